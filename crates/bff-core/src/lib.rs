@@ -1,1 +1,20 @@
-//! Being laid.
+//! The mechanism every gateway shares. It knows HTTP, time and identity, and no word of any domain.
+//!
+//! A gateway is a set of *screens*: tailored answers assembled from *sections*, each from one backend call.
+//! The way in is [`inbound`], the way out is [`outbound`]; they never name each other and meet only in
+//! [`context::Cx`]. What a screen is made of, and what it tells its client about every part, is [`section`].
+
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod net;
+pub mod outbound;
+pub mod scope;
+pub mod section;
+pub mod telemetry;
+
+pub use context::Cx;
+pub use error::{Code, Error};
+pub use outbound::{Failure, Fetched, Reason};
+pub use scope::{Caller, Public, Segment};
+pub use section::{Page, Screen, Want};

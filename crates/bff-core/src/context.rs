@@ -1,0 +1,196 @@
+//! What one request is: an explicit first parameter, never a task-local.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use http::HeaderValue;
+use http::request::Parts;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::error::{Error, codes};
+use crate::outbound::Failure;
+use crate::scope::{Caller, Language, Region, Segment};
+use crate::telemetry::Metrics;
+
+pub use app_version::AppVersion;
+pub use deadline::{Deadline, RequestTimeout};
+pub use request_id::RequestId;
+pub use trace::Trace;
+pub use urgency::Urgency;
+pub use world::World;
+
+pub mod app_version;
+pub mod deadline;
+pub mod request_id;
+pub mod trace;
+pub mod urgency;
+pub mod world;
+
+/// One request's context: who asks, until when, how urgently, and under which ids. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Cx(Arc<Inner>);
+
+/// What belongs to the gateway and not to one request.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The client class, sent upstream as `X-Client`.
+    pub client: HeaderValue,
+    /// Network, clock and randomness.
+    pub world: World,
+    /// Work that must run to its end; draining waits for it.
+    pub tasks: TaskTracker,
+    /// This gateway's own instruments.
+    pub metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    request_id: RequestId,
+    trace: Trace,
+    deadline: Deadline,
+    urgency: Urgency,
+    language: Language,
+    region: Region,
+    caller: Option<Caller>,
+}
+
+/// The parts of a context, to make one.
+#[derive(Debug)]
+pub struct Opening {
+    /// The gateway.
+    pub shared: Arc<Shared>,
+    /// Echoed to the client and sent upstream.
+    pub request_id: RequestId,
+    /// The trace this request continues or begins.
+    pub trace: Trace,
+    /// When the answer must be out.
+    pub deadline: Deadline,
+    /// How urgent, after the client's wish and the screen's bound.
+    pub urgency: Urgency,
+    /// The language negotiated from what the gateway has.
+    pub language: Language,
+    /// The market: the caller's own when signed in, else the gateway's.
+    pub region: Region,
+    /// Who asks, verified.
+    pub caller: Option<Caller>,
+}
+
+impl Cx {
+    /// Opens a context.
+    pub fn open(o: Opening) -> Self {
+        Self(Arc::new(Inner {
+            shared: o.shared,
+            request_id: o.request_id,
+            trace: o.trace,
+            deadline: o.deadline,
+            urgency: o.urgency,
+            language: o.language,
+            region: o.region,
+            caller: o.caller,
+        }))
+    }
+
+    /// A context for the gateway's own work: nobody's, not urgent, done within `time`.
+    pub fn background(shared: &Arc<Shared>, time: Duration) -> Self {
+        Self::open(Opening {
+            shared: shared.clone(),
+            request_id: RequestId::mint(&shared.world),
+            trace: Trace::begin(&shared.world),
+            deadline: Deadline::Total(Instant::now() + time),
+            urgency: Urgency::LOWEST,
+            language: Language::UNDETERMINED,
+            region: Region::NONE,
+            caller: None,
+        })
+    }
+
+    /// The gateway's own parts.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// Network, clock and randomness.
+    pub fn world(&self) -> &World {
+        &self.0.shared.world
+    }
+
+    /// The id echoed to the client and sent upstream.
+    pub fn request_id(&self) -> &RequestId {
+        &self.0.request_id
+    }
+
+    /// The trace this request is part of.
+    pub fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
+    /// When the answer (of a stream: its head) must be out.
+    pub fn deadline(&self) -> Instant {
+        self.0.deadline.head()
+    }
+
+    /// The instant after which an optional section would delay the answer.
+    pub fn sections_deadline(&self) -> Instant {
+        self.0.deadline.sections()
+    }
+
+    /// What is left of the deadline.
+    pub fn time_left(&self) -> Duration {
+        self.deadline().saturating_duration_since(Instant::now())
+    }
+
+    /// How urgent the work is.
+    pub fn urgency(&self) -> Urgency {
+        self.0.urgency
+    }
+
+    /// The language the answer is in.
+    pub fn language(&self) -> Language {
+        self.0.language
+    }
+
+    /// What this request may share answers by: nothing yet; the caller adds what the answer depends on.
+    pub fn segment(&self) -> Segment {
+        Segment::of(self.0.language, self.0.region, self.0.caller.as_ref())
+    }
+
+    /// Who asks, when somebody is signed in.
+    pub fn caller(&self) -> Option<&Caller> {
+        self.0.caller.as_ref()
+    }
+
+    /// Who asks, or 401.
+    pub fn require_caller(&self) -> Result<&Caller, Error> {
+        self.caller()
+            .ok_or_else(|| Error::new(codes::UNAUTHENTICATED, "Sign in to see this."))
+    }
+
+    /// Runs a write to its end even when the client hangs up; draining waits for it.
+    pub async fn to_completion<T, F>(&self, work: F) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        match self.0.shared.tasks.spawn(work).await {
+            Ok(done) => done,
+            Err(error) => Err(Failure::internal(error)),
+        }
+    }
+}
+
+/// Handlers take `Cx` first; the edge has put it there.
+impl<S: Sync> FromRequestParts<S> for Cx {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))
+    }
+}

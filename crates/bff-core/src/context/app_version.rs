@@ -1,0 +1,93 @@
+//! `X-App: <platform>/<version>`: which build of which client asks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::{HeaderMap, HeaderName};
+
+/// The header.
+pub const X_APP: HeaderName = HeaderName::from_static("x-app");
+
+/// A client build, such as `ios/3.2.1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AppVersion {
+    platform: Box<str>,
+    version: [u32; 3],
+}
+
+impl AppVersion {
+    /// What the client says it is, when it says so understandably.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        headers.get(X_APP)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The platform: lower-case letters and digits.
+    pub fn platform(&self) -> &str {
+        &self.platform
+    }
+
+    /// Major, minor, patch.
+    pub fn version(&self) -> [u32; 3] {
+        self.version
+    }
+}
+
+impl FromStr for AppVersion {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const SHAPE: &str = "an app is <platform>/<major>[.<minor>[.<patch>]]";
+        let (platform, numbers) = text.split_once('/').ok_or(SHAPE)?;
+        let named = (1..=16).contains(&platform.len())
+            && platform
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let mut version = [0; 3];
+        let mut count = 0;
+        for (i, number) in numbers.split('.').enumerate() {
+            let digits =
+                (1..=9).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+            *version.get_mut(i).filter(|_| digits).ok_or(SHAPE)? =
+                number.parse().map_err(|_| SHAPE)?;
+            count += 1;
+        }
+        if !named || count == 0 {
+            return Err(SHAPE);
+        }
+        Ok(Self {
+            platform: platform.into(),
+            version,
+        })
+    }
+}
+
+impl fmt::Display for AppVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.version;
+        write!(f, "{}/{major}.{minor}.{patch}", self.platform)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn versions_compare_by_number() {
+        let app = |s: &str| s.parse::<AppVersion>();
+        assert!(app("ios/3.10").unwrap() > app("ios/3.9.9").unwrap());
+        for bad in ["", "ios", "ios/", "iOS/1", "ios/1.2.3.4", "ios/x", "/1"] {
+            assert!(app(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_what_it_writes(platform in "[a-z0-9]{1,16}", version: [u32; 3]) {
+            let app = AppVersion { platform: platform.into(), version };
+            prop_assume!(version.iter().all(|n| *n < 1_000_000_000));
+            prop_assert_eq!(app.to_string().parse(), Ok(app));
+        }
+    }
+}

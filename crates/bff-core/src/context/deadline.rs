@@ -1,0 +1,111 @@
+//! One deadline for a whole request, and the `Request-Timeout` header that may lower it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+/// Milliseconds the sender will wait: from clients to us, and from us to backends.
+pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+
+/// What is kept back from optional sections so that the answer itself leaves in time.
+const RESERVE: Duration = Duration::from_millis(20);
+
+/// Until when a request may take.
+#[derive(Clone, Copy, Debug)]
+pub enum Deadline {
+    /// The whole answer is out by then.
+    Total(Instant),
+    /// The head is out by `head`; after that no two pieces are further apart than `idle`.
+    Stream {
+        /// When the head must be out.
+        head: Instant,
+        /// The longest silence in the body.
+        idle: Duration,
+    },
+}
+
+impl Deadline {
+    /// When the answer (of a stream: its head) must be out.
+    pub fn head(self) -> Instant {
+        match self {
+            Self::Total(at) | Self::Stream { head: at, .. } => at,
+        }
+    }
+
+    /// When optional sections stop being waited for: a reserve before the head, at most a tenth of what is left.
+    pub(crate) fn sections(self) -> Instant {
+        let left = self.head().saturating_duration_since(Instant::now());
+        self.head() - RESERVE.min(left / 10)
+    }
+}
+
+/// A client's `Request-Timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestTimeout(pub Duration);
+
+impl RequestTimeout {
+    /// What the client sent, if it sent one: a positive integer of at most nine digits, in milliseconds.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
+        let mut sent = headers.get_all(REQUEST_TIMEOUT).iter();
+        let Some(first) = sent.next() else {
+            return Ok(None);
+        };
+        if sent.next().is_some() {
+            return Err("Request-Timeout was sent more than once.");
+        }
+        Self::parse(first.as_bytes())
+            .map(Some)
+            .ok_or("Request-Timeout is a positive integer, in milliseconds.")
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let digits = (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+        let millis: u64 = std::str::from_utf8(text)
+            .ok()
+            .filter(|_| digits)?
+            .parse()
+            .ok()?;
+        (millis > 0).then(|| Self(Duration::from_millis(millis)))
+    }
+
+    /// What is left, as the header we send upstream; at least 1.
+    pub fn header(left: Duration) -> HeaderValue {
+        HeaderValue::from(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_positive_integers_pass() {
+        for bad in ["", "0", "000", "-1", "+1", "1.5", "1s", " 1", "1234567890"] {
+            assert_eq!(RequestTimeout::parse(bad.as_bytes()), None, "{bad:?}");
+        }
+        let parsed = RequestTimeout::parse(b"250");
+        assert_eq!(parsed, Some(RequestTimeout(Duration::from_millis(250))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_reserve_never_eats_a_short_deadline() {
+        let short = Deadline::Total(Instant::now() + Duration::from_millis(10));
+        assert!(short.sections() > Instant::now() + Duration::from_millis(8));
+    }
+
+    proptest! {
+        #[test]
+        fn what_we_send_we_can_read(millis in 1_u64..999_999_999) {
+            let left = Duration::from_millis(millis);
+            let read = RequestTimeout::parse(RequestTimeout::header(left).as_bytes());
+            prop_assert_eq!(read, Some(RequestTimeout(left)));
+        }
+
+        #[test]
+        fn no_text_panics(text: Vec<u8>) {
+            let _ = RequestTimeout::parse(&text);
+        }
+    }
+}

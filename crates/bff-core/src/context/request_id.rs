@@ -1,0 +1,75 @@
+//! `X-Request-ID`: the client's when it is sane, else ours.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::world::World;
+
+/// The header, in and out.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// 1 to 128 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The client's id if it sent exactly one sane id, else a new one.
+    pub fn accept(headers: &HeaderMap, world: &World) -> Self {
+        let mut sent = headers.get_all(X_REQUEST_ID).iter();
+        match (sent.next(), sent.next()) {
+            (Some(id), None) if sane(id.as_bytes()) => Self(id.clone()),
+            _ => Self::mint(world),
+        }
+    }
+
+    /// A new id: a UUIDv7.
+    pub fn mint(world: &World) -> Self {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let text = world.uuid().hyphenated().encode_lower(&mut text);
+        Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none")))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// The id as a header value.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+fn sane(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(sent: &[&'static str]) -> RequestId {
+        let mut headers = HeaderMap::new();
+        for id in sent {
+            headers.append(X_REQUEST_ID, HeaderValue::from_static(id));
+        }
+        RequestId::accept(&headers, &World::real())
+    }
+
+    #[test]
+    fn a_sane_id_is_kept_and_any_other_replaced() {
+        assert_eq!(accepted(&["abc-1"]).as_str(), "abc-1");
+        for sent in [&[][..], &[""], &["a b"], &["a", "b"]] {
+            assert_eq!(accepted(sent).as_str().len(), 36, "{sent:?}");
+        }
+        let long: &'static str = "x".repeat(129).leak();
+        assert_eq!(accepted(&[long]).as_str().len(), 36);
+    }
+}

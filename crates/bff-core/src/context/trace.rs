@@ -1,0 +1,154 @@
+//! W3C Trace Context: which trace a request is part of.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::world::World;
+
+/// The header, in and out.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Vendors' own state, handed on untouched.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// A trace and our place in it.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    trace_id: u128,
+    span_id: u64,
+    sampled: bool,
+    state: Option<HeaderValue>,
+}
+
+impl Trace {
+    /// A new trace, not sampled until somebody decides so.
+    pub fn begin(world: &World) -> Self {
+        let trace_id = u128::from(world.random()) << 64 | u128::from(world.random().max(1));
+        Self {
+            trace_id,
+            span_id: world.random().max(1),
+            sampled: false,
+            state: None,
+        }
+    }
+
+    /// The client's trace continued in a span of ours, or a new one when it sent none that is valid.
+    pub fn continue_from(headers: &HeaderMap, world: &World) -> Self {
+        let parent = headers
+            .get(TRACEPARENT)
+            .and_then(|v| parse(v.to_str().ok()?));
+        match parent {
+            Some((trace_id, sampled)) => Self {
+                trace_id,
+                span_id: world.random().max(1),
+                sampled,
+                state: headers.get(TRACESTATE).cloned(),
+            },
+            None => Self::begin(world),
+        }
+    }
+
+    /// The trace id, 32 hexadecimal digits.
+    pub fn trace_id(&self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+
+    /// Adds the headers of a child span to an upstream request.
+    pub fn propagate(&self, headers: &mut HeaderMap, world: &World) {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        hex(&mut text[3..35], self.trace_id);
+        hex(&mut text[36..52], u128::from(world.random().max(1)));
+        text[54] = if self.sampled { b'1' } else { b'0' };
+        if let Ok(value) = HeaderValue::from_bytes(&text) {
+            headers.insert(TRACEPARENT, value);
+        }
+        if let Some(state) = &self.state {
+            headers.insert(TRACESTATE, state.clone());
+        }
+    }
+
+    /// The id of our own span.
+    pub fn span_id(&self) -> String {
+        format!("{:016x}", self.span_id)
+    }
+}
+
+/// Writes `n` as lower-case hexadecimal, right-aligned.
+fn hex(to: &mut [u8], mut n: u128) {
+    for digit in to.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(n & 15) as usize];
+        n >>= 4;
+    }
+}
+
+/// Trace Context §3.2: version, trace id, parent id, flags. A later version may carry more fields.
+fn parse(text: &str) -> Option<(u128, bool)> {
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let lower_hex = |s: &str, len: usize| {
+        s.len() == len && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let well_formed = lower_hex(version, 2)
+        && lower_hex(trace, 32)
+        && lower_hex(parent, 16)
+        && lower_hex(flags, 2)
+        && version != "ff"
+        && (version != "00" || parts.next().is_none());
+    if !well_formed {
+        return None;
+    }
+    let trace_id = u128::from_str_radix(trace, 16).ok()?;
+    let parent = u64::from_str_radix(parent, 16).ok()?;
+    let flags = u8::from_str_radix(flags, 16).ok()?;
+    (trace_id != 0 && parent != 0).then_some((trace_id, flags & 1 == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_trace_is_continued_in_a_span_of_its_own() {
+        let world = World::real();
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(SENT));
+        let trace = Trace::continue_from(&headers, &world);
+        assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        let mut out = HeaderMap::new();
+        trace.propagate(&mut out, &world);
+        let out = out[TRACEPARENT].to_str().unwrap();
+        assert!(
+            out.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
+            "{out}"
+        );
+        assert!(
+            out.ends_with("-01") && !out.contains("00f067aa0ba902b7"),
+            "{out}"
+        );
+        assert!(parse(out).is_some());
+    }
+
+    #[test]
+    fn what_is_malformed_begins_a_new_trace() {
+        for bad in [
+            "",
+            "00",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = parse(&text);
+        }
+    }
+}

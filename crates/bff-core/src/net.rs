@@ -1,0 +1,268 @@
+//! The network as a parameter: TCP, or in-memory pipes for a simulation. The one listener, the one connector.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// Anything bytes can be read from and written to.
+pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
+
+/// One connection, over whichever network.
+pub enum Wire {
+    /// A socket.
+    Tcp(TcpStream),
+    /// A pipe, perhaps wrapped by a fault.
+    Pipe(Box<dyn Io>),
+}
+
+/// Where connections go.
+#[derive(Clone, Debug)]
+pub enum Net {
+    /// The machine's network.
+    Tcp,
+    /// Pipes inside this process.
+    Pipes(Arc<Pipes>),
+}
+
+/// Where connections come from.
+pub enum Accept {
+    /// A bound socket.
+    Tcp(TcpListener),
+    /// The listening end of a name in [`Pipes`].
+    Pipe(mpsc::UnboundedReceiver<DuplexStream>),
+}
+
+/// What a simulation does to a new connection: refuses it, or wraps it.
+pub type Dialled = dyn Fn(&str, u64, DuplexStream) -> io::Result<Wire> + Send + Sync;
+
+/// The in-memory network: names that listen, and how many connections each was asked for.
+pub struct Pipes {
+    listening: Mutex<BTreeMap<String, Listening>>,
+    dialled: Box<Dialled>,
+}
+
+struct Listening {
+    to: mpsc::UnboundedSender<DuplexStream>,
+    dials: u64,
+}
+
+/// Bytes a pipe holds before its writer waits.
+const PIPE_BYTES: usize = 64 << 10;
+
+impl Pipes {
+    /// A network in which every connection is as `dialled` makes it from (name, ordinal, pipe).
+    pub fn new(
+        dialled: impl Fn(&str, u64, DuplexStream) -> io::Result<Wire> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            listening: Mutex::default(),
+            dialled: Box::new(dialled),
+        })
+    }
+
+    /// Starts listening on `name` (`host:port`); an earlier listener of that name is replaced.
+    pub fn listen(&self, name: &str) -> Accept {
+        let (to, from) = mpsc::unbounded_channel();
+        let listening = Listening { to, dials: 0 };
+        self.listening.lock().insert(name.to_owned(), listening);
+        Accept::Pipe(from)
+    }
+
+    fn connect(&self, name: &str) -> io::Result<Wire> {
+        let (to, ordinal) = {
+            let mut listening = self.listening.lock();
+            let end = listening
+                .get_mut(name)
+                .ok_or(io::ErrorKind::ConnectionRefused)?;
+            end.dials += 1;
+            (end.to.clone(), end.dials)
+        };
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        let wire = (self.dialled)(name, ordinal, near)?;
+        to.send(far)
+            .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
+        Ok(wire)
+    }
+}
+
+impl fmt::Debug for Pipes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pipes")
+    }
+}
+
+impl Net {
+    /// Opens a connection to `host:port`. The caller bounds the time it may take.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one connector the ban points to"
+    )]
+    pub async fn connect(&self, authority: &str) -> io::Result<Wire> {
+        match self {
+            Self::Tcp => {
+                let stream = TcpStream::connect(authority).await?;
+                stream.set_nodelay(true)?;
+                Ok(Wire::Tcp(stream))
+            }
+            Self::Pipes(pipes) => pipes.connect(authority),
+        }
+    }
+}
+
+impl Accept {
+    /// The next connection, or `None` when this listener can give no more.
+    pub async fn next(&mut self) -> Option<Wire> {
+        match self {
+            Self::Tcp(listener) => loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let _ = stream.set_nodelay(true);
+                        return Some(Wire::Tcp(stream));
+                    }
+                    // Out of descriptors, or a connection that died in the queue: neither ends a server.
+                    Err(error) => {
+                        tracing::warn!(%error, "accept failed");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+            },
+            Self::Pipe(from) => from.recv().await.map(|io| Wire::Pipe(Box::new(io))),
+        }
+    }
+
+    /// The address bound, for a socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Pipe(_) => None,
+        }
+    }
+}
+
+impl Wire {
+    /// The other side's address, for a socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Pipe(_) => None,
+        }
+    }
+}
+
+/// Reads are handed to whichever stream is inside; so are writes, below.
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Pipe(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Pipe(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::Pipe(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(s) => s.is_write_vectored(),
+            Self::Pipe(s) => s.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_flush(cx),
+            Self::Pipe(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Pipe(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+}
+
+impl Connection for Wire {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+/// The connector of every outbound client: a connection to the URI's authority within `timeout`.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    net: Net,
+    timeout: Duration,
+}
+
+impl Dial {
+    /// Dials over `net`, giving up after `timeout`.
+    pub fn new(net: Net, timeout: Duration) -> Self {
+        Self { net, timeout }
+    }
+}
+
+impl tower::Service<Uri> for Dial {
+    type Response = TokioIo<Wire>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Wire>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Self { net, timeout } = self.clone();
+        Box::pin(async move {
+            let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
+            let tls = uri.scheme_str() == Some("https");
+            let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let authority = format!("{host}:{port}");
+            match tokio::time::timeout(timeout, net.connect(&authority)).await {
+                Ok(wire) => wire.map(TokioIo::new),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,330 @@
+//! One request to a backend, built from parsed parts only.
+
+use std::fmt::{Display, Write};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+
+use crate::scope::{Caller, Scope, Segment, Sharing};
+
+/// An identifier parsed at the door: it is one path segment, neither empty nor `.` nor `..`.
+pub trait Id {
+    /// The identifier, in characters that need no encoding.
+    fn as_segment(&self) -> &str;
+}
+
+/// RFC 3986 §3.4 leaves these as they are in a query value; spaces become `%20`.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b',');
+
+/// What could end or change a path even inside a parsed identifier.
+const PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'/')
+    .add(b'?')
+    .add(b'#')
+    .add(b'%')
+    .add(b'\\')
+    .add(b';');
+
+/// One request to a backend: owned, so that it can outlive the request that wanted it.
+#[derive(Clone, Debug)]
+pub struct Call<S> {
+    scope: S,
+    method: Method,
+    route: &'static str,
+    /// What of `route` is not in `path` yet.
+    rest: &'static str,
+    path: String,
+    has_query: bool,
+    body: Option<Bytes>,
+    idempotency_key: Option<HeaderValue>,
+}
+
+impl<S: Scope> Call<S> {
+    /// A read of `route`, a path in which `{…}` are holes for identifiers.
+    pub fn get(scope: S, route: &'static str) -> Self {
+        Self::new(scope, Method::GET, route)
+    }
+
+    /// A write.
+    pub fn post(scope: S, route: &'static str) -> Self {
+        Self::new(scope, Method::POST, route)
+    }
+
+    /// Any other method.
+    pub fn new(scope: S, method: Method, route: &'static str) -> Self {
+        Self {
+            scope,
+            method,
+            route,
+            rest: route,
+            path: String::with_capacity(route.len() + 24),
+            has_query: false,
+            body: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// Fills the next hole.
+    #[must_use]
+    pub fn id(self, id: &impl Id) -> Self {
+        self.fill(id.as_segment())
+    }
+
+    /// Adds a query parameter.
+    #[must_use]
+    pub fn query(mut self, name: &'static str, value: impl Display) -> Self {
+        self.close_path();
+        self.path.push(if self.has_query { '&' } else { '?' });
+        self.has_query = true;
+        self.path.push_str(name);
+        self.path.push('=');
+        let mut encoded = Encoded(&mut self.path);
+        let _ = write!(encoded, "{value}");
+        self
+    }
+
+    /// Adds a query parameter if there is a value.
+    #[must_use]
+    pub fn maybe(self, name: &'static str, value: Option<impl Display>) -> Self {
+        match value {
+            Some(value) => self.query(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds identifiers as one comma list.
+    #[must_use]
+    pub fn ids<'a, I: Id + 'a>(
+        self,
+        name: &'static str,
+        ids: impl IntoIterator<Item = &'a I>,
+    ) -> Self {
+        let list: Vec<&str> = ids.into_iter().map(Id::as_segment).collect();
+        self.query(name, list.join(","))
+    }
+
+    /// Sets a JSON body.
+    #[must_use]
+    pub fn json(mut self, body: &impl Serialize) -> Self {
+        self.body = serde_json::to_vec(body).ok().map(Bytes::from);
+        self
+    }
+
+    /// Marks a write as repeatable under this key.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: HeaderValue) -> Self {
+        self.idempotency_key = Some(key);
+        self
+    }
+
+    /// The path with its holes: what metrics name the call by.
+    pub fn route(&self) -> &'static str {
+        self.route
+    }
+
+    /// Who may share the answer.
+    pub fn sharing(&self) -> Sharing {
+        self.scope.sharing()
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        !self.method.is_safe()
+    }
+
+    /// Whether the route names one thing, so that 404 is an answer and not a wrong address.
+    pub(crate) fn is_of_one_thing(&self) -> bool {
+        self.route.contains('{')
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    pub(crate) fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    pub(crate) fn path(&self) -> String {
+        let mut path = String::with_capacity(self.path.len() + self.rest.len());
+        path.push_str(&self.path);
+        path.push_str(self.rest);
+        path
+    }
+
+    pub(crate) fn identify(&self, headers: &mut HeaderMap) {
+        self.scope.identify(headers);
+        if let Some(key) = &self.idempotency_key {
+            headers.insert("idempotency-key", key.clone());
+        }
+    }
+
+    fn fill(mut self, segment: &str) -> Self {
+        debug_assert!(!self.has_query, "holes are filled before the query begins");
+        if let Some((before, hole)) = self.rest.split_once('{') {
+            self.path.push_str(before);
+            self.path.extend(utf8_percent_encode(segment, PATH));
+            self.rest = hole.split_once('}').map_or("", |(_, rest)| rest);
+        }
+        self
+    }
+
+    fn close_path(&mut self) {
+        self.path.push_str(self.rest);
+        self.rest = "";
+    }
+}
+
+impl Call<Segment> {
+    /// Adds the segment's region as a query parameter; depends on nothing else of the request.
+    #[must_use]
+    pub fn region(mut self, name: &'static str) -> Self {
+        self.scope = self.scope.by_region();
+        match self.scope.region() {
+            Some(region) => self.query(name, region.as_str()),
+            None => self,
+        }
+    }
+}
+
+impl Call<Caller> {
+    /// Fills the next hole with the caller's own account.
+    #[must_use]
+    pub fn own(mut self) -> Self {
+        if let Some((before, hole)) = self.rest.split_once('{') {
+            self.path.push_str(before);
+            self.path.push_str(self.scope.path_segment());
+            self.rest = hole.split_once('}').map_or("", |(_, rest)| rest);
+        }
+        self
+    }
+}
+
+/// Percent-encodes what is written through it.
+struct Encoded<'a>(&'a mut String);
+
+impl Write for Encoded<'_> {
+    fn write_str(&mut self, s: &str) -> std::fmt::Result {
+        self.0.extend(utf8_percent_encode(s, QUERY));
+        Ok(())
+    }
+}
+
+/// An identifier type: 1 to 64 characters of `A-Z a-z 0-9 - _ . ~`, never `.` or `..` alone.
+///
+/// It has `FromStr`, `Display` and serde only: doors take text and parse.
+#[macro_export]
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Box<str>);
+
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::outbound::NotAnId;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::outbound::check_id(text).map(|()| Self(text.into()))
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <::std::borrow::Cow<'de, str> as ::serde::Deserialize>::deserialize(d)?;
+                text.parse().map_err(::serde::de::Error::custom)
+            }
+        }
+
+        impl $crate::outbound::Id for $name {
+            fn as_segment(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+/// A text that is not an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an identifier is 1 to 64 of A-Z a-z 0-9 - _ . ~ and neither `.` nor `..`")]
+pub struct NotAnId;
+
+/// Whether `text` is an identifier.
+pub fn check_id(text: &str) -> Result<(), NotAnId> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let good = (1..=64).contains(&text.len()) && text.bytes().all(plain);
+    (good && text != "." && text != "..")
+        .then_some(())
+        .ok_or(NotAnId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::Public;
+    use proptest::prelude::*;
+
+    crate::id! {
+        /// A thing.
+        ThingId
+    }
+
+    #[test]
+    fn holes_are_filled_in_order_and_values_encoded() {
+        let id: ThingId = "a-1".parse().unwrap();
+        let call = Call::get(Public, "/things/{id}/parts")
+            .id(&id)
+            .query("q", "a&b c")
+            .query("n", 2);
+        assert_eq!(call.path(), "/things/a-1/parts?q=a%26b%20c&n=2");
+        assert_eq!(call.route(), "/things/{id}/parts");
+        let list = Call::get(Public, "/things").ids("ids", [&id, &id]);
+        assert_eq!(list.path(), "/things?ids=a-1,a-1");
+        assert!(!list.is_of_one_thing());
+    }
+
+    #[test]
+    fn what_could_walk_a_path_is_no_identifier() {
+        for bad in [
+            "", ".", "..", "a/b", "a\\b", "a%2fb", "a b", "a\nb", "ü", "a?b", "a;b",
+        ] {
+            assert_eq!(bad.parse::<ThingId>(), Err(NotAnId), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_parses_stays_one_segment(text: String) {
+            if let Ok(id) = text.parse::<ThingId>() {
+                let path = Call::get(Public, "/a/{id}/b").id(&id).path();
+                prop_assert_eq!(path.split('/').collect::<Vec<_>>(), vec!["", "a", &text, "b"]);
+            }
+        }
+
+        #[test]
+        fn a_query_value_stays_one_value(text: String) {
+            let path = Call::get(Public, "/a").query("q", &text).path();
+            let query = path.strip_prefix("/a?q=").unwrap();
+            prop_assert!(!query.contains(['&', '#', '?', ' ', '+']));
+            let back = percent_encoding::percent_decode_str(query).decode_utf8().unwrap();
+            prop_assert_eq!(back, text);
+        }
+    }
+}

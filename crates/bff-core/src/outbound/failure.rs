@@ -1,0 +1,225 @@
+//! Why a call gave nothing, in the words of the contract.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::{Code, Error, codes};
+
+/// Why a section is not fresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The backend did not answer in the time given to one attempt.
+    Timeout,
+    /// The time of the whole request ran out.
+    Deadline,
+    /// The backend failed so often that it is not asked for a while.
+    CircuitOpen,
+    /// The backend, or our share of it, has no capacity to spare.
+    Overloaded,
+    /// The backend could not be reached.
+    Unavailable,
+    /// No instance of the backend is known.
+    NoInstance,
+    /// What the backend answered could not be used.
+    BadResponse,
+    /// The backend says there is nothing.
+    NotFound,
+    /// The backend says that the caller may not see it.
+    Forbidden,
+    /// An operator switched the section off.
+    SwitchedOff,
+}
+
+impl Reason {
+    /// The reason as the contract writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Deadline => "deadline",
+            Self::CircuitOpen => "circuit_open",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::NoInstance => "no_instance",
+            Self::BadResponse => "bad_response",
+            Self::NotFound => "not_found",
+            Self::Forbidden => "forbidden",
+            Self::SwitchedOff => "switched_off",
+        }
+    }
+
+    /// Whether the reason is an answer (trying again changes nothing) and not a mishap.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Self::NotFound | Self::Forbidden)
+    }
+
+    /// The code a client sees when this fails a whole request.
+    pub fn code(self) -> Code {
+        match self {
+            Self::Timeout => codes::TIMEOUT,
+            Self::Deadline => codes::DEADLINE,
+            Self::CircuitOpen => codes::CIRCUIT_OPEN,
+            Self::Overloaded => codes::OVERLOADED,
+            Self::Unavailable | Self::SwitchedOff => codes::UNAVAILABLE,
+            Self::NoInstance => codes::NO_INSTANCE,
+            Self::BadResponse => codes::BAD_RESPONSE,
+            Self::NotFound => codes::NOT_FOUND,
+            Self::Forbidden => codes::FORBIDDEN,
+        }
+    }
+}
+
+/// A call that gave nothing.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    reason: Reason,
+    source: &'static str,
+    retry_after: Option<Duration>,
+    status: Option<StatusCode>,
+    outside: Option<Error>,
+    /// Whether the request may have reached the backend.
+    sent: bool,
+    cause: Option<Cow<'static, str>>,
+}
+
+impl Failure {
+    /// A failure for `reason`, of no backend yet.
+    pub fn new(reason: Reason) -> Self {
+        Self {
+            reason,
+            source: "",
+            retry_after: None,
+            status: None,
+            outside: None,
+            sent: true,
+            cause: None,
+        }
+    }
+
+    /// Something of ours broke.
+    pub(crate) fn internal(cause: impl ToString) -> Self {
+        let error = Error::new(codes::INTERNAL, "The gateway could not finish this.");
+        Self::from(error.because(cause))
+    }
+
+    /// The backend it happened at, unless one is named already.
+    #[must_use]
+    pub(crate) fn of(mut self, source: &'static str) -> Self {
+        if self.source.is_empty() {
+            self.source = source;
+        }
+        self
+    }
+
+    /// What really happened, for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = after;
+        self
+    }
+
+    /// What the backend answered.
+    #[must_use]
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// The code of a domain's own that this refusal is told with.
+    #[must_use]
+    pub fn told_as(mut self, error: Error) -> Self {
+        self.outside = Some(error);
+        self
+    }
+
+    /// The request never left: no connection could be made.
+    #[must_use]
+    pub(crate) fn unsent(mut self) -> Self {
+        self.sent = false;
+        self
+    }
+
+    /// A write that was sent and not clearly refused may have happened: its outcome is unknown.
+    #[must_use]
+    pub(crate) fn after(self, write: bool) -> Self {
+        let refused = self
+            .status
+            .is_some_and(|s| s.is_client_error() || s == StatusCode::SERVICE_UNAVAILABLE);
+        if !write || !self.sent || refused {
+            return self;
+        }
+        let error = Error::new(
+            codes::OUTCOME_UNKNOWN,
+            "It may have happened. Repeat it with the same Idempotency-Key to learn.",
+        );
+        let error = error.retry_after(Some(Duration::from_secs(1)));
+        self.told_as(error)
+    }
+
+    /// Why.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The backend it happened at; empty for none.
+    pub fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// When to try again, if that is known.
+    pub fn retry_hint(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What the backend answered, if it answered.
+    pub fn answered(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// The one error a client sees when this fails a whole request.
+    pub fn error(&self) -> Error {
+        if let Some(error) = &self.outside {
+            return error.clone();
+        }
+        let code = self.reason.code();
+        let retry_after = self.retry_after.or_else(|| {
+            (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1))
+        });
+        let mut error = Error::new(code, code.meaning()).retry_after(retry_after);
+        if !self.source.is_empty() {
+            let cause = self.cause.as_deref().unwrap_or("no more is known");
+            error = error.because(format_args!("{}: {cause}", self.source));
+        }
+        error
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(Reason::BadResponse).told_as(error)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        failure.error()
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        self.error().into_response()
+    }
+}

@@ -1,0 +1,150 @@
+//! Where a value is from, how old, and why it is not fresher.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Reason;
+use crate::scope::Sharing;
+
+/// How good a section's data is, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Fetched for this request, or shared with a call that was in flight.
+    Fresh,
+    /// A copy within its freshness lifetime.
+    Cached,
+    /// A copy past it.
+    Stale,
+    /// A declared substitute.
+    Fallback,
+    /// Nothing.
+    Missing,
+}
+
+impl State {
+    /// The state as the contract writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Cached => "cached",
+            Self::Stale => "stale",
+            Self::Fallback => "fallback",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// Where a value is from.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// How good it is.
+    pub state: State,
+    /// The backend, or a comma list of several.
+    pub source: Cow<'static, str>,
+    /// How old, for a copy.
+    pub age: Option<Duration>,
+    /// Why it is not fresher.
+    pub reason: Option<Reason>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+    /// How long the backend lets it be kept from now on; zero when it may not be.
+    pub fresh_for: Duration,
+    /// Who may share it.
+    pub sharing: Sharing,
+}
+
+impl Provenance {
+    /// An answer that just came from `source`.
+    pub(crate) fn fresh(source: &'static str, fresh_for: Duration, sharing: Sharing) -> Self {
+        Self {
+            state: State::Fresh,
+            source: Cow::Borrowed(source),
+            age: None,
+            reason: None,
+            retry_after: None,
+            fresh_for,
+            sharing,
+        }
+    }
+
+    /// What holds for a value made of both: the worst state, the least freshness, every source once.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        let worse = if other.state > self.state {
+            other
+        } else {
+            &self
+        };
+        let source = if self.source.split(", ").any(|s| s == other.source) {
+            self.source.clone()
+        } else {
+            Cow::Owned(format!("{}, {}", self.source, other.source))
+        };
+        Self {
+            state: worse.state,
+            reason: worse.reason,
+            source,
+            age: self.age.max(other.age),
+            retry_after: self.retry_after.max(other.retry_after),
+            fresh_for: self.fresh_for.min(other.fresh_for),
+            sharing: self.sharing.and(other.sharing),
+        }
+    }
+}
+
+/// A value and where it is from, typed by who may share it. The value is shared by all its readers.
+pub struct Fetched<T, S> {
+    /// The value.
+    pub value: Arc<T>,
+    /// Where it is from.
+    pub from: Provenance,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<T, S> Fetched<T, S> {
+    pub(crate) fn new(value: Arc<T>, from: Provenance) -> Self {
+        Self {
+            value,
+            from,
+            scope: PhantomData,
+        }
+    }
+}
+
+impl<T: fmt::Debug, S> fmt::Debug for Fetched<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched")
+            .field("value", &self.value)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(source: &'static str, state: State, fresh_for: u64) -> Provenance {
+        let fresh_for = Duration::from_secs(fresh_for);
+        Provenance {
+            state,
+            ..Provenance::fresh(source, fresh_for, Sharing::default())
+        }
+    }
+
+    #[test]
+    fn several_sources_take_the_worst_state() {
+        let both = from("a", State::Fresh, 60).and(&from("b", State::Stale, 0));
+        assert_eq!(both.state, State::Stale);
+        assert_eq!(both.source, "a, b");
+        assert_eq!(both.fresh_for, Duration::ZERO);
+        assert_eq!(both.and(&from("b", State::Fresh, 9)).source, "a, b");
+    }
+}

@@ -1,0 +1,114 @@
+//! Where a backend is: an address parsed once.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `http://host[:port][/prefix]` or `https://…`, without query, fragment or user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl {
+    scheme: Scheme,
+    authority: Authority,
+    /// Without a final slash.
+    prefix: String,
+}
+
+impl BaseUrl {
+    /// The address of `path`, which begins with a slash and is encoded.
+    pub(crate) fn join(&self, path: String) -> Result<Uri, http::Error> {
+        let path = if self.prefix.is_empty() {
+            path
+        } else {
+            format!("{}{path}", self.prefix)
+        };
+        let path = PathAndQuery::from_maybe_shared(bytes::Bytes::from(path))?;
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path)
+            .build()
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = |why: &str| format!("{text:?} is not a backend's address: {why}");
+        let uri: Uri = text.parse().map_err(|_| refuse("not a URL"))?;
+        let parts = uri.into_parts();
+        let scheme = parts
+            .scheme
+            .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS)
+            .ok_or_else(|| refuse("it begins with http:// or https://"))?;
+        let authority = parts.authority.ok_or_else(|| refuse("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(refuse("credentials do not belong in it"));
+        }
+        let path = parts.path_and_query;
+        if path.as_ref().is_some_and(|p| p.query().is_some()) || text.contains('#') {
+            return Err(refuse("a query or fragment does not belong in it"));
+        }
+        let prefix = path.map_or(String::new(), |p| p.path().trim_end_matches('/').to_owned());
+        Ok(Self {
+            scheme,
+            authority,
+            prefix,
+        })
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
+    }
+}
+
+impl Serialize for BaseUrl {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BaseUrl {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_kept_and_a_final_slash_is_not() {
+        let base: BaseUrl = "https://api.example/shop/".parse().unwrap();
+        assert_eq!(base.to_string(), "https://api.example/shop");
+        let uri = base.join("/a?b=c".into()).unwrap();
+        assert_eq!(uri, "https://api.example/shop/a?b=c");
+    }
+
+    #[test]
+    fn what_is_not_an_address_is_refused() {
+        for bad in [
+            "",
+            "product",
+            "ftp://x",
+            "http://",
+            "http://a@b",
+            "http://a?b",
+            "http://a/#b",
+        ] {
+            assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Who may share an answer, decided by type.
+//!
+//! A fetch is [`Public`], of a [`Segment`], or of one [`Caller`]; it can read only what its scope holds.
+//! Nothing of a caller can be read out as text, so the only place an identity can go is a call of that
+//! caller. These programs do not compile, and each twin beside them, one token away, does:
+//!
+//! A public fetch cannot name the caller in its path:
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # fn f(caller: Caller) {
+//! Call::get(Public, "/people/{caller}/friends").own();
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # fn f(caller: Caller) {
+//! Call::get(caller, "/people/{caller}/friends").own();
+//! # }
+//! ```
+//!
+//! A public fetch cannot depend on the region:
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Public, Segment};
+//! # fn f(segment: Segment) {
+//! Call::get(Public, "/offers").region("region");
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Public, Segment};
+//! # fn f(segment: Segment) {
+//! Call::get(segment, "/offers").region("region");
+//! # }
+//! ```
+//!
+//! A caller is not text and cannot become a query:
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # fn f(caller: Caller, number: u8) {
+//! Call::get(Public, "/offers").query("for", caller);
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # fn f(caller: Caller, number: u8) {
+//! Call::get(Public, "/offers").query("for", number);
+//! # }
+//! ```
+//!
+//! What was fetched for one caller cannot pass for public:
+//! ```compile_fail
+//! # use bff_core::{Caller, Fetched, Public};
+//! # fn f(own: Fetched<u8, Caller>) {
+//! let shared: Fetched<u8, Public> = own;
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{Caller, Fetched, Public};
+//! # fn f(own: Fetched<u8, Caller>) {
+//! let shared: Fetched<u8, Caller> = own;
+//! # }
+//! ```
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+pub use caller::{Caller, Identity};
+pub use segment::{Language, Region, Segment, Tag};
+
+pub mod caller;
+pub mod segment;
+
+/// Who asks, sent upstream on calls of a caller only.
+pub const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+/// The caller's roles, as a comma list.
+pub const X_USER_ROLE: HeaderName = HeaderName::from_static("x-user-role");
+/// The client class, sent upstream on every call.
+pub const X_CLIENT: HeaderName = HeaderName::from_static("x-client");
+
+/// What an answer depends on, and so who may share it.
+pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
+    /// Whether the answer belongs to one caller.
+    const PERSONAL: bool;
+
+    /// Who may share the answer.
+    fn sharing(&self) -> Sharing;
+
+    /// Adds what the backend may know of the asker.
+    fn identify(&self, headers: &mut HeaderMap);
+}
+
+/// Who may keep a copy of an answer, as our own `Cache-Control` and `Vary` say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// Only the caller's own cache.
+    pub private: bool,
+    /// It differs by `Accept-Language`.
+    pub by_language: bool,
+}
+
+impl Sharing {
+    /// What holds for an answer made of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            private: self.private || other.private,
+            by_language: self.by_language || other.by_language,
+        }
+    }
+}
+
+/// The same answer for everyone.
+#[derive(Clone, Copy, Debug)]
+pub struct Public;
+
+impl Scope for Public {
+    const PERSONAL: bool = false;
+
+    fn sharing(&self) -> Sharing {
+        Sharing::default()
+    }
+
+    fn identify(&self, _: &mut HeaderMap) {}
+}
+
+impl Scope for Segment {
+    const PERSONAL: bool = false;
+
+    fn sharing(&self) -> Sharing {
+        Segment::sharing(self)
+    }
+
+    fn identify(&self, headers: &mut HeaderMap) {
+        if let Some(language) = self.language() {
+            if let Ok(value) = HeaderValue::from_str(language.as_str()) {
+                headers.insert(header::ACCEPT_LANGUAGE, value);
+            }
+        }
+    }
+}
+
+impl Scope for Caller {
+    const PERSONAL: bool = true;
+
+    fn sharing(&self) -> Sharing {
+        Sharing {
+            private: true,
+            by_language: false,
+        }
+    }
+
+    fn identify(&self, headers: &mut HeaderMap) {
+        headers.insert(X_USER_ID, self.id_header());
+        headers.insert(X_USER_ROLE, self.role_header());
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Public {}
+    impl Sealed for super::Segment {}
+    impl Sealed for super::Caller {}
+}

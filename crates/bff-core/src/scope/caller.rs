@@ -1,0 +1,139 @@
+//! Who asks, verified: account and profile. Never readable as text outside the core.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Region, Tag};
+
+/// A verified caller. Cheap to clone.
+#[derive(Clone)]
+pub struct Caller(Arc<Kept>);
+
+/// What a credential said, once verified.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// The account: 1 to 128 visible ASCII characters.
+    pub account: String,
+    /// The profile within the account, when there are several.
+    pub profile: Option<String>,
+    /// Roles, such as `ADMIN`.
+    pub roles: Vec<String>,
+    /// OAuth scopes, or what an API key allows.
+    pub scopes: Vec<String>,
+    /// The account's market.
+    pub region: Option<Region>,
+    /// The highest maturity level the profile may see.
+    pub maturity: Option<Tag>,
+    /// The plan the account is on.
+    pub plan: Option<Tag>,
+}
+
+struct Kept {
+    identity: Identity,
+    /// Made once per credential, not once per call.
+    id_header: HeaderValue,
+    role_header: HeaderValue,
+    path_segment: String,
+}
+
+impl Caller {
+    /// A caller, unless the account could not be told to a backend safely.
+    pub fn new(identity: Identity) -> Result<Self, &'static str> {
+        let account = &identity.account;
+        let sane = (1..=128).contains(&account.len())
+            && account.bytes().all(|b| b.is_ascii_graphic())
+            && account.bytes().any(|b| b != b'.');
+        if !sane {
+            return Err("an account is 1 to 128 visible ASCII characters");
+        }
+        let header = |text: &str| HeaderValue::from_str(text);
+        let shape = "a role is visible ASCII without a comma";
+        if identity.roles.iter().any(|r| r.contains(',')) {
+            return Err(shape);
+        }
+        Ok(Self(Arc::new(Kept {
+            id_header: header(account).map_err(|_| "an account is a header value")?,
+            role_header: header(&identity.roles.join(",")).map_err(|_| shape)?,
+            path_segment: utf8_percent_encode(account, NON_ALPHANUMERIC).to_string(),
+            identity,
+        })))
+    }
+
+    /// Whether the caller has the role.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.0.identity.roles.iter().any(|r| r == role)
+    }
+
+    /// Whether the credential allows the scope.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.0.identity.scopes.iter().any(|s| s == scope)
+    }
+
+    /// The account's market, if the credential says.
+    pub fn region(&self) -> Option<Region> {
+        self.0.identity.region
+    }
+
+    /// The highest maturity level the profile may see, if the credential says.
+    pub fn maturity(&self) -> Option<Tag> {
+        self.0.identity.maturity
+    }
+
+    /// The plan the account is on, if the credential says.
+    pub fn plan(&self) -> Option<Tag> {
+        self.0.identity.plan
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        &self.0.identity.account
+    }
+
+    pub(crate) fn path_segment(&self) -> &str {
+        &self.0.path_segment
+    }
+
+    pub(crate) fn id_header(&self) -> HeaderValue {
+        self.0.id_header.clone()
+    }
+
+    pub(crate) fn role_header(&self) -> HeaderValue {
+        self.0.role_header.clone()
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(account: &str) -> Result<Caller, &'static str> {
+        Caller::new(Identity {
+            account: account.into(),
+            roles: vec!["customer".into(), "ADMIN".into()],
+            ..Identity::default()
+        })
+    }
+
+    #[test]
+    fn an_account_that_could_walk_a_path_is_refused() {
+        for bad in ["", ".", "..", "a b", "a\r\nb", "ü"] {
+            assert!(caller(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(caller("a/../b").unwrap().path_segment(), "a%2F%2E%2E%2Fb");
+    }
+
+    #[test]
+    fn several_roles_are_a_comma_list() {
+        let ada = caller("ada").unwrap();
+        assert_eq!(ada.role_header(), "customer,ADMIN");
+        assert!(ada.has_role("ADMIN") && !ada.has_role("admin"));
+    }
+}

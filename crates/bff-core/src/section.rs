@@ -1,0 +1,218 @@
+//! A page of sections: what is required, what is optional, what is personal, and the truth about each.
+//!
+//! A screen opens a [`Page`], fetches its sections side by side through it, and finishes into a [`Screen`]:
+//! the screen's own value and, for every section asked for, where it is from. The engine never guesses: a
+//! typed fetch brings its own [`Provenance`](crate::outbound::Provenance).
+
+use std::borrow::Cow;
+use std::future::Future;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::time::timeout_at;
+
+use crate::context::Cx;
+use crate::outbound::{Failure, Fetched, Provenance, Reason, State};
+use crate::scope::{Caller, Scope};
+
+pub use fields::{Field, Fields};
+pub use meta::{Entry, Meta};
+pub use screen::Screen;
+pub use want::Want;
+
+pub mod fields;
+pub mod meta;
+pub mod screen;
+pub mod want;
+mod write;
+
+/// A section's name: the name of the screen's member, or `rows.<id>` for one of many.
+pub type Name = Cow<'static, str>;
+
+/// A screen being assembled.
+pub struct Page<'a> {
+    cx: &'a Cx,
+    want: &'a Want,
+    entries: Mutex<Vec<Entry>>,
+}
+
+/// A section's place in the list of sections: they are told in the order they were opened.
+#[derive(Clone, Copy)]
+struct Slot(usize);
+
+impl<'a> Page<'a> {
+    /// Opens a page for what the client wants of it.
+    pub fn new(cx: &'a Cx, want: &'a Want) -> Self {
+        Self {
+            cx,
+            want,
+            entries: Mutex::new(Vec::with_capacity(6)),
+        }
+    }
+
+    /// A section the screen cannot be without: its failure fails the screen, at once.
+    pub fn required<W, S: Scope, T>(
+        &self,
+        name: impl Into<Name>,
+        fetch: impl Future<Output = Result<Fetched<W, S>, Failure>>,
+        shape: impl FnOnce(&W) -> T,
+    ) -> impl Future<Output = Result<T, Failure>> {
+        // Opened at the call and not at the first poll: the order of sections is the order they are written in.
+        let slot = self.open(name.into());
+        async move {
+            let fetched = timeout_at(self.cx.deadline(), fetch)
+                .await
+                .unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)))?;
+            Ok(self.keep(slot, &fetched, shape))
+        }
+    }
+
+    /// A section the screen can be without. Never fails, so `try_join!` stops for a required one only.
+    /// Not asked for, it is not fetched.
+    pub fn optional<W, S: Scope, T>(
+        &self,
+        name: impl Into<Name>,
+        fetch: impl Future<Output = Result<Fetched<W, S>, Failure>>,
+        shape: impl FnOnce(&W) -> T,
+    ) -> impl Future<Output = Result<Option<T>, Failure>> {
+        let name = name.into();
+        let slot = self.want.has(&name).then(|| self.open(name));
+        async move {
+            match slot {
+                Some(slot) => Ok(self.try_fill(slot, fetch, shape).await),
+                // Dropped without having been polled.
+                None => Ok(None),
+            }
+        }
+    }
+
+    /// An optional section with a declared substitute for when it cannot be had.
+    pub fn optional_or<W, S: Scope, T>(
+        &self,
+        name: impl Into<Name>,
+        fetch: impl Future<Output = Result<Fetched<W, S>, Failure>>,
+        shape: impl FnOnce(&W) -> T,
+        fallback: impl FnOnce() -> T,
+    ) -> impl Future<Output = Result<Option<T>, Failure>> {
+        let name = name.into();
+        let slot = self.want.has(&name).then(|| self.open(name));
+        async move {
+            let Some(slot) = slot else { return Ok(None) };
+            let value = self.try_fill(slot, fetch, shape).await.unwrap_or_else(|| {
+                self.entries.lock()[slot.0].from.state = State::Fallback;
+                fallback()
+            });
+            Ok(Some(value))
+        }
+    }
+
+    /// A section of the signed-in caller. When nobody is signed in it does not apply: it is null, and
+    /// neither fetched nor listed.
+    pub fn personal<W, T, F>(
+        &self,
+        name: impl Into<Name>,
+        fetch: impl FnOnce(&'a Caller) -> F,
+        shape: impl FnOnce(&W) -> T,
+    ) -> impl Future<Output = Result<Option<T>, Failure>>
+    where
+        F: Future<Output = Result<Fetched<W, Caller>, Failure>>,
+    {
+        let run = (self.cx.caller()).map(|caller| self.optional(name, fetch(caller), shape));
+        async move {
+            match run {
+                Some(run) => run.await,
+                None => Ok(None),
+            }
+        }
+    }
+
+    /// Many sections of one kind, side by side: `name.<key>` each. Those that are missing are left out of
+    /// the list and told in `_meta`.
+    pub fn each<K, W, S: Scope, T, F>(
+        &self,
+        name: &'static str,
+        keys: impl IntoIterator<Item = K>,
+        fetch: impl Fn(&K) -> F,
+        shape: impl Fn(&K, &W) -> T,
+    ) -> impl Future<Output = Result<Vec<T>, Failure>>
+    where
+        K: std::fmt::Display,
+        F: Future<Output = Result<Fetched<W, S>, Failure>>,
+    {
+        let shape = std::rc::Rc::new(shape);
+        let wanted = self.want.has(name);
+        let rows: Vec<_> = keys
+            .into_iter()
+            .filter(|_| wanted)
+            .map(|key| {
+                let slot = self.open(Cow::Owned(format!("{name}.{key}")));
+                let fetch = fetch(&key);
+                let shape = shape.clone();
+                self.try_fill(slot, fetch, move |w: &W| shape(&key, w))
+            })
+            .collect();
+        async move {
+            let filled = futures_util::future::join_all(rows).await;
+            Ok(filled.into_iter().flatten().collect())
+        }
+    }
+
+    /// The finished screen.
+    pub fn finish<T: Serialize>(self, value: T) -> Screen<T> {
+        let meta = Meta::of(self.entries.into_inner());
+        for entry in meta.entries() {
+            (self.cx.shared().metrics).section(entry.source(), entry.from.state, entry.from.reason);
+        }
+        Screen::new(value, meta, self.want.clone())
+    }
+
+    async fn try_fill<W, S: Scope, T>(
+        &self,
+        slot: Slot,
+        fetch: impl Future<Output = Result<Fetched<W, S>, Failure>>,
+        shape: impl FnOnce(&W) -> T,
+    ) -> Option<T> {
+        // An optional section never delays the answer past the deadline less a small reserve.
+        let fetched = timeout_at(self.cx.sections_deadline(), fetch).await;
+        match fetched.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline))) {
+            Ok(fetched) => Some(self.keep(slot, &fetched, shape)),
+            Err(failure) => {
+                self.entries.lock()[slot.0].from = missing(&failure);
+                None
+            }
+        }
+    }
+
+    fn open(&self, name: Name) -> Slot {
+        let mut entries = self.entries.lock();
+        entries.push(Entry {
+            name,
+            from: missing(&Failure::new(Reason::Deadline)),
+        });
+        Slot(entries.len() - 1)
+    }
+
+    fn keep<W, S: Scope, T>(
+        &self,
+        slot: Slot,
+        fetched: &Fetched<W, S>,
+        shape: impl FnOnce(&W) -> T,
+    ) -> T {
+        self.entries.lock()[slot.0].from = fetched.from.clone();
+        shape(&fetched.value)
+    }
+}
+
+fn missing(failure: &Failure) -> Provenance {
+    let fresh = Provenance::fresh(
+        failure.source(),
+        std::time::Duration::ZERO,
+        crate::scope::Sharing::default(),
+    );
+    Provenance {
+        state: State::Missing,
+        reason: Some(failure.reason()),
+        retry_after: failure.retry_hint(),
+        ..fresh
+    }
+}

@@ -1,0 +1,240 @@
+//! `?fields=`: which sections of a screen, and which members of each, a REST client wants.
+//!
+//! The value is a comma list of paths, `product.name,product.price,reviews`. A name the screen does not
+//! have is a 422 that says so, read from the screen's own schema, so that the two cannot disagree.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ArrayItems, Schema};
+
+use super::Want;
+use super::want::Asked;
+use crate::error::{Error, Pointer};
+
+/// The longest `fields` value read.
+const MAX_BYTES: usize = 2048;
+/// How deep a path may go.
+const MAX_DEPTH: usize = 8;
+
+/// The sections wanted of the screen `T`; dereferences to [`Want`].
+#[derive(Clone, Debug)]
+pub struct Fields<T> {
+    want: Want,
+    screen: PhantomData<fn() -> T>,
+}
+
+impl<T> std::ops::Deref for Fields<T> {
+    type Target = Want;
+
+    fn deref(&self) -> &Want {
+        &self.want
+    }
+}
+
+/// One member of a schema and its own members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Field(BTreeMap<String, Field>);
+
+impl Field {
+    /// The members of `T`, read from its schema.
+    pub fn of<T: ToSchema>() -> Self {
+        let mut named = Vec::new();
+        T::schemas(&mut named);
+        let named: BTreeMap<String, RefOr<Schema>> = named.into_iter().collect();
+        Self::read(&T::schema(), &named, 0)
+    }
+
+    fn read(schema: &RefOr<Schema>, named: &BTreeMap<String, RefOr<Schema>>, depth: usize) -> Self {
+        if depth > MAX_DEPTH {
+            return Self::default();
+        }
+        let all = |parts: &[RefOr<Schema>]| {
+            let parts = parts.iter().map(|p| Self::read(p, named, depth + 1));
+            Self(parts.flat_map(|f| f.0).collect())
+        };
+        match schema {
+            RefOr::Ref(reference) => {
+                let name = reference
+                    .ref_location
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default();
+                let found = named.get(name);
+                found.map_or_else(Self::default, |s| Self::read(s, named, depth + 1))
+            }
+            RefOr::T(Schema::Object(object)) => {
+                let members = object.properties.iter();
+                Self(
+                    members
+                        .map(|(n, s)| (n.clone(), Self::read(s, named, depth + 1)))
+                        .collect(),
+                )
+            }
+            RefOr::T(Schema::Array(array)) => match &array.items {
+                ArrayItems::RefOrSchema(items) => Self::read(items, named, depth + 1),
+                ArrayItems::False => Self::default(),
+            },
+            RefOr::T(Schema::OneOf(s)) => all(&s.items),
+            RefOr::T(Schema::AllOf(s)) => all(&s.items),
+            RefOr::T(Schema::AnyOf(s)) => all(&s.items),
+            RefOr::T(_) => Self::default(),
+        }
+    }
+
+    /// What `text` asks for, or everything that is wrong with it.
+    pub fn parse(&self, text: &str) -> Result<Want, Error> {
+        let wrong = |detail: String| Pointer {
+            pointer: "/query/fields".into(),
+            detail,
+        };
+        if text.is_empty() || text.len() > MAX_BYTES {
+            let detail = format!("a comma list of names, at most {MAX_BYTES} bytes");
+            return Err(Error::invalid(vec![wrong(detail)]));
+        }
+        let mut asked = Vec::new();
+        let mut errors = Vec::new();
+        for path in text.split(',') {
+            if let Err(name) = self.add(path, &mut asked) {
+                let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+                let known = known.join(", ");
+                errors.push(wrong(format!(
+                    "no field {name:?}; the sections are {known}"
+                )));
+            }
+        }
+        if errors.is_empty() {
+            Ok(Want::only(asked))
+        } else {
+            Err(Error::invalid(errors))
+        }
+    }
+
+    /// Adds one path; a section asked for as a whole wins over its members.
+    fn add<'p>(&self, path: &'p str, asked: &mut Vec<Asked>) -> Result<(), &'p str> {
+        let (name, rest) = path
+            .split_once('.')
+            .map_or((path, None), |(n, r)| (n, Some(r)));
+        let field = self.0.get(name).ok_or(path)?;
+        let known = asked.iter().position(|a| a.name == name);
+        let whole = known.is_some_and(|i| asked[i].members.is_empty());
+        let i = known.unwrap_or_else(|| {
+            asked.push(Asked::new(name));
+            asked.len() - 1
+        });
+        match rest {
+            None => asked[i].members.clear(),
+            Some(rest) if whole => field.add(rest, &mut Vec::new()).map_err(|_| path)?,
+            Some(rest) => field.add(rest, &mut asked[i].members).map_err(|_| path)?,
+        }
+        Ok(())
+    }
+}
+
+impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let query = parts.uri.query().unwrap_or_default();
+        let want = match value(query)? {
+            Some(text) => Field::of::<T>().parse(&text)?,
+            None => Want::ALL,
+        };
+        Ok(Self {
+            want,
+            screen: PhantomData,
+        })
+    }
+}
+
+/// The one `fields` parameter of a query.
+fn value(query: &str) -> Result<Option<String>, Error> {
+    if !query.contains("fields=") {
+        return Ok(None);
+    }
+    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
+        .map_err(|_| Error::invalid_at("/query", "not a form-encoded query"))?;
+    let mut found = pairs
+        .into_iter()
+        .filter(|(name, _)| name == "fields")
+        .map(|(_, v)| v);
+    match (found.next(), found.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Error::invalid_at("/query/fields", "given more than once")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(ToSchema)]
+    #[expect(dead_code, reason = "only the schema is read")]
+    struct Shelf {
+        book: Book,
+        also: Option<Vec<Book>>,
+    }
+
+    #[derive(ToSchema)]
+    #[expect(dead_code, reason = "only the schema is read")]
+    struct Book {
+        title: String,
+        author: Option<Author>,
+    }
+
+    #[derive(ToSchema)]
+    #[expect(dead_code, reason = "only the schema is read")]
+    struct Author {
+        name: String,
+    }
+
+    fn parse(text: &str) -> Result<Want, Error> {
+        Field::of::<Shelf>().parse(text)
+    }
+
+    #[test]
+    fn names_are_those_of_the_schema_at_every_depth() {
+        let want = parse("book.author.name,book.title,also").unwrap();
+        assert_eq!(want.asked("book").unwrap().members.len(), 2);
+        assert!(want.has("also"));
+        assert!(!parse("book").unwrap().has("also"));
+        for bad in [
+            "",
+            "pages",
+            "book.pages",
+            "book.author.age",
+            "book..title",
+            "book,",
+        ] {
+            let error = parse(bad).unwrap_err();
+            assert_eq!(error.status(), 422, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_whole_section_wins_over_its_members() {
+        for text in ["book,book.title", "book.title,book"] {
+            assert!(
+                parse(text)
+                    .unwrap()
+                    .asked("book")
+                    .unwrap()
+                    .members
+                    .is_empty(),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The `_meta` envelope and the `Sections` header: one list of entries, written twice.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use http::HeaderValue;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::Name;
+use crate::outbound::{Provenance, Reason, State};
+use crate::scope::Sharing;
+
+/// One section and where it is from.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The member's name.
+    pub name: Name,
+    /// Where it is from.
+    pub from: Provenance,
+}
+
+impl Entry {
+    /// The backend, or a comma list of several.
+    pub fn source(&self) -> &str {
+        &self.from.source
+    }
+
+    /// Whether the section lacks something that trying again could mend.
+    fn is_incomplete(&self) -> bool {
+        match self.from.state {
+            State::Fallback => true,
+            State::Missing => !self.from.reason.is_some_and(Reason::is_answer),
+            _ => false,
+        }
+    }
+}
+
+/// The truth about every section of one answer.
+#[derive(Clone, Debug)]
+pub struct Meta(Vec<Entry>);
+
+impl Meta {
+    pub(crate) fn of(entries: Vec<Entry>) -> Self {
+        Self(entries)
+    }
+
+    /// Every section that was asked for and applies, in the screen's order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// Whether nothing is lacking that trying again could mend.
+    pub fn is_complete(&self) -> bool {
+        !self.0.iter().any(Entry::is_incomplete)
+    }
+
+    /// The least freshness left among the sections; zero if one is stale or missing.
+    pub fn fresh_for(&self) -> Duration {
+        let fresh = |e: &Entry| match e.from.state {
+            State::Fresh | State::Cached => e.from.fresh_for,
+            _ => Duration::ZERO,
+        };
+        self.0.iter().map(fresh).min().unwrap_or_default()
+    }
+
+    /// Who may share the whole answer.
+    pub fn sharing(&self) -> Sharing {
+        let all = self.0.iter().map(|e| e.from.sharing);
+        all.fold(Sharing::default(), Sharing::and)
+    }
+
+    /// The `Sections` header: an RFC 9651 dictionary, names in lower snake case, ages in seconds.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let mut text = String::with_capacity(32 * self.0.len());
+        for entry in &self.0 {
+            if !text.is_empty() {
+                text.push_str(", ");
+            }
+            snake(&entry.name, &mut text);
+            text.push('=');
+            text.push_str(entry.from.state.as_str());
+            if let Some(age) = entry.from.age {
+                let _ = write!(text, ";age={}", age.as_secs());
+            }
+        }
+        HeaderValue::try_from(text).ok()
+    }
+}
+
+/// `continueWatching` becomes `continue_watching`; what an RFC 9651 key cannot hold becomes `_`.
+fn snake(name: &str, to: &mut String) {
+    for c in name.chars() {
+        match c {
+            'A'..='Z' => {
+                to.push('_');
+                to.push(c.to_ascii_lowercase());
+            }
+            'a'..='z' | '0'..='9' | '_' | '-' | '.' | '*' => to.push(c),
+            _ => to.push('_'),
+        }
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let from = &self.from;
+        let mut map = s.serialize_map(None)?;
+        map.serialize_entry("state", &from.state)?;
+        if !from.source.is_empty() {
+            map.serialize_entry("source", &from.source)?;
+        }
+        if let Some(age) = from.age {
+            map.serialize_entry("ageMs", &millis(age))?;
+        }
+        if let Some(reason) = from.reason {
+            map.serialize_entry("reason", &reason)?;
+        }
+        if let Some(after) = from.retry_after {
+            map.serialize_entry("retryAfterMs", &millis(after))?;
+        }
+        map.end()
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+struct Sections<'a>(&'a [Entry]);
+
+impl Serialize for Sections<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(self.0.iter().map(|e| (&e.name, e)))
+    }
+}
+
+impl Serialize for Meta {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut map = s.serialize_map(Some(2))?;
+        map.serialize_entry("complete", &self.is_complete())?;
+        map.serialize_entry("sections", &Sections(&self.0))?;
+        map.end()
+    }
+}
+
+/// The schema of one section's provenance, as `_meta.sections` carries it.
+#[derive(ToSchema)]
+#[schema(as = SectionState)]
+#[expect(
+    dead_code,
+    reason = "only its schema is used: an Entry is written by hand"
+)]
+struct SectionState {
+    /// How good the section's data is.
+    state: State,
+    /// The backend it is from, or a comma list of several.
+    #[schema(example = "review")]
+    source: Option<String>,
+    /// How old a copy is, in milliseconds.
+    #[schema(rename = "ageMs")]
+    age_ms: Option<u64>,
+    /// Why it is neither fresh nor cached.
+    reason: Option<Reason>,
+    /// When trying again makes sense, in milliseconds from now.
+    #[schema(rename = "retryAfterMs")]
+    retry_after_ms: Option<u64>,
+}
+
+impl PartialSchema for Meta {
+    fn schema() -> RefOr<Schema> {
+        let sections = ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some(
+                "One entry for each section that was asked for and applies.",
+            ))
+            .additional_properties(Some(utoipa::openapi::Ref::from_schema_name("SectionState")));
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("The truth about every section of this answer, as of Date."))
+            .property(
+                "complete",
+                ObjectBuilder::new().schema_type(Type::Boolean).description(Some(
+                    "False when a section is a fallback, or missing for a reason that trying again could mend.",
+                )),
+            )
+            .required("complete")
+            .property("sections", sections)
+            .required("sections")
+            .into()
+    }
+}
+
+impl ToSchema for Meta {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Meta".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("SectionState".into(), SectionState::schema()));
+        schemas.push(("State".into(), State::schema()));
+        schemas.push(("Reason".into(), Reason::schema()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &'static str, state: State, reason: Option<Reason>, age: Option<u64>) -> Entry {
+        let fresh = Provenance::fresh("review", Duration::from_secs(60), Sharing::default());
+        let age = age.map(Duration::from_millis);
+        Entry {
+            name: name.into(),
+            from: Provenance {
+                state,
+                reason,
+                age,
+                ..fresh
+            },
+        }
+    }
+
+    #[test]
+    fn body_and_header_tell_the_same() {
+        let meta = Meta::of(vec![
+            entry("product", State::Fresh, None, None),
+            entry(
+                "continueWatching",
+                State::Stale,
+                Some(Reason::Timeout),
+                Some(43_120),
+            ),
+            entry(
+                "availability",
+                State::Missing,
+                Some(Reason::CircuitOpen),
+                None,
+            ),
+        ]);
+        assert_eq!(
+            meta.header().unwrap(),
+            "product=fresh, continue_watching=stale;age=43, availability=missing"
+        );
+        assert_eq!(
+            serde_json::to_value(&meta).unwrap(),
+            serde_json::json!({"complete": false, "sections": {
+                "product": {"state": "fresh", "source": "review"},
+                "continueWatching": {"state": "stale", "source": "review", "ageMs": 43120, "reason": "timeout"},
+                "availability": {"state": "missing", "source": "review", "reason": "circuit_open"},
+            }})
+        );
+        assert_eq!(meta.fresh_for(), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_answer_of_nothing_is_complete_and_a_mishap_is_not() {
+        let with = |state, reason| Meta::of(vec![entry("a", state, reason, None)]).is_complete();
+        assert!(with(State::Missing, Some(Reason::NotFound)));
+        assert!(with(State::Missing, Some(Reason::Forbidden)));
+        assert!(with(State::Stale, Some(Reason::Timeout)));
+        assert!(!with(State::Missing, Some(Reason::Timeout)));
+        assert!(!with(State::Fallback, Some(Reason::NotFound)));
+    }
+}

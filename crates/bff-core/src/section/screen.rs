@@ -1,0 +1,101 @@
+//! A finished screen, and the HTTP answer it becomes.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, header};
+use serde::Serialize;
+use utoipa::openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::{Meta, Want, write};
+use crate::error::{Error, codes};
+
+/// The header that tells every section's state.
+pub const SECTIONS: HeaderName = HeaderName::from_static("sections");
+
+/// A screen's value and the truth about its sections.
+#[derive(Clone, Debug)]
+pub struct Screen<T> {
+    value: T,
+    meta: Meta,
+    want: Want,
+}
+
+impl<T> Screen<T> {
+    pub(crate) fn new(value: T, meta: Meta, want: Want) -> Self {
+        Self { value, meta, want }
+    }
+
+    /// The truth about the sections.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The screen's value.
+    pub fn into_value(self) -> T {
+        self.value
+    }
+}
+
+impl<T: Serialize> IntoResponse for Screen<T> {
+    fn into_response(self) -> Response {
+        let written = match write::screen(&self.value, &self.meta, &self.want) {
+            Ok(written) => written,
+            Err(error) => {
+                return Error::new(codes::INTERNAL, "The answer could not be written.")
+                    .because(error)
+                    .into_response();
+            }
+        };
+        let mut response = Response::new(Body::from(written.body));
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if let Some(sections) = self.meta.header() {
+            headers.insert(SECTIONS, sections);
+        }
+        let sharing = self.meta.sharing();
+        if !self.meta.is_complete() {
+            // An incomplete answer is nobody's to keep.
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            return response;
+        }
+        let scope = if sharing.private { "private" } else { "public" };
+        let seconds = self.meta.fresh_for().as_secs();
+        if let Ok(value) = HeaderValue::try_from(format!("{scope}, max-age={seconds}")) {
+            headers.insert(header::CACHE_CONTROL, value);
+        }
+        if sharing.by_language {
+            headers.append(header::VARY, HeaderValue::from_static("accept-language"));
+        }
+        if let Ok(etag) = HeaderValue::try_from(format!("W/\"{:032x}\"", written.digest)) {
+            headers.insert(header::ETAG, etag);
+        }
+        response
+    }
+}
+
+impl<T: ToSchema> PartialSchema for Screen<T> {
+    fn schema() -> RefOr<Schema> {
+        let meta = ObjectBuilder::new()
+            .property("_meta", Ref::from_schema_name(Meta::name()))
+            .required("_meta");
+        AllOfBuilder::new()
+            .item(Ref::from_schema_name(T::name()))
+            .item(meta)
+            .into()
+    }
+}
+
+impl<T: ToSchema> ToSchema for Screen<T> {
+    fn name() -> std::borrow::Cow<'static, str> {
+        format!("{}Screen", T::name()).into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((T::name().into(), T::schema()));
+        T::schemas(schemas);
+        schemas.push((Meta::name().into(), Meta::schema()));
+        Meta::schemas(schemas);
+    }
+}
