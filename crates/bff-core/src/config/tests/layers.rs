@@ -1,0 +1,120 @@
+//! Which layer wins, and what a variable's text becomes.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn each_layer_wins_over_the_one_below() {
+    let overlay =
+        Some("[upstreams.alpha]\nurl = 'http://overlay'\n[edge]\nhost = 'overlay'\nshift = 1\n");
+    let file = Some("[upstreams.alpha]\nurl = 'http://file'\n[edge]\nhost = 'file'\n");
+    let env: &[_] = &[
+        ("WEB_UPSTREAMS__ALPHA__URL", "http://env"),
+        ("MOBILE_EDGE__HOST", "other"),
+        ("PATH", "/"),
+    ];
+    let config = try_load(&Given { overlay, file, env }).unwrap();
+    assert_eq!(config.upstreams["alpha"].url, "http://env");
+    assert_eq!(config.edge.host, "file");
+    assert_eq!(config.edge.shift, 1);
+    assert_eq!(config.edge.body_limit_bytes, 65536);
+    assert_eq!(with_env(&[]).upstreams["alpha"].url, "http://defaults");
+}
+
+#[test]
+fn a_list_replaces_and_a_section_merges() {
+    let config = try_load(&Given {
+        file: Some("[edge]\norigins = []\n[upstreams.beta]\nurl = 'http://beta'\n"),
+        ..Given::default()
+    });
+    let config = config.unwrap();
+    assert!(config.edge.origins.is_empty());
+    assert_eq!(config.upstreams.len(), 2);
+}
+
+#[test]
+fn variables_become_the_type_that_is_wanted() {
+    let config = with_env(&[
+        ("WEB_MODE", "development"),
+        ("WEB_EDGE__BODY_LIMIT_BYTES", "1"),
+        ("WEB_EDGE__COMPRESS", "false"),
+        ("WEB_EDGE__ORIGINS", "https://a.example, https://b.example"),
+        ("WEB_EDGE__PORTS", "80,443"),
+        ("WEB_EDGE__RATIO", "1"),
+        ("WEB_EDGE__SHIFT", "-7"),
+        ("WEB_EDGE__HOST", "12"),
+        ("WEB_INBOUND__DEADLINE", "250ms"),
+        ("WEB_INBOUND__IDLE", "1m"),
+        ("WEB_UPSTREAMS__GAMMA__URL", "http://gamma"),
+    ]);
+    assert!(!config.mode.is_production());
+    assert_eq!(config.edge.body_limit_bytes, 1);
+    assert!(!config.edge.compress);
+    assert_eq!(
+        config.edge.origins,
+        ["https://a.example", "https://b.example"]
+    );
+    assert_eq!(config.edge.ports, [80, 443]);
+    assert!((config.edge.ratio - 1.0).abs() < f64::EPSILON);
+    assert_eq!(config.edge.shift, -7);
+    assert_eq!(config.edge.host, "12");
+    assert_eq!(config.inbound.deadline, Duration::from_millis(250));
+    assert_eq!(config.inbound.idle, Some(Duration::from_secs(60)));
+    assert_eq!(config.upstreams["gamma"].url, "http://gamma");
+}
+
+#[test]
+fn an_empty_variable_is_none_or_an_empty_list() {
+    let config = try_load(&Given {
+        file: Some("[inbound]\nidle = '1m'\n[session]\nkey = 'k'\n"),
+        env: &[
+            ("WEB_INBOUND__IDLE", ""),
+            ("WEB_SESSION", ""),
+            ("WEB_EDGE__ORIGINS", ""),
+        ],
+        ..Given::default()
+    });
+    let config = config.unwrap();
+    assert_eq!(config.inbound.idle, None);
+    assert!(config.session.is_none());
+    assert!(config.edge.origins.is_empty());
+}
+
+#[test]
+fn a_tagged_enum_takes_numbers_from_variables_when_a_layer_has_one() {
+    let config = try_load(&Given {
+        file: Some("[discovery]\nkind = 'dns'\nname = 'a'\nevery_seconds = 5\n"),
+        env: &[("WEB_DISCOVERY__EVERY_SECONDS", "9")],
+        ..Given::default()
+    });
+    assert!(matches!(
+        config.unwrap().discovery,
+        Some(Discovery::Dns {
+            every_seconds: 9,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn kubernetes_service_links_are_ignored() {
+    with_env(&[
+        ("WEB_BFF_SERVICE_HOST", "10.0.0.1"),
+        ("WEB_BFF_SERVICE_PORT", "80"),
+        ("WEB_BFF_SERVICE_PORT_HTTP", "80"),
+        ("WEB_BFF_PORT", "tcp://10.0.0.1:80"),
+        ("WEB_BFF_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("WEB_BFF_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ]);
+}
+
+proptest! {
+    #[test]
+    fn a_text_list_is_what_stands_between_commas(items in prop::collection::vec("[a-z]{1,5}", 0..5)) {
+        let config = with_env(&[("WEB_EDGE__ORIGINS", &items.join(" , "))]);
+        prop_assert_eq!(config.edge.origins, items);
+    }
+}

@@ -1,0 +1,202 @@
+//! Every line a mistake becomes.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use super::*;
+
+#[test]
+fn an_unknown_key_lists_the_known_ones() {
+    assert_eq!(
+        refused_file("[edge]\nbodylimit = 5\n"),
+        "unknown key `edge.bodylimit` in file web.toml: expected one of `host`, `body_limit_bytes`, `origins`, \
+         `compress`, `ratio`, `shift`, `ports`"
+    );
+    assert_eq!(
+        refused_file("[upstreams.\"a.b\"]\nurl = 'x'\nulr = 'x'\n"),
+        "unknown key `upstreams.\"a.b\".ulr` in file web.toml: expected one of `url`, `token`"
+    );
+}
+
+#[test]
+fn an_unknown_variable_is_named() {
+    let known =
+        "expected one of `mode`, `edge`, `inbound`, `session`, `upstreams`, `keys`, `discovery`";
+    assert_eq!(
+        refused_env(&[("WEB_UPSTREAM__X", "hunter2")]),
+        format!("unknown variable WEB_UPSTREAM__X: no key `upstream`, {known}")
+    );
+    assert_eq!(
+        refused_env(&[("WEB_UPSTREAMS__ALPHA__ULR", "x")]),
+        "unknown variable WEB_UPSTREAMS__ALPHA__ULR: no key `upstreams.alpha.ulr`, expected one of `url`, `token`"
+    );
+    assert_eq!(
+        refused_env(&[("WEB_MODE__X", "x")]),
+        "unknown variable WEB_MODE__X: `mode` is a value, not a section"
+    );
+    for name in ["WEB_", "WEB___MODE", "WEB_EDGE__"] {
+        assert_eq!(
+            refused_env(&[(name, "x")]),
+            format!(
+                "unknown variable {name}: write PREFIX_SECTION__KEY, with two underscores between names"
+            )
+        );
+    }
+    assert_eq!(
+        refused_env(&[("WEB_MODE", "production"), ("WEB_mode", "production")]),
+        "variables WEB_MODE and WEB_mode set the same key: keep one"
+    );
+}
+
+#[test]
+fn a_struct_that_forgot_to_deny_is_strict_all_the_same() {
+    #[derive(Debug, Deserialize)]
+    struct Lax {
+        #[expect(dead_code, reason = "only read by serde")]
+        a: u8,
+    }
+    let sources = Sources {
+        prefix: "X",
+        defaults: "a = 1\nb = 2",
+        overlay: None,
+        file: None,
+        env: vec![],
+    };
+    let error = load::<Lax>(&sources).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "unknown key `b` in the compiled-in defaults"
+    );
+}
+
+#[test]
+fn a_wrong_type_says_what_was_wanted() {
+    for (text, line) in [
+        (
+            "edge.body_limit_bytes = 'many'",
+            "edge.body_limit_bytes = \"many\" in file web.toml: expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "edge.body_limit_bytes = '5'",
+            "edge.body_limit_bytes = \"5\" in file web.toml: expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "edge.body_limit_bytes = -5",
+            "edge.body_limit_bytes = -5 in file web.toml: expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "edge.body_limit_bytes = 1.5",
+            "edge.body_limit_bytes = 1.5 in file web.toml: expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "edge.compress = 1",
+            "edge.compress = 1 in file web.toml: expected true or false",
+        ),
+        (
+            "edge.host = true",
+            "edge.host = true in file web.toml: expected a string",
+        ),
+        (
+            "edge.origins = 'x'",
+            "edge.origins in file web.toml: expected a list",
+        ),
+        (
+            "edge.ports = [80, 70000]",
+            "edge.ports[1] = 70000 in file web.toml: expected a whole number from 0 to 65535",
+        ),
+        ("edge = 5", "edge in file web.toml: expected a section"),
+        (
+            "mode = 'prod'",
+            "mode = \"prod\" in file web.toml: expected one of `production`, `development`",
+        ),
+        (
+            "[edge.host]\nx = 1",
+            "edge.host in file web.toml: expected a string, found a section",
+        ),
+    ] {
+        assert_eq!(refused_file(text), line);
+    }
+    assert_eq!(
+        refused_env(&[("WEB_EDGE__BODY_LIMIT_BYTES", "64k")]),
+        "edge.body_limit_bytes = \"64k\" in variable WEB_EDGE__BODY_LIMIT_BYTES: expected a whole number from 0 to 4294967295"
+    );
+    assert_eq!(
+        refused_env(&[("WEB_EDGE__PORTS", "80,x")]),
+        "edge.ports[1] = \"x\" in variable WEB_EDGE__PORTS: expected a whole number from 0 to 65535"
+    );
+}
+
+#[test]
+fn a_duration_needs_its_unit() {
+    let why = "a duration needs a unit: \"250ms\"";
+    assert_eq!(
+        refused_file("inbound.deadline = 250"),
+        format!("inbound.deadline = 250 in file web.toml: {why}")
+    );
+    assert_eq!(
+        refused_file("inbound.idle = '250'"),
+        format!("inbound.idle = \"250\" in file web.toml: {why}")
+    );
+    assert_eq!(
+        refused_file("inbound.idle = 1.5"),
+        "inbound.idle = 1.5 in file web.toml: a duration needs a unit: \"1.5ms\""
+    );
+    assert_eq!(
+        refused_env(&[("WEB_INBOUND__DEADLINE", "250")]),
+        format!("inbound.deadline = \"250\" in variable WEB_INBOUND__DEADLINE: {why}")
+    );
+    assert_eq!(
+        refused_file("inbound.deadline = true"),
+        "inbound.deadline = true in file web.toml: expected a duration: \"250ms\""
+    );
+    assert_eq!(
+        refused_file("inbound.deadline = -1"),
+        "inbound.deadline = -1 in file web.toml: a duration cannot be negative"
+    );
+}
+
+#[test]
+fn a_missing_key_says_where_to_set_it() {
+    assert_eq!(
+        refused_file("[session]\nstore = 'x'"),
+        "missing key `session.key`: set it in a file or as WEB_SESSION__KEY"
+    );
+}
+
+#[test]
+fn a_broken_or_absent_file_is_named() {
+    let line = refused_file("mode = \"production\"\nhunter2 = = 5\n");
+    assert!(line.starts_with("file web.toml: line 2, column "), "{line}");
+    assert!(!line.contains("hunter2"), "{line}");
+    let given = Given::default();
+    let absent = load::<Config>(&sources(&given, Some(Path::new("no/such.toml")))).unwrap_err();
+    assert!(
+        absent
+            .to_string()
+            .starts_with("cannot read file no/such.toml: No such file"),
+        "{absent}"
+    );
+    let overlay = try_load(&Given {
+        overlay: Some("x"),
+        ..given
+    })
+    .unwrap_err();
+    assert!(
+        overlay.starts_with("the overlay: line 1, column "),
+        "{overlay}"
+    );
+}
+
+proptest! {
+    /// Any variable and any text give a value or one line, and never a panic.
+    #[test]
+    fn any_variable_is_a_value_or_one_line(
+        name in "WEB_(EDGE|INBOUND|SESSION|UPSTREAMS|MODE|X)?(_{1,3}[A-Z]{0,5}){0,3}(_FILE)?", text in "\\PC{0,20}",
+    ) {
+        if let Err(line) = try_load(&Given { env: &[(&name, &text)], ..Given::default() }) {
+            prop_assert!(!line.contains(char::is_control), "{}", line);
+        }
+    }
+}
