@@ -1,4 +1,4 @@
-//! What a gateway says about itself: metrics and logs. Each gateway owns its instruments.
+//! What a gateway says about itself. Each gateway owns its metrics.
 
 pub use metrics::Metrics;
 
