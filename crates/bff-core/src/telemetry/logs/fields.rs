@@ -1,0 +1,136 @@
+//! An event's fields, written as they are visited.
+
+use std::fmt::{self, Debug, Display, Write as _};
+use std::io::Write as _;
+
+use serde::{Serialize, Serializer};
+use tracing::field::{Field, Visit};
+
+/// Members of a JSON object that has begun.
+pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Json<'_> {
+    /// A member whose name is ours.
+    pub(super) fn own(&mut self, name: &'static str, value: impl Serialize) {
+        self.0.push(b',');
+        self.json(name);
+        self.0.push(b':');
+        self.json(value);
+    }
+
+    fn member(&mut self, field: &Field, value: impl Serialize) {
+        self.0.push(b',');
+        match name(field) {
+            // A second member of the same name would be read instead of ours.
+            "timestamp" => self.0.extend_from_slice(b"\"field.timestamp\""),
+            "level" => self.0.extend_from_slice(b"\"field.level\""),
+            "target" => self.0.extend_from_slice(b"\"field.target\""),
+            name => self.json(name),
+        }
+        self.0.push(b':');
+        self.json(value);
+    }
+
+    fn json(&mut self, value: impl Serialize) {
+        // Writing text and numbers to memory does not fail.
+        let _ = serde_json::to_writer(&mut *self.0, &value);
+    }
+}
+
+impl Visit for Json<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.member(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.member(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.member(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.member(field, value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.member(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.member(field, value);
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.member(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.member(field, Shown(value));
+    }
+}
+
+/// Words after the target: the message as it is, then `name=value`.
+pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Visit for Text<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let plain = |c: char| c.is_alphanumeric() || "-_.:/{}".contains(c);
+        if name(field) != "message" && (value.is_empty() || !value.chars().all(plain)) {
+            self.record_debug(field, &value);
+        } else {
+            self.record_debug(field, &format_args!("{value}"));
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.push(b' ');
+        let name = name(field);
+        if name != "message" {
+            // Writing to memory does not fail.
+            let _ = write!(self.0, "{name}=");
+        }
+        let _ = write!(OneLine(self.0), "{}", Shown(value));
+    }
+}
+
+/// A name written `r#type` is `type`.
+fn name(field: &Field) -> &'static str {
+    let name = field.name();
+    name.strip_prefix("r#").unwrap_or(name)
+}
+
+/// A value by its `Debug`. One that fails leaves what it wrote and not an error, which `serde_json` would panic on.
+struct Shown<'a>(&'a dyn Debug);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = self.0.fmt(f);
+        Ok(())
+    }
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// Escapes control characters, and nothing else.
+struct OneLine<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for OneLine<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let last = part.chars().next_back().filter(|c| c.is_control());
+            let plain = &part[..part.len() - last.map_or(0, char::len_utf8)];
+            self.0.extend_from_slice(plain.as_bytes());
+            if let Some(control) = last {
+                self.0
+                    .extend_from_slice(control.escape_default().to_string().as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
