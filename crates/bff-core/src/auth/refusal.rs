@@ -1,0 +1,59 @@
+//! Why a credential is not believed: in full for the log, in one sentence for the client.
+
+use crate::error::{Error, codes};
+
+/// Why a credential is not believed. No variant holds any part of a secret or a signature.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("more than one credential was sent")]
+    Several,
+    #[error("the Authorization header is not `Bearer <token>`")]
+    Scheme,
+    #[error("{0} are switched off here")]
+    Off(&'static str),
+    #[error("the token is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("the token's alg is not one of auth.algorithms")]
+    Algorithm,
+    #[error("the token's alg is not that of the key {0:?}")]
+    AlgorithmOfKey(Box<str>),
+    #[error("the issuer has no key {0:?}")]
+    UnknownKey(Box<str>),
+    #[error("the token's signature does not verify")]
+    Signature,
+    #[error("the token's iss is not auth.issuer")]
+    Issuer,
+    #[error("the token's aud does not name auth.audience")]
+    Audience,
+    #[error("the token expired {0} s ago")]
+    Expired(u64),
+    #[error("the token is valid in {0} s, not yet")]
+    NotYet(u64),
+    #[error("the token was issued {0} s in the future")]
+    IssuedAhead(u64),
+    #[error("the token has no {0}")]
+    NoClaim(&'static str),
+    #[error("the token's {0} is not {1}")]
+    Claim(&'static str, &'static str),
+    #[error("the token's sub cannot be sent on: {0}")]
+    Identity(&'static str),
+    #[error("the API key is not bffp_<id>_<secret>")]
+    KeyShape,
+    #[error("there is no API key {0:?}")]
+    KeyUnknown(Box<str>),
+    #[error("the secret of API key {0:?} is wrong")]
+    KeySecret(Box<str>),
+    #[error("API key {0:?} is disabled")]
+    KeyDisabled(Box<str>),
+}
+
+impl From<Refusal> for Error {
+    /// 401 with the same words for every reason but one, so that guessing teaches nothing.
+    fn from(refusal: Refusal) -> Self {
+        let detail = match refusal {
+            Refusal::Several => "Send one credential, not several.",
+            _ => "The credential that came with the request is not valid.",
+        };
+        Error::new(codes::UNAUTHENTICATED, detail).because(refusal)
+    }
+}
