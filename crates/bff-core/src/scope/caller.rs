@@ -29,6 +29,8 @@ pub struct Identity {
     pub maturity: Option<Tag>,
     /// The plan the account is on.
     pub plan: Option<Tag>,
+    /// Which API key it was, for the audit trail; several keys may prove one account.
+    pub key_id: Option<String>,
 }
 
 struct Kept {
