@@ -1,0 +1,170 @@
+//! A bearer token as it was sent: a JSON Web Signature in compact form (RFC 7515 §7.1), taken apart, not believed.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+use super::Refusal;
+use super::keys::Algorithm;
+use super::keys::document::Key;
+
+/// The largest token that is looked at, in bytes: ten times what issuers sign.
+const MAX_TOKEN: usize = 8 << 10;
+/// The longest key id that is looked up, in bytes.
+const MAX_KID: usize = 128;
+
+/// A token whose header has been read and whose claims nobody may read yet.
+#[derive(Debug)]
+pub(super) struct Token<'a> {
+    /// The algorithm the token asks for.
+    pub(super) algorithm: Algorithm,
+    /// The key the token says it is signed with. A token that names none is refused: trying every key would let
+    /// each request cost as many verifications as the issuer has keys.
+    pub(super) kid: String,
+    /// Header, dot and payload as they were signed.
+    signed: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+}
+
+/// What is read of the header. Keys that it carries or points to (`jwk`, `jku`, `x5u`) are deliberately ignored.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<IgnoredAny>,
+}
+
+impl<'a> Token<'a> {
+    /// Takes `sent` apart, if it asks for one of `allowed`.
+    pub(super) fn parse(sent: &'a [u8], allowed: &[Algorithm]) -> Result<Self, Refusal> {
+        let malformed = Refusal::Malformed;
+        if sent.len() > MAX_TOKEN {
+            return Err(malformed("it is over 8192 bytes"));
+        }
+        let text = std::str::from_utf8(sent).map_err(|_| malformed("it is not ASCII"))?;
+        let shape = || malformed("it is not three parts between dots");
+        let (signed, signature) = text.rsplit_once('.').ok_or_else(shape)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(shape)?;
+        if payload.contains('.') {
+            return Err(shape());
+        }
+        let header = URL_SAFE_NO_PAD
+            .decode(header)
+            .map_err(|_| malformed("its header is not base64url"))?;
+        let header: Header =
+            serde_json::from_slice(&header).map_err(|_| malformed("its header does not decode"))?;
+        // An extension we do not know must be understood or refused, and we know none (RFC 7515 §4.1.11).
+        if header.crit.is_some() {
+            return Err(malformed("its header has crit"));
+        }
+        let kid = header.kid.ok_or(malformed("its header has no kid"))?;
+        if kid.len() > MAX_KID {
+            return Err(malformed("its kid is over 128 bytes"));
+        }
+        let algorithm = match header.alg.as_str() {
+            "RS256" => Algorithm::RS256,
+            "ES256" => Algorithm::ES256,
+            _ => return Err(Refusal::Algorithm),
+        };
+        if !allowed.contains(&algorithm) {
+            return Err(Refusal::Algorithm);
+        }
+        Ok(Self {
+            algorithm,
+            kid,
+            signed,
+            payload,
+            signature,
+        })
+    }
+
+    /// The claims, once `key` has verified the signature over them. Times are not looked at here: the library's own
+    /// check would read the machine's clock.
+    pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, Refusal> {
+        let algorithm = match key.algorithm() {
+            mine if mine != self.algorithm => {
+                return Err(Refusal::AlgorithmOfKey(self.kid.as_str().into()));
+            }
+            Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
+            Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
+        };
+        let message = self.signed.as_bytes();
+        let verified =
+            jsonwebtoken::crypto::verify(self.signature, message, key.decoding(), algorithm);
+        if !matches!(verified, Ok(true)) {
+            return Err(Refusal::Signature);
+        }
+        let payload = URL_SAFE_NO_PAD
+            .decode(self.payload)
+            .map_err(|_| Refusal::Malformed("its payload is not base64url"))?;
+        serde_json::from_slice(&payload)
+            .map_err(|_| Refusal::Malformed("its payload is not a JSON object"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: &[Algorithm] = &[Algorithm::RS256, Algorithm::ES256];
+
+    fn parse(header: &str, allowed: &[Algorithm]) -> Result<String, Refusal> {
+        let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
+        Token::parse(token.as_bytes(), allowed).map(|t| t.kid)
+    }
+
+    #[test]
+    fn the_header_decides_what_is_looked_up_and_nothing_more() {
+        let good = r#"{"alg":"RS256","kid":"k","jwk":{"kty":"oct"},"jku":"http://x"}"#;
+        assert_eq!(parse(good, ALL), Ok("k".into()));
+        assert_eq!(parse(good, &[Algorithm::ES256]), Err(Refusal::Algorithm));
+        for alg in ["none", "None", "HS256", "RS512", "rs256", ""] {
+            let header = format!(r#"{{"alg":"{alg}","kid":"k"}}"#);
+            assert_eq!(parse(&header, ALL), Err(Refusal::Algorithm), "{alg}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_token_is_refused_before_any_key_is_fetched() {
+        let long = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(129));
+        for bad in [
+            "",
+            "[]",
+            r#"{"kid":"k"}"#,
+            r#"{"alg":"RS256"}"#,
+            r#"{"alg":"RS256","kid":7}"#,
+            r#"{"alg":"RS256","kid":"k","crit":["exp"]}"#,
+            r#"{"alg":"none","alg":"RS256","kid":"k"}"#,
+            &long,
+        ] {
+            let refused = parse(bad, ALL);
+            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{bad}");
+        }
+        let huge = "a".repeat(MAX_TOKEN + 1);
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a.b",
+            "a.b.c.d",
+            "!.e30.AA",
+            "ü.e30.AA",
+            &huge,
+        ] {
+            let refused = Token::parse(bad.as_bytes(), ALL);
+            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(sent: Vec<u8>, header in "\\PC*") {
+            let _ = Token::parse(&sent, ALL);
+            let _ = parse(&header, ALL);
+        }
+    }
+}
