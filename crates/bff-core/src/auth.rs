@@ -1,0 +1,89 @@
+//! A credential becomes a [`Caller`]: a bearer token of the issuer, or an API key of ours.
+//!
+//! No credential is nobody, and that is fine; a bad credential is 401 wherever it is sent, also to what is open to
+//! everyone, so that a client learns of it at once. When it cannot be told which of the two a credential is, because
+//! the issuer's keys cannot be had, the answer is 503: nobody is let in, and nobody is signed out.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use crate::context::{Cx, Shared};
+use crate::error::{Error, codes};
+use crate::scope::Caller;
+use api_key::ApiKeys;
+use bearer::Bearer;
+use credential::Credential;
+use refusal::Refusal;
+
+pub use config::{ApiKey, Config};
+pub use credential::X_API_KEY;
+pub use keys::Algorithm;
+
+pub mod api_key;
+mod bearer;
+mod claims;
+mod config;
+mod credential;
+mod keys;
+mod refusal;
+mod remembered;
+#[cfg(test)]
+mod tests;
+mod token;
+
+/// Turns credentials into callers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Authenticator {
+    bearer: Option<Arc<Bearer>>,
+    api_keys: Arc<ApiKeys>,
+}
+
+impl Authenticator {
+    /// What `config` accepts, or one line saying which of its keys is wrong. Nothing is fetched yet.
+    pub fn new(config: &Config, shared: &Arc<Shared>) -> Result<Self, String> {
+        Ok(Self {
+            bearer: Bearer::new(config, shared)?.map(Arc::new),
+            api_keys: ApiKeys::new(&config.api_keys)?,
+        })
+    }
+
+    /// Who sends `headers`: nobody, a caller, or an error (401; 503 without the issuer's keys; 504 past `deadline`).
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        deadline: Instant,
+    ) -> Result<Option<Caller>, Error> {
+        let caller = match credential::find(headers)? {
+            None => return Ok(None),
+            Some(Credential::Bearer(token)) => match &self.bearer {
+                Some(bearer) => bearer.verify(token, deadline).await?,
+                None => return Err(Refusal::Off("bearer tokens").into()),
+            },
+            Some(Credential::ApiKey(_)) if self.api_keys.is_empty() => {
+                return Err(Refusal::Off("API keys").into());
+            }
+            Some(Credential::ApiKey(key)) => self.api_keys.verify(key)?,
+        };
+        Ok(Some(caller))
+    }
+}
+
+/// Who asks, if they have `role`; else 401 for nobody and 403 for anybody else.
+pub fn require_role<'a>(cx: &'a Cx, role: &str) -> Result<&'a Caller, Error> {
+    let caller = cx.require_caller()?;
+    if caller.has_role(role) {
+        return Ok(caller);
+    }
+    let error = Error::new(codes::FORBIDDEN, codes::FORBIDDEN.meaning());
+    Err(error.because(format_args!("the caller does not have the role {role}")))
+}
+
+/// Chooses the crypto library of this process, for TLS and for tokens. Every `main` and every test calls it first;
+/// calling it again changes nothing.
+pub fn install_crypto() {
+    // An error says that one is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+}
