@@ -1,0 +1,118 @@
+//! The control port (3999): faults, counts, keys and data, while the mocks run.
+//!
+//! - `GET /faults` → `{"review":[Fault], ...}`, `GET /faults/{backend}` → `[Fault]`
+//! - `PUT /faults/{backend}` takes one Fault (see [`crate::Fault`]) and answers what stands there now
+//! - `DELETE /faults`, `DELETE /faults/{backend}` → 204
+//! - `GET /stats`, `GET /stats/{backend}` → [`crate::Stats`]; `DELETE /stats` → 204
+//! - `POST /reset` → 204 (data back to the start; faults and counts stay)
+//! - `POST /auth/rotate` → 204; `GET /health` → `{"status":"ok"}`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::StatusCode;
+
+use crate::backend::Backend;
+use crate::faults::Fault;
+use crate::reply::{Answer, Problem, no_content, private};
+use crate::world::World;
+
+pub(crate) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route("/health", get(health))
+        .route("/faults", get(list_faults).delete(clear_all_faults))
+        .route(
+            "/faults/{backend}",
+            get(show_faults).put(set_fault).delete(clear_faults),
+        )
+        .route("/stats", get(list_stats).delete(clear_stats))
+        .route("/stats/{backend}", get(show_stats))
+        .route("/reset", post(reset))
+        .route("/auth/rotate", post(rotate))
+}
+
+async fn health() -> Response {
+    private(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
+}
+
+async fn list_faults(State(world): State<Arc<World>>) -> Response {
+    let all = Backend::ALL
+        .into_iter()
+        .map(|b| (b.name(), world.probe(b).faults.lock().list()));
+    private(StatusCode::OK, &all.collect::<BTreeMap<_, _>>())
+}
+
+async fn show_faults(State(world): State<Arc<World>>, Path(backend): Path<String>) -> Answer {
+    let backend = parse(&backend)?;
+    Ok(private(
+        StatusCode::OK,
+        &world.probe(backend).faults.lock().list(),
+    ))
+}
+
+async fn set_fault(
+    State(world): State<Arc<World>>,
+    Path(backend): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let backend = parse(&backend)?;
+    let fault: Fault =
+        serde_json::from_slice(&body).map_err(|e| Problem::bad_request(e.to_string()))?;
+    world
+        .set_fault(backend, fault)
+        .map_err(Problem::bad_request)?;
+    Ok(private(
+        StatusCode::OK,
+        &world.probe(backend).faults.lock().list(),
+    ))
+}
+
+async fn clear_faults(State(world): State<Arc<World>>, Path(backend): Path<String>) -> Answer {
+    world.clear_faults(Some(parse(&backend)?));
+    Ok(no_content())
+}
+
+async fn clear_all_faults(State(world): State<Arc<World>>) -> Response {
+    world.clear_faults(None);
+    no_content()
+}
+
+async fn list_stats(State(world): State<Arc<World>>) -> Response {
+    let all = Backend::ALL
+        .into_iter()
+        .map(|b| (b.name(), world.probe(b).counters.lock().snapshot()));
+    private(StatusCode::OK, &all.collect::<BTreeMap<_, _>>())
+}
+
+async fn show_stats(State(world): State<Arc<World>>, Path(backend): Path<String>) -> Answer {
+    let backend = parse(&backend)?;
+    Ok(private(
+        StatusCode::OK,
+        &world.probe(backend).counters.lock().snapshot(),
+    ))
+}
+
+async fn clear_stats(State(world): State<Arc<World>>) -> Response {
+    world.clear_stats();
+    no_content()
+}
+
+async fn reset(State(world): State<Arc<World>>) -> Response {
+    world.reset();
+    no_content()
+}
+
+async fn rotate(State(world): State<Arc<World>>) -> Response {
+    world.auth.rotate();
+    no_content()
+}
+
+fn parse(backend: &str) -> Result<Backend, Problem> {
+    let parsed = backend.parse::<Backend>();
+    parsed.map_err(|e| Problem::new(StatusCode::NOT_FOUND, "not_found", e.to_string()))
+}
