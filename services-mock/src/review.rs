@@ -1,0 +1,240 @@
+//! The review backend (3005): what people think of a product. Public: strong `ETag`, 30 s fresh, 304.
+//!
+//! - `GET /reviews?productId=p-1&limit=10&cursor=` → `{"productId","average":4.2,"count":37,
+//!   "items":[{"id","productId","author":{"id","name"},"rating":1..5,"title","text","createdAt"}],
+//!   "nextCursor":null|"..."}`, newest first; 400 without `productId`, 404
+//! - `GET /reviews/summary?ids=p-1,p-2` → `{"items":[{"productId","average","count"}],"notFound":[]}`
+//! - `POST /reviews` `{"productId","rating":1..5,"title","text"}` → 201 with the review; needs `X-User-Id`
+//!   (401); 422 for a rating, title (1 to 120) or text (1 to 4000 characters) out of bounds or an unknown
+//!   product; an `Idempotency-Key` is honoured where there is one
+//!
+//! Every product has at least three reviews; `average` has one decimal.
+
+mod written;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State as Of;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::caller::Caller;
+use crate::catalogue::CATALOGUE;
+use crate::clock::Time;
+use crate::idempotency::{Answers, IdempotencyKey};
+use crate::paging::{self, by_cursor};
+use crate::people::{self, Named};
+use crate::reply::{Answer, Problem, Query, parse, private_bytes, public, to_bytes};
+use crate::world::World;
+
+const MAX_AGE_S: u32 = 30;
+
+pub(crate) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route("/reviews", get(list).post(write))
+        .route("/reviews/summary", get(summary))
+}
+
+/// What people wrote since the start.
+#[derive(Default)]
+pub(crate) struct State(Mutex<Posted>);
+
+#[derive(Default)]
+struct Posted {
+    /// By product number, oldest first.
+    reviews: BTreeMap<usize, Vec<Review>>,
+    answers: Answers,
+}
+
+impl State {
+    pub(crate) fn reset(&self) {
+        *self.0.lock() = Posted::default();
+    }
+}
+
+impl Posted {
+    /// Every review of a product, newest first.
+    fn of(&self, number: usize) -> Vec<&Review> {
+        let posted = self.reviews.get(&number).into_iter().flatten().rev();
+        posted.chain(written::of(number)).collect()
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review {
+    id: String,
+    product_id: String,
+    author: Named,
+    rating: u8,
+    title: String,
+    text: String,
+    created_at: Time,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'a> {
+    product_id: &'a str,
+    average: f64,
+    count: usize,
+}
+
+impl<'a> Summary<'a> {
+    fn new(product_id: &'a str, reviews: &[&Review]) -> Self {
+        let sum: u32 = reviews.iter().map(|r| u32::from(r.rating)).sum();
+        let count = u32::try_from(reviews.len()).unwrap_or(u32::MAX).max(1);
+        let average = (f64::from(sum) / f64::from(count) * 10.0).round() / 10.0;
+        Self {
+            product_id,
+            average,
+            count: reviews.len(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListQuery {
+    product_id: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    #[serde(flatten)]
+    summary: Summary<'a>,
+    items: &'a [&'a Review],
+    next_cursor: Option<String>,
+}
+
+async fn list(
+    Of(world): Of<Arc<World>>,
+    Query(query): Query<ListQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let id = query
+        .product_id
+        .ok_or_else(|| Problem::bad_request("productId is missing"))?;
+    let listed = CATALOGUE
+        .by_id(&id)
+        .ok_or_else(|| Problem::not_found("product", &id))?;
+    let posted = world.review.0.lock();
+    let reviews = posted.of(listed.number);
+    let (items, next_cursor) = by_cursor(&reviews, query.cursor.as_deref(), query.limit, 10)?;
+    let body = List {
+        summary: Summary::new(&id, &reviews),
+        items,
+        next_cursor,
+    };
+    Ok(public(&headers, MAX_AGE_S, &body))
+}
+
+#[derive(Deserialize)]
+struct SummaryQuery {
+    ids: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summaries<'a> {
+    items: Vec<Summary<'a>>,
+    not_found: Vec<&'a str>,
+}
+
+async fn summary(
+    Of(world): Of<Arc<World>>,
+    Query(query): Query<SummaryQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let ids = query.ids.unwrap_or_default();
+    let posted = world.review.0.lock();
+    let mut body = Summaries {
+        items: Vec::new(),
+        not_found: Vec::new(),
+    };
+    for id in paging::ids(&ids)? {
+        match CATALOGUE.by_id(id) {
+            Some(listed) => body.items.push(Summary::new(id, &posted.of(listed.number))),
+            None => body.not_found.push(id),
+        }
+    }
+    Ok(public(&headers, MAX_AGE_S, &body))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Draft {
+    product_id: String,
+    rating: u8,
+    title: String,
+    text: String,
+}
+
+impl Draft {
+    /// The number of the product, if the draft may be posted.
+    fn check(&self) -> Result<usize, Problem> {
+        let within = |text: &str, max: usize| (1..=max).contains(&text.trim().chars().count());
+        if !(1..=5).contains(&self.rating) {
+            return Err(Problem::invalid("rating lies between 1 and 5"));
+        }
+        if !within(&self.title, 120) {
+            return Err(Problem::invalid("title has 1 to 120 characters"));
+        }
+        if !within(&self.text, 4000) {
+            return Err(Problem::invalid("text has 1 to 4000 characters"));
+        }
+        let listed = CATALOGUE.by_id(&self.product_id);
+        listed
+            .map(|l| l.number)
+            .ok_or_else(|| Problem::invalid("productId names no product"))
+    }
+}
+
+async fn write(
+    Of(world): Of<Arc<World>>,
+    caller: Caller,
+    key: IdempotencyKey,
+    body: Bytes,
+) -> Answer {
+    let mut posted = world.review.0.lock();
+    if let Some(key) = &key.0
+        && let Some(kept) = posted.answers.kept(&caller.id, key, &body)?
+    {
+        return Ok(kept);
+    }
+    let draft: Draft = parse(&body)?;
+    let number = draft.check()?;
+    let review = Review {
+        id: format!("r-{number}-{}", posted.of(number).len() + 1),
+        product_id: draft.product_id,
+        author: author(&caller.id),
+        rating: draft.rating,
+        title: draft.title,
+        text: draft.text,
+        created_at: world.clock.now(),
+    };
+    let answer = to_bytes(&review);
+    posted.reviews.entry(number).or_default().push(review);
+    Ok(match key.0 {
+        Some(key) => posted
+            .answers
+            .keep(&caller.id, &key, &body, StatusCode::CREATED, answer),
+        None => private_bytes(StatusCode::CREATED, answer),
+    })
+}
+
+fn author(id: &str) -> Named {
+    let known = people::find(id).map(|person| people::named(&person));
+    known.unwrap_or_else(|| Named {
+        id: id.to_owned(),
+        name: "Guest".to_owned(),
+    })
+}
