@@ -1,0 +1,160 @@
+//! The inventory backend (3006): who may buy, rent or stream what, where. Public: strong `ETag`, 10 s, 304.
+//!
+//! - `GET /availability/{productId}?region=DE` → `{"productId","region","stock":n|null,
+//!   "offers":[{"kind":"buy|rent|stream","price":Money|null,"quality":"hd|uhd"}],"availableUntil":null|time}`
+//! - `GET /availability?ids=p-1,p-2&region=DE` → `{"items":[...],"notFound":[...]}`; at most 100 ids
+//!
+//! Regions: DE, AT, CH, FR, GB, US; a missing or unknown one is 400, an unknown product 404. `stock` counts
+//! discs (null: no disc is sold); no offers means that the region has no licence. Prices are in the
+//! region's currency; `stream` is part of a subscription and has none.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::routing::get;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{CATALOGUE, Listed, Money};
+use crate::clock::Time;
+use crate::draw::Draw;
+use crate::paging;
+use crate::reply::{Answer, Problem, Query, public};
+use crate::world::World;
+
+const MAX_AGE_S: u32 = 10;
+/// Not the mocks' seed: licences are the same for all.
+const DRAW: Draw = Draw(0x0011_ce75);
+const REGIONS: [(&str, &str); 6] = [
+    ("DE", "EUR"),
+    ("AT", "EUR"),
+    ("CH", "CHF"),
+    ("FR", "EUR"),
+    ("GB", "GBP"),
+    ("US", "USD"),
+];
+
+pub(crate) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route("/availability", get(batch))
+        .route("/availability/{productId}", get(show))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Availability<'a> {
+    product_id: &'a str,
+    region: &'static str,
+    stock: Option<u64>,
+    offers: Vec<Offer>,
+    available_until: Option<Time>,
+}
+
+#[derive(Serialize)]
+struct Offer {
+    kind: &'static str,
+    price: Option<Money>,
+    quality: &'static str,
+}
+
+#[derive(Deserialize)]
+struct RegionQuery {
+    region: Option<String>,
+    ids: Option<String>,
+}
+
+impl RegionQuery {
+    fn region(&self) -> Result<(&'static str, &'static str), Problem> {
+        let asked = self.region.as_deref().unwrap_or_default();
+        let known = REGIONS.into_iter().find(|(region, _)| *region == asked);
+        known.ok_or_else(|| Problem::bad_request(format!("unknown region `{asked}`")))
+    }
+}
+
+async fn show(
+    Path(id): Path<String>,
+    Query(query): Query<RegionQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let region = query.region()?;
+    let listed = CATALOGUE
+        .by_id(&id)
+        .ok_or_else(|| Problem::not_found("product", &id))?;
+    Ok(public(&headers, MAX_AGE_S, &availability(listed, region)))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch<'a> {
+    items: Vec<Availability<'a>>,
+    not_found: Vec<&'a str>,
+}
+
+async fn batch(Query(query): Query<RegionQuery>, headers: HeaderMap) -> Answer {
+    let region = query.region()?;
+    let mut body = Batch {
+        items: Vec::new(),
+        not_found: Vec::new(),
+    };
+    for id in paging::ids(query.ids.as_deref().unwrap_or_default())? {
+        match CATALOGUE.by_id(id) {
+            Some(listed) => body.items.push(availability(listed, region)),
+            None => body.not_found.push(id),
+        }
+    }
+    Ok(public(&headers, MAX_AGE_S, &body))
+}
+
+/// `p-1` can be had everywhere; of the others, one in ten has no licence in a region.
+fn availability<'a>(
+    listed: &'a Listed,
+    (region, currency): (&'static str, &'static str),
+) -> Availability<'a> {
+    let n = listed.number as u64;
+    let draw = |what: &str, bound| DRAW.below(&format!("{region} {what}"), n, bound);
+    let first = n == 1;
+    let licensed = first || draw("licence", 10) > 0;
+    let price = listed.product.price.amount;
+    let quality = if first || draw("quality", 3) > 0 {
+        "uhd"
+    } else {
+        "hd"
+    };
+    let mut offers = Vec::new();
+    if licensed {
+        offers.push(Offer {
+            kind: "buy",
+            price: Some(Money::new(price, currency)),
+            quality,
+        });
+        if first || draw("rent", 3) > 0 {
+            offers.push(Offer {
+                kind: "rent",
+                price: Some(Money::new(price / 3, currency)),
+                quality: "hd",
+            });
+        }
+        if first || draw("stream", 2) > 0 {
+            offers.push(Offer {
+                kind: "stream",
+                price: None,
+                quality,
+            });
+        }
+    }
+    let disc = licensed && draw("disc", 4) > 0;
+    let left_days = draw("until", 400) + 300;
+    Availability {
+        product_id: &listed.product.id,
+        region,
+        stock: if first {
+            Some(42)
+        } else {
+            disc.then(|| draw("stock", 30))
+        },
+        offers,
+        available_until: (licensed && !first && draw("ends", 5) == 0)
+            .then(|| Time::after_june(left_days)),
+    }
+}
