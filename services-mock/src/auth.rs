@@ -1,0 +1,187 @@
+//! The identity provider (3000).
+//!
+//! - `GET /.well-known/openid-configuration`, `GET /jwks`: public, 300 s fresh, `ETag`
+//! - `POST /login` `{"username","password"}` → RFC 6749 token response `{"access_token","token_type":"Bearer",
+//!   "expires_in":3600,"refresh_token","id_token","scope"}`; 401 for a wrong password; `?alg=RS256|ES256`
+//!   chooses the key, else the signing generation does
+//! - `POST /token`, form-encoded (see `grants.rs`): `refresh_token`, `client_credentials`; errors as RFC 6749 §5.2
+//! - `GET /userinfo` with a Bearer access token → `{"sub","name","email","roles","region","maturity"}`; 401
+//!
+//! Claims of an access token (`typ` `at+jwt`, header with `kid`): `iss`, `aud` "bff", `sub`, `profile`
+//! ("main", for kim "kids"), `name`, `roles` (`["customer"]` or `["ADMIN"]`), `region`, `maturity`
+//! ("all|teen|adult", a ceiling), `scope`, `iat`, `exp` (1 h), `jti`.
+//! Rotation (control port) makes a new generation sign; the one before stays published until the next rotation.
+
+mod grants;
+mod keys;
+mod tokens;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State as Of;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::people;
+use crate::reply::{Answer, Json, Problem, Query, private, public};
+use crate::world::World;
+
+use keys::{Algorithm, Generation};
+use tokens::Subject;
+
+pub(crate) use tokens::{mint, token_for};
+
+const MAX_AGE_S: u32 = 300;
+const PASSWORD: &str = "demo";
+
+pub(crate) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route("/.well-known/openid-configuration", get(discovery))
+        .route("/jwks", get(jwks))
+        .route("/login", post(login))
+        .route("/token", post(grants::token))
+        .route("/userinfo", get(userinfo))
+}
+
+/// Keys in use and refresh tokens given out.
+#[derive(Default)]
+pub(crate) struct State {
+    generation: AtomicU64,
+    issued: AtomicU64,
+    refresh: Mutex<BTreeMap<String, grants::Refresh>>,
+}
+
+impl State {
+    pub(crate) fn reset(&self) {
+        self.generation.store(0, Ordering::Release);
+        self.refresh.lock().clear();
+    }
+
+    pub(crate) fn rotate(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The generation that signs.
+    fn signing(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Acquire))
+    }
+
+    /// The generations whose signatures count, newest first.
+    fn published(&self) -> Vec<Generation> {
+        let Generation(now) = self.signing();
+        (now.saturating_sub(1)..=now)
+            .rev()
+            .map(Generation)
+            .collect()
+    }
+
+    /// A number that no other token of this set has.
+    fn ordinal(&self) -> u64 {
+        self.issued.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The endpoints of the authorization code and device grants join this list with their routes.
+async fn discovery(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
+    let issuer = &world.issuer;
+    let body = serde_json::json!({
+        "issuer": issuer,
+        "jwks_uri": format!("{issuer}/jwks"),
+        "token_endpoint": format!("{issuer}/token"),
+        "userinfo_endpoint": format!("{issuer}/userinfo"),
+        "grant_types_supported": grants::SUPPORTED,
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+        "subject_types_supported": ["public"],
+        "scopes_supported": ["openid", "profile", "shop", "admin"],
+    });
+    public(&headers, MAX_AGE_S, &body)
+}
+
+async fn jwks(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
+    let published = world.auth.published();
+    let both = |g: &Generation| [g.jwk(Algorithm::Rs256), g.jwk(Algorithm::Es256)];
+    let keys: Vec<_> = published.iter().flat_map(both).flatten().collect();
+    public(&headers, MAX_AGE_S, &serde_json::json!({ "keys": keys }))
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    username: String,
+    password: String,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    alg: Option<Algorithm>,
+}
+
+async fn login(
+    Of(world): Of<Arc<World>>,
+    Query(choice): Query<Choice>,
+    Json(credentials): Json<Credentials>,
+) -> Answer {
+    let person = people::find(&credentials.username).filter(|_| credentials.password == PASSWORD);
+    let person = person.ok_or_else(|| {
+        Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_credentials",
+            "wrong username or password",
+        )
+    })?;
+    let alg = choice
+        .alg
+        .unwrap_or_else(|| world.auth.signing().algorithm());
+    let subject = Subject::of(&person);
+    grants::session(&world, &subject, alg, None)
+}
+
+#[derive(Serialize)]
+struct UserInfo<'a> {
+    sub: &'a str,
+    name: &'a str,
+    email: &'a str,
+    roles: [&'static str; 1],
+    region: &'static str,
+    maturity: &'static str,
+}
+
+async fn userinfo(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
+    let header = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let token = header.and_then(|text| text.strip_prefix("Bearer "));
+    let sub = token.and_then(|token| tokens::verify(&world, token));
+    let Some(person) = sub.as_deref().and_then(people::find) else {
+        let mut response = Problem::unauthenticated("needs a valid access token").into_response();
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        return response;
+    };
+    let Subject {
+        roles,
+        region,
+        maturity,
+        ..
+    } = Subject::of(&person);
+    let body = UserInfo {
+        sub: &person.id,
+        name: &person.name,
+        email: &person.email,
+        roles,
+        region,
+        maturity,
+    };
+    private(StatusCode::OK, &body)
+}
+
+/// How long an access token lasts.
+const ACCESS_TTL: Duration = Duration::from_secs(3600);
