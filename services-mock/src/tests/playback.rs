@@ -1,0 +1,176 @@
+//! The gRPC backend, by its own generated client over the same pipes.
+
+use super::*;
+use crate::playback::proto::playback_client::PlaybackClient;
+use crate::playback::proto::{
+    GetManifestRequest, HeartbeatRequest, ListPositionsRequest, SavePositionRequest,
+};
+use crate::{Fault, Mode};
+use hyper_util::rt::TokioExecutor;
+use tonic::{Code, Request, Status};
+
+type Client = PlaybackClient<H2>;
+
+/// hyper's own HTTP/2 client, with the address that tonic leaves out.
+#[derive(Clone)]
+struct H2(hyper::client::conn::http2::SendRequest<tonic::body::Body>);
+
+impl tower::Service<http::Request<tonic::body::Body>> for H2 {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = hyper::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<hyper::Result<()>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+async fn client(mocks: &Mocks) -> Client {
+    let (near, far) = tokio::io::duplex(16 << 10);
+    let mocks = mocks.clone();
+    tokio::spawn(async move { connection(&mocks, Backend::Playback, far).await });
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(near));
+    let (sender, driver) = handshake.await.unwrap();
+    tokio::spawn(driver);
+    PlaybackClient::with_origin(H2(sender), http::Uri::from_static("http://mock"))
+}
+
+fn of<T>(user: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert("x-user-id", user.parse().unwrap());
+    request
+}
+
+fn manifest(product: &str, class: &str) -> GetManifestRequest {
+    GetManifestRequest {
+        product_id: product.to_owned(),
+        device_class: class.to_owned(),
+        drm: None,
+    }
+}
+
+async fn failed(mocks: &Mocks) -> Status {
+    client(mocks)
+        .await
+        .get_manifest(manifest("p-1", "tv-hd"))
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_suits_its_device() {
+    let mocks = mocks();
+    let mut client = client(&mocks).await;
+    let got = client
+        .get_manifest(manifest("p-1", "tv-hd"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((got.max_height, got.drm.as_str()), (1080, "playready"));
+    assert!(got.streams.iter().all(|s| s.height <= 1080));
+    let code =
+        |result: Result<_, Status>| result.map(|_: tonic::Response<_>| ()).unwrap_err().code();
+    assert_eq!(
+        code(client.get_manifest(manifest("p-999", "tv-hd")).await),
+        Code::NotFound
+    );
+    assert_eq!(
+        code(client.get_manifest(manifest("p-1", "toaster")).await),
+        Code::InvalidArgument
+    );
+    let stats = mocks.stats(Backend::Playback);
+    assert_eq!((stats.calls, stats.cancelled), (3, 0));
+    assert_eq!(stats.routes["/playback.v1.Playback/GetManifest"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_are_saved_for_their_caller() {
+    let mut client = client(&mocks()).await;
+    let nobody = client
+        .list_positions(ListPositionsRequest { limit: 0 })
+        .await
+        .unwrap_err();
+    assert_eq!(nobody.code(), Code::Unauthenticated);
+    let save = SavePositionRequest {
+        product_id: "p-7".to_owned(),
+        position_s: 61,
+    };
+    client.save_position(of("ada", save.clone())).await.unwrap();
+    let past = SavePositionRequest {
+        position_s: u32::MAX,
+        ..save
+    };
+    assert_eq!(
+        client
+            .save_position(of("ada", past))
+            .await
+            .unwrap_err()
+            .code(),
+        Code::InvalidArgument
+    );
+    let list = client
+        .list_positions(of("ada", ListPositionsRequest { limit: 2 }))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (list.positions.len(), list.positions[0].position_s),
+        (2, 61)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_heartbeat_is_answered() {
+    let mut client = client(&mocks()).await;
+    let beat = |product: &str| HeartbeatRequest {
+        product_id: product.to_owned(),
+        position_s: 5,
+    };
+    let beats = futures_util::stream::iter([beat("p-1"), beat("p-999")]);
+    let mut replies = client
+        .heartbeat(of("ada", beats))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(replies.message().await.unwrap().unwrap().keep_playing);
+    assert!(!replies.message().await.unwrap().unwrap().keep_playing);
+    assert!(replies.message().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_read_as_grpc() {
+    let mocks = mocks();
+    for (fault, code) in [
+        (Fault::status(503), Code::Unavailable),
+        (Fault::status(404), Code::NotFound),
+        (Fault::mode(Mode::Malformed), Code::Internal),
+    ] {
+        mocks.set_fault(Backend::Playback, fault).unwrap();
+        assert_eq!(failed(&mocks).await.code(), code);
+    }
+    for mode in [Mode::Truncate, Mode::Reset, Mode::GzipBomb] {
+        mocks
+            .set_fault(Backend::Playback, Fault::mode(mode))
+            .unwrap();
+        assert_ne!(failed(&mocks).await.code(), Code::Ok, "{mode:?}");
+    }
+    for mode in [Mode::Hang, Mode::Endless] {
+        mocks.clear_stats();
+        mocks
+            .set_fault(Backend::Playback, Fault::mode(mode))
+            .unwrap();
+        let call = tokio::time::timeout(Duration::from_millis(200), failed(&mocks));
+        assert!(call.await.is_err());
+        settle().await;
+        assert_eq!(mocks.stats(Backend::Playback).cancelled, 1, "{mode:?}");
+    }
+}
