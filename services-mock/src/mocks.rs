@@ -137,3 +137,25 @@ fn with_fallbacks(routes: Router<Arc<World>>) -> Router<Arc<World>> {
         .fallback(reply::no_route)
         .method_not_allowed_fallback(reply::wrong_method)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn dropping_the_last_handle_frees_everything() {
+        let epoch = time::macros::datetime!(2026-11-23 10:00 UTC);
+        let mocks = Mocks::new(Options {
+            seed: 1,
+            issuer: String::new(),
+            epoch,
+        });
+        for backend in Backend::ALL {
+            drop(mocks.app(backend));
+        }
+        drop(mocks.control());
+        let world = Arc::downgrade(&mocks.world);
+        drop(mocks);
+        assert_eq!(world.strong_count(), 0);
+    }
+}

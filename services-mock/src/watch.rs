@@ -10,10 +10,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::Method;
 use http::header::DATE;
+use http::{Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 
 use crate::backend::Backend;
@@ -92,7 +92,14 @@ async fn answer(watched: &Watched, request: Request, next: Next) -> Response {
 async fn buffered(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
-    let body = body.map_err(|e| Problem::bad_request(format!("unreadable body: {e}")))?;
+    let body = body.map_err(|e| {
+        if e.is::<LengthLimitError>() {
+            let message = format!("a body has at most {MAX_BODY_BYTES} bytes");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+        } else {
+            Problem::bad_request(format!("unreadable body: {e}"))
+        }
+    })?;
     Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
 }
 

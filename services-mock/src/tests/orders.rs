@@ -77,6 +77,8 @@ async fn a_cart_becomes_an_order_once() {
         400
     );
 
+    let huge = " ".repeat((1 << 20) + 1);
+    assert_eq!(order(&mocks, "k-0", &huge).await.status, 413);
     let first = order(&mocks, "k-1", "").await;
     assert_eq!(
         (first.status.as_u16(), &first.json()["id"]),
