@@ -1,1 +1,18 @@
-//! Being laid.
+//! The vocabulary: one file per backend, with its wire types and its calls.
+//!
+//! A client knows a backend's words and nothing of screens: what a call needs comes in parsed, and what
+//! comes out is the backend's own shape with its provenance. Only members that a screen can use are
+//! decoded, a member that every screen relies on is required, and a word that is new on the wire is borne.
+//!
+//! A refusal that the caller can mend (402, 409, 422 on a write) is told with a code of the backend's own.
+
+pub mod list;
+pub mod moment;
+pub mod money;
+pub mod product;
+
+mod word;
+
+pub use list::{Batch, Items, Numbered, Slice};
+pub use moment::Moment;
+pub use money::Money;
