@@ -10,7 +10,9 @@ pub mod list;
 pub mod moment;
 pub mod money;
 pub mod product;
+pub mod user;
 
+mod refusal;
 mod word;
 
 pub use list::{Batch, Items, Numbered, Slice};
