@@ -10,6 +10,7 @@ pub mod list;
 pub mod moment;
 pub mod money;
 pub mod product;
+pub mod review;
 pub mod user;
 
 mod refusal;

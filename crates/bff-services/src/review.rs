@@ -1,0 +1,171 @@
+//! The review backend: what people think of a product. Public and fresh for half a minute.
+
+use bff_core::outbound::{Call, Upstream, send};
+use bff_core::{Caller, Code, Cx, Failure, Fetched, Public};
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+
+use crate::product::ProductId;
+use crate::user::Person;
+use crate::{Batch, Moment, refusal};
+
+/// The review was not accepted.
+pub const REVIEW_REFUSED: Code = Code::new(
+    "review_refused",
+    422,
+    "Review refused",
+    "The review was not accepted: its product, rating, title or text is not valid.",
+    "The caller can mend it; the same request again fails again.",
+);
+
+bff_core::id! {
+    /// A review.
+    ReviewId
+}
+
+/// What people think of one product.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reviews {
+    /// Of what.
+    pub product_id: ProductId,
+    /// Between 1 and 5, with one decimal.
+    pub average: f64,
+    /// How many there are in all.
+    pub count: u64,
+    /// Some of them, newest first.
+    pub items: Vec<Review>,
+    /// Where the next part begins; absent at the end.
+    pub next_cursor: Option<String>,
+}
+
+/// All reviews of one product in two numbers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Of what.
+    pub product_id: ProductId,
+    /// Between 1 and 5, with one decimal.
+    pub average: f64,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// What one person thinks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Review {
+    /// Its id.
+    pub id: ReviewId,
+    /// Of what.
+    pub product_id: ProductId,
+    /// Who wrote it.
+    pub author: Person,
+    /// 1 (worst) to 5.
+    pub rating: u8,
+    /// One line.
+    pub title: String,
+    /// The rest.
+    pub text: String,
+    /// When it was written.
+    pub created_at: Moment,
+}
+
+/// A review to post.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Draft {
+    /// Of what.
+    pub product_id: ProductId,
+    /// 1 (worst) to 5.
+    pub rating: u8,
+    /// 1 to 120 characters.
+    pub title: String,
+    /// 1 to 4000 characters.
+    pub text: String,
+}
+
+/// The calls about reviews.
+#[derive(Clone, Debug)]
+pub struct ReviewClient(Upstream);
+
+impl ReviewClient {
+    /// A client of the backend at `up`.
+    pub fn new(up: Upstream) -> Self {
+        Self(up)
+    }
+
+    /// The reviews of one product, newest first.
+    pub async fn of_product(
+        &self,
+        cx: &Cx,
+        id: &ProductId,
+        limit: u32,
+        cursor: Option<&str>,
+    ) -> Result<Fetched<Reviews, Public>, Failure> {
+        let call = Call::get(Public, "/reviews")
+            .query("productId", id)
+            .query("limit", limit)
+            .maybe("cursor", cursor);
+        send(cx, &self.0, call).await
+    }
+
+    /// The summaries of at most 100 products.
+    pub async fn summaries(
+        &self,
+        cx: &Cx,
+        ids: &[ProductId],
+    ) -> Result<Fetched<Batch<Summary>, Public>, Failure> {
+        let call = Call::get(Public, "/reviews/summary").ids("ids", ids);
+        send(cx, &self.0, call).await
+    }
+
+    /// Posts a review of the caller's.
+    pub async fn post(
+        &self,
+        cx: &Cx,
+        caller: &Caller,
+        key: Option<HeaderValue>,
+        draft: &Draft,
+    ) -> Result<Fetched<Review, Caller>, Failure> {
+        let mut call = Call::post(caller.clone(), "/reviews").json(draft);
+        if let Some(key) = key {
+            call = call.idempotency_key(key);
+        }
+        refusal::told(send(cx, &self.0, call).await, 422, REVIEW_REFUSED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json, to_value};
+
+    #[test]
+    fn reviews_decode() {
+        let one = json!({
+            "id": "r-1-1", "productId": "p-1", "author": {"id": "u-7", "name": "Mia"}, "rating": 5,
+            "title": "Good", "text": "Very.", "createdAt": "2026-05-30T08:00:00Z"
+        });
+        let all = json!({
+            "productId": "p-1", "average": 4.2, "count": 37, "items": [one], "nextCursor": null
+        });
+        let all: Reviews = from_value(all).unwrap();
+        assert_eq!((all.count, all.items[0].rating), (37, 5));
+        let summary = json!({"productId": "p-1", "average": 4.0, "count": 3});
+        let batch = json!({"items": [summary], "notFound": []});
+        assert_eq!(from_value::<Batch<Summary>>(batch).unwrap().items.len(), 1);
+    }
+
+    #[test]
+    fn a_draft_is_written_as_the_backend_reads_it() {
+        let draft = Draft {
+            product_id: "p-1".parse().unwrap(),
+            rating: 4,
+            title: "T".into(),
+            text: "X".into(),
+        };
+        let wire = json!({"productId": "p-1", "rating": 4, "title": "T", "text": "X"});
+        assert_eq!(to_value(draft).unwrap(), wire);
+    }
+}
