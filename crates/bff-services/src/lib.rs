@@ -6,6 +6,7 @@
 //!
 //! A refusal that the caller can mend (402, 409, 422 on a write) is told with a code of the backend's own.
 
+pub mod inventory;
 pub mod list;
 pub mod moment;
 pub mod money;
