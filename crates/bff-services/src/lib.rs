@@ -10,6 +10,7 @@ pub mod inventory;
 pub mod list;
 pub mod moment;
 pub mod money;
+pub mod order;
 pub mod product;
 pub mod review;
 pub mod user;
@@ -20,3 +21,4 @@ mod word;
 pub use list::{Batch, Items, Numbered, Slice};
 pub use moment::Moment;
 pub use money::Money;
+
