@@ -11,6 +11,7 @@ pub mod list;
 pub mod moment;
 pub mod money;
 pub mod order;
+pub mod payment;
 pub mod product;
 pub mod review;
 pub mod user;
@@ -22,3 +23,13 @@ pub use list::{Batch, Items, Numbered, Slice};
 pub use moment::Moment;
 pub use money::Money;
 
+/// Every code that is a backend's own.
+pub const CODES: &[bff_core::Code] = &[
+    order::ORDER_REFUSED,
+    order::ORDER_SHIPPED,
+    payment::PAYMENT_DECLINED,
+    payment::PAYMENT_REFUSED,
+    payment::PAYMENT_SETTLED,
+    review::REVIEW_REFUSED,
+    user::TOO_MANY_ADDRESSES,
+];
