@@ -90,15 +90,20 @@ impl Meta {
     }
 }
 
-/// `continueWatching` becomes `continue_watching`; what an RFC 9651 key cannot hold becomes `_`.
+/// `continueWatching` becomes `continue_watching`; what an RFC 9651 key cannot hold becomes `_`, and `*` where
+/// it cannot begin so (a GraphQL alias can).
 fn snake(name: &str, to: &mut String) {
-    for c in name.chars() {
+    for (at, c) in name.char_indices() {
         match c {
             'A'..='Z' => {
-                to.push('_');
+                if at > 0 {
+                    to.push('_');
+                }
                 to.push(c.to_ascii_lowercase());
             }
-            'a'..='z' | '0'..='9' | '_' | '-' | '.' | '*' => to.push(c),
+            'a'..='z' | '*' => to.push(c),
+            _ if at == 0 => to.push('*'),
+            '0'..='9' | '_' | '-' | '.' => to.push(c),
             _ => to.push('_'),
         }
     }
@@ -253,6 +258,16 @@ mod tests {
             }})
         );
         assert_eq!(meta.fresh_for(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_key_begins_as_rfc_9651_wants_it() {
+        let key = |name: &'static str| {
+            let meta = Meta::of(vec![entry(name, State::Fresh, None, None)]);
+            meta.header().unwrap()
+        };
+        assert_eq!(key("_a.bC"), "*a.b_c=fresh");
+        assert_eq!(key("Page.rows.1"), "page.rows.1=fresh");
     }
 
     #[test]
