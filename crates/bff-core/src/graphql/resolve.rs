@@ -1,0 +1,90 @@
+//! What a resolver calls: first [`enter`], last [`answer`] (a screen) or [`outcome`] (anything else).
+
+use std::sync::Arc;
+
+use async_graphql::{Context, PathSegment, SelectionField, ServerError};
+
+use super::told::Told;
+use crate::context::Cx;
+use crate::error::Error;
+use crate::outbound::{Failure, Provenance, Reason, State};
+use crate::section::want::Asked;
+use crate::section::{Screen, Want};
+
+/// The request, and what the document selects of this field: through fragments, without what `@skip` and
+/// `@include` take out, with every response key that aliases give a section.
+///
+/// # Panics
+/// When the schema is executed past this module's routes.
+pub fn enter<'a>(ctx: &Context<'a>) -> (&'a Cx, Want) {
+    let mut asked = Vec::new();
+    gather(ctx.field(), &mut asked);
+    (ctx.data_unchecked::<Cx>(), Want::only(asked))
+}
+
+/// A screen as this field's value. Its sections' states go to `extensions.sections`; a section that is missing, or
+/// the screen that failed, becomes an error with the path of response keys.
+pub fn answer<T>(ctx: &Context<'_>, want: &Want, screen: Result<Screen<T>, Failure>) -> Option<T> {
+    let screen = outcome(ctx, screen)?;
+    let path = path(ctx);
+    let told = ctx.data_unchecked::<Arc<Told>>();
+    for entry in screen.meta().entries() {
+        for key in want.keys(&entry.name) {
+            let mut path = path.clone();
+            path.push(PathSegment::Field(key.clone()));
+            told.push(&path, &entry.from);
+            if entry.from.state == State::Missing {
+                tell(ctx, path, missing(&entry.from));
+            }
+        }
+    }
+    Some(screen.into_value())
+}
+
+/// A result without sections as this field's value: an action's outcome, an argument that was read, a caller
+/// that is required. Its failure becomes an error with the path of response keys.
+pub fn outcome<T, E: Into<Error>>(ctx: &Context<'_>, result: Result<T, E>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tell(ctx, path(ctx), error.into());
+            None
+        }
+    }
+}
+
+/// Adds the fields selected of `of`, those of one name together.
+fn gather(of: SelectionField<'_>, into: &mut Vec<Asked>) {
+    for field in of.selection_set() {
+        let name = field.name();
+        if name.starts_with("__") {
+            continue;
+        }
+        let at = into.iter().position(|a| a.name == name).unwrap_or_else(|| {
+            into.push(Asked::new(name));
+            into.len() - 1
+        });
+        let key = field.alias().unwrap_or(name);
+        if !into[at].keys.iter().any(|k| k == key) {
+            into[at].keys.push(key.to_owned());
+        }
+        gather(field, &mut into[at].members);
+    }
+}
+
+/// Where the current field is in the answer.
+fn path(ctx: &Context<'_>) -> Vec<PathSegment> {
+    ctx.set_error_path(ServerError::new("", None)).path
+}
+
+/// Reports `error` at `path`; its text and code are set once, after execution.
+fn tell(ctx: &Context<'_>, path: Vec<PathSegment>, error: Error) {
+    let mut told = ServerError::new("", Some(ctx.item.pos)).with_path(path);
+    told.source = Some(Arc::new(error));
+    ctx.add_error(told);
+}
+
+fn missing(from: &Provenance) -> Error {
+    let code = from.reason.unwrap_or(Reason::Unavailable).code();
+    Error::new(code, code.meaning()).retry_after(from.retry_after)
+}
