@@ -1,0 +1,132 @@
+//! What leaves after execution: texts and codes for outside, and the truth about the sections.
+
+use async_graphql::{Response as Executed, ServerError, Value};
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::request::Media;
+use super::told::{Sections, Told};
+use crate::context::Cx;
+use crate::error::{Code, Error, codes};
+use crate::outbound::Failure;
+use crate::section::screen::SECTIONS;
+
+/// How the library begins what it says about an argument that it could not read during execution.
+const ARGUMENT: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
+
+/// An executed document, or one that was refused.
+pub(super) struct Reply {
+    /// `None` when nothing was executed: then there is no `data` at all.
+    data: Option<Value>,
+    errors: Vec<ServerError>,
+    sections: Sections,
+}
+
+/// The JSON document.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [ServerError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: &'a Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<Extensions<'a>>,
+}
+
+#[derive(Serialize)]
+struct Extensions<'a> {
+    sections: &'a Sections,
+}
+
+impl Reply {
+    /// What execution gave.
+    pub(super) fn new(executed: Executed, sections: Sections) -> Self {
+        // An error of execution has a path; without one the document was not executed.
+        let refused = !executed.errors.is_empty()
+            && executed.data == Value::Null
+            && executed.errors.iter().all(|e| e.path.is_empty());
+        Self {
+            data: (!refused).then_some(executed.data),
+            errors: executed.errors,
+            sections,
+        }
+    }
+
+    /// A document that is not executed.
+    pub(super) fn refused(error: ServerError) -> Self {
+        Self {
+            data: None,
+            errors: vec![error],
+            sections: Told::default().sections(),
+        }
+    }
+
+    /// The answer over HTTP. A failed screen is a null field and 200: its siblings stand.
+    pub(super) fn into_response(mut self, cx: &Cx, media: Media) -> Result<Response, Error> {
+        for error in &mut self.errors {
+            tell(error, cx);
+        }
+        let document = Document {
+            errors: &self.errors,
+            data: &self.data,
+            extensions: (!self.sections.is_empty()).then_some(Extensions {
+                sections: &self.sections,
+            }),
+        };
+        let body = serde_json::to_vec(&document).map_err(|error| {
+            Error::new(codes::INTERNAL, "The answer could not be written.").because(error)
+        })?;
+        let mut response = Response::new(Body::from(body));
+        if self.data.is_none() && media == Media::Response {
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, media.content_type());
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if !self.sections.is_empty()
+            && let Some(sections) = self.sections.0.header()
+        {
+            headers.insert(SECTIONS, sections);
+        }
+        Ok(response)
+    }
+}
+
+/// Gives an error its text and code for outside. Ours carry them; of the library's own, what it says about the
+/// document and its arguments may be told, and nothing else.
+fn tell(error: &mut ServerError, cx: &Cx) {
+    let ours = (error.source::<Error>().cloned())
+        .or_else(|| error.source::<Failure>().map(Failure::error));
+    let code: Code;
+    let mut retry_after = None;
+    if let Some(ours) = ours {
+        ours.detail().clone_into(&mut error.message);
+        code = ours.code();
+        retry_after = ours.retry_hint();
+    } else if error.source.is_none() && is_of_the_document(error) {
+        code = codes::INVALID_REQUEST;
+    } else {
+        code = codes::INTERNAL;
+        code.meaning().clone_into(&mut error.message);
+    }
+    error.source = None;
+    // Whatever else a resolver put there is not part of the contract.
+    let extensions = error
+        .extensions
+        .insert(async_graphql::ErrorExtensionValues::default());
+    extensions.set("code", code.name());
+    extensions.set("requestId", cx.request_id().as_str());
+    if let Some(after) = retry_after {
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        extensions.set("retryAfterMs", millis);
+    }
+}
+
+fn is_of_the_document(error: &ServerError) -> bool {
+    error.path.is_empty()
+        || ARGUMENT
+            .iter()
+            .any(|begin| error.message.starts_with(begin))
+}
