@@ -8,6 +8,8 @@ pub mod auth;
 pub mod config;
 pub mod context;
 pub mod error;
+#[cfg(feature = "graphql")]
+pub mod graphql;
 pub mod net;
 pub mod outbound;
 pub mod scope;
