@@ -33,6 +33,8 @@ mod limits;
 mod reply;
 mod request;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod told;
 
 /// What a GraphQL request may cost.
