@@ -1,2 +1,73 @@
-//! Being laid.
-fn main() {}
+//! What the gateway's policies cost: three gateways, the same backends, one machine, in alternating rounds.
+//!
+//! One binary plays every part but ours: without a subcommand it is the one that starts, drives and measures the others.
+
+mod args;
+mod backends;
+mod contestant;
+mod cpu;
+mod floor;
+mod load;
+mod part;
+mod plain;
+mod report;
+mod rounds;
+mod server;
+mod tokens;
+mod web;
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Args, Part, Settings};
+
+/// The quicker allocator also for the gateways that ours is measured against, so that it gains nothing by its own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Any failure ends the benchmark, so only its text matters.
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// The exit code of a mistake on the command line (`EX_USAGE` of sysexits).
+const MISUSED: u8 = 64;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // A closed terminal is no reason to answer anything else.
+            e.print().ok();
+            let code = if e.use_stderr() { MISUSED } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    let done = match args.part {
+        None => measure(args.settings).await,
+        Some(Part::Backends { jwks }) => backends::serve(jwks).await,
+        Some(Part::Floor(upstreams)) => floor::serve(upstreams).await,
+        Some(Part::Plain(upstreams)) => plain::serve(upstreams).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("benches: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures, unless told to stop. Either way the servers end here, for whoever holds them is dropped.
+async fn measure(settings: Settings) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    let report = tokio::select! {
+        report = rounds::run(settings) => report?,
+        _ = terminated.recv() => return Err("terminated".into()),
+        _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
+    };
+    Ok(std::io::stdout().write_all(report.as_bytes())?)
+}

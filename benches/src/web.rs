@@ -1,0 +1,78 @@
+//! (c): the real web gateway, as it is built beside this binary, with everything on.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::args::Upstreams;
+use crate::server::{START, Server};
+use crate::tokens::{AUDIENCE, ISSUER};
+use crate::{Result, part};
+
+/// How often a gateway that starts is asked whether it is there.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Everything the gateway is told that its own defaults do not say. Nothing is switched off.
+fn environment(
+    public: SocketAddr,
+    admin: SocketAddr,
+    to: &Upstreams,
+) -> Vec<(&'static str, String)> {
+    let url = |authority| format!("http://{authority}");
+    vec![
+        ("WEB_SERVER__LISTEN", public.to_string()),
+        ("WEB_SERVER__ADMIN_LISTEN", admin.to_string()),
+        ("WEB_UPSTREAMS__PRODUCT__URL", url(&to.product)),
+        ("WEB_UPSTREAMS__REVIEW__URL", url(&to.review)),
+        ("WEB_UPSTREAMS__INVENTORY__URL", url(&to.inventory)),
+        ("WEB_AUTH__ISSUER", ISSUER.to_owned()),
+        ("WEB_AUTH__AUDIENCE", AUDIENCE.to_owned()),
+        ("WEB_AUTH__KEYS__URL", url(&to.product)),
+    ]
+}
+
+/// Starts the gateway and waits until it answers `/health`.
+pub(crate) async fn start(to: &Upstreams) -> Result<(Server, SocketAddr)> {
+    let path = std::env::current_exe()?.with_file_name("web-bff");
+    if !path.exists() {
+        let shown = path.display();
+        return Err(format!(
+            "{shown} is missing: build it first, `cargo build --release -p web-bff`"
+        )
+        .into());
+    }
+    let (public, admin) = free_addresses().await?;
+    let mut server = Server::program(&path, &environment(public, admin, to))?;
+    let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
+    let deadline = Instant::now() + START;
+    while !is_up(&client, public).await {
+        server.check()?;
+        if Instant::now() > deadline {
+            return Err(format!("web-bff did not answer /health within {START:?}").into());
+        }
+        sleep(POLL).await;
+    }
+    // Whoever answered might be somebody else, had this one found its port taken.
+    server.check()?;
+    Ok((server, public))
+}
+
+async fn is_up(client: &Client<HttpConnector, Empty<Bytes>>, at: SocketAddr) -> bool {
+    let Ok(request) = Request::get(format!("http://{at}/health")).body(Empty::new()) else {
+        return false;
+    };
+    let answer = client.request(request).await;
+    answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+}
+
+/// Two addresses that were free a moment ago: the gateway is told its ports and does not tell the kernel's choice.
+async fn free_addresses() -> Result<(SocketAddr, SocketAddr)> {
+    let (a, b) = (part::bind().await?, part::bind().await?);
+    Ok((a.local_addr()?, b.local_addr()?))
+}
