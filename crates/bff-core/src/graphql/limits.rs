@@ -15,33 +15,19 @@ use super::Config;
 
 /// How many selections a document may have once its fragments are written out.
 const MAX_SELECTIONS: usize = 2000;
-/// How deep braces, brackets and fragments may nest: less than the parser's and the library's own bounds.
+/// How deep selections and fragments may nest: as the library's own bound.
 const MAX_NESTING: usize = 32;
 /// How deep and how complex the explorer's own question about the schema may be; asked in development only.
 const INTROSPECTION: (usize, usize) = (25, 1000);
 
-/// Whether the text nests no deeper than a parser that recurses can bear. Text inside strings and comments counts
-/// too, for telling them apart is the parser's work.
+/// Whether the document is short enough to be parsed. The parser itself bears any nesting that fits.
 pub(super) fn check_text(text: &str, config: &Config) -> Result<(), ServerError> {
-    if text.len() > config.max_document_bytes {
-        let most = config.max_document_bytes;
-        return Err(refused(
-            format!("The document is longer than {most} bytes."),
-            None,
-        ));
+    let most = config.max_document_bytes;
+    if text.len() <= most {
+        return Ok(());
     }
-    let mut nesting = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            b'{' | b'[' | b'(' => nesting += 1,
-            b'}' | b']' | b')' => nesting = nesting.saturating_sub(1),
-            _ => {}
-        }
-        if nesting > 4 * MAX_NESTING {
-            return Err(refused("The document nests too deep.", None));
-        }
-    }
-    Ok(())
+    let text = format!("The document is longer than {most} bytes.");
+    Err(refused(text, None))
 }
 
 /// Whether the document keeps the limits that the library does not know.
