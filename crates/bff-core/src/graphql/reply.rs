@@ -9,12 +9,15 @@ use serde::Serialize;
 use super::request::Media;
 use super::told::{Sections, Told};
 use crate::context::Cx;
-use crate::error::{Code, Error, codes};
+use crate::error::{Error, codes};
 use crate::outbound::Failure;
 use crate::section::screen::SECTIONS;
 
 /// How the library begins what it says about an argument that it could not read during execution.
 const ARGUMENT: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
+
+/// In an error's source: a section is missing. Its state is told beside, so it fails nothing.
+pub(super) struct Missing(pub(super) Error);
 
 /// An executed document, or one that was refused.
 pub(super) struct Reply {
@@ -65,9 +68,8 @@ impl Reply {
 
     /// The answer over HTTP. A failed screen is a null field and 200: its siblings stand.
     pub(super) fn into_response(mut self, cx: &Cx, media: Media) -> Result<Response, Error> {
-        for error in &mut self.errors {
-            tell(error, cx);
-        }
+        let failures = self.errors.iter_mut().filter_map(|e| tell(e, cx));
+        let worst = failures.max_by_key(Error::status);
         let document = Document {
             errors: &self.errors,
             data: &self.data,
@@ -90,43 +92,44 @@ impl Reply {
         {
             headers.insert(SECTIONS, sections);
         }
+        if let Some(worst) = worst {
+            // For the one log line of this request: the status alone would hide it.
+            response.extensions_mut().insert(worst);
+        }
         Ok(response)
     }
 }
 
-/// Gives an error its text and code for outside. Ours carry them; of the library's own, what it says about the
-/// document and its arguments may be told, and nothing else.
-fn tell(error: &mut ServerError, cx: &Cx) {
-    let ours = (error.source::<Error>().cloned())
+/// Gives an error its text and code for outside, and returns what failed. Ours carry them; of the library's own,
+/// what it says about the document and its arguments may be told, and nothing else.
+fn tell(error: &mut ServerError, cx: &Cx) -> Option<Error> {
+    let missing = error.source::<Missing>().map(|m| m.0.clone());
+    let fails = missing.is_none();
+    let ours = (missing.or_else(|| error.source::<Error>().cloned()))
         .or_else(|| error.source::<Failure>().map(Failure::error));
-    let code: Code;
-    let mut retry_after = None;
-    if let Some(ours) = ours {
-        ours.detail().clone_into(&mut error.message);
-        code = ours.code();
-        retry_after = ours.retry_hint();
-    } else if error.source.is_none() && is_of_the_document(error) {
-        code = codes::INVALID_REQUEST;
-    } else {
-        code = codes::INTERNAL;
-        code.meaning().clone_into(&mut error.message);
-    }
+    let told = ours.unwrap_or_else(|| {
+        let text = std::mem::take(&mut error.message);
+        if error.source.is_none() && is_of_the_document(error, &text) {
+            Error::new(codes::INVALID_REQUEST, text)
+        } else {
+            Error::new(codes::INTERNAL, codes::INTERNAL.meaning()).because(text)
+        }
+    });
+    told.detail().clone_into(&mut error.message);
     error.source = None;
     // Whatever else a resolver put there is not part of the contract.
     let extensions = error
         .extensions
         .insert(async_graphql::ErrorExtensionValues::default());
-    extensions.set("code", code.name());
+    extensions.set("code", told.code().name());
     extensions.set("requestId", cx.request_id().as_str());
-    if let Some(after) = retry_after {
+    if let Some(after) = told.retry_hint() {
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         extensions.set("retryAfterMs", millis);
     }
+    fails.then_some(told)
 }
 
-fn is_of_the_document(error: &ServerError) -> bool {
-    error.path.is_empty()
-        || ARGUMENT
-            .iter()
-            .any(|begin| error.message.starts_with(begin))
+fn is_of_the_document(error: &ServerError, text: &str) -> bool {
+    error.path.is_empty() || ARGUMENT.iter().any(|begin| text.starts_with(begin))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, PathSegment, SelectionField, ServerError};
 
+use super::reply::Missing;
 use super::told::Told;
 use crate::context::Cx;
 use crate::error::Error;
@@ -34,7 +35,7 @@ pub fn answer<T>(ctx: &Context<'_>, want: &Want, screen: Result<Screen<T>, Failu
             path.push(PathSegment::Field(key.clone()));
             told.push(&path, &entry.from);
             if entry.from.state == State::Missing {
-                tell(ctx, path, missing(&entry.from));
+                tell(ctx, path, Missing(missing(&entry.from)));
             }
         }
     }
@@ -47,7 +48,8 @@ pub fn outcome<T, E: Into<Error>>(ctx: &Context<'_>, result: Result<T, E>) -> Op
     match result {
         Ok(value) => Some(value),
         Err(error) => {
-            tell(ctx, path(ctx), error.into());
+            let error: Error = error.into();
+            tell(ctx, path(ctx), error);
             None
         }
     }
@@ -78,7 +80,7 @@ fn path(ctx: &Context<'_>) -> Vec<PathSegment> {
 }
 
 /// Reports `error` at `path`; its text and code are set once, after execution.
-fn tell(ctx: &Context<'_>, path: Vec<PathSegment>, error: Error) {
+fn tell<E: Send + Sync + 'static>(ctx: &Context<'_>, path: Vec<PathSegment>, error: E) {
     let mut told = ServerError::new("", Some(ctx.item.pos)).with_path(path);
     told.source = Some(Arc::new(error));
     ctx.add_error(told);

@@ -270,6 +270,8 @@ impl Door {
 struct Asked {
     status: u16,
     headers: http::HeaderMap,
+    /// For the log.
+    failure: Option<Error>,
     body: Value,
 }
 
@@ -280,6 +282,7 @@ impl Asked {
         Self {
             status: parts.status.as_u16(),
             headers: parts.headers,
+            failure: parts.extensions.get().cloned(),
             body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
         }
     }

@@ -95,6 +95,10 @@ async fn a_missing_section_is_null_with_an_error_and_one_that_does_not_apply_is_
     let errors = asked.body["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0]["path"], json!(["shelfPage", "marginNotes"]));
+    assert!(
+        asked.failure.is_none(),
+        "a missing section is told in the log's sections"
+    );
     assert_eq!(errors[0]["message"], codes::TIMEOUT.meaning());
     let id = door.cx.request_id().as_str();
     let told = json!({"code": "timeout", "requestId": id, "retryAfterMs": 5000});
@@ -122,6 +126,8 @@ async fn a_failed_screen_is_null_and_its_siblings_stand() {
     assert_eq!((errors.len(), &errors[0]["path"]), (1, &json!(["a"])));
     assert_eq!(errors[0]["extensions"]["code"], "circuit_open");
     assert_eq!(errors[0]["extensions"]["retryAfterMs"], 8000);
+    let logged = asked.failure.as_ref().unwrap();
+    assert_eq!(logged.cause(), Some("library: host db-1 refused"));
     assert!(!asked.body.to_string().contains("db-1"));
 }
 
