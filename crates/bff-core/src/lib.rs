@@ -10,6 +10,7 @@ pub mod context;
 pub mod error;
 #[cfg(feature = "graphql")]
 pub mod graphql;
+pub mod grpc;
 pub mod net;
 pub mod outbound;
 pub mod scope;

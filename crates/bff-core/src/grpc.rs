@@ -1,0 +1,329 @@
+//! One unary call to a gRPC backend, under the rules of [`outbound`](crate::outbound).
+//!
+//! What a backend's status becomes, and what the failure counts as having been answered with:
+//!
+//! | status | reason | answered |
+//! |---|---|---|
+//! | `NOT_FOUND` | `not_found` | 404 |
+//! | `PERMISSION_DENIED` on a call of a caller | `forbidden` | 403 |
+//! | `RESOURCE_EXHAUSTED` | `overloaded` | 429 |
+//! | `UNAVAILABLE` | `unavailable` | 503 |
+//! | `DEADLINE_EXCEEDED` | `timeout`, or `deadline` when it was the whole request's | |
+//! | `INVALID_ARGUMENT` | `bad_response` | 422 |
+//! | `ALREADY_EXISTS`, `FAILED_PRECONDITION`, `ABORTED` | `bad_response` | 409 |
+//! | `UNAUTHENTICATED`, `PERMISSION_DENIED` on any other call | `bad_response` | 401, 403 |
+//! | any other; a message too large or undecodable; no status at the end | `bad_response` | |
+//! | none: refused, reset, a handshake that failed | `unavailable` | |
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, Uri};
+use hyper_rustls::HttpsConnectorBuilder;
+use tokio::time::{Instant, timeout};
+use tonic::client::Grpc;
+use tonic::codec::Codec;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, ConnectError, Extensions, Request, Status, TimeoutExpired};
+use tower::{BoxError, Service as _};
+
+use crate::context::request_id::X_REQUEST_ID;
+use crate::context::urgency::PRIORITY;
+use crate::context::{Cx, Shared};
+use crate::net::Dial;
+use crate::outbound::{Config, Failure, Fetched, Provenance, Reason, freshness};
+use crate::scope::{Scope, X_CLIENT};
+
+/// After how long a silence a call in flight asks whether the connection still stands: a lost peer would
+/// otherwise cost every call its whole timeout until TCP gives up.
+const PING_AFTER: Duration = Duration::from_secs(5);
+
+/// When to try again (gRFC A6), in milliseconds.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// One gRPC backend as a gateway sees it: one connection for all calls. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Upstream(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: &'static str,
+    attempt_timeout: Duration,
+    max_message_bytes: usize,
+    channel: Channel,
+}
+
+impl Upstream {
+    /// A backend called `name` in configuration, metrics and provenance. It connects with the first call.
+    ///
+    /// A path in the address is not used: gRPC has none. Must be called inside the runtime.
+    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Self {
+        Self(Arc::new(Inner {
+            name,
+            attempt_timeout: config.attempt_timeout,
+            max_message_bytes: config.max_body_bytes,
+            channel: channel(config, shared),
+        }))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+}
+
+/// The connector is ours, TLS included, so that a simulation's pipes carry gRPC too.
+fn channel(config: &Config, shared: &Shared) -> Channel {
+    let limit = config.connect_timeout;
+    let tls = HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http2()
+        .wrap_connector(Dial::new(shared.world.net().clone(), limit));
+    let connector = tower::service_fn(move |uri: Uri| {
+        let connecting = tls.clone().call(uri);
+        async move {
+            // Of the handshake too: tonic waits for one connection at a time, and for ever.
+            let done = timeout(limit, connecting).await;
+            done.unwrap_or_else(|_| Err(BoxError::from(io::Error::from(io::ErrorKind::TimedOut))))
+        }
+    });
+    // An address was parsed once already; if it did not join, every call would say so.
+    let uri = config.url.join("/".to_owned()).unwrap_or_default();
+    Endpoint::from(uri)
+        .http2_keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(config.attempt_timeout)
+        .connect_with_connector_lazy(connector)
+}
+
+/// One message to a gRPC backend: owned, so that it can outlive the request that wanted it.
+#[derive(Clone, Debug)]
+pub struct Unary<S, M> {
+    scope: S,
+    route: &'static str,
+    message: M,
+    write: bool,
+}
+
+impl<S: Scope, M> Unary<S, M> {
+    /// A read by the method `route`, such as `/package.Service/Method`.
+    pub fn read(scope: S, route: &'static str, message: M) -> Self {
+        Self {
+            scope,
+            route,
+            message,
+            write: false,
+        }
+    }
+
+    /// A write.
+    pub fn write(scope: S, route: &'static str, message: M) -> Self {
+        Self {
+            write: true,
+            ..Self::read(scope, route, message)
+        }
+    }
+}
+
+/// Calls a gRPC backend under every policy, outermost first. `wire` makes the answer a value of ours, here,
+/// so that every policy sees an answer that cannot be used as a failure.
+pub async fn send<C, T, S>(
+    cx: &Cx,
+    up: &Upstream,
+    call: Unary<S, C::Encode>,
+    codec: C,
+    wire: impl FnOnce(C::Decode) -> Result<T, &'static str>,
+) -> Result<Fetched<T, S>, Failure>
+where
+    C: Codec,
+    C::Encode: Sync,
+    C::Decode: Sync,
+    S: Scope,
+{
+    let started = Instant::now();
+    let left = cx.deadline().saturating_duration_since(started);
+    if left.is_zero() {
+        return Err(Failure::new(Reason::Deadline).of(up.name()));
+    }
+    let (route, write, sharing) = (call.route, call.write, call.scope.sharing());
+    let bound = up.0.attempt_timeout.min(left);
+    let late = if bound == left {
+        Reason::Deadline
+    } else {
+        Reason::Timeout
+    };
+    let outcome = match timeout(bound, attempt(cx, up, call, codec, bound)).await {
+        Ok(Ok((message, fresh_for))) => match wire(message) {
+            Ok(value) => Ok((value, fresh_for)),
+            Err(why) => Err(Failure::new(Reason::BadResponse).because(why)),
+        },
+        Ok(Err(status)) => Err(failure::<S>(&status, late)),
+        Err(_) => Err(Failure::new(late)),
+    };
+    let word = outcome.as_ref().err().map_or("ok", |f| f.reason().as_str());
+    let metrics = &cx.shared().metrics;
+    metrics.upstream_call(up.name(), route, word, started.elapsed());
+    match outcome {
+        Ok((value, fresh_for)) => {
+            let from = Provenance::fresh(up.name(), fresh_for, sharing);
+            Ok(Fetched::new(Arc::new(value), from))
+        }
+        Err(failure) => Err(failure.of(up.name()).after(write)),
+    }
+}
+
+/// Sends the message once; says how long the answer may be kept, by the headers that HTTP has for it.
+async fn attempt<C, S>(
+    cx: &Cx,
+    up: &Upstream,
+    call: Unary<S, C::Encode>,
+    codec: C,
+    time: Duration,
+) -> Result<(C::Decode, Duration), Status>
+where
+    C: Codec,
+    C::Encode: Sync,
+    C::Decode: Sync,
+    S: Scope,
+{
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(X_REQUEST_ID, cx.request_id().header());
+    headers.insert(PRIORITY, cx.urgency().header());
+    headers.insert(X_CLIENT, cx.shared().client.clone());
+    cx.trace().propagate(&mut headers, cx.world());
+    call.scope.identify(&mut headers);
+    let metadata = MetadataMap::from_headers(headers);
+    let mut request = Request::from_parts(metadata, Extensions::default(), call.message);
+    request.set_timeout(time);
+    let mut client =
+        Grpc::new(up.0.channel.clone()).max_decoding_message_size(up.0.max_message_bytes);
+    let closed = |error: tonic::transport::Error| Status::from_error(error.into());
+    client.ready().await.map_err(closed)?;
+    let path = PathAndQuery::from_static(call.route);
+    let (metadata, message, _) = client.unary(request, path, codec).await?.into_parts();
+    Ok((message, freshness::left(&metadata.into_headers())))
+}
+
+/// What a status means to our client: the table above. Only what never reached us has a source.
+fn failure<S: Scope>(status: &Status, late: Reason) -> Failure {
+    if caused_by::<TimeoutExpired>(status) {
+        return Failure::new(late);
+    }
+    if status.source().is_some() {
+        let failure = Failure::new(Reason::Unavailable).because(status.message().to_owned());
+        return if caused_by::<ConnectError>(status) {
+            failure.unsent()
+        } else {
+            failure
+        };
+    }
+    let (reason, answered) = match status.code() {
+        Code::NotFound => (Reason::NotFound, Some(StatusCode::NOT_FOUND)),
+        Code::PermissionDenied if S::PERSONAL => (Reason::Forbidden, Some(StatusCode::FORBIDDEN)),
+        Code::ResourceExhausted => (Reason::Overloaded, Some(StatusCode::TOO_MANY_REQUESTS)),
+        Code::Unavailable => (Reason::Unavailable, Some(StatusCode::SERVICE_UNAVAILABLE)),
+        Code::DeadlineExceeded => (late, None),
+        Code::InvalidArgument => (Reason::BadResponse, Some(StatusCode::UNPROCESSABLE_ENTITY)),
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
+            (Reason::BadResponse, Some(StatusCode::CONFLICT))
+        }
+        Code::Unauthenticated => (Reason::BadResponse, Some(StatusCode::UNAUTHORIZED)),
+        Code::PermissionDenied => (Reason::BadResponse, Some(StatusCode::FORBIDDEN)),
+        _ => (Reason::BadResponse, None),
+    };
+    let pushback = status.metadata().get(PUSHBACK);
+    let retry_after = pushback
+        .and_then(|v| v.to_str().ok()?.parse().ok())
+        .map(Duration::from_millis);
+    let failure = Failure::new(reason)
+        .retry_after(retry_after)
+        .because(format!(
+            "it answered {:?}: {}",
+            status.code(),
+            status.message()
+        ));
+    match answered {
+        Some(answered) => failure.status(answered),
+        None => failure,
+    }
+}
+
+fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<E>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::{Caller, Public};
+
+    fn reason<S: Scope>(code: Code) -> (Reason, Option<u16>) {
+        let failure = failure::<S>(&Status::new(code, "why"), Reason::Timeout);
+        (failure.reason(), failure.answered().map(|s| s.as_u16()))
+    }
+
+    #[test]
+    fn a_status_becomes_what_the_table_says() {
+        assert_eq!(
+            reason::<Public>(Code::NotFound),
+            (Reason::NotFound, Some(404))
+        );
+        assert_eq!(
+            reason::<Caller>(Code::PermissionDenied),
+            (Reason::Forbidden, Some(403))
+        );
+        assert_eq!(
+            reason::<Public>(Code::PermissionDenied),
+            (Reason::BadResponse, Some(403))
+        );
+        assert_eq!(
+            reason::<Public>(Code::ResourceExhausted),
+            (Reason::Overloaded, Some(429))
+        );
+        assert_eq!(
+            reason::<Public>(Code::Unavailable),
+            (Reason::Unavailable, Some(503))
+        );
+        assert_eq!(
+            reason::<Public>(Code::DeadlineExceeded),
+            (Reason::Timeout, None)
+        );
+        assert_eq!(
+            reason::<Caller>(Code::InvalidArgument),
+            (Reason::BadResponse, Some(422))
+        );
+        assert_eq!(reason::<Public>(Code::Unknown), (Reason::BadResponse, None));
+    }
+
+    #[test]
+    fn what_never_left_can_be_told_from_what_broke_on_its_way() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let connect = Status::from_error(Box::new(ConnectError(refused().into())));
+        let failed = failure::<Caller>(&connect, Reason::Timeout).after(true);
+        assert_eq!(failed.error().code(), Reason::Unavailable.code());
+        let reset = Status::from_error(Box::new(refused()));
+        let failed = failure::<Caller>(&reset, Reason::Timeout).after(true);
+        assert_eq!(failed.error().code(), crate::error::codes::OUTCOME_UNKNOWN);
+    }
+
+    #[test]
+    fn pushback_is_a_hint_when_to_try_again() {
+        let mut status = Status::unavailable("later");
+        status
+            .metadata_mut()
+            .insert(PUSHBACK, "1500".parse().unwrap());
+        let failure = failure::<Public>(&status, Reason::Timeout);
+        assert_eq!(failure.retry_hint(), Some(Duration::from_millis(1500)));
+    }
+}
