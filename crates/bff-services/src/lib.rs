@@ -12,6 +12,7 @@ pub mod moment;
 pub mod money;
 pub mod order;
 pub mod payment;
+pub mod playback;
 pub mod product;
 pub mod review;
 pub mod user;
