@@ -44,6 +44,8 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// This gateway's own instruments.
     pub metrics: Metrics,
+    /// The fields of its screens, read from their schemas once.
+    pub fields: crate::section::fields::Known,
 }
 
 #[derive(Debug)]

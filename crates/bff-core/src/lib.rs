@@ -11,10 +11,13 @@ pub mod error;
 #[cfg(feature = "graphql")]
 pub mod graphql;
 pub mod grpc;
+pub mod inbound;
 pub mod net;
+pub mod openapi;
 pub mod outbound;
 pub mod scope;
 pub mod section;
+pub mod server;
 pub mod telemetry;
 
 pub use context::Cx;

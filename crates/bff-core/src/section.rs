@@ -139,7 +139,7 @@ impl<'a> Page<'a> {
         K: std::fmt::Display,
         F: Future<Output = Result<Fetched<W, S>, Failure>>,
     {
-        let shape = std::rc::Rc::new(shape);
+        let shape = std::sync::Arc::new(shape);
         let wanted = self.want.has(name);
         let rows: Vec<_> = keys
             .into_iter()

@@ -229,6 +229,7 @@ impl Door {
             world: World::real(),
             tasks: tokio_util::task::TaskTracker::new(),
             metrics: Metrics::unread(),
+            fields: crate::section::fields::Known::default(),
         });
         let fetches = Fetches::default();
         let schema = Schema::build(Query, Mutation, EmptySubscription).data(fetches.clone());

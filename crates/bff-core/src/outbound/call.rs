@@ -281,6 +281,7 @@ mod tests {
     use crate::scope::Public;
     use proptest::prelude::*;
 
+    #[expect(unreachable_pub, reason = "the macro makes public types")]
     crate::id! {
         /// A thing.
         ThingId

@@ -89,10 +89,6 @@ impl Caller {
         self.0.identity.plan
     }
 
-    pub(crate) fn account(&self) -> &str {
-        &self.0.identity.account
-    }
-
     pub(crate) fn path_segment(&self) -> &str {
         &self.0.path_segment
     }

@@ -3,17 +3,21 @@
 //! The value is a comma list of paths, `product.name,product.price,reviews`. A name the screen does not
 //! have is a 422 that says so, read from the screen's own schema, so that the two cannot disagree.
 
-use std::collections::BTreeMap;
+use std::any::TypeId;
+use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use parking_lot::RwLock;
 use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayItems, Schema};
 
 use super::Want;
 use super::want::Asked;
+use crate::context::Cx;
 use crate::error::{Error, Pointer};
 
 /// The longest `fields` value read.
@@ -135,13 +139,33 @@ impl Field {
     }
 }
 
+/// The fields of a gateway's screens, each read from its schema once.
+#[derive(Clone, Debug, Default)]
+pub struct Known(Arc<RwLock<HashMap<TypeId, Arc<Field>>>>);
+
+impl Known {
+    /// The fields of `T`.
+    fn of<T: ToSchema + 'static>(&self) -> Arc<Field> {
+        let id = TypeId::of::<T>();
+        if let Some(field) = self.0.read().get(&id) {
+            return field.clone();
+        }
+        let field = Arc::new(Field::of::<T>());
+        self.0.write().insert(id, field.clone());
+        field
+    }
+}
+
 impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
         let want = match value(query)? {
-            Some(text) => Field::of::<T>().parse(&text)?,
+            Some(text) => {
+                let cx = Cx::from_request_parts(parts, state).await?;
+                cx.shared().fields.of::<T>().parse(&text)?
+            }
             None => Want::ALL,
         };
         Ok(Self {

@@ -1,0 +1,121 @@
+//! The edge: what every request passes, in order, before a door sees it. [`protect`] lists it all.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use http::HeaderValue;
+use serde::{Deserialize, Serialize};
+use tower::ServiceBuilder;
+use tower_http::compression::CompressionLayer;
+
+use crate::auth::Authenticator;
+use crate::context::Shared;
+use crate::scope::{Language, Region};
+
+pub use doors::{Door, Doors};
+pub use input::{Body, Path, Query};
+
+mod admit;
+mod cors;
+pub mod doors;
+mod finish;
+mod head;
+pub mod input;
+mod language;
+mod observe;
+
+/// What the edge lets in, and for how long.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How long a whole request may take. Default 2s: people leave pages that take longer.
+    #[serde(default = "Config::deadline", with = "crate::config::duration")]
+    pub deadline: Duration,
+    /// The most a client's `Request-Timeout` may ask for. Default 10s.
+    #[serde(default = "Config::max_deadline", with = "crate::config::duration")]
+    pub max_deadline: Duration,
+    /// The largest request body read, unless the route says otherwise. Default 65536 (64 KiB).
+    #[serde(default = "Config::max_body_bytes")]
+    pub max_body_bytes: usize,
+    /// How long a request's body may take to arrive. Default 5s, and never past the deadline.
+    #[serde(default = "Config::body_timeout", with = "crate::config::duration")]
+    pub body_timeout: Duration,
+    /// The languages there are texts in, the first being the default. Default `["en"]`.
+    #[serde(default = "Config::languages")]
+    pub languages: Vec<Language>,
+    /// The markets served, the first being that of callers who are not signed in. Default `["DE"]`.
+    #[serde(default = "Config::regions")]
+    pub regions: Vec<Region>,
+    /// The origins whose pages may call, exactly as browsers send them. Default none.
+    #[serde(default)]
+    pub cors_origins: Vec<String>,
+    /// Whether those pages may send cookies. Default false.
+    #[serde(default)]
+    pub cors_credentials: bool,
+}
+
+impl Config {
+    fn deadline() -> Duration {
+        Duration::from_secs(2)
+    }
+
+    fn max_deadline() -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn max_body_bytes() -> usize {
+        64 << 10
+    }
+
+    fn body_timeout() -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn languages() -> Vec<Language> {
+        "en".parse().into_iter().collect()
+    }
+
+    fn regions() -> Vec<Region> {
+        "DE".parse().into_iter().collect()
+    }
+}
+
+/// The other side's address, put into a request by the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub Option<SocketAddr>);
+
+/// What the edge knows of its gateway.
+#[derive(Debug)]
+pub struct Edge {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: Config,
+    pub(crate) doors: doors::Table,
+    pub(crate) auth: Authenticator,
+    /// What `type` of a problem begins with, without a final slash.
+    pub(crate) public_url: String,
+}
+
+/// Puts the edge around a router. Outermost first.
+pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
+    let cors = cors::layer(&edge.config)?;
+    let layers = ServiceBuilder::new()
+        // Request id, trace, metrics and the one log line; Host and header limits; the panic net; problem
+        // documents, security headers, 304, one `Vary`.
+        .layer(from_fn_with_state(edge.clone(), observe::observe))
+        // CORS headers stand on every answer, refusals included.
+        .option_layer(cors)
+        // (The IP filter, the address's own limit and shedding come in here.)
+        // The deadline starts; a credential becomes a caller; then (the caller's quota and) the context opens.
+        .layer(from_fn_with_state(edge.clone(), admit::admit))
+        // br, zstd or gzip, of what the door wrote.
+        .layer(CompressionLayer::new());
+    Ok(router.layer(layers))
+}
+
+/// A header value that is known when compiling.
+const fn fixed(text: &'static str) -> HeaderValue {
+    HeaderValue::from_static(text)
+}

@@ -1,0 +1,96 @@
+//! The deadline starts, a credential becomes a caller, and the request's context opens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use tokio::time::{Instant, timeout_at};
+
+use super::doors::{BodyLimit, Door};
+use super::observe::Seen;
+use super::{Edge, language};
+use crate::context::{Cx, Deadline, RequestTimeout, Urgency};
+use crate::error::{Error, codes};
+use crate::scope::{Caller, Region};
+
+/// What a door is given beyond the deadline to say itself that the deadline passed.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// The layer.
+pub(super) async fn admit(
+    State(edge): State<Arc<Edge>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match open(&edge, &mut request).await {
+        Ok(cx) => {
+            let language = cx.language();
+            let until = cx.deadline() + GRACE;
+            request.extensions_mut().insert(cx);
+            let mut response = match timeout_at(until, next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => Error::new(codes::DEADLINE, codes::DEADLINE.meaning()).into_response(),
+            };
+            if let Ok(value) = HeaderValue::from_str(language.as_str()) {
+                response
+                    .headers_mut()
+                    .insert(header::CONTENT_LANGUAGE, value);
+            }
+            response
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
+    let started = Instant::now();
+    let door = request
+        .extensions()
+        .get::<MatchedPath>()
+        .and_then(|path| edge.doors.get(path.as_str()))
+        .copied()
+        .unwrap_or(Door::SCREEN);
+    let asked = RequestTimeout::from_headers(request.headers())
+        .map_err(|detail| Error::new(codes::INVALID_REQUEST, detail))?;
+    let time = asked.map_or(edge.config.deadline, |t| t.0.min(edge.config.max_deadline));
+    let head = started + time;
+    let deadline = match door.stream_idle {
+        None => Deadline::Total(head),
+        Some(idle) => Deadline::Stream { head, idle },
+    };
+    let caller = edge.auth.authenticate(request.headers(), head).await?;
+    let seen = request.extensions().get::<Seen>().cloned();
+    let seen =
+        seen.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
+    if caller.is_some() {
+        seen.signed_in();
+    }
+    let limit = BodyLimit {
+        bytes: door.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
+        time: edge.config.body_timeout,
+    };
+    request.extensions_mut().insert(limit);
+    Ok(Cx::open(crate::context::Opening {
+        shared: edge.shared.clone(),
+        request_id: seen.request_id().clone(),
+        trace: seen.trace().clone(),
+        deadline,
+        urgency: Urgency::of(request.headers(), door.urgency),
+        language: language::negotiate(request.headers(), &edge.config.languages),
+        region: region(edge, caller.as_ref()),
+        caller,
+    }))
+}
+
+/// The caller's own market when it is one we serve, else the gateway's.
+fn region(edge: &Edge, caller: Option<&Caller>) -> Region {
+    let served = &edge.config.regions;
+    caller
+        .and_then(Caller::region)
+        .filter(|region| served.contains(region))
+        .or_else(|| served.first().copied())
+        .unwrap_or(Region::NONE)
+}

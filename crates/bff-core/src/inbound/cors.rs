@@ -1,0 +1,94 @@
+//! Which pages may call, by exact origin (Fetch standard, CORS protocol).
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
+
+use super::Config;
+
+/// What a page may read of an answer.
+const EXPOSED: [&str; 8] = [
+    "sections",
+    "x-request-id",
+    "ratelimit",
+    "ratelimit-policy",
+    "retry-after",
+    "x-cache",
+    "etag",
+    "server-timing",
+];
+
+/// What a page may send.
+const ALLOWED: [&str; 11] = [
+    "accept",
+    "accept-language",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "if-none-match",
+    "priority",
+    "request-timeout",
+    "traceparent",
+    "x-app",
+    "x-request-id",
+];
+
+/// The layer, or none when no origin may call.
+pub(super) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
+    if config.cors_origins.is_empty() {
+        return Ok(None);
+    }
+    let origins: Result<Vec<HeaderValue>, String> =
+        config.cors_origins.iter().map(|o| origin(o)).collect();
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
+    Ok(Some(
+        CorsLayer::new()
+            .allow_origin(AllowOrigin::list(origins?))
+            .allow_credentials(config.cors_credentials)
+            .allow_methods(methods)
+            .allow_headers(AllowHeaders::list(ALLOWED.map(HeaderName::from_static)))
+            .expose_headers(ExposeHeaders::list(EXPOSED.map(HeaderName::from_static)))
+            .max_age(Duration::from_secs(3600)),
+    ))
+}
+
+/// `scheme://host[:port]`, as browsers send it.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let refuse =
+        || format!("inbound.cors_origins: {text:?} is not an origin such as https://shop.example");
+    let (scheme, rest) = text.split_once("://").ok_or_else(refuse)?;
+    if !matches!(scheme, "http" | "https")
+        || rest.is_empty()
+        || rest.contains(['/', '*', '?', '#', '@'])
+    {
+        return Err(refuse());
+    }
+    HeaderValue::from_str(text).map_err(|_| refuse())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exact_origins_are_accepted() {
+        assert!(origin("https://shop.example:8443").is_ok());
+        for bad in [
+            "*",
+            "https://*.example",
+            "shop.example",
+            "https://a/",
+            "ftp://a",
+            "https://",
+        ] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+}

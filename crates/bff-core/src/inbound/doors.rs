@@ -1,0 +1,102 @@
+//! Routes as a gateway declares them: each with its OpenAPI text and its own limits.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use crate::context::{Cx, Urgency};
+use crate::error::{Error, codes};
+
+/// What holds for one route. Limits are properties of a route, read by the edge.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// The largest request body, if not the gateway's.
+    pub max_body_bytes: Option<usize>,
+    /// A stream: the head is out by the deadline, and after that no silence is longer than this.
+    pub stream_idle: Option<Duration>,
+    /// The most urgent this route can be (RFC 9218).
+    pub urgency: Urgency,
+}
+
+impl Door {
+    /// A screen: a whole answer by the deadline.
+    pub const SCREEN: Self = Self {
+        max_body_bytes: None,
+        stream_idle: None,
+        urgency: Urgency::DEFAULT,
+    };
+}
+
+/// The limits of every route by its template.
+pub(crate) type Table = HashMap<String, Door>;
+
+/// The body limit of the route a request came through, for the extractors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimit {
+    pub(crate) bytes: usize,
+    pub(crate) time: Duration,
+}
+
+/// A gateway's routes.
+pub struct Doors<S> {
+    routes: OpenApiRouter<S>,
+    table: Table,
+}
+
+impl<S: Clone + Send + Sync + 'static> Doors<S> {
+    /// No routes yet; `api` is the head of the OpenAPI document.
+    pub fn new(api: OpenApi) -> Self {
+        Self {
+            routes: OpenApiRouter::with_openapi(api),
+            table: Table::new(),
+        }
+    }
+
+    /// Adds a screen's route, made by utoipa-axum's `routes!`.
+    #[must_use]
+    pub fn screen(self, routes: UtoipaMethodRouter<S>) -> Self {
+        self.door(Door::SCREEN, routes)
+    }
+
+    /// Adds a route with limits of its own.
+    #[must_use]
+    pub fn door(mut self, door: Door, routes: UtoipaMethodRouter<S>) -> Self {
+        let paths = routes.1.paths.keys().cloned();
+        self.table.extend(paths.map(|path| (path, door)));
+        self.routes = self.routes.routes(routes);
+        self
+    }
+
+    /// Adds routes that are no part of the REST contract, such as GraphQL's.
+    #[must_use]
+    pub fn beside(mut self, router: Router<S>) -> Self {
+        self.routes = self.routes.merge(OpenApiRouter::from(router));
+        self
+    }
+
+    pub(crate) fn into_parts(self, state: S) -> (Router, OpenApi, Table) {
+        let (router, api) = self.routes.with_state(state).split_for_parts();
+        (router, api, self.table)
+    }
+}
+
+/// A caller with the role a door asks for would be `Signed`; this one only asks that somebody is signed in.
+#[derive(Debug)]
+pub struct SignedIn(pub crate::scope::Caller);
+
+impl<S: Sync> FromRequestParts<S> for SignedIn {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let cx = Cx::from_request_parts(parts, state).await?;
+        match cx.caller() {
+            Some(caller) => Ok(Self(caller.clone())),
+            None => Err(Error::new(codes::UNAUTHENTICATED, "Sign in to see this.")),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What every answer gets on its way out: a problem document, 304, one `Vary`, ids and security headers.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+
+use super::{Edge, fixed};
+use crate::context::RequestId;
+use crate::context::request_id::X_REQUEST_ID;
+use crate::error::{Error, codes};
+
+/// The media type of RFC 9457.
+const PROBLEM: &str = "application/problem+json";
+
+/// What of the request the answer depends on.
+pub(super) struct Asked {
+    method: Method,
+    uri: Uri,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl Asked {
+    /// Read before the request is handed on.
+    pub(super) fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            if_none_match: request.headers().get(header::IF_NONE_MATCH).cloned(),
+        }
+    }
+}
+
+/// Finishes an answer.
+pub(super) fn finish(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Response {
+    let mut response = if needs_a_problem(&response) {
+        problem(edge, asked, id, response)
+    } else {
+        response
+    };
+    if is_not_modified(asked, &response) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().remove(header::CONTENT_ENCODING);
+    }
+    let headers = response.headers_mut();
+    fold_vary(headers);
+    headers.insert(X_REQUEST_ID, id.header());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+    headers.insert(header::REFERRER_POLICY, fixed("no-referrer"));
+    headers.insert(COOP, fixed("same-origin"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(fixed("default-src 'none'; frame-ancestors 'none'"));
+    response
+}
+
+const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+/// A failure that is not written out yet: ours, or the framework's own refusal.
+fn needs_a_problem(response: &Response) -> bool {
+    let status = response.status();
+    let written = response.headers().get(header::CONTENT_TYPE);
+    let written = written.is_some_and(|t| t.as_bytes().starts_with(b"application/"));
+    (status.is_client_error() || status.is_server_error()) && !written
+}
+
+/// Writes the problem document of a failure, keeping the headers it brought.
+fn problem(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Response {
+    let error = match response.extensions().get::<Error>() {
+        Some(error) => error.clone(),
+        None => framework(asked, &response),
+    };
+    let document = error.problem(&edge.public_url, asked.uri.path(), id.as_str());
+    let mut made = error.into_response();
+    *made.body_mut() = Body::from(document);
+    for (name, value) in response.headers() {
+        let of_the_old_body = name == header::CONTENT_TYPE
+            || name == header::CONTENT_LENGTH
+            || name == header::CONTENT_ENCODING;
+        if !of_the_old_body && !made.headers().contains_key(name) {
+            made.headers_mut().append(name, value.clone());
+        }
+    }
+    made.headers_mut()
+        .insert(header::CONTENT_TYPE, fixed(PROBLEM));
+    made
+}
+
+/// The router's own refusals, in our words.
+fn framework(asked: &Asked, response: &Response) -> Error {
+    let code = match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allow = response.headers().get(header::ALLOW).cloned();
+            return Error::method_not_allowed(&asked.method, allow);
+        }
+        StatusCode::NOT_FOUND => codes::NOT_FOUND,
+        StatusCode::PAYLOAD_TOO_LARGE => codes::TOO_LARGE,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => codes::UNSUPPORTED_MEDIA_TYPE,
+        StatusCode::NOT_ACCEPTABLE => codes::NOT_ACCEPTABLE,
+        status if status.is_client_error() => codes::INVALID_REQUEST,
+        _ => codes::INTERNAL,
+    };
+    Error::new(code, Cow::Borrowed(code.meaning()))
+}
+
+/// RFC 9110 §13.1.2: weak comparison of entity tags, for reads that answered.
+fn is_not_modified(asked: &Asked, response: &Response) -> bool {
+    let read = asked.method == Method::GET || asked.method == Method::HEAD;
+    if !read || response.status() != StatusCode::OK {
+        return false;
+    }
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let ours = response
+        .headers()
+        .get(header::ETAG)
+        .and_then(|e| e.to_str().ok());
+    let theirs = asked.if_none_match.as_ref().and_then(|e| e.to_str().ok());
+    match (ours, theirs) {
+        (Some(_), Some("*")) => true,
+        (Some(ours), Some(theirs)) => theirs.split(',').any(|tag| opaque(tag) == opaque(ours)),
+        _ => false,
+    }
+}
+
+/// One `Vary`, each name once, in lower case.
+fn fold_vary(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(header::VARY).iter();
+    let (Some(_), first) = (values.next(), values.next()) else {
+        return;
+    };
+    if first.is_none() && !headers[header::VARY].as_bytes().contains(&b',') {
+        return;
+    }
+    let mut names: Vec<String> = Vec::new();
+    for value in headers.get_all(header::VARY) {
+        for name in value.to_str().unwrap_or_default().split(',') {
+            let name = name.trim().to_ascii_lowercase();
+            if !name.is_empty() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    if let Ok(folded) = HeaderValue::try_from(names.join(", ")) {
+        headers.insert(header::VARY, folded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vary_is_folded_into_one() {
+        let mut headers = HeaderMap::new();
+        for value in [
+            "Origin, access-control-request-method",
+            "accept-encoding",
+            "origin",
+        ] {
+            headers.append(header::VARY, HeaderValue::from_static(value));
+        }
+        fold_vary(&mut headers);
+        let folded: Vec<_> = headers.get_all(header::VARY).iter().collect();
+        assert_eq!(
+            folded,
+            ["origin, access-control-request-method, accept-encoding"]
+        );
+    }
+
+    #[test]
+    fn entity_tags_compare_weakly() {
+        let mut response = Response::new(Body::empty());
+        response
+            .headers_mut()
+            .insert(header::ETAG, HeaderValue::from_static("W/\"a\""));
+        let asked = |sent| Asked {
+            method: Method::GET,
+            uri: Uri::from_static("/"),
+            if_none_match: Some(HeaderValue::from_static(sent)),
+        };
+        for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {
+            assert!(is_not_modified(&asked(same), &response), "{same}");
+        }
+        assert!(!is_not_modified(&asked("\"b\""), &response));
+    }
+}

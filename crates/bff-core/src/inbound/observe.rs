@@ -1,0 +1,222 @@
+//! The outermost layer: ids, metrics, the panic net, and the one log line of every request.
+//!
+//! The line is written by a guard that the answer's body carries and drops at its end. A client that hangs
+//! up drops handler and guard alike, so its request is logged too, with status 499.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::{Method, Uri};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::{Edge, finish, head};
+use crate::context::{AppVersion, RequestId, Trace};
+use crate::error::{Error, codes};
+use crate::scope::{X_CLIENT, X_USER_ID, X_USER_ROLE};
+use crate::section::screen::SECTIONS;
+use crate::telemetry::access::{Access, Who};
+use crate::telemetry::metrics::Active;
+
+/// What was seen of a request when it came in; shared with the layers inside.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen(Arc<SeenInner>);
+
+#[derive(Debug)]
+struct SeenInner {
+    request_id: RequestId,
+    trace: Trace,
+    signed_in: AtomicBool,
+}
+
+impl Seen {
+    /// The request's id.
+    pub(crate) fn request_id(&self) -> &RequestId {
+        &self.0.request_id
+    }
+
+    /// The request's trace.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.0.trace
+    }
+
+    /// Notes that the credential was good.
+    pub(crate) fn signed_in(&self) {
+        self.0.signed_in.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The layer.
+pub(super) async fn observe(
+    State(edge): State<Arc<Edge>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let world = &edge.shared.world;
+    let seen = Seen(Arc::new(SeenInner {
+        request_id: RequestId::accept(request.headers(), world),
+        trace: Trace::continue_from(request.headers(), world),
+        signed_in: AtomicBool::new(false),
+    }));
+    let mut line = Line::open(edge.clone(), seen.clone(), &request);
+    let asked = finish::Asked::of(&request);
+    for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
+        request.headers_mut().remove(spoofed);
+    }
+    let response = match head::check(&request) {
+        Err(error) => error.into_response(),
+        Ok(()) => {
+            request.extensions_mut().insert(seen.clone());
+            let inside = AssertUnwindSafe(next.run(request)).catch_unwind();
+            inside.await.unwrap_or_else(|panic| panicked(&*panic))
+        }
+    };
+    let response = finish::finish(&edge, &asked, seen.request_id(), response);
+    line.answered(&response);
+    response.map(|body| Body::new(Logged { body, line }))
+}
+
+/// A panic is ours to mend; its text goes to the log only.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Response {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text");
+    Error::new(codes::INTERNAL, codes::INTERNAL.meaning())
+        .because(format_args!("panicked: {text}"))
+        .into_response()
+}
+
+/// The log line of one request, written when it is dropped.
+struct Line {
+    edge: Arc<Edge>,
+    seen: Seen,
+    started: Instant,
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    app: Option<AppVersion>,
+    status: u16,
+    error: Option<Error>,
+    sections: Option<http::HeaderValue>,
+    bytes_out: u64,
+    ended: bool,
+    _active: Active,
+}
+
+impl Line {
+    fn open(edge: Arc<Edge>, seen: Seen, request: &Request) -> Self {
+        Self {
+            started: Instant::now(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            app: AppVersion::from_headers(request.headers()),
+            status: 0,
+            error: None,
+            sections: None,
+            bytes_out: 0,
+            ended: false,
+            _active: edge.shared.metrics.request_started(),
+            edge,
+            seen,
+        }
+    }
+
+    fn answered(&mut self, response: &Response) {
+        self.status = response.status().as_u16();
+        self.error = response.extensions().get::<Error>().cloned();
+        self.sections = response.headers().get(SECTIONS).cloned();
+    }
+
+    fn took(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let route = self.route.as_ref().map_or("", MatchedPath::as_str);
+        let status = if self.ended { self.status } else { 499 };
+        let shared = &self.edge.shared;
+        (shared.metrics).request_ended(self.method.as_str(), route, status, self.took());
+        let app = self.app.as_ref().map(ToString::to_string);
+        let signed_in = self.seen.0.signed_in.load(Ordering::Relaxed);
+        Access {
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            route,
+            status,
+            took: self.took(),
+            request_id: self.seen.request_id().as_str(),
+            trace_id: &self.seen.trace().trace_id(),
+            client: shared.client.to_str().unwrap_or_default(),
+            app: app.as_deref(),
+            caller: if signed_in {
+                Who::SignedIn
+            } else {
+                Who::Anonymous
+            },
+            bytes_out: self.bytes_out,
+            upstream_calls: None,
+            code: self.error.as_ref().map(|e| e.code().name()),
+            cause: self.error.as_ref().and_then(Error::cause),
+            sections: self.sections.as_ref().and_then(|s| s.to_str().ok()),
+            hung_up: !self.ended,
+        }
+        .log();
+    }
+}
+
+/// An answer's body that carries the log line to its end.
+struct Logged {
+    body: Body,
+    line: Line,
+}
+
+impl http_body::Body for Logged {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.line.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
+                // hyper does not ask again after the last piece of a body of known size.
+                self.line.ended = self.body.is_end_stream();
+            }
+            Poll::Ready(None) => self.line.ended = true,
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        // A body without a byte is never polled, and none is missing.
+        self.line.ended |= self.body.is_end_stream() || self.line.method == Method::HEAD;
+    }
+}

@@ -1,0 +1,79 @@
+//! The OpenAPI 3.1 document of a gateway: problems, security schemes, and the reference page.
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware::map_response;
+use axum::response::Response;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder, path::Operation,
+};
+use utoipa::{PartialSchema, ToSchema};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use crate::auth;
+use crate::error::{Pointer, Problem};
+
+/// The reference page's own scripts and styles come from this gateway; its styles are also inline.
+const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+                   style-src 'self' 'unsafe-inline'; font-src 'self'; frame-ancestors 'none'";
+
+/// Adds what every operation shares: the problem answer and the credentials this gateway takes.
+pub(crate) fn complete(mut api: OpenApi, auth: &auth::Config) -> OpenApi {
+    let components = api.components.get_or_insert_with(Components::new);
+    let schemas = &mut components.schemas;
+    schemas.insert("Problem".into(), Problem::schema());
+    schemas.insert(Pointer::name().into(), Pointer::schema());
+    if auth.keys.is_some() {
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT");
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    }
+    if !auth.api_keys.is_empty() {
+        let key = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
+    }
+    let problem = ResponseBuilder::new()
+        .description("A problem (RFC 9457): its `code` says which.")
+        .content(
+            "application/problem+json",
+            ContentBuilder::new()
+                .schema(Some(Ref::from_schema_name("Problem")))
+                .build(),
+        )
+        .build();
+    for item in api.paths.paths.values_mut() {
+        for operation in operations(item) {
+            let answers = &mut operation.responses.responses;
+            answers.insert("default".into(), RefOr::T(problem.clone()));
+        }
+    }
+    api
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut item.get,
+        &mut item.post,
+        &mut item.put,
+        &mut item.patch,
+        &mut item.delete,
+    ]
+    .into_iter()
+    .filter_map(Option::as_mut)
+}
+
+/// `/docs`: the reference page, served without any other host.
+pub(crate) fn reference(api: OpenApi) -> Router {
+    // The page reads its own copy, so that `/openapi.json` stays with the other pages.
+    let page = SwaggerUi::new("/docs").url("/docs/openapi.json", api);
+    let page = page.config(Config::from("/docs/openapi.json").try_it_out_enabled(true));
+    Router::from(page).layer(map_response(|mut response: Response| async {
+        let csp = HeaderValue::from_static(CSP);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, csp);
+        response
+    }))
+}

@@ -1,0 +1,224 @@
+//! The accept loop, the admin port, and stopping without losing an answer.
+//!
+//! The caller binds and decides when to stop: [`serve`] takes listeners, an [`App`] and a future.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::inbound::Peer;
+use crate::net::{Accept, Wire};
+
+pub use app::{App, Gateway, Settings};
+
+mod admin;
+mod app;
+mod pages;
+mod readiness;
+
+/// Where a gateway listens, and how it starts and stops.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect. Binds loopback unless told otherwise.
+    pub listen: SocketAddr,
+    /// Where operators connect: metrics, readiness, configuration. Never public.
+    pub admin_listen: SocketAddr,
+    /// How the world reaches this gateway, without a final slash: problem types are pages below it.
+    pub public_url: String,
+    /// How long a connection may take to send a request's head, idle time before it included. Default 75s:
+    /// longer than load balancers keep connections idle (60s).
+    #[serde(default = "Config::head_timeout", with = "crate::config::duration")]
+    pub head_timeout: Duration,
+    /// The most connections at once; more wait in the kernel's queue. Default 10000.
+    #[serde(default = "Config::max_connections")]
+    pub max_connections: usize,
+    /// After being told to stop: how long readiness says so before the listener closes. Default 0s;
+    /// behind a load balancer, its check interval.
+    #[serde(default, with = "crate::config::duration")]
+    pub drain_delay: Duration,
+    /// How long answers and writes in progress may take to end after that. Default 10s.
+    #[serde(default = "Config::drain_timeout", with = "crate::config::duration")]
+    pub drain_timeout: Duration,
+}
+
+impl Config {
+    fn head_timeout() -> Duration {
+        Duration::from_secs(75)
+    }
+
+    fn max_connections() -> usize {
+        10_000
+    }
+
+    fn drain_timeout() -> Duration {
+        Duration::from_secs(10)
+    }
+}
+
+/// A gateway's two bound listeners.
+pub struct Listeners {
+    /// For clients.
+    pub public: Accept,
+    /// For operators.
+    pub admin: Accept,
+}
+
+/// Binds both addresses. The error is one line that names the one that failed.
+pub async fn bind(config: &Config) -> Result<Listeners, String> {
+    let one = |address: SocketAddr| async move {
+        let bound = TcpListener::bind(address).await;
+        bound
+            .map(Accept::Tcp)
+            .map_err(|error| cannot_listen(address, &error))
+    };
+    Ok(Listeners {
+        public: one(config.listen).await?,
+        admin: one(config.admin_listen).await?,
+    })
+}
+
+/// The one line about an address that could not be had.
+pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::AddrInUse => "it is taken".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("cannot listen on {address}: {why}")
+}
+
+/// Serves until `stop`, then drains: readiness says no, the listener closes, answers and writes end.
+pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
+    let limits = app.limits();
+    let admin_stop = tokio_util::sync::CancellationToken::new();
+    let admin = accept_loop(
+        listeners.admin,
+        app.admin_router(),
+        limits,
+        admin_stop.clone().cancelled_owned(),
+    );
+    let readiness = app.readiness().clone();
+    let public = accept_loop(listeners.public, app.router(), limits, async {
+        stop.await;
+        readiness.drain();
+        tokio::time::sleep(limits.drain_delay).await;
+    });
+    let tasks = app.tasks().clone();
+    let main = async {
+        app.readiness().started();
+        public.await;
+        tasks.close();
+        let _ = timeout(limits.drain_timeout, tasks.wait()).await;
+        admin_stop.cancel();
+    };
+    tokio::join!(main, admin);
+}
+
+/// What the accept loop needs of [`Config`].
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    head_timeout: Duration,
+    max_connections: usize,
+    drain_delay: Duration,
+    drain_timeout: Duration,
+}
+
+/// Accepts until `stop`, then lets open connections finish what they have begun.
+async fn accept_loop(
+    mut accept: Accept,
+    router: Router,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(limits.max_connections));
+    let http = Arc::new(http(limits.head_timeout));
+    tokio::pin!(stop);
+    loop {
+        let wire = tokio::select! {
+            biased;
+            () = &mut stop => break,
+            wire = next(&room, &mut accept) => wire,
+        };
+        let Some((permit, wire)) = wire else { break };
+        let peer = Peer(wire.peer());
+        let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
+        let watcher = graceful.watcher();
+        let http = http.clone();
+        connections.spawn(async move {
+            let connection = http.serve_connection(TokioIo::new(wire), service);
+            // A connection that ends badly concerns its client only; what it asked for is logged already.
+            let _ = watcher.watch(connection).await;
+            drop(permit);
+        });
+    }
+    drop(accept);
+    connections.close();
+    let _ = timeout(limits.drain_timeout, async {
+        graceful.shutdown().await;
+        connections.wait().await;
+    })
+    .await;
+}
+
+/// Room first: what cannot be served waits in the kernel's bounded queue.
+async fn next(
+    room: &Arc<Semaphore>,
+    accept: &mut Accept,
+) -> Option<(tokio::sync::OwnedSemaphorePermit, Wire)> {
+    let permit = room.clone().acquire_owned().await.ok()?;
+    let wire = accept.next().await?;
+    Some((permit, wire))
+}
+
+/// hyper sets no timer by itself, and answers oversized heads with a bare 431; ours come first.
+fn http(head_timeout: Duration) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_timeout)
+        .max_headers(256)
+        .max_buf_size(128 << 10);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(200)
+        .max_header_list_size(128 << 10)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    http
+}
+
+/// Resolves on Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+}
+
+/// Prints the one line about a start that failed; exit code 64.
+pub fn refuse(line: &str) -> ExitCode {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+    ExitCode::from(crate::config::Error::EXIT_CODE)
+}

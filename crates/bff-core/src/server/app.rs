@@ -1,0 +1,178 @@
+//! One gateway put together: its doors behind the edge, beside its pages and its admin port.
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::HeaderValue;
+use serde::Serialize;
+use tokio_util::task::TaskTracker;
+use utoipa::openapi::OpenApi;
+
+use super::readiness::Readiness;
+use super::{Config, Limits, admin, pages};
+use crate::auth::{self, Authenticator};
+use crate::config::{self, Mode};
+use crate::context::{Shared, World};
+use crate::error::Code;
+use crate::inbound::{self, Doors, Edge};
+use crate::outbound::{self, Upstream};
+use crate::{openapi, section};
+
+/// What of a gateway's configuration the core itself reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// Production or development.
+    pub mode: Mode,
+    /// Where it listens.
+    pub server: &'a Config,
+    /// What its edge lets in.
+    pub inbound: &'a inbound::Config,
+    /// Which credentials it takes.
+    pub auth: &'a auth::Config,
+}
+
+/// A gateway being put together: its name, and what all its parts share.
+#[derive(Debug)]
+pub struct Gateway<'a> {
+    name: &'static str,
+    settings: Settings<'a>,
+    shared: Arc<Shared>,
+    auth: Authenticator,
+    codes: &'static [Code],
+    docs: bool,
+}
+
+impl<'a> Gateway<'a> {
+    /// Begins a gateway for the client class `name`.
+    pub fn open(name: &'static str, settings: Settings<'a>, world: &World) -> Result<Self, String> {
+        let shared = Arc::new(Shared {
+            client: HeaderValue::from_static(name),
+            world: world.named(name),
+            tasks: TaskTracker::new(),
+            metrics: crate::telemetry::Metrics::new(name)?,
+            fields: section::fields::Known::default(),
+        });
+        let auth = Authenticator::new(settings.auth, &shared)?;
+        Ok(Self {
+            name,
+            settings,
+            auth,
+            shared,
+            codes: &[],
+            docs: !settings.mode.is_production(),
+        })
+    }
+
+    /// A backend of this gateway.
+    pub fn upstream(&self, name: &'static str, config: &outbound::Config) -> Upstream {
+        Upstream::new(name, config, &self.shared)
+    }
+
+    /// The codes of this gateway's domain, so that each has its page.
+    #[must_use]
+    pub fn codes(mut self, codes: &'static [Code]) -> Self {
+        self.codes = codes;
+        self
+    }
+
+    /// Shows the reference page in production too.
+    #[must_use]
+    pub fn public_docs(mut self) -> Self {
+        self.docs = true;
+        self
+    }
+
+    /// The finished gateway. `config` is the whole configuration, for the admin port.
+    pub fn finish<S>(
+        self,
+        doors: Doors<S>,
+        state: S,
+        config: &impl Serialize,
+    ) -> Result<App, String>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let (router, api, table) = doors.into_parts(state);
+        let api = openapi::complete(api, self.settings.auth);
+        let text = api.to_pretty_json().map_err(|error| error.to_string())?;
+        let readiness = Readiness::default();
+        let edge = Arc::new(Edge {
+            shared: self.shared.clone(),
+            config: self.settings.inbound.clone(),
+            doors: table,
+            auth: self.auth,
+            public_url: self
+                .settings
+                .server
+                .public_url
+                .trim_end_matches('/')
+                .to_owned(),
+        });
+        let mut router = router.merge(pages::router(readiness.clone(), text, self.codes));
+        if self.docs {
+            router = router.merge(openapi::reference(api.clone()));
+        }
+        let router = router.fallback(|| async { http::StatusCode::NOT_FOUND });
+        let metrics = self.shared.metrics.clone();
+        Ok(App {
+            name: self.name,
+            router: inbound::protect(&edge, router)?,
+            admin: admin::router(readiness.clone(), metrics, config::print(config)),
+            api,
+            readiness,
+            shared: self.shared,
+            config: self.settings.server.clone(),
+        })
+    }
+}
+
+/// A gateway ready to be served.
+pub struct App {
+    name: &'static str,
+    router: Router,
+    admin: Router,
+    api: OpenApi,
+    readiness: Readiness,
+    shared: Arc<Shared>,
+    config: Config,
+}
+
+impl App {
+    /// The client class.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The contract, as `openapi.json` holds it.
+    pub fn openapi(&self) -> Result<String, String> {
+        let text = self.api.to_pretty_json();
+        text.map(|t| t + "\n").map_err(|error| error.to_string())
+    }
+
+    /// What clients reach.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// What operators reach.
+    pub(crate) fn admin_router(&self) -> Router {
+        self.admin.clone()
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.shared.tasks
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            head_timeout: self.config.head_timeout,
+            max_connections: self.config.max_connections,
+            drain_delay: self.config.drain_delay,
+            drain_timeout: self.config.drain_timeout,
+        }
+    }
+}
