@@ -75,8 +75,9 @@ impl<T: Serialize> IntoResponse for Screen<T> {
     }
 }
 
-impl<T: ToSchema> PartialSchema for Screen<T> {
-    fn schema() -> RefOr<Schema> {
+/// What utoipa's derive writes for a generic type; the trait has no other name.
+impl<T: ToSchema> utoipa::__dev::ComposeSchema for Screen<T> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         let meta = ObjectBuilder::new()
             .property("_meta", Ref::from_schema_name(Meta::name()))
             .required("_meta");

@@ -1,0 +1,114 @@
+//! The REST doors of the web.
+
+use axum::extract::State;
+use bff_core::inbound::{Doors, Path, Query};
+use bff_core::section::Fields;
+use bff_core::{Cx, Error, Screen};
+use bff_services::product::{CollectionId, ProductId};
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::{IntoParams, OpenApi};
+use utoipa_axum::routes;
+
+use crate::Upstreams;
+use crate::screens::home::Home;
+use crate::screens::me::Me;
+use crate::screens::product::ProductPage;
+use crate::screens::search::SearchPage;
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Web gateway", description = "Screens for browsers."))]
+struct Api;
+
+/// The routes.
+pub fn doors() -> Doors<Upstreams> {
+    Doors::new(Api::openapi())
+        .screen(routes!(get_product_details))
+        .screen(routes!(get_home))
+        .screen(routes!(get_search))
+        .screen(routes!(get_me))
+}
+
+/// What the editors put first, as the catalogue names it.
+pub(crate) fn featured() -> Result<CollectionId, Error> {
+    "featured"
+        .parse()
+        .map_err(|_| Error::invalid_at("/", "no such row"))
+}
+
+/// What to search for.
+#[derive(Debug, Deserialize, Validate, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct SearchQuery {
+    /// The text, 1 to 100 characters.
+    #[garde(length(chars, min = 1, max = 100))]
+    #[param(example = "harbour")]
+    q: String,
+    /// How many results, 1 to 50.
+    #[serde(default = "SearchQuery::limit")]
+    #[garde(range(min = 1, max = 50))]
+    #[param(required = false)]
+    limit: u32,
+    /// Where the page begins: the `nextCursor` of the one before.
+    #[garde(length(max = 200))]
+    cursor: Option<String>,
+}
+
+impl SearchQuery {
+    fn limit() -> u32 {
+        20
+    }
+}
+
+/// One product in full
+#[utoipa::path(get, path = "/api/product-details/{id}", operation_id = "get_product_details",
+    params(("id" = String, Path, description = "The product", example = "p-1"),
+           ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `product.name,reviews`")),
+    responses((status = 200, body = Screen<ProductPage>)))]
+async fn get_product_details(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    Path(id): Path<ProductId>,
+    want: Fields<ProductPage>,
+) -> Result<Screen<ProductPage>, Error> {
+    Ok(ProductPage::assemble(&cx, &up, &id, &want).await?)
+}
+
+/// The first page
+#[utoipa::path(get, path = "/api/home", operation_id = "get_home",
+    params(("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    responses((status = 200, body = Screen<Home>)))]
+async fn get_home(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    want: Fields<Home>,
+) -> Result<Screen<Home>, Error> {
+    Ok(Home::assemble(&cx, &up, &featured()?, &want).await?)
+}
+
+/// What the catalogue holds for a text
+#[utoipa::path(get, path = "/api/search", operation_id = "search_products",
+    params(SearchQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    responses((status = 200, body = Screen<SearchPage>)))]
+async fn get_search(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    Query(query): Query<SearchQuery>,
+    want: Fields<SearchPage>,
+) -> Result<Screen<SearchPage>, Error> {
+    let page = (query.limit, query.cursor.as_deref());
+    Ok(SearchPage::assemble(&cx, &up, &query.q, page, &want).await?)
+}
+
+/// Who is signed in
+#[utoipa::path(get, path = "/api/me", operation_id = "get_me",
+    params(("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    responses((status = 200, body = Screen<Me>)), security(("bearer" = [])))]
+async fn get_me(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    want: Fields<Me>,
+) -> Result<Screen<Me>, Error> {
+    Ok(Me::assemble(&cx, &up, cx.require_caller()?, &want).await?)
+}
