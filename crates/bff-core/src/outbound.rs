@@ -118,7 +118,9 @@ where
     }
     let route = call.route();
     let bound = up.0.config.attempt_timeout.min(left);
-    let outcome = match tokio::time::timeout(bound, attempt::attempt(cx, up, &call, bound)).await {
+    // Boxed: screens join many calls, and their futures would be moved about by the kilobyte.
+    let attempt = Box::pin(attempt::attempt(cx, up, &call, bound));
+    let outcome = match tokio::time::timeout(bound, attempt).await {
         Ok(outcome) => outcome,
         Err(_) if bound == left => Err(Failure::new(Reason::Deadline)),
         Err(_) => Err(Failure::new(Reason::Timeout)),

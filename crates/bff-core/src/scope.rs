@@ -129,10 +129,9 @@ impl Scope for Segment {
     }
 
     fn identify(&self, headers: &mut HeaderMap) {
-        if let Some(language) = self.language() {
-            if let Ok(value) = HeaderValue::from_str(language.as_str()) {
-                headers.insert(header::ACCEPT_LANGUAGE, value);
-            }
+        let language = self.language();
+        if let Some(Ok(value)) = language.map(|l| HeaderValue::from_str(l.as_str())) {
+            headers.insert(header::ACCEPT_LANGUAGE, value);
         }
     }
 }

@@ -51,7 +51,7 @@ impl Home {
             ),
             page.optional("categories", up.product.categories(cx), |w| {
                 let one = |c: &bff_services::product::Category| Category {
-                    id: c.id.to_string(),
+                    id: c.id.clone(),
                     name: c.name.clone(),
                 };
                 w.items.iter().map(one).collect()

@@ -11,6 +11,7 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A trace and our place in it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of W3C Trace Context")]
 pub struct Trace {
     trace_id: u128,
     span_id: u64,

@@ -72,13 +72,12 @@ pub(super) async fn observe(
     for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
         request.headers_mut().remove(spoofed);
     }
-    let response = match head::check(&request) {
-        Err(error) => error.into_response(),
-        Ok(()) => {
-            request.extensions_mut().insert(seen.clone());
-            let inside = AssertUnwindSafe(next.run(request)).catch_unwind();
-            inside.await.unwrap_or_else(|panic| panicked(&*panic))
-        }
+    let response = if let Err(error) = head::check(&request) {
+        error.into_response()
+    } else {
+        request.extensions_mut().insert(seen.clone());
+        let inside = AssertUnwindSafe(next.run(request)).catch_unwind();
+        inside.await.unwrap_or_else(|panic| panicked(&*panic))
     };
     let response = finish::finish(&edge, &asked, seen.request_id(), response);
     line.answered(&response);

@@ -47,7 +47,10 @@ pub(super) async fn read(
     } else {
         pieces.freeze()
     };
-    match headers.get(header::CONTENT_ENCODING).map(|v| v.as_bytes()) {
+    match headers
+        .get(header::CONTENT_ENCODING)
+        .map(http::HeaderValue::as_bytes)
+    {
         None | Some(b"identity") => Ok(whole),
         Some(b"gzip") => inflate(&whole, max),
         Some(_) => Err(bad("the body is in an encoding nobody asked for")),

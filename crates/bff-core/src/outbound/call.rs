@@ -276,12 +276,12 @@ pub fn check_id(text: &str) -> Result<(), NotAnId> {
 }
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "the macro under test makes public types")]
 mod tests {
     use super::*;
     use crate::scope::Public;
     use proptest::prelude::*;
 
-    #[expect(unreachable_pub, reason = "the macro makes public types")]
     crate::id! {
         /// A thing.
         ThingId

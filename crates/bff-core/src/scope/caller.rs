@@ -89,6 +89,11 @@ impl Caller {
         self.0.identity.plan
     }
 
+    #[cfg(test)]
+    pub(crate) fn account(&self) -> &str {
+        &self.0.identity.account
+    }
+
     pub(crate) fn path_segment(&self) -> &str {
         &self.0.path_segment
     }

@@ -221,8 +221,8 @@ mod tests {
             name: name.into(),
             from: Provenance {
                 state,
-                reason,
                 age,
+                reason,
                 ..fresh
             },
         }
