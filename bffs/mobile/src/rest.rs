@@ -1,0 +1,57 @@
+//! The REST doors of mobile.
+
+use axum::extract::State;
+use bff_core::inbound::{Doors, Path};
+use bff_core::section::Fields;
+use bff_core::{Cx, Error, Screen};
+use bff_services::product::{CollectionId, ProductId};
+use utoipa::OpenApi;
+use utoipa_axum::routes;
+
+use crate::Upstreams;
+use crate::screens::home::Home;
+use crate::screens::product::ProductScreen;
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Mobile gateway", description = "Small screens for apps."))]
+struct Api;
+
+/// The routes.
+pub fn doors() -> Doors<Upstreams> {
+    Doors::new(Api::openapi())
+        .screen(routes!(get_home))
+        .screen(routes!(get_product))
+}
+
+/// What the editors put first, as the catalogue names it.
+fn featured() -> Result<CollectionId, Error> {
+    "featured"
+        .parse()
+        .map_err(|_| Error::invalid_at("/", "no such row"))
+}
+
+/// The first screen
+#[utoipa::path(get, path = "/v1/home", operation_id = "get_home",
+    params(("fields" = Option<String>, Query, description = "Sections and members wanted, such as `featured.name,new`")),
+    responses((status = 200, body = Screen<Home>)))]
+async fn get_home(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    want: Fields<Home>,
+) -> Result<Screen<Home>, Error> {
+    Ok(Home::assemble(&cx, &up, &featured()?, &want).await?)
+}
+
+/// One product in short
+#[utoipa::path(get, path = "/v1/products/{id}", operation_id = "get_product",
+    params(("id" = String, Path, description = "The product", example = "p-1"),
+           ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `product.name,availability.cheapest.price`")),
+    responses((status = 200, body = Screen<ProductScreen>)))]
+async fn get_product(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    Path(id): Path<ProductId>,
+    want: Fields<ProductScreen>,
+) -> Result<Screen<ProductScreen>, Error> {
+    Ok(ProductScreen::assemble(&cx, &up, &id, &want).await?)
+}
