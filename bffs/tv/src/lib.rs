@@ -1,1 +1,125 @@
-//! Being laid.
+//! The tv gateway: screens for a big picture, four arrow keys and OK, over REST.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bff_core::config::Mode;
+use bff_core::context::World;
+use bff_core::server::{App, Gateway, Settings};
+use bff_core::{auth, inbound, outbound, server, telemetry};
+use bff_services::inventory::InventoryClient;
+use bff_services::product::{CollectionId, ProductClient};
+use bff_services::review::ReviewClient;
+use serde::{Deserialize, Serialize};
+
+pub mod rest;
+pub mod screens;
+
+/// The configuration compiled in.
+pub const DEFAULTS: &str = include_str!("../config.toml");
+
+/// The row whose first product is the hero.
+const FEATURED: &str = "featured";
+
+/// This gateway's configuration.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Production or development.
+    pub mode: Mode,
+    /// Where it listens.
+    pub server: server::Config,
+    /// What its edge lets in.
+    pub inbound: inbound::Config,
+    /// Which credentials it takes.
+    pub auth: auth::Config,
+    /// What it logs.
+    #[serde(default)]
+    pub telemetry: telemetry::logs::Config,
+    /// What the browse screen shows.
+    pub browse: BrowseConfig,
+    /// Where its backends are.
+    pub upstreams: UpstreamsConfig,
+}
+
+/// What the browse screen shows.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BrowseConfig {
+    /// The collections shown as rows, top to bottom.
+    pub rows: Vec<CollectionId>,
+}
+
+/// Where this gateway's backends are.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamsConfig {
+    /// The catalogue.
+    pub product: outbound::Config,
+    /// What people wrote.
+    pub review: outbound::Config,
+    /// What can be had where.
+    pub inventory: outbound::Config,
+}
+
+/// This gateway's backends.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// The catalogue.
+    pub product: ProductClient,
+    /// What people wrote.
+    pub review: ReviewClient,
+    /// What can be had where.
+    pub inventory: InventoryClient,
+}
+
+/// The collections of the browse screen.
+#[derive(Clone, Debug)]
+pub struct Shelves {
+    /// The one whose first product is the hero.
+    pub featured: CollectionId,
+    /// The rows, top to bottom.
+    pub rows: Vec<CollectionId>,
+}
+
+/// What the doors work with.
+#[derive(Clone, Debug)]
+pub struct Tv {
+    /// The backends.
+    pub up: Upstreams,
+    /// What the browse screen shows.
+    pub shelves: Arc<Shelves>,
+}
+
+/// The gateway, ready to be served.
+pub fn app(config: &Config, world: &World) -> Result<App, String> {
+    let settings = Settings {
+        mode: config.mode,
+        server: &config.server,
+        inbound: &config.inbound,
+        auth: &config.auth,
+    };
+    let shelves = Arc::new(Shelves::open(&config.browse)?);
+    let gateway = Gateway::open("tv", settings, world)?.codes(bff_services::CODES);
+    let backends = &config.upstreams;
+    let up = Upstreams {
+        product: ProductClient::new(gateway.upstream("product", &backends.product)),
+        review: ReviewClient::new(gateway.upstream("review", &backends.review)),
+        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)),
+    };
+    gateway.finish(rest::doors(), Tv { up, shelves }, config)
+}
+
+impl Shelves {
+    /// A row is told by its id, so none may be there twice.
+    fn open(config: &BrowseConfig) -> Result<Self, String> {
+        let mut seen = HashSet::new();
+        if let Some(twice) = config.rows.iter().find(|id| !seen.insert(*id)) {
+            return Err(format!("browse.rows: {twice} is there twice"));
+        }
+        Ok(Self {
+            featured: FEATURED.parse().map_err(|e| format!("{FEATURED}: {e}"))?,
+            rows: config.rows.clone(),
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! The screens of the tv, one file each. They know no HTTP.
+
+pub mod browse;
+pub mod tile;
+pub mod title;
