@@ -1,2 +1,76 @@
-//! Being laid.
-fn main() {}
+//! `cargo run`: the fake backends and the gateways, on this machine, in one process.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use bff_core::config::{Error, environment};
+use bff_core::server::{refuse, stop_signal};
+use bff_core::telemetry::logs;
+use clap::Parser;
+use fleet::{Fleet, Ports, table};
+use services_mock::Backend;
+
+/// The fake backends and the gateways, on this machine, in one process
+#[derive(Parser)]
+#[command(name = "fleet")]
+struct Args {
+    /// Gateways from port N, their admin ports from N+10, mocks from N+20, control at N+39
+    #[arg(long, value_name = "N")]
+    base_port: Option<u16>,
+
+    /// Run only these gateways, for instance `web,tv`
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// Use a real backend in place of its mock, for instance `product=https://products.example`; repeatable
+    #[arg(long, value_name = "BACKEND=URL", value_parser = real)]
+    real: Vec<(Backend, String)>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // A closed terminal is no reason to answer anything else.
+            let _ = error.print();
+            let mistake = error.use_stderr();
+            return ExitCode::from(if mistake { Error::EXIT_CODE } else { 0 });
+        }
+    };
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => refuse(&line),
+    }
+}
+
+async fn run(args: Args) -> Result<(), String> {
+    logs::install(&logs::Config {
+        log_format: logs::Format::Text,
+        log_filter: "warn".to_owned(), // a line a request would bury the table
+    })?;
+    let running = fleet::start(Fleet {
+        ports: args.base_port.map_or(Ports::Documented, Ports::Above),
+        only: args.only,
+        real: args.real.into_iter().collect(),
+        env: environment(),
+        seed: 1,
+        ..Fleet::default()
+    })
+    .await?;
+    // Nobody reading the table is no reason to stop.
+    let _ = write!(std::io::stdout(), "{}", table::table(&running));
+    stop_signal().await;
+    running.stop().await;
+    Ok(())
+}
+
+/// `BACKEND=URL`, parsed.
+fn real(text: &str) -> Result<(Backend, String), String> {
+    let (name, url) = text.split_once('=').ok_or("it is written BACKEND=URL")?;
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err("the URL starts with http:// or https://".to_owned());
+    }
+    let backend = name.parse::<Backend>().map_err(|error| error.to_string())?;
+    Ok((backend, url.to_owned()))
+}

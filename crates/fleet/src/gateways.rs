@@ -1,0 +1,63 @@
+//! The gateways there are: one line each.
+
+use bff_core::config::{self, Sources};
+use bff_core::context::World;
+use bff_core::server::{self, App};
+
+/// Every gateway, in the order of its port.
+pub const GATEWAYS: &[Gateway] = &[gateway!(0, web_bff, "web", "WEB", People)];
+
+/// One gateway as the fleet knows it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// How far its ports lie above the first gateway's.
+    pub place: u16,
+    /// The client class.
+    pub name: &'static str,
+    /// What its variables start with.
+    pub prefix: &'static str,
+    /// Its compiled-in configuration.
+    pub defaults: &'static str,
+    /// Who calls it.
+    pub callers: Callers,
+    /// Reads its configuration and builds it. The error is one line.
+    pub open: fn(&Sources<'_>, &World) -> Result<Opened, String>,
+}
+
+/// Who calls a gateway, and so which credential it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// People, with the bearer token of a sign-in.
+    People,
+    /// Other companies' programs, with an API key.
+    Partners,
+}
+
+/// A gateway that is built and not yet served.
+pub struct Opened {
+    /// The gateway.
+    pub app: App,
+    /// Where its configuration says it listens, after all layers.
+    pub server: server::Config,
+}
+
+/// One gateway: its place, its crate, its name, its prefix, its callers.
+macro_rules! gateway {
+    ($place:literal, $bff:ident, $name:literal, $prefix:literal, $callers:ident) => {
+        Gateway {
+            place: $place,
+            name: $name,
+            prefix: $prefix,
+            defaults: $bff::DEFAULTS,
+            callers: Callers::$callers,
+            open: |sources, world| {
+                let config: $bff::Config =
+                    config::load(sources).map_err(|error| error.to_string())?;
+                let app = $bff::app(&config, world)?;
+                let server = config.server;
+                Ok(Opened { app, server })
+            },
+        }
+    };
+}
+use gateway;

@@ -1,0 +1,155 @@
+//! What a development fleet changes in each gateway's configuration: addresses, and credentials for a demo.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bff_core::auth::api_key;
+use services_mock::Backend;
+use toml::{Table, Value};
+
+use crate::gateways::{Callers, Gateway};
+
+/// The demo partner's key. It opens this fleet's partner gateway and nothing else.
+pub const PARTNER_KEY: &str = "bffp_demo_only-for-this-machine";
+/// What stands before the secret in [`PARTNER_KEY`].
+const PARTNER_KEY_START: &str = "bffp_demo_";
+/// What the demo partner may do.
+const PARTNER_SCOPES: [&str; 2] = ["catalogue:read", "availability:read"];
+/// What the demo issuer's tokens name as their audience.
+const AUDIENCE: &str = "bff";
+
+/// Where one gateway listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// For clients.
+    pub listen: SocketAddr,
+    /// For operators.
+    pub admin_listen: SocketAddr,
+}
+
+impl Addresses {
+    /// How clients reach it, without a final slash.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// How operators reach it, without a final slash.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin_listen)
+    }
+}
+
+/// One gateway's overlay as TOML, `extra` over it. `backends` holds the URL of all eight.
+pub fn of(
+    gateway: &Gateway,
+    addresses: &Addresses,
+    backends: &BTreeMap<Backend, String>,
+    extra: Option<&str>,
+) -> Result<String, String> {
+    let defaults = parse(gateway.defaults, "the compiled-in defaults")?;
+    let mut overlay = Table::new();
+    set(&mut overlay, &["mode"], "development");
+    let listen = addresses.listen.to_string();
+    set(&mut overlay, &["server", "listen"], listen);
+    let admin = addresses.admin_listen.to_string();
+    set(&mut overlay, &["server", "admin_listen"], admin);
+    set(&mut overlay, &["server", "public_url"], addresses.url());
+    let upstreams = section(&defaults, "upstreams").into_iter().flatten();
+    for (name, _) in upstreams {
+        let backend = name.parse::<Backend>();
+        let backend = backend.map_err(|error| format!("upstreams.{name}: {error}"))?;
+        let url = url(backends, backend)?;
+        set(&mut overlay, &["upstreams", name, "url"], url);
+    }
+    let has_keys = section(&defaults, "auth").is_some_and(|auth| auth.contains_key("keys"));
+    if gateway.callers == Callers::People || has_keys {
+        let issuer = url(backends, Backend::Auth)?;
+        set(&mut overlay, &["auth", "issuer"], issuer);
+        set(&mut overlay, &["auth", "audience"], AUDIENCE);
+        set(&mut overlay, &["auth", "keys", "url"], issuer);
+    }
+    if gateway.callers == Callers::Partners {
+        set(&mut overlay, &["auth", "api_keys", "demo"], demo_key());
+    }
+    if let Some(extra) = extra {
+        merge(&mut overlay, parse(extra, "the overlay")?);
+    }
+    toml::to_string(&overlay).map_err(|error| error.to_string())
+}
+
+/// The demo partner as configuration holds it: the secret's hash, never the secret.
+fn demo_key() -> Table {
+    let secret = PARTNER_KEY.strip_prefix(PARTNER_KEY_START);
+    let mut key = Table::new();
+    set(
+        &mut key,
+        &["hash"],
+        api_key::hash(secret.unwrap_or_default()),
+    );
+    set(&mut key, &["account"], "demo-partner");
+    set(&mut key, &["plan"], "gold");
+    let scopes = PARTNER_SCOPES.map(Value::from).to_vec();
+    set(&mut key, &["scopes"], scopes);
+    key
+}
+
+fn url(backends: &BTreeMap<Backend, String>, backend: Backend) -> Result<&str, String> {
+    let url = backends.get(&backend).map(String::as_str);
+    url.ok_or_else(|| format!("no URL for backend {}", backend.name()))
+}
+
+fn parse(text: &str, source: &str) -> Result<Table, String> {
+    let parsed = text.parse::<Table>();
+    parsed.map_err(|error| format!("{source}: {}", error.message()))
+}
+
+fn section<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
+    table.get(key).and_then(Value::as_table)
+}
+
+/// Sets the value at a path, making the tables on the way.
+fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert((*key).to_owned(), value.into());
+        }
+        [key, rest @ ..] => {
+            let below = table.entry(*key).or_insert_with(|| Table::new().into());
+            if let Value::Table(below) = below {
+                set(below, rest, value.into());
+            }
+        }
+    }
+}
+
+/// Puts `over` onto `under`: tables key by key, all else whole.
+fn merge(under: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+            (_, value) => {
+                under.insert(key, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_merge_and_all_else_is_replaced() {
+        let mut under = parse("a = [1, 2]\n[b]\nc = 1\nd = 2", "under").unwrap();
+        merge(&mut under, parse("a = [3]\n[b]\nd = 4", "over").unwrap());
+        let wanted = parse("a = [3]\n[b]\nc = 1\nd = 4", "wanted").unwrap();
+        assert_eq!(under, wanted);
+    }
+
+    #[test]
+    fn the_demo_key_is_the_hash_of_what_is_printed() {
+        let hash = api_key::hash("only-for-this-machine");
+        assert_eq!(demo_key().get("hash"), Some(&Value::from(hash)));
+    }
+}
