@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use crate::context::{Cx, Shared};
 use crate::scope::Scope;
 
-pub use call::{Call, Id, NotAnId, check_id};
+pub use call::Call;
 pub use failure::{Failure, Reason};
+pub use id::{Id, NotAnId, check_id};
 pub use provenance::{Fetched, Provenance, State};
 pub use target::BaseUrl;
 
@@ -20,6 +21,7 @@ mod body;
 mod call;
 mod failure;
 pub mod freshness;
+mod id;
 mod provenance;
 mod target;
 

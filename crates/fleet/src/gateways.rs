@@ -5,7 +5,11 @@ use bff_core::context::World;
 use bff_core::server::{self, App};
 
 /// Every gateway, in the order of its port.
-pub const GATEWAYS: &[Gateway] = &[gateway!(0, web_bff, "web", "WEB", People)];
+pub const GATEWAYS: &[Gateway] = &[
+    gateway!(0, web_bff, "web", "WEB", People),
+    gateway!(1, mobile_bff, "mobile", "MOBILE", People),
+    gateway!(2, tv_bff, "tv", "TV", People),
+];
 
 /// One gateway as the fleet knows it.
 #[derive(Debug)]

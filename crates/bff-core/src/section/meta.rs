@@ -162,7 +162,7 @@ struct SectionState {
     /// How good the section's data is.
     state: State,
     /// The backend it is from, or a comma list of several.
-    #[schema(example = "review")]
+    #[schema(example = "search")]
     source: Option<String>,
     /// How old a copy is, in milliseconds.
     #[schema(rename = "ageMs")]

@@ -1,0 +1,85 @@
+//! Identifiers parsed at the door, so that no unparsed text becomes part of an upstream path.
+
+/// An identifier parsed at the door: it is one path segment, neither empty nor `.` nor `..`.
+pub trait Id {
+    /// The identifier, in characters that need no encoding.
+    fn as_segment(&self) -> &str;
+}
+
+/// An identifier type: 1 to 64 characters of `A-Z a-z 0-9 - _ . ~`, never `.` or `..` alone.
+///
+/// It has `FromStr`, `Display` and serde only: doors take text and parse.
+#[macro_export]
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Box<str>);
+
+        impl ::std::str::FromStr for $name {
+            type Err = $crate::outbound::NotAnId;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::outbound::check_id(text).map(|()| Self(text.into()))
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = <::std::borrow::Cow<'de, str> as ::serde::Deserialize>::deserialize(d)?;
+                text.parse().map_err(::serde::de::Error::custom)
+            }
+        }
+
+        impl $crate::outbound::Id for $name {
+            fn as_segment(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+/// A text that is not an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an identifier is 1 to 64 of A-Z a-z 0-9 - _ . ~ and neither `.` nor `..`")]
+pub struct NotAnId;
+
+/// Whether `text` is an identifier.
+pub fn check_id(text: &str) -> Result<(), NotAnId> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let good = (1..=64).contains(&text.len()) && text.bytes().all(plain);
+    (good && text != "." && text != "..")
+        .then_some(())
+        .ok_or(NotAnId)
+}
+
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "the macro under test makes public types")]
+mod tests {
+    use super::*;
+
+    crate::id! {
+        /// A thing.
+        ThingId
+    }
+
+    #[test]
+    fn what_could_walk_a_path_is_no_identifier() {
+        for bad in [
+            "", ".", "..", "a/b", "a\\b", "a%2fb", "a b", "a\nb", "ü", "a?b", "a;b",
+        ] {
+            assert_eq!(bad.parse::<ThingId>(), Err(NotAnId), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What every request meets before a door: ids, limits, problems.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::Shop;
+
+#[tokio::test]
+async fn every_refusal_is_a_problem_with_an_id() {
+    let shop = Shop::open().await;
+    let cases = [
+        ("/nowhere", 404, "not_found"),
+        ("/api/product-details/..%2Fp-1", 422, "validation_failed"),
+        ("/api/search", 422, "validation_failed"),
+        ("/api/search?q=a&limit=500", 422, "validation_failed"),
+        ("/api/search?q=a&unknown=1", 422, "validation_failed"),
+    ];
+    for (path, status, code) in cases {
+        let answer = shop.get_with("web", path, &[("x-request-id", "r-1")]).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["code"]),
+            (status, &code.into()),
+            "{path}"
+        );
+        assert_eq!(
+            answer.header("content-type"),
+            "application/problem+json",
+            "{path}"
+        );
+        assert_eq!(
+            (answer.header("x-request-id"), &answer.body["requestId"]),
+            ("r-1", &"r-1".into())
+        );
+        let page = answer.body["type"].as_str().unwrap();
+        let page = &page[page.find("/errors/").unwrap()..];
+        assert_eq!(shop.get("web", page).await.status, 200, "{page}");
+    }
+    let posted = shop.post("web", "/api/home", &serde_json::json!({})).await;
+    assert_eq!(
+        (posted.status.as_u16(), &posted.body["code"]),
+        (405, &"method_not_allowed".into())
+    );
+    assert!(posted.header("allow").contains("GET"));
+    for bad in ["0", "-1", "1s", "x"] {
+        let answer = shop
+            .get_with("web", "/api/home", &[("request-timeout", bad)])
+            .await;
+        assert_eq!(answer.body["code"], "invalid_request", "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_are_malformed_or_oversized_are_refused() {
+    let shop = Shop::open().await;
+    let long = "x".repeat(17 << 10);
+    let many: String = (0..101).map(|i| format!("x-{i}: 1\r\n")).collect();
+    let cases = [
+        ("GET /api/home HTTP/1.1\r\n".to_owned(), "400"),
+        (
+            "GET /api/home HTTP/1.1\r\nhost: a\r\nhost: b\r\n".to_owned(),
+            "400",
+        ),
+        ("GET /api/home HTTP/1.1\r\nhost: a/b\r\n".to_owned(), "400"),
+        (
+            format!("GET /api/home HTTP/1.1\r\nhost: a\r\nx: {long}\r\n"),
+            "431",
+        ),
+        (
+            format!("GET /api/home HTTP/1.1\r\nhost: a\r\n{many}"),
+            "431",
+        ),
+        ("GET /api/home HTTP/1.1\r\nhost: a\r\n".to_owned(), "200"),
+    ];
+    for (head, status) in cases {
+        let answer = raw(&shop, &format!("{head}connection: close\r\n\r\n")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{status}: {answer:.200}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_operators() {
+    let shop = Shop::open().await;
+    shop.get("web", "/api/product-details/p-1").await;
+    let admin = shop.fleet.admin_url("web");
+    let text = |path: &str| {
+        let request = shop.http.get(format!("{admin}{path}"));
+        async move { crate::support::send(request).await.text().await.unwrap() }
+    };
+    assert_eq!(text("/readyz").await, "ready");
+    let metrics = text("/metrics").await;
+    assert!(metrics.contains("bff_sections_total"), "{metrics}");
+    assert!(metrics.contains("http_server_request_duration_seconds"));
+    assert!(text("/config").await.contains("[upstreams.product]"));
+    assert_eq!(shop.get("web", "/health").await.body["status"], "ok");
+}
+
+async fn raw(shop: &Shop, request: &str) -> String {
+    let url = shop.fleet.url("web");
+    let address = url.strip_prefix("http://").unwrap();
+    let mut socket = connect(address).await;
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer is the server's right when it did not read everything.
+    let _ = socket.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a client that writes malformed requests"
+)]
+async fn connect(address: &str) -> tokio::net::TcpStream {
+    tokio::net::TcpStream::connect(address).await.unwrap()
+}

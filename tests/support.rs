@@ -1,0 +1,104 @@
+//! A fleet on free ports, and a client that speaks to it.
+
+use fleet::{Fleet, Ports, Running};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+
+/// A fleet of its own for one test.
+pub(crate) struct Shop {
+    pub(crate) fleet: Running,
+    pub(crate) http: Client,
+}
+
+/// One answer, read.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Shop {
+    /// Starts mocks and gateways on free ports.
+    pub(crate) async fn open() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// The same, with something changed.
+    pub(crate) async fn with(change: impl FnOnce(&mut Fleet)) -> Self {
+        let mut wanted = Fleet {
+            ports: Ports::Free,
+            seed: 1,
+            ..Fleet::default()
+        };
+        change(&mut wanted);
+        Self {
+            fleet: fleet::start(wanted).await.unwrap(),
+            http: client(),
+        }
+    }
+
+    /// Reads one address of a gateway.
+    pub(crate) async fn get(&self, gateway: &str, path: &str) -> Answer {
+        self.get_with(gateway, path, &[]).await
+    }
+
+    /// The same with headers.
+    pub(crate) async fn get_with(
+        &self,
+        gateway: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = self.http.get(format!("{}{path}", self.fleet.url(gateway)));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(send(request).await).await
+    }
+
+    /// Posts JSON.
+    pub(crate) async fn post(&self, gateway: &str, path: &str, body: &Value) -> Answer {
+        let url = format!("{}{path}", self.fleet.url(gateway));
+        read(send(self.http.post(url).json(body)).await).await
+    }
+
+    /// What an `Authorization` header says of a demo user.
+    pub(crate) fn bearer(&self, user: &str) -> String {
+        format!("Bearer {}", self.fleet.mocks().token_for(user).unwrap())
+    }
+}
+
+impl Answer {
+    /// One section's entry in `_meta`.
+    pub(crate) fn section(&self, name: &str) -> &Value {
+        &self.body["_meta"]["sections"][name]
+    }
+
+    /// A header as text; empty when absent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
+fn client() -> Client {
+    bff_core::auth::install_crypto();
+    Client::builder().no_proxy().build().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
+pub(crate) async fn send(request: reqwest::RequestBuilder) -> Response {
+    request.send().await.unwrap()
+}
+
+async fn read(response: Response) -> Answer {
+    let status = response.status();
+    let headers = response.headers().clone();
+    let text = response.bytes().await.unwrap();
+    let body = serde_json::from_slice(&text).unwrap_or(Value::Null);
+    Answer {
+        status,
+        headers,
+        body,
+    }
+}
