@@ -1,0 +1,5 @@
+//! The screens of the partners, one file each. They know no HTTP.
+
+pub mod availability;
+pub mod product;
+pub mod products;

@@ -1,0 +1,118 @@
+//! How several products can be had, every one of them answered.
+
+use std::collections::HashMap;
+
+use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_services::product::ProductId;
+use bff_services::{Batch, inventory};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::product::Money;
+use crate::Upstreams;
+
+/// How several products can be had.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AvailabilityPage {
+    /// One answer for each id, in the order asked.
+    pub items: Vec<Answer>,
+}
+
+/// What is known of one id.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Answer {
+    /// The id asked for.
+    #[schema(example = "p-1")]
+    pub id: String,
+    /// Whether anything is known of it.
+    pub status: Status,
+    /// How it can be had; null when it was not found.
+    pub availability: Option<Availability>,
+}
+
+/// Whether anything is known of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Its availability is told.
+    Found,
+    /// There is no such product.
+    NotFound,
+}
+
+/// What can be had in a market.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Availability {
+    /// The market.
+    #[schema(example = "DE")]
+    pub region: String,
+    /// Whether anything can be had now.
+    pub in_stock: bool,
+    /// How it can be had.
+    pub offers: Vec<Offer>,
+    /// When the licence ends, in RFC 3339; null when it does not.
+    pub available_until: Option<String>,
+}
+
+/// One way to have it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Offer {
+    /// Buy, rent or stream.
+    #[schema(example = "rent")]
+    pub kind: String,
+    /// What it costs; null when it is included.
+    pub price: Option<Money>,
+    /// Picture quality.
+    #[schema(example = "uhd")]
+    pub quality: String,
+}
+
+impl AvailabilityPage {
+    /// Asks for all of `ids` at once.
+    pub async fn assemble(
+        cx: &Cx,
+        up: &Upstreams,
+        ids: &[ProductId],
+        want: &Want,
+    ) -> Result<Screen<Self>, Failure> {
+        let page = Page::new(cx, want);
+        let known = up.inventory.of_products(cx, ids);
+        let items = page.required("items", known, |w| answers(ids, w)).await?;
+        Ok(page.finish(Self { items }))
+    }
+}
+
+/// An answer for each of `ids`.
+fn answers(ids: &[ProductId], wire: &Batch<inventory::Availability>) -> Vec<Answer> {
+    let known: HashMap<_, _> = wire.items.iter().map(|a| (&a.product_id, a)).collect();
+    let one = |id: &ProductId| {
+        let availability = known.get(id).map(|a| Availability::from_wire(a));
+        Answer {
+            id: id.to_string(),
+            status: match availability {
+                Some(_) => Status::Found,
+                None => Status::NotFound,
+            },
+            availability,
+        }
+    };
+    ids.iter().map(one).collect()
+}
+
+impl Availability {
+    /// The partner's shape of what can be had.
+    pub(crate) fn from_wire(wire: &inventory::Availability) -> Self {
+        let offers = wire.offers.iter().map(|o| Offer {
+            kind: o.kind.as_str().to_owned(),
+            price: o.price.as_ref().map(Money::from),
+            quality: o.quality.as_str().to_owned(),
+        });
+        Self {
+            region: wire.region.clone(),
+            in_stock: wire.stock != Some(0) && !wire.offers.is_empty(),
+            offers: offers.collect(),
+            available_until: wire.available_until.map(|m| m.to_string()),
+        }
+    }
+}
