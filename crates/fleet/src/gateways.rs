@@ -9,6 +9,7 @@ pub const GATEWAYS: &[Gateway] = &[
     gateway!(0, web_bff, "web", "WEB", People),
     gateway!(1, mobile_bff, "mobile", "MOBILE", People),
     gateway!(2, tv_bff, "tv", "TV", People),
+    gateway!(3, partner_bff, "partner", "PARTNER", Partners),
 ];
 
 /// One gateway as the fleet knows it.
