@@ -86,7 +86,6 @@ fn client() -> Client {
     Client::builder().no_proxy().build().unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
 pub(crate) async fn send(request: reqwest::RequestBuilder) -> Response {
     request.send().await.unwrap()
 }
