@@ -2,7 +2,7 @@
 //!
 //! A screen opens a [`Page`], fetches its sections side by side through it, and finishes into a [`Screen`]:
 //! the screen's own value and, for every section asked for, where it is from. The engine never guesses: a
-//! typed fetch brings its own [`Provenance`](crate::outbound::Provenance).
+//! typed fetch brings its own [`Provenance`].
 
 use std::borrow::Cow;
 use std::future::Future;
