@@ -4,6 +4,7 @@
 
 mod contracts;
 mod edge;
+mod gateways;
 mod graphql;
 mod isolation;
 mod provenance;
