@@ -101,7 +101,7 @@ async fn a_row_that_fails_is_left_out_and_told() {
     let whole = shop.get("tv", "/v1/browse").await;
     let rows = whole.body["rows"].as_array().unwrap();
     let lost = rows[0]["id"].as_str().unwrap();
-    let fault = Fault::status(503).on(&format!("/collections/{lost}"));
+    let fault = Fault::status(503).on(format!("/collections/{lost}"));
     shop.fleet
         .mocks()
         .set_fault(Backend::Product, fault)
