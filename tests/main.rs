@@ -8,5 +8,6 @@ mod gateways;
 mod graphql;
 mod isolation;
 mod provenance;
+mod simulate;
 mod support;
 mod tidy;
