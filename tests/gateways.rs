@@ -134,7 +134,14 @@ async fn a_partner_needs_a_good_key() {
             "{bad:?}"
         );
     }
-    assert_eq!(shop.get("partner", "/v2/products").await.status, 401);
+    assert_eq!(
+        shop.get("partner", "/v2/products?perPage=0").await.status,
+        401
+    );
+    let wrong = shop
+        .get_with("partner", "/v2/products?perPage=0", &KEY)
+        .await;
+    assert_eq!(wrong.body["errors"][0]["pointer"], "/query/perPage");
     let batch = shop
         .get_with("partner", "/v2/availability?ids=p-1,p-999999", &KEY)
         .await;

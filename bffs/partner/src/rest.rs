@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use bff_core::error::Pointer;
-use bff_core::inbound::{Doors, Path, Query};
+use bff_core::inbound::{Doors, Path, Query, SignedIn};
 use bff_core::section::Fields;
 use bff_core::{Cx, Error, Screen};
 use bff_services::product::ProductId;
@@ -46,7 +46,7 @@ pub struct ProductsQuery {
     page: u32,
     /// How many products a page has, 1 to 100.
     #[serde(rename = "perPage", default = "ProductsQuery::per_page")]
-    #[garde(rename("perPage"), range(min = 1, max = 100))]
+    #[garde(range(min = 1, max = 100))]
     #[param(required = false, example = 20)]
     per_page: u32,
     /// Products of this category only.
@@ -110,11 +110,11 @@ impl AvailabilityQuery {
     responses((status = 200, body = Screen<ProductsPage>)), security(("apiKey" = [])))]
 async fn list_products(
     cx: Cx,
+    _caller: SignedIn,
     State(up): State<Upstreams>,
     Query(query): Query<ProductsQuery>,
     want: Fields<ProductsPage>,
 ) -> Result<Screen<ProductsPage>, Error> {
-    cx.require_caller()?;
     let at = (query.page, query.per_page);
     Ok(ProductsPage::assemble(&cx, &up, at, query.category.as_deref(), &want).await?)
 }
@@ -126,11 +126,11 @@ async fn list_products(
     responses((status = 200, body = Screen<ProductPage>)), security(("apiKey" = [])))]
 async fn get_product(
     cx: Cx,
+    _caller: SignedIn,
     State(up): State<Upstreams>,
     Path(id): Path<ProductId>,
     want: Fields<ProductPage>,
 ) -> Result<Screen<ProductPage>, Error> {
-    cx.require_caller()?;
     Ok(ProductPage::assemble(&cx, &up, &id, &want).await?)
 }
 
@@ -140,11 +140,11 @@ async fn get_product(
     responses((status = 200, body = Screen<AvailabilityPage>)), security(("apiKey" = [])))]
 async fn get_availability(
     cx: Cx,
+    _caller: SignedIn,
     State(up): State<Upstreams>,
     Query(query): Query<AvailabilityQuery>,
     want: Fields<AvailabilityPage>,
 ) -> Result<Screen<AvailabilityPage>, Error> {
-    cx.require_caller()?;
     let ids = query.parse()?;
     Ok(AvailabilityPage::assemble(&cx, &up, &ids, &want).await?)
 }

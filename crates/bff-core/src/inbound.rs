@@ -15,7 +15,7 @@ use crate::auth::Authenticator;
 use crate::context::Shared;
 use crate::scope::{Language, Region};
 
-pub use doors::{Door, Doors};
+pub use doors::{Door, Doors, SignedIn};
 pub use input::{Body, Path, Query};
 
 mod admit;

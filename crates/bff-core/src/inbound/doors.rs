@@ -85,7 +85,7 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
     }
 }
 
-/// A caller with the role a door asks for would be `Signed`; this one only asks that somebody is signed in.
+/// Whoever is signed in, or 401. Named before path and query, so that nobody else learns what those accept.
 #[derive(Debug)]
 pub struct SignedIn(pub crate::scope::Caller);
 

@@ -165,11 +165,34 @@ fn valid<T: Validate<Context = ()>>(root: &str, value: &T) -> Result<(), Error> 
         Err(report) => report,
     };
     let pointers = report.into_inner().into_iter().map(|(path, why)| Pointer {
-        pointer: format!(
-            "{root}/{}",
-            path.to_string().replace(['.', '['], "/").replace(']', "")
-        ),
+        pointer: format!("{root}/{}", as_sent(&path.to_string())),
         detail: why.to_string(),
     });
     Err(Error::invalid(pointers.collect()))
+}
+
+/// A path of Rust members as the client wrote it: `items[0].per_page` is `items/0/perPage`.
+fn as_sent(path: &str) -> String {
+    let mut sent = String::with_capacity(path.len());
+    let mut raise = false;
+    for c in path.chars() {
+        match c {
+            '.' | '[' => sent.push('/'),
+            ']' => {}
+            '_' => raise = true,
+            c if std::mem::take(&mut raise) => sent.push(c.to_ascii_uppercase()),
+            c => sent.push(c),
+        }
+    }
+    sent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_names_members_as_they_were_sent() {
+        assert_eq!(as_sent("items[0].per_page"), "items/0/perPage");
+    }
 }
