@@ -10,15 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
 use crate::inbound::Peer;
 use crate::net::{Accept, Wire};
@@ -126,6 +129,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         admin_stop.cancel();
     };
     tokio::join!(main, admin);
+    crate::telemetry::logs::flush();
 }
 
 /// What the accept loop needs of [`Config`].
@@ -157,7 +161,11 @@ async fn accept_loop(
         };
         let Some((permit, wire)) = wire else { break };
         let peer = Peer(wire.peer());
-        let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
+        let router = router.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().call(request)
+        });
         let watcher = graceful.watcher();
         let http = http.clone();
         connections.spawn(async move {
