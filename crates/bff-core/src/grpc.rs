@@ -93,7 +93,7 @@ fn channel(config: &Config, shared: &Shared) -> Channel {
         }
     });
     // An address was parsed once already; if it did not join, every call would say so.
-    let uri = config.url.join("/".to_owned()).unwrap_or_default();
+    let uri = (config.url.absolute(PathAndQuery::from_static("/"))).unwrap_or_default();
     Endpoint::from(uri)
         .http2_keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(config.attempt_timeout)

@@ -19,6 +19,7 @@ pub use target::BaseUrl;
 mod attempt;
 mod body;
 mod call;
+mod client;
 mod failure;
 pub mod freshness;
 mod id;
@@ -83,7 +84,7 @@ pub struct Upstream(Arc<Inner>);
 struct Inner {
     name: &'static str,
     config: Config,
-    client: attempt::Client,
+    client: client::Client,
 }
 
 impl Upstream {
@@ -91,7 +92,7 @@ impl Upstream {
     pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Self {
         Self(Arc::new(Inner {
             name,
-            client: attempt::client(config, shared.world.net()),
+            client: client::Client::new(config, shared.world.net()),
             config: config.clone(),
         }))
     }

@@ -17,19 +17,28 @@ pub struct BaseUrl {
 }
 
 impl BaseUrl {
-    /// The address of `path`, which begins with a slash and is encoded.
-    pub(crate) fn join(&self, path: String) -> Result<Uri, http::Error> {
+    /// The target of a request for `path`, which begins with a slash and is encoded (RFC 9112 §3.2.1).
+    pub(crate) fn origin_form(&self, path: String) -> Result<PathAndQuery, http::Error> {
         let path = if self.prefix.is_empty() {
             path
         } else {
             format!("{}{path}", self.prefix)
         };
-        let path = PathAndQuery::from_maybe_shared(bytes::Bytes::from(path))?;
+        Ok(PathAndQuery::from_maybe_shared(bytes::Bytes::from(path))?)
+    }
+
+    /// The whole address of a target made by [`Self::origin_form`].
+    pub(crate) fn absolute(&self, target: PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
-            .path_and_query(path)
+            .path_and_query(target)
             .build()
+    }
+
+    /// Whether it is reached over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
     }
 
     /// Host and port.
@@ -93,7 +102,9 @@ mod tests {
     fn a_prefix_is_kept_and_a_final_slash_is_not() {
         let base: BaseUrl = "https://api.example/shop/".parse().unwrap();
         assert_eq!(base.to_string(), "https://api.example/shop");
-        let uri = base.join("/a?b=c".into()).unwrap();
+        let target = base.origin_form("/a?b=c".into()).unwrap();
+        assert_eq!(target, "/shop/a?b=c");
+        let uri = base.absolute(target).unwrap();
         assert_eq!(uri, "https://api.example/shop/a?b=c");
     }
 

@@ -1,0 +1,293 @@
+//! The HTTP client of one backend, and the connections it keeps.
+//!
+//! Without TLS a connection is driven by the call that uses it: nothing is handed between tasks, and dropping the call
+//! closes the connection, which is how the backend learns that nobody waits any more. With TLS, where HTTP/2 may be
+//! negotiated and connections be shared, hyper-util's client does it.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderValue, Request, Response, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tower::Service;
+
+use super::{BaseUrl, Config, Failure, Reason, body};
+use crate::net::{Dial, Net, Wire};
+
+/// The most connections kept idle; one more is closed.
+const MAX_IDLE: usize = 256;
+/// The most read of a refusal's body: it holds a reason, not data.
+const MAX_REFUSAL_BYTES: usize = 8 << 10;
+
+/// An answer, read to its end.
+pub(super) type Answer = (Parts, Bytes);
+
+/// The client of one backend.
+#[derive(Debug)]
+pub(super) enum Client {
+    /// HTTP/1.1, in clear.
+    Plain(Plain),
+    /// Over TLS, HTTP/2 or HTTP/1.1.
+    Tls(Box<Tls>),
+}
+
+impl Client {
+    /// A client over `net`.
+    pub(super) fn new(config: &Config, net: &Net) -> Self {
+        let dial = Dial::new(net.clone(), config.connect_timeout);
+        if config.url.is_tls() {
+            Self::Tls(Box::new(Tls::new(config, dial)))
+        } else {
+            Self::Plain(Plain::new(config, dial))
+        }
+    }
+
+    /// Sends a request whose target is in origin form, and reads the answer's body of at most `max` bytes.
+    pub(super) async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        max: usize,
+    ) -> Result<Answer, Failure> {
+        match self {
+            Self::Plain(plain) => plain.exchange(request, max).await,
+            Self::Tls(tls) => tls.exchange(request, max).await,
+        }
+    }
+}
+
+/// Connections without TLS, the latest used first.
+#[derive(Debug)]
+pub(super) struct Plain {
+    dial: Dial,
+    at: Uri,
+    host: HeaderValue,
+    idle_timeout: Duration,
+    idle: Mutex<VecDeque<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    lane: Box<Lane>,
+    since: Instant,
+}
+
+/// One connection, and the handle that puts requests into it.
+#[derive(Debug)]
+struct Lane {
+    requests: http1::SendRequest<Full<Bytes>>,
+    connection: http1::Connection<TokioIo<Wire>, Full<Bytes>>,
+    closed: bool,
+}
+
+/// Why a lane carried nothing back.
+enum Broken {
+    /// It was closed before anything was written: the request is whole.
+    Unsent(Request<Full<Bytes>>),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl Plain {
+    fn new(config: &Config, dial: Dial) -> Self {
+        let authority = config.url.authority();
+        // An authority is made of characters that a header value may hold.
+        let host = HeaderValue::from_str(authority.as_str());
+        let at = config
+            .url
+            .absolute(http::uri::PathAndQuery::from_static("/"));
+        Self {
+            dial,
+            at: at.unwrap_or_default(),
+            host: host.unwrap_or_else(|_| HeaderValue::from_static("")),
+            idle_timeout: config.idle_timeout,
+            idle: Mutex::default(),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        max: usize,
+    ) -> Result<Answer, Failure> {
+        request
+            .headers_mut()
+            .insert(header::HOST, self.host.clone());
+        while let Some(mut lane) = self.take().await {
+            match lane.carry(request, max).await {
+                Ok(answer) => return Ok(self.keep(lane, answer).await),
+                // The backend closed it while it lay idle. Another may do, and a new one will.
+                Err(Broken::Unsent(whole)) => request = whole,
+                Err(Broken::Failed(failure)) => return Err(failure),
+            }
+        }
+        let mut lane = self.open().await?;
+        match lane.carry(request, max).await {
+            Ok(answer) => Ok(self.keep(lane, answer).await),
+            Err(Broken::Unsent(_)) => Err(Failure::new(Reason::Unavailable).unsent()),
+            Err(Broken::Failed(failure)) => Err(failure),
+        }
+    }
+
+    /// An idle connection that is still open.
+    async fn take(&self) -> Option<Box<Lane>> {
+        loop {
+            let Idle { mut lane, since } = self.idle.lock().pop_back()?;
+            if since.elapsed() > self.idle_timeout {
+                // Those below it are older still.
+                self.idle.lock().clear();
+                return None;
+            }
+            if lane.is_ready().await {
+                return Some(lane);
+            }
+        }
+    }
+
+    /// Keeps a connection that can carry another request.
+    async fn keep(&self, mut lane: Box<Lane>, answer: Answer) -> Answer {
+        if lane.is_ready().await {
+            let since = Instant::now();
+            let mut idle = self.idle.lock();
+            let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
+            while idle.len() >= MAX_IDLE || idle.front().is_some_and(old) {
+                idle.pop_front();
+            }
+            idle.push_back(Idle { lane, since });
+        }
+        answer
+    }
+
+    async fn open(&self) -> Result<Box<Lane>, Failure> {
+        let never = |cause: String| Failure::new(Reason::Unavailable).because(cause).unsent();
+        let wire = self.dial.clone().call(self.at.clone()).await;
+        let wire = wire.map_err(|error| never(error.to_string()))?;
+        let (requests, connection) = http1::handshake(wire)
+            .await
+            .map_err(|error| never(error.to_string()))?;
+        Ok(Box::new(Lane {
+            requests,
+            connection,
+            closed: false,
+        }))
+    }
+}
+
+impl Lane {
+    /// Sends one request and reads its answer.
+    async fn carry(&mut self, request: Request<Full<Bytes>>, max: usize) -> Result<Answer, Broken> {
+        let sent = self.requests.try_send_request(request);
+        let response = self.drive(sent).await.map_err(|mut error| {
+            let whole = error.take_message();
+            whole.map_or_else(|| Broken::Failed(unanswered(error.error())), Broken::Unsent)
+        })?;
+        self.drive(read(response, max))
+            .await
+            .map_err(Broken::Failed)
+    }
+
+    /// Runs `work`, moving the connection's bytes whenever it waits.
+    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            if !self.closed {
+                self.closed = Pin::new(&mut self.connection).poll(cx).is_ready();
+            }
+            // What just arrived is taken at once and not after another round of the scheduler.
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Whether it can carry a request. The connection is looked at, for nobody drives it while it lies idle.
+    async fn is_ready(&mut self) -> bool {
+        poll_fn(|cx| {
+            if !self.closed {
+                self.closed = Pin::new(&mut self.connection).poll(cx).is_ready();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        !self.closed && self.requests.is_ready()
+    }
+}
+
+/// Connections over TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    client: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
+    url: BaseUrl,
+}
+
+impl Tls {
+    fn new(config: &Config, dial: Dial) -> Self {
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_only()
+            .enable_all_versions()
+            .wrap_connector(dial);
+        // Idle connections need a timer of their own to expire.
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(config.idle_timeout)
+            .build(connector);
+        Self {
+            client,
+            url: config.url.clone(),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        max: usize,
+    ) -> Result<Answer, Failure> {
+        if let Some(target) = request.uri().path_and_query().cloned() {
+            *request.uri_mut() = self.url.absolute(target).map_err(Failure::internal)?;
+        }
+        let response = self.client.request(request).await.map_err(|error| {
+            let failure = unanswered(&error);
+            if error.is_connect() {
+                failure.unsent()
+            } else {
+                failure
+            }
+        })?;
+        read(response, max).await
+    }
+}
+
+/// The whole answer. A refusal is one whatever its body is.
+async fn read(response: Response<Incoming>, max: usize) -> Result<Answer, Failure> {
+    let (head, body) = response.into_parts();
+    let body = if head.status.is_success() {
+        body::read(&head.headers, body, max).await?
+    } else {
+        let body = body::read(&head.headers, body, MAX_REFUSAL_BYTES).await;
+        body.unwrap_or_default()
+    };
+    Ok((head, body))
+}
+
+/// Nothing was answered: reset, or closed too soon.
+fn unanswered(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let cause = error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    Failure::new(Reason::Unavailable).because(cause)
+}
