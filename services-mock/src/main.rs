@@ -8,6 +8,7 @@ use clap::Parser;
 use services_mock::{Backend, Fault, Mocks, Options, serve, serve_control};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -80,6 +81,8 @@ async fn run(args: Args) -> Result<(), String> {
         set.map_err(|e| format!("MOCK_FAULTS (environment): {backend}: {e}"))?;
     }
 
+    // Before anyone can know that it runs: told to stop at once, it still stops in order.
+    let asked_to_stop = asked_to_stop()?;
     let mut listeners = Vec::new();
     let asked = |b: &Backend| args.only.is_empty() || args.only.contains(b);
     for backend in Backend::ALL.into_iter().filter(asked) {
@@ -101,7 +104,7 @@ async fn run(args: Args) -> Result<(), String> {
         ));
     }
     servers.spawn(serve_control(mocks, control, until(stopped)));
-    asked_to_stop().await;
+    asked_to_stop.await;
     // Servers that are gone already need no telling.
     stop.send(true).ok();
     while servers.join_next().await.is_some() {}
@@ -170,19 +173,16 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stop| *stop).await.ok();
 }
 
-/// Ctrl-C, or SIGTERM where there is one.
-async fn asked_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut term) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                biased;
-                _ = term.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+/// Resolves on Ctrl-C or SIGTERM. Both are listened for from now on, not only from the first poll.
+fn asked_to_stop() -> Result<impl Future<Output = ()>, String> {
+    let refused = |e: std::io::Error| format!("cannot listen for signals: {e}");
+    let mut term = signal(SignalKind::terminate()).map_err(refused)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
-    tokio::signal::ctrl_c().await.ok();
+    })
 }
