@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bff_core::config::Mode;
 use bff_core::context::World;
-use bff_core::server::{App, Gateway, Settings};
+use bff_core::server::{App, Configured, Gateway, Settings};
 use bff_core::{auth, inbound, outbound, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::product::{CollectionId, ProductClient};
@@ -91,16 +91,22 @@ pub struct Tv {
     pub shelves: Arc<Shelves>,
 }
 
+impl Configured for Config {
+    fn settings(&self) -> Settings<'_> {
+        Settings {
+            mode: self.mode,
+            server: &self.server,
+            inbound: &self.inbound,
+            auth: &self.auth,
+            telemetry: &self.telemetry,
+        }
+    }
+}
+
 /// The gateway, ready to be served.
 pub fn app(config: &Config, world: &World) -> Result<App, String> {
-    let settings = Settings {
-        mode: config.mode,
-        server: &config.server,
-        inbound: &config.inbound,
-        auth: &config.auth,
-    };
     let shelves = Arc::new(Shelves::open(&config.browse)?);
-    let gateway = Gateway::open("tv", settings, world)?.codes(bff_services::CODES);
+    let gateway = Gateway::open("tv", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
         product: ProductClient::new(gateway.upstream("product", &backends.product)),

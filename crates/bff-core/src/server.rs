@@ -5,7 +5,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +26,13 @@ use crate::inbound::Peer;
 use crate::net::{Accept, Wire};
 
 pub use app::{App, Gateway, Settings};
+pub use start::{Configured, Program, open, refuse, start, stop_signal};
 
 mod admin;
 mod app;
 mod pages;
 mod readiness;
+mod start;
 
 /// Where a gateway listens, and how it starts and stops.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -209,24 +210,4 @@ fn http(head_timeout: Duration) -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10));
     http
-}
-
-/// Resolves on Ctrl-C or SIGTERM.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        biased;
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
-    }
-}
-
-/// Prints the one line about a start that failed; exit code 64.
-pub fn refuse(line: &str) -> ExitCode {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
-    ExitCode::from(crate::config::Error::EXIT_CODE)
 }

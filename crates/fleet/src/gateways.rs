@@ -58,7 +58,8 @@ macro_rules! gateway {
             open: |sources, world| {
                 let config: $bff::Config =
                     config::load(sources).map_err(|error| error.to_string())?;
-                let app = $bff::app(&config, world)?;
+                let app = server::open(&config, sources, world, $bff::app);
+                let app = app.map_err(|error| error.to_string())?;
                 let server = config.server;
                 Ok(Opened { app, server })
             },

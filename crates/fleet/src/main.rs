@@ -49,6 +49,8 @@ async fn run(args: Args) -> Result<(), String> {
         log_format: logs::Format::Text,
         log_filter: "warn".to_owned(), // a line a request would bury the table
     })?;
+    // Before the table says that it runs: told to stop at once, it still stops in order.
+    let stop = stop_signal()?;
     let running = fleet::start(Fleet {
         ports: args.base_port.map_or(Ports::Documented, Ports::Above),
         only: args.only,
@@ -60,7 +62,7 @@ async fn run(args: Args) -> Result<(), String> {
     .await?;
     // Nobody reading the table is no reason to stop.
     let _ = write!(std::io::stdout(), "{}", table::table(&running));
-    stop_signal().await;
+    stop.await;
     running.stop().await;
     Ok(())
 }

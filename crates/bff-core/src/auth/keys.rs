@@ -211,7 +211,7 @@ impl Id for FileName {
 }
 
 fn locate(backend: &outbound::Config, path: &str) -> Result<(outbound::Config, FileName), String> {
-    let refuse = || format!("keys_path {path:?} is not a path like \"/jwks\"");
+    let refuse = || format!("keys_path: {path:?} is not a path like \"/jwks\"");
     let mut segments = path.strip_prefix('/').ok_or_else(refuse)?.split('/');
     if !segments.all(|segment| check_id(segment).is_ok()) {
         return Err(refuse());

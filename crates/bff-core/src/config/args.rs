@@ -30,9 +30,9 @@ pub struct Args {
 
 /// What reading the configuration led to.
 #[derive(Debug)]
-enum Outcome<C> {
-    /// Start with this.
-    Run(C),
+enum Outcome<C, T> {
+    /// Start with this, and with what was made of it.
+    Run(C, T),
     /// Print this to stdout and stop.
     Say(String),
 }
@@ -51,15 +51,16 @@ impl Args {
         })
     }
 
-    /// Loads the configuration of this process and does what the command line asked. `check` looks at what types
-    /// cannot say, ranges and contradictions, and answers with [`Sources::refuse`]. `Err` is what to exit with:
+    /// Loads the configuration of this process, lets `build` make of it what it is for, and does what the command line
+    /// asked. What types cannot say, ranges and contradictions, `build` refuses with [`Sources::refuse`]; it is asked
+    /// whatever the command line says, so that a good configuration is one that starts. `Err` is what to exit with:
     /// what was asked for has been printed, or the mistake has.
-    pub fn configure<C: DeserializeOwned + Serialize>(
+    pub fn configure<C: DeserializeOwned + Serialize, T>(
         &self,
         prefix: &str,
         defaults: &'static str,
-        check: impl FnOnce(&C, &Sources<'_>) -> Result<(), Error>,
-    ) -> Result<C, ExitCode> {
+        build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
+    ) -> Result<(C, T), ExitCode> {
         let sources = Sources {
             prefix,
             defaults,
@@ -67,8 +68,8 @@ impl Args {
             file: self.config.as_deref(),
             env: environment(),
         };
-        match self.outcome(&sources, check) {
-            Ok(Outcome::Run(config)) => Ok(config),
+        match self.outcome(&sources, build) {
+            Ok(Outcome::Run(config, made)) => Ok((config, made)),
             Ok(Outcome::Say(text)) => {
                 // A closed stdout is no reason to fail.
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
@@ -91,20 +92,20 @@ impl Args {
         Self::from_arg_matches(&matches)
     }
 
-    fn outcome<C: DeserializeOwned + Serialize>(
+    fn outcome<C: DeserializeOwned + Serialize, T>(
         &self,
         sources: &Sources<'_>,
-        check: impl FnOnce(&C, &Sources<'_>) -> Result<(), Error>,
-    ) -> Result<Outcome<C>, Error> {
+        build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
+    ) -> Result<Outcome<C, T>, Error> {
         let config: C = load(sources)?;
-        check(&config, sources)?;
+        let made = build(&config, sources)?;
         if self.check_config {
             return Ok(Outcome::Say("configuration is good".to_owned()));
         }
         if self.print_config {
             return Ok(Outcome::Say(print_with_sources(&config, sources)?));
         }
-        Ok(Outcome::Run(config))
+        Ok(Outcome::Run(config, made))
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
         Args::parsed("web-bff", "1.2.3", words)
     }
 
-    fn outcome(words: &[&str], defaults: &'static str) -> Result<Outcome<Tiny>, Error> {
+    fn outcome(words: &[&str], defaults: &'static str) -> Result<Outcome<Tiny, ()>, Error> {
         let sources = Sources {
             prefix: "WEB",
             defaults,
@@ -186,7 +187,7 @@ mod tests {
         );
         assert!(matches!(
             outcome(&[], "port = 80").unwrap(),
-            Outcome::Run(Tiny { port: 80 })
+            Outcome::Run(Tiny { port: 80 }, ())
         ));
     }
 }

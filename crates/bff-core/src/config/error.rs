@@ -17,7 +17,7 @@ impl Error {
     /// What the process exits with: `EX_USAGE` of sysexits.h.
     pub const EXIT_CODE: u8 = 64;
 
-    pub(super) fn new(line: String) -> Self {
+    pub(crate) fn new(line: String) -> Self {
         if line.contains(char::is_control) {
             return Self(line.split(char::is_control).collect::<Vec<_>>().join(" "));
         }

@@ -16,6 +16,7 @@ use crate::context::{Shared, World};
 use crate::error::Code;
 use crate::inbound::{self, Doors, Edge};
 use crate::outbound::{self, Upstream};
+use crate::telemetry::logs;
 use crate::{openapi, section};
 
 /// What of a gateway's configuration the core itself reads.
@@ -29,6 +30,8 @@ pub struct Settings<'a> {
     pub inbound: &'a inbound::Config,
     /// Which credentials it takes.
     pub auth: &'a auth::Config,
+    /// What it logs.
+    pub telemetry: &'a logs::Config,
 }
 
 /// A gateway being put together: its name, and what all its parts share.
@@ -52,7 +55,8 @@ impl<'a> Gateway<'a> {
             metrics: crate::telemetry::Metrics::new(name)?,
             fields: section::fields::Known::default(),
         });
-        let auth = Authenticator::new(settings.auth, &shared)?;
+        let auth = Authenticator::new(settings.auth, &shared);
+        let auth = auth.map_err(|line| format!("auth.{line}"))?;
         Ok(Self {
             name,
             settings,
