@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::Result;
 
 /// Who issues the tokens: a name, which nobody needs to reach.
-pub(crate) const ISSUER: &str = "http://issuer.bench";
+pub(crate) const ISSUER: &str = "https://issuer.bench";
 /// Whom they are meant for.
 pub(crate) const AUDIENCE: &str = "bff";
 

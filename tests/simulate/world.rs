@@ -90,8 +90,7 @@ fn gateway_on(
         listen: ([127, 0, 0, 1], 8080).into(),
         admin_listen: ([127, 0, 0, 1], 9080).into(),
     };
-    let extra = Some("mode = \"production\"");
-    let overlay = overlay::of(gateway, &addresses, urls, extra).unwrap();
+    let overlay = overlay::of(gateway, &addresses, urls, None).unwrap();
     let sources = Sources {
         prefix: gateway.prefix,
         defaults: gateway.defaults,

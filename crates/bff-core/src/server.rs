@@ -31,6 +31,7 @@ pub use start::{Configured, Program, open, refuse, start, stop_signal};
 mod admin;
 mod app;
 mod pages;
+mod production;
 mod readiness;
 mod start;
 
@@ -42,6 +43,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators connect: metrics, readiness, configuration. Never public.
     pub admin_listen: SocketAddr,
+    /// Whether `admin_listen` may be an address that other machines can reach, as in a pod whose network only lets
+    /// operators in. Default false: in production any but a loopback address is refused.
+    #[serde(default)]
+    pub admin_beyond_loopback: bool,
     /// How the world reaches this gateway, without a final slash: problem types are pages below it.
     pub public_url: String,
     /// How long a connection may take to send a request's head, idle time before it included. Default 75s:

@@ -9,10 +9,8 @@ use toml::{Table, Value};
 
 use crate::gateways::{Callers, Gateway};
 
-/// The demo partner's key. It opens this fleet's partner gateway and nothing else.
+/// The demo partner's key. It opens a fleet's partner gateway and nothing else: production refuses it by id and secret.
 pub const PARTNER_KEY: &str = "bffp_demo_only-for-this-machine";
-/// What stands before the secret in [`PARTNER_KEY`].
-const PARTNER_KEY_START: &str = "bffp_demo_";
 /// What the demo partner may do.
 const PARTNER_SCOPES: [&str; 2] = ["catalogue:read", "availability:read"];
 /// What the demo issuer's tokens name as their audience.
@@ -69,7 +67,11 @@ pub fn of(
         set(&mut overlay, &["auth", "keys", "url"], issuer);
     }
     if gateway.callers == Callers::Partners {
-        set(&mut overlay, &["auth", "api_keys", "demo"], demo_key());
+        set(
+            &mut overlay,
+            &["auth", "api_keys", api_key::DEMO_ID],
+            demo_key(),
+        );
     }
     if let Some(extra) = extra {
         merge(&mut overlay, parse(extra, "the overlay")?);
@@ -79,13 +81,8 @@ pub fn of(
 
 /// The demo partner as configuration holds it: the secret's hash, never the secret.
 fn demo_key() -> Table {
-    let secret = PARTNER_KEY.strip_prefix(PARTNER_KEY_START);
     let mut key = Table::new();
-    set(
-        &mut key,
-        &["hash"],
-        api_key::hash(secret.unwrap_or_default()),
-    );
+    set(&mut key, &["hash"], api_key::hash(api_key::DEMO_SECRET));
     set(&mut key, &["account"], "demo-partner");
     set(&mut key, &["plan"], "gold");
     let scopes = PARTNER_SCOPES.map(Value::from).to_vec();
@@ -148,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn the_demo_key_is_the_hash_of_what_is_printed() {
-        let hash = api_key::hash("only-for-this-machine");
-        assert_eq!(demo_key().get("hash"), Some(&Value::from(hash)));
+    fn the_key_that_is_printed_is_the_one_that_production_refuses() {
+        let printed = format!("bffp_{}_{}", api_key::DEMO_ID, api_key::DEMO_SECRET);
+        assert_eq!(PARTNER_KEY, printed);
     }
 }

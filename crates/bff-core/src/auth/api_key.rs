@@ -15,6 +15,10 @@ use crate::scope::{Caller, Identity};
 const PREFIX: &[u8] = b"bffp_";
 /// The role of every caller who comes with an API key.
 const ROLE: &str = "partner";
+/// The id of demo keys, and of those whose ids begin with it and a `-`. Development only.
+pub const DEMO_ID: &str = "demo";
+/// The secret of the demo key, which is public. Development only, under whatever id.
+pub const DEMO_SECRET: &str = "only-for-this-machine";
 /// The longest id and the longest secret that are looked at, in bytes.
 const MAX_ID: usize = 32;
 const MAX_SECRET: usize = 256;
@@ -37,6 +41,13 @@ pub fn hash(secret: &str) -> String {
         let _ = write!(hex, "{byte:02x}");
     }
     hex
+}
+
+/// Whether a key is for demos: by its id, or because its secret is the demo key's.
+pub(crate) fn is_demo(id: &str, key: &ApiKey) -> bool {
+    let id = id.strip_prefix(DEMO_ID);
+    let named = id.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    named || key.hash.expose().eq_ignore_ascii_case(&hash(DEMO_SECRET))
 }
 
 impl ApiKeys {

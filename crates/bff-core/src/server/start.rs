@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{App, Listeners, Settings, bind, serve};
+use super::{App, Listeners, Settings, bind, production, serve};
 use crate::auth;
 use crate::config::{Args, Error, Sources};
 use crate::context::World;
@@ -57,7 +57,7 @@ pub async fn start<C: Configured>(
     }
 }
 
-/// Builds a gateway from the configuration that `sources` gave. A line of `app` that
+/// Builds a gateway from the configuration that `sources` gave, unless production refuses it. A line of `app` that
 /// begins with a key and a colon is told who set that key.
 pub fn open<C: Configured>(
     config: &C,
@@ -65,6 +65,7 @@ pub fn open<C: Configured>(
     world: &World,
     app: impl FnOnce(&C, &World) -> Result<App, String>,
 ) -> Result<App, Error> {
+    production::check(&config.settings(), sources)?;
     app(config, world).map_err(|line| match line.split_once(": ") {
         Some((key, why)) => sources.refuse(key, why),
         None => Error::new(line),
