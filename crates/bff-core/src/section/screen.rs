@@ -75,7 +75,8 @@ impl<T: Serialize> IntoResponse for Screen<T> {
     }
 }
 
-/// What utoipa's derive writes for a generic type; the trait has no other name.
+/// What utoipa's derive writes for a generic type; the trait has no other name. The derive itself would copy the
+/// screen's schema into the contract where this refers to it, and a `PartialSchema` does not do for a generic body.
 impl<T: ToSchema> utoipa::__dev::ComposeSchema for Screen<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         let meta = ObjectBuilder::new()
