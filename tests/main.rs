@@ -7,6 +7,7 @@ mod edge;
 mod gateways;
 mod graphql;
 mod isolation;
+mod mistakes;
 mod provenance;
 mod simulate;
 mod support;

@@ -8,6 +8,7 @@ use http::header;
 use http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 
 use super::doors::BodyLimit;
 use crate::error::{Error, Pointer, codes};
@@ -41,8 +42,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The query, parsed and validated. Unknown members are refused where `T` denies them; `fields` belongs to
-/// the screen and is read beside it.
+/// The query, parsed and validated, every mistake told at once. Unknown members are refused where `T` denies
+/// them; `fields` belongs to the screen and is read beside it.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -54,32 +55,63 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let query = parts.uri.query().unwrap_or_default();
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
-            .map_err(|_| Error::new(codes::INVALID_REQUEST, "The query is not form-encoded."))?;
-        let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
-        names.sort_unstable();
-        let doubled = names.windows(2).filter(|w| w[0] == w[1]).map(|w| Pointer {
-            pointer: format!("/query/{}", w[0]),
-            detail: "given more than once".into(),
-        });
-        let doubled: Vec<Pointer> = doubled.collect();
-        if !doubled.is_empty() {
-            return Err(Error::invalid(doubled));
-        }
-        let rest: Vec<(String, String)> =
-            pairs.into_iter().filter(|(n, _)| n != "fields").collect();
-        let text = serde_urlencoded::to_string(&rest).unwrap_or_default();
-        let reader = serde_urlencoded::Deserializer::new(form_pairs(&text));
-        let value: T = serde_path_to_error::deserialize(reader)
-            .map_err(|e| unreadable("/query", &e.path().to_string(), e.inner()))?;
-        valid("/query", &value)?;
-        Ok(Self(value))
+        query(parts.uri.query().unwrap_or_default()).map(Self)
     }
 }
 
-fn form_pairs(text: &str) -> form_urlencoded::Parse<'_> {
-    form_urlencoded::parse(text.as_bytes())
+fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, Error> {
+    let mut pairs: Vec<(String, String)> = serde_urlencoded::from_str(text)
+        .map_err(|_| Error::new(codes::INVALID_REQUEST, "The query is not form-encoded."))?;
+    let mut wrong = doubled(&pairs);
+    pairs.retain(|(name, _)| {
+        name != "fields" && !wrong.iter().any(|w| w.pointer == below("/query", name))
+    });
+    // A decoder stops at the first mistake, so what it stopped at is left out and the rest is read again.
+    let value: Option<T> = loop {
+        let text = serde_urlencoded::to_string(&pairs).unwrap_or_default();
+        let reader = form_urlencoded::parse(text.as_bytes());
+        let reader = serde_urlencoded::Deserializer::new(reader);
+        let stopped = match serde_path_to_error::deserialize(reader) {
+            Ok(value) => break Some(value),
+            Err(error) => unreadable("/query", &error),
+        };
+        let left = pairs.len();
+        pairs.retain(|(name, _)| below("/query", name) != stopped.pointer);
+        add(&mut wrong, stopped);
+        if pairs.len() == left || wrong.len() >= MAX_TOLD {
+            break None;
+        }
+    };
+    let invalid = value.as_ref().map(|v| invalid("/query", v));
+    for pointer in invalid.into_iter().flatten() {
+        add(&mut wrong, pointer);
+    }
+    match value {
+        Some(value) if wrong.is_empty() => Ok(value),
+        _ => Err(Error::invalid(wrong)),
+    }
+}
+
+/// The most mistakes told of one query: reading again has a price, and nobody mends more at once.
+const MAX_TOLD: usize = 20;
+
+/// Members that stand there more than once.
+fn doubled(pairs: &[(String, String)]) -> Vec<Pointer> {
+    let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let doubled = names.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
+    let doubled = doubled.take(MAX_TOLD).map(|same| Pointer {
+        pointer: below("/query", same[0]),
+        detail: "given more than once".into(),
+    });
+    doubled.collect()
+}
+
+/// Adds a mistake; the first one told of a place is its cause, the others follow from it.
+fn add(wrong: &mut Vec<Pointer>, pointer: Pointer) {
+    if !wrong.iter().any(|w| w.pointer == pointer.pointer) {
+        wrong.push(pointer);
+    }
 }
 
 /// A JSON body, read within the route's limits, parsed and validated.
@@ -110,22 +142,17 @@ where
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
             match e.inner().classify() {
-                serde_json::error::Category::Data => {
-                    let path = e.path().to_string();
-                    unreadable(
-                        "",
-                        &path.replace(['.', '['], "/").replace(']', ""),
-                        e.inner(),
-                    )
-                }
+                serde_json::error::Category::Data => Error::invalid(vec![unreadable("", &e)]),
                 _ => Error::new(codes::INVALID_REQUEST, "The body is not JSON."),
             }
         })?;
         reader
             .end()
             .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is more after the JSON."))?;
-        valid("", &value)?;
-        Ok(Self(value))
+        match invalid("", &value) {
+            wrong if wrong.is_empty() => Ok(Self(value)),
+            wrong => Err(Error::invalid(wrong)),
+        }
     }
 }
 
@@ -149,26 +176,43 @@ async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
     }
 }
 
-fn unreadable(root: &str, path: &str, why: &impl ToString) -> Error {
-    let why = why.to_string();
-    // serde names an unknown member in its text, and the path ends at its parent.
-    let pointer = match path {
-        "." | "" | "?" => root.to_owned(),
-        path => format!("{root}/{path}"),
-    };
-    Error::invalid_at(pointer, why)
+/// What a decoder stopped at, as a JSON pointer below `root`.
+fn unreadable<E: ToString>(root: &str, error: &serde_path_to_error::Error<E>) -> Pointer {
+    let detail = error.inner().to_string();
+    let mut pointer = root.to_owned();
+    for segment in error.path() {
+        match segment {
+            Segment::Seq { index } => pointer = format!("{pointer}/{index}"),
+            Segment::Map { key: name } | Segment::Enum { variant: name } => {
+                pointer = below(&pointer, name);
+            }
+            Segment::Unknown => {}
+        }
+    }
+    // A missing member has no place; serde names it in its text alone.
+    let missing = detail.strip_prefix("missing field `");
+    if let Some((name, _)) = missing.and_then(|rest| rest.split_once('`')) {
+        pointer = below(&pointer, name);
+    }
+    Pointer { pointer, detail }
 }
 
-fn valid<T: Validate<Context = ()>>(root: &str, value: &T) -> Result<(), Error> {
+/// The pointer of a member (RFC 6901 §3).
+fn below(root: &str, name: &str) -> String {
+    format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Every rule that `value` breaks.
+fn invalid<T: Validate<Context = ()>>(root: &str, value: &T) -> Vec<Pointer> {
     let report = match value.validate() {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Vec::new(),
         Err(report) => report,
     };
     let pointers = report.into_inner().into_iter().map(|(path, why)| Pointer {
         pointer: format!("{root}/{}", as_sent(&path.to_string())),
         detail: why.to_string(),
     });
-    Err(Error::invalid(pointers.collect()))
+    pointers.collect()
 }
 
 /// A path of Rust members as the client wrote it: `items[0].per_page` is `items/0/perPage`.
@@ -190,9 +234,92 @@ fn as_sent(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, Validate)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        #[garde(length(min = 1))]
+        ids: String,
+        #[serde(rename = "perPage", default)]
+        #[garde(range(max = 100))]
+        per_page: u32,
+    }
+
+    /// The pointers of what is wrong with a query, in the order told.
+    fn wrong(text: &str) -> Vec<String> {
+        let error = query::<Wanted>(text).unwrap_err();
+        let body = error.problem("", "/", "r");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let errors = body["errors"].as_array().unwrap().iter();
+        errors
+            .map(|e| e["pointer"].as_str().unwrap().to_owned())
+            .collect()
+    }
 
     #[test]
     fn a_pointer_names_members_as_they_were_sent() {
         assert_eq!(as_sent("items[0].per_page"), "items/0/perPage");
+    }
+
+    #[test]
+    fn every_mistake_of_a_query_has_its_own_pointer() {
+        for (text, pointers) in [
+            ("", &["/query/ids"][..]),
+            ("ids=a&perPage=x", &["/query/perPage"]),
+            ("ids=a&perPage=101", &["/query/perPage"]),
+            ("ids=a&odd=1", &["/query/odd"]),
+            ("ids=a&a%2Fb~=1", &["/query/a~1b~0"]),
+            ("ids=a&ids=b", &["/query/ids"]),
+            (
+                "perPage=x&odd=1",
+                &["/query/perPage", "/query/odd", "/query/ids"],
+            ),
+            (
+                "ids=&odd=1&even=2",
+                &["/query/odd", "/query/even", "/query/ids"],
+            ),
+            (
+                "ids=a&perPage=1&perPage=2&odd=1",
+                &["/query/perPage", "/query/odd"],
+            ),
+        ] {
+            assert_eq!(wrong(text), pointers, "{text}");
+        }
+        let good: Wanted = query("ids=a&fields=x&perPage=7").unwrap();
+        assert_eq!((good.ids.as_str(), good.per_page), ("a", 7));
+    }
+
+    #[test]
+    fn what_is_told_of_one_query_is_bounded() {
+        let many: Vec<String> = (0..1000).map(|n| format!("x{n}=1")).collect();
+        assert_eq!(wrong(&many.join("&")).len(), MAX_TOLD);
+        let twice: Vec<String> = (0..1000).map(|n| format!("x{n}=1&x{n}=1")).collect();
+        assert!(wrong(&twice.join("&")).len() <= MAX_TOLD + 1);
+    }
+
+    #[test]
+    fn a_body_is_pointed_into_as_it_was_sent() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Lines {
+            #[expect(dead_code, reason = "only its decoding is looked at")]
+            lines: Vec<Wanted>,
+        }
+        for (text, pointer) in [
+            ("{}", "/lines"),
+            (r#"{"lines":[{}]}"#, "/lines/0/ids"),
+            (r#"{"lines":[{"ids":"a"},{"ids":7}]}"#, "/lines/1/ids"),
+            (r#"{"lines":[{"ids":"a","o/d":1}]}"#, "/lines/0/o~1d"),
+            ("7", ""),
+        ] {
+            let mut reader = serde_json::Deserializer::from_str(text);
+            let read: Result<Lines, _> = serde_path_to_error::deserialize(&mut reader);
+            assert_eq!(
+                unreadable("", &read.unwrap_err()).pointer,
+                pointer,
+                "{text}"
+            );
+        }
     }
 }
