@@ -105,6 +105,7 @@ impl ReviewClient {
     ) -> Result<Fetched<Reviews, Public>, Failure> {
         let call = Call::get(Public, "/reviews")
             .query("productId", id)
+            .of_one_thing()
             .query("limit", limit)
             .maybe("cursor", cursor);
         send(cx, &self.0, call).await

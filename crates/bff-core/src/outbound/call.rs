@@ -38,6 +38,7 @@ pub struct Call<S> {
     rest: &'static str,
     path: String,
     has_query: bool,
+    of_one_thing: bool,
     body: Option<Bytes>,
     idempotency_key: Option<HeaderValue>,
 }
@@ -62,6 +63,7 @@ impl<S: Scope> Call<S> {
             rest: route,
             path: String::with_capacity(route.len() + 24),
             has_query: false,
+            of_one_thing: route.contains('{'),
             body: None,
             idempotency_key: None,
         }
@@ -106,6 +108,14 @@ impl<S: Scope> Call<S> {
         self.query(name, list.join(","))
     }
 
+    /// Says that the call is about one thing although its route has no hole, for instance because the identifier
+    /// stands in the query: then 404 says that there is no such thing, and not that the address is wrong.
+    #[must_use]
+    pub fn of_one_thing(mut self) -> Self {
+        self.of_one_thing = true;
+        self
+    }
+
     /// Sets a JSON body.
     #[must_use]
     pub fn json(mut self, body: &impl Serialize) -> Self {
@@ -134,9 +144,9 @@ impl<S: Scope> Call<S> {
         !self.method.is_safe()
     }
 
-    /// Whether the route names one thing, so that 404 is an answer and not a wrong address.
+    /// Whether the call is about one thing, so that 404 is an answer and not a wrong address.
     pub(crate) fn is_of_one_thing(&self) -> bool {
-        self.route.contains('{')
+        self.of_one_thing
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -242,7 +252,9 @@ mod tests {
         assert_eq!(call.route(), "/things/{id}/parts");
         let list = Call::get(Public, "/things").ids("ids", [&id, &id]);
         assert_eq!(list.path(), "/things?ids=a-1,a-1");
-        assert!(!list.is_of_one_thing());
+        assert!(call.is_of_one_thing() && !list.is_of_one_thing());
+        let one = Call::get(Public, "/things").query("id", &id).of_one_thing();
+        assert!(one.is_of_one_thing());
     }
 
     #[test]
