@@ -25,6 +25,8 @@ pub mod freshness;
 mod id;
 mod provenance;
 mod target;
+#[cfg(test)]
+mod tests;
 
 /// How one backend is called.
 #[derive(Clone, Debug, Deserialize, Serialize)]

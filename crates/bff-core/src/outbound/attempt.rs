@@ -43,13 +43,14 @@ fn request<S: Scope>(
     time: Duration,
 ) -> Result<Request<Full<Bytes>>, Failure> {
     let target = config.url.origin_form(call.path());
-    let target = target.map_err(Failure::internal)?;
-    let mut request = Request::new(Full::new(call.body().cloned().unwrap_or_default()));
+    let target = target.map_err(|error| Failure::internal(error).unsent())?;
+    let body = call.body()?;
+    let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
     *request.method_mut() = call.method().clone();
     *request.uri_mut() = target.into();
     let mut headers = HeaderMap::with_capacity(14);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    if call.body().is_some() {
+    if body.is_some() {
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
     }

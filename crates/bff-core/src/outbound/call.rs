@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::Id;
+use super::{Failure, Id};
 use crate::scope::{Caller, Scope, Segment, Sharing};
 
 /// RFC 3986 §3.4 leaves these as they are in a query value; spaces become `%20`.
@@ -39,9 +39,13 @@ pub struct Call<S> {
     path: String,
     has_query: bool,
     of_one_thing: bool,
-    body: Option<Bytes>,
+    body: Result<Option<Bytes>, NotJson>,
     idempotency_key: Option<HeaderValue>,
 }
+
+/// A body that could not be written. Why stays unsaid: serde's text may quote the body.
+#[derive(Clone, Copy)]
+struct NotJson;
 
 impl<S: Scope> Call<S> {
     /// A read of `route`, a path in which `{…}` are holes for identifiers.
@@ -64,7 +68,7 @@ impl<S: Scope> Call<S> {
             path: String::with_capacity(route.len() + 24),
             has_query: false,
             of_one_thing: route.contains('{'),
-            body: None,
+            body: Ok(None),
             idempotency_key: None,
         }
     }
@@ -116,10 +120,11 @@ impl<S: Scope> Call<S> {
         self
     }
 
-    /// Sets a JSON body.
+    /// Sets a JSON body. One that cannot be written fails the call, and nothing is sent.
     #[must_use]
     pub fn json(mut self, body: &impl Serialize) -> Self {
-        self.body = serde_json::to_vec(body).ok().map(Bytes::from);
+        let written = serde_json::to_vec(body);
+        self.body = written.map(|b| Some(b.into())).map_err(|_| NotJson);
         self
     }
 
@@ -153,8 +158,12 @@ impl<S: Scope> Call<S> {
         &self.method
     }
 
-    pub(crate) fn body(&self) -> Option<&Bytes> {
-        self.body.as_ref()
+    /// The body, or why nothing may be sent.
+    pub(crate) fn body(&self) -> Result<Option<&Bytes>, Failure> {
+        match &self.body {
+            Ok(body) => Ok(body.as_ref()),
+            Err(NotJson) => Err(Failure::internal("the body of the call is no JSON").unsent()),
+        }
     }
 
     pub(crate) fn path(&self) -> String {

@@ -1,0 +1,88 @@
+//! Calls to a backend on a pipe that says what it is told to, word for word.
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::context::World;
+use crate::error::codes;
+use crate::net::{Net, Pipes, Wire};
+use crate::scope::Public;
+use crate::telemetry::Metrics;
+
+/// A backend, what it was sent, and a context to call it in.
+struct Scene {
+    cx: Cx,
+    up: Upstream,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Scene {
+    /// A backend that answers every request with `said`, and keeps the connection open.
+    fn new(said: impl Into<String>) -> Self {
+        crate::auth::install_crypto();
+        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let heard = Arc::default();
+        tokio::spawn(answer(
+            pipes.listen("backend:80"),
+            said.into(),
+            Arc::clone(&heard),
+        ));
+        let shared = Arc::new(Shared {
+            client: HeaderValue::from_static("test"),
+            world: World::seeded(7, Net::Pipes(pipes)),
+            tasks: TaskTracker::new(),
+            metrics: Metrics::unread(),
+            fields: crate::section::fields::Known::default(),
+        });
+        let config = Config::at("http://backend".parse().unwrap());
+        let up = Upstream::new("backend", &config, &shared);
+        let cx = Cx::background(&shared, Duration::from_secs(5));
+        Self { cx, up, heard }
+    }
+
+    async fn failure(&self, call: Call<Public>) -> Failure {
+        let sent = send::<serde_json::Value, _>(&self.cx, &self.up, call).await;
+        sent.unwrap_err()
+    }
+}
+
+async fn answer(mut listener: crate::net::Accept, said: String, heard: Arc<Mutex<Vec<String>>>) {
+    while let Some(mut wire) = listener.next().await {
+        let (said, heard) = (said.clone(), heard.clone());
+        tokio::spawn(async move {
+            let mut bytes = vec![0; 64 << 10];
+            while let Ok(n @ 1..) = wire.read(&mut bytes).await {
+                let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
+                heard.lock().push(text);
+                wire.write_all(said.as_bytes()).await.unwrap();
+            }
+        });
+    }
+}
+
+/// Refuses to be written, and says a secret doing so.
+struct Unwritable;
+
+impl Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("secret"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_cannot_be_written_is_not_sent() {
+    let scene = Scene::new("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    let call = Call::post(Public, "/things").json(&Unwritable);
+    let failure = scene.failure(call).await;
+    let error = failure.error();
+    assert_eq!(error.code(), codes::INTERNAL, "and not outcome_unknown");
+    assert!(!format!("{failure:?}").contains("secret"));
+    assert!(scene.heard.lock().is_empty());
+    let twin = Call::post(Public, "/things").json(&"body");
+    let sent = send::<serde_json::Value, _>(&scene.cx, &scene.up, twin).await;
+    assert!(sent.is_ok(), "{sent:?}");
+    assert!(scene.heard.lock()[0].ends_with("\"body\""));
+}
