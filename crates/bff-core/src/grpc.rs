@@ -247,7 +247,7 @@ fn failure<S: Scope>(status: &Status, late: Reason) -> Failure {
             status.message()
         ));
     match answered {
-        Some(answered) => failure.status(answered),
+        Some(answered) => failure.answer(answered, bytes::Bytes::new()),
         None => failure,
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     let request = request(cx, config, call, time)?;
     let (head, body) = up.0.client.exchange(request, config.max_body_bytes).await?;
     if !head.status.is_success() {
-        return Err(refusal(head.status, &head.headers, call));
+        return Err(refusal(head.status, &head.headers, call).answer(head.status, body));
     }
     let text: &[u8] = if body.is_empty() { b"null" } else { &body };
     // serde_json refuses more than 128 levels of nesting by itself.
@@ -78,7 +78,6 @@ fn refusal<S: Scope>(status: StatusCode, headers: &HeaderMap, call: &Call<S>) ->
         .and_then(|v| v.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
     Failure::new(reason)
-        .status(status)
         .retry_after(retry_after)
         .because(format!("it answered {status}"))
 }

@@ -20,7 +20,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use super::{BaseUrl, Config, Failure, Reason, body};
@@ -30,6 +30,8 @@ use crate::net::{Dial, Net, Wire};
 const MAX_IDLE: usize = 256;
 /// The most read of a refusal's body: it holds a reason, not data.
 const MAX_REFUSAL_BYTES: usize = 8 << 10;
+/// How long a refusal may take to be said after its status, which counts without it.
+const REFUSE_WITHIN: Duration = Duration::from_millis(100);
 
 /// An answer, read to its end.
 pub(super) type Answer = (Parts, Bytes);
@@ -272,14 +274,15 @@ impl Tls {
     }
 }
 
-/// The whole answer. A refusal is one whatever its body is.
+/// The whole answer. A refusal is one, with an empty body, when that is too long, too slow or broken.
 async fn read(response: Response<Incoming>, max: usize) -> Result<Answer, Failure> {
     let (head, body) = response.into_parts();
     let body = if head.status.is_success() {
         body::read(&head.headers, body, max).await?
     } else {
-        let body = body::read(&head.headers, body, MAX_REFUSAL_BYTES).await;
-        body.unwrap_or_default()
+        let said = body::read(&head.headers, body, MAX_REFUSAL_BYTES);
+        let said = timeout(REFUSE_WITHIN, said).await;
+        said.ok().and_then(Result::ok).unwrap_or_default()
     };
     Ok((head, body))
 }

@@ -1,11 +1,14 @@
 //! Why a call gave nothing, in the words of the contract.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
 use crate::error::{Code, Error, codes};
@@ -74,6 +77,16 @@ impl Reason {
     }
 }
 
+/// What a backend said when it refused. It may quote what was sent, so it is never printed.
+#[derive(Clone, Default)]
+struct Said(Bytes);
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
 /// A call that gave nothing.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -81,6 +94,7 @@ pub struct Failure {
     source: &'static str,
     retry_after: Option<Duration>,
     status: Option<StatusCode>,
+    said: Said,
     outside: Option<Error>,
     /// Whether the request may have reached the backend.
     sent: bool,
@@ -95,6 +109,7 @@ impl Failure {
             source: "",
             retry_after: None,
             status: None,
+            said: Said::default(),
             outside: None,
             sent: true,
             cause: None,
@@ -132,8 +147,9 @@ impl Failure {
 
     /// What the backend answered.
     #[must_use]
-    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+    pub fn answer(mut self, status: StatusCode, said: Bytes) -> Self {
         self.status = Some(status);
+        self.said = Said(said);
         self
     }
 
@@ -186,6 +202,12 @@ impl Failure {
     /// What the backend answered, if it answered.
     pub fn answered(&self) -> Option<StatusCode> {
         self.status
+    }
+
+    /// What the backend said when it refused with a 4xx, if that is JSON of this shape: for its typed client alone,
+    /// which tells it on in words of its own.
+    pub fn refused<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_slice(&self.said.0).ok()
     }
 
     /// The one error a client sees when this fails a whole request.

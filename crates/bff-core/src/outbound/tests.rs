@@ -86,3 +86,52 @@ async fn a_body_that_cannot_be_written_is_not_sent() {
     assert!(sent.is_ok(), "{sent:?}");
     assert!(scene.heard.lock()[0].ends_with("\"body\""));
 }
+
+/// A refusal with a body of this many bytes, of which `body` comes.
+fn refusal(status: u16, length: usize, body: &str) -> String {
+    format!("HTTP/1.1 {status} No\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_typed_client_reads_what_a_refusal_says_and_nobody_prints_it() {
+    #[derive(Deserialize)]
+    struct Why {
+        error: String,
+    }
+    let body = r#"{"error":"secret"}"#;
+    for status in [402, 404, 409, 422] {
+        let scene = Scene::new(refusal(status, body.len(), body));
+        let failure = scene.failure(Call::post(Public, "/things")).await;
+        assert_eq!(failure.refused::<Why>().unwrap().error, "secret");
+        assert!(failure.refused::<Vec<u8>>().is_none(), "of another shape");
+        assert_eq!(failure.answered().map(|s| s.as_u16()), Some(status));
+        let printed = format!("{failure:?} {:?}", failure.error());
+        assert!(!printed.contains("secret"), "{printed}");
+    }
+    let scene = Scene::new(refusal(500, body.len(), body));
+    let failure = scene.failure(Call::get(Public, "/things")).await;
+    assert!(failure.refused::<Why>().is_none(), "no refusal");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_counts_however_much_and_slowly_it_is_said() {
+    let long = format!("\"{}\"", "x".repeat(8 << 10));
+    let gigabyte = 1 << 30;
+    for (length, body) in [(long.len(), &*long), (gigabyte, ""), (100, "\"half")] {
+        let scene = Scene::new(refusal(402, length, body));
+        let began = Instant::now();
+        let failure = scene.failure(Call::post(Public, "/things")).await;
+        assert_eq!(
+            failure.answered().map(|s| s.as_u16()),
+            Some(402),
+            "{length}"
+        );
+        assert!(failure.refused::<String>().is_none(), "{length}");
+        assert_ne!(failure.error().code(), codes::OUTCOME_UNKNOWN, "{length}");
+        assert!(began.elapsed() < Duration::from_millis(200), "{length}");
+    }
+    let whole = format!("\"{}\"", "x".repeat((8 << 10) - 2));
+    let scene = Scene::new(refusal(402, whole.len(), &whole));
+    let failure = scene.failure(Call::post(Public, "/things")).await;
+    assert!(failure.refused::<String>().is_some(), "8 KiB are read");
+}
