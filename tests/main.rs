@@ -13,3 +13,4 @@ mod provenance;
 mod simulate;
 mod support;
 mod tidy;
+mod writes;

@@ -163,7 +163,7 @@ impl OrderClient {
             .json(&Placement { items });
         let outcome = send(cx, &self.0, call).await;
         let outcome = refusal::told(outcome, 404, codes::NOT_FOUND);
-        refusal::told(outcome, 422, ORDER_REFUSED)
+        refusal::keyed(refusal::told(outcome, 422, ORDER_REFUSED))
     }
 
     /// Gives an order up, which undoes placing it; a second time finds it given up.

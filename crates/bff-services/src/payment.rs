@@ -63,6 +63,44 @@ words! {
     }
 }
 
+words! {
+    /// Why the bank said no.
+    Decline {
+        /// There is not enough money.
+        InsufficientFunds = "insufficient_funds",
+        /// The card is past its date.
+        ExpiredCard = "expired_card",
+        ..
+        /// The bank does not say, or in a word newer than this gateway.
+        Other = "other"
+    }
+}
+
+impl Decline {
+    /// The reason for whoever holds the card.
+    fn text(self) -> &'static str {
+        match self {
+            Self::InsufficientFunds => "The card was declined: there is not enough money on it.",
+            Self::ExpiredCard => "The card was declined: it has expired.",
+            Self::Other => PAYMENT_DECLINED.meaning(),
+        }
+    }
+}
+
+/// Why the bank said no, if that is how `failure` came about.
+pub fn decline(failure: &Failure) -> Option<Decline> {
+    #[derive(Deserialize)]
+    struct Said {
+        reason: Decline,
+    }
+    let said = || {
+        failure
+            .refused::<Said>()
+            .map_or(Decline::Other, |s| s.reason)
+    };
+    refusal::is(failure, 402).then(said)
+}
+
 /// A payment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,8 +151,9 @@ impl PaymentClient {
             .idempotency_key(key)
             .json(wanted);
         let outcome = send(cx, &self.0, call).await;
-        let outcome = refusal::told(outcome, 402, PAYMENT_DECLINED);
-        refusal::told(outcome, 422, PAYMENT_REFUSED)
+        let detail = |failure: &Failure| decline(failure).unwrap_or(Decline::Other).text();
+        let outcome = refusal::told_with(outcome, 402, PAYMENT_DECLINED, detail);
+        refusal::keyed(refusal::told(outcome, 422, PAYMENT_REFUSED))
     }
 
     /// One of the caller's payments.
@@ -159,7 +198,23 @@ fn settled<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bff_core::Reason;
+    use http::StatusCode;
     use serde_json::{from_value, json, to_value};
+
+    #[test]
+    fn why_the_bank_said_no_is_read_of_a_declined_payment_only() {
+        let failure = |status, said: &str| {
+            Failure::new(Reason::BadResponse).answer(status, said.to_owned().into())
+        };
+        let declined = |said| decline(&failure(StatusCode::PAYMENT_REQUIRED, said));
+        let funds = r#"{"error":"payment_declined","reason":"insufficient_funds"}"#;
+        assert_eq!(declined(funds), Some(Decline::InsufficientFunds));
+        for other in [r#"{"reason":"moon"}"#, "{}", "", "<html>"] {
+            assert_eq!(declined(other), Some(Decline::Other), "{other}");
+        }
+        assert_eq!(decline(&failure(StatusCode::CONFLICT, funds)), None);
+    }
 
     #[test]
     fn a_payment_decodes_and_bears_new_steps() {

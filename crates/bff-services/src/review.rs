@@ -133,7 +133,8 @@ impl ReviewClient {
         if let Some(key) = key {
             call = call.idempotency_key(key);
         }
-        refusal::told(send(cx, &self.0, call).await, 422, REVIEW_REFUSED)
+        let outcome = send(cx, &self.0, call).await;
+        refusal::keyed(refusal::told(outcome, 422, REVIEW_REFUSED))
     }
 }
 

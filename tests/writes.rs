@@ -1,0 +1,133 @@
+//! The typed clients against the fakes: a write that is refused says why, in a code of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bff_core::context::{Shared, World};
+use bff_core::error::codes;
+use bff_core::outbound::{Config, Upstream};
+use bff_core::scope::Identity;
+use bff_core::{Caller, Cx, Failure};
+use bff_services::Money;
+use bff_services::order::{OrderClient, Wanted};
+use bff_services::payment::{self, Authorization, Card, Decline, PaymentClient};
+use http::HeaderValue;
+use services_mock::Backend;
+
+use crate::support::Shop;
+
+/// A context and the backends of one shop, past every gateway.
+struct Till {
+    shop: Shop,
+    shared: Arc<Shared>,
+    cx: Cx,
+    ada: Caller,
+}
+
+impl Till {
+    async fn open() -> Self {
+        let shop = Shop::open().await;
+        let shared = Arc::new(Shared {
+            client: HeaderValue::from_static("web"),
+            world: World::real(),
+            tasks: tokio_util::task::TaskTracker::new(),
+            metrics: bff_core::telemetry::Metrics::unread(),
+            fields: bff_core::section::fields::Known::default(),
+        });
+        let identity = Identity {
+            account: "ada".into(),
+            ..Identity::default()
+        };
+        Self {
+            cx: Cx::background(&shared, Duration::from_secs(5)),
+            ada: Caller::new(identity).unwrap(),
+            shared,
+            shop,
+        }
+    }
+
+    fn upstream(&self, backend: Backend) -> Upstream {
+        let url = self.shop.fleet.backend_url(backend).parse().unwrap();
+        Upstream::new(backend.name(), &Config::at(url), &self.shared)
+    }
+}
+
+fn key(text: &'static str) -> HeaderValue {
+    HeaderValue::from_static(text)
+}
+
+fn one(id: &str, quantity: u32) -> [Wanted; 1] {
+    [Wanted {
+        product_id: id.parse().unwrap(),
+        quantity,
+    }]
+}
+
+fn paid_with(number: &str, expiry: &str) -> Authorization {
+    Authorization {
+        order_id: "o-ada-1".parse().unwrap(),
+        amount: Money {
+            amount: 1299,
+            currency: "EUR".into(),
+        },
+        card: Card {
+            number: number.parse().unwrap(),
+            expiry: expiry.into(),
+            cvc: "987".parse().unwrap(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_key_used_for_another_order_is_told_as_that() {
+    let till = Till::open().await;
+    let orders = OrderClient::new(till.upstream(Backend::Order));
+    let place = async |wanted: &[Wanted]| {
+        let placed = orders.place(&till.cx, &till.ada, key("k-1"), Some(wanted));
+        placed.await.map(|placed| placed.value.id.to_string())
+    };
+    let first = place(&one("p-1", 1)).await.unwrap();
+    assert_eq!(place(&one("p-1", 1)).await.unwrap(), first, "one order");
+    let error = place(&one("p-1", 2)).await.unwrap_err().error();
+    assert_eq!(error.code(), codes::KEY_REUSED);
+    let none = orders
+        .place(&till.cx, &till.ada, key("k-2"), Some(&[]))
+        .await;
+    let error = none.unwrap_err().error();
+    assert_eq!(error.code(), bff_services::order::ORDER_REFUSED);
+}
+
+#[tokio::test]
+async fn a_declined_card_says_why_and_its_number_stays_inside() {
+    let till = Till::open().await;
+    let payments = PaymentClient::new(till.upstream(Backend::Payment));
+    let declined = async |id, wanted: Authorization| -> Failure {
+        let answer = payments.authorize(&till.cx, &till.ada, key(id), &wanted);
+        answer.await.unwrap_err()
+    };
+    for (id, number, expiry, why, text) in [
+        (
+            "k-1",
+            "4000000000000002",
+            "12/99",
+            Decline::InsufficientFunds,
+            "not enough money",
+        ),
+        (
+            "k-2",
+            "4111111111111111",
+            "01/20",
+            Decline::ExpiredCard,
+            "has expired",
+        ),
+    ] {
+        let failure = declined(id, paid_with(number, expiry)).await;
+        assert_eq!(payment::decline(&failure), Some(why));
+        let error = failure.error();
+        assert_eq!(error.code(), payment::PAYMENT_DECLINED);
+        assert!(error.detail().contains(text), "{}", error.detail());
+        assert!(!format!("{failure:?} {error:?}").contains(number));
+    }
+    let reused = declined("k-2", paid_with("4111111111111111", "01/21")).await;
+    assert_eq!(reused.error().code(), codes::KEY_REUSED);
+}
