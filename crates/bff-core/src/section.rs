@@ -213,6 +213,7 @@ fn missing(failure: &Failure) -> Provenance {
         state: State::Missing,
         reason: Some(failure.reason()),
         retry_after: failure.retry_hint(),
+        told: failure.told().cloned(),
         ..fresh
     }
 }

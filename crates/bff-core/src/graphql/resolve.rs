@@ -87,6 +87,9 @@ fn tell<E: Send + Sync + 'static>(ctx: &Context<'_>, path: Vec<PathSegment>, err
 }
 
 fn missing(from: &Provenance) -> Error {
+    if let Some(told) = &from.told {
+        return told.clone();
+    }
     let code = from.reason.unwrap_or(Reason::Unavailable).code();
     Error::new(code, code.meaning()).retry_after(from.retry_after)
 }

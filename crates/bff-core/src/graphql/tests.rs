@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use super::{Config, answer, enter, outcome, routes, sdl};
 use crate::config::Mode;
 use crate::context::{Cx, Shared, World};
-use crate::error::{Error, codes};
+use crate::error::{Code, Error, codes};
 use crate::outbound::{Failure, Fetched, Provenance, Reason};
 use crate::scope::{Public, Sharing};
 use crate::section::{Page, Screen, Want};
@@ -39,6 +39,8 @@ impl Fetches {
         self.0[which].load(Ordering::Relaxed)
     }
 }
+
+const LENT_OUT: Code = Code::new("lent_out", 409, "Lent out", "It is lent out.", "Wait.");
 
 const BOOK: usize = 0;
 const NOTES: usize = 1;
@@ -94,6 +96,8 @@ impl ShelfPage {
         });
         let late = (id == "thin")
             .then(|| Failure::new(Reason::Timeout).retry_after(Some(Duration::from_secs(5))));
+        let lent = Failure::new(Reason::BadResponse).told_as(Error::new(LENT_OUT, "Lent out."));
+        let late = late.or((id == "lent").then_some(lent));
         let torn = (id == "thin").then(|| Failure::new(Reason::BadResponse));
         let (book, margin_notes, a, b, mine) = futures_util::try_join!(
             page.required("book", fetch(fetches, BOOK, gone), Book::clone),

@@ -199,6 +199,11 @@ impl Failure {
         self.retry_after
     }
 
+    /// What it is told as, if that is a code of its own.
+    pub fn told(&self) -> Option<&Error> {
+        self.outside.as_ref()
+    }
+
     /// What the backend answered, if it answered.
     pub fn answered(&self) -> Option<StatusCode> {
         self.status

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Reason;
+use crate::error::Error;
 use crate::scope::Sharing;
 
 /// How good a section's data is, best first.
@@ -58,6 +59,8 @@ pub struct Provenance {
     pub fresh_for: Duration,
     /// Who may share it.
     pub sharing: Sharing,
+    /// What is told of a failure that has a code of its own; `reason` stays a closed set.
+    pub told: Option<Error>,
 }
 
 impl Provenance {
@@ -71,6 +74,7 @@ impl Provenance {
             retry_after: None,
             fresh_for,
             sharing,
+            told: None,
         }
     }
 
@@ -90,6 +94,7 @@ impl Provenance {
         Self {
             state: worse.state,
             reason: worse.reason,
+            told: worse.told.clone(),
             source,
             age: self.age.max(other.age),
             retry_after: self.retry_after.max(other.retry_after),

@@ -202,3 +202,17 @@ async fn a_refused_write_says_why() {
     assert_eq!(asked.body["errors"][0]["message"], "It is being lent.");
     assert!(!asked.body.to_string().contains("row 7"));
 }
+
+#[tokio::test]
+async fn a_missing_section_keeps_the_code_of_its_domain() {
+    let door = Door::production();
+    let asked = door
+        .query("{ shelfPage(id: \"lent\") { book { title } marginNotes { title } } }")
+        .await;
+    assert_eq!(asked.status, 200);
+    assert_eq!(asked.body["errors"][0]["message"], "Lent out.");
+    assert_eq!(asked.body["errors"][0]["extensions"]["code"], "lent_out");
+    let section = &asked.body["extensions"]["sections"]["shelfPage.marginNotes"];
+    assert_eq!(section["reason"], "bad_response", "a closed set");
+    assert!(section.get("told").is_none());
+}
