@@ -1,0 +1,225 @@
+//! A gateway as a process. One stands for all four: their mains are the same function, told another name. Here and
+//! not in `tests/`, because cargo builds a binary for the tests of its own package only.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use process::{Process, ask, listens, run};
+use stub::stub;
+
+#[path = "../../../tests/support/process.rs"]
+mod process;
+#[path = "../../../tests/support/stub.rs"]
+mod stub;
+
+const WEB: &str = env!("CARGO_BIN_EXE_web-bff");
+/// Whatever ports are free; the log says which.
+const ANYWHERE: [(&str, &str); 2] = [
+    ("WEB_SERVER__LISTEN", "127.0.0.1:0"),
+    ("WEB_SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
+];
+
+/// A file for one test, in the folder that cargo keeps for them.
+fn file(name: &str, text: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A member of the first line of the log.
+fn member<'a>(line: &'a str, name: &str) -> &'a str {
+    let (_, rest) = line.split_once(&format!(r#""{name}":""#)).unwrap();
+    rest.split_once('"').unwrap().0
+}
+
+/// Refused alike by a start and by `--check-config`, with a line that begins like this.
+fn refused(args: &[&str], env: &[(&str, &str)], begins: &str) {
+    let env = [&ANYWHERE[..], env].concat();
+    let start = run(WEB, args, &env);
+    assert!(start.refusal().starts_with(begins), "{}", start.refusal());
+    let check = run(WEB, &[args, &["--check-config"]].concat(), &env);
+    assert_eq!(check.refusal(), start.refusal());
+}
+
+#[test]
+fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
+    for signal in ["TERM", "INT"] {
+        let (url, asked) = stub();
+        // The variable wins over the file.
+        let path = file(
+            signal,
+            "server.public_url = 'https://shop.example'\nupstreams.product.url = 'http://127.0.0.1:1'",
+        );
+        let env = [&ANYWHERE[..], &[("WEB_UPSTREAMS__PRODUCT__URL", &url)]].concat();
+        let mut web = Process::start(WEB, &["--config", &path], &env);
+        let log = web.until("web-bff listens");
+        let (public, admin) = (member(&log[0], "listen"), member(&log[0], "admin_listen"));
+        assert_eq!(
+            ask("GET", &format!("http://{admin}/readyz"), &[], "").0,
+            200
+        );
+        let (status, problem) = ask(
+            "GET",
+            &format!("http://{public}/api/product-details/p-1"),
+            &[],
+            "",
+        );
+        assert_eq!(status, 404, "{problem}");
+        assert!(
+            problem.contains(r#""https://shop.example/errors/not_found""#),
+            "{problem}"
+        );
+        assert!(asked.recv().unwrap().starts_with("GET /products/p-1"));
+        assert_eq!(
+            ask("GET", &format!("http://{public}/docs/"), &[], "").0,
+            404,
+            "production is the default"
+        );
+        let public = public.to_owned();
+        assert_eq!(web.stop(signal), Some(0), "{signal}");
+        assert!(!listens(&public));
+    }
+}
+
+#[test]
+fn a_mistake_is_one_line_that_names_key_and_source() {
+    let path = file("unknown.toml", "[server]\nlisten_on = 'x'");
+    refused(
+        &["--config", &path],
+        &[],
+        &format!("unknown key `server.listen_on` in file {path}: expected one of `listen`, "),
+    );
+    refused(
+        &["--config", "no/such.toml"],
+        &[],
+        "cannot read file no/such.toml: ",
+    );
+    for (name, text, line) in [
+        (
+            "WEB_INBOUND__DEADLINE",
+            "250",
+            r#"inbound.deadline = "250" in variable WEB_INBOUND__DEADLINE: a duration needs a unit: "250ms""#,
+        ),
+        (
+            "WEB_UPSTREAM__PRODUCT__URL",
+            "http://a",
+            "unknown variable WEB_UPSTREAM__PRODUCT__URL: no key `upstream`, expected one of ",
+        ),
+        (
+            "WEB_AUTH__KEYS_PATH",
+            "jwks",
+            "auth.keys_path in variable WEB_AUTH__KEYS_PATH: ",
+        ),
+        (
+            "WEB_INBOUND__CORS_ORIGINS",
+            "*",
+            "inbound.cors_origins in variable WEB_INBOUND__CORS_ORIGINS: ",
+        ),
+    ] {
+        refused(&[], &[(name, text)], line);
+    }
+}
+
+#[test]
+fn production_refuses_what_development_takes() {
+    let demo = file(
+        "demo.toml",
+        &format!(
+            "[auth.api_keys.demo]\nhash = '{}'\naccount = 'a'",
+            "0".repeat(64)
+        ),
+    );
+    let begins = format!("auth.api_keys.demo in file {demo}: refused in production: ");
+    refused(&["--config", &demo], &[], &begins);
+    let development = [("WEB_MODE", "development")];
+    assert_eq!(
+        run(WEB, &["--config", &demo, "--check-config"], &development).code,
+        Some(0)
+    );
+    for (name, text, key) in [
+        ("WEB_AUTH__ISSUER", "http://id.example", "auth.issuer"),
+        ("WEB_AUTH__KEYS__URL", "http://id.example", "auth.keys.url"),
+        (
+            "WEB_SERVER__PUBLIC_URL",
+            "http://shop.example",
+            "server.public_url",
+        ),
+    ] {
+        refused(
+            &[],
+            &[(name, text)],
+            &format!("{key} in variable {name}: refused in production: "),
+        );
+    }
+    let open = [("WEB_SERVER__ADMIN_LISTEN", "0.0.0.0:0")];
+    let line = "server.admin_listen in variable WEB_SERVER__ADMIN_LISTEN: refused in production: ";
+    assert!(run(WEB, &[], &open).refusal().starts_with(line));
+}
+
+#[test]
+fn a_port_that_is_taken_is_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let env = [ANYWHERE[0], ("WEB_SERVER__ADMIN_LISTEN", &address)];
+    let line = format!("cannot listen on {address}: it is taken");
+    assert_eq!(run(WEB, &[], &env).refusal(), line);
+}
+
+#[test]
+fn it_checks_and_prints_its_configuration() {
+    // What Kubernetes sets in every pod beside a Service called `web` or `web-bff`.
+    let links = [
+        ("WEB_SERVICE_HOST", "10.0.0.1"),
+        ("WEB_PORT", "tcp://10.0.0.1:80"),
+        ("WEB_BFF_SERVICE_PORT_HTTP", "80"),
+        ("WEB_BFF_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    let good = run(WEB, &["--check-config"], &links);
+    assert_eq!(
+        (good.code, good.out.join("\n").as_str()),
+        (Some(0), "configuration is good"),
+        "{good:?}"
+    );
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let env = [
+        ("WEB_AUTH__API_KEYS__ACME__HASH", hash),
+        ("WEB_AUTH__API_KEYS__ACME__ACCOUNT", "acme"),
+    ];
+    let printed = run(WEB, &["--print-config"], &env);
+    let text = printed.out.join("\n");
+    assert_eq!((printed.code, printed.err.len()), (Some(0), 0), "{text}");
+    assert!(!text.contains(hash), "{text}");
+    for line in [
+        r#"hash = "********" # variable WEB_AUTH__API_KEYS__ACME__HASH"#,
+        r#"account = "acme" # variable WEB_AUTH__API_KEYS__ACME__ACCOUNT"#,
+        r#"mode = "production" # the compiled-in defaults"#,
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_mistakes_and_unknown_options_are() {
+    let help = run(WEB, &["--help"], &[]);
+    let text = help.out.join("\n");
+    for option in [
+        "--config <FILE>",
+        "--check-config",
+        "--print-config",
+        "--help",
+        "--version",
+    ] {
+        assert!(text.contains(option), "{text}");
+    }
+    let version = run(WEB, &["--version"], &[]);
+    assert_eq!(
+        version.out,
+        [concat!("web-bff ", env!("CARGO_PKG_VERSION"))]
+    );
+    assert_eq!((help.code, version.code), (Some(0), Some(0)));
+    let unknown = run(WEB, &["--confg", "x"], &[]);
+    assert_eq!((unknown.code, unknown.out.len()), (Some(64), 0));
+    assert!(unknown.err[0].contains("--confg"), "{unknown:?}");
+}

@@ -1,0 +1,96 @@
+//! The fake backends as a process. Here and not in the workspace's `tests/`, because cargo builds a binary for the
+//! tests of its own package only.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::net::TcpListener;
+
+use free_ports::free_base;
+use process::{Process, ask, listens, run};
+use services_mock::Backend;
+
+#[path = "../../tests/support/free_ports.rs"]
+mod free_ports;
+#[path = "../../tests/support/process.rs"]
+mod process;
+
+const MOCKS: &str = env!("CARGO_BIN_EXE_services-mock");
+/// The line about the port that is bound last.
+const READY: &str = "services-mock: control on ";
+
+fn get(port: u16, path: &str) -> u16 {
+    ask("GET", &format!("http://127.0.0.1:{port}{path}"), &[], "").0
+}
+
+#[test]
+fn all_of_them_answer_and_term_stops_them() {
+    let base = free_base();
+    let faults = [("MOCK_FAULTS", r#"{"review":{"status":503}}"#)];
+    let mut mocks = Process::start(MOCKS, &["--base-port", &base.to_string()], &faults);
+    let lines = mocks.until(READY);
+    for (place, backend) in (20..).zip(Backend::ALL) {
+        let line = format!("services-mock: {backend} on 127.0.0.1:{}", base + place);
+        assert!(lines.contains(&line), "{line}: {lines:#?}");
+        assert!(listens(&format!("127.0.0.1:{}", base + place)));
+    }
+    assert_eq!(get(base + 22, "/products/p-1"), 200);
+    assert_eq!(get(base + 25, "/reviews?productId=p-1"), 503);
+    let faults = format!("http://127.0.0.1:{}/faults", base + 39);
+    assert_eq!(ask("DELETE", &faults, &[], "").0 / 100, 2);
+    assert_eq!(get(base + 25, "/reviews?productId=p-1"), 200);
+    assert_eq!(mocks.stop("TERM"), Some(0));
+}
+
+#[test]
+fn one_of_them_runs_alone_and_ctrl_c_stops_it() {
+    let base = free_base();
+    let args = ["--base-port", &base.to_string(), "--only", "product"];
+    let mut mocks = Process::start(MOCKS, &args, &[]);
+    assert_eq!(mocks.until(READY).len(), 2);
+    for (place, backend) in (20..).zip(Backend::ALL) {
+        let runs = listens(&format!("127.0.0.1:{}", base + place));
+        assert_eq!(runs, backend == Backend::Product, "{backend}");
+    }
+    assert_eq!(mocks.stop("INT"), Some(0));
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let base = free_base();
+    let _taken = TcpListener::bind(("127.0.0.1", base + 20)).unwrap();
+    let base = base.to_string();
+    let port = ["--base-port", &base];
+    let line = run(MOCKS, &port, &[]).refusal().to_owned();
+    assert!(
+        line.starts_with("services-mock: cannot listen on 127.0.0.1:"),
+        "{line}"
+    );
+    let line = run(MOCKS, &port, &[("MOCK_FAULTS", r#"{"prices":{}}"#)])
+        .refusal()
+        .to_owned();
+    assert!(
+        line.starts_with("services-mock: MOCK_FAULTS (environment): "),
+        "{line}"
+    );
+    for words in [["--only", "prices"], ["--ports", "1"], ["--base-port", "x"]] {
+        let ended = run(MOCKS, &words, &[]);
+        assert_eq!((ended.code, ended.out.len()), (Some(64), 0), "{words:?}");
+    }
+}
+
+#[test]
+fn help_lists_every_option() {
+    let help = run(MOCKS, &["--help"], &[]);
+    assert_eq!((help.code, help.err.len()), (Some(0), 0));
+    let text = help.out.join("\n");
+    for option in [
+        "--only <",
+        "--base-port <N>",
+        "--control-port <PORT>",
+        "--host <HOST>",
+        "--seed <SEED>",
+        "--issuer <URL>",
+    ] {
+        assert!(text.contains(option), "{option}: {text}");
+    }
+}
