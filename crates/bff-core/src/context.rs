@@ -135,9 +135,9 @@ impl Cx {
         self.0.deadline.head()
     }
 
-    /// The instant after which an optional section would delay the answer.
-    pub fn sections_deadline(&self) -> Instant {
-        self.0.deadline.sections()
+    /// When calls to backends end: a small reserve before the deadline, so that the answer itself leaves in time.
+    pub fn calls_deadline(&self) -> Instant {
+        self.0.deadline.calls()
     }
 
     /// What is left of the deadline.

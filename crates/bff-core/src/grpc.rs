@@ -145,7 +145,7 @@ where
     S: Scope,
 {
     let started = Instant::now();
-    let left = cx.deadline().saturating_duration_since(started);
+    let left = cx.calls_deadline().saturating_duration_since(started);
     if left.is_zero() {
         return Err(Failure::new(Reason::Deadline).of(up.name()));
     }

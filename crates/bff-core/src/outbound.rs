@@ -115,9 +115,9 @@ where
 {
     // Shared answers come in here: first the cache, then a flight already on its way for the same scope.
     // Then room: a place in the bulkhead, a healthy instance, a closed breaker. Then retry and hedge.
-    // Time: one attempt is cut to what is left of the whole request.
+    // Time: one attempt is cut to what is left of the whole request, less what writing the answer needs.
     let started = Instant::now();
-    let left = cx.deadline().saturating_duration_since(started);
+    let left = cx.calls_deadline().saturating_duration_since(started);
     if left.is_zero() {
         return Err(Failure::new(Reason::Deadline).of(up.name()));
     }

@@ -9,7 +9,6 @@ use std::future::Future;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::time::timeout_at;
 
 use crate::context::Cx;
 use crate::outbound::{Failure, Fetched, Provenance, Reason, State};
@@ -60,10 +59,8 @@ impl<'a> Page<'a> {
         // Opened at the call and not at the first poll: the order of sections is the order they are written in.
         let slot = self.open(name.into());
         async move {
-            let fetched = timeout_at(self.cx.deadline(), fetch)
-                .await
-                .unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)))?;
-            Ok(self.keep(slot, &fetched, shape))
+            // No timer here: every call ends in time by itself, less the reserve that this needs.
+            Ok(self.keep(slot, &fetch.await?, shape))
         }
     }
 
@@ -172,9 +169,7 @@ impl<'a> Page<'a> {
         fetch: impl Future<Output = Result<Fetched<W, S>, Failure>>,
         shape: impl FnOnce(&W) -> T,
     ) -> Option<T> {
-        // An optional section never delays the answer past the deadline less a small reserve.
-        let fetched = timeout_at(self.cx.sections_deadline(), fetch).await;
-        match fetched.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline))) {
+        match fetch.await {
             Ok(fetched) => Some(self.keep(slot, &fetched, shape)),
             Err(failure) => {
                 self.entries.lock()[slot.0].from = missing(&failure);

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// Milliseconds the sender will wait: from clients to us, and from us to backends.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
-/// What is kept back from optional sections so that the answer itself leaves in time.
+/// What is kept back from calls to backends so that the answer itself leaves in time.
 const RESERVE: Duration = Duration::from_millis(20);
 
 /// Until when a request may take.
@@ -33,8 +33,8 @@ impl Deadline {
         }
     }
 
-    /// When optional sections stop being waited for: a reserve before the head, at most a tenth of what is left.
-    pub(crate) fn sections(self) -> Instant {
+    /// When backends stop being waited for: a reserve before the head, at most a tenth of what is left.
+    pub(crate) fn calls(self) -> Instant {
         let left = self.head().saturating_duration_since(Instant::now());
         self.head() - RESERVE.min(left / 10)
     }
@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_reserve_never_eats_a_short_deadline() {
         let short = Deadline::Total(Instant::now() + Duration::from_millis(10));
-        assert!(short.sections() > Instant::now() + Duration::from_millis(8));
+        assert!(short.calls() > Instant::now() + Duration::from_millis(8));
     }
 
     proptest! {

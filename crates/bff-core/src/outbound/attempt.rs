@@ -26,14 +26,26 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     let request = request(cx, config, call, time)?;
     let (head, body) = up.0.client.exchange(request, config.max_body_bytes).await?;
     if !head.status.is_success() {
-        return Err(refusal(head.status, &head.headers, call).answer(head.status, body));
+        // What is said about a failure of its own is nobody's to read.
+        let refused = head.status.is_client_error();
+        let said = if refused { body } else { Bytes::new() };
+        return Err(refusal(head.status, &head.headers, call).answer(head.status, said));
     }
-    let text: &[u8] = if body.is_empty() { b"null" } else { &body };
-    // serde_json refuses more than 128 levels of nesting by itself.
-    let value = serde_json::from_slice(text).map_err(|error| {
+    let value = decode(&body).map_err(|error| {
         Failure::new(Reason::BadResponse).because(format!("the body does not decode: {error}"))
     })?;
     Ok((value, freshness::left(&head.headers)))
+}
+
+/// JSON, or nothing, which is null. `serde_json` refuses more than 128 levels of nesting by itself.
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    // Checked as a whole, which is cheaper than string by string.
+    match std::str::from_utf8(body) {
+        Ok("") => serde_json::from_str("null"),
+        Ok(text) => serde_json::from_str(text),
+        // It says where the text breaks.
+        Err(_) => serde_json::from_slice(body),
+    }
 }
 
 fn request<S: Scope>(
