@@ -4,6 +4,7 @@
 
 mod absences;
 mod contracts;
+mod credentials;
 mod edge;
 mod gateways;
 mod graphql;

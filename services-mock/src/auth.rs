@@ -10,6 +10,7 @@
 //! Claims of an access token (`typ` `at+jwt`, header with `kid`): `iss`, `aud` "bff", `sub`, `profile`
 //! ("main", for kim "kids"), `name`, `roles` (`["customer"]` or `["ADMIN"]`), `region`, `maturity`
 //! ("all|teen|adult", a ceiling), `scope`, `iat`, `exp` (1 h), `jti`.
+//! An ID token has `typ` `JWT` and the `aud` "web-bff"; it is no access token.
 //! Rotation (control port) makes a new generation sign; the one before stays published until the next rotation.
 
 mod grants;

@@ -11,6 +11,8 @@ use crate::reply::to_bytes;
 use crate::world::World;
 
 const AUDIENCE: &str = "bff";
+/// For whom ID tokens are: the client that asks people to sign in (OpenID Connect Core §2).
+const CLIENT: &str = "web-bff";
 
 /// Whom a token is about.
 #[derive(Clone, Debug)]
@@ -143,7 +145,7 @@ pub(super) fn identity(world: &World, of: &Subject, alg: Algorithm) -> Option<St
     let exp = iat + i64::try_from(ACCESS_TTL.as_secs()).unwrap_or(0);
     let claims = Identity {
         iss: &world.issuer,
-        aud: AUDIENCE,
+        aud: CLIENT,
         sub: &of.sub,
         name: &of.name,
         iat,

@@ -54,6 +54,9 @@ async fn login_gives_a_token_that_the_published_keys_verify() {
         let got = got.json();
         let token = got["access_token"].as_str().unwrap();
         assert_eq!(decode_header(token).unwrap().alg, alg);
+        let kind = |name: &str| decode_header(got[name].as_str().unwrap()).unwrap().typ;
+        assert_eq!(kind("access_token").as_deref(), Some("at+jwt"));
+        assert_eq!(kind("id_token").as_deref(), Some("JWT"));
         let claims = claims(token, &keys(&mocks).await).unwrap();
         assert_eq!(
             (&claims["sub"], &claims["maturity"]),

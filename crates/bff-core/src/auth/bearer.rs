@@ -20,6 +20,7 @@ pub(super) struct Bearer {
     shared: Arc<Shared>,
     expected: Expected,
     algorithms: Vec<Algorithm>,
+    token_type: String,
     keys: Keys,
     remembered: Remembered,
 }
@@ -40,6 +41,11 @@ impl Bearer {
         if config.algorithms.is_empty() {
             return Err("algorithms is empty: no token could ever be verified".to_owned());
         }
+        if config.token_type.is_empty() {
+            return Err(
+                "token_type is empty: an ID token would pass for an access token".to_owned(),
+            );
+        }
         Ok(Some(Self {
             shared: shared.clone(),
             expected: Expected {
@@ -48,6 +54,7 @@ impl Bearer {
                 leeway: config.leeway.as_secs(),
             },
             algorithms: config.algorithms.clone(),
+            token_type: config.token_type.clone(),
             keys: Keys::new(config, backend, shared)?,
             remembered: Remembered::new(config.verified_tokens, &shared.world),
         }))
@@ -66,6 +73,7 @@ impl Bearer {
             return Ok(caller);
         }
         let token = Token::parse(sent, &self.algorithms)?;
+        token.is_a(&self.token_type)?;
         let found = self
             .keys
             .find(&token.kid, token.algorithm, deadline)

@@ -36,6 +36,11 @@ pub struct Config {
         with = "crate::config::duration"
     )]
     pub keys_min_interval: Duration,
+    /// What the header of an access token says it is (`typ`, without `application/`, in any case). Default `at+jwt`
+    /// (RFC 9068 §2.1). An ID token is signed by the same keys for the same person, and `typ` is what tells it apart
+    /// whatever its `aud`: with an issuer that calls its access tokens `JWT`, only `audience` is left to do so.
+    #[serde(default = "Config::token_type")]
+    pub token_type: String,
     /// The signature algorithms accepted. Default all that are known: RS256 and ES256.
     #[serde(default = "Config::algorithms")]
     pub algorithms: Vec<Algorithm>,
@@ -81,6 +86,7 @@ impl Default for Config {
             keys_path: Self::keys_path(),
             keys_max_age: Self::keys_max_age(),
             keys_min_interval: Self::keys_min_interval(),
+            token_type: Self::token_type(),
             algorithms: Self::algorithms(),
             leeway: Self::leeway(),
             verified_tokens: Self::verified_tokens(),
@@ -100,6 +106,10 @@ impl Config {
 
     fn keys_min_interval() -> Duration {
         Duration::from_secs(10)
+    }
+
+    fn token_type() -> String {
+        "at+jwt".to_owned()
     }
 
     fn algorithms() -> Vec<Algorithm> {

@@ -13,6 +13,8 @@ pub(super) enum Refusal {
     Off(&'static str),
     #[error("the token is malformed: {0}")]
     Malformed(&'static str),
+    #[error("the token's typ is not auth.token_type")]
+    Type,
     #[error("the token's alg is not one of auth.algorithms")]
     Algorithm,
     #[error("the token's alg is not that of the key {0:?}")]

@@ -20,6 +20,8 @@ const MAX_KID: usize = 128;
 pub(super) struct Token<'a> {
     /// The algorithm the token asks for.
     pub(super) algorithm: Algorithm,
+    /// What the token says it is; empty when it does not say.
+    kind: String,
     /// The key the token says it is signed with. A token that names none is refused: trying every key would let
     /// each request cost as many verifications as the issuer has keys.
     pub(super) kid: String,
@@ -34,6 +36,7 @@ pub(super) struct Token<'a> {
 struct Header {
     alg: String,
     kid: Option<String>,
+    typ: Option<String>,
     crit: Option<IgnoredAny>,
 }
 
@@ -74,11 +77,27 @@ impl<'a> Token<'a> {
         }
         Ok(Self {
             algorithm,
+            kind: header.typ.unwrap_or_default(),
             kid,
             signed,
             payload,
             signature,
         })
+    }
+
+    /// Refuses a token that is not of `kind`: a media type, whose `application/` may be left out (RFC 7515 §4.1.9).
+    pub(super) fn is_a(&self, kind: &str) -> Result<(), Refusal> {
+        let bare = |kind: &str| {
+            let kind = kind.to_ascii_lowercase();
+            kind.strip_prefix("application/")
+                .map(str::to_owned)
+                .unwrap_or(kind)
+        };
+        if bare(&self.kind) == bare(kind) {
+            Ok(())
+        } else {
+            Err(Refusal::Type)
+        }
     }
 
     /// The claims, once `key` has verified the signature over them. Times are not looked at here: the library's own
@@ -158,6 +177,31 @@ mod tests {
             let refused = Token::parse(bad.as_bytes(), ALL);
             assert!(matches!(refused, Err(Refusal::Malformed(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_token_is_what_its_typ_says() {
+        let is_a = |typ: &str, kind: &str| {
+            let header = format!(r#"{{"alg":"RS256","kid":"k"{typ}}}"#);
+            let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
+            let token = Token::parse(token.as_bytes(), ALL);
+            token.and_then(|t| t.is_a(kind))
+        };
+        for typ in ["at+jwt", "AT+JWT", "application/at+jwt"] {
+            let typ = format!(r#","typ":"{typ}""#);
+            assert_eq!(is_a(&typ, "at+jwt"), Ok(()), "{typ}");
+            assert_eq!(is_a(&typ, "JWT"), Err(Refusal::Type), "{typ}");
+        }
+        for typ in [
+            "",
+            r#","typ":null"#,
+            r#","typ":"""#,
+            r#","typ":"JWT""#,
+            r#","typ":"at""#,
+        ] {
+            assert_eq!(is_a(typ, "at+jwt"), Err(Refusal::Type), "{typ}");
+        }
+        assert_eq!(is_a(r#","typ":"jwt""#, "JWT"), Ok(()));
     }
 
     proptest! {

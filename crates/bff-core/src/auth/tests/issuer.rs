@@ -72,7 +72,8 @@ impl Signer {
     }
 
     pub(super) fn sign(&self, claims: &Value) -> String {
-        self.sign_as(&json!({"alg": self.alg(), "kid": self.kid}), claims)
+        let header = json!({"alg": self.alg(), "typ": "at+jwt", "kid": self.kid});
+        self.sign_as(&header, claims)
     }
 
     pub(super) fn sign_as(&self, header: &Value, claims: &Value) -> String {

@@ -42,28 +42,32 @@ fn bad_claims(scene: &Scene) -> Bad {
 fn bad_headers(good: &Value) -> Bad {
     [
         (
-            json!({"alg": "ES256", "kid": "who"}),
+            json!({"typ": "at+jwt", "alg": "ES256", "kid": "who"}),
             "the issuer has no key \"who\"",
         ),
         (
-            json!({"alg": "RS256", "kid": "ec"}),
+            json!({"typ": "at+jwt", "alg": "RS256", "kid": "ec"}),
             "the token's alg is not that of the key",
         ),
         (
-            json!({"alg": "ES256", "kid": "rsa"}),
+            json!({"typ": "at+jwt", "alg": "ES256", "kid": "rsa"}),
             "the token's alg is not that of the key",
         ),
         (
-            json!({"alg": "HS256", "kid": "ec"}),
+            json!({"typ": "at+jwt", "alg": "HS256", "kid": "ec"}),
             "the token's alg is not one of",
         ),
         (
-            json!({"alg": "none", "kid": "ec"}),
+            json!({"typ": "at+jwt", "alg": "none", "kid": "ec"}),
             "the token's alg is not one of",
         ),
         (
-            json!({"alg": "ES256"}),
+            json!({"typ": "at+jwt", "alg": "ES256"}),
             "the token is malformed: its header has no kid",
+        ),
+        (
+            json!({"alg": "ES256", "kid": "ec"}),
+            "the token's typ is not auth.token_type",
         ),
     ]
     .map(|(header, reason)| (EC.sign_as(&header, good), reason))
@@ -106,6 +110,33 @@ async fn every_bad_token_is_401_with_one_text_and_its_own_reason() {
     }
     let twin = scene.bearer(&EC.sign(&good)).await;
     assert!(twin.is_ok(), "the twin of all of them is good");
+}
+
+/// An ID token (OpenID Connect Core §2) is of the same issuer, keys and person, but meant for the client alone.
+#[tokio::test(start_paused = true)]
+async fn an_id_token_is_no_access_token() {
+    let scene = Scene::new();
+    let header = |typ: &str| json!({"alg": "ES256", "typ": typ, "kid": "ec"});
+    let id = scene.claims(json!({"aud": "web-bff", "nonce": "n", "at_hash": "h"}));
+    let cause = async |typ, claims: &Value| {
+        let error = scene.bearer(&EC.sign_as(&header(typ), claims)).await;
+        error.unwrap_err().cause().unwrap().to_owned()
+    };
+    let wrong_type = "the token's typ is not auth.token_type";
+    assert_eq!(cause("JWT", &id).await, wrong_type);
+    let for_us = scene.claims(json!({"nonce": "n"}));
+    assert_eq!(cause("JWT", &for_us).await, wrong_type, "whatever its aud");
+    let audience = "the token's aud does not name auth.audience";
+    assert_eq!(cause("at+jwt", &id).await, audience, "whatever its typ");
+    // An issuer that calls its access tokens JWT is told apart by aud alone.
+    let told = Scene::with(&Config {
+        token_type: "JWT".into(),
+        ..config()
+    });
+    let access = EC.sign_as(&header("JWT"), &told.claims(json!({})));
+    assert!(told.bearer(&access).await.is_ok());
+    let id = told.bearer(&EC.sign_as(&header("JWT"), &id)).await;
+    assert_eq!(id.unwrap_err().cause(), Some(audience));
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ async fn half_a_configuration_is_refused() {
     assert!(refused(|c| c.audience = None).starts_with("audience is missing"));
     assert!(refused(|c| c.keys = None).starts_with("keys.url is missing"));
     assert!(refused(|c| c.algorithms.clear()).starts_with("algorithms is empty"));
+    assert!(refused(|c| c.token_type.clear()).starts_with("token_type is empty"));
     assert!(refused(|c| c.keys_path = "jwks".into()).starts_with("keys_path"));
 }
 
@@ -38,6 +39,7 @@ fn the_configuration_reads_as_documented() {
     };
     let config: Config = crate::config::load(&sources).unwrap();
     assert_eq!(config.leeway, seconds(5));
+    assert_eq!(config.token_type, "at+jwt");
     assert_eq!(config.keys_max_age, seconds(600));
     assert_eq!(config.algorithms, [Algorithm::RS256, Algorithm::ES256]);
     assert!(!config.api_keys["demo"].disabled);
