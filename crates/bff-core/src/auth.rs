@@ -14,6 +14,7 @@ use crate::error::{Error, codes};
 use crate::scope::Caller;
 use api_key::ApiKeys;
 use bearer::Bearer;
+use challenge::Challenges;
 use credential::Credential;
 use refusal::Refusal;
 
@@ -23,6 +24,7 @@ pub use keys::Algorithm;
 
 pub mod api_key;
 mod bearer;
+mod challenge;
 mod claims;
 mod config;
 mod credential;
@@ -38,14 +40,19 @@ mod token;
 pub struct Authenticator {
     bearer: Option<Arc<Bearer>>,
     api_keys: Arc<ApiKeys>,
+    challenges: Arc<Challenges>,
 }
 
 impl Authenticator {
     /// What `config` accepts, or one line saying which of its keys is wrong. Nothing is fetched yet.
     pub fn new(config: &Config, shared: &Arc<Shared>) -> Result<Self, String> {
+        let bearer = Bearer::new(config, shared)?.map(Arc::new);
+        let api_keys = ApiKeys::new(&config.api_keys)?;
+        let challenges = Challenges::new(&shared.client, bearer.is_some(), !api_keys.is_empty())?;
         Ok(Self {
-            bearer: Bearer::new(config, shared)?.map(Arc::new),
-            api_keys: ApiKeys::new(&config.api_keys)?,
+            bearer,
+            api_keys,
+            challenges: Arc::new(challenges),
         })
     }
 
@@ -67,6 +74,11 @@ impl Authenticator {
             Some(Credential::ApiKey(key)) => self.api_keys.verify(key)?,
         };
         Ok(Some(caller))
+    }
+
+    /// Adds to the 401 that `error` is which credentials count here.
+    pub(crate) fn challenge(&self, error: &Error, headers: &mut HeaderMap) {
+        self.challenges.add(error.refuses_a_token(), headers);
     }
 }
 

@@ -31,7 +31,8 @@ struct Inner {
     retry_after: Option<Duration>,
     pointers: Vec<Pointer>,
     allow: Option<HeaderValue>,
-    challenge: bool,
+    /// Whether a token came with the request and is why it was refused.
+    token_refused: bool,
 }
 
 /// One thing wrong with an input.
@@ -86,7 +87,7 @@ impl Error {
             retry_after: None,
             pointers: Vec::new(),
             allow: None,
-            challenge: code.status() == StatusCode::UNAUTHORIZED,
+            token_refused: false,
         }))
     }
 
@@ -128,6 +129,18 @@ impl Error {
     pub fn retry_after(mut self, after: Option<Duration>) -> Self {
         self.edit().retry_after = after;
         self
+    }
+
+    /// It was the token of the request: the edge says so in its challenge.
+    #[must_use]
+    pub(crate) fn refusing_a_token(mut self) -> Self {
+        self.edit().token_refused = true;
+        self
+    }
+
+    /// Whether it was the token of the request.
+    pub(crate) fn refuses_a_token(&self) -> bool {
+        self.0.token_refused
     }
 
     /// The stable code.
@@ -192,9 +205,6 @@ impl IntoResponse for Error {
         }
         if let Some(allow) = self.0.allow.clone() {
             headers.insert(header::ALLOW, allow);
-        }
-        if self.0.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(self);
         response

@@ -56,6 +56,28 @@ impl From<Refusal> for Error {
             Refusal::Several => "Send one credential, not several.",
             _ => "The credential that came with the request is not valid.",
         };
-        Error::new(codes::UNAUTHENTICATED, detail).because(refusal)
+        let error = Error::new(codes::UNAUTHENTICATED, detail);
+        let error = if refusal.is_of_a_token() {
+            error.refusing_a_token()
+        } else {
+            error
+        };
+        error.because(refusal)
+    }
+}
+
+impl Refusal {
+    /// Whether one token was read and not believed. An unknown scheme is as good as none (RFC 6750 §3.1).
+    fn is_of_a_token(&self) -> bool {
+        !matches!(
+            self,
+            Self::Several
+                | Self::Scheme
+                | Self::Off(_)
+                | Self::KeyShape
+                | Self::KeyUnknown(_)
+                | Self::KeySecret(_)
+                | Self::KeyDisabled(_)
+        )
     }
 }

@@ -76,8 +76,11 @@ fn problem(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Re
         None => framework(asked, &response),
     };
     let document = error.problem(&edge.public_url, asked.uri.path(), id.as_str());
-    let mut made = error.into_response();
+    let mut made = error.clone().into_response();
     *made.body_mut() = Body::from(document);
+    if error.status() == StatusCode::UNAUTHORIZED {
+        edge.auth.challenge(&error, made.headers_mut());
+    }
     for (name, value) in response.headers() {
         let of_the_old_body = name == header::CONTENT_TYPE
             || name == header::CONTENT_LENGTH
