@@ -67,3 +67,28 @@ async fn a_failed_screen_is_a_null_root_and_its_siblings_stand() {
     codes.sort_unstable();
     assert_eq!(codes, ["not_found", "unauthenticated"]);
 }
+
+#[tokio::test]
+async fn the_door_is_described_and_has_a_limit_of_its_own() {
+    let shop = Shop::with(|fleet| {
+        let small = "[graphql]\nmax_body_bytes = 100\n[inbound]\nmax_body_bytes = 65536\n";
+        fleet.overlays.insert("web".into(), small.into());
+    })
+    .await;
+    let query = |n| json!({"query": "{ __typename }", "variables": {"v": "x".repeat(n)}});
+    assert_eq!(shop.post("web", "/graphql", &query(1)).await.status, 200);
+    let large = shop.post("web", "/graphql", &query(100)).await;
+    assert_eq!(
+        (large.status.as_u16(), &large.body["code"]),
+        (413, &json!("too_large"))
+    );
+    let api = shop.get("web", "/openapi.json").await.body;
+    let door = &api["paths"]["/graphql"]["post"];
+    assert_eq!(door["operationId"], "execute_graphql");
+    for answer in ["200", "400"] {
+        let content = &door["responses"][answer]["content"];
+        assert!(content["application/graphql-response+json"].is_object());
+    }
+    let problem = &door["responses"]["default"]["content"];
+    assert!(problem["application/problem+json"].is_object());
+}

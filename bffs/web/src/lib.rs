@@ -93,6 +93,6 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         &config.graphql,
         config.mode,
     );
-    let doors = rest::doors().beside(graphql.with_state(()));
+    let doors = rest::doors().beside(graphql);
     gateway.finish(doors, up, config)
 }

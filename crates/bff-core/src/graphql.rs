@@ -13,21 +13,25 @@ use async_graphql::{
     parser,
 };
 use axum::Router;
-use axum::body::Body;
+use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use axum::routing::post;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
+use utoipa::OpenApi;
 
 use crate::config::Mode;
 use crate::context::Cx;
 use crate::error::Error;
+use crate::inbound::Door;
+use crate::inbound::doors::Beside;
 
 use reply::Reply;
 use request::{Envelope, Media};
 pub use resolve::{answer, enter, outcome};
 use told::Told;
 
+mod contract;
 mod graphiql;
 mod limits;
 mod reply;
@@ -75,26 +79,32 @@ impl Default for Config {
 
 /// `POST /graphql`; in development also `GET /graphiql`. What resolvers need beyond [`Cx`] is the schema's own
 /// data, put into the builder.
-pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> Router
+pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> Beside
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
     S: SubscriptionType + 'static,
 {
     let endpoint = Arc::new(Endpoint::new(schema, config, mode));
-    let execute = move |cx: Cx, headers: HeaderMap, body: Body| {
+    let execute = move |cx: Cx, request: HttpRequest| {
         let endpoint = endpoint.clone();
-        async move { endpoint.serve(cx, &headers, body).await }
+        async move { endpoint.serve(cx, request).await }
     };
     // Not even a query comes by GET: a document in an address ends up in logs and caches.
     let other = async |method: Method| {
         Error::method_not_allowed(&method, Some(HeaderValue::from_static("POST")))
     };
-    let routes = Router::new().route("/graphql", post(execute).fallback(other));
-    if mode.is_production() {
-        routes
-    } else {
-        routes.merge(graphiql::routes())
+    let mut router = Router::new().route("/graphql", post(execute).fallback(other));
+    if !mode.is_production() {
+        router = router.merge(graphiql::routes());
+    }
+    Beside {
+        router,
+        api: contract::Contract::openapi(),
+        door: Door {
+            max_body_bytes: Some(config.max_body_bytes),
+            ..Door::SCREEN
+        },
     }
 }
 
@@ -144,9 +154,9 @@ where
         }
     }
 
-    async fn serve(&self, cx: Cx, headers: &HeaderMap, body: Body) -> Result<Response, Error> {
-        let media = Media::accepted(headers)?;
-        let envelope = request::read(headers, body, self.config.max_body_bytes).await?;
+    async fn serve(&self, cx: Cx, request: HttpRequest) -> Result<Response, Error> {
+        let media = Media::accepted(request.headers())?;
+        let envelope = request::read(request).await?;
         let reply = match self.parse(&envelope) {
             Ok(document) => self.execute(&cx, envelope, document).await?,
             Err(error) => Reply::refused(error),

@@ -1,12 +1,12 @@
 //! A GraphQL request as it comes over HTTP, and which of the two media types answers it.
 
 use async_graphql::Variables;
-use axum::body::Body;
+use axum::extract::Request;
 use http::{HeaderMap, HeaderValue, header};
-use http_body_util::LengthLimitError;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Pointer, codes};
+use crate::inbound::input;
 
 /// One operation to execute.
 #[derive(Debug)]
@@ -106,28 +106,17 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     thousandths
 }
 
-/// Reads the one body there is a form for: JSON, one operation.
-pub(super) async fn read(headers: &HeaderMap, body: Body, most: usize) -> Result<Envelope, Error> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok());
+/// Reads the one body there is a form for, within the door's limits: JSON, one operation.
+pub(super) async fn read(request: Request) -> Result<Envelope, Error> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|v| v.to_str().ok());
     if !kind.is_some_and(is_json) {
         return Err(Error::new(
             codes::UNSUPPORTED_MEDIA_TYPE,
             "A GraphQL request is sent as application/json.",
         ));
     }
-    let bytes = axum::body::to_bytes(body, most).await.map_err(|error| {
-        let error = error.into_inner();
-        if error.is::<LengthLimitError>() {
-            Error::new(
-                codes::TOO_LARGE,
-                format!("The body is larger than {most} bytes."),
-            )
-        } else {
-            Error::new(codes::INVALID_REQUEST, "The body did not arrive whole.").because(error)
-        }
-    })?;
+    let bytes = input::read(request).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(codes::INVALID_REQUEST, "The body is not JSON.").because(error)
     })?;

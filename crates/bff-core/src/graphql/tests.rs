@@ -21,6 +21,7 @@ use super::{Config, answer, enter, outcome, routes, sdl};
 use crate::config::Mode;
 use crate::context::{Cx, Shared, World};
 use crate::error::{Code, Error, codes};
+use crate::inbound::doors::BodyLimit;
 use crate::outbound::{Failure, Fetched, Provenance, Reason};
 use crate::scope::{Public, Sharing};
 use crate::section::{Page, Screen, Want};
@@ -222,6 +223,7 @@ impl Mutation {
 /// A gateway with the schema and nothing else.
 struct Door {
     router: Router,
+    limit: BodyLimit,
     fetches: Fetches,
     cx: Cx,
 }
@@ -237,8 +239,13 @@ impl Door {
         });
         let fetches = Fetches::default();
         let schema = Schema::build(Query, Mutation, EmptySubscription).data(fetches.clone());
+        let routes = routes(schema, config, mode);
         Self {
-            router: routes(schema, config, mode),
+            limit: BodyLimit {
+                bytes: routes.door.max_body_bytes.unwrap(),
+                time: Duration::from_secs(5),
+            },
+            router: routes.router,
             fetches,
             cx: Cx::background(&shared, Duration::from_secs(5)),
         }
@@ -254,6 +261,7 @@ impl Door {
 
     async fn send(&self, mut request: Request<Body>) -> Response {
         request.extensions_mut().insert(self.cx.clone());
+        request.extensions_mut().insert(self.limit);
         self.router.clone().oneshot(request).await.unwrap()
     }
 

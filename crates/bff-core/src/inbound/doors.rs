@@ -42,6 +42,13 @@ pub(crate) struct BodyLimit {
     pub(crate) time: Duration,
 }
 
+/// Routes that are no screens: how they are described, and what holds for those that are.
+pub struct Beside {
+    pub(crate) router: Router,
+    pub(crate) api: OpenApi,
+    pub(crate) door: Door,
+}
+
 /// A gateway's routes.
 pub struct Doors<S> {
     routes: OpenApiRouter<S>,
@@ -72,10 +79,14 @@ impl<S: Clone + Send + Sync + 'static> Doors<S> {
         self
     }
 
-    /// Adds routes that are no part of the REST contract, such as GraphQL's.
+    /// Adds routes that are no screens, such as GraphQL's.
     #[must_use]
-    pub fn beside(mut self, router: Router<S>) -> Self {
-        self.routes = self.routes.merge(OpenApiRouter::from(router));
+    pub fn beside(mut self, beside: Beside) -> Self {
+        let paths = beside.api.paths.paths.keys().cloned();
+        self.table.extend(paths.map(|path| (path, beside.door)));
+        let mut routes = OpenApiRouter::from(beside.router.with_state(()));
+        *routes.get_openapi_mut() = beside.api;
+        self.routes = self.routes.merge(routes);
         self
     }
 

@@ -157,7 +157,7 @@ where
 }
 
 /// Reads a body within the route's bytes and time.
-async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
+pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
     let limit = request.extensions().get::<BodyLimit>().copied();
     let limit =
         limit.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
