@@ -24,6 +24,7 @@ mod failure;
 pub mod freshness;
 mod id;
 mod provenance;
+pub mod retry;
 mod target;
 #[cfg(test)]
 mod tests;

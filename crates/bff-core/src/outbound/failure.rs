@@ -184,6 +184,11 @@ impl Failure {
         self.told_as(error)
     }
 
+    /// Whether the request may have reached the backend.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent
+    }
+
     /// Why.
     pub fn reason(&self) -> Reason {
         self.reason
