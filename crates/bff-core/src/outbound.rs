@@ -20,11 +20,15 @@ mod attempt;
 mod body;
 mod call;
 mod client;
+mod clock;
 mod failure;
 pub mod freshness;
+pub mod hedge;
 mod id;
+pub mod latency;
 mod provenance;
 pub mod retry;
+pub mod share;
 mod target;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,133 @@
+//! When a read has taken longer than nearly all others do, a second attempt races the first; the budget pays.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::clock::{Clock, nanos};
+use super::latency::Latency;
+use super::share::Share;
+
+/// For how long a delay that was worked out is used: walking the histogram for every call would cost more than
+/// all other policies together.
+const GOOD_FOR: Duration = Duration::from_millis(100);
+
+/// What stands for "no delay is known".
+const UNKNOWN: u64 = u64::MAX;
+
+/// When a second attempt is sent after the first.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The share of answers that come before it. Default 0.95: one call in twenty is hedged, half of what the
+    /// budget deposits.
+    pub quantile: Share,
+    /// The least delay. Default 5ms: below it a second attempt costs more than it saves.
+    #[serde(with = "crate::config::duration")]
+    pub min_delay: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            quantile: Share::percent(95),
+            min_delay: Duration::from_millis(5),
+        }
+    }
+}
+
+/// The hedging delay of one backend.
+#[derive(Debug)]
+pub struct Hedge {
+    config: Config,
+    clock: Clock,
+    /// Until when `delay` is used, in nanoseconds of the clock.
+    until: AtomicU64,
+    delay: AtomicU64,
+}
+
+impl Hedge {
+    /// No delay is known.
+    pub fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            config: config.clone(),
+            clock: Clock::new(now),
+            until: AtomicU64::new(0),
+            delay: AtomicU64::new(UNKNOWN),
+        }
+    }
+
+    /// How long to wait for the first attempt before a second is sent; `None`, and no hedge, while too little is
+    /// known of the backend.
+    pub fn delay(&self, latency: &Latency, now: Instant) -> Option<Duration> {
+        let at = self.clock.nanos(now);
+        let until = self.until.load(Relaxed);
+        if at >= until {
+            // One works it out; those who race use the last delay meanwhile.
+            let next = at + nanos(GOOD_FOR);
+            let won = self.until.compare_exchange(until, next, Relaxed, Relaxed);
+            if won.is_ok() {
+                let delay = latency.quantile(now, self.config.quantile.get());
+                let delay = delay.map_or(UNKNOWN, |d| nanos(d.max(self.config.min_delay)));
+                self.delay.store(delay, Relaxed);
+            }
+        }
+        match self.delay.load(Relaxed) {
+            UNKNOWN => None,
+            delay => Some(Duration::from_nanos(delay)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::latency;
+    use proptest::prelude::*;
+
+    fn filled(times: impl IntoIterator<Item = u64>) -> (Latency, Hedge, Instant) {
+        let now = Instant::now();
+        let latency = Latency::new(&latency::Config::default(), now);
+        for millis in times {
+            latency.record(now, Duration::from_millis(millis));
+        }
+        (latency, Hedge::new(&Config::default(), now), now)
+    }
+
+    #[test]
+    fn it_waits_as_long_as_nearly_all_answers_take() {
+        let (latency, hedge, now) = filled((0..100).map(|n| if n < 95 { 20 } else { 900 }));
+        let delay = hedge.delay(&latency, now).unwrap().as_millis();
+        assert!((20..=22).contains(&delay), "{delay}");
+    }
+
+    #[test]
+    fn a_fast_backend_is_given_its_five_milliseconds() {
+        let (latency, hedge, now) = filled([1; 100]);
+        assert_eq!(hedge.delay(&latency, now), Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn a_delay_is_worked_out_anew_every_tenth_of_a_second() {
+        let (latency, hedge, now) = filled([20; 49]);
+        assert_eq!(hedge.delay(&latency, now), None);
+        latency.record(now, Duration::from_millis(20));
+        let later = now + Duration::from_millis(99);
+        assert_eq!(hedge.delay(&latency, later), None);
+        let later = now + Duration::from_millis(100);
+        assert!(hedge.delay(&latency, later).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn about_one_in_twenty_is_hedged(times in prop::collection::vec(5_u64..2000, 100..400)) {
+            let count = times.len();
+            let (latency, hedge, now) = filled(times.clone());
+            let delay = hedge.delay(&latency, now).unwrap();
+            let later = times.iter().filter(|t| Duration::from_millis(**t) > delay).count();
+            prop_assert!(later * 20 <= count);
+        }
+    }
+}
