@@ -17,6 +17,7 @@ pub use provenance::{Fetched, Provenance, State};
 pub use target::BaseUrl;
 
 mod attempt;
+pub mod backoff;
 mod body;
 mod call;
 mod client;
