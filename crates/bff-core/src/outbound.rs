@@ -20,6 +20,7 @@ mod attempt;
 pub mod backoff;
 mod body;
 pub mod breaker;
+pub mod budget;
 mod call;
 mod client;
 mod clock;

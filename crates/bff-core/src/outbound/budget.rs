@@ -1,0 +1,287 @@
+//! How many extra attempts, retries and hedges alike, there may be: a share of the calls of each backend, and a
+//! handful for each request. Without it, retries multiply the load of a backend just when it has too much.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::clock::nanos;
+use super::share::Share;
+
+/// One extra attempt, in the thousandths that are counted.
+const ONE: i64 = 1000;
+
+/// What one backend may cost beyond the calls that are needed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Extra attempts for each call that is needed, over time. Default 0.1: however many calls fail, the backend
+    /// sees at most 1.1 for each.
+    pub ratio: Share,
+    /// The most extra attempts saved up. Default 100: what 10 s at 100 calls/s deposit, so that an hour
+    /// without failure does not pay for a storm.
+    pub max_saved: u32,
+    /// Extra attempts there are without savings, so that the first failures after a quiet time can be retried.
+    /// They are lent: what calls deposit later pays them back first. Default 3: one request's worth.
+    pub reserve: u32,
+    /// After how long without any extra attempt one of the reserve comes back. Default 10s: above 1 call/s, a
+    /// backend that keeps failing gets the ratio and no more.
+    #[serde(with = "crate::config::duration")]
+    pub reserve_refill: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ratio: Share::percent(10),
+            max_saved: 100,
+            reserve: 3,
+            reserve_refill: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The extra attempts of one backend.
+#[derive(Debug)]
+pub struct Budget {
+    deposit: i64,
+    most: i64,
+    /// Thousandths saved; below zero while the reserve is owed.
+    saved: AtomicI64,
+    reserve: Mutex<Reserve>,
+}
+
+#[derive(Debug)]
+struct Reserve {
+    most: u32,
+    left: u32,
+    refill: Duration,
+    /// Up to when refilling is accounted for.
+    at: Instant,
+}
+
+impl Budget {
+    /// Nothing saved, the reserve full.
+    pub fn new(config: &Config, now: Instant) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "a share is at most one")]
+        let deposit = (config.ratio.get() * 1000.0).round() as i64;
+        let reserve = Reserve {
+            most: config.reserve,
+            left: config.reserve,
+            refill: config.reserve_refill.max(Duration::from_millis(1)),
+            at: now,
+        };
+        Self {
+            deposit,
+            most: i64::from(config.max_saved) * ONE,
+            saved: AtomicI64::new(0),
+            reserve: Mutex::new(reserve),
+        }
+    }
+
+    /// A call is needed: once for each, never for its extra attempts.
+    pub fn deposit(&self) {
+        // Two that race may both add just below the bound: it is a bound on saving, not on spending.
+        if self.saved.load(Relaxed) < self.most {
+            self.saved.fetch_add(self.deposit, Relaxed);
+        }
+    }
+
+    /// Takes one extra attempt from this backend and from the request, or from neither.
+    pub fn spend(&self, request: &Extra, now: Instant) -> bool {
+        if !request.take() {
+            return false;
+        }
+        let granted = self.withdraw(now);
+        if !granted {
+            request.give_back();
+        }
+        granted
+    }
+
+    fn withdraw(&self, now: Instant) -> bool {
+        // Calls that deposit do not wait for this lock; only failures meet here.
+        let mut reserve = self.reserve.lock();
+        reserve.refill(now);
+        let saved = self.saved.load(Relaxed);
+        if saved < ONE && reserve.left == 0 {
+            return false;
+        }
+        // Whoever can live from savings has no claim on the reserve: each grant uses it up, paid for or not.
+        reserve.left = reserve.left.saturating_sub(1);
+        reserve.at = now;
+        self.saved.fetch_sub(ONE, Relaxed);
+        self.saved
+            .fetch_max(-ONE * i64::from(reserve.most), Relaxed);
+        true
+    }
+}
+
+impl Reserve {
+    fn refill(&mut self, now: Instant) {
+        let each = nanos(self.refill);
+        let back = nanos(now.saturating_duration_since(self.at)) / each;
+        let back = u32::try_from(back).unwrap_or(u32::MAX);
+        self.left = self.left.saturating_add(back).min(self.most);
+        self.at = if self.left == self.most {
+            now.max(self.at)
+        } else {
+            self.at + self.refill * back
+        };
+    }
+}
+
+/// The extra attempts of one request, shared by all the calls it makes to whichever backend.
+#[derive(Debug)]
+pub struct Extra(AtomicU32);
+
+impl Extra {
+    /// How many there are unless told otherwise: enough for a few mishaps, too few to double a screen of ten
+    /// calls.
+    pub const DEFAULT: u32 = 3;
+
+    /// At most so many.
+    pub const fn new(most: u32) -> Self {
+        Self(AtomicU32::new(most))
+    }
+
+    /// How many are left.
+    pub fn left(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    fn take(&self) -> bool {
+        self.0
+            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+    }
+
+    fn give_back(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn spend(budget: &Budget, now: Instant) -> bool {
+        budget.spend(&Extra::default(), now)
+    }
+
+    /// Calls of which some fail, each tried again once if the budget lets it: attempts for each call.
+    fn amplification(calls: u32, every: Duration, failing: impl Fn(u64) -> bool) -> f64 {
+        let start = Instant::now();
+        let budget = Budget::new(&Config::default(), start);
+        let mut random = 1_u64;
+        let mut attempts = calls;
+        for n in 0..calls {
+            budget.deposit();
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            if failing(random >> 33) && spend(&budget, start + every * n) {
+                attempts += 1;
+            }
+        }
+        f64::from(attempts) / f64::from(calls)
+    }
+
+    #[test]
+    fn with_three_in_ten_failing_a_backend_sees_at_most_a_tenth_more() {
+        for every in [0, 1, 10, 100, 500].map(Duration::from_millis) {
+            let seen = amplification(100_000, every, |random| random % 10 < 3);
+            assert!((1.099..=1.1).contains(&seen), "{every:?}: {seen}");
+        }
+    }
+
+    #[test]
+    fn it_holds_when_everything_fails_too() {
+        for every in [0, 1, 10, 100, 500].map(Duration::from_millis) {
+            let seen = amplification(100_000, every, |_| true);
+            assert!((1.099..=1.1).contains(&seen), "{every:?}: {seen}");
+        }
+    }
+
+    #[test]
+    fn few_failures_are_all_retried() {
+        let seen = amplification(100_000, Duration::from_millis(1), |random| random % 100 < 5);
+        assert!((1.045..=1.055).contains(&seen), "{seen}");
+    }
+
+    #[test]
+    fn the_first_failures_after_a_quiet_time_can_be_retried() {
+        let mut now = Instant::now();
+        let budget = Budget::new(&Config::default(), now);
+        for _ in 0..2 {
+            let spent = [0; 4].map(|_| spend(&budget, now));
+            assert_eq!(spent, [true, true, true, false]);
+            now += Duration::from_secs(30);
+        }
+        let _ = [0; 3].map(|_| spend(&budget, now));
+        now += Duration::from_secs(10);
+        assert_eq!([0; 2].map(|_| spend(&budget, now)), [true, false]);
+    }
+
+    #[test]
+    fn savings_are_bounded() {
+        let now = Instant::now();
+        let budget = Budget::new(&Config::default(), now);
+        for _ in 0..10_000 {
+            budget.deposit();
+        }
+        let spent = (0..1000).filter(|_| spend(&budget, now)).count();
+        assert_eq!(spent, 100);
+    }
+
+    #[test]
+    fn a_request_has_three_and_a_refusal_costs_none() {
+        let now = Instant::now();
+        let (rich, poor) = (
+            Budget::new(&Config::default(), now),
+            Budget::new(
+                &Config {
+                    reserve: 0,
+                    ..Config::default()
+                },
+                now,
+            ),
+        );
+        let request = Extra::default();
+        assert!(!poor.spend(&request, now));
+        assert_eq!(request.left(), 3);
+        assert_eq!(
+            [0; 4].map(|_| rich.spend(&request, now)),
+            [true, true, true, false]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn extra_attempts_never_pass_the_ratio_and_what_time_lends(
+            steps in prop::collection::vec((0_u64..3000, any::<bool>()), 1..500),
+        ) {
+            let start = Instant::now();
+            let budget = Budget::new(&Config::default(), start);
+            let (mut now, mut calls, mut extra) = (start, 0, 0);
+            for (millis, fails) in steps {
+                now += Duration::from_millis(millis);
+                budget.deposit();
+                calls += 1;
+                extra += u64::from(fails && spend(&budget, now));
+                let lent = 3 + (now - start).as_secs() / 10;
+                prop_assert!(extra <= calls / 10 + lent);
+            }
+        }
+    }
+}
