@@ -21,6 +21,7 @@ pub mod backoff;
 mod body;
 pub mod breaker;
 pub mod budget;
+pub mod bulkhead;
 mod call;
 mod client;
 mod clock;
