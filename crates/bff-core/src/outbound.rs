@@ -25,6 +25,7 @@ pub mod bulkhead;
 mod call;
 mod client;
 mod clock;
+pub mod ejection;
 mod failure;
 pub mod freshness;
 pub mod hedge;
