@@ -18,6 +18,7 @@ pub use target::BaseUrl;
 
 mod attempt;
 pub mod backoff;
+pub mod balance;
 mod body;
 pub mod breaker;
 pub mod budget;

@@ -1,0 +1,98 @@
+//! One instance of a backend, and one attempt under way at it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use http::uri::Authority;
+use tokio::time::Instant;
+
+use super::Instances;
+use super::load::{PeakEwma, Sample};
+use crate::outbound::ejection::Record;
+use crate::outbound::outcome::Outcome;
+
+/// One instance, for as long as discovery names it.
+#[derive(Debug)]
+pub struct Instance<T> {
+    address: Authority,
+    payload: T,
+    in_flight: AtomicU32,
+    pub(super) latency: PeakEwma,
+    pub(super) health: Record,
+}
+
+impl<T> Instance<T> {
+    pub(super) fn new(address: Authority, payload: T) -> Self {
+        Self {
+            address,
+            payload,
+            in_flight: AtomicU32::new(0),
+            latency: PeakEwma::default(),
+            health: Record::default(),
+        }
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> &Authority {
+        &self.address
+    }
+
+    /// What the integrator keeps for it.
+    pub fn payload(&self) -> &T {
+        &self.payload
+    }
+
+    /// Attempts under way.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+}
+
+/// An instance chosen for one attempt, which is under way until this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped, the attempt is over and nothing is learnt from it"]
+pub struct Picked<'a, T> {
+    from: &'a Instances<T>,
+    instance: Arc<Instance<T>>,
+    began: Instant,
+}
+
+impl<'a, T> Picked<'a, T> {
+    pub(super) fn new(from: &'a Instances<T>, instance: Arc<Instance<T>>, began: Instant) -> Self {
+        instance.in_flight.fetch_add(1, Relaxed);
+        Self {
+            from,
+            instance,
+            began,
+        }
+    }
+
+    /// The instance; kept by a retry that must avoid it.
+    pub fn instance(&self) -> &Arc<Instance<T>> {
+        &self.instance
+    }
+
+    /// Reports how the attempt ended.
+    pub fn done(self, now: Instant, outcome: Outcome) {
+        let (from, instance) = (self.from, &self.instance);
+        let sample = match outcome {
+            Outcome::Good => Sample::Answer,
+            Outcome::Bad => Sample::Failure,
+            Outcome::Neutral | Outcome::Cut => Sample::Unfinished,
+        };
+        let time = now.saturating_duration_since(self.began);
+        let at = from.clock.nanos(now);
+        instance.latency.observe(at, time, sample, from.decay);
+        if from.ejector.note(now, &instance.health, outcome) {
+            let set = from.set.load();
+            let all: Vec<_> = set.members().iter().map(|m| &m.instance.health).collect();
+            from.ejector.review(now, &all);
+        }
+    }
+}
+
+impl<T> Drop for Picked<'_, T> {
+    fn drop(&mut self) {
+        self.instance.in_flight.fetch_sub(1, Relaxed);
+    }
+}
