@@ -42,7 +42,7 @@ mod tests {
     fn a_refusal_of_ours_is_not_held_against_a_backend() {
         let answered = |reason, status: u16| {
             let status = StatusCode::from_u16(status).unwrap();
-            Outcome::of(&Failure::new(reason).status(status))
+            Outcome::of(&Failure::new(reason).answer(status, bytes::Bytes::new()))
         };
         assert_eq!(answered(Reason::NotFound, 404), Outcome::Good);
         assert_eq!(answered(Reason::Forbidden, 403), Outcome::Good);

@@ -92,7 +92,7 @@ mod tests {
     fn failure(reason: Reason, status: u16, asked: bool, sent: bool) -> Failure {
         let failure = Failure::new(reason).retry_after(asked.then_some(Duration::from_secs(1)));
         let failure = match StatusCode::from_u16(status) {
-            Ok(status) => failure.status(status),
+            Ok(status) => failure.answer(status, bytes::Bytes::new()),
             Err(_) => failure,
         };
         if sent { failure } else { failure.unsent() }
