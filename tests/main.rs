@@ -10,6 +10,7 @@ mod gateways;
 mod graphql;
 mod isolation;
 mod mistakes;
+mod policies;
 mod provenance;
 mod simulate;
 mod support;

@@ -1,10 +1,10 @@
 //! Only the section whose backend fails changes, and the answer says so; a required one fails the screen.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use services_mock::{Backend, Fault, Mode};
 
-use crate::support::Shop;
+use crate::support::{Shop, instant};
 
 const PAGE: &str = "/api/product-details/p-1";
 
@@ -34,7 +34,7 @@ async fn a_whole_page_is_complete_and_may_be_kept() {
 
 #[tokio::test]
 async fn a_failing_optional_backend_changes_its_section_only() {
-    let shop = Shop::open().await;
+    let shop = Shop::unbroken().await;
     let whole = shop.get("web", PAGE).await;
     let faults = [
         (
@@ -133,7 +133,7 @@ async fn a_failing_optional_backend_changes_its_section_only() {
 
 #[tokio::test]
 async fn a_failing_required_backend_fails_the_screen_truthfully() {
-    let shop = Shop::open().await;
+    let shop = Shop::unbroken().await;
     let faults = [
         (Fault::status(503), 503, "unavailable"),
         (Fault::status(429), 503, "overloaded"),
@@ -230,9 +230,4 @@ async fn until(mut holds: impl FnMut() -> bool) {
         }
     });
     waited.await.unwrap();
-}
-
-#[expect(clippy::disallowed_methods, reason = "a real clock for a real client")]
-fn instant() -> Instant {
-    Instant::now()
 }

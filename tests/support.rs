@@ -1,5 +1,7 @@
 //! A fleet on free ports, and a client that speaks to it.
 
+use std::time::Instant;
+
 use fleet::{Fleet, Ports, Running};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
@@ -35,6 +37,23 @@ impl Shop {
             fleet: fleet::start(wanted).await.unwrap(),
             http: client(),
         }
+    }
+
+    /// A fleet whose breakers never open: each fault shows as what it is, however often it is met.
+    pub(crate) async fn unbroken() -> Self {
+        let breaker = "minimum_calls = 1000000\nconsecutive_failures = 1000000\n";
+        Self::with(|fleet| {
+            for gateway in fleet::GATEWAYS {
+                let defaults: toml::Table = gateway.defaults.parse().unwrap();
+                let upstreams = defaults["upstreams"].as_table().unwrap().keys();
+                let overlay =
+                    upstreams.map(|name| format!("[upstreams.{name}.breaker]\n{breaker}"));
+                fleet
+                    .overlays
+                    .insert(gateway.name.to_owned(), overlay.collect());
+            }
+        })
+        .await
     }
 
     /// Reads one address of a gateway.
@@ -100,4 +119,9 @@ async fn read(response: Response) -> Answer {
         headers,
         body,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a real clock for a real client")]
+pub(crate) fn instant() -> Instant {
+    Instant::now()
 }

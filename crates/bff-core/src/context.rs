@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, codes};
 use crate::outbound::Failure;
+use crate::outbound::budget::Extra;
 use crate::scope::{Caller, Language, Region, Segment};
 use crate::telemetry::Metrics;
 
@@ -58,6 +59,7 @@ struct Inner {
     language: Language,
     region: Region,
     caller: Option<Caller>,
+    extra: Extra,
 }
 
 /// The parts of a context, to make one.
@@ -93,6 +95,7 @@ impl Cx {
             language: o.language,
             region: o.region,
             caller: o.caller,
+            extra: Extra::default(),
         }))
     }
 
@@ -143,6 +146,11 @@ impl Cx {
     /// What is left of the deadline.
     pub fn time_left(&self) -> Duration {
         self.deadline().saturating_duration_since(Instant::now())
+    }
+
+    /// What all calls of this request together may try beyond what is needed.
+    pub(crate) fn extra(&self) -> &Extra {
+        &self.0.extra
     }
 
     /// How urgent the work is.

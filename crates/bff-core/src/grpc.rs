@@ -25,7 +25,7 @@ use hyper_rustls::HttpsConnectorBuilder;
 use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
 use tonic::codec::Codec;
-use tonic::codegen::http::uri::PathAndQuery;
+use tonic::codegen::http::uri::{Authority, PathAndQuery};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Extensions, Request, Status, TimeoutExpired};
@@ -35,7 +35,10 @@ use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, Shared};
 use crate::net::Dial;
-use crate::outbound::{Config, Failure, Fetched, Provenance, Reason, freshness};
+use crate::outbound::balance::{self, Instance};
+use crate::outbound::{
+    Config, Failure, Fetched, Policy, Provenance, Reason, Repeat, freshness, retry, told,
+};
 use crate::scope::{Scope, X_CLIENT};
 
 /// After how long a silence a call in flight asks whether the connection still stands: a lost peer would
@@ -47,43 +50,31 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// One gRPC backend as a gateway sees it: one connection for all calls. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    name: &'static str,
-    attempt_timeout: Duration,
-    max_message_bytes: usize,
-    channel: Channel,
-}
+pub struct Upstream(Arc<Policy<Channel>>);
 
 impl Upstream {
     /// A backend called `name` in configuration, metrics and provenance. It connects with the first call.
     ///
     /// A path in the address is not used: gRPC has none. Must be called inside the runtime.
     pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Self {
-        Self(Arc::new(Inner {
-            name,
-            attempt_timeout: config.attempt_timeout,
-            max_message_bytes: config.max_body_bytes,
-            channel: channel(config, shared),
-        }))
+        let channel = |at: &balance::Endpoint| channel(config, shared, &at.address);
+        Self(Arc::new(Policy::new(name, config, shared, channel)))
     }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
-        self.0.name
+        self.0.name()
     }
 }
 
 /// The connector is ours, TLS included, so that a simulation's pipes carry gRPC too.
-fn channel(config: &Config, shared: &Shared) -> Channel {
+fn channel(config: &Config, shared: &Shared, address: &Authority) -> Channel {
     let limit = config.connect_timeout;
     let tls = HttpsConnectorBuilder::new()
         .with_webpki_roots()
         .https_or_http()
         .enable_http2()
-        .wrap_connector(Dial::new(shared.world.net().clone(), limit));
+        .wrap_connector(Dial::new(shared.world.net().clone(), limit).to(address.clone()));
     let connector = tower::service_fn(move |uri: Uri| {
         let connecting = tls.clone().call(uri);
         async move {
@@ -135,58 +126,52 @@ pub async fn send<C, T, S>(
     cx: &Cx,
     up: &Upstream,
     call: Unary<S, C::Encode>,
-    codec: C,
-    wire: impl FnOnce(C::Decode) -> Result<T, &'static str>,
+    codec: impl Fn() -> C,
+    wire: impl Fn(C::Decode) -> Result<T, &'static str>,
 ) -> Result<Fetched<T, S>, Failure>
 where
     C: Codec,
-    C::Encode: Sync,
+    C::Encode: Clone + Sync,
     C::Decode: Sync,
     S: Scope,
 {
     let started = Instant::now();
-    let left = cx.calls_deadline().saturating_duration_since(started);
-    if left.is_zero() {
-        return Err(Failure::new(Reason::Deadline).of(up.name()));
-    }
-    let (route, write, sharing) = (call.route, call.write, call.scope.sharing());
-    let bound = up.0.attempt_timeout.min(left);
-    let late = if bound == left {
-        Reason::Deadline
-    } else {
-        Reason::Timeout
+    let (config, call, codec, wire) = (up.0.config(), &call, &codec, &wire);
+    let attempt = |instance: Arc<Instance<Channel>>, time| async move {
+        let channel = instance.payload().clone();
+        let (message, fresh_for) = attempt(cx, config, channel, call, codec(), time).await?;
+        let value = wire(message).map_err(|why| Failure::new(Reason::BadResponse).because(why))?;
+        Ok((value, fresh_for))
     };
-    let outcome = match timeout(bound, attempt(cx, up, call, codec, bound)).await {
-        Ok(Ok((message, fresh_for))) => match wire(message) {
-            Ok(value) => Ok((value, fresh_for)),
-            Err(why) => Err(Failure::new(Reason::BadResponse).because(why)),
-        },
-        Ok(Err(status)) => Err(failure::<S>(&status, late)),
-        Err(_) => Err(Failure::new(late)),
+    // Reads only: a write is known by its key to HTTP backends alone.
+    let repeat = Repeat {
+        harmless: !call.write,
+        hedged: false,
+        worth: retry::is_worth_it_over_grpc,
     };
-    let word = outcome.as_ref().err().map_or("ok", |f| f.reason().as_str());
-    let metrics = &cx.shared().metrics;
-    metrics.upstream_call(up.name(), route, word, started.elapsed());
-    match outcome {
+    let done = Box::pin(up.0.call(cx, repeat, attempt)).await;
+    told(cx, up.name(), call.route, started, &done);
+    match done {
         Ok((value, fresh_for)) => {
-            let from = Provenance::fresh(up.name(), fresh_for, sharing);
+            let from = Provenance::fresh(up.name(), fresh_for, call.scope.sharing());
             Ok(Fetched::new(Arc::new(value), from))
         }
-        Err(failure) => Err(failure.of(up.name()).after(write)),
+        Err(failure) => Err(failure.of(up.name()).after(call.write)),
     }
 }
 
 /// Sends the message once; says how long the answer may be kept, by the headers that HTTP has for it.
 async fn attempt<C, S>(
     cx: &Cx,
-    up: &Upstream,
-    call: Unary<S, C::Encode>,
+    config: &Config,
+    channel: Channel,
+    call: &Unary<S, C::Encode>,
     codec: C,
     time: Duration,
-) -> Result<(C::Decode, Duration), Status>
+) -> Result<(C::Decode, Duration), Failure>
 where
     C: Codec,
-    C::Encode: Sync,
+    C::Encode: Clone + Sync,
     C::Decode: Sync,
     S: Scope,
 {
@@ -197,14 +182,20 @@ where
     cx.trace().propagate(&mut headers, cx.world());
     call.scope.identify(&mut headers);
     let metadata = MetadataMap::from_headers(headers);
-    let mut request = Request::from_parts(metadata, Extensions::default(), call.message);
+    let mut request = Request::from_parts(metadata, Extensions::default(), call.message.clone());
     request.set_timeout(time);
-    let mut client =
-        Grpc::new(up.0.channel.clone()).max_decoding_message_size(up.0.max_message_bytes);
+    let late = if time < config.attempt_timeout {
+        Reason::Deadline
+    } else {
+        Reason::Timeout
+    };
+    let mut client = Grpc::new(channel).max_decoding_message_size(config.max_body_bytes);
     let closed = |error: tonic::transport::Error| Status::from_error(error.into());
-    client.ready().await.map_err(closed)?;
+    let failed = |status: Status| failure::<S>(&status, late);
+    client.ready().await.map_err(closed).map_err(failed)?;
     let path = PathAndQuery::from_static(call.route);
-    let (metadata, message, _) = client.unary(request, path, codec).await?.into_parts();
+    let answer = client.unary(request, path, codec).await.map_err(failed)?;
+    let (metadata, message, _) = answer.into_parts();
     Ok((message, freshness::left(&metadata.into_headers())))
 }
 

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Authority;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -240,12 +241,24 @@ impl Connection for Wire {
 pub struct Dial {
     net: Net,
     timeout: Duration,
+    to: Option<Authority>,
 }
 
 impl Dial {
     /// Dials over `net`, giving up after `timeout`.
     pub fn new(net: Net, timeout: Duration) -> Self {
-        Self { net, timeout }
+        Self {
+            net,
+            timeout,
+            to: None,
+        }
+    }
+
+    /// Dials `address` whatever the URI says: an instance of the backend that the URI names.
+    #[must_use]
+    pub fn to(mut self, address: Authority) -> Self {
+        self.to = Some(address);
+        self
     }
 }
 
@@ -259,12 +272,13 @@ impl tower::Service<Uri> for Dial {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { net, timeout } = self.clone();
+        let Self { net, timeout, to } = self.clone();
         Box::pin(async move {
-            let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
+            let to = to.as_ref().or(uri.authority());
+            let to = to.ok_or(io::ErrorKind::InvalidInput)?;
             let tls = uri.scheme_str() == Some("https");
-            let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
-            let authority = format!("{host}:{port}");
+            let port = to.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let authority = format!("{}:{port}", to.host());
             match tokio::time::timeout(timeout, net.connect(&authority)).await {
                 Ok(wire) => wire.map(TokioIo::new),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -16,6 +16,10 @@ pub use id::{Id, NotAnId, check_id};
 pub use provenance::{Fetched, Provenance, State};
 pub use target::BaseUrl;
 
+use balance::{Endpoint, Instance};
+use client::Client;
+pub(crate) use policy::{Policy, Repeat};
+
 mod attempt;
 pub mod backoff;
 pub mod balance;
@@ -33,6 +37,7 @@ pub mod hedge;
 mod id;
 pub mod latency;
 pub mod outcome;
+mod policy;
 mod provenance;
 pub mod retry;
 pub mod share;
@@ -59,6 +64,33 @@ pub struct Config {
     /// The largest answer read, counted while reading and again after decompression. Default 2097152 (2 MiB).
     #[serde(default = "Config::max_body_bytes")]
     pub max_body_bytes: usize,
+    /// How often one call is tried.
+    #[serde(default)]
+    pub retry: retry::Config,
+    /// How long to wait before trying again.
+    #[serde(default)]
+    pub backoff: backoff::Config,
+    /// How many extra attempts, retries and hedges alike, there may be in relation to calls.
+    #[serde(default)]
+    pub budget: budget::Config,
+    /// When a slow read of those that allow it is asked a second time.
+    #[serde(default)]
+    pub hedge: hedge::Config,
+    /// Over which time latency is measured, for the hedge.
+    #[serde(default)]
+    pub latency: latency::Config,
+    /// How many attempts may be under way at once.
+    #[serde(default)]
+    pub bulkhead: bulkhead::Config,
+    /// When the backend is left alone for a while.
+    #[serde(default)]
+    pub breaker: breaker::Config,
+    /// Which instance takes an attempt.
+    #[serde(default)]
+    pub balance: balance::Config,
+    /// When one instance of several is left out for a while.
+    #[serde(default)]
+    pub ejection: ejection::Config,
 }
 
 impl Config {
@@ -70,6 +102,15 @@ impl Config {
             connect_timeout: Self::connect_timeout(),
             idle_timeout: Self::idle_timeout(),
             max_body_bytes: Self::max_body_bytes(),
+            retry: retry::Config::default(),
+            backoff: backoff::Config::default(),
+            budget: budget::Config::default(),
+            hedge: hedge::Config::default(),
+            latency: latency::Config::default(),
+            bulkhead: bulkhead::Config::default(),
+            breaker: breaker::Config::default(),
+            balance: balance::Config::default(),
+            ejection: ejection::Config::default(),
         }
     }
 
@@ -92,28 +133,19 @@ impl Config {
 
 /// One backend as a gateway sees it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    name: &'static str,
-    config: Config,
-    client: client::Client,
-}
+pub struct Upstream(Arc<Policy<Client>>);
 
 impl Upstream {
     /// A backend called `name` in configuration, metrics and provenance.
     pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Self {
-        Self(Arc::new(Inner {
-            name,
-            client: client::Client::new(config, shared.world.net()),
-            config: config.clone(),
-        }))
+        let net = shared.world.net();
+        let client = |at: &Endpoint| Client::new(config, net, &at.address);
+        Self(Arc::new(Policy::new(name, config, shared, client)))
     }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
-        self.0.name
+        self.0.name()
     }
 }
 
@@ -126,37 +158,31 @@ where
     S: Scope,
 {
     // Shared answers come in here: first the cache, then a flight already on its way for the same scope.
-    // Then room: a place in the bulkhead, a healthy instance, a closed breaker. Then retry and hedge.
-    // Time: one attempt is cut to what is left of the whole request, less what writing the answer needs.
     let started = Instant::now();
-    let left = cx.calls_deadline().saturating_duration_since(started);
-    if left.is_zero() {
-        return Err(Failure::new(Reason::Deadline).of(up.name()));
-    }
-    let route = call.route();
-    let bound = up.0.config.attempt_timeout.min(left);
-    // Boxed: screens join many calls, and their futures would be moved about by the kilobyte.
-    let attempt = Box::pin(attempt::attempt(cx, up, &call, bound));
-    let outcome = match tokio::time::timeout(bound, attempt).await {
-        Ok(outcome) => outcome,
-        Err(_) if bound == left => Err(Failure::new(Reason::Deadline)),
-        Err(_) => Err(Failure::new(Reason::Timeout)),
+    let (config, call) = (up.0.config(), &call);
+    let attempt = |instance: Arc<Instance<Client>>, time| async move {
+        attempt::attempt(cx, config, instance.payload(), call, time).await
     };
-    let metrics = &cx.shared().metrics;
-    match outcome {
+    // Then all others, and at last an attempt. Boxed: screens join many calls and would be moved by the kilobyte.
+    let done = Box::pin(up.0.call(cx, call.repeat(), attempt)).await;
+    told(cx, up.name(), call.route(), started, &done);
+    match done {
         Ok((value, fresh_for)) => {
-            metrics.upstream_call(up.name(), route, "ok", started.elapsed());
             let from = Provenance::fresh(up.name(), fresh_for, call.sharing());
             Ok(Fetched::new(Arc::new(value), from))
         }
-        Err(failure) => {
-            metrics.upstream_call(
-                up.name(),
-                route,
-                failure.reason().as_str(),
-                started.elapsed(),
-            );
-            Err(failure.of(up.name()).after(call.is_write()))
-        }
+        Err(failure) => Err(failure.of(up.name()).after(call.is_write())),
     }
+}
+
+/// Counts and times a call by how it ended.
+pub(crate) fn told<T>(
+    cx: &Cx,
+    upstream: &'static str,
+    route: &'static str,
+    started: Instant,
+    done: &Result<T, Failure>,
+) {
+    let outcome = done.as_ref().err().map_or("ok", |f| f.reason().as_str());
+    (cx.shared().metrics).upstream_call(upstream, route, outcome, started.elapsed());
 }

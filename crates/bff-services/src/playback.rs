@@ -115,7 +115,7 @@ impl PlaybackClient {
             drm: None,
         };
         let call = Unary::read(Public, "/playback.v1.Playback/GetManifest", message);
-        send(cx, &self.0, call, ProstCodec::default(), manifest).await
+        send(cx, &self.0, call, ProstCodec::default, manifest).await
     }
 
     /// How far the caller has come in what they watched last, newest first; at most 100.
@@ -128,7 +128,7 @@ impl PlaybackClient {
         let message = proto::ListPositionsRequest { limit };
         let route = "/playback.v1.Playback/ListPositions";
         let call = Unary::read(caller.clone(), route, message);
-        send(cx, &self.0, call, ProstCodec::default(), positions).await
+        send(cx, &self.0, call, ProstCodec::default, positions).await
     }
 
     /// Remembers how far the caller has come in one product; a second time changes nothing.
@@ -145,7 +145,7 @@ impl PlaybackClient {
         };
         let route = "/playback.v1.Playback/SavePosition";
         let call = Unary::write(caller.clone(), route, message);
-        let outcome = send(cx, &self.0, call, ProstCodec::default(), position).await;
+        let outcome = send(cx, &self.0, call, ProstCodec::default, position).await;
         refusal::told(outcome, 422, codes::VALIDATION_FAILED)
     }
 }

@@ -172,7 +172,8 @@ impl ProductClient {
         cx: &Cx,
         id: &ProductId,
     ) -> Result<Fetched<Product, Public>, Failure> {
-        let call = Call::get(Public, "/products/{id}").id(id);
+        // Whole pages wait for it.
+        let call = Call::get(Public, "/products/{id}").id(id).hedged();
         send(cx, &self.0, call).await
     }
 

@@ -42,10 +42,13 @@ fn shared(net: Net) -> Arc<Shared> {
 }
 
 fn config() -> Config {
+    // One attempt a fetch, so that fetches can be counted; that a fetch is tried again is outbound's to show.
+    let mut issuer = outbound::Config::at("http://issuer".parse().unwrap());
+    issuer.retry.max_attempts = std::num::NonZeroU32::MIN;
     Config {
         issuer: Some("https://issuer.example".into()),
         audience: Some("gateway".into()),
-        keys: Some(outbound::Config::at("http://issuer".parse().unwrap())),
+        keys: Some(issuer),
         keys_path: "/oidc/jwks".into(),
         ..Config::default()
     }

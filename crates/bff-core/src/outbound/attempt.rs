@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 
-use super::{Call, Config, Failure, Reason, Upstream, freshness};
+use super::client::Client;
+use super::{Call, Config, Failure, Reason, freshness};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, RequestTimeout, deadline::REQUEST_TIMEOUT};
@@ -18,13 +19,13 @@ use crate::scope::{Scope, X_CLIENT};
 /// The body is decoded here so that every policy around an attempt sees a bad body as a failure.
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     cx: &Cx,
-    up: &Upstream,
+    config: &Config,
+    client: &Client,
     call: &Call<S>,
     time: Duration,
 ) -> Result<(T, Duration), Failure> {
-    let config = &up.0.config;
     let request = request(cx, config, call, time)?;
-    let (head, body) = up.0.client.exchange(request, config.max_body_bytes).await?;
+    let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if !head.status.is_success() {
         // What is said about a failure of its own is nobody's to read.
         let refused = head.status.is_client_error();

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{Failure, Id};
+use super::{Failure, Id, Repeat, retry};
 use crate::scope::{Caller, Scope, Segment, Sharing};
 
 /// RFC 3986 §3.4 leaves these as they are in a query value; spaces become `%20`.
@@ -41,6 +41,7 @@ pub struct Call<S> {
     of_one_thing: bool,
     body: Result<Option<Bytes>, NotJson>,
     idempotency_key: Option<HeaderValue>,
+    hedged: bool,
 }
 
 /// A body that could not be written. Why stays unsaid: serde's text may quote the body.
@@ -70,6 +71,7 @@ impl<S: Scope> Call<S> {
             of_one_thing: route.contains('{'),
             body: Ok(None),
             idempotency_key: None,
+            hedged: false,
         }
     }
 
@@ -135,6 +137,14 @@ impl<S: Scope> Call<S> {
         self
     }
 
+    /// Lets a second attempt race a first one that takes longer than nearly all others do: for reads that a
+    /// whole screen waits for.
+    #[must_use]
+    pub fn hedged(mut self) -> Self {
+        self.hedged = true;
+        self
+    }
+
     /// The path with its holes: what metrics name the call by.
     pub fn route(&self) -> &'static str {
         self.route
@@ -143,6 +153,14 @@ impl<S: Scope> Call<S> {
     /// Who may share the answer.
     pub fn sharing(&self) -> Sharing {
         self.scope.sharing()
+    }
+
+    pub(crate) fn repeat(&self) -> Repeat {
+        Repeat {
+            harmless: retry::is_repeatable(&self.method, self.idempotency_key.is_some()),
+            hedged: self.hedged && !self.is_write(),
+            worth: retry::is_worth_it,
+        }
     }
 
     pub(crate) fn is_write(&self) -> bool {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::response::Parts;
+use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -40,19 +41,19 @@ pub(super) type Answer = (Parts, Bytes);
 #[derive(Debug)]
 pub(super) enum Client {
     /// HTTP/1.1, in clear.
-    Plain(Plain),
+    Plain(Box<Plain>),
     /// Over TLS, HTTP/2 or HTTP/1.1.
     Tls(Box<Tls>),
 }
 
 impl Client {
-    /// A client over `net`.
-    pub(super) fn new(config: &Config, net: &Net) -> Self {
-        let dial = Dial::new(net.clone(), config.connect_timeout);
+    /// A client of the instance at `address`, over `net`.
+    pub(super) fn new(config: &Config, net: &Net, address: &Authority) -> Self {
+        let dial = Dial::new(net.clone(), config.connect_timeout).to(address.clone());
         if config.url.is_tls() {
             Self::Tls(Box::new(Tls::new(config, dial)))
         } else {
-            Self::Plain(Plain::new(config, dial))
+            Self::Plain(Box::new(Plain::new(config, dial)))
         }
     }
 

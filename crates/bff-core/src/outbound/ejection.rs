@@ -99,7 +99,7 @@ impl Ejector {
         }
     }
 
-    /// Notes how an attempt at an instance ended; whether [`review`](Self::review) should look at them all.
+    /// Notes how an attempt at an instance ended; whether [`inspect`](Self::inspect) should look at them all.
     #[must_use]
     pub fn note(&self, now: Instant, record: &Record, outcome: Outcome) -> bool {
         let at = self.clock.nanos(now);
@@ -137,7 +137,7 @@ impl Ejector {
     }
 
     /// Ejects whoever deserves it, as far as there is room. Rare, so it may walk over all instances.
-    pub fn review(&self, now: Instant, all: &[&Record]) {
+    pub fn inspect(&self, now: Instant, all: &[&Record]) {
         let at = self.clock.nanos(now);
         let _deciding = self.deciding.lock();
         for record in all {

@@ -167,13 +167,28 @@ impl Failure {
         self
     }
 
-    /// A write that was sent and not clearly refused may have happened: its outcome is unknown.
-    #[must_use]
-    pub(crate) fn after(self, write: bool) -> Self {
+    /// Whether what was asked may have been done: it was sent, and not clearly refused.
+    pub(crate) fn is_uncertain(&self) -> bool {
         let refused = self
             .status
             .is_some_and(|s| s.is_client_error() || s == StatusCode::SERVICE_UNAVAILABLE);
-        if !write || !self.sent || refused {
+        self.sent && !refused
+    }
+
+    /// The failure of the last attempt when an earlier one is uncertain: only a plain refusal settles it.
+    #[must_use]
+    pub(crate) fn though_perhaps_done(mut self) -> Self {
+        if !self.status.is_some_and(|s| s.is_client_error()) {
+            self.status = None;
+            self.sent = true;
+        }
+        self
+    }
+
+    /// A write that was sent and not clearly refused may have happened: its outcome is unknown.
+    #[must_use]
+    pub(crate) fn after(self, write: bool) -> Self {
+        if !write || !self.is_uncertain() {
             return self;
         }
         let error = Error::new(

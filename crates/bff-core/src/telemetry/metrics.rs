@@ -42,6 +42,7 @@ struct Inner {
     server_duration: Histogram<f64>,
     server_active: UpDownCounter<i64>,
     upstream_duration: Histogram<f64>,
+    extra_attempts: Counter<u64>,
     sections: Counter<u64>,
 }
 
@@ -90,6 +91,12 @@ impl Metrics {
                 "bff.upstream.duration",
                 "Calls to backends by how they ended: ok, or the reason they gave nothing.",
             ),
+            extra_attempts: meter
+                .u64_counter("bff.upstream.extra_attempts")
+                .with_description(
+                    "Attempts beyond the first of a call, by backend and by kind: retry or hedge.",
+                )
+                .build(),
             sections: meter
                 .u64_counter("bff.sections")
                 .with_description("Sections of answers by backend and by how good their data was.")
@@ -128,6 +135,15 @@ impl Metrics {
             KeyValue::new("outcome", outcome),
         ];
         (self.0.upstream_duration).record(took.as_secs_f64(), &attributes);
+    }
+
+    /// Counts one attempt beyond the first of a call; `kind` is `retry` or `hedge`.
+    pub fn extra_attempt(&self, upstream: &'static str, kind: &'static str) {
+        let attributes = [
+            KeyValue::new("upstream", upstream),
+            KeyValue::new("kind", kind),
+        ];
+        self.0.extra_attempts.add(1, &attributes);
     }
 
     /// Counts one section of an answer by its state; `reason` is an empty label where there is none.

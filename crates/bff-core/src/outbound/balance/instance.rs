@@ -86,7 +86,7 @@ impl<'a, T> Picked<'a, T> {
         if from.ejector.note(now, &instance.health, outcome) {
             let set = from.set.load();
             let all: Vec<_> = set.members().iter().map(|m| &m.instance.health).collect();
-            from.ejector.review(now, &all);
+            from.ejector.inspect(now, &all);
         }
     }
 }

@@ -29,7 +29,7 @@ impl Backend {
         let record = &self.records[instance];
         if self.ejector.note(self.now, record, outcome) {
             let all: Vec<_> = self.records.iter().collect();
-            self.ejector.review(self.now, &all);
+            self.ejector.inspect(self.now, &all);
         }
     }
 

@@ -1,0 +1,249 @@
+//! What every call to one backend passes, whatever its protocol: budget, bulkhead, breaker, balancing, hedge, retry.
+//!
+//! Each is a state machine of its own; [`Policy::call`] puts them in order. `T` is what is kept for an instance.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::balance::{Endpoint, Instance, Instances, Picked};
+use super::breaker::Breaker;
+use super::budget::Budget;
+use super::bulkhead::Bulkhead;
+use super::hedge::Hedge;
+use super::latency::Latency;
+use super::outcome::Outcome;
+use super::{Config, Failure, Reason};
+use crate::context::{Cx, Shared};
+
+/// How a call may be repeated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeat {
+    /// Whether doing it twice is doing it once.
+    pub(crate) harmless: bool,
+    /// Whether a second attempt may race a slow first one.
+    pub(crate) hedged: bool,
+    /// Whether a call that failed so, being harmless to repeat or not, may be tried again.
+    pub(crate) worth: fn(&Failure, bool) -> bool,
+}
+
+/// The policies of one backend.
+#[derive(Debug)]
+pub(crate) struct Policy<T> {
+    name: &'static str,
+    config: Config,
+    instances: Instances<T>,
+    budget: Budget,
+    bulkhead: Bulkhead,
+    breaker: Breaker,
+    latency: Latency,
+    hedge: Hedge,
+}
+
+/// What one call has done so far.
+struct Tries<T> {
+    attempts: u32,
+    /// An earlier attempt may have done what was asked, though nobody said so.
+    uncertain: bool,
+    /// Who was asked last: somebody else is asked next.
+    last: Option<Arc<Instance<T>>>,
+}
+
+impl<T> Policy<T> {
+    /// The policies of a backend; `make` makes what is kept for each instance.
+    pub(crate) fn new(
+        name: &'static str,
+        config: &Config,
+        shared: &Shared,
+        make: impl FnMut(&Endpoint) -> T,
+    ) -> Self {
+        let now = Instant::now();
+        let seed = shared.world.random();
+        let instances = Instances::new(&config.balance, &config.ejection, now);
+        let fixed = Endpoint {
+            address: config.url.authority().clone(),
+            weight: 1,
+            zone: None,
+        };
+        instances.replace(&[fixed], make);
+        Self {
+            name,
+            instances,
+            budget: Budget::new(&config.budget, now),
+            bulkhead: Bulkhead::new(&config.bulkhead),
+            breaker: Breaker::new(&config.breaker, config.attempt_timeout, seed, now),
+            latency: Latency::new(&config.latency, now),
+            hedge: Hedge::new(&config.hedge, now),
+            config: config.clone(),
+        }
+    }
+
+    /// The backend's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// How the backend is called.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Attempts until one answers, nothing more may be tried, or the time is up.
+    pub(crate) async fn call<R, F>(
+        &self,
+        cx: &Cx,
+        repeat: Repeat,
+        attempt: impl Fn(Arc<Instance<T>>, Duration) -> F,
+    ) -> Result<R, Failure>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        // Every call that is needed pays in; extra attempts draw on it.
+        self.budget.deposit();
+        let mut tries = Tries {
+            attempts: 0,
+            uncertain: false,
+            last: None,
+        };
+        loop {
+            let failure = match self.round(cx, repeat, &attempt, &mut tries).await {
+                Ok(value) => return Ok(value),
+                Err(failure) => failure,
+            };
+            let Some(wait) = self.before_the_next(cx, repeat, &failure, &tries) else {
+                return Err(if tries.uncertain {
+                    failure.though_perhaps_done()
+                } else {
+                    failure
+                });
+            };
+            tries.uncertain |= failure.is_uncertain();
+            cx.shared().metrics.extra_attempt(self.name, "retry");
+            sleep(wait).await;
+        }
+    }
+
+    /// How long to wait before trying again, paid for; `None` to give up.
+    fn before_the_next(
+        &self,
+        cx: &Cx,
+        repeat: Repeat,
+        failure: &Failure,
+        tries: &Tries<T>,
+    ) -> Option<Duration> {
+        if !self.config.retry.has_more(tries.attempts) || !(repeat.worth)(failure, repeat.harmless)
+        {
+            return None;
+        }
+        let now = Instant::now();
+        let left = cx.calls_deadline().saturating_duration_since(now);
+        let retries = tries.attempts.saturating_sub(1);
+        let hint = failure.retry_hint();
+        let wait = (self.config.backoff).wait(retries, cx.world().random(), hint, left)?;
+        // Last, so that nothing is paid for a retry that does not happen.
+        self.budget.spend(cx.extra(), now).then_some(wait)
+    }
+
+    /// One attempt and, when it takes longer than nearly all others do, one that races it.
+    async fn round<R, F>(
+        &self,
+        cx: &Cx,
+        repeat: Repeat,
+        attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
+        tries: &mut Tries<T>,
+    ) -> Result<R, Failure>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        tries.attempts += 1;
+        let now = Instant::now();
+        let picked = self
+            .instances
+            .pick(now, cx.world().random(), tries.last.as_deref());
+        let Some(picked) = picked else {
+            return Err(Failure::new(Reason::NoInstance).unsent());
+        };
+        tries.last = Some(picked.instance().clone());
+        let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
+        let first = self.one(cx, picked, attempt);
+        let Some(delay) = delay.flatten() else {
+            return first.await;
+        };
+        let mut first = pin!(first);
+        tokio::select! {
+            biased;
+            done = &mut first => return done,
+            () = sleep(delay) => {}
+        }
+        let now = Instant::now();
+        let other = self
+            .instances
+            .pick(now, cx.world().random(), tries.last.as_deref());
+        let (true, Some(other)) = (self.config.retry.has_more(tries.attempts), other) else {
+            return first.await;
+        };
+        if !self.budget.spend(cx.extra(), now) {
+            return first.await;
+        }
+        tries.attempts += 1;
+        cx.shared().metrics.extra_attempt(self.name, "hedge");
+        let mut second = pin!(self.one(cx, other, attempt));
+        // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
+        tokio::select! {
+            biased;
+            done = &mut first => match done {
+                Ok(value) => Ok(value),
+                Err(_) => second.await,
+            },
+            done = &mut second => match done {
+                Ok(value) => Ok(value),
+                Err(_) => first.await,
+            },
+        }
+    }
+
+    /// One attempt at one instance, if there is room and the breaker lets it.
+    async fn one<R, F>(
+        &self,
+        cx: &Cx,
+        picked: Picked<'_, T>,
+        attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
+    ) -> Result<R, Failure>
+    where
+        F: Future<Output = Result<R, Failure>>,
+    {
+        let began = Instant::now();
+        let left = cx.calls_deadline().saturating_duration_since(began);
+        if left.is_zero() {
+            return Err(Failure::new(Reason::Deadline).unsent());
+        }
+        let _place = self.bulkhead.enter()?;
+        let permit = self.breaker.admit(began).map_err(|open| {
+            let after = Some(open.retry_after);
+            Failure::new(Reason::CircuitOpen)
+                .retry_after(after)
+                .unsent()
+        })?;
+        let bound = self.config.attempt_timeout.min(left);
+        // Boxed, for a hedged call has two of them.
+        let attempt = Box::pin(attempt(picked.instance().clone(), bound));
+        let done = match timeout(bound, attempt).await {
+            Ok(done) => done,
+            Err(_) if bound == left => Err(Failure::new(Reason::Deadline)),
+            Err(_) => Err(Failure::new(Reason::Timeout)),
+        };
+        let now = Instant::now();
+        let outcome = done.as_ref().map_or_else(Outcome::of, |_| Outcome::Good);
+        permit.done(now, outcome);
+        picked.done(now, outcome);
+        // What failed at once says nothing about how long an answer takes.
+        let timed_out = |f: &Failure| f.reason() == Reason::Timeout;
+        if done.as_ref().map_or_else(timed_out, |_| true) {
+            self.latency.record(now, now.duration_since(began));
+        }
+        done
+    }
+}
