@@ -45,13 +45,16 @@ pub(crate) fn authority(gateway: &str) -> String {
     format!("{gateway}-bff.sim:80")
 }
 
-/// Starts everything.
-pub(crate) fn start(seed: u64) -> Town {
+/// Starts everything; with `frail` connections break as the seed says.
+pub(crate) fn start(seed: u64, frail: bool) -> Town {
     bff_core::auth::install_crypto();
     let broken = Broken::default();
     let pipes = Pipes::new({
         let broken = broken.clone();
-        move |name, ordinal, pipe| dialled(seed, name, ordinal, pipe, &broken)
+        move |name, ordinal, pipe| match frail {
+            true => dialled(seed, name, ordinal, pipe, &broken),
+            false => Ok(Wire::Pipe(Box::new(pipe))),
+        }
     });
     let net = Net::Pipes(pipes.clone());
     let world = World::seeded(seed, net.clone());
