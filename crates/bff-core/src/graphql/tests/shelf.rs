@@ -1,0 +1,205 @@
+//! A tiny schema: a shelf with books, alone and below lists.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_graphql::{Context, ID, Object, SimpleObject};
+use serde::Serialize;
+
+use crate::context::Cx;
+use crate::error::{Code, Error, codes};
+use crate::graphql::{answer, enter, outcome};
+use crate::outbound::{Failure, Fetched, Provenance, Reason};
+use crate::scope::{Public, Sharing};
+use crate::section::{Page, Screen, Want};
+
+/// How often each section was fetched.
+#[derive(Clone, Default)]
+pub(super) struct Fetches(Arc<[AtomicUsize; 3]>);
+
+impl Fetches {
+    pub(super) fn of(&self, which: usize) -> usize {
+        self.0[which].load(Ordering::Relaxed)
+    }
+}
+
+pub(super) const LENT_OUT: Code =
+    Code::new("lent_out", 409, "Lent out", "It is lent out.", "Wait.");
+
+pub(super) const BOOK: usize = 0;
+pub(super) const NOTES: usize = 1;
+pub(super) const WRITES: usize = 2;
+
+/// A book.
+#[derive(Clone, Serialize, SimpleObject)]
+struct Book {
+    title: &'static str,
+    pages: i32,
+}
+
+/// A shelf.
+#[derive(Serialize, SimpleObject)]
+struct ShelfPage {
+    book: Book,
+    margin_notes: Option<Book>,
+    rows: Vec<Book>,
+    mine: Option<Book>,
+}
+
+async fn fetch(
+    fetches: &Fetches,
+    which: usize,
+    failure: Option<Failure>,
+) -> Result<Fetched<Book, Public>, Failure> {
+    fetches.0[which].fetch_add(1, Ordering::Relaxed);
+    tokio::task::yield_now().await;
+    if let Some(failure) = failure {
+        return Err(failure.of("library"));
+    }
+    let from = Provenance::fresh("library", Duration::ZERO, Sharing::default());
+    let book = Book {
+        title: "T",
+        pages: 9,
+    };
+    Ok(Fetched::new(Arc::new(book), from))
+}
+
+impl ShelfPage {
+    async fn assemble(
+        cx: &Cx,
+        fetches: &Fetches,
+        id: &str,
+        want: &Want,
+    ) -> Result<Screen<Self>, Failure> {
+        let page = Page::new(cx, want);
+        let gone = (id == "gone").then(|| {
+            let secret = "host db-1 refused";
+            Failure::new(Reason::CircuitOpen)
+                .retry_after(Some(Duration::from_secs(8)))
+                .because(secret)
+        });
+        let late = (id == "thin")
+            .then(|| Failure::new(Reason::Timeout).retry_after(Some(Duration::from_secs(5))));
+        let lent = Failure::new(Reason::BadResponse).told_as(Error::new(LENT_OUT, "Lent out."));
+        let late = late.or((id == "lent").then_some(lent));
+        let torn = (id == "thin").then(|| Failure::new(Reason::BadResponse));
+        let (book, margin_notes, a, b, mine) = futures_util::try_join!(
+            page.required("book", fetch(fetches, BOOK, gone), Book::clone),
+            page.optional("marginNotes", fetch(fetches, NOTES, late), Book::clone),
+            page.optional("rows.a", fetch(fetches, BOOK, None), Book::clone),
+            page.optional("rows.b", fetch(fetches, BOOK, torn), Book::clone),
+            page.personal(
+                "mine",
+                async |_| Err::<Fetched<Book, _>, _>(Failure::new(Reason::Timeout)),
+                Book::clone
+            ),
+        )?;
+        Ok(page.finish(Self {
+            book,
+            margin_notes,
+            rows: [a, b].into_iter().flatten().collect(),
+            mine,
+        }))
+    }
+}
+
+pub(super) struct Query;
+
+#[Object]
+impl Query {
+    async fn shelf_page(&self, ctx: &Context<'_>, id: ID) -> Option<ShelfPage> {
+        let (cx, want) = enter(ctx);
+        let fetches = ctx.data_unchecked::<Fetches>();
+        answer(
+            ctx,
+            &want,
+            ShelfPage::assemble(cx, fetches, &id, &want).await,
+        )
+    }
+
+    async fn room(&self) -> Room {
+        Room
+    }
+
+    async fn leaky(&self) -> async_graphql::Result<Option<i32>> {
+        Err(async_graphql::Error::new("host db-1 refused"))
+    }
+
+    async fn strict(&self, ctx: &Context<'_>) -> Option<i32> {
+        let (cx, _) = enter(ctx);
+        outcome(ctx, cx.require_caller().map(|_| 1))
+    }
+
+    async fn tiny(&self, n: Tiny) -> i32 {
+        i32::from(n.0)
+    }
+}
+
+/// Screens below lists.
+struct Room;
+
+#[Object]
+impl Room {
+    async fn shelves(&self) -> Vec<Shelf> {
+        vec![Shelf("full"), Shelf("thin")]
+    }
+
+    async fn next(&self) -> Room {
+        Room
+    }
+}
+
+struct Shelf(&'static str);
+
+#[Object]
+impl Shelf {
+    async fn page(&self, ctx: &Context<'_>) -> Option<ShelfPage> {
+        let (cx, want) = enter(ctx);
+        let fetches = ctx.data_unchecked::<Fetches>();
+        answer(
+            ctx,
+            &want,
+            ShelfPage::assemble(cx, fetches, self.0, &want).await,
+        )
+    }
+}
+
+/// A number below ten.
+struct Tiny(u8);
+
+#[async_graphql::Scalar]
+impl async_graphql::ScalarType for Tiny {
+    fn parse(value: async_graphql::Value) -> async_graphql::InputValueResult<Self> {
+        match value {
+            async_graphql::Value::Number(n) if n.as_u64().is_some_and(|n| n < 10) => {
+                Ok(Self(u8::try_from(n.as_u64().unwrap()).unwrap()))
+            }
+            _ => Err(async_graphql::InputValueError::custom("not below ten")),
+        }
+    }
+
+    fn to_value(&self) -> async_graphql::Value {
+        self.0.into()
+    }
+}
+
+pub(super) struct Mutation;
+
+#[Object]
+impl Mutation {
+    async fn lend(&self, ctx: &Context<'_>, id: ID) -> Option<bool> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let fetches = ctx.data_unchecked::<Fetches>();
+        fetches.0[WRITES].fetch_add(1, Ordering::Relaxed);
+        let taken = Error::new(codes::IN_PROGRESS, "It is being lent.").because("row 7 locked");
+        outcome(
+            ctx,
+            if id.as_str() == "taken" {
+                Err(taken)
+            } else {
+                Ok(true)
+            },
+        )
+    }
+}
