@@ -17,6 +17,7 @@ const TILES: u32 = 10;
 #[serde(rename_all = "camelCase")]
 pub struct Browse {
     /// What the editors put first; null while they put nothing there.
+    #[schema(required)]
     pub hero: Option<Tile>,
     /// The rows that could be had, top to bottom.
     pub rows: Vec<Row>,
