@@ -1,8 +1,6 @@
 //! The contracts are files in the repository. `UPDATE_CONTRACTS=1 cargo test -p tests contracts` writes them.
 
-use std::path::PathBuf;
-
-use crate::support::{Shop, send};
+use crate::support::{Shop, root, send};
 
 #[tokio::test]
 async fn the_committed_contracts_are_what_is_served() {
@@ -20,8 +18,7 @@ async fn the_committed_contracts_are_what_is_served() {
 }
 
 fn compare(gateway: &str, file: &str, served: &str) {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let path = root.join("bffs").join(gateway).join(file);
+    let path = root().join("bffs").join(gateway).join(file);
     if update() {
         std::fs::write(&path, served).unwrap();
     }

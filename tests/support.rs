@@ -1,10 +1,12 @@
 //! A fleet on free ports, and a client that speaks to it.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use fleet::{Fleet, Ports, Running};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
+use services_mock::{Backend, Fault};
 
 /// A fleet of its own for one test.
 pub(crate) struct Shop {
@@ -81,6 +83,32 @@ impl Shop {
         read(send(self.http.post(url).json(body)).await).await
     }
 
+    /// Fails unless a page that meets a fault is without this section, says so, and is otherwise as it was.
+    pub(crate) async fn loses_only(
+        &self,
+        (gateway, path): (&str, &str),
+        headers: &[(&str, &str)],
+        section: &str,
+        (backend, fault): (Backend, Fault),
+    ) {
+        let mut whole = self.get_with(gateway, path, headers).await.body;
+        self.fleet.mocks().set_fault(backend, fault).unwrap();
+        let page = self.get_with(gateway, path, headers).await;
+        self.fleet.mocks().clear_faults(Some(backend));
+        assert_eq!(page.status, 200, "{}", page.body);
+        let told = page.section(section);
+        assert_eq!(
+            (&told["state"], &told["source"]),
+            (&"missing".into(), &backend.name().into())
+        );
+        assert!(!whole[section].is_null(), "{section} was missing already");
+        whole[section] = Value::Null;
+        whole["_meta"] = page.body["_meta"].clone();
+        assert_eq!(page.body, whole);
+        let missing = page.body["_meta"]["sections"].as_object().unwrap().values();
+        assert_eq!(missing.filter(|told| told["state"] == "missing").count(), 1);
+    }
+
     /// What an `Authorization` header says of a demo user.
     pub(crate) fn bearer(&self, user: &str) -> String {
         format!("Bearer {}", self.fleet.mocks().token_for(user).unwrap())
@@ -91,6 +119,16 @@ impl Answer {
     /// One section's entry in `_meta`.
     pub(crate) fn section(&self, name: &str) -> &Value {
         &self.body["_meta"]["sections"][name]
+    }
+
+    /// The names of a member's members.
+    pub(crate) fn members(&self, of: &str) -> Vec<&str> {
+        self.body[of]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect()
     }
 
     /// A header as text; empty when absent.
@@ -119,6 +157,26 @@ async fn read(response: Response) -> Answer {
         headers,
         body,
     }
+}
+
+/// Where the repository is.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A file of the repository, if it is there.
+pub(crate) fn file(path: &str) -> Option<String> {
+    std::fs::read_to_string(root().join(path)).ok()
+}
+
+/// Waits for something to become true, and fails when it does not within half a second.
+pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_millis(500), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    waited.await.unwrap();
 }
 
 #[expect(clippy::disallowed_methods, reason = "a real clock for a real client")]

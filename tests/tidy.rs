@@ -1,10 +1,8 @@
 //! Rules of the house that a program can check: directions, absences, sizes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
-}
+use crate::support::root;
 
 /// Every Rust file below a folder, with the part before its tests.
 fn sources(folder: &str) -> Vec<(String, String)> {
