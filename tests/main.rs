@@ -11,6 +11,7 @@ mod graphql;
 mod isolation;
 mod mistakes;
 mod mobile;
+mod names;
 mod partner;
 mod policies;
 mod screens;

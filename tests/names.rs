@@ -1,0 +1,221 @@
+//! One name, every place: a backend and a gateway are called the same wherever they show.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bff_core::config::Sources;
+use bff_core::context::World;
+use serde_json::Value;
+use services_mock::Backend;
+
+use crate::support::{file, root};
+
+/// Files of `bff-services` that are shared words and no backend's.
+const SHARED: [&str; 6] = ["lib", "list", "moment", "money", "refusal", "word"];
+
+fn read(path: &str) -> String {
+    file(path).unwrap_or_else(|| panic!("{path} is not there"))
+}
+
+/// What a folder holds that ends so, without that end.
+fn names(folder: &str, end: &str) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(root().join(folder)).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter_map(|name| Some(name.strip_suffix(end)?.to_owned()))
+        .collect()
+}
+
+/// The backends as their clients are called; the issuer has none.
+fn backends() -> BTreeSet<String> {
+    let files = names("crates/bff-services/src", ".rs").into_iter();
+    let own = files.filter(|name| !SHARED.contains(&name.as_str()));
+    own.chain(["auth".to_owned()]).collect()
+}
+
+fn compose() -> Value {
+    serde_saphyr::from_str(&read("docker-compose.yml")).unwrap()
+}
+
+/// A gateway's variables in the compose file.
+fn variables(compose: &Value, gateway: &str) -> Vec<(String, String)> {
+    let service = &compose["services"][format!("{gateway}-bff")];
+    let set = service["environment"].as_object().unwrap();
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    set.iter()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
+}
+
+fn upstreams(gateway: &str) -> BTreeSet<String> {
+    let config: toml::Table = read(&format!("bffs/{gateway}/config.toml"))
+        .parse()
+        .unwrap();
+    config["upstreams"]
+        .as_table()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect()
+}
+
+#[test]
+fn a_backend_has_one_name() {
+    let backends = backends();
+    let mocked: BTreeSet<String> = Backend::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(backends, mocked, "clients, and the list of the mocks");
+    let compose = compose();
+    for name in &backends {
+        assert!(
+            file(&format!("services-mock/src/{name}.rs")).is_some(),
+            "{name} has no mock"
+        );
+        let service = &compose["services"][name];
+        assert_eq!(
+            service["command"],
+            serde_json::json!([name]),
+            "compose's {name}"
+        );
+        let port = name.parse::<Backend>().unwrap().port();
+        let published = format!("127.0.0.1:{port}:{port}");
+        assert_eq!(service["ports"][0], published, "compose's {name}");
+    }
+    for gateway in fleet::GATEWAYS {
+        let used = upstreams(gateway.name);
+        let unknown: Vec<_> = used.difference(&backends).collect();
+        assert!(
+            unknown.is_empty(),
+            "{}: {unknown:?} are no backends",
+            gateway.name
+        );
+        let code = read(&format!("bffs/{}/src/lib.rs", gateway.name));
+        for name in used {
+            let opened = format!("gateway.upstream(\"{name}\"");
+            assert!(code.contains(&opened), "{}: {name}", gateway.name);
+        }
+    }
+}
+
+#[test]
+fn a_gateway_has_one_name() {
+    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let listed: BTreeSet<String> = fleet::GATEWAYS.iter().map(|g| g.name.to_owned()).collect();
+    assert_eq!(names("bffs", ""), listed, "bffs/ and the fleet's list");
+    let compose = compose();
+    for name in &listed {
+        let manifest: toml::Table = read(&format!("bffs/{name}/Cargo.toml")).parse().unwrap();
+        let package = format!("{name}-bff");
+        assert_eq!(manifest["package"]["name"].as_str(), Some(package.as_str()));
+        // Without a table of its own, the binary is called as the package is.
+        assert!(manifest.get("bin").is_none(), "{package} names its binary");
+        assert!(
+            file(&format!("bffs/{name}/src/main.rs")).is_some(),
+            "{package} has no binary"
+        );
+        assert!(
+            members.contains(&format!("bffs/{name}").into()),
+            "{name} is no member"
+        );
+        assert!(
+            file(&format!("tests/{name}.rs")).is_some(),
+            "tests/{name}.rs is not there"
+        );
+        let service = &compose["services"][&package];
+        assert_eq!(
+            service["build"]["args"]["BIN"], *package,
+            "compose's {package}"
+        );
+    }
+    let services: BTreeSet<String> = compose["services"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    let gateways = listed.iter().map(|name| format!("{name}-bff"));
+    assert_eq!(
+        services,
+        backends().into_iter().chain(gateways).collect(),
+        "compose's services"
+    );
+}
+
+#[tokio::test]
+async fn compose_configures_every_gateway() {
+    bff_core::auth::install_crypto();
+    let compose = compose();
+    for gateway in fleet::GATEWAYS {
+        let name = gateway.name;
+        let env = variables(&compose, name);
+        let set: BTreeMap<_, _> = env.iter().cloned().collect();
+        let foreign = env
+            .iter()
+            .find(|(n, _)| !n.starts_with(&format!("{}_", gateway.prefix)));
+        assert_eq!(foreign, None, "{name} would not read it");
+        let sources = Sources {
+            prefix: gateway.prefix,
+            defaults: gateway.defaults,
+            overlay: None,
+            file: None,
+            env,
+        };
+        let opened = (gateway.open)(&sources, &World::real());
+        let server = opened
+            .map_err(|line| format!("{name}: {line}"))
+            .unwrap()
+            .server;
+        let service = &compose["services"][format!("{name}-bff")];
+        let port = server.listen.port();
+        assert_eq!(
+            service["ports"],
+            serde_json::json!([format!("127.0.0.1:{port}:{port}")])
+        );
+        let waits: BTreeSet<&str> = service["depends_on"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_str().unwrap())
+            .collect();
+        for backend in upstreams(name) {
+            let port = backend.parse::<Backend>().unwrap().port();
+            let variable = format!(
+                "{}_UPSTREAMS__{}__URL",
+                gateway.prefix,
+                backend.to_uppercase()
+            );
+            assert_eq!(
+                set[&variable],
+                format!("http://{backend}:{port}"),
+                "{name}: {variable}"
+            );
+            assert!(
+                waits.contains(backend.as_str()),
+                "{name}-bff does not wait for {backend}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_no_gateway_knows_is_refused() {
+    bff_core::auth::install_crypto();
+    let [gateway, ..] = fleet::GATEWAYS else {
+        panic!("no gateway")
+    };
+    let mut env = variables(&compose(), gateway.name);
+    let unknown = format!("{}_UPSTREAMS__NOBODY__URL", gateway.prefix);
+    env.push((unknown.clone(), "http://nobody:1".to_owned()));
+    let sources = Sources {
+        prefix: gateway.prefix,
+        defaults: gateway.defaults,
+        overlay: None,
+        file: None,
+        env,
+    };
+    let line = (gateway.open)(&sources, &World::real()).err().unwrap();
+    assert!(line.contains(&unknown), "{line}");
+}
