@@ -1,8 +1,11 @@
 //! The whole fleet in one thread, on in-memory pipes with a paused clock, replayed from a seed.
 //!
 //! A schedule draws faults, broken connections, clients and hang-ups from its seed, and afterwards four
-//! things are checked: every section's state is true, no identity crosses, no answer is late, and no call is
-//! left behind. A failing seed is printed, and kept in [`KEPT`].
+//! things are checked: every section's state is true and its data that of the healthy page, no identity
+//! crosses, no answer is late, and no call outlives its request. A failing seed is printed, and kept in [`KEPT`].
+//!
+//! Planted by hand, found by so many of 200 seeds: truncated bodies mended 33, no deadline 52, calls detached 79,
+//! `fresh` for missing 154, every caller sent upstream as ben 99, identity on public calls 200.
 
 use std::time::Duration;
 
@@ -25,7 +28,9 @@ fn every_schedule_keeps_the_promises() {
     for &seed in &seeds {
         let kept = std::panic::catch_unwind(|| {
             let log = run(seed);
-            log.iter().for_each(|event| check(seed, event));
+            for event in &log {
+                check(seed, event);
+            }
             log.iter().filter(|e| e.status.is_some()).count()
         });
         match kept {

@@ -51,9 +51,12 @@ pub(crate) fn start(seed: u64, frail: bool) -> Town {
     let broken = Broken::default();
     let pipes = Pipes::new({
         let broken = broken.clone();
-        move |name, ordinal, pipe| match frail {
-            true => dialled(seed, name, ordinal, pipe, &broken),
-            false => Ok(Wire::Pipe(Box::new(pipe))),
+        move |name, ordinal, pipe| {
+            if frail {
+                dialled(seed, name, ordinal, pipe, &broken)
+            } else {
+                Ok(Wire::Pipe(Box::new(pipe)))
+            }
         }
     });
     let net = Net::Pipes(pipes.clone());
