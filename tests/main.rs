@@ -5,6 +5,7 @@
 mod absences;
 mod contracts;
 mod credentials;
+mod drain;
 mod edge;
 mod faults;
 mod graphql;
@@ -16,6 +17,7 @@ mod partner;
 mod policies;
 mod screens;
 mod simulate;
+mod slow;
 mod support;
 mod tidy;
 mod tv;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -25,11 +26,14 @@ use tower::Service;
 use crate::inbound::Peer;
 use crate::net::{Accept, Wire};
 
+use heads::{Heads, Watched};
+
 pub use app::{App, Gateway, Settings};
 pub use start::{Configured, Program, open, refuse, start, stop_signal};
 
 mod admin;
 mod app;
+mod heads;
 mod pages;
 mod production;
 mod readiness;
@@ -49,10 +53,14 @@ pub struct Config {
     pub admin_beyond_loopback: bool,
     /// How the world reaches this gateway, without a final slash: problem types are pages below it.
     pub public_url: String,
-    /// How long a connection may take to send a request's head, idle time before it included. Default 75s:
-    /// longer than load balancers keep connections idle (60s).
+    /// How long a request's head may take to arrive, from its first byte to its last. Default 10s: the slowest
+    /// phones need one, and who needs more is holding connections open.
     #[serde(default = "Config::head_timeout", with = "crate::config::duration")]
     pub head_timeout: Duration,
+    /// How long a connection may be silent before a request's head. Default 75s: longer than load balancers keep
+    /// connections idle (60s).
+    #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
+    pub idle_timeout: Duration,
     /// The most connections at once; more wait in the kernel's queue. Default 10000.
     #[serde(default = "Config::max_connections")]
     pub max_connections: usize,
@@ -67,6 +75,10 @@ pub struct Config {
 
 impl Config {
     fn head_timeout() -> Duration {
+        Duration::from_secs(10)
+    }
+
+    fn idle_timeout() -> Duration {
         Duration::from_secs(75)
     }
 
@@ -142,6 +154,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     head_timeout: Duration,
+    idle_timeout: Duration,
     max_connections: usize,
     drain_delay: Duration,
     drain_timeout: Duration,
@@ -157,7 +170,7 @@ async fn accept_loop(
     let graceful = GracefulShutdown::new();
     let connections = TaskTracker::new();
     let room = Arc::new(Semaphore::new(limits.max_connections));
-    let http = Arc::new(http(limits.head_timeout));
+    let http = Arc::new(http(limits.idle_timeout.max(limits.head_timeout)));
     tokio::pin!(stop);
     loop {
         let wire = tokio::select! {
@@ -167,10 +180,15 @@ async fn accept_loop(
         };
         let Some((permit, wire)) = wire else { break };
         let peer = Peer(wire.peer());
+        let heads = Heads::default();
+        let wire = Watched::new(wire, heads.clone(), limits.head_timeout);
         let router = router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
+            heads.arrived();
             request.extensions_mut().insert(peer);
-            router.clone().call(request)
+            let answer = router.clone().call(request);
+            let heads = heads.clone();
+            answer.inspect(move |_| heads.answered())
         });
         let watcher = graceful.watcher();
         let http = http.clone();
@@ -201,11 +219,11 @@ async fn next(
 }
 
 /// hyper sets no timer by itself, and answers oversized heads with a bare 431; ours come first.
-fn http(head_timeout: Duration) -> auto::Builder<TokioExecutor> {
+fn http(idle_timeout: Duration) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
+        .header_read_timeout(idle_timeout)
         .max_headers(256)
         .max_buf_size(128 << 10);
     http.http2()

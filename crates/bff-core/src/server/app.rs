@@ -174,6 +174,7 @@ impl App {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             head_timeout: self.config.head_timeout,
+            idle_timeout: self.config.idle_timeout,
             max_connections: self.config.max_connections,
             drain_delay: self.config.drain_delay,
             drain_timeout: self.config.drain_timeout,

@@ -1,6 +1,7 @@
 //! GraphQL over HTTP.
 
 use super::*;
+use crate::error::Error;
 
 async fn post(
     door: &Door,

@@ -1,0 +1,210 @@
+//! A connection that gives up on a request's head which comes too slowly.
+//!
+//! hyper has one timer for the silence before a head and for the head itself. Silence may be long (a connection kept
+//! for the next request); a head may not. So the time from the first byte of a head to its end is measured here: the
+//! connection sees the bytes come, and the service is called when the head is whole.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::net::Wire;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4): there, bytes come at any time and heads are hyper's to bound.
+const HTTP_2: &[u8] = b"PRI ";
+
+/// Nothing of a head has come.
+const SILENT: u8 = 0;
+/// A head is coming.
+const COMING: u8 = 1;
+/// A request is being answered.
+const ANSWERING: u8 = 2;
+/// Heads are not watched on this connection.
+const UNWATCHED: u8 = 3;
+
+/// Where a connection is between two requests; shared by the bytes and the service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heads(Arc<AtomicU8>);
+
+impl Heads {
+    /// A head is whole.
+    pub(super) fn arrived(&self) {
+        self.turn(ANSWERING);
+    }
+
+    /// The next bytes may begin another.
+    pub(super) fn answered(&self) {
+        self.turn(SILENT);
+    }
+
+    fn turn(&self, to: u8) {
+        if self.0.load(Relaxed) != UNWATCHED {
+            self.0.store(to, Relaxed);
+        }
+    }
+}
+
+/// A connection whose heads arrive within `limit`, or it ends.
+pub(super) struct Watched {
+    wire: Wire,
+    heads: Heads,
+    limit: Duration,
+    began: Instant,
+    fresh: bool,
+    /// Made when a head came in part only, which is rare.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watched {
+    pub(super) fn new(wire: Wire, heads: Heads, limit: Duration) -> Self {
+        Self {
+            wire,
+            heads,
+            limit,
+            began: Instant::now(),
+            fresh: true,
+            timer: None,
+        }
+    }
+
+    fn saw(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if std::mem::take(&mut self.fresh) && bytes.starts_with(HTTP_2) {
+            self.heads.0.store(UNWATCHED, Relaxed);
+        }
+        if self.heads.0.load(Relaxed) == SILENT {
+            self.heads.0.store(COMING, Relaxed);
+            self.began = Instant::now();
+            self.timer = None;
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut me.wire).poll_read(cx, buf);
+        if polled.is_ready() {
+            me.saw(&buf.filled()[before..]);
+            return polled;
+        }
+        if me.heads.0.load(Relaxed) != COMING {
+            return polled;
+        }
+        let until = me.began + me.limit;
+        let timer = me.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        timer
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().wire).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().wire).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_borne_and_a_dribbled_head_is_not() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let heads = Heads::default();
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
+        let began = Instant::now();
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            watched.read_to_end(&mut all).await.map(|_| all)
+        });
+        tokio::time::sleep(LIMIT * 6).await;
+        for _ in 0..20 {
+            let _ = client.write_all(b"x").await;
+            tokio::time::sleep(LIMIT / 15).await;
+        }
+        let error = reading.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= LIMIT * 7);
+        drop(heads);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_longer_and_the_next_head_begins_anew() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let heads = Heads::default();
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
+        for _ in 0..3 {
+            client.write_all(b"head").await.unwrap();
+            watched.read_exact(&mut [0; 4]).await.unwrap();
+            heads.arrived();
+            let body = watched.read_u8();
+            let (body, ()) = tokio::join!(body, async {
+                tokio::time::sleep(LIMIT * 2).await;
+                client.write_all(b"b").await.unwrap();
+            });
+            assert_eq!(body.unwrap(), b'b');
+            heads.answered();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http_2_is_left_to_hyper() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), Heads::default(), LIMIT);
+        client
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        watched.read_exact(&mut [0; 24]).await.unwrap();
+        let (byte, ()) = tokio::join!(watched.read_u8(), async {
+            tokio::time::sleep(LIMIT * 2).await;
+            client.write_all(b"x").await.unwrap();
+        });
+        assert_eq!(byte.unwrap(), b'x');
+    }
+}
