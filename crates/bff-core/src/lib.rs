@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod config;
 pub mod context;
+pub mod discovery;
 pub mod error;
 #[cfg(feature = "graphql")]
 pub mod graphql;

@@ -17,7 +17,7 @@ pub use provenance::{Fetched, Provenance, State};
 pub use target::BaseUrl;
 
 use balance::{Endpoint, Instance};
-use client::Client;
+pub(crate) use client::Client;
 pub(crate) use policy::{Policy, Repeat};
 
 mod attempt;

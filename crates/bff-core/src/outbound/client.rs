@@ -35,11 +35,11 @@ const MAX_REFUSAL_BYTES: usize = 8 << 10;
 const REFUSE_WITHIN: Duration = Duration::from_millis(100);
 
 /// An answer, read to its end.
-pub(super) type Answer = (Parts, Bytes);
+pub(crate) type Answer = (Parts, Bytes);
 
 /// The client of one backend.
 #[derive(Debug)]
-pub(super) enum Client {
+pub(crate) enum Client {
     /// HTTP/1.1, in clear.
     Plain(Box<Plain>),
     /// Over TLS, HTTP/2 or HTTP/1.1.
@@ -48,7 +48,7 @@ pub(super) enum Client {
 
 impl Client {
     /// A client of the instance at `address`, over `net`.
-    pub(super) fn new(config: &Config, net: &Net, address: &Authority) -> Self {
+    pub(crate) fn new(config: &Config, net: &Net, address: &Authority) -> Self {
         let dial = Dial::new(net.clone(), config.connect_timeout).to(address.clone());
         if config.url.is_tls() {
             Self::Tls(Box::new(Tls::new(config, dial)))
@@ -58,7 +58,7 @@ impl Client {
     }
 
     /// Sends a request whose target is in origin form, and reads the answer's body of at most `max` bytes.
-    pub(super) async fn exchange(
+    pub(crate) async fn exchange(
         &self,
         request: Request<Full<Bytes>>,
         max: usize,
@@ -72,7 +72,7 @@ impl Client {
 
 /// Connections without TLS, the latest used first.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub(crate) struct Plain {
     dial: Dial,
     at: Uri,
     host: HeaderValue,
@@ -231,7 +231,7 @@ impl Lane {
 
 /// Connections over TLS.
 #[derive(Debug)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     client: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
     url: BaseUrl,
 }

@@ -1,0 +1,123 @@
+//! Which instances a backend has: a fixed list, DNS or Consul, asked in the background and given on when they change.
+//!
+//! A source that cannot be asked changes nothing: the last known instances stay. A source that answers "none" is
+//! believed at once. Lines are logged under the target `discovery`: one when the instances change, one when a source
+//! stops answering, and one when it answers again.
+
+use std::net::IpAddr;
+
+use http::uri::Authority;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::context::World;
+use crate::net::Net;
+use crate::outbound::BaseUrl;
+use consul::Agent;
+use dns::Dns;
+use follow::{Follower, Source};
+use pace::Pace;
+
+pub use crate::outbound::balance::Endpoint;
+pub use config::{Config, Consul, Fixed, Kind};
+
+mod config;
+mod consul;
+mod dns;
+mod follow;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+/// Follows the instances of `backend`, whose address without discovery is `url`, until the answer is dropped. Whenever
+/// they change, `give` gets all of them, sorted by address; a fixed list is given before this function returns. The
+/// address of an endpoint says host and port, but for that of `url` itself, which is as it is written there.
+///
+/// `give` must not own what owns the [`Following`], or neither is ever dropped. The error is one line that names the
+/// key in question. Must be called inside the runtime.
+pub fn follow(
+    backend: &'static str,
+    url: &BaseUrl,
+    config: &Config,
+    world: &World,
+    give: impl Fn(&[Endpoint]) + Send + Sync + 'static,
+) -> Result<Following, String> {
+    config.check()?;
+    let own = own_port(url);
+    let known = CancellationToken::new();
+    let until = Instant::now() + config.start_timeout;
+    let source = match (config.kind, world.net()) {
+        // On pipes a name is what it stands for.
+        (Kind::Fixed, _) | (Kind::Dns | Kind::Srv, Net::Pipes(_)) => None,
+        (Kind::Dns, _) => Some(Source::Dns(Dns::addresses(config, url, own)?)),
+        (Kind::Srv, _) => Some(Source::Dns(Dns::services(config)?)),
+        (Kind::Consul, net) => Some(Source::Consul(Agent::new(config, own, net)?)),
+    };
+    let task = if let Some(source) = source {
+        let pace = Pace::new(config, world.named(backend));
+        let follower = Follower::new(backend, pace, Box::new(give), known.clone());
+        Some(AbortOnDropHandle::new(tokio::spawn(follower.run(source))))
+    } else {
+        let fixed = if config.endpoints.is_empty() {
+            vec![endpoint(url.authority().clone())]
+        } else {
+            follow::in_order(config.fixed()?)
+        };
+        give(&fixed);
+        known.cancel();
+        None
+    };
+    Ok(Following {
+        known,
+        until,
+        _task: task,
+    })
+}
+
+/// A backend's instances being followed. Dropping it ends that.
+#[derive(Debug)]
+pub struct Following {
+    /// Cancelled when instances are known for the first time.
+    known: CancellationToken,
+    until: Instant,
+    _task: Option<AbortOnDropHandle<()>>,
+}
+
+impl Following {
+    /// Waits until the instances are known for the first time, no longer than `start_timeout` after the following
+    /// began; says whether they are. If not, they are still being asked for.
+    pub async fn first(&self) -> bool {
+        timeout_at(self.until, self.known.cancelled()).await.is_ok()
+    }
+}
+
+/// The port of a backend's URL.
+fn own_port(url: &BaseUrl) -> u16 {
+    let usual = if url.is_tls() { 443 } else { 80 };
+    url.authority().port_u16().unwrap_or(usual)
+}
+
+/// An instance of which only the address is known.
+fn endpoint(address: Authority) -> Endpoint {
+    Endpoint {
+        address,
+        weight: 1,
+        zone: None,
+    }
+}
+
+/// The address of a port of a host, unless that is none.
+fn address(host: &str, port: u16) -> Option<Authority> {
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => parse(&format!("[{ip}]:{port}")),
+        _ => parse(&format!("{host}:{port}")),
+    }
+}
+
+/// `text` as an address, if it is `host:port`.
+fn parse(text: &str) -> Option<Authority> {
+    let address: Authority = text.parse().ok()?;
+    let whole = address.port_u16().is_some() && !address.host().is_empty();
+    (whole && !text.contains('@')).then_some(address)
+}

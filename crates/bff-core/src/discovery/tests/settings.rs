@@ -1,0 +1,127 @@
+//! What may stand in a backend's `discovery` table.
+
+use serde::Deserialize;
+
+use super::*;
+use crate::config::{Sources, load};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    discovery: Config,
+}
+
+fn read(text: &'static str, env: &[(&str, &str)]) -> Result<Config, String> {
+    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let sources = Sources {
+        prefix: "T",
+        defaults: text,
+        overlay: None,
+        file: None,
+        env: env.iter().map(own).collect(),
+    };
+    let whole: Whole = load(&sources).map_err(|error| error.to_string())?;
+    Ok(whole.discovery)
+}
+
+/// The line about a table that is well formed and still wrong.
+fn refusal(text: &'static str) -> String {
+    let config = read(text, &[]).unwrap();
+    let give = |_: &[Endpoint]| panic!("nothing is given on");
+    let refused = follow("alpha", &url(), &config, &World::real(), give);
+    refused.unwrap_err()
+}
+
+#[test]
+fn every_kind_reads_its_keys() {
+    let fixed = read(
+        "[discovery]\nendpoints = [{ address = 'a:1' }, { address = 'b:1', weight = 2, zone = 'z' }]",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(fixed.kind, Kind::Fixed);
+    let list = fixed.fixed().unwrap();
+    assert_eq!(list[0], at("a:1"));
+    assert_eq!((list[1].weight, list[1].zone.as_deref()), (2, Some("z")));
+    let srv = read(
+        "[discovery]\nkind = 'srv'\nname = '_http._tcp.a'\nnameserver = '127.0.0.1:53'\nmax_interval = '5s'",
+        &[],
+    )
+    .unwrap();
+    assert_eq!(
+        (srv.kind, srv.max_interval),
+        (Kind::Srv, Duration::from_secs(5))
+    );
+    assert_eq!(srv.nameserver.unwrap().port(), 53);
+    let text =
+        "[discovery]\nkind = 'consul'\nname = 'a'\n[discovery.consul]\nurl = 'http://c:8500'";
+    let env = [
+        ("T_DISCOVERY__CONSUL__TOKEN", "s3cret"),
+        ("T_DISCOVERY__CONSUL__TAGS", "x,y"),
+    ];
+    let consul = read(text, &env).unwrap();
+    let asked = consul.consul.as_ref().unwrap();
+    assert_eq!(asked.token.as_ref().unwrap().expose(), "s3cret");
+    assert_eq!((asked.tags.len(), asked.zone_key.as_str()), (2, "zone"));
+    let printed = format!("{consul:?}{}", serde_json::to_string(&consul).unwrap());
+    assert!(!printed.contains("s3cret"), "{printed}");
+    let mistake = read("[discovery]\nkind = 'eureka'", &[]).unwrap_err();
+    assert!(mistake.contains("discovery.kind"), "{mistake}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_followed_is_refused_by_its_key() {
+    crate::auth::install_crypto();
+    for (text, key) in [
+        (
+            "[discovery]\nkind = 'dns'\nendpoints = [{ address = 'a:1' }]",
+            "discovery.endpoints",
+        ),
+        (
+            "[discovery]\nendpoints = [{ address = 'a' }]",
+            "discovery.endpoints",
+        ),
+        (
+            "[discovery]\nendpoints = [{ address = 'a:1', weight = 0 }]",
+            "discovery.endpoints",
+        ),
+        ("[discovery]\nname = 'a'", "discovery.name"),
+        ("[discovery]\nkind = 'srv'", "discovery.name"),
+        (
+            "[discovery]\nkind = 'dns'\nname = '10.0.0.1'",
+            "discovery.name",
+        ),
+        ("[discovery]\nkind = 'dns'\nname = 'a..b'", "discovery.name"),
+        (
+            "[discovery]\nkind = 'consul'\nname = 'a'",
+            "discovery.consul",
+        ),
+        (
+            "[discovery]\nkind = 'consul'\nconsul = { url = 'http://c' }",
+            "discovery.name",
+        ),
+        (
+            "[discovery]\nkind = 'consul'\nname = 'a/b'\nconsul = { url = 'http://c' }",
+            "discovery.name",
+        ),
+        (
+            "[discovery]\nkind = 'consul'\nname = 'a'\nconsul = { url = 'http://c', token = \"s3\\ncret\" }",
+            "discovery.consul.token",
+        ),
+        (
+            "[discovery]\nkind = 'dns'\nconsul = { url = 'http://c' }",
+            "discovery.consul",
+        ),
+        (
+            "[discovery]\nnameserver = '127.0.0.1:53'",
+            "discovery.nameserver",
+        ),
+        ("[discovery]\nmin_interval = '0s'", "discovery.min_interval"),
+        ("[discovery]\nmin_interval = '2m'", "discovery.min_interval"),
+        ("[discovery]\ntimeout = '0s'", "discovery.timeout"),
+    ] {
+        let line = refusal(text);
+        assert!(line.starts_with(key), "{text}: {line}");
+        assert!(!line.contains('\n') && !line.contains("s3"), "{line}");
+    }
+}
