@@ -152,3 +152,45 @@ async fn a_backend_holds_no_more_calls_than_its_bulkhead_has_places() {
     assert_eq!(refused.count(), 8);
     assert_eq!(stats(&shop, Backend::Review).peak_in_flight, 2);
 }
+
+#[tokio::test]
+async fn an_instance_that_is_dead_costs_no_client_an_answer() {
+    // A port that was free a moment ago and that nobody listens on.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = dead.local_addr().unwrap();
+    let one = Shop::open().await;
+    let live = one
+        .fleet
+        .backend_url(Backend::Review)
+        .replace("http://", "");
+    let shop = Shop::with(|fleet| {
+        let two = format!(
+            "[upstreams.review.discovery]\nendpoints = [{{ address = \"{dead}\" }}, {{ address = \"{live}\" }}]\n"
+        );
+        fleet.overlays.insert("web".into(), two);
+    })
+    .await;
+    for _ in 0..40 {
+        let page = shop.get("web", PAGE).await;
+        assert_eq!(page.body["_meta"]["complete"], true, "{}", page.body);
+    }
+    let asked = stats(&one, Backend::Review).calls;
+    assert_eq!(asked, 40, "the one that lives answers all");
+}
+
+#[tokio::test]
+async fn a_mistake_in_discovery_names_its_key() {
+    let refused = fleet::start(fleet::Fleet {
+        ports: fleet::Ports::Free,
+        overlays: [(
+            "web".to_owned(),
+            "[upstreams.review.discovery]\nkind = \"consul\"\n".to_owned(),
+        )]
+        .into(),
+        ..fleet::Fleet::default()
+    })
+    .await;
+    let line = refused.err().unwrap();
+    assert!(line.contains("upstreams.review.discovery"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+}

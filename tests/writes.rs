@@ -48,7 +48,7 @@ impl Till {
 
     fn upstream(&self, backend: Backend) -> Upstream {
         let url = self.shop.fleet.backend_url(backend).parse().unwrap();
-        Upstream::new(backend.name(), &Config::at(url), &self.shared)
+        Upstream::new(backend.name(), &Config::at(url), &self.shared).unwrap()
     }
 }
 

@@ -74,9 +74,9 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
     let gateway = Gateway::open("mobile", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
-        product: ProductClient::new(gateway.upstream("product", &backends.product)),
-        review: ReviewClient::new(gateway.upstream("review", &backends.review)),
-        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)),
+        product: ProductClient::new(gateway.upstream("product", &backends.product)?),
+        review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
+        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
     };
     gateway.finish(rest::doors(), up, config)
 }

@@ -76,9 +76,9 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         .public_docs();
     let backends = &config.upstreams;
     let up = Upstreams {
-        product: ProductClient::new(gateway.upstream("product", &backends.product)),
-        review: ReviewClient::new(gateway.upstream("review", &backends.review)),
-        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)),
+        product: ProductClient::new(gateway.upstream("product", &backends.product)?),
+        review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
+        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
     };
     gateway.finish(rest::doors(), up, config)
 }

@@ -83,10 +83,10 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
     let gateway = Gateway::open("web", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
-        product: ProductClient::new(gateway.upstream("product", &backends.product)),
-        review: ReviewClient::new(gateway.upstream("review", &backends.review)),
-        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)),
-        user: UserClient::new(gateway.upstream("user", &backends.user)),
+        product: ProductClient::new(gateway.upstream("product", &backends.product)?),
+        review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
+        inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
+        user: UserClient::new(gateway.upstream("user", &backends.user)?),
     };
     let graphql = engine::routes(
         graphql::schema().data(up.clone()),

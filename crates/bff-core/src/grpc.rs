@@ -34,7 +34,7 @@ use tower::{BoxError, Service as _};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, Shared};
-use crate::net::Dial;
+use crate::net::{Dial, Net};
 use crate::outbound::balance::{self, Instance};
 use crate::outbound::{
     Config, Failure, Fetched, Policy, Provenance, Reason, Repeat, freshness, retry, told,
@@ -56,9 +56,10 @@ impl Upstream {
     /// A backend called `name` in configuration, metrics and provenance. It connects with the first call.
     ///
     /// A path in the address is not used: gRPC has none. Must be called inside the runtime.
-    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Self {
-        let channel = |at: &balance::Endpoint| channel(config, shared, &at.address);
-        Self(Arc::new(Policy::new(name, config, shared, channel)))
+    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
+        let (net, of) = (shared.world.net().clone(), config.clone());
+        let channel = move |at: &balance::Endpoint| channel(&of, &net, &at.address);
+        Ok(Self(Arc::new(Policy::new(name, config, shared, channel)?)))
     }
 
     /// Its name.
@@ -68,13 +69,13 @@ impl Upstream {
 }
 
 /// The connector is ours, TLS included, so that a simulation's pipes carry gRPC too.
-fn channel(config: &Config, shared: &Shared, address: &Authority) -> Channel {
+fn channel(config: &Config, net: &Net, address: &Authority) -> Channel {
     let limit = config.connect_timeout;
     let tls = HttpsConnectorBuilder::new()
         .with_webpki_roots()
         .https_or_http()
         .enable_http2()
-        .wrap_connector(Dial::new(shared.world.net().clone(), limit).to(address.clone()));
+        .wrap_connector(Dial::new(net.clone(), limit).to(address.clone()));
     let connector = tower::service_fn(move |uri: Uri| {
         let connecting = tls.clone().call(uri);
         async move {

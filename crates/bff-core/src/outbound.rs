@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::context::{Cx, Shared};
+use crate::discovery;
 use crate::scope::Scope;
 
 pub use call::Call;
@@ -64,6 +65,9 @@ pub struct Config {
     /// The largest answer read, counted while reading and again after decompression. Default 2097152 (2 MiB).
     #[serde(default = "Config::max_body_bytes")]
     pub max_body_bytes: usize,
+    /// Where its instances are asked for. Default: the one of `url`.
+    #[serde(default)]
+    pub discovery: discovery::Config,
     /// How often one call is tried.
     #[serde(default)]
     pub retry: retry::Config,
@@ -102,6 +106,7 @@ impl Config {
             connect_timeout: Self::connect_timeout(),
             idle_timeout: Self::idle_timeout(),
             max_body_bytes: Self::max_body_bytes(),
+            discovery: discovery::Config::default(),
             retry: retry::Config::default(),
             backoff: backoff::Config::default(),
             budget: budget::Config::default(),
@@ -136,11 +141,12 @@ impl Config {
 pub struct Upstream(Arc<Policy<Client>>);
 
 impl Upstream {
-    /// A backend called `name` in configuration, metrics and provenance.
-    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Self {
-        let net = shared.world.net();
-        let client = |at: &Endpoint| Client::new(config, net, &at.address);
-        Self(Arc::new(Policy::new(name, config, shared, client)))
+    /// A backend called `name` in configuration, metrics and provenance. The error is one line that names the key
+    /// of a mistake.
+    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
+        let (net, of) = (shared.world.net().clone(), config.clone());
+        let client = move |at: &Endpoint| Client::new(&of, &net, &at.address);
+        Ok(Self(Arc::new(Policy::new(name, config, shared, client)?)))
     }
 
     /// Its name.

@@ -80,7 +80,7 @@ impl Keys {
         let (backend, document) = locate(backend, &config.keys_path)?;
         Ok(Self(Arc::new(Inner {
             shared: shared.clone(),
-            issuer: Upstream::new(ISSUER, &backend, shared),
+            issuer: Upstream::new(ISSUER, &backend, shared)?,
             document,
             max_age: config.keys_max_age,
             min_interval: config.keys_min_interval,

@@ -18,6 +18,7 @@ use super::latency::Latency;
 use super::outcome::Outcome;
 use super::{Config, Failure, Reason};
 use crate::context::{Cx, Shared};
+use crate::discovery::{self, Following};
 
 /// How a call may be repeated.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,8 @@ pub(crate) struct Repeat {
 pub(crate) struct Policy<T> {
     name: &'static str,
     config: Config,
-    instances: Instances<T>,
+    instances: Arc<Instances<T>>,
+    _following: Following,
     budget: Budget,
     bulkhead: Bulkhead,
     breaker: Breaker,
@@ -52,33 +54,34 @@ struct Tries<T> {
     last: Option<Arc<Instance<T>>>,
 }
 
-impl<T> Policy<T> {
-    /// The policies of a backend; `make` makes what is kept for each instance.
+impl<T: Send + Sync + 'static> Policy<T> {
+    /// The policies of a backend; `make` makes what is kept for each instance. The error is one line that names the
+    /// key in question.
     pub(crate) fn new(
         name: &'static str,
         config: &Config,
         shared: &Shared,
-        make: impl FnMut(&Endpoint) -> T,
-    ) -> Self {
+        make: impl Fn(&Endpoint) -> T + Send + Sync + 'static,
+    ) -> Result<Self, String> {
         let now = Instant::now();
         let seed = shared.world.random();
-        let instances = Instances::new(&config.balance, &config.ejection, now);
-        let fixed = Endpoint {
-            address: config.url.authority().clone(),
-            weight: 1,
-            zone: None,
-        };
-        instances.replace(&[fixed], make);
-        Self {
+        let instances = Arc::new(Instances::new(&config.balance, &config.ejection, now));
+        let known = instances.clone();
+        let give = move |found: &[Endpoint]| known.replace(found, &make);
+        let (url, discovery) = (&config.url, &config.discovery);
+        let following = discovery::follow(name, url, discovery, &shared.world, give)
+            .map_err(|error| format!("upstreams.{name}.discovery.{error}"))?;
+        Ok(Self {
             name,
             instances,
+            _following: following,
             budget: Budget::new(&config.budget, now),
             bulkhead: Bulkhead::new(&config.bulkhead),
             breaker: Breaker::new(&config.breaker, config.attempt_timeout, seed, now),
             latency: Latency::new(&config.latency, now),
             hedge: Hedge::new(&config.hedge, now),
             config: config.clone(),
-        }
+        })
     }
 
     /// The backend's name.

@@ -38,7 +38,7 @@ impl Scene {
             fields: crate::section::fields::Known::default(),
         });
         let config = Config::at("http://backend".parse().unwrap());
-        let up = Upstream::new("backend", &config, &shared);
+        let up = Upstream::new("backend", &config, &shared).unwrap();
         let cx = Cx::background(&shared, Duration::from_secs(5));
         Self { cx, up, heard }
     }

@@ -68,7 +68,11 @@ impl<'a> Gateway<'a> {
     }
 
     /// A backend of this gateway.
-    pub fn upstream(&self, name: &'static str, config: &outbound::Config) -> Upstream {
+    pub fn upstream(
+        &self,
+        name: &'static str,
+        config: &outbound::Config,
+    ) -> Result<Upstream, String> {
         Upstream::new(name, config, &self.shared)
     }
 

@@ -50,7 +50,7 @@ pub async fn start<C: Configured>(
         open(config, sources, &World::real(), app)
     });
     match read {
-        Ok((config, app)) => run(program, config.settings(), app)
+        Ok((config, app)) => Box::pin(run(program, config.settings(), app))
             .await
             .map_or_else(|line| refuse(&line), |()| ExitCode::SUCCESS),
         Err(code) => code,
