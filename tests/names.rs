@@ -93,7 +93,7 @@ fn a_backend_has_one_name() {
         );
         let code = read(&format!("bffs/{}/src/lib.rs", gateway.name));
         for name in used {
-            let opened = format!("gateway.upstream(\"{name}\"");
+            let opened = format!("upstream(\"{name}\"");
             assert!(code.contains(&opened), "{}: {name}", gateway.name);
         }
     }

@@ -5,6 +5,7 @@ use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
 use bff_core::{auth, graphql as engine, inbound, outbound, server, telemetry};
 use bff_services::inventory::InventoryClient;
+use bff_services::playback::PlaybackClient;
 use bff_services::product::ProductClient;
 use bff_services::review::ReviewClient;
 use bff_services::user::UserClient;
@@ -51,6 +52,8 @@ pub struct UpstreamsConfig {
     pub inventory: outbound::Config,
     /// Profiles and friends.
     pub user: outbound::Config,
+    /// What is played, over gRPC.
+    pub playback: outbound::Config,
 }
 
 /// This gateway's backends.
@@ -64,6 +67,8 @@ pub struct Upstreams {
     pub inventory: InventoryClient,
     /// Profiles and friends.
     pub user: UserClient,
+    /// What is played.
+    pub playback: PlaybackClient,
 }
 
 impl Configured for Config {
@@ -87,6 +92,7 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
         user: UserClient::new(gateway.upstream("user", &backends.user)?),
+        playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
     };
     let graphql = engine::routes(
         graphql::schema().data(up.clone()),

@@ -13,6 +13,7 @@ use utoipa_axum::routes;
 use crate::Upstreams;
 use crate::screens::home::Home;
 use crate::screens::me::Me;
+use crate::screens::playback::Playback;
 use crate::screens::product::ProductPage;
 use crate::screens::search::SearchPage;
 
@@ -24,6 +25,7 @@ struct Api;
 pub fn doors() -> Doors<Upstreams> {
     Doors::new(Api::openapi())
         .screen(routes!(get_product_details))
+        .screen(routes!(get_playback))
         .screen(routes!(get_home))
         .screen(routes!(get_search))
         .screen(routes!(get_me))
@@ -73,6 +75,20 @@ async fn get_product_details(
     want: Fields<ProductPage>,
 ) -> Result<Screen<ProductPage>, Error> {
     Ok(ProductPage::assemble(&cx, &up, &id, &want).await?)
+}
+
+/// How a browser plays one product
+#[utoipa::path(get, path = "/api/products/{id}/playback", operation_id = "get_playback",
+    params(("id" = String, Path, description = "The product", example = "p-1"),
+           ("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    responses((status = 200, body = Screen<Playback>)))]
+async fn get_playback(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    Path(id): Path<ProductId>,
+    want: Fields<Playback>,
+) -> Result<Screen<Playback>, Error> {
+    Ok(Playback::assemble(&cx, &up, &id, &want).await?)
 }
 
 /// The first page

@@ -3,5 +3,6 @@
 pub mod card;
 pub mod home;
 pub mod me;
+pub mod playback;
 pub mod product;
 pub mod search;

@@ -17,7 +17,7 @@ use crate::error::Code;
 use crate::inbound::{self, Doors, Edge};
 use crate::outbound::{self, Upstream};
 use crate::telemetry::logs;
-use crate::{openapi, section};
+use crate::{grpc, openapi, section};
 
 /// What of a gateway's configuration the core itself reads.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,15 @@ impl<'a> Gateway<'a> {
         config: &outbound::Config,
     ) -> Result<Upstream, String> {
         Upstream::new(name, config, &self.shared)
+    }
+
+    /// A backend of this gateway that speaks gRPC.
+    pub fn grpc_upstream(
+        &self,
+        name: &'static str,
+        config: &outbound::Config,
+    ) -> Result<grpc::Upstream, String> {
+        grpc::Upstream::new(name, config, &self.shared)
     }
 
     /// The codes of this gateway's domain, so that each has its page.
