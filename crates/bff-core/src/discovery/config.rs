@@ -85,7 +85,8 @@ pub enum Kind {
 pub struct Consul {
     /// The agent's HTTP API, usually the machine's own: `http://127.0.0.1:8500`.
     pub url: BaseUrl,
-    /// The ACL token, sent as `X-Consul-Token`; it needs `service:read` and `node:read`. Default: none.
+    /// The ACL token, sent as `X-Consul-Token`; it needs `service:read` and `node:read`. Default: none,
+    /// which an agent that has ACLs answers with an empty list, as if there were no instances.
     #[serde(default)]
     pub token: Option<Secret>,
     /// The datacenter asked (`dc`). Default: the agent's own.
