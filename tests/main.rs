@@ -5,6 +5,7 @@
 mod absences;
 mod contracts;
 mod credentials;
+mod discovery;
 mod drain;
 mod edge;
 mod faults;

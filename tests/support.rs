@@ -138,7 +138,7 @@ impl Answer {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     bff_core::auth::install_crypto();
     Client::builder().no_proxy().build().unwrap()
 }
