@@ -34,8 +34,8 @@ mod tests;
 /// they change, `give` gets all of them, sorted by address; a fixed list is given before this function returns. The
 /// address of an endpoint says host and port, but for that of `url` itself, which is as it is written there.
 ///
-/// `give` must not own what owns the [`Following`], or neither is ever dropped. The error is one line that names the
-/// key in question. Must be called inside the runtime.
+/// `give` must not own what owns the [`Following`], or neither is ever dropped. The error is one line, `key: why`, whose
+/// key is one of the backend's `discovery` table. Must be called inside the runtime.
 pub fn follow(
     backend: &'static str,
     url: &BaseUrl,

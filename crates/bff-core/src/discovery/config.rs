@@ -129,7 +129,7 @@ impl Config {
             if !set || kinds.contains(&self.kind) {
                 return Ok(());
             }
-            Err(format!("discovery.{key} is not read by this kind"))
+            Err(format!("{key}: not read by this kind"))
         };
         only(!self.endpoints.is_empty(), "endpoints", &[Kind::Fixed])?;
         only(
@@ -142,10 +142,10 @@ impl Config {
         only(self.name.is_some(), "name", &named)?;
         self.fixed()?;
         if self.min_interval.is_zero() || self.min_interval > self.max_interval {
-            return Err("discovery.min_interval is over 0s and at most max_interval".to_owned());
+            return Err("min_interval: it is over 0s and at most max_interval".to_owned());
         }
         if self.timeout.is_zero() {
-            return Err("discovery.timeout is over 0s".to_owned());
+            return Err("timeout: it is over 0s".to_owned());
         }
         Ok(())
     }
@@ -156,9 +156,7 @@ impl Config {
             let address = parse(&fixed.address).filter(|_| fixed.weight > 0);
             let refused = || {
                 let address = &fixed.address;
-                format!(
-                    "discovery.endpoints: {address:?} needs host:port and a weight of at least 1"
-                )
+                format!("endpoints: {address:?} needs host:port and a weight of at least 1")
             };
             Ok(Endpoint {
                 address: address.ok_or_else(refused)?,
@@ -173,15 +171,15 @@ impl Config {
     pub(super) fn required_name(&self) -> Result<&str, String> {
         self.name
             .as_deref()
-            .ok_or_else(|| "discovery.name is required by this kind".to_owned())
+            .ok_or_else(|| "name: required by this kind".to_owned())
     }
 
     /// Agent and service, checked: the service becomes a segment of a path.
     pub(super) fn required_consul(&self) -> Result<(&Consul, &str), String> {
-        let missing = "discovery.consul is required by kind consul";
+        let missing = "consul: required by this kind";
         let consul = self.consul.as_ref().ok_or(missing)?;
         let name = self.required_name()?;
-        check_id(name).map_err(|why| format!("discovery.name: {why}"))?;
+        check_id(name).map_err(|why| format!("name: {why}"))?;
         Ok((consul, name))
     }
 }

@@ -55,7 +55,7 @@ impl Agent {
         let (consul, name) = config.required_consul()?;
         let token = consul.token.as_ref().map(|secret| {
             let mut value = HeaderValue::from_str(secret.expose())
-                .map_err(|_| "discovery.consul.token holds what no header may".to_owned())?;
+                .map_err(|_| "consul.token: it holds what no header may".to_owned())?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });

@@ -53,15 +53,15 @@ impl Dns {
 
     fn new(config: &Config, name: &str, port: Option<u16>) -> Result<Self, String> {
         if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-            return Err(format!(
-                "discovery.name: {name:?} is an address, not a name"
-            ));
+            return Err(format!("name: {name:?} is an address, not a name"));
         }
         let mut name = Name::from_ascii(name)
-            .map_err(|error| format!("discovery.name: {name:?} is no DNS name: {error}"))?;
+            .map_err(|error| format!("name: {name:?} is no DNS name: {error}"))?;
         name.set_fqdn(true);
         Ok(Self {
-            resolver: resolver(config).map_err(|e| format!("discovery: no name server: {e}"))?,
+            resolver: resolver(config).map_err(|e| {
+                format!("nameserver: none is set, and the system's cannot be read: {e}")
+            })?,
             name,
             port,
             timeout: config.timeout,
