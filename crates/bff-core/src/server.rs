@@ -181,7 +181,12 @@ async fn accept_loop(
         let Some((permit, wire)) = wire else { break };
         let peer = Peer(wire.peer());
         let heads = Heads::default();
-        let wire = Watched::new(wire, heads.clone(), limits.head_timeout);
+        let wire = Watched::new(
+            wire,
+            heads.clone(),
+            limits.idle_timeout,
+            limits.head_timeout,
+        );
         let router = router.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             heads.arrived();

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::net::Wire;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4): there, bytes come at any time and heads are hyper's to bound.
-const HTTP_2: &[u8] = b"PRI ";
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Nothing of a head has come.
 const SILENT: u8 = 0;
@@ -51,25 +51,32 @@ impl Heads {
     }
 }
 
-/// A connection whose heads arrive within `limit`, or it ends.
+/// A connection whose first byte comes within `idle`, and whose heads each come within `limit`, or it ends. Between two
+/// heads the silence is hyper's to bound, which it does not before it knows the protocol.
 pub(super) struct Watched {
     wire: Wire,
     heads: Heads,
+    idle: Duration,
     limit: Duration,
     began: Instant,
+    /// Whether nothing has come yet.
     fresh: bool,
-    /// Made when a head came in part only, which is rare.
+    /// How much of HTTP/2's preface has come; nothing else came as long as there is some of it.
+    preface: Option<usize>,
+    /// Made when there is something to wait for.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub(super) fn new(wire: Wire, heads: Heads, limit: Duration) -> Self {
+    pub(super) fn new(wire: Wire, heads: Heads, idle: Duration, limit: Duration) -> Self {
         Self {
             wire,
             heads,
+            idle,
             limit,
             began: Instant::now(),
             fresh: true,
+            preface: Some(0),
             timer: None,
         }
     }
@@ -78,8 +85,15 @@ impl Watched {
         if bytes.is_empty() {
             return;
         }
-        if std::mem::take(&mut self.fresh) && bytes.starts_with(HTTP_2) {
-            self.heads.0.store(UNWATCHED, Relaxed);
+        self.fresh = false;
+        if let Some(came) = self.preface {
+            let wanted = &HTTP_2[came..];
+            let part = wanted.len().min(bytes.len());
+            self.preface = (bytes[..part] == wanted[..part]).then_some(came + part);
+            if self.preface == Some(HTTP_2.len()) {
+                self.preface = None;
+                self.heads.0.store(UNWATCHED, Relaxed);
+            }
         }
         if self.heads.0.load(Relaxed) == SILENT {
             self.heads.0.store(COMING, Relaxed);
@@ -102,10 +116,11 @@ impl AsyncRead for Watched {
             me.saw(&buf.filled()[before..]);
             return polled;
         }
-        if me.heads.0.load(Relaxed) != COMING {
-            return polled;
-        }
-        let until = me.began + me.limit;
+        let until = match me.heads.0.load(Relaxed) {
+            SILENT if me.fresh => me.began + me.idle,
+            COMING => me.began + me.limit,
+            _ => return polled,
+        };
         let timer = me.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         timer
             .as_mut()
@@ -156,7 +171,12 @@ mod tests {
     async fn silence_is_borne_and_a_dribbled_head_is_not() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
+        let mut watched = Watched::new(
+            Wire::Pipe(Box::new(server)),
+            heads.clone(),
+            LIMIT * 9,
+            LIMIT,
+        );
         let began = Instant::now();
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -177,7 +197,12 @@ mod tests {
     async fn a_body_may_take_longer_and_the_next_head_begins_anew() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
+        let mut watched = Watched::new(
+            Wire::Pipe(Box::new(server)),
+            heads.clone(),
+            LIMIT * 9,
+            LIMIT,
+        );
         for _ in 0..3 {
             client.write_all(b"head").await.unwrap();
             watched.read_exact(&mut [0; 4]).await.unwrap();
@@ -195,16 +220,34 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn http_2_is_left_to_hyper() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), Heads::default(), LIMIT);
-        client
-            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .await
-            .unwrap();
-        watched.read_exact(&mut [0; 24]).await.unwrap();
+        let mut watched = Watched::new(
+            Wire::Pipe(Box::new(server)),
+            Heads::default(),
+            LIMIT * 9,
+            LIMIT,
+        );
+        for part in [&HTTP_2[..2], &HTTP_2[2..]] {
+            client.write_all(part).await.unwrap();
+            watched.read_exact(&mut vec![0; part.len()]).await.unwrap();
+        }
         let (byte, ()) = tokio::join!(watched.read_u8(), async {
             tokio::time::sleep(LIMIT * 2).await;
             client.write_all(b"x").await.unwrap();
         });
         assert_eq!(byte.unwrap(), b'x');
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_at_all_or_half_a_preface_is_cut() {
+        for (said, after) in [(&b""[..], LIMIT * 9), (&HTTP_2[..4], LIMIT)] {
+            let (mut client, server) = tokio::io::duplex(64);
+            let wire = Wire::Pipe(Box::new(server));
+            let mut watched = Watched::new(wire, Heads::default(), LIMIT * 9, LIMIT);
+            let began = Instant::now();
+            client.write_all(said).await.unwrap();
+            let error = watched.read_to_end(&mut Vec::new()).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(began.elapsed().as_secs(), after.as_secs());
+        }
     }
 }
