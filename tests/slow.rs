@@ -75,6 +75,27 @@ async fn a_connection_may_be_silent_for_longer_than_a_head_may_take() {
 }
 
 #[tokio::test]
+async fn who_asks_nothing_is_shown_out_whatever_they_speak() {
+    let shop = Shop::with(|fleet| {
+        let limits = "[server]\nidle_timeout = \"300ms\"\nhead_timeout = \"400ms\"\n";
+        fleet.overlays.insert("web".into(), limits.into());
+    })
+    .await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let kept = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
+    for said in [&b""[..], preface, kept] {
+        let mut client = dial(&shop).await;
+        client.write_all(said).await.unwrap();
+        let began = instant();
+        let mut heard = Vec::new();
+        let reading = client.read_to_end(&mut heard);
+        let _ = tokio::time::timeout(SOON, reading).await.unwrap();
+        let took = began.elapsed();
+        assert!(took >= Duration::from_millis(290), "{took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_stalls_is_refused() {
     let shop = impatient().await;
     let mut client = dial(&shop).await;

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use super::PATIENCE;
 
 /// Where a program is: in the place that `variable` names, or on the path. None when the test is to be skipped.
+#[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
 pub(super) fn find(program: &str, variable: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();

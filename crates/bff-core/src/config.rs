@@ -66,6 +66,10 @@ pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
 
 /// The environment of this process: the one place that reads it. A value that is not UTF-8 arrives with
 /// replacement characters, so that the key it was meant for can refuse it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the door the ban points to"
+)]
 pub fn environment() -> Vec<(String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
     std::env::vars_os()

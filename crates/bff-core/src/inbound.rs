@@ -17,6 +17,7 @@ use crate::scope::{Language, Region};
 
 pub use doors::{Door, Doors, SignedIn};
 pub use input::{Body, Path, Query};
+pub use underway::{Requests, Underway};
 
 mod admit;
 mod cors;
@@ -26,6 +27,7 @@ mod head;
 pub mod input;
 mod language;
 mod observe;
+mod underway;
 
 /// What the edge lets in, and for how long.
 #[derive(Clone, Debug, Deserialize, Serialize)]

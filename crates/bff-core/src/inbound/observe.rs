@@ -19,7 +19,7 @@ use http::{Method, Uri};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{Edge, finish, head};
+use super::{Edge, Underway, finish, head};
 use crate::context::{AppVersion, RequestId, Trace};
 use crate::error::{Error, codes};
 use crate::scope::{X_CLIENT, X_USER_ID, X_USER_ROLE};
@@ -67,7 +67,7 @@ pub(super) async fn observe(
         trace: Trace::continue_from(request.headers(), world),
         signed_in: AtomicBool::new(false),
     }));
-    let mut line = Line::open(edge.clone(), seen.clone(), &request);
+    let mut line = Line::open(edge.clone(), seen.clone(), &mut request);
     let asked = finish::Asked::of(&request);
     for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
         request.headers_mut().remove(spoofed);
@@ -111,11 +111,14 @@ struct Line {
     bytes_out: u64,
     ended: bool,
     _active: Active,
+    /// To the last byte too: until then the connection is not idle.
+    _underway: Option<Underway>,
 }
 
 impl Line {
-    fn open(edge: Arc<Edge>, seen: Seen, request: &Request) -> Self {
+    fn open(edge: Arc<Edge>, seen: Seen, request: &mut Request) -> Self {
         Self {
+            _underway: request.extensions_mut().remove(),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),

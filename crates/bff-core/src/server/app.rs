@@ -1,6 +1,7 @@
 //! One gateway put together: its doors behind the edge, beside its pages and its admin port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use http::HeaderValue;
@@ -8,8 +9,9 @@ use serde::Serialize;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
+use super::accept::Limits;
 use super::readiness::Readiness;
-use super::{Config, Limits, admin, pages};
+use super::{Config, admin, pages};
 use crate::auth::{self, Authenticator};
 use crate::config::{self, Mode};
 use crate::context::{Shared, World};
@@ -189,8 +191,14 @@ impl App {
             head_timeout: self.config.head_timeout,
             idle_timeout: self.config.idle_timeout,
             max_connections: self.config.max_connections,
-            drain_delay: self.config.drain_delay,
-            drain_timeout: self.config.drain_timeout,
         }
+    }
+
+    pub(super) fn drain_delay(&self) -> Duration {
+        self.config.drain_delay
+    }
+
+    pub(super) fn drain_timeout(&self) -> Duration {
+        self.config.drain_timeout
     }
 }

@@ -15,67 +15,66 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::inbound::{Requests, Underway};
 use crate::net::Wire;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4): there, bytes come at any time and heads are hyper's to bound.
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Nothing of a head has come.
-const SILENT: u8 = 0;
+/// No head is on its way, or none that is known of.
+const WHOLE: u8 = 0;
 /// A head is coming.
 const COMING: u8 = 1;
-/// A request is being answered.
-const ANSWERING: u8 = 2;
 /// Heads are not watched on this connection.
-const UNWATCHED: u8 = 3;
+const UNWATCHED: u8 = 2;
 
-/// Where a connection is between two requests; shared by the bytes and the service.
+/// The heads of a connection; shared by its bytes and its service.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Heads(Arc<AtomicU8>);
+pub(super) struct Heads {
+    state: Arc<AtomicU8>,
+    requests: Requests,
+}
 
 impl Heads {
-    /// A head is whole.
-    pub(super) fn arrived(&self) {
-        self.turn(ANSWERING);
-    }
-
-    /// The next bytes may begin another.
-    pub(super) fn answered(&self) {
-        self.turn(SILENT);
-    }
-
-    fn turn(&self, to: u8) {
-        if self.0.load(Relaxed) != UNWATCHED {
-            self.0.store(to, Relaxed);
+    /// A head is whole, and its request is being answered until what comes back is dropped.
+    pub(super) fn arrived(&self) -> Underway {
+        if self.state.load(Relaxed) != UNWATCHED {
+            self.state.store(WHOLE, Relaxed);
         }
+        self.requests.begin()
+    }
+
+    /// From now on the bytes are no heads.
+    pub(super) fn unwatch(&self) {
+        self.state.store(UNWATCHED, Relaxed);
+    }
+
+    /// Resolves once the connection has had no request for so long.
+    pub(super) async fn quiet_for(&self, idle: Duration) {
+        self.requests.quiet_for(idle).await;
     }
 }
 
-/// A connection whose first byte comes within `idle`, and whose heads each come within `limit`, or it ends. Between two
-/// heads the silence is hyper's to bound, which it does not before it knows the protocol.
+/// A connection whose heads each come within `limit`, or it ends. A head whose first bytes come while an answer is still
+/// on its way out cannot be told from the rest of that request; it has the time of an idle connection.
 pub(super) struct Watched {
     wire: Wire,
     heads: Heads,
-    idle: Duration,
     limit: Duration,
     began: Instant,
-    /// Whether nothing has come yet.
-    fresh: bool,
     /// How much of HTTP/2's preface has come; nothing else came as long as there is some of it.
     preface: Option<usize>,
-    /// Made when there is something to wait for.
+    /// Made when a head came in part only, which is rare.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Watched {
-    pub(super) fn new(wire: Wire, heads: Heads, idle: Duration, limit: Duration) -> Self {
+    pub(super) fn new(wire: Wire, heads: Heads, limit: Duration) -> Self {
         Self {
             wire,
             heads,
-            idle,
             limit,
             began: Instant::now(),
-            fresh: true,
             preface: Some(0),
             timer: None,
         }
@@ -85,18 +84,17 @@ impl Watched {
         if bytes.is_empty() {
             return;
         }
-        self.fresh = false;
         if let Some(came) = self.preface {
             let wanted = &HTTP_2[came..];
             let part = wanted.len().min(bytes.len());
             self.preface = (bytes[..part] == wanted[..part]).then_some(came + part);
             if self.preface == Some(HTTP_2.len()) {
                 self.preface = None;
-                self.heads.0.store(UNWATCHED, Relaxed);
+                self.heads.unwatch();
             }
         }
-        if self.heads.0.load(Relaxed) == SILENT {
-            self.heads.0.store(COMING, Relaxed);
+        if self.heads.state.load(Relaxed) == WHOLE && !self.heads.requests.any() {
+            self.heads.state.store(COMING, Relaxed);
             self.began = Instant::now();
             self.timer = None;
         }
@@ -116,11 +114,10 @@ impl AsyncRead for Watched {
             me.saw(&buf.filled()[before..]);
             return polled;
         }
-        let until = match me.heads.0.load(Relaxed) {
-            SILENT if me.fresh => me.began + me.idle,
-            COMING => me.began + me.limit,
-            _ => return polled,
-        };
+        if me.heads.state.load(Relaxed) != COMING {
+            return polled;
+        }
+        let until = me.began + me.limit;
         let timer = me.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         timer
             .as_mut()
@@ -171,12 +168,7 @@ mod tests {
     async fn silence_is_borne_and_a_dribbled_head_is_not() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(
-            Wire::Pipe(Box::new(server)),
-            heads.clone(),
-            LIMIT * 9,
-            LIMIT,
-        );
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
         let began = Instant::now();
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -197,35 +189,25 @@ mod tests {
     async fn a_body_may_take_longer_and_the_next_head_begins_anew() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(
-            Wire::Pipe(Box::new(server)),
-            heads.clone(),
-            LIMIT * 9,
-            LIMIT,
-        );
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
         for _ in 0..3 {
             client.write_all(b"head").await.unwrap();
             watched.read_exact(&mut [0; 4]).await.unwrap();
-            heads.arrived();
+            let underway = heads.arrived();
             let body = watched.read_u8();
             let (body, ()) = tokio::join!(body, async {
                 tokio::time::sleep(LIMIT * 2).await;
                 client.write_all(b"b").await.unwrap();
             });
             assert_eq!(body.unwrap(), b'b');
-            heads.answered();
+            drop(underway);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn http_2_is_left_to_hyper() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut watched = Watched::new(
-            Wire::Pipe(Box::new(server)),
-            Heads::default(),
-            LIMIT * 9,
-            LIMIT,
-        );
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), Heads::default(), LIMIT);
         for part in [&HTTP_2[..2], &HTTP_2[2..]] {
             client.write_all(part).await.unwrap();
             watched.read_exact(&mut vec![0; part.len()]).await.unwrap();
@@ -238,16 +220,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_says_nothing_at_all_or_half_a_preface_is_cut() {
-        for (said, after) in [(&b""[..], LIMIT * 9), (&HTTP_2[..4], LIMIT)] {
-            let (mut client, server) = tokio::io::duplex(64);
-            let wire = Wire::Pipe(Box::new(server));
-            let mut watched = Watched::new(wire, Heads::default(), LIMIT * 9, LIMIT);
-            let began = Instant::now();
-            client.write_all(said).await.unwrap();
-            let error = watched.read_to_end(&mut Vec::new()).await.unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-            assert_eq!(began.elapsed().as_secs(), after.as_secs());
-        }
+    async fn half_a_preface_is_a_head_that_dribbles() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let wire = Wire::Pipe(Box::new(server));
+        let mut watched = Watched::new(wire, Heads::default(), LIMIT);
+        let began = Instant::now();
+        client.write_all(&HTTP_2[..4]).await.unwrap();
+        let error = watched.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
     }
 }

@@ -1,0 +1,119 @@
+//! Which requests of one connection are being answered, and for how long it has had none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// The requests of one connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Requests(Arc<Counted>);
+
+/// A request being answered: put into it by the accept loop, and kept until the last byte of its answer. A clone is kept
+/// as well as the original.
+#[derive(Debug)]
+pub struct Underway(Requests);
+
+#[derive(Debug)]
+struct Counted {
+    opened: Instant,
+    underway: AtomicU32,
+    /// When the last one ended, in milliseconds since `opened`.
+    quiet_since: AtomicU64,
+}
+
+impl Requests {
+    /// Of a connection that has just been opened.
+    pub fn new() -> Self {
+        Self(Arc::new(Counted {
+            opened: Instant::now(),
+            underway: AtomicU32::new(0),
+            quiet_since: AtomicU64::new(0),
+        }))
+    }
+
+    /// One more, until what comes back is dropped.
+    pub fn begin(&self) -> Underway {
+        self.0.underway.fetch_add(1, Relaxed);
+        Underway(self.clone())
+    }
+
+    /// Whether any is being answered.
+    pub fn any(&self) -> bool {
+        self.0.underway.load(Relaxed) > 0
+    }
+
+    /// Resolves once there has been none for so long.
+    pub async fn quiet_for(&self, idle: Duration) {
+        loop {
+            let now = Instant::now();
+            let since = Duration::from_millis(self.0.quiet_since.load(Relaxed));
+            // While there are some, silence has not even begun.
+            let since = if self.any() {
+                now
+            } else {
+                self.0.opened + since
+            };
+            if since + idle <= now {
+                return;
+            }
+            sleep_until(since + idle).await;
+        }
+    }
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clone for Underway {
+    fn clone(&self) -> Self {
+        self.0.begin()
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        let counted = &self.0.0;
+        let since = u64::try_from(counted.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        counted.quiet_since.store(since, Relaxed);
+        counted.underway.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(75);
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_begins_with_the_last_answers_end() {
+        let requests = Requests::new();
+        let opened = Instant::now();
+        let (one, two) = (requests.begin(), requests.begin());
+        let ending = tokio::spawn(async move {
+            tokio::time::sleep(IDLE * 2).await;
+            drop(one);
+            tokio::time::sleep(IDLE * 2).await;
+            drop(two);
+        });
+        requests.quiet_for(IDLE).await;
+        assert!(ending.is_finished());
+        let quiet = opened.elapsed().as_secs() - IDLE.as_secs() * 4;
+        assert!(
+            (IDLE.as_secs()..IDLE.as_secs() * 2).contains(&quiet),
+            "{quiet} s"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_never_asks_is_quiet_from_the_start() {
+        let opened = Instant::now();
+        Requests::new().quiet_for(IDLE).await;
+        assert_eq!(opened.elapsed().as_secs(), IDLE.as_secs());
+    }
+}
