@@ -3,10 +3,14 @@
 
 use std::sync::LazyLock;
 
-use reqwest::header::HeaderMap;
+use bytes::Bytes;
+use fleet::Callers;
+use http::{HeaderMap, Request};
+use http_body_util::Full;
 use serde_json::{Map, Value, json};
+use services_mock::Mocks;
 
-use crate::support::{Shop, file, send};
+use crate::support::{Shop, file};
 
 mod graphql;
 mod rest;
@@ -26,7 +30,7 @@ pub(crate) struct Enrolled {
 }
 
 /// One answer, whichever door it came through.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -67,21 +71,59 @@ pub(crate) fn enrolled() -> &'static [Enrolled] {
 impl Enrolled {
     /// Asks for the screen with the fullest credential: signed in, or with the partner's key.
     pub(crate) async fn ask(&self, shop: &Shop, headers: &[(&str, &str)]) -> Told {
-        let url = format!("{}{}", shop.fleet.url(self.gateway), self.path);
-        let mut request = match &self.document {
-            Some(document) => shop.http.post(url).json(&json!({"query": document})),
-            None => shop.http.get(url),
-        };
-        request = match self.gateway {
-            "partner" => request.header("x-api-key", fleet::PARTNER_KEY),
-            _ => request.header("authorization", shop.bearer("ada")),
-        };
+        let credential = self.credential(shop.fleet.mocks(), Some("ada"));
+        let mut request = self.request(&shop.fleet.url(self.gateway), credential.as_ref());
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            let name: http::HeaderName = name.parse().unwrap();
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
-        let response = send(request).await;
+        let request = request.map(reqwest::Body::wrap).try_into().unwrap();
+        let response = shop.http.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        self.told(status, headers, &response.bytes().await.unwrap())
+    }
+
+    /// What says who asks, as a header: a partner always has its key, people may be nobody.
+    pub(crate) fn credential(
+        &self,
+        mocks: &Mocks,
+        user: Option<&str>,
+    ) -> Option<(&'static str, String)> {
+        if self.callers() == Callers::Partners {
+            return Some(("x-api-key", fleet::PARTNER_KEY.to_owned()));
+        }
+        let token = mocks.token_for(user?).unwrap();
+        Some(("authorization", format!("Bearer {token}")))
+    }
+
+    /// Who calls its gateway.
+    pub(crate) fn callers(&self) -> Callers {
+        let own = |g: &&fleet::Gateway| g.name == self.gateway;
+        fleet::GATEWAYS.iter().find(own).unwrap().callers
+    }
+
+    /// The request for it, at a gateway's URL.
+    pub(crate) fn request(
+        &self,
+        url: &str,
+        credential: Option<&(&str, String)>,
+    ) -> Request<Full<Bytes>> {
+        let mut request = Request::builder().uri(format!("{url}{}", self.path));
+        if let Some((name, value)) = credential {
+            request = request.header(*name, value);
+        }
+        let request = match &self.document {
+            Some(document) => (request.method("POST"))
+                .header("content-type", "application/json")
+                .body(Full::from(json!({"query": document}).to_string())),
+            None => request.body(Full::default()),
+        };
+        request.unwrap()
+    }
+
+    /// What an answer tells.
+    pub(crate) fn told(&self, status: u16, headers: HeaderMap, body: &[u8]) -> Told {
+        let body = serde_json::from_slice(body).unwrap();
         match self.document {
             Some(_) => graphql::told(&self.operation, status, headers, body),
             None => rest::told(status, headers, body),

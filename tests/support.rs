@@ -43,16 +43,9 @@ impl Shop {
 
     /// A fleet whose breakers never open: each fault shows as what it is, however often it is met.
     pub(crate) async fn unbroken() -> Self {
-        let breaker = "minimum_calls = 1000000\nconsecutive_failures = 1000000\n";
         Self::with(|fleet| {
             for gateway in fleet::GATEWAYS {
-                let defaults: toml::Table = gateway.defaults.parse().unwrap();
-                let upstreams = defaults["upstreams"].as_table().unwrap().keys();
-                let overlay =
-                    upstreams.map(|name| format!("[upstreams.{name}.breaker]\n{breaker}"));
-                fleet
-                    .overlays
-                    .insert(gateway.name.to_owned(), overlay.collect());
+                (fleet.overlays).insert(gateway.name.to_owned(), never_opens(gateway));
             }
         })
         .await
@@ -135,6 +128,15 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
+}
+
+/// A gateway's configuration in which no breaker opens.
+pub(crate) fn never_opens(gateway: &fleet::Gateway) -> String {
+    let breaker = "minimum_calls = 1000000\nconsecutive_failures = 1000000\n";
+    let defaults: toml::Table = gateway.defaults.parse().unwrap();
+    let upstreams = defaults["upstreams"].as_table().unwrap().keys();
+    let table = |name| format!("[upstreams.{name}.breaker]\n{breaker}");
+    upstreams.map(table).collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]

@@ -6,7 +6,7 @@ use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{
     BaseType, FieldDefinition, Type, TypeKind, TypeSystemDefinition,
 };
-use reqwest::header::HeaderMap;
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::{Enrolled, Told, example};
@@ -106,7 +106,11 @@ fn named(ty: &Type) -> &str {
 /// What an answer tells of the only root field asked for.
 pub(super) fn told(root: &str, status: u16, headers: HeaderMap, body: Value) -> Told {
     let data = body["data"][root].clone();
-    let code = &body["errors"][0]["extensions"]["code"];
+    // A whole request that was refused is a problem document here too.
+    let code = match status {
+        200 => &body["errors"][0]["extensions"]["code"],
+        _ => &body["code"],
+    };
     let code = data.is_null().then(|| code.as_str().unwrap().to_owned());
     let prefix = format!("{root}.");
     let sections = body["extensions"]["sections"]

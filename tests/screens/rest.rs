@@ -1,6 +1,6 @@
 //! The screens of an `openapi.json`.
 
-use reqwest::header::HeaderMap;
+use http::HeaderMap;
 use serde_json::Value;
 
 use super::{Enrolled, Told, example};

@@ -1,0 +1,216 @@
+//! The whole fleet in one thread, on in-memory pipes with a paused clock: nothing waits in real time, and everything
+//! follows from a seed. Backends and gateways can be taken away and brought back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bff_core::config::Sources;
+use bff_core::context::World;
+use bff_core::net::{Net, Pipes, Wire};
+use bff_core::server::{self, Listeners};
+use bytes::Bytes;
+use fleet::{Addresses, GATEWAYS, Gateway, overlay};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use services_mock::{Backend, Mocks, Options};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use draw::Draw;
+pub(crate) use record::{How, Record};
+
+mod draw;
+mod line;
+mod record;
+
+/// What a town is to be like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// What everything follows from.
+    pub(crate) seed: u64,
+    /// The only gateway; all of them when there is none.
+    pub(crate) only: Option<&'static str>,
+    /// Whether connections lag, are refused and are cut as the seed says.
+    pub(crate) frail: bool,
+    /// What is configured beyond what is shipped.
+    pub(crate) also: fn(&Gateway) -> String,
+}
+
+/// A fleet on pipes. It lives as long as its runtime.
+pub(crate) struct Town {
+    pub(crate) mocks: Mocks,
+    pub(crate) record: Record,
+    pipes: Arc<Pipes>,
+    world: World,
+    urls: BTreeMap<Backend, String>,
+    places: Places,
+    also: fn(&Gateway) -> String,
+}
+
+/// Who is there, by name.
+type Places = Arc<Mutex<BTreeMap<String, Place>>>;
+
+/// One life of a backend or a gateway.
+#[derive(Default)]
+struct Place {
+    /// Cancelled when it goes: its connections are cut, and new ones refused.
+    gone: CancellationToken,
+    serving: Option<AbortHandle>,
+    /// How often it came back.
+    returns: u32,
+}
+
+/// Runs a story in a runtime without a driver for sockets, under a watchdog in virtual time: what stands still has
+/// failed too.
+pub(crate) fn simulated<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let month = Duration::from_secs(30 * 24 * 3600);
+    runtime.block_on(async move { timeout(month, story).await.unwrap() })
+}
+
+impl Town {
+    /// Starts mocks and gateways.
+    pub(crate) fn start(plan: Plan) -> Self {
+        bff_core::auth::install_crypto();
+        let (record, places) = (Record::begin(), Places::default());
+        let pipes = Pipes::new({
+            let (record, places) = (record.clone(), places.clone());
+            move |name, ordinal, pipe| {
+                let (gone, life) = {
+                    let places = places.lock();
+                    let place = &places[name];
+                    (place.gone.clone(), place.returns)
+                };
+                let plan = plan.frail.then_some(plan.seed);
+                let draw = plan.map(|seed| Draw::of(seed, &format!("{name} {life}"), ordinal));
+                line::open(name, draw, pipe, gone, &record)
+            }
+        });
+        let world = World::seeded(plan.seed, Net::Pipes(pipes.clone()));
+        let url = |b: Backend| (b, format!("http://{}", address(b.name())));
+        let urls: BTreeMap<Backend, String> = Backend::ALL.into_iter().map(url).collect();
+        let mocks = Mocks::new(Options {
+            seed: plan.seed,
+            issuer: urls[&Backend::Auth].clone(),
+            epoch: world.now().into(),
+        });
+        let town = Self {
+            mocks,
+            record,
+            pipes,
+            world,
+            urls,
+            places,
+            also: plan.also,
+        };
+        for backend in Backend::ALL {
+            town.bring(backend.name());
+        }
+        let wanted = |g: &&Gateway| plan.only.is_none_or(|only| only == g.name);
+        for gateway in GATEWAYS.iter().filter(wanted) {
+            town.bring(gateway.name);
+        }
+        town
+    }
+
+    /// Lets a backend or a gateway begin to listen.
+    pub(crate) fn bring(&self, name: &str) {
+        let mut places = self.places.lock();
+        let place = places.entry(address(name)).or_default();
+        if place.serving.is_some() {
+            place.returns += 1;
+        }
+        place.gone = CancellationToken::new();
+        let serving = match name.parse::<Backend>() {
+            Ok(backend) => self.backend(backend),
+            Err(_) => self.gateway(name, place.returns),
+        };
+        place.serving = Some(serving);
+    }
+
+    /// Takes it away: its connections are reset, and new ones refused until it is brought again.
+    pub(crate) fn take_away(&self, name: &str) {
+        let places = self.places.lock();
+        let place = &places[&address(name)];
+        place.gone.cancel();
+        if let Some(serving) = &place.serving {
+            serving.abort();
+        }
+    }
+
+    fn backend(&self, backend: Backend) -> AbortHandle {
+        let mut accept = self.pipes.listen(&address(backend.name()));
+        let mocks = self.mocks.clone();
+        let serving = tokio::spawn(async move {
+            while let Some(wire) = accept.next().await {
+                let mocks = mocks.clone();
+                tokio::spawn(async move { services_mock::connection(&mocks, backend, wire).await });
+            }
+        });
+        serving.abort_handle()
+    }
+
+    fn gateway(&self, name: &str, life: u32) -> AbortHandle {
+        let gateway = GATEWAYS.iter().find(|g| g.name == name).unwrap();
+        let addresses = Addresses {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            admin_listen: ([127, 0, 0, 1], 9080).into(),
+        };
+        let also = (self.also)(gateway);
+        let overlay = overlay::of(gateway, &addresses, &self.urls, Some(&also)).unwrap();
+        let sources = Sources {
+            prefix: gateway.prefix,
+            defaults: gateway.defaults,
+            overlay: Some(&overlay),
+            file: None,
+            env: Vec::new(),
+        };
+        let world = self.world.named(&format!("life {life}"));
+        let app = (gateway.open)(&sources, &world).unwrap().app;
+        let listeners = Listeners {
+            public: self.pipes.listen(&address(name)),
+            admin: self.pipes.listen(&format!("{name}-admin.sim:80")),
+        };
+        tokio::spawn(server::serve(listeners, app, std::future::pending())).abort_handle()
+    }
+
+    /// One request on a connection of its own, driven by whoever waits: dropped, the client has hung up. The error is
+    /// that of a gateway that went away.
+    pub(crate) async fn ask(
+        &self,
+        gateway: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, String> {
+        let lost = |error: &dyn std::error::Error| error.to_string();
+        let wire = self.world.net().connect(&address(gateway)).await;
+        let wire: Wire = wire.map_err(|error| lost(&error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(wire))
+            .await
+            .map_err(|error| lost(&error))?;
+        let mut exchange = std::pin::pin!(async move {
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(Response::from_parts(head, body))
+        });
+        let done = tokio::select! {
+            biased;
+            done = &mut exchange => done,
+            _ = connection => exchange.await,
+        };
+        done.map_err(|error| lost(&error))
+    }
+}
+
+/// Where a backend or a gateway is found on the pipes.
+pub(crate) fn address(name: &str) -> String {
+    format!("{name}.sim:80")
+}
