@@ -1,74 +1,95 @@
-//! The whole fleet in one thread, on in-memory pipes with a paused clock, replayed from a seed.
+//! The whole fleet under schedules of mishaps, each replayed from its seed: faults that come and go, connections that lag,
+//! break and are refused, backends and gateways that go away and come back, clients in a hurry and clients who hang up.
 //!
-//! A schedule draws faults, broken connections, clients and hang-ups from its seed, and afterwards four
-//! things are checked: every section's state is true and its data that of the healthy page, no identity
-//! crosses, no answer is late, and no call outlives its request. A failing seed is printed, and kept in [`KEPT`].
+//! Of every answer it is checked that what it says of each section is so, that what it shows is what this asker sees on
+//! a healthy day, that it came in time, and that nothing is left running. A section may only be missing for a reason
+//! that really was there.
 //!
-//! Planted by hand, found by so many of 200 seeds: truncated bodies mended 33, no deadline 52, calls detached 79,
-//! `fresh` for missing 154, every caller sent upstream as ben 99, identity on public calls 200.
+//! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many; `SIMULATE_SEED=7` runs one. A failing seed is
+//! kept in [`KEPT`].
 
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use schedule::{Event, run};
 
-mod draw;
-mod schedule;
-mod world;
+use crate::support::instant;
 
-/// How many schedules an ordinary test run draws.
-const SCHEDULES: u64 = 200;
+mod schedule;
+mod storm;
+mod truth;
+
+/// How long an ordinary test run goes on drawing schedules.
+const AS_LONG_AS: Duration = Duration::from_secs(20);
+/// The fewest it draws, however busy the machine is.
+const FEWEST: u64 = 200;
 /// Seeds that once failed.
 const KEPT: [u64; 0] = [];
 
 #[test]
 fn every_schedule_keeps_the_promises() {
-    let mut answered = 0;
-    let mut failing = Vec::new();
-    let seeds: Vec<u64> = (1..=SCHEDULES).chain(KEPT).collect();
-    for &seed in &seeds {
-        let kept = std::panic::catch_unwind(|| {
-            let log = run(seed);
-            for event in &log {
-                check(seed, event);
+    let (only, count) = (asked("SIMULATE_SEED"), asked("SIMULATE"));
+    let seeds: Box<dyn Iterator<Item = u64>> = match only {
+        Some(seed) => Box::new(std::iter::once(seed)),
+        None => Box::new(KEPT.into_iter().chain(1..)),
+    };
+    let began = instant();
+    let (mut schedules, mut answers, mut failing) = (0_u64, 0, Vec::new());
+    for seed in seeds {
+        let enough = match count {
+            Some(count) => schedules >= count,
+            None => schedules >= FEWEST && began.elapsed() >= AS_LONG_AS,
+        };
+        if enough {
+            break;
+        }
+        schedules += 1;
+        // A schedule that stands still, or in which something panics, has failed too.
+        match catch_unwind(|| run(seed)) {
+            Ok(log) if log.iter().all(|event| event.broken.is_empty()) => {
+                answers += log.iter().filter(|event| event.told.is_some()).count();
             }
-            log.iter().filter(|e| e.status.is_some()).count()
-        });
-        match kept {
-            Ok(count) => answered += count,
+            Ok(log) => {
+                let broken: Vec<&Event> = log.iter().filter(|e| !e.broken.is_empty()).collect();
+                eprintln!("seed {seed}: {broken:#?}");
+                failing.push(seed);
+            }
             Err(_) => failing.push(seed),
         }
     }
+    eprintln!("{schedules} schedules, {answers} answers");
+    let replay: Vec<String> = (failing.iter().take(5))
+        .map(|seed| format!("SIMULATE_SEED={seed} cargo test -p tests simulate -- --nocapture"))
+        .collect();
+    let count = failing.len();
     assert!(
         failing.is_empty(),
-        "{} of {} schedules break a promise: {failing:?}",
-        failing.len(),
-        seeds.len()
+        "{count} of {schedules} schedules break a promise:\n{}",
+        replay.join("\n")
     );
+    let fewest = if only.is_some() { 0 } else { schedules * 10 };
     assert!(
-        answered as u64 > SCHEDULES * 10,
-        "only {answered} requests were answered"
+        answers as u64 >= fewest,
+        "only {answers} requests were answered"
     );
 }
 
 #[test]
 fn the_same_seed_gives_the_same_log() {
-    for seed in [1, 7, 42, 99, 1234] {
+    for seed in [1, 2, 7, 42, 99, 1234] {
         assert_eq!(run(seed), run(seed), "seed {seed} does not replay");
     }
-    assert_ne!(run(1), run(2), "the seed decides nothing");
+    assert_ne!(run(1), run(3), "the seed decides nothing");
 }
 
-/// What must hold for one request, whatever was drawn.
-fn check(seed: u64, event: &Event) {
-    let said = format!("seed {seed}: {event:?}");
-    assert!(
-        event.took <= event.budget + Duration::from_millis(50),
-        "late: {said}"
-    );
-    let Some(status) = event.status else { return };
-    match status {
-        200 => assert!(event.lies.is_empty(), "untrue: {said}"),
-        502..=504 => assert!(event.excuse, "refused without a reason: {said}"),
-        other => panic!("status {other}: {said}"),
-    }
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own switch, not configuration"
+)]
+fn asked(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is a number")),
+    )
 }
