@@ -3,7 +3,7 @@
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, inbound, outbound, server, telemetry};
+use bff_core::{auth, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::product::ProductClient;
 use bff_services::review::ReviewClient;
@@ -30,6 +30,9 @@ pub struct Config {
     /// What it logs.
     #[serde(default)]
     pub telemetry: telemetry::logs::Config,
+    /// What it passes on.
+    #[serde(default)]
+    pub routes: routes::Configs,
     /// Where its backends are.
     pub upstreams: UpstreamsConfig,
 }
@@ -65,6 +68,7 @@ impl Configured for Config {
             inbound: &self.inbound,
             auth: &self.auth,
             telemetry: &self.telemetry,
+            routes: &self.routes,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, inbound, outbound, server, telemetry};
+use bff_core::{auth, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::product::{CollectionId, ProductClient};
 use bff_services::review::ReviewClient;
@@ -38,6 +38,9 @@ pub struct Config {
     pub telemetry: telemetry::logs::Config,
     /// What the browse screen shows.
     pub browse: BrowseConfig,
+    /// What it passes on.
+    #[serde(default)]
+    pub routes: routes::Configs,
     /// Where its backends are.
     pub upstreams: UpstreamsConfig,
 }
@@ -99,6 +102,7 @@ impl Configured for Config {
             inbound: &self.inbound,
             auth: &self.auth,
             telemetry: &self.telemetry,
+            routes: &self.routes,
         }
     }
 }

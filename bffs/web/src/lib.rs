@@ -3,7 +3,7 @@
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, graphql as engine, inbound, outbound, server, telemetry};
+use bff_core::{auth, graphql as engine, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::playback::PlaybackClient;
 use bff_services::product::ProductClient;
@@ -36,6 +36,9 @@ pub struct Config {
     /// How large a GraphQL document may be.
     #[serde(default)]
     pub graphql: engine::Config,
+    /// What it passes on.
+    #[serde(default)]
+    pub routes: routes::Configs,
     /// Where its backends are.
     pub upstreams: UpstreamsConfig,
 }
@@ -54,6 +57,12 @@ pub struct UpstreamsConfig {
     pub user: outbound::Config,
     /// What is played, over gRPC.
     pub playback: outbound::Config,
+    /// Carts and orders: passed on only.
+    pub order: outbound::Config,
+    /// Payments: passed on only.
+    pub payment: outbound::Config,
+    /// The issuer: passed on only.
+    pub auth: outbound::Config,
 }
 
 /// This gateway's backends.
@@ -79,6 +88,7 @@ impl Configured for Config {
             inbound: &self.inbound,
             auth: &self.auth,
             telemetry: &self.telemetry,
+            routes: &self.routes,
         }
     }
 }
@@ -94,6 +104,10 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         user: UserClient::new(gateway.upstream("user", &backends.user)?),
         playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
     };
+    // What these answer is passed on as it is, by the routes of the configuration.
+    gateway.upstream("order", &backends.order)?;
+    gateway.upstream("payment", &backends.payment)?;
+    gateway.upstream("auth", &backends.auth)?;
     let graphql = engine::routes(
         graphql::schema().data(up.clone()),
         &config.graphql,

@@ -102,6 +102,7 @@ where
         router,
         api: contract::Contract::openapi(),
         door: Door {
+            time: None,
             max_body_bytes: Some(config.max_body_bytes),
             ..Door::SCREEN
         },

@@ -148,6 +148,7 @@ where
     let repeat = Repeat {
         harmless: !call.write,
         hedged: false,
+        within: None,
         worth: retry::is_worth_it_over_grpc,
     };
     let done = Box::pin(up.0.call(cx, repeat, attempt)).await;

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use http::HeaderValue;
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tower::ServiceBuilder;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::auth::Authenticator;
 use crate::context::Shared;
+use crate::routes::{AsItIs, Table};
 use crate::scope::{Language, Region};
 
 pub use doors::{Door, Doors, SignedIn};
@@ -57,6 +60,10 @@ pub struct Config {
     /// Whether those pages may send cookies. Default false.
     #[serde(default)]
     pub cors_credentials: bool,
+    /// The proxies before this gateway, as addresses or networks: what they say in `Forwarded` and `X-Forwarded-…` of
+    /// where a request came from is passed on, what anybody else says there is replaced. Default none.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Config {
@@ -95,6 +102,7 @@ pub struct Edge {
     pub(crate) shared: Arc<Shared>,
     pub(crate) config: Config,
     pub(crate) doors: doors::Table,
+    pub(crate) routes: Table,
     pub(crate) auth: Authenticator,
     /// What `type` of a problem begins with, without a final slash.
     pub(crate) public_url: String,
@@ -103,6 +111,9 @@ pub struct Edge {
 /// Puts the edge around a router. Outermost first.
 pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
     let cors = cors::layer(&edge.config)?;
+    let ours = |_: StatusCode, _: Version, _: &HeaderMap, said: &Extensions| {
+        said.get::<AsItIs>().is_none()
+    };
     let layers = ServiceBuilder::new()
         // Request id, trace, metrics and the one log line; Host and header limits; the panic net; problem
         // documents, security headers, 304, one `Vary`.
@@ -112,8 +123,8 @@ pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
         // (The IP filter, the address's own limit and shedding come in here.)
         // The deadline starts; a credential becomes a caller; then (the caller's quota and) the context opens.
         .layer(from_fn_with_state(edge.clone(), admit::admit))
-        // br, zstd or gzip, of what the door wrote.
-        .layer(CompressionLayer::new());
+        // br, zstd or gzip, of what the door wrote; a backend's own answer is its own to encode.
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(ours)));
     Ok(router.layer(layers))
 }
 

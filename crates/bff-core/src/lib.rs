@@ -16,6 +16,7 @@ pub mod inbound;
 pub mod net;
 pub mod openapi;
 pub mod outbound;
+pub mod routes;
 pub mod scope;
 pub mod section;
 pub mod server;

@@ -18,8 +18,13 @@ pub use provenance::{Fetched, Provenance, State};
 pub use target::BaseUrl;
 
 use balance::{Endpoint, Instance};
+pub(crate) use body::read as read_answer;
 pub(crate) use client::Client;
+pub(crate) use lent::Load;
+pub(crate) use passage::{Again, Answer, Passage, Spoilt, pass};
 pub(crate) use policy::{Policy, Repeat};
+use stream::Clients;
+pub(crate) use stream::Stay;
 
 mod attempt;
 pub mod backoff;
@@ -37,11 +42,14 @@ pub mod freshness;
 pub mod hedge;
 mod id;
 pub mod latency;
+mod lent;
 pub mod outcome;
+mod passage;
 mod policy;
 mod provenance;
 pub mod retry;
 pub mod share;
+mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -138,20 +146,25 @@ impl Config {
 
 /// One backend as a gateway sees it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Policy<Client>>);
+pub struct Upstream(Arc<Policy<Clients>>);
 
 impl Upstream {
     /// A backend called `name` in configuration, metrics and provenance. The error is one line that names the key
     /// of a mistake.
     pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
         let (net, of) = (shared.world.net().clone(), config.clone());
-        let client = move |at: &Endpoint| Client::new(&of, &net, &at.address);
+        let client = move |at: &Endpoint| Clients::new(&of, &net, &at.address);
         Ok(Self(Arc::new(Policy::new(name, config, shared, client)?)))
     }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    /// The largest answer read of it.
+    pub(crate) fn max_body_bytes(&self) -> usize {
+        self.0.config().max_body_bytes
     }
 }
 
@@ -166,8 +179,8 @@ where
     // Shared answers come in here: first the cache, then a flight already on its way for the same scope.
     let started = Instant::now();
     let (config, call) = (up.0.config(), &call);
-    let attempt = |instance: Arc<Instance<Client>>, time| async move {
-        attempt::attempt(cx, config, instance.payload(), call, time).await
+    let attempt = |instance: Arc<Instance<Clients>>, time| async move {
+        attempt::attempt(cx, config, &instance.payload().whole, call, time).await
     };
     // Then all others, and at last an attempt. Boxed: screens join many calls and would be moved by the kilobyte.
     let done = Box::pin(up.0.call(cx, call.repeat(), attempt)).await;

@@ -117,18 +117,18 @@ const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until `stop`, then drains: readiness says no, the listener closes, answers and writes end or are cut.
 pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
-    let (closing, admin_closing) = (CancellationToken::new(), CancellationToken::new());
+    let admin_closing = CancellationToken::new();
     let until_told = async {
         app.readiness().started();
         stop.await;
         app.readiness().drain();
         sleep(app.drain_delay()).await;
-        closing.cancel();
+        app.readiness().leave();
     };
     let public = Port {
         router: app.router(),
         limits: app.limits(),
-        closing: closing.clone(),
+        closing: app.readiness().leaving(),
         grace: app.drain_timeout(),
     };
     let admin = Port {

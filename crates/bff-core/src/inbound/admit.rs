@@ -14,6 +14,7 @@ use super::observe::Seen;
 use super::{Edge, language};
 use crate::context::{Cx, Deadline, RequestTimeout, Urgency};
 use crate::error::{Error, codes};
+use crate::routes::{AsItIs, Entry};
 use crate::scope::{Caller, Region};
 
 /// What a door is given beyond the deadline to say itself that the deadline passed.
@@ -34,7 +35,10 @@ pub(super) async fn admit(
                 Ok(response) => response,
                 Err(_) => Error::new(codes::DEADLINE, codes::DEADLINE.meaning()).into_response(),
             };
-            if let Ok(value) = HeaderValue::from_str(language.as_str()) {
+            let ours = response.extensions().get::<AsItIs>().is_none();
+            if let Ok(value) = HeaderValue::from_str(language.as_str())
+                && ours
+            {
                 response
                     .headers_mut()
                     .insert(header::CONTENT_LANGUAGE, value);
@@ -47,21 +51,21 @@ pub(super) async fn admit(
 
 async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
     let started = Instant::now();
-    let door = request
-        .extensions()
-        .get::<MatchedPath>()
-        .and_then(|path| edge.doors.get(path.as_str()))
-        .copied()
-        .unwrap_or(Door::SCREEN);
+    let (door, judged_behind) = door(edge, request);
     let asked = RequestTimeout::from_headers(request.headers())
         .map_err(|detail| Error::new(codes::INVALID_REQUEST, detail))?;
-    let time = asked.map_or(edge.config.deadline, |t| t.0.min(edge.config.max_deadline));
+    let own = door.time.unwrap_or(edge.config.deadline);
+    let time = asked.map_or(own, |t| t.0.min(edge.config.max_deadline.max(own)));
     let head = started + time;
     let deadline = match door.stream_idle {
         None => Deadline::Total(head),
         Some(idle) => Deadline::Stream { head, idle },
     };
-    let caller = edge.auth.authenticate(request.headers(), head).await?;
+    let caller = if judged_behind {
+        None
+    } else {
+        edge.auth.authenticate(request.headers(), head).await?
+    };
     let seen = request.extensions().get::<Seen>().cloned();
     let seen =
         seen.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
@@ -83,6 +87,24 @@ async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
         region: region(edge, caller.as_ref()),
         caller,
     }))
+}
+
+/// What holds for the address that was asked for, and whether its backend judges the client's credential.
+fn door(edge: &Edge, request: &Request) -> (Door, bool) {
+    let extensions = request.extensions();
+    if let Some(passed) = extensions.get::<Arc<Entry>>() {
+        let terms = passed.route.terms();
+        let door = Door {
+            max_body_bytes: usize::try_from(terms.max_body_bytes).ok(),
+            time: terms.timeout,
+            stream_idle: Some(terms.idle),
+            urgency: Urgency::DEFAULT,
+        };
+        return (door, terms.judged_behind);
+    }
+    let typed = extensions.get::<MatchedPath>();
+    let door = typed.and_then(|path| edge.doors.get(path.as_str()));
+    (door.copied().unwrap_or(Door::SCREEN), false)
 }
 
 /// The caller's own market when it is one we serve, else the gateway's.

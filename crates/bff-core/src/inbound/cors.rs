@@ -20,7 +20,7 @@ const EXPOSED: [&str; 8] = [
 ];
 
 /// What a page may send.
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
     "accept",
     "accept-language",
     "authorization",
@@ -30,6 +30,7 @@ const ALLOWED: [&str; 11] = [
     "priority",
     "request-timeout",
     "traceparent",
+    "x-api-version",
     "x-app",
     "x-request-id",
 ];

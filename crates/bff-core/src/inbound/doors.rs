@@ -17,6 +17,8 @@ use crate::error::{Error, codes};
 pub struct Door {
     /// The largest request body, if not the gateway's.
     pub max_body_bytes: Option<usize>,
+    /// How long the head may take, if not as long as any other.
+    pub time: Option<Duration>,
     /// A stream: the head is out by the deadline, and after that no silence is longer than this.
     pub stream_idle: Option<Duration>,
     /// The most urgent this route can be (RFC 9218).
@@ -27,6 +29,7 @@ impl Door {
     /// A screen: a whole answer by the deadline.
     pub const SCREEN: Self = Self {
         max_body_bytes: None,
+        time: None,
         stream_idle: None,
         urgency: Urgency::DEFAULT,
     };

@@ -11,6 +11,7 @@ use super::{Edge, fixed};
 use crate::context::RequestId;
 use crate::context::request_id::X_REQUEST_ID;
 use crate::error::{Error, codes};
+use crate::routes::AsItIs;
 
 /// The media type of RFC 9457.
 const PROBLEM: &str = "application/problem+json";
@@ -35,6 +36,9 @@ impl Asked {
 
 /// Finishes an answer.
 pub(super) fn finish(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Response {
+    if response.extensions().get::<AsItIs>().is_some() {
+        return add(id, response);
+    }
     let mut response = if needs_a_problem(&response) {
         problem(edge, asked, id, response)
     } else {
@@ -47,15 +51,23 @@ pub(super) fn finish(edge: &Edge, asked: &Asked, id: &RequestId, response: Respo
         response.headers_mut().remove(header::CONTENT_TYPE);
         response.headers_mut().remove(header::CONTENT_ENCODING);
     }
+    let csp = fixed("default-src 'none'; frame-ancestors 'none'");
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(csp);
+    add(id, response)
+}
+
+/// What every answer gets, a backend's own included, whose own word on any of this stands.
+fn add(id: &RequestId, mut response: Response) -> Response {
     let headers = response.headers_mut();
     fold_vary(headers);
     headers.insert(X_REQUEST_ID, id.header());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
-    headers.insert(header::REFERRER_POLICY, fixed("no-referrer"));
-    headers.insert(COOP, fixed("same-origin"));
-    headers
-        .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(fixed("default-src 'none'; frame-ancestors 'none'"));
+    let referrer = headers.entry(header::REFERRER_POLICY);
+    referrer.or_insert(fixed("no-referrer"));
+    headers.entry(COOP).or_insert(fixed("same-origin"));
     response
 }
 

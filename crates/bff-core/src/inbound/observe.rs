@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::{Edge, Underway, finish, head};
 use crate::context::{AppVersion, RequestId, Trace};
 use crate::error::{Error, codes};
+use crate::routes::Entry;
 use crate::scope::{X_CLIENT, X_USER_ID, X_USER_ROLE};
 use crate::section::screen::SECTIONS;
 use crate::telemetry::access::{Access, Who};
@@ -67,6 +68,11 @@ pub(super) async fn observe(
         trace: Trace::continue_from(request.headers(), world),
         signed_in: AtomicBool::new(false),
     }));
+    if request.extensions().get::<MatchedPath>().is_none()
+        && let Some(entry) = edge.routes.find(request.uri().path()).cloned()
+    {
+        request.extensions_mut().insert(entry);
+    }
     let mut line = Line::open(edge.clone(), seen.clone(), &mut request);
     let asked = finish::Asked::of(&request);
     for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
@@ -104,9 +110,12 @@ struct Line {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
+    passed: Option<Arc<Entry>>,
     app: Option<AppVersion>,
     status: u16,
     error: Option<Error>,
+    /// Why the body ended before its end, which is then not the client's doing.
+    broken: Option<String>,
     sections: Option<http::HeaderValue>,
     bytes_out: u64,
     ended: bool,
@@ -123,9 +132,11 @@ impl Line {
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
+            passed: request.extensions().get::<Arc<Entry>>().cloned(),
             app: AppVersion::from_headers(request.headers()),
             status: 0,
             error: None,
+            broken: None,
             sections: None,
             bytes_out: 0,
             ended: false,
@@ -148,10 +159,13 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let route = self.route.as_ref().map_or("", MatchedPath::as_str);
+        let passed = self.passed.as_ref().map(|entry| entry.template.as_str());
+        let route = self.route.as_ref().map(MatchedPath::as_str).or(passed);
+        let route = route.unwrap_or_default();
         let status = if self.ended { self.status } else { 499 };
         let shared = &self.edge.shared;
         (shared.metrics).request_ended(self.method.as_str(), route, status, self.took());
+        let broken = self.broken.as_deref();
         let app = self.app.as_ref().map(ToString::to_string);
         let signed_in = self.seen.0.signed_in.load(Ordering::Relaxed);
         Access {
@@ -172,7 +186,7 @@ impl Drop for Line {
             bytes_out: self.bytes_out,
             upstream_calls: None,
             code: self.error.as_ref().map(|e| e.code().name()),
-            cause: self.error.as_ref().and_then(Error::cause),
+            cause: self.error.as_ref().and_then(Error::cause).or(broken),
             sections: self.sections.as_ref().and_then(|s| s.to_str().ok()),
             hung_up: !self.ended,
         }
@@ -200,6 +214,10 @@ impl http_body::Body for Logged {
                 self.line.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
                 // hyper does not ask again after the last piece of a body of known size.
                 self.line.ended = self.body.is_end_stream();
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.line.broken = Some(error.to_string());
+                self.line.ended = true;
             }
             Poll::Ready(None) => self.line.ended = true,
             _ => {}

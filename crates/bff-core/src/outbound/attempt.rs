@@ -67,14 +67,19 @@ fn request<S: Scope>(
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
     }
+    propagate(cx, time, &mut headers);
+    call.identify(&mut headers);
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// What goes along on every call: the request's id and trace, the time left for it, its urgency, the client class.
+pub(super) fn propagate(cx: &Cx, time: Duration, headers: &mut HeaderMap) {
     headers.insert(X_REQUEST_ID, cx.request_id().header());
     headers.insert(REQUEST_TIMEOUT, RequestTimeout::header(time));
     headers.insert(PRIORITY, cx.urgency().header());
     headers.insert(X_CLIENT, cx.shared().client.clone());
-    cx.trace().propagate(&mut headers, cx.world());
-    call.identify(&mut headers);
-    *request.headers_mut() = headers;
-    Ok(request)
+    cx.trace().propagate(headers, cx.world());
 }
 
 /// What a backend's refusal means to our client.
@@ -86,11 +91,13 @@ fn refusal<S: Scope>(status: StatusCode, headers: &HeaderMap, call: &Call<S>) ->
         503 => Reason::Unavailable,
         _ => Reason::BadResponse,
     };
-    let retry_after = headers
-        .get(header::RETRY_AFTER)
-        .and_then(|v| v.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs);
     Failure::new(reason)
-        .retry_after(retry_after)
+        .retry_after(retry_after(headers))
         .because(format!("it answered {status}"))
+}
+
+/// When a backend wants to be asked again, said in seconds (RFC 9110 §10.2.3).
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
 }

@@ -14,7 +14,7 @@ fn bad(cause: &'static str) -> Failure {
 }
 
 /// The whole body, decoded, of at most `max` bytes.
-pub(super) async fn read(
+pub(crate) async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
     max: usize,

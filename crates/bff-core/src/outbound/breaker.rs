@@ -164,6 +164,7 @@ impl Breaker {
             breaker: self,
             generation: inner.generation,
             began: now,
+            timed: true,
             probe,
         })
     }
@@ -228,15 +229,23 @@ pub struct Permit<'a> {
     breaker: &'a Breaker,
     generation: u64,
     began: Instant,
+    /// Whether the time it takes is the backend's.
+    timed: bool,
     /// Whether a probe's place is still held.
     probe: bool,
 }
 
 impl Permit<'_> {
+    /// Says that how long the attempt takes is not the backend's doing, so that it is never slow.
+    pub(super) fn untimed(mut self) -> Self {
+        self.timed = false;
+        self
+    }
+
     /// Reports how the attempt ended.
     pub fn done(mut self, now: Instant, outcome: Outcome) {
         let breaker = self.breaker;
-        let slow = now.saturating_duration_since(self.began) >= breaker.slow_call;
+        let slow = self.timed && now.saturating_duration_since(self.began) >= breaker.slow_call;
         let bad = match outcome {
             Outcome::Good => false,
             Outcome::Bad => true,

@@ -63,6 +63,16 @@ impl Bulkhead {
         }
     }
 
+    /// Takes a place for work that goes on after its attempt, which was let in: it is never refused.
+    pub(super) fn stay(&self) {
+        self.taken.fetch_add(1, Relaxed);
+    }
+
+    /// Gives back a place taken by [`Self::stay`].
+    pub(super) fn leave(&self) {
+        self.taken.fetch_sub(1, Relaxed);
+    }
+
     /// Places taken at the moment.
     pub fn taken(&self) -> u32 {
         self.taken.load(Relaxed)

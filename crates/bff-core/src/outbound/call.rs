@@ -159,6 +159,7 @@ impl<S: Scope> Call<S> {
         Repeat {
             harmless: retry::is_repeatable(&self.method, self.idempotency_key.is_some()),
             hedged: self.hedged && !self.is_write(),
+            within: None,
             worth: retry::is_worth_it,
         }
     }

@@ -27,6 +27,9 @@ pub(crate) struct Repeat {
     pub(crate) harmless: bool,
     /// Whether a second attempt may race a slow first one.
     pub(crate) hedged: bool,
+    /// How long an attempt may take, if not as long as the backend's own `attempt_timeout`. It is then not the backend
+    /// alone that takes the time, as while a client's body streams through, and no measure of how fast it is.
+    pub(crate) within: Option<Duration>,
     /// Whether a call that failed so, being harmless to repeat or not, may be tried again.
     pub(crate) worth: fn(&Failure, bool) -> bool,
 }
@@ -87,6 +90,18 @@ impl<T: Send + Sync + 'static> Policy<T> {
     /// The backend's name.
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Counts what goes on at an instance after its attempt, until [`Self::leave`].
+    pub(super) fn stay(&self, instance: &Instance<T>) {
+        self.bulkhead.stay();
+        instance.stay();
+    }
+
+    /// Ends what [`Self::stay`] began.
+    pub(super) fn leave(&self, instance: &Instance<T>) {
+        self.bulkhead.leave();
+        instance.leave();
     }
 
     /// How the backend is called.
@@ -171,7 +186,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         };
         tries.last = Some(picked.instance().clone());
         let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
-        let first = self.one(cx, picked, attempt);
+        let first = self.one(cx, repeat, picked, attempt);
         let Some(delay) = delay.flatten() else {
             return first.await;
         };
@@ -193,7 +208,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
         tries.attempts += 1;
         cx.shared().metrics.extra_attempt(self.name, "hedge");
-        let mut second = pin!(self.one(cx, other, attempt));
+        let mut second = pin!(self.one(cx, repeat, other, attempt));
         // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
         tokio::select! {
             biased;
@@ -212,6 +227,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     async fn one<R, F>(
         &self,
         cx: &Cx,
+        repeat: Repeat,
         picked: Picked<'_, T>,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
     ) -> Result<R, Failure>
@@ -230,7 +246,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
                 .retry_after(after)
                 .unsent()
         })?;
-        let bound = self.config.attempt_timeout.min(left);
+        let bound = repeat.within.unwrap_or(self.config.attempt_timeout);
+        let bound = bound.min(left);
         // Boxed, for a hedged call has two of them.
         let attempt = Box::pin(attempt(picked.instance().clone(), bound));
         let done = match timeout(bound, attempt).await {
@@ -240,6 +257,11 @@ impl<T: Send + Sync + 'static> Policy<T> {
         };
         let now = Instant::now();
         let outcome = done.as_ref().map_or_else(Outcome::of, |_| Outcome::Good);
+        if repeat.within.is_some() {
+            permit.untimed().done(now, outcome);
+            picked.untimed().done(now, outcome);
+            return done;
+        }
         permit.done(now, outcome);
         picked.done(now, outcome);
         // What failed at once says nothing about how long an answer takes.

@@ -1,10 +1,12 @@
 //! One gateway put together: its doors behind the edge, beside its pages and its admin port.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use http::HeaderValue;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
@@ -18,6 +20,7 @@ use crate::context::{Shared, World};
 use crate::error::Code;
 use crate::inbound::{self, Doors, Edge};
 use crate::outbound::{self, Upstream};
+use crate::routes::{self, Around};
 use crate::telemetry::logs;
 use crate::{grpc, openapi, section};
 
@@ -34,6 +37,8 @@ pub struct Settings<'a> {
     pub auth: &'a auth::Config,
     /// What it logs.
     pub telemetry: &'a logs::Config,
+    /// What it passes on.
+    pub routes: &'a routes::Configs,
 }
 
 /// A gateway being put together: its name, and what all its parts share.
@@ -43,6 +48,8 @@ pub struct Gateway<'a> {
     settings: Settings<'a>,
     shared: Arc<Shared>,
     auth: Authenticator,
+    /// Those that answer over HTTP, for the routes that pass requests on.
+    upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
     codes: &'static [Code],
     docs: bool,
 }
@@ -64,6 +71,7 @@ impl<'a> Gateway<'a> {
             settings,
             auth,
             shared,
+            upstreams: Mutex::default(),
             codes: &[],
             docs: !settings.mode.is_production(),
         })
@@ -75,7 +83,9 @@ impl<'a> Gateway<'a> {
         name: &'static str,
         config: &outbound::Config,
     ) -> Result<Upstream, String> {
-        Upstream::new(name, config, &self.shared)
+        let upstream = Upstream::new(name, config, &self.shared)?;
+        self.upstreams.lock().insert(name, upstream.clone());
+        Ok(upstream)
     }
 
     /// A backend of this gateway that speaks gRPC.
@@ -115,9 +125,17 @@ impl<'a> Gateway<'a> {
         let api = openapi::complete(api, self.settings.auth);
         let text = api.to_pretty_json().map_err(|error| error.to_string())?;
         let readiness = Readiness::default();
+        let inbound = self.settings.inbound;
+        let around = Around {
+            trusted: inbound.trusted_proxies.clone(),
+            max_body_bytes: inbound.max_body_bytes,
+            leaving: readiness.leaving(),
+        };
+        let routes = routes::open(self.settings.routes, &self.upstreams.lock(), around)?;
         let edge = Arc::new(Edge {
+            routes,
             shared: self.shared.clone(),
-            config: self.settings.inbound.clone(),
+            config: inbound.clone(),
             doors: table,
             auth: self.auth,
             public_url: self
@@ -131,7 +149,7 @@ impl<'a> Gateway<'a> {
         if self.docs {
             router = router.merge(openapi::reference(api.clone()));
         }
-        let router = router.fallback(|| async { http::StatusCode::NOT_FOUND });
+        let router = router.fallback(routes::answer);
         let metrics = self.shared.metrics.clone();
         Ok(App {
             name: self.name,

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::config::{Mode, load};
     use crate::server::Configured;
-    use crate::{auth, inbound, server, telemetry::logs};
+    use crate::{auth, inbound, routes, server, telemetry::logs};
 
     #[derive(Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
@@ -105,6 +105,8 @@ mod tests {
         auth: auth::Config,
         #[serde(default)]
         telemetry: logs::Config,
+        #[serde(default)]
+        routes: routes::Configs,
     }
 
     impl Configured for Config {
@@ -115,6 +117,7 @@ mod tests {
                 inbound: &self.inbound,
                 auth: &self.auth,
                 telemetry: &self.telemetry,
+                routes: &self.routes,
             }
         }
     }

@@ -3,33 +3,49 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use tokio_util::sync::CancellationToken;
+
 const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
 /// Starting, ready, or draining. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Readiness(Arc<AtomicU8>);
+pub(crate) struct Readiness {
+    state: Arc<AtomicU8>,
+    leaving: CancellationToken,
+}
 
 impl Readiness {
     /// Start-up has finished.
     pub(crate) fn started(&self) {
-        let _ = (self.0).compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
+        let _ =
+            (self.state).compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Told to stop: there is no way back.
     pub(crate) fn drain(&self) {
-        self.0.store(DRAINING, Ordering::Relaxed);
+        self.state.store(DRAINING, Ordering::Relaxed);
+    }
+
+    /// The listener is closed: what would never end by itself ends now.
+    pub(crate) fn leave(&self) {
+        self.leaving.cancel();
+    }
+
+    /// Cancelled by [`Self::leave`].
+    pub(crate) fn leaving(&self) -> CancellationToken {
+        self.leaving.clone()
     }
 
     /// Whether traffic is wanted.
     pub(crate) fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == READY
+        self.state.load(Ordering::Relaxed) == READY
     }
 
     /// The state in a word.
     pub(crate) fn as_str(&self) -> &'static str {
-        match self.0.load(Ordering::Relaxed) {
+        match self.state.load(Ordering::Relaxed) {
             STARTING => "starting",
             READY => "ready",
             _ => "draining",

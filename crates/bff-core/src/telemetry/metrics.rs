@@ -41,6 +41,7 @@ struct Inner {
     _provider: SdkMeterProvider,
     server_duration: Histogram<f64>,
     server_active: UpDownCounter<i64>,
+    tunnels: UpDownCounter<i64>,
     upstream_duration: Histogram<f64>,
     extra_attempts: Counter<u64>,
     sections: Counter<u64>,
@@ -86,6 +87,10 @@ impl Metrics {
                 .i64_up_down_counter("http.server.active_requests")
                 .with_description("Requests being answered now.")
                 .build(),
+            tunnels: meter
+                .i64_up_down_counter("bff.tunnels")
+                .with_description("Connections that became a WebSocket, by backend.")
+                .build(),
             upstream_duration: seconds(
                 &meter,
                 "bff.upstream.duration",
@@ -109,6 +114,13 @@ impl Metrics {
     pub fn request_started(&self) -> Active {
         self.0.server_active.add(1, &[]);
         Active(self.clone())
+    }
+
+    /// Counts a connection that became a WebSocket until the guard is dropped.
+    pub fn tunnel_opened(&self, upstream: &'static str) -> Tunnel {
+        let of = [KeyValue::new("upstream", upstream)];
+        self.0.tunnels.add(1, &of);
+        Tunnel(self.clone(), of)
     }
 
     /// Counts and times one answered request; `route` is a template, never a path.
@@ -178,6 +190,17 @@ pub struct Active(Metrics);
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.0.server_active.add(-1, &[]);
+    }
+}
+
+/// A connection that became a WebSocket. It counts until it is dropped.
+#[must_use = "the connection counts as open until this is dropped"]
+#[derive(Debug)]
+pub struct Tunnel(Metrics, [KeyValue; 1]);
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.0.0.tunnels.add(-1, &self.1);
     }
 }
 

@@ -42,6 +42,16 @@ impl<T> Instance<T> {
         &self.payload
     }
 
+    /// Counts work that goes on after its attempt, such as a body that streams.
+    pub(in crate::outbound) fn stay(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Ends what [`Self::stay`] began.
+    pub(in crate::outbound) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
     /// Attempts under way.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
@@ -55,6 +65,7 @@ pub struct Picked<'a, T> {
     from: &'a Instances<T>,
     instance: Arc<Instance<T>>,
     began: Instant,
+    timed: bool,
 }
 
 impl<'a, T> Picked<'a, T> {
@@ -64,7 +75,14 @@ impl<'a, T> Picked<'a, T> {
             from,
             instance,
             began,
+            timed: true,
         }
+    }
+
+    /// Says that how long the attempt takes is not the instance's doing.
+    pub(in crate::outbound) fn untimed(mut self) -> Self {
+        self.timed = false;
+        self
     }
 
     /// The instance; kept by a retry that must avoid it.
@@ -82,7 +100,9 @@ impl<'a, T> Picked<'a, T> {
         };
         let time = now.saturating_duration_since(self.began);
         let at = from.clock.nanos(now);
-        instance.latency.observe(at, time, sample, from.decay);
+        if self.timed || sample == Sample::Failure {
+            instance.latency.observe(at, time, sample, from.decay);
+        }
         if from.ejector.note(now, &instance.health, outcome) {
             let set = from.set.load();
             let all: Vec<_> = set.members().iter().map(|m| &m.instance.health).collect();

@@ -1,0 +1,172 @@
+//! Bodies on their way through: bounded in bytes and in silence, never gathered.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
+
+use crate::error::{Error, codes};
+use crate::outbound::{Spoilt, Stay};
+
+/// Measures how long somebody is waited for.
+#[derive(Debug)]
+struct Silence {
+    longest: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn of(longest: Duration) -> Self {
+        Self {
+            longest,
+            timer: None,
+        }
+    }
+
+    /// Something came.
+    fn broken(&mut self) {
+        self.timer = None;
+    }
+
+    /// Nothing came: whether for too long.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let longest = self.longest;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
+        timer.as_mut().poll(cx)
+    }
+}
+
+/// What a client sends.
+#[derive(Debug)]
+pub(super) struct Upload {
+    body: Body,
+    left: u64,
+    silence: Silence,
+    spoilt: Spoilt,
+}
+
+impl Upload {
+    /// At most `most` bytes, never silent for longer than `idle`; what is wrong is told to `spoilt`.
+    pub(super) fn new(body: Body, most: u64, idle: Duration, spoilt: Spoilt) -> Self {
+        Self {
+            body,
+            left: most,
+            silence: Silence::of(idle),
+            spoilt,
+        }
+    }
+
+    fn spoil(&self, error: Error) -> axum::Error {
+        let told = axum::Error::new(error.detail().to_owned());
+        self.spoilt.by(error);
+        told
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let me = self.get_mut();
+        loop {
+            let frame = match Pin::new(&mut me.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => {
+                    let ended = Error::new(codes::INVALID_REQUEST, "The body ended early.");
+                    return Poll::Ready(Some(Err(me.spoil(ended.because(error)))));
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    return me.silence.poll_over(cx).map(|()| {
+                        let slow = "The body stopped coming.";
+                        Some(Err(me.spoil(Error::new(codes::INVALID_REQUEST, slow))))
+                    });
+                }
+            };
+            me.silence.broken();
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let Some(left) = me.left.checked_sub(data.len() as u64) else {
+                let long = "The body is longer than this address takes.";
+                return Poll::Ready(Some(Err(me.spoil(Error::new(codes::TOO_LARGE, long)))));
+            };
+            me.left = left;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What a backend answers. It holds its place there to the end.
+#[derive(Debug)]
+pub(super) struct Download {
+    body: Incoming,
+    silence: Silence,
+    _stay: Stay,
+}
+
+impl Download {
+    pub(super) fn new(body: Incoming, idle: Duration, stay: Stay) -> Self {
+        Self {
+            body,
+            silence: Silence::of(idle),
+            _stay: stay,
+        }
+    }
+}
+
+impl http_body::Body for Download {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let me = self.get_mut();
+        loop {
+            match Pin::new(&mut me.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    me.silence.broken();
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(Err(axum::Error::new(error))));
+                }
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    let silent = "the backend said nothing more";
+                    return (me.silence.poll_over(cx))
+                        .map(|()| Some(Err(axum::Error::new(silent))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,319 @@
+//! One request through one route: may it pass, what goes along, what comes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body::Body as _;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::timeout_at;
+
+use super::body::{Download, Upload};
+use super::config::Host;
+use super::old::Format;
+use super::{Entry, Route, forwarded, headers, old, path, tunnel};
+use crate::context::Cx;
+use crate::error::{Error, codes};
+use crate::inbound::{Peer, input};
+use crate::outbound::{self, Again, Answer, Failure, Load, Passage, Reason, Spoilt, retry};
+use crate::scope::Scope;
+
+/// Marks an answer that is a backend's own: the edge adds to it, and changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsItIs;
+
+/// The router's fallback. The edge has found the route already, if there is one.
+pub(crate) async fn answer(mut request: Request) -> Response {
+    let Some(entry) = request.extensions_mut().remove::<Arc<Entry>>() else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let passed = Box::pin(pass(&entry, request)).await;
+    passed.unwrap_or_else(Error::into_response)
+}
+
+/// What is known of a request once it may pass.
+struct Admitted {
+    cx: Cx,
+    format: Format,
+    /// The client's side of a connection that is to become a WebSocket.
+    upgrade: Option<OnUpgrade>,
+}
+
+async fn pass(entry: &Entry, mut request: Request) -> Result<Response, Error> {
+    let route = &*entry.route;
+    let admitted = admit(route, &mut request)?;
+    let passage = passage(entry, &admitted, request).await?;
+    let answer = outbound::pass(&admitted.cx, &route.upstream, &passage).await?;
+    let mut response = if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        switch(route, admitted, answer)?
+    } else {
+        respond(route, &admitted, &passage.method, answer).await?
+    };
+    response.extensions_mut().insert(AsItIs);
+    Ok(response)
+}
+
+/// Everything that is decided by the head, before a byte of the body is asked for.
+fn admit(route: &Route, request: &mut Request) -> Result<Admitted, Error> {
+    let config = &route.config;
+    path::check(request.uri().path()).map_err(|why| {
+        Error::new(
+            codes::INVALID_REQUEST,
+            format!("This path is not passed on: {why}."),
+        )
+    })?;
+    let method = request.method().clone();
+    if !route.methods.contains(&method) {
+        return Err(Error::method_not_allowed(&method, route.allow.clone()));
+    }
+    let cx = request.extensions().get::<Cx>().cloned();
+    let cx = cx.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
+    if !config.public {
+        let caller = cx.require_caller()?;
+        if !config.roles.is_empty() && !config.roles.iter().any(|role| caller.has_role(role)) {
+            return Err(Error::new(codes::FORBIDDEN, codes::FORBIDDEN.meaning()));
+        }
+    }
+    let wanted = tunnel::wanted(
+        config.upgrade,
+        &method,
+        request.version(),
+        request.headers(),
+    )?;
+    let upgrade = wanted.then(|| hyper::upgrade::on(&mut *request));
+    let format = if config.old_format {
+        Format::take(request.headers_mut())?
+    } else {
+        Format::Today
+    };
+    let announced = request.body().size_hint();
+    if announced.exact() != Some(0) {
+        takes(&config.content_types, request.headers())?;
+    }
+    if announced.lower() > route.max_body_bytes {
+        let detail = format!("The body is over {} bytes.", route.max_body_bytes);
+        return Err(Error::new(codes::TOO_LARGE, detail));
+    }
+    Ok(Admitted {
+        cx,
+        format,
+        upgrade,
+    })
+}
+
+/// Whether a body of this media type may pass.
+fn takes(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
+    if types.is_empty() {
+        return Ok(());
+    }
+    let sent = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|t| t.to_str().ok());
+    let essence = sent
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    let fits = |allowed: &String| match allowed.strip_suffix('*') {
+        Some(kind) => essence.starts_with(kind),
+        None => essence == *allowed,
+    };
+    if types.iter().any(fits) {
+        return Ok(());
+    }
+    let detail = format!(
+        "The body is of one of these media types: {}.",
+        types.join(", ")
+    );
+    Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail))
+}
+
+/// The request as the backend gets it.
+async fn passage(entry: &Entry, admitted: &Admitted, request: Request) -> Result<Passage, Error> {
+    let (route, cx) = (&*entry.route, &admitted.cx);
+    let config = &route.config;
+    let spoilt = Spoilt::default();
+    let expects = headers::lists(request.headers(), header::EXPECT, "100-continue");
+    let keyed = request.headers().contains_key("idempotency-key");
+    let harmless = config.retries && retry::is_repeatable(request.method(), keyed);
+    let (parts, body) = request.into_parts();
+    let load = load(route, admitted.format, harmless, (&parts, body), &spoilt).await?;
+    let streams = matches!(load, Load::Streamed(_));
+    let target = target(entry, admitted.format, &parts);
+    let mut headers = along(route, cx, &parts);
+    if admitted.format == Format::Old {
+        old::ask_plainly(&mut headers);
+    }
+    if admitted.upgrade.is_some() {
+        tunnel::ask(&mut headers);
+    }
+    if streams && expects {
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    }
+    if matches!(&load, Load::Kept(bytes) if bytes.is_empty()) {
+        headers::announce_nothing(&mut headers, &parts.method);
+    }
+    Ok(Passage {
+        method: parts.method,
+        target,
+        headers,
+        repeat: match (config.retries, harmless && !streams) {
+            (false, _) => Again::Never,
+            (true, false) => Again::Unsent,
+            (true, true) => Again::Harmless,
+        },
+        within: config.attempt_timeout.or(streams.then_some(Duration::MAX)),
+        expects: streams && expects,
+        plain_1: admitted.upgrade.is_some() || config.host == Host::Client,
+        upgrade: admitted.upgrade.is_some(),
+        load,
+        spoilt,
+    })
+}
+
+/// The body: read, where it may have to be sent again or is to be translated; else as it comes.
+async fn load(
+    route: &Route,
+    format: Format,
+    harmless: bool,
+    (parts, body): (&Parts, Body),
+    spoilt: &Spoilt,
+) -> Result<Load, Error> {
+    let size = body.size_hint().exact();
+    if size == Some(0) {
+        return Ok(Load::Kept(Bytes::new()));
+    }
+    let translated = format == Format::Old && old::is_json(&parts.headers);
+    if translated && parts.headers.contains_key(header::CONTENT_ENCODING) {
+        let detail = "A body of the old format is in no encoding.";
+        return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let small = size.is_some_and(|size| size <= route.config.kept_body_bytes as u64);
+    if !translated && !(harmless && small) {
+        let idle = route.config.idle;
+        let upload = Upload::new(body, route.max_body_bytes, idle, spoilt.clone());
+        return Ok(Load::streamed(Body::new(upload)));
+    }
+    let mut whole = Request::new(body);
+    *whole.extensions_mut() = parts.extensions.clone();
+    let bytes = input::read(whole).await?;
+    if translated {
+        return Ok(Load::Kept(old::request(&bytes)?.into()));
+    }
+    Ok(Load::Kept(bytes))
+}
+
+/// Path and query at the backend.
+fn target(entry: &Entry, format: Format, parts: &Parts) -> String {
+    let mut target = entry.rewritten(parts.uri.path());
+    if let Some(query) = parts.uri.query() {
+        target.push('?');
+        match format {
+            Format::Old => target.push_str(&old::query(query)),
+            Format::Today => target.push_str(query),
+        }
+    }
+    target
+}
+
+/// The headers that go along, and what the gateway says itself.
+fn along(route: &Route, cx: &Cx, parts: &Parts) -> HeaderMap {
+    let host = authority(parts);
+    let peer = parts.extensions.get::<Peer>().and_then(|peer| peer.0);
+    let mut headers = headers::from_client(parts.headers.clone(), &route.config);
+    let peer = peer.map(|peer| peer.ip());
+    forwarded::tell(&mut headers, peer, host.as_ref(), &route.around.trusted);
+    headers::via(&mut headers, parts.version, &cx.shared().client);
+    if let Some(caller) = cx.caller() {
+        caller.identify(&mut headers);
+    }
+    let host = host.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = host.filter(|_| route.config.host == Host::Client) {
+        headers.insert(header::HOST, host);
+    }
+    headers
+}
+
+/// What the client asked for: HTTP/1.1 says it in `Host`, HTTP/2 in the address.
+fn authority(parts: &Parts) -> Option<Authority> {
+    let host = parts
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse().ok());
+    host.or_else(|| parts.uri.authority().cloned())
+}
+
+/// The backend's answer as the client gets it.
+async fn respond(
+    route: &Route,
+    admitted: &Admitted,
+    method: &Method,
+    answer: Answer,
+) -> Result<Response, Error> {
+    let (mut head, body) = answer.response.into_parts();
+    headers::from_backend(&mut head.headers, &route.config);
+    headers::via(
+        &mut head.headers,
+        head.version,
+        &admitted.cx.shared().client,
+    );
+    if route.config.old_format {
+        old::vary(&mut head.headers);
+    }
+    let old = admitted.format == Format::Old;
+    let has_body = *method != Method::HEAD && !body.is_end_stream();
+    let body = if old && has_body && old::is_json(&head.headers) {
+        let most = route.upstream.max_body_bytes();
+        let read = outbound::read_answer(&head.headers, body, most);
+        let read = timeout_at(admitted.cx.calls_deadline(), read).await;
+        let read = read.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)));
+        let bytes = read.map_err(|failure| failure.of(route.upstream.name()))?;
+        old::retell(&mut head.headers);
+        Body::from(old::answer(&bytes)?)
+    } else {
+        // What has no body may still tell of one.
+        if old && (old::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
+            old::retell(&mut head.headers);
+        }
+        Body::new(Download::new(body, route.config.idle, answer.stay))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+/// Both connections become one. What carries it is a tracked task: drain ends it and waits for it.
+fn switch(route: &Route, admitted: Admitted, mut answer: Answer) -> Result<Response, Error> {
+    let cx = admitted.cx;
+    let client = admitted
+        .upgrade
+        .filter(|_| tunnel::switched(answer.response.headers()));
+    let Some(client) = client else {
+        let failure = Failure::new(Reason::BadResponse).because("it switched to another protocol");
+        return Err(failure.of(route.upstream.name()).into());
+    };
+    let backend = hyper::upgrade::on(&mut answer.response);
+    let (mut head, _) = answer.response.into_parts();
+    headers::from_backend(&mut head.headers, &route.config);
+    headers::via(&mut head.headers, head.version, &cx.shared().client);
+    tunnel::ask(&mut head.headers);
+    let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
+    let (idle, leaving) = (route.config.idle, route.around.leaving.clone());
+    let stay = answer.stay;
+    cx.shared().tasks.spawn(async move {
+        tunnel::relay(client, backend, idle, leaving).await;
+        drop((stay, open));
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
