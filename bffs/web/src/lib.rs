@@ -5,12 +5,15 @@ use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
 use bff_core::{auth, graphql as engine, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
+use bff_services::order::OrderClient;
+use bff_services::payment::PaymentClient;
 use bff_services::playback::PlaybackClient;
 use bff_services::product::ProductClient;
 use bff_services::review::ReviewClient;
 use bff_services::user::UserClient;
 use serde::{Deserialize, Serialize};
 
+pub mod actions;
 pub mod graphql;
 pub mod rest;
 pub mod screens;
@@ -57,9 +60,9 @@ pub struct UpstreamsConfig {
     pub user: outbound::Config,
     /// What is played, over gRPC.
     pub playback: outbound::Config,
-    /// Carts and orders: passed on only.
+    /// Carts and orders.
     pub order: outbound::Config,
-    /// Payments: passed on only.
+    /// Payments.
     pub payment: outbound::Config,
     /// The issuer: passed on only.
     pub auth: outbound::Config,
@@ -78,6 +81,10 @@ pub struct Upstreams {
     pub user: UserClient,
     /// What is played.
     pub playback: PlaybackClient,
+    /// Carts and orders.
+    pub order: OrderClient,
+    /// Payments.
+    pub payment: PaymentClient,
 }
 
 impl Configured for Config {
@@ -103,10 +110,10 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
         user: UserClient::new(gateway.upstream("user", &backends.user)?),
         playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
+        order: OrderClient::new(gateway.upstream("order", &backends.order)?),
+        payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
     };
-    // What these answer is passed on as it is, by the routes of the configuration.
-    gateway.upstream("order", &backends.order)?;
-    gateway.upstream("payment", &backends.payment)?;
+    // What it answers is passed on as it is, by a route of the configuration.
     gateway.upstream("auth", &backends.auth)?;
     let graphql = engine::routes(
         graphql::schema().data(up.clone()),

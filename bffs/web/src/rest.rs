@@ -1,7 +1,8 @@
 //! The REST doors of the web.
 
 use axum::extract::State;
-use bff_core::inbound::{Doors, Path, Query};
+use bff_core::action::{Created, Key};
+use bff_core::inbound::{Body, Doors, Path, Query, SignedIn};
 use bff_core::section::Fields;
 use bff_core::{Cx, Error, Screen};
 use bff_services::product::{CollectionId, ProductId};
@@ -11,6 +12,7 @@ use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::routes;
 
 use crate::Upstreams;
+use crate::actions::checkout::{Checkout, CheckoutInput};
 use crate::screens::home::Home;
 use crate::screens::me::Me;
 use crate::screens::playback::Playback;
@@ -29,6 +31,7 @@ pub fn doors() -> Doors<Upstreams> {
         .screen(routes!(get_home))
         .screen(routes!(get_search))
         .screen(routes!(get_me))
+        .screen(routes!(create_checkout))
 }
 
 /// What the editors put first, as the catalogue names it.
@@ -127,4 +130,25 @@ async fn get_me(
     want: Fields<Me>,
 ) -> Result<Screen<Me>, Error> {
     Ok(Me::assemble(&cx, &up, cx.require_caller()?, &want).await?)
+}
+
+/// Order what is in the cart, and pay for it
+///
+/// The same key again gives the same answer. A failure says in `steps` what stands.
+#[utoipa::path(post, path = "/api/checkout", operation_id = "create_checkout",
+    params(("Idempotency-Key" = String, Header, description = "What this write is called by: 1 to 255 visible characters")),
+    request_body = CheckoutInput,
+    responses((status = 201, body = Checkout)), security(("bearer" = [])))]
+async fn create_checkout(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    SignedIn(caller): SignedIn,
+    key: Key,
+    Body(input): Body<CheckoutInput>,
+) -> Result<Created<Checkout>, Error> {
+    let work = {
+        let cx = cx.clone();
+        async move { Checkout::run(&cx, &up, &caller, &key, input).await }
+    };
+    Ok(Created(cx.to_completion(work).await?))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use http::HeaderValue;
 use http::request::Parts;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{Error, codes};
@@ -179,15 +179,40 @@ impl Cx {
             .ok_or_else(|| Error::new(codes::UNAUTHENTICATED, "Sign in to see this."))
     }
 
-    /// Runs a write to its end even when the client hangs up; draining waits for it.
+    /// The same request with a deadline of its own, for what must be done although its time is up: undoing.
+    #[must_use]
+    pub fn beyond(&self, time: Duration) -> Self {
+        let Inner {
+            shared,
+            request_id,
+            trace,
+            caller,
+            ..
+        } = &*self.0;
+        Self::open(Opening {
+            shared: shared.clone(),
+            request_id: request_id.clone(),
+            trace: trace.clone(),
+            deadline: Deadline::Total(Instant::now() + time),
+            urgency: self.0.urgency,
+            language: self.0.language,
+            region: self.0.region,
+            caller: caller.clone(),
+        })
+    }
+
+    /// Runs a write to its end even when the client hangs up or its time is up; draining waits for it. Whoever still
+    /// waits at the deadline is told that the outcome is unknown.
     pub async fn to_completion<T, F>(&self, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
-        match self.0.shared.tasks.spawn(work).await {
-            Ok(done) => done,
-            Err(error) => Err(Failure::internal(error)),
+        let work = self.0.shared.tasks.spawn(work);
+        match timeout_at(self.deadline(), work).await {
+            Ok(Ok(done)) => done,
+            // It panicked, halfway.
+            Ok(Err(_)) | Err(_) => Err(Failure::unknown()),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use codes::Code;
@@ -31,6 +31,8 @@ struct Inner {
     retry_after: Option<Duration>,
     pointers: Vec<Pointer>,
     allow: Option<HeaderValue>,
+    /// What came of each step of an action.
+    steps: Vec<(&'static str, &'static str)>,
     /// Whether a token came with the request and is why it was refused.
     token_refused: bool,
 }
@@ -75,6 +77,17 @@ pub struct Problem<'a> {
     #[serde(skip_serializing_if = "<[Pointer]>::is_empty")]
     #[schema(value_type = Vec<Pointer>, required = false)]
     pub errors: &'a [Pointer],
+    /// What stands, where a write of several steps failed: what came of each step, such as `placed` or `unknown`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "by_name")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    pub steps: &'a [(&'static str, &'static str)],
+}
+
+fn by_name<S: Serializer>(
+    steps: &[(&'static str, &'static str)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(steps.iter().copied())
 }
 
 impl Error {
@@ -87,6 +100,7 @@ impl Error {
             retry_after: None,
             pointers: Vec::new(),
             allow: None,
+            steps: Vec::new(),
             token_refused: false,
         }))
     }
@@ -128,6 +142,13 @@ impl Error {
     #[must_use]
     pub fn retry_after(mut self, after: Option<Duration>) -> Self {
         self.edit().retry_after = after;
+        self
+    }
+
+    /// What came of each step of the action that failed.
+    #[must_use]
+    pub(crate) fn after_steps(mut self, steps: Vec<(&'static str, &'static str)>) -> Self {
+        self.edit().steps = steps;
         self
     }
 
@@ -179,6 +200,7 @@ impl Error {
             code: self.0.code.name(),
             request_id,
             errors: &self.0.pointers,
+            steps: &self.0.steps,
         };
         serde_json::to_vec(&problem).unwrap_or_default()
     }

@@ -4,6 +4,7 @@
 //! The way in is [`inbound`], the way out is [`outbound`]; they never name each other and meet only in
 //! [`context::Cx`]. What a screen is made of, and what it tells its client about every part, is [`section`].
 
+pub mod action;
 pub mod auth;
 pub mod config;
 pub mod context;

@@ -173,7 +173,9 @@ impl OrderClient {
         caller: &Caller,
         id: &OrderId,
     ) -> Result<Fetched<Order, Caller>, Failure> {
-        let call = Call::post(caller.clone(), "/orders/{id}/cancel").id(id);
+        let call = Call::post(caller.clone(), "/orders/{id}/cancel")
+            .id(id)
+            .idempotent();
         let outcome = send(cx, &self.0, call).await;
         let outcome = refusal::told(outcome, 404, codes::NOT_FOUND);
         refusal::told(outcome, 409, ORDER_SHIPPED)

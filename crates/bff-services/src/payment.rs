@@ -174,7 +174,9 @@ impl PaymentClient {
         caller: &Caller,
         id: &PaymentId,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
-        let call = Call::post(caller.clone(), "/payments/{id}/capture").id(id);
+        let call = Call::post(caller.clone(), "/payments/{id}/capture")
+            .id(id)
+            .idempotent();
         settled(send(cx, &self.0, call).await)
     }
 
@@ -185,7 +187,9 @@ impl PaymentClient {
         caller: &Caller,
         id: &PaymentId,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
-        let call = Call::post(caller.clone(), "/payments/{id}/void").id(id);
+        let call = Call::post(caller.clone(), "/payments/{id}/void")
+            .id(id)
+            .idempotent();
         settled(send(cx, &self.0, call).await)
     }
 }

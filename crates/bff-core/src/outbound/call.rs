@@ -40,8 +40,19 @@ pub struct Call<S> {
     has_query: bool,
     of_one_thing: bool,
     body: Result<Option<Bytes>, NotJson>,
-    idempotency_key: Option<HeaderValue>,
+    repeatable: Repeatable,
     hedged: bool,
+}
+
+/// Why doing it twice may be doing it once.
+#[derive(Clone)]
+enum Repeatable {
+    /// The method says so, or nothing does.
+    ByMethod,
+    /// The call says so.
+    Said,
+    /// The backend knows the repetition by this key.
+    Keyed(HeaderValue),
 }
 
 /// A body that could not be written. Why stays unsaid: serde's text may quote the body.
@@ -70,7 +81,7 @@ impl<S: Scope> Call<S> {
             has_query: false,
             of_one_thing: route.contains('{'),
             body: Ok(None),
-            idempotency_key: None,
+            repeatable: Repeatable::ByMethod,
             hedged: false,
         }
     }
@@ -133,7 +144,14 @@ impl<S: Scope> Call<S> {
     /// Marks a write as repeatable under this key.
     #[must_use]
     pub fn idempotency_key(mut self, key: HeaderValue) -> Self {
-        self.idempotency_key = Some(key);
+        self.repeatable = Repeatable::Keyed(key);
+        self
+    }
+
+    /// Says that doing it twice is doing it once, although its method does not say so.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.repeatable = Repeatable::Said;
         self
     }
 
@@ -157,7 +175,10 @@ impl<S: Scope> Call<S> {
 
     pub(crate) fn repeat(&self) -> Repeat {
         Repeat {
-            harmless: retry::is_repeatable(&self.method, self.idempotency_key.is_some()),
+            harmless: retry::is_repeatable(
+                &self.method,
+                !matches!(self.repeatable, Repeatable::ByMethod),
+            ),
             hedged: self.hedged && !self.is_write(),
             within: None,
             worth: retry::is_worth_it,
@@ -194,7 +215,7 @@ impl<S: Scope> Call<S> {
 
     pub(crate) fn identify(&self, headers: &mut HeaderMap) {
         self.scope.identify(headers);
-        if let Some(key) = &self.idempotency_key {
+        if let Repeatable::Keyed(key) = &self.repeatable {
             headers.insert("idempotency-key", key.clone());
         }
     }

@@ -191,12 +191,13 @@ impl Failure {
         if !write || !self.is_uncertain() {
             return self;
         }
-        let error = Error::new(
-            codes::OUTCOME_UNKNOWN,
-            "It may have happened. Repeat it with the same Idempotency-Key to learn.",
-        );
-        let error = error.retry_after(Some(Duration::from_secs(1)));
+        let error = unknown();
         self.told_as(error)
+    }
+
+    /// Nobody knows whether a write happened.
+    pub(crate) fn unknown() -> Self {
+        Self::from(unknown())
     }
 
     /// Whether the request may have reached the backend.
@@ -251,6 +252,11 @@ impl Failure {
         }
         error
     }
+}
+
+fn unknown() -> Error {
+    let detail = "It may have happened. Repeat it with the same Idempotency-Key to learn.";
+    Error::new(codes::OUTCOME_UNKNOWN, detail).retry_after(Some(Duration::from_secs(1)))
 }
 
 impl From<Error> for Failure {

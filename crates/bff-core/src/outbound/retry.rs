@@ -38,9 +38,10 @@ impl Config {
     }
 }
 
-/// Whether doing it twice is doing it once: RFC 9110 §9.2.2, or a key by which the backend knows the repetition.
-pub fn is_repeatable(method: &Method, has_key: bool) -> bool {
-    has_key || method.is_idempotent()
+/// Whether doing it twice is doing it once: RFC 9110 §9.2.2, or the call says so, or has a key by which the backend knows the
+/// repetition.
+pub fn is_repeatable(method: &Method, said_so: bool) -> bool {
+    said_so || method.is_idempotent()
 }
 
 /// Whether a call over HTTP that failed like this may be tried again.

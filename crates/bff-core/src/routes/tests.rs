@@ -86,10 +86,16 @@ async fn a_mistake_is_one_line_that_begins_with_its_key() {
     );
     let twice = TWO.replace("/api/a/b", "/api/b");
     let line = opened(&twice).unwrap_err();
-    assert!(line.starts_with("routes.b.prefixes: \"/api/b\" stands twice"), "{line}");
+    assert!(
+        line.starts_with("routes.b.prefixes: \"/api/b\" stands twice"),
+        "{line}"
+    );
     let method = TWO.replace("[c]", "[c]\nmethods = [\"BREW\"]");
     let line = opened(&method).unwrap_err();
-    assert!(line.starts_with("routes.c.methods: \"BREW\" is none of GET"), "{line}");
+    assert!(
+        line.starts_with("routes.c.methods: \"BREW\" is none of GET"),
+        "{line}"
+    );
 }
 
 #[tokio::test]

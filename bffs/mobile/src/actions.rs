@@ -1,0 +1,3 @@
+//! The phone's writes: one file each.
+
+pub mod checkout;

@@ -1,0 +1,3 @@
+//! The web's writes: one file each.
+
+pub mod checkout;
