@@ -24,6 +24,8 @@ use tokio::time::timeout;
 use web_bff::Upstreams;
 use web_bff::actions::checkout::Checkout;
 
+use crate::support::{Shop, try_send, until};
+
 const GOOD: &str = "4111 1111 1111 1111";
 const BROKE: &str = "4000 0000 0000 0002";
 /// How long a healthy backend takes here, so that every step begins at a moment of its own.
@@ -358,6 +360,85 @@ fn check(failure: &Failure, truth: &Truth, before: &Truth, case: &str) {
     if order == "cancelled" || order == "refused" || order == "not_done" {
         assert_eq!(truth.cart, before.cart, "{case}");
     }
+}
+
+#[tokio::test]
+async fn a_cart_is_ordered_and_paid_through_each_door_that_sells() {
+    let shop = Shop::open().await;
+    let pay = async |(gateway, path): (&str, &str), headers: &[(&str, &str)], number: &str| {
+        let body = json!({"card": {"number": number, "expiry": "12/99", "cvc": "987"}});
+        shop.post_with(gateway, path, headers, &body).await
+    };
+    for (n, door) in [("web", "/api/checkout"), ("mobile", "/v1/checkout")]
+        .into_iter()
+        .enumerate()
+    {
+        let (bearer, key) = (shop.bearer("ada"), format!("k-{n}"));
+        let headers = [("authorization", &*bearer), ("idempotency-key", &*key)];
+        for (missing, status) in [(0, 401), (1, 400)] {
+            let answer = pay(door, &headers[1 - missing..2 - missing], GOOD).await;
+            assert_eq!(answer.status, status, "{}", answer.body);
+        }
+        let mistaken = pay(door, &headers, "4111x").await;
+        assert_eq!(mistaken.status, 422);
+        assert_eq!(mistaken.body["errors"][0]["pointer"], "/card/number");
+        assert!(
+            !mistaken.body.to_string().contains("4111"),
+            "{}",
+            mistaken.body
+        );
+        let empty = pay(door, &[headers[0], ("idempotency-key", "empty")], GOOD).await;
+        assert_eq!(empty.body["code"], "order_refused");
+        assert_eq!(empty.body["steps"], json!({"order": "refused"}));
+        shop.fill_cart("ada").await;
+        let declined = pay(door, &[headers[0], ("idempotency-key", "broke")], BROKE).await;
+        assert_eq!(
+            (declined.status.as_u16(), &declined.body["code"]),
+            (402, &"payment_declined".into())
+        );
+        assert_eq!(declined.body["steps"]["order"], "cancelled");
+        shop.fleet.mocks().reset();
+        shop.fill_cart("ada").await;
+        let done = pay(door, &headers, GOOD).await;
+        assert_eq!(done.status, 201, "{}", done.body);
+        assert_eq!(done.header("cache-control"), "no-store");
+        assert!(
+            done.body.to_string().contains("\"last4\":\"1111\""),
+            "{}",
+            done.body
+        );
+        let again = pay(door, &headers, GOOD).await;
+        assert_eq!(
+            (again.status.as_u16(), &again.body),
+            (201, &done.body),
+            "once"
+        );
+        shop.fleet.mocks().reset();
+    }
+}
+
+#[tokio::test]
+async fn a_buyer_who_hangs_up_has_bought() {
+    let shop = Shop::open().await;
+    shop.fill_cart("ada").await;
+    let mocks = shop.fleet.mocks();
+    let slow = Fault::latency(Duration::from_millis(150));
+    mocks.set_fault(Backend::Payment, slow).unwrap();
+    let body = json!({"card": {"number": GOOD, "expiry": "12/99", "cvc": "987"}});
+    let asked = (shop
+        .http
+        .post(format!("{}/api/checkout", shop.fleet.url("web"))))
+    .header("authorization", shop.bearer("ada"))
+    .header("idempotency-key", "k-1")
+    .json(&body);
+    let asked = tokio::spawn(try_send(asked));
+    until(|| mocks.stats(Backend::Payment).in_flight == 1).await;
+    asked.abort();
+    until(|| {
+        mocks.stats(Backend::Payment).calls == 2 && mocks.stats(Backend::Payment).in_flight == 0
+    })
+    .await;
+    assert_eq!(mocks.stats(Backend::Payment).cancelled, 0);
 }
 
 /// A connection that loses every byte after so many, and breaks with the first one lost.

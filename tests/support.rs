@@ -72,8 +72,31 @@ impl Shop {
 
     /// Posts JSON.
     pub(crate) async fn post(&self, gateway: &str, path: &str, body: &Value) -> Answer {
-        let url = format!("{}{path}", self.fleet.url(gateway));
-        read(send(self.http.post(url).json(body)).await).await
+        self.post_with(gateway, path, &[], body).await
+    }
+
+    /// The same with headers.
+    pub(crate) async fn post_with(
+        &self,
+        gateway: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
+        let mut request = self.http.post(format!("{}{path}", self.fleet.url(gateway)));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        read(send(request.json(body)).await).await
+    }
+
+    /// Puts a product into a user's cart, past every gateway.
+    pub(crate) async fn fill_cart(&self, user: &str) {
+        let url = format!("{}/cart/items/p-1", self.fleet.backend_url(Backend::Order));
+        let put = (self.http.put(url))
+            .header("x-user-id", user)
+            .json(&serde_json::json!({"quantity": 2}));
+        assert_eq!(send(put).await.status(), 200);
     }
 
     /// Fails unless a page that meets a fault is without this section, says so, and is otherwise as it was.

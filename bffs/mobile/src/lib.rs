@@ -5,10 +5,13 @@ use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
 use bff_core::{auth, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
+use bff_services::order::OrderClient;
+use bff_services::payment::PaymentClient;
 use bff_services::product::ProductClient;
 use bff_services::review::ReviewClient;
 use serde::{Deserialize, Serialize};
 
+pub mod actions;
 pub mod rest;
 pub mod screens;
 
@@ -47,6 +50,10 @@ pub struct UpstreamsConfig {
     pub review: outbound::Config,
     /// What can be had where.
     pub inventory: outbound::Config,
+    /// Carts and orders.
+    pub order: outbound::Config,
+    /// Payments.
+    pub payment: outbound::Config,
 }
 
 /// This gateway's backends.
@@ -58,6 +65,10 @@ pub struct Upstreams {
     pub review: ReviewClient,
     /// What can be had where.
     pub inventory: InventoryClient,
+    /// Carts and orders.
+    pub order: OrderClient,
+    /// Payments.
+    pub payment: PaymentClient,
 }
 
 impl Configured for Config {
@@ -81,6 +92,8 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         product: ProductClient::new(gateway.upstream("product", &backends.product)?),
         review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
+        order: OrderClient::new(gateway.upstream("order", &backends.order)?),
+        payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
     };
     gateway.finish(rest::doors(), up, config)
 }

@@ -1,7 +1,8 @@
 //! The REST doors of mobile.
 
 use axum::extract::State;
-use bff_core::inbound::{Doors, Path};
+use bff_core::action::{Created, Key};
+use bff_core::inbound::{Body, Doors, Path, SignedIn};
 use bff_core::section::Fields;
 use bff_core::{Cx, Error, Screen};
 use bff_services::product::{CollectionId, ProductId};
@@ -9,6 +10,7 @@ use utoipa::OpenApi;
 use utoipa_axum::routes;
 
 use crate::Upstreams;
+use crate::actions::checkout::{Checkout, CheckoutInput};
 use crate::screens::home::Home;
 use crate::screens::product::ProductScreen;
 
@@ -21,6 +23,7 @@ pub fn doors() -> Doors<Upstreams> {
     Doors::new(Api::openapi())
         .screen(routes!(get_home))
         .screen(routes!(get_product))
+        .screen(routes!(create_checkout))
 }
 
 /// What the editors put first, as the catalogue names it.
@@ -54,4 +57,25 @@ async fn get_product(
     want: Fields<ProductScreen>,
 ) -> Result<Screen<ProductScreen>, Error> {
     Ok(ProductScreen::assemble(&cx, &up, &id, &want).await?)
+}
+
+/// Order what is in the cart, and pay for it
+///
+/// The same key again gives the same answer. A failure says in `steps` what stands.
+#[utoipa::path(post, path = "/v1/checkout", operation_id = "create_checkout",
+    params(("Idempotency-Key" = String, Header, description = "What this write is called by: 1 to 255 visible characters")),
+    request_body = CheckoutInput,
+    responses((status = 201, body = Checkout)), security(("bearer" = [])))]
+async fn create_checkout(
+    cx: Cx,
+    State(up): State<Upstreams>,
+    SignedIn(caller): SignedIn,
+    key: Key,
+    Body(input): Body<CheckoutInput>,
+) -> Result<Created<Checkout>, Error> {
+    let work = {
+        let cx = cx.clone();
+        async move { Checkout::run(&cx, &up, &caller, &key, input).await }
+    };
+    Ok(Created(cx.to_completion(work).await?))
 }

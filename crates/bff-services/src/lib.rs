@@ -4,8 +4,11 @@
 //! comes out is the backend's own shape with its provenance. Only members that a screen can use are
 //! decoded, a member that every screen relies on is required, and a word that is new on the wire is borne.
 //!
+//! [`checkout`] is the one write whose steps are at two backends.
+//!
 //! A refusal that the caller can mend (402, 409, 422 on a write) is told with a code of the backend's own.
 
+pub mod checkout;
 pub mod inventory;
 pub mod list;
 pub mod moment;

@@ -195,11 +195,17 @@ impl Availability {
             in_stock: wire.stock != Some(0) && !wire.offers.is_empty(),
             cheapest: cheapest.map(|(kind, price)| Offer {
                 kind: kind.as_str().to_owned(),
-                price: Money {
-                    amount: price.amount,
-                    currency: price.currency.clone(),
-                },
+                price: Money::from(price),
             }),
+        }
+    }
+}
+
+impl From<&bff_services::Money> for Money {
+    fn from(wire: &bff_services::Money) -> Self {
+        Self {
+            amount: wire.amount,
+            currency: wire.currency.clone(),
         }
     }
 }

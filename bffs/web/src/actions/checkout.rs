@@ -1,26 +1,16 @@
-//! Ordering what is in the cart, and paying for it.
-//!
-//! The steps, and what undoes each when a later one is refused:
-//!
-//! | step | undone by |
-//! |---|---|
-//! | the order is placed, which empties the cart | cancelling it, and filling the cart again |
-//! | the payment is authorised | letting the money go |
-//! | the payment is captured, which pays the order | nothing: it is the last |
+//! Ordering what is in the cart, and paying for it: what a browser sends and is told.
 
-use bff_core::action::{Key, Steps};
+use bff_core::action::Key;
 use bff_core::{Caller, Cx, Failure};
-use bff_services::order::{self, OrderClient};
-use bff_services::payment::{self, Authorization, Card, CardNumber, Cvc};
+use bff_services::checkout::check_out;
+use bff_services::order;
+use bff_services::payment::{self, Card, CardNumber, Cvc};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Upstreams;
 use crate::screens::card::Money;
-
-/// What the keys of its steps begin with.
-const CHECKOUT: &str = "checkout";
 
 /// What pays for the order.
 #[derive(Debug, Deserialize, Validate, ToSchema)]
@@ -101,7 +91,7 @@ pub struct Payment {
 }
 
 impl Checkout {
-    /// Places the order, authorises the payment, captures it. The same key does so once.
+    /// Orders what is in the cart and pays for it. The same key does so once.
     pub async fn run(
         cx: &Cx,
         up: &Upstreams,
@@ -109,55 +99,13 @@ impl Checkout {
         key: &Key,
         input: CheckoutInput,
     ) -> Result<Self, Failure> {
-        let steps = Steps::of(cx);
-        let outcome = async {
-            let place = (up.order).place(cx, caller, key.of(CHECKOUT, "order"), None);
-            let order = steps.take("order", "placed", place).await?;
-            steps.came("cart", "emptied");
-            let (of, id) = (&up.order, order.id.clone());
-            let lines = order.items.clone();
-            steps.undone_by("cart", "restored", move |cx| async move {
-                fill(&cx, of, caller, &lines).await
-            });
-            steps.undone_by("order", "cancelled", move |cx| async move {
-                of.cancel(&cx, caller, &id).await
-            });
-            let wanted = Authorization {
-                order_id: order.id.clone(),
-                amount: order.total.clone(),
-                card: input.card.into(),
-            };
-            let authorize =
-                (up.payment).authorize(cx, caller, key.of(CHECKOUT, "payment"), &wanted);
-            let payment = steps.take("payment", "authorized", authorize).await?;
-            let (of, id) = (&up.payment, payment.id.clone());
-            steps.undone_by("payment", "voided", move |cx| async move {
-                of.void(&cx, caller, &id).await
-            });
-            let capture = up.payment.capture(cx, caller, &payment.id);
-            let payment = steps.take("payment", "captured", capture).await?;
-            Ok(Self {
-                order: Order::from_wire(&order),
-                payment: Payment::from_wire(&payment),
-            })
-        }
-        .await;
-        steps.end(outcome).await
+        let till = (&up.order, &up.payment);
+        let done = check_out(cx, till, caller, key, input.card.into()).await?;
+        Ok(Self {
+            order: Order::from_wire(&done.order),
+            payment: Payment::from_wire(&done.payment),
+        })
     }
-}
-
-/// Puts the lines of an order back into the cart.
-async fn fill(
-    cx: &Cx,
-    orders: &OrderClient,
-    caller: &Caller,
-    lines: &[order::Line],
-) -> Result<(), Failure> {
-    for line in lines {
-        let put = orders.put_item(cx, caller, &line.product_id, line.quantity);
-        put.await?;
-    }
-    Ok(())
 }
 
 impl From<CardInput> for Card {

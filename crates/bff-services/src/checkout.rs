@@ -1,0 +1,83 @@
+//! Ordering what is in the cart, and paying for it: the steps at two backends, for every gateway that sells.
+//!
+//! What undoes each when a later one is refused:
+//!
+//! | step | undone by |
+//! |---|---|
+//! | the order is placed, which empties the cart | cancelling it, and filling the cart again |
+//! | the payment is authorised | letting the money go |
+//! | the payment is captured, which pays the order | nothing: it is the last |
+
+use std::sync::Arc;
+
+use bff_core::action::{Key, Steps};
+use bff_core::{Caller, Cx, Failure};
+
+use crate::order::{Line, Order, OrderClient};
+use crate::payment::{Authorization, Card, Payment, PaymentClient};
+
+/// What the keys of its steps begin with.
+const CHECKOUT: &str = "checkout";
+
+/// An order that was placed and paid.
+#[derive(Clone, Debug)]
+pub struct Checkout {
+    /// What was ordered, as it was placed.
+    pub order: Arc<Order>,
+    /// What paid for it.
+    pub payment: Arc<Payment>,
+}
+
+/// Places the order, authorises the payment, captures it. The same key does so once.
+pub async fn check_out(
+    cx: &Cx,
+    (orders, payments): (&OrderClient, &PaymentClient),
+    caller: &Caller,
+    key: &Key,
+    card: Card,
+) -> Result<Checkout, Failure> {
+    let steps = Steps::of(cx);
+    let outcome = async {
+        let place = orders.place(cx, caller, key.of(CHECKOUT, "order"), None);
+        let order = steps.take("order", "placed", place).await?;
+        steps.came("cart", "emptied");
+        let lines = order.items.clone();
+        steps.undone_by("cart", "restored", move |cx| async move {
+            fill(&cx, orders, caller, &lines).await
+        });
+        let id = order.id.clone();
+        steps.undone_by("order", "cancelled", move |cx| async move {
+            orders.cancel(&cx, caller, &id).await
+        });
+        let wanted = Authorization {
+            order_id: order.id.clone(),
+            amount: order.total.clone(),
+            card,
+        };
+        let authorize = payments.authorize(cx, caller, key.of(CHECKOUT, "payment"), &wanted);
+        let payment = steps.take("payment", "authorized", authorize).await?;
+        let id = payment.id.clone();
+        steps.undone_by("payment", "voided", move |cx| async move {
+            payments.void(&cx, caller, &id).await
+        });
+        let capture = payments.capture(cx, caller, &payment.id);
+        let payment = steps.take("payment", "captured", capture).await?;
+        Ok(Checkout { order, payment })
+    }
+    .await;
+    steps.end(outcome).await
+}
+
+/// Puts the lines of an order back into the cart.
+async fn fill(
+    cx: &Cx,
+    orders: &OrderClient,
+    caller: &Caller,
+    lines: &[Line],
+) -> Result<(), Failure> {
+    for line in lines {
+        let put = orders.put_item(cx, caller, &line.product_id, line.quantity);
+        put.await?;
+    }
+    Ok(())
+}
