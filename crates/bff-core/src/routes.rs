@@ -27,6 +27,7 @@ mod names;
 mod old;
 mod pass;
 mod path;
+mod reply;
 mod table;
 mod tunnel;
 

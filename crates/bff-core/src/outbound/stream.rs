@@ -78,23 +78,24 @@ impl Clients {
         }
     }
 
-    fn client<C: Connect + Clone>(&self, connector: C) -> legacy::Client<C, Lent> {
-        legacy::Client::builder(TokioExecutor::new())
+    fn client<C: Connect + Clone>(&self, connector: C) -> Box<legacy::Client<C, Lent>> {
+        let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.idle_timeout)
-            .build(connector)
+            .build(connector);
+        Box::new(client)
     }
 }
 
 #[derive(Debug)]
 enum Streams {
-    Clear(legacy::Client<Dial, Lent>),
+    Clear(Box<legacy::Client<Dial, Lent>>),
     Tls {
         /// HTTP/2 or HTTP/1.1, as the backend likes.
-        any: legacy::Client<HttpsConnector<Dial>, Lent>,
+        any: Box<legacy::Client<HttpsConnector<Dial>, Lent>>,
         /// HTTP/1.1, for what HTTP/2 has no words for.
-        one: legacy::Client<HttpsConnector<Dial>, Lent>,
+        one: Box<legacy::Client<HttpsConnector<Dial>, Lent>>,
     },
 }
 

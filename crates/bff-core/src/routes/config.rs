@@ -5,11 +5,15 @@ use std::time::Duration;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::path;
+use super::path::{is_below, plain};
 
 /// One pass-through route. `NAME` is what variables and error lines call it, as in `WEB_ROUTES__NAME__TIMEOUT`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the file"
+)]
 pub struct Config {
     /// The paths it answers, each with all that lies below it: `["/api/things"]` is `/api/things` and `/api/things/…`.
     /// Of several routes the one with the longest prefix answers, and a screen's own address always wins.
@@ -69,7 +73,7 @@ pub struct Config {
     /// `X-User-Role`. On a public route that passes `"authorization"` the backend judges it, and the gateway does not.
     #[serde(default)]
     pub credentials: Vec<Credential>,
-    /// Whether WebSockets may be opened. Default false.
+    /// Whether a `WebSocket` may be opened. Default false.
     #[serde(default)]
     pub upgrade: bool,
     /// Whether `X-API-Version: v1` is spoken: JSON members and query parameters in `snake_case` outside, `camelCase` at
@@ -213,26 +217,6 @@ const METHODS: [Method; 7] = [
 /// A method that may be let through, by its name.
 pub(super) fn method(name: &str) -> Option<Method> {
     METHODS.into_iter().find(|method| method.as_str() == name)
-}
-
-/// Whether `path` is `prefix` or lies below it, segment by segment.
-pub(super) fn is_below(path: &str, prefix: &str) -> bool {
-    let rest = path.strip_prefix(prefix);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// A path as configuration writes it, `/` or without a final slash.
-fn plain(text: &str) -> Result<(), String> {
-    if !text.starts_with('/') {
-        return Err("begins with no slash".to_owned());
-    }
-    if text.len() > 1 && text.ends_with('/') {
-        return Err("ends in a slash; what lies below it is meant anyway".to_owned());
-    }
-    if text.contains(['?', '#', '*', '{', '}', '%']) {
-        return Err("is a plain path, without query, pattern or escapes".to_owned());
-    }
-    path::check(text).map_err(|why| format!("is no safe path: {why}"))
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub(super) fn tell(
     let proto = "http";
     let mut element = format!("for={node};proto={proto}");
     if let Some(host) = host {
-        element.push_str(&format!(";host=\"{host}\""));
+        element = format!("{element};host=\"{host}\"");
     }
     append(headers, header::FORWARDED, element.as_bytes());
     let peer = peer.map_or("unknown".to_owned(), |peer| peer.to_string());

@@ -1,4 +1,4 @@
-//! One request through one route: may it pass, what goes along, what comes back.
+//! One request through one route: may it pass, and what goes along.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,18 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
-use tokio::time::timeout_at;
 
-use super::body::{Download, Upload};
+use super::body::Upload;
 use super::config::Host;
 use super::old::Format;
-use super::{Entry, Route, forwarded, headers, old, path, tunnel};
+use super::{Entry, Route, forwarded, headers, old, path, reply, tunnel};
 use crate::context::Cx;
 use crate::error::{Error, codes};
 use crate::inbound::{Peer, input};
-use crate::outbound::{self, Again, Answer, Failure, Load, Passage, Reason, Spoilt, retry};
+use crate::outbound::{self, Again, Load, Passage, Spoilt, retry};
 use crate::scope::Scope;
 
 /// Marks an answer that is a backend's own: the edge adds to it, and changes nothing.
@@ -37,11 +36,11 @@ pub(crate) async fn answer(mut request: Request) -> Response {
 }
 
 /// What is known of a request once it may pass.
-struct Admitted {
-    cx: Cx,
-    format: Format,
+pub(super) struct Admitted {
+    pub(super) cx: Cx,
+    pub(super) format: Format,
     /// The client's side of a connection that is to become a WebSocket.
-    upgrade: Option<OnUpgrade>,
+    pub(super) upgrade: Option<OnUpgrade>,
 }
 
 async fn pass(entry: &Entry, mut request: Request) -> Result<Response, Error> {
@@ -50,9 +49,9 @@ async fn pass(entry: &Entry, mut request: Request) -> Result<Response, Error> {
     let passage = passage(entry, &admitted, request).await?;
     let answer = outbound::pass(&admitted.cx, &route.upstream, &passage).await?;
     let mut response = if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        switch(route, admitted, answer)?
+        reply::switch(route, admitted, answer)?
     } else {
-        respond(route, &admitted, &passage.method, answer).await?
+        reply::respond(route, &admitted, &passage.method, answer).await?
     };
     response.extensions_mut().insert(AsItIs);
     Ok(response)
@@ -195,7 +194,8 @@ async fn load(
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let small = size.is_some_and(|size| size <= route.config.kept_body_bytes as u64);
-    if !translated && !(harmless && small) {
+    let keeps = translated || harmless && small;
+    if !keeps {
         let idle = route.config.idle;
         let upload = Upload::new(body, route.max_body_bytes, idle, spoilt.clone());
         return Ok(Load::streamed(Body::new(upload)));
@@ -248,72 +248,4 @@ fn authority(parts: &Parts) -> Option<Authority> {
         .and_then(|host| host.to_str().ok());
     let host = host.and_then(|host| host.parse().ok());
     host.or_else(|| parts.uri.authority().cloned())
-}
-
-/// The backend's answer as the client gets it.
-async fn respond(
-    route: &Route,
-    admitted: &Admitted,
-    method: &Method,
-    answer: Answer,
-) -> Result<Response, Error> {
-    let (mut head, body) = answer.response.into_parts();
-    headers::from_backend(&mut head.headers, &route.config);
-    headers::via(
-        &mut head.headers,
-        head.version,
-        &admitted.cx.shared().client,
-    );
-    if route.config.old_format {
-        old::vary(&mut head.headers);
-    }
-    let old = admitted.format == Format::Old;
-    let has_body = *method != Method::HEAD && !body.is_end_stream();
-    let body = if old && has_body && old::is_json(&head.headers) {
-        let most = route.upstream.max_body_bytes();
-        let read = outbound::read_answer(&head.headers, body, most);
-        let read = timeout_at(admitted.cx.calls_deadline(), read).await;
-        let read = read.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)));
-        let bytes = read.map_err(|failure| failure.of(route.upstream.name()))?;
-        old::retell(&mut head.headers);
-        Body::from(old::answer(&bytes)?)
-    } else {
-        // What has no body may still tell of one.
-        if old && (old::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
-            old::retell(&mut head.headers);
-        }
-        Body::new(Download::new(body, route.config.idle, answer.stay))
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    Ok(response)
-}
-
-/// Both connections become one. What carries it is a tracked task: drain ends it and waits for it.
-fn switch(route: &Route, admitted: Admitted, mut answer: Answer) -> Result<Response, Error> {
-    let cx = admitted.cx;
-    let client = admitted
-        .upgrade
-        .filter(|_| tunnel::switched(answer.response.headers()));
-    let Some(client) = client else {
-        let failure = Failure::new(Reason::BadResponse).because("it switched to another protocol");
-        return Err(failure.of(route.upstream.name()).into());
-    };
-    let backend = hyper::upgrade::on(&mut answer.response);
-    let (mut head, _) = answer.response.into_parts();
-    headers::from_backend(&mut head.headers, &route.config);
-    headers::via(&mut head.headers, head.version, &cx.shared().client);
-    tunnel::ask(&mut head.headers);
-    let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
-    let (idle, leaving) = (route.config.idle, route.around.leaving.clone());
-    let stay = answer.stay;
-    cx.shared().tasks.spawn(async move {
-        tunnel::relay(client, backend, idle, leaving).await;
-        drop((stay, open));
-    });
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = head.headers;
-    Ok(response)
 }

@@ -70,7 +70,7 @@ fn escapes_are_needed(segment: &str) -> Result<(), &'static str> {
 }
 
 fn bytes_are_safe(text: &[u8]) -> Result<(), &'static str> {
-    if text.iter().any(|b| b.is_ascii_control()) {
+    if text.iter().any(u8::is_ascii_control) {
         return Err("it holds a control character");
     }
     if text.iter().any(|b| matches!(b, b'/' | b'\\')) {
@@ -82,6 +82,26 @@ fn bytes_are_safe(text: &[u8]) -> Result<(), &'static str> {
         return Err("a segment is . or ..");
     }
     Ok(())
+}
+
+/// Whether `path` is `prefix` or lies below it, segment by segment.
+pub(super) fn is_below(path: &str, prefix: &str) -> bool {
+    let rest = path.strip_prefix(prefix);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A path as configuration writes it, `/` or without a final slash.
+pub(super) fn plain(text: &str) -> Result<(), String> {
+    if !text.starts_with('/') {
+        return Err("begins with no slash".to_owned());
+    }
+    if text.len() > 1 && text.ends_with('/') {
+        return Err("ends in a slash; what lies below it is meant anyway".to_owned());
+    }
+    if text.contains(['?', '#', '*', '{', '}', '%']) {
+        return Err("is a plain path, without query, pattern or escapes".to_owned());
+    }
+    check(text).map_err(|why| format!("is no safe path: {why}"))
 }
 
 #[cfg(test)]

@@ -131,9 +131,9 @@ impl<'a> Gateway<'a> {
             max_body_bytes: inbound.max_body_bytes,
             leaving: readiness.leaving(),
         };
-        let routes = routes::open(self.settings.routes, &self.upstreams.lock(), around)?;
+        let passed = routes::open(self.settings.routes, &self.upstreams.lock(), around)?;
         let edge = Arc::new(Edge {
-            routes,
+            routes: passed,
             shared: self.shared.clone(),
             config: inbound.clone(),
             doors: table,

@@ -41,20 +41,25 @@ pub async fn start<C: Configured>(
     program: Program,
     app: impl FnOnce(&C, &World) -> Result<App, String>,
 ) -> ExitCode {
-    auth::install_crypto();
-    let args = match Args::from_command_line(program.name, program.version) {
-        Ok(args) => args,
-        Err(code) => return code,
-    };
-    let read = args.configure(program.prefix, program.defaults, |config, sources| {
-        open(config, sources, &World::real(), app)
-    });
-    match read {
-        Ok((config, app)) => Box::pin(run(program, config.settings(), app))
+    match prepare(program, app) {
+        Ok(ready) => Box::pin(run(program, ready))
             .await
             .map_or_else(|line| refuse(&line), |()| ExitCode::SUCCESS),
         Err(code) => code,
     }
+}
+
+/// All that needs no waiting; in a box, for a configuration is large.
+fn prepare<C: Configured>(
+    program: Program,
+    app: impl FnOnce(&C, &World) -> Result<App, String>,
+) -> Result<Box<(C, App)>, ExitCode> {
+    auth::install_crypto();
+    let args = Args::from_command_line(program.name, program.version)?;
+    let ready = args.configure(program.prefix, program.defaults, |config, sources| {
+        open(config, sources, &World::real(), app)
+    });
+    ready.map(Box::new)
 }
 
 /// Builds a gateway from the configuration that `sources` gave, unless production refuses it. A line of `app` that
@@ -72,7 +77,9 @@ pub fn open<C: Configured>(
     })
 }
 
-async fn run(program: Program, settings: Settings<'_>, app: App) -> Result<(), String> {
+async fn run<C: Configured>(program: Program, ready: Box<(C, App)>) -> Result<(), String> {
+    let (config, app) = *ready;
+    let settings = config.settings();
     logs::install(settings.telemetry)?;
     // Before anyone can know that it runs: told to stop at once, it still drains.
     let stop = stop_signal()?;

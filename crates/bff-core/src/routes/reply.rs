@@ -1,0 +1,86 @@
+//! What comes back through a route: the backend's answer as the client gets it, or a connection that became another.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{Method, StatusCode};
+use http_body::Body as _;
+use tokio::time::timeout_at;
+
+use super::body::Download;
+use super::old::Format;
+use super::pass::Admitted;
+use super::{Route, headers, old, tunnel};
+use crate::error::Error;
+use crate::outbound::{self, Answer, Failure, Reason};
+
+/// The backend's answer as the client gets it.
+pub(super) async fn respond(
+    route: &Route,
+    admitted: &Admitted,
+    method: &Method,
+    answer: Answer,
+) -> Result<Response, Error> {
+    let (mut head, body) = answer.response.into_parts();
+    headers::from_backend(&mut head.headers, &route.config);
+    headers::via(
+        &mut head.headers,
+        head.version,
+        &admitted.cx.shared().client,
+    );
+    if route.config.old_format {
+        old::vary(&mut head.headers);
+    }
+    let old = admitted.format == Format::Old;
+    let has_body = *method != Method::HEAD && !body.is_end_stream();
+    let body = if old && has_body && old::is_json(&head.headers) {
+        let most = route.upstream.max_body_bytes();
+        let read = outbound::read_answer(&head.headers, body, most);
+        let read = timeout_at(admitted.cx.calls_deadline(), read).await;
+        let read = read.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)));
+        let bytes = read.map_err(|failure| failure.of(route.upstream.name()))?;
+        old::retell(&mut head.headers);
+        Body::from(old::answer(&bytes)?)
+    } else {
+        // What has no body may still tell of one.
+        if old && (old::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
+            old::retell(&mut head.headers);
+        }
+        Body::new(Download::new(body, route.config.idle, answer.stay))
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+/// Both connections become one. What carries it is a tracked task: drain ends it and waits for it.
+pub(super) fn switch(
+    route: &Route,
+    admitted: Admitted,
+    mut answer: Answer,
+) -> Result<Response, Error> {
+    let cx = admitted.cx;
+    let client = admitted
+        .upgrade
+        .filter(|_| tunnel::switched(answer.response.headers()));
+    let Some(client) = client else {
+        let failure = Failure::new(Reason::BadResponse).because("it switched to another protocol");
+        return Err(failure.of(route.upstream.name()).into());
+    };
+    let backend = hyper::upgrade::on(&mut answer.response);
+    let (mut head, _) = answer.response.into_parts();
+    headers::from_backend(&mut head.headers, &route.config);
+    headers::via(&mut head.headers, head.version, &cx.shared().client);
+    tunnel::ask(&mut head.headers);
+    let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
+    let (idle, leaving) = (route.config.idle, route.around.leaving.clone());
+    let stay = answer.stay;
+    cx.shared().tasks.spawn(async move {
+        tunnel::relay(client, backend, idle, leaving).await;
+        drop((stay, open));
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
