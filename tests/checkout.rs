@@ -270,8 +270,11 @@ fn killed_at_any_moment_a_declined_card_leaves_nothing_behind() {
     }
 }
 
+/// A fault of a backend, or connections to it that lose what comes after so many bytes.
+type Mishap = (Option<(Backend, Fault)>, Option<(&'static str, usize)>);
+
 /// Every step at every backend, failed in every way, or done with its answer lost after any number of bytes.
-fn mishaps() -> Vec<(Option<(Backend, Fault)>, Option<(&'static str, usize)>)> {
+fn mishaps() -> Vec<Mishap> {
     let mut mishaps = Vec::new();
     let steps = [
         (Backend::Order, "/orders"),
