@@ -17,6 +17,7 @@ mod mobile;
 mod names;
 mod partner;
 mod policies;
+mod routes;
 mod screens;
 mod simulate;
 mod slow;

@@ -6,7 +6,7 @@ use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Shop, instant};
+use crate::support::{Shop, instant, resident_kib};
 
 const SOON: Duration = Duration::from_millis(2500);
 
@@ -116,12 +116,6 @@ async fn a_body_that_stalls_is_refused() {
         "{:?}",
         began.elapsed()
     );
-}
-
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 /// Without the bound one endless body alone grows by some 500 MiB within its second. Other tests run in this process

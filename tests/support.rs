@@ -214,3 +214,10 @@ pub(crate) async fn until(mut holds: impl FnMut() -> bool) {
 pub(crate) fn instant() -> Instant {
     Instant::now()
 }
+
+/// How much memory this process holds.
+pub(crate) fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

@@ -1,0 +1,322 @@
+//! Pass-through routes: what the older pages ask the backends themselves, and what must not get past.
+
+use std::time::Duration;
+
+use serde_json::json;
+use services_mock::{Backend, Fault, Mode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Answer, Shop, instant, until};
+
+mod echo;
+mod streams;
+
+#[tokio::test]
+async fn the_older_pages_get_what_the_backends_say() {
+    let shop = Shop::open().await;
+    let (ada, root) = (shop.bearer("ada"), shop.bearer("root"));
+    let asked = async |path: &str, bearer: &str| {
+        let headers = [("authorization", bearer)];
+        let headers = if bearer.is_empty() {
+            &[][..]
+        } else {
+            &headers[..]
+        };
+        shop.get_with("web", path, headers).await
+    };
+    for (path, bearer, status) in [
+        ("/api/products/p-1", "", 200),
+        ("/api/products/p-0", "", 404),
+        ("/api/categories", "", 200),
+        ("/api/users/ada", "", 401),
+        ("/api/users/ada", &ada, 200),
+        ("/api/users/ben", &ada, 403),
+        ("/api/cart", &ada, 200),
+        ("/api/orders", &ada, 200),
+        ("/api/admin/users", &ada, 403),
+        ("/api/admin/users", "", 401),
+        ("/api/admin/users", &root, 200),
+        ("/api/auth/.well-known/openid-configuration", "", 200),
+        ("/api/unknown", "", 404),
+        // A screen's own address lies below the prefix of a route, and wins.
+        ("/api/products/p-1/playback", "", 200),
+    ] {
+        let answer = asked(path, bearer).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+    }
+    let own = asked("/api/products/p-1/playback", "").await;
+    assert!(own.body["_meta"].is_object());
+    let theirs = asked("/api/products/p-1", "").await;
+    assert!(theirs.body.get("_meta").is_none() && theirs.body["id"] == "p-1");
+    let refused = asked("/api/admin/users", &ada).await;
+    assert_eq!(refused.body["code"], "forbidden");
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    let wrong = shop.post("web", "/api/products/p-1", &json!({})).await;
+    assert_eq!(
+        (wrong.status.as_u16(), wrong.header("allow")),
+        (405, "GET, HEAD")
+    );
+}
+
+#[tokio::test]
+async fn the_old_format_is_translated_both_ways() {
+    let shop = Shop::open().await;
+    let ada = shop.bearer("ada");
+    let v1 = [("x-api-version", "v1"), ("authorization", ada.as_str())];
+    let today = shop.get_with("web", "/api/products/p-1", &v1[1..]).await;
+    let old = shop.get_with("web", "/api/products/p-1", &v1).await;
+    assert_eq!(today.body["runtimeMinutes"], old.body["runtime_minutes"]);
+    assert!(old.body.get("runtimeMinutes").is_none(), "{}", old.body);
+    for answer in [&today, &old] {
+        assert!(
+            answer
+                .header("vary")
+                .to_lowercase()
+                .contains("x-api-version")
+        );
+    }
+    let address = json!({"name": "Ada", "street": "Mole 1", "city": "Kiel", "postal_code": "24103", "country": "DE"});
+    let made = shop
+        .post_with("web", "/api/users/ada/addresses", &v1, &address)
+        .await;
+    assert_eq!(
+        (made.status.as_u16(), &made.body["postal_code"]),
+        (201, &"24103".into())
+    );
+    let kept = shop
+        .get_with("web", "/api/users/ada/addresses", &v1[1..])
+        .await;
+    assert!(
+        kept.body.to_string().contains("\"postalCode\":\"24103\""),
+        "{}",
+        kept.body
+    );
+    let unknown = [("x-api-version", "v9")];
+    let refused = shop.get_with("web", "/api/products/p-1", &unknown).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.body["code"]),
+        (400, &"invalid_request".into())
+    );
+    let garbled = (shop
+        .http
+        .post(format!("{}/api/users/ada/addresses", shop.fleet.url("web"))))
+    .header("authorization", &ada)
+    .header("x-api-version", "v1")
+    .header("content-type", "application/json")
+    .body("{\"postal_code\":");
+    assert_eq!(crate::support::send(garbled).await.status(), 400);
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_only_where_that_is_harmless() {
+    let shop = Shop::open().await;
+    let ada = shop.bearer("ada");
+    let calls = |backend| shop.fleet.mocks().stats(backend).calls;
+    let once = Fault::status(500).times(1);
+    shop.fleet
+        .mocks()
+        .set_fault(Backend::Product, once.clone())
+        .unwrap();
+    assert_eq!(shop.get("web", "/api/products/p-1").await.status, 200);
+    assert_eq!(calls(Backend::Product), 2);
+    shop.fleet
+        .mocks()
+        .set_fault(Backend::Order, once.clone())
+        .unwrap();
+    let bearer = ("authorization", ada.as_str());
+    let plain = shop
+        .post_with("web", "/api/orders", &[bearer], &json!({}))
+        .await;
+    assert_eq!(
+        (plain.status.as_u16(), calls(Backend::Order)),
+        (500, 1),
+        "as it is"
+    );
+    shop.fill_cart("ada").await;
+    shop.fleet.mocks().clear_stats();
+    shop.fleet.mocks().set_fault(Backend::Order, once).unwrap();
+    let keyed = [bearer, ("idempotency-key", "k-1")];
+    let placed = shop
+        .post_with("web", "/api/orders", &keyed, &json!({}))
+        .await;
+    assert_eq!(
+        (placed.status.as_u16(), calls(Backend::Order)),
+        (201, 2),
+        "{}",
+        placed.body
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
+    let shop = Shop::open().await;
+    for (fault, status, code) in [
+        (Fault::mode(Mode::Reset), 503, "unavailable"),
+        (Fault::mode(Mode::Hang), 504, "deadline"),
+    ] {
+        shop.fleet
+            .mocks()
+            .set_fault(Backend::Product, fault)
+            .unwrap();
+        let answer = shop.get("web", "/api/products/p-1").await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["code"]),
+            (status, &code.into())
+        );
+        shop.fleet.mocks().clear_faults(None);
+    }
+    shop.fleet
+        .mocks()
+        .set_fault(Backend::Product, Fault::mode(Mode::Reset))
+        .unwrap();
+    let mut last = shop.get("web", "/api/products/p-1").await;
+    for _ in 0..5 {
+        last = shop.get("web", "/api/products/p-1").await;
+    }
+    assert_eq!(last.body["code"], "circuit_open");
+    assert!(!last.header("retry-after").is_empty());
+}
+
+#[tokio::test]
+async fn hanging_up_ends_the_call_at_once() {
+    let shop = Shop::open().await;
+    let hang = Fault::mode(Mode::Hang);
+    shop.fleet
+        .mocks()
+        .set_fault(Backend::Product, hang)
+        .unwrap();
+    let mut client = dial(&shop).await;
+    let request = b"GET /api/products/p-1 HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let waiting = || shop.fleet.mocks().stats(Backend::Product).in_flight;
+    until(|| waiting() == 1).await;
+    let left = instant();
+    drop(client);
+    until(|| waiting() == 0).await;
+    let took = left.elapsed();
+    assert!(took < Duration::from_millis(250), "{took:?}");
+}
+
+#[tokio::test]
+async fn paths_with_a_second_meaning_go_nowhere() {
+    let shop = Shop::open().await;
+    for path in [
+        "/api/products/..",
+        "/api/products/../users/ada",
+        "/api/products/%2e%2e/users/ada",
+        "/api/products/.%2E/x",
+        "/api/products/..;x/y",
+        "/api/products/./p-1",
+        "/api/products//p-1",
+        "/api/products/a%2Fb",
+        "/api/products/a%5Cb",
+        "/api/products/a\\b",
+        "/api/products/%00",
+        "/api/products/%252e%252e/x",
+        "/api/products/%70-1",
+        "/api/products/%zz",
+    ] {
+        let said = raw(&shop, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        assert!(said.starts_with("HTTP/1.1 400"), "{path}: {said}");
+        let calls = Backend::ALL.map(|b| shop.fleet.mocks().stats(b).calls);
+        assert_eq!(calls.iter().sum::<u64>(), 0, "{path} reached a backend");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_ends_in_two_places_is_refused() {
+    let shop = Shop::open().await;
+    let ada = shop.bearer("ada");
+    for framing in [
+        "content-length: 4\r\ncontent-length: 5",
+        "content-length: 4, 5",
+        "content-length: +4",
+        "transfer-encoding: chunked, identity",
+        "transfer-encoding: xchunked",
+        "x: a\r\n folded: b\r\ncontent-length: x",
+    ] {
+        let head = format!(
+            "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {ada}\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+        );
+        let said = raw(
+            &shop,
+            &format!("{head}0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n"),
+        )
+        .await;
+        let answers = said.matches("HTTP/1.1 ").count();
+        assert!(
+            said.starts_with("HTTP/1.1 400") && answers == 1,
+            "{framing}: {said}"
+        );
+        let calls = shop.fleet.mocks().stats(Backend::Order).calls;
+        assert_eq!(calls, 0, "{framing}: {said}");
+    }
+    // RFC 9112 §6.1 has this one end where the chunks do, and the connection with it.
+    let said = both_framings(&shop, &ada).await;
+    let calls = shop.fleet.mocks().stats(Backend::Order).calls;
+    assert_eq!((said.matches("HTTP/1.1 ").count(), calls), (1, 1), "{said}");
+}
+
+async fn both_framings(shop: &Shop, bearer: &str) -> String {
+    let head = format!(
+        "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {bearer}\r\ncontent-type: application/json\r\n\
+         content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let smuggled = "0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n";
+    raw(shop, &format!("{head}{smuggled}")).await
+}
+
+#[tokio::test]
+async fn a_route_that_leads_nowhere_is_one_line() {
+    let refused = |route: &str| {
+        let overlay = format!("[routes.x]\nprefixes = [\"/x\"]\n{route}\n");
+        let mut fleet = fleet::Fleet {
+            ports: fleet::Ports::Free,
+            only: vec!["web".into()],
+            ..fleet::Fleet::default()
+        };
+        fleet.overlays.insert("web".into(), overlay);
+        async { fleet::start(fleet).await.err().unwrap() }
+    };
+    let line = refused("upstream = \"nobody\"").await;
+    assert!(
+        line.contains("routes.x.upstream") && line.contains("\"nobody\" is no HTTP backend"),
+        "{line}"
+    );
+    let line = refused("upstream = \"user\"\nmethods = [\"BREW\"]").await;
+    assert!(
+        line.contains("routes.x.methods") && line.lines().count() == 1,
+        "{line}"
+    );
+    let line = refused("upstream = \"user\"\nretry = true").await;
+    assert!(line.contains("retry"), "{line}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
+async fn dial(shop: &Shop) -> TcpStream {
+    let address = shop.fleet.url("web").replace("http://", "");
+    TcpStream::connect(address).await.unwrap()
+}
+
+/// Sends bytes as they are; reads until the gateway closes, or says nothing more.
+async fn raw(shop: &Shop, bytes: &str) -> String {
+    let mut client = dial(shop).await;
+    client.write_all(bytes.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(Ok(n @ 1..)) =
+        tokio::time::timeout(Duration::from_millis(400), client.read(&mut piece)).await
+    {
+        said.extend_from_slice(&piece[..n]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// What a backend that echoes was sent.
+fn echoed(answer: &Answer, name: &str) -> String {
+    answer.body["headers"][name]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}

@@ -1,0 +1,244 @@
+//! A backend that tells what it was sent, behind a route of its own; and what it must not be sent.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::echoed;
+use crate::support::Shop;
+
+/// A megabyte, in pieces of which bodies are made here.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// A fleet whose web gateway passes `/echo` on to a backend that echoes.
+pub(super) async fn shop(route: &str) -> Shop {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, backend()).await });
+    let overlay = format!(
+        "[upstreams.order]\nurl = \"http://{at}\"\n[routes.echo]\nprefixes = [\"/echo\"]\nupstream = \"order\"\n\
+         strip_prefix = \"/echo\"\nmethods = [\"GET\", \"POST\", \"PUT\"]\npublic = true\n{route}\n"
+    );
+    Shop::with(|fleet| {
+        fleet.only = vec!["web".into()];
+        fleet.overlays.insert("web".into(), overlay);
+    })
+    .await
+}
+
+fn backend() -> Router {
+    Router::new()
+        .route("/count", any(count))
+        .route("/flood", any(flood))
+        .route("/tunnel", any(tunnel))
+        .route("/tagged", any(tagged))
+        .fallback(any(tell))
+}
+
+async fn tell(request: Request) -> Response {
+    let mut headers = Map::new();
+    for (name, value) in request.headers() {
+        let value = value.to_str().unwrap_or("?");
+        let entry = headers
+            .entry(name.as_str())
+            .or_insert(Value::String(String::new()));
+        let joined = match entry.as_str() {
+            Some("") => value.to_owned(),
+            Some(before) => format!("{before}, {value}"),
+            None => String::new(),
+        };
+        *entry = joined.into();
+    }
+    let uri = request.uri().to_string();
+    let method = request.method().to_string();
+    axum::Json(json!({"method": method, "uri": uri, "headers": headers})).into_response()
+}
+
+async fn count(request: Request) -> String {
+    let mut pieces = request.into_body().into_data_stream();
+    let mut count = 0;
+    while let Some(Ok(piece)) = pieces.next().await {
+        count += piece.len();
+    }
+    count.to_string()
+}
+
+async fn flood() -> Body {
+    let piece = Bytes::from(vec![7; PIECE]);
+    Body::from_stream(stream::iter(0..100).map(move |_| Ok::<_, std::io::Error>(piece.clone())))
+}
+
+async fn tunnel(mut request: Request) -> Response {
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let mut io = TokioIo::new(upgrade.await.unwrap());
+        let mut bytes = [0; 256];
+        while let Ok(n @ 1..) = io.read(&mut bytes).await {
+            io.write_all(&bytes[..n]).await.unwrap();
+        }
+    });
+    let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, "upgrade".parse().unwrap());
+    response
+        .headers_mut()
+        .insert(header::UPGRADE, "websocket".parse().unwrap());
+    response
+}
+
+/// Conditional and partial reads are the backend's own business.
+async fn tagged(headers: HeaderMap) -> Response {
+    let mut response = if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|t| t == "\"a\"")
+    {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else if headers.contains_key(header::RANGE) {
+        let range = [(header::CONTENT_RANGE, "bytes 0-1/4")];
+        (StatusCode::PARTIAL_CONTENT, range, "ab").into_response()
+    } else {
+        let hop = [
+            ("connection", "x-secret"),
+            ("x-secret", "1"),
+            ("x-fine", "2"),
+        ];
+        (hop, [("set-cookie", "a=b")], "abcd").into_response()
+    };
+    response
+        .headers_mut()
+        .insert(header::ETAG, "\"a\"".parse().unwrap());
+    response
+}
+
+#[tokio::test]
+async fn a_backend_learns_who_asks_from_the_gateway_alone() {
+    let shop = shop("").await;
+    let ada = shop.bearer("ada");
+    let sent = [
+        ("authorization", ada.as_str()),
+        ("cookie", "session=1"),
+        ("x-user-id", "root"),
+        ("x-user-role", "ADMIN"),
+        ("x_user_id", "root"),
+        ("x-client", "tv"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("forwarded", "for=10.0.0.1"),
+        ("x-http-method-override", "DELETE"),
+        ("connection", "x-private"),
+        ("x-private", "1"),
+        ("te", "trailers"),
+        ("proxy-authorization", "Basic x"),
+        ("x-request-id", "r-1"),
+        (
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+        ("accept-language", "de"),
+        ("x-custom", "kept"),
+    ];
+    let answer = shop.get_with("web", "/echo/a/b?c=d&c=e", &sent).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["uri"], "/a/b?c=d&c=e");
+    for gone in [
+        "authorization",
+        "cookie",
+        "x_user_id",
+        "x-http-method-override",
+        "x-private",
+        "te",
+        "proxy-authorization",
+    ] {
+        assert_eq!(echoed(&answer, gone), "", "{gone}");
+    }
+    for (name, value) in [
+        ("x-user-id", "ada"),
+        ("x-client", "web"),
+        ("x-request-id", "r-1"),
+        ("accept-language", "de"),
+        ("x-custom", "kept"),
+        ("x-forwarded-for", "127.0.0.1"),
+    ] {
+        assert_eq!(echoed(&answer, name), value, "{name}");
+    }
+    assert!(!echoed(&answer, "x-user-role").contains("ADMIN"));
+    assert!(echoed(&answer, "traceparent").contains("0af7651916cd43dd8448eb211c80319c"));
+    assert!(echoed(&answer, "forwarded").starts_with("for=127.0.0.1;proto=http;host="));
+    assert!(echoed(&answer, "via").contains("web"));
+    let left: u64 = echoed(&answer, "request-timeout").parse().unwrap();
+    assert!((1..=2000).contains(&left), "{left}");
+    let nobody = shop
+        .get_with("web", "/echo/x", &[("x-user-id", "root")])
+        .await;
+    assert_eq!(echoed(&nobody, "x-user-id"), "");
+}
+
+#[tokio::test]
+async fn what_is_between_backend_and_client_passes_untouched() {
+    let shop = shop("").await;
+    let whole = shop.get("web", "/echo/tagged").await;
+    assert_eq!(
+        (whole.status.as_u16(), whole.header("etag")),
+        (200, "\"a\"")
+    );
+    assert_eq!(
+        (whole.header("x-fine"), whole.header("x-secret")),
+        ("2", "")
+    );
+    assert_eq!(whole.header("set-cookie"), "", "a cookie is a credential");
+    let same = shop
+        .get_with("web", "/echo/tagged", &[("if-none-match", "\"a\"")])
+        .await;
+    assert_eq!((same.status.as_u16(), same.header("etag")), (304, "\"a\""));
+    let part = shop
+        .get_with("web", "/echo/tagged", &[("range", "bytes=0-1")])
+        .await;
+    assert_eq!(
+        (part.status.as_u16(), part.header("content-range")),
+        (206, "bytes 0-1/4")
+    );
+    let head = shop
+        .http
+        .head(format!("{}/echo/tagged", shop.fleet.url("web")));
+    let head = crate::support::send(head).await;
+    assert_eq!(head.headers()["content-length"], "4");
+    assert!(head.headers().contains_key("x-request-id"));
+}
+
+#[tokio::test]
+async fn a_body_is_bounded_and_of_the_types_that_the_route_takes() {
+    let shop = shop("content_types = [\"text/plain\"]\nmax_body_bytes = 1000").await;
+    let url = format!("{}/echo/count", shop.fleet.url("web"));
+    let post = |media: &'static str, body: Body| {
+        let request = shop.http.post(&url).header("content-type", media);
+        let body = reqwest::Body::wrap_stream(body.into_data_stream());
+        async { crate::support::try_send(request.body(body)).await }
+    };
+    let pieces = |n: usize| {
+        Body::from_stream(
+            stream::iter(0..n).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![1; 100]))),
+        )
+    };
+    let fits = post("text/plain; charset=utf-8", pieces(10)).await.unwrap();
+    assert_eq!(
+        (fits.status().as_u16(), fits.text().await.unwrap()),
+        (200, "1000".to_owned())
+    );
+    assert_eq!(post("text/plain", pieces(11)).await.unwrap().status(), 413);
+    assert_eq!(post("text/html", pieces(1)).await.unwrap().status(), 415);
+    let announced = shop
+        .http
+        .post(&url)
+        .header("content-type", "text/plain")
+        .body(vec![1; 1001]);
+    assert_eq!(crate::support::send(announced).await.status(), 413);
+}

@@ -1,0 +1,98 @@
+//! Bodies that are larger than any buffer, and connections that become something else.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::dial;
+use super::echo::{PIECE, shop};
+use crate::support::{instant, resident_kib, send};
+
+/// A hundred megabytes.
+const PIECES: usize = 100;
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_hundred_megabytes_pass_either_way_in_constant_memory() {
+    let shop = shop("timeout = \"60s\"\nmax_body_bytes = 200000000").await;
+    let url = |path: &str| format!("{}/echo/{path}", shop.fleet.url("web"));
+    send(shop.http.get(url("warm"))).await;
+    let before = resident_kib();
+    let mut most = 0;
+    let mut down = send(shop.http.get(url("flood"))).await;
+    let mut got = 0;
+    while let Some(piece) = down.chunk().await.unwrap() {
+        got += piece.len();
+        most = most.max(resident_kib());
+    }
+    assert_eq!(got, PIECES * PIECE);
+    let piece = Bytes::from(vec![1; PIECE]);
+    let pieces = stream::iter(0..PIECES).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
+    let body = reqwest::Body::wrap_stream(Body::from_stream(pieces).into_data_stream());
+    let up = send(shop.http.post(url("count")).body(body)).await;
+    assert_eq!(up.text().await.unwrap(), (PIECES * PIECE).to_string());
+    most = most.max(resident_kib());
+    // Other tests run in this process meanwhile.
+    let grown = most.saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more");
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_cut() {
+    let shop = shop("idle = \"300ms\"\ntimeout = \"5s\"").await;
+    let mut client = dial(&shop).await;
+    let head = "POST /echo/count HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nabc";
+    let began = instant();
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut said = Vec::new();
+    let _ = client.read_to_end(&mut said).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
+}
+
+#[tokio::test]
+async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
+    const ASK: &str = "GET /echo/tunnel HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                       sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let open = shop("upgrade = true\nidle = \"400ms\"").await;
+    let mut client = dial(&open).await;
+    client.write_all(ASK.as_bytes()).await.unwrap();
+    let head = until_blank_line(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    for word in ["one", "another"] {
+        client.write_all(word.as_bytes()).await.unwrap();
+        let mut back = vec![0; word.len()];
+        client.read_exact(&mut back).await.unwrap();
+        assert_eq!(back, word.as_bytes());
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    // Silence ends it.
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(2), client.read_to_end(&mut rest));
+    assert!(ended.await.is_ok() && rest.is_empty());
+    let mut again = dial(&open).await;
+    again.write_all(ASK.as_bytes()).await.unwrap();
+    until_blank_line(&mut again).await;
+    // Draining does not wait for what would never end.
+    let began = instant();
+    open.fleet.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2));
+    let shut = shop("").await;
+    let mut client = dial(&shut).await;
+    client.write_all(ASK.as_bytes()).await.unwrap();
+    let head = until_blank_line(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+}
+
+async fn until_blank_line(client: &mut tokio::net::TcpStream) -> String {
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n\r\n") {
+        said.push(client.read_u8().await.unwrap());
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
