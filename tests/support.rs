@@ -14,6 +14,9 @@ pub(crate) struct Shop {
     pub(crate) http: Client,
 }
 
+/// The overlay of a gateway that keeps nothing.
+pub(crate) const UNKEPT: &str = "\n[cache]\nmax_bytes = 0\nshare_calls = false\n";
+
 /// One answer, read.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -27,7 +30,8 @@ impl Shop {
         Self::with(|_| {}).await
     }
 
-    /// The same, with something changed.
+    /// The same, with something changed. Nothing is kept and no call is shared, so that every fault is met and every
+    /// call counts, unless the change says otherwise.
     pub(crate) async fn with(change: impl FnOnce(&mut Fleet)) -> Self {
         let mut wanted = Fleet {
             ports: Ports::Free,
@@ -35,6 +39,12 @@ impl Shop {
             ..Fleet::default()
         };
         change(&mut wanted);
+        for gateway in fleet::GATEWAYS {
+            let overlay = wanted.overlays.entry(gateway.name.to_owned()).or_default();
+            if !overlay.contains("[cache]") {
+                overlay.push_str(UNKEPT);
+            }
+        }
         Self {
             fleet: fleet::start(wanted).await.unwrap(),
             http: client(),

@@ -3,7 +3,7 @@
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, inbound, outbound, routes, server, telemetry};
+use bff_core::{auth, cache, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::order::OrderClient;
 use bff_services::payment::PaymentClient;
@@ -36,6 +36,9 @@ pub struct Config {
     /// What it passes on.
     #[serde(default)]
     pub routes: routes::Configs,
+    /// What it keeps of its backends' answers.
+    #[serde(default)]
+    pub cache: cache::Config,
     /// Where its backends are.
     pub upstreams: UpstreamsConfig,
 }
@@ -80,6 +83,7 @@ impl Configured for Config {
             auth: &self.auth,
             telemetry: &self.telemetry,
             routes: &self.routes,
+            cache: &self.cache,
         }
     }
 }

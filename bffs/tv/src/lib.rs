@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, inbound, outbound, routes, server, telemetry};
+use bff_core::{auth, cache, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::product::{CollectionId, ProductClient};
 use bff_services::review::ReviewClient;
@@ -36,6 +36,9 @@ pub struct Config {
     /// What it logs.
     #[serde(default)]
     pub telemetry: telemetry::logs::Config,
+    /// What it keeps of its backends' answers.
+    #[serde(default)]
+    pub cache: cache::Config,
     /// What the browse screen shows.
     pub browse: BrowseConfig,
     /// What it passes on.
@@ -103,6 +106,7 @@ impl Configured for Config {
             auth: &self.auth,
             telemetry: &self.telemetry,
             routes: &self.routes,
+            cache: &self.cache,
         }
     }
 }

@@ -3,7 +3,7 @@
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, graphql as engine, inbound, outbound, routes, server, telemetry};
+use bff_core::{auth, cache, graphql as engine, inbound, outbound, routes, server, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::order::OrderClient;
 use bff_services::payment::PaymentClient;
@@ -36,6 +36,9 @@ pub struct Config {
     /// What it logs.
     #[serde(default)]
     pub telemetry: telemetry::logs::Config,
+    /// What it keeps of its backends' answers.
+    #[serde(default)]
+    pub cache: cache::Config,
     /// How large a GraphQL document may be.
     #[serde(default)]
     pub graphql: engine::Config,
@@ -96,6 +99,7 @@ impl Configured for Config {
             auth: &self.auth,
             telemetry: &self.telemetry,
             routes: &self.routes,
+            cache: &self.cache,
         }
     }
 }

@@ -10,6 +10,7 @@ use http::request::Parts;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
+use crate::cache::Cache;
 use crate::error::{Error, codes};
 use crate::outbound::Failure;
 use crate::outbound::budget::Extra;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// This gateway's own instruments.
     pub metrics: Metrics,
+    /// What it keeps of its backends' answers.
+    pub cache: Cache,
     /// The fields of its screens, read from their schemas once.
     pub fields: crate::section::fields::Known,
 }

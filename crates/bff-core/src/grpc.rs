@@ -20,8 +20,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use hyper_rustls::HttpsConnectorBuilder;
+use prost::Message;
 use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
 use tonic::codec::Codec;
@@ -31,15 +32,16 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Extensions, Request, Status, TimeoutExpired};
 use tower::{BoxError, Service as _};
 
+use crate::cache::{self, Ask, Fetch, Got, Keep, Whole};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, Shared};
 use crate::net::{Dial, Net};
 use crate::outbound::balance::{self, Instance};
 use crate::outbound::{
-    Config, Failure, Fetched, Policy, Provenance, Reason, Repeat, freshness, retry, told,
+    Config, Failure, Fetched, Policy, Provenance, Reason, Repeat, Until, retry, told,
 };
-use crate::scope::{Scope, X_CLIENT};
+use crate::scope::{Scope, Shareable, X_CLIENT};
 
 /// After how long a silence a call in flight asks whether the connection still stands: a lost peer would
 /// otherwise cost every call its whole timeout until TCP gives up.
@@ -99,6 +101,7 @@ pub struct Unary<S, M> {
     route: &'static str,
     message: M,
     write: bool,
+    keep: Keep,
 }
 
 impl<S: Scope, M> Unary<S, M> {
@@ -109,6 +112,7 @@ impl<S: Scope, M> Unary<S, M> {
             route,
             message,
             write: false,
+            keep: Keep::unsaid(S::PERSONAL),
         }
     }
 
@@ -121,28 +125,113 @@ impl<S: Scope, M> Unary<S, M> {
     }
 }
 
+/// What a read says about keeping its answer, as a call over HTTP does.
+impl<S: Shareable, M> Unary<S, M> {
+    /// How long the answer is fresh, whatever positive lifetime the backend gives or does not give.
+    #[must_use]
+    pub fn keep(mut self, ttl: Duration) -> Self {
+        self.keep.ttl(ttl);
+        self
+    }
+
+    /// For how long after its freshness the answer may be served when the backend fails (RFC 5861 §4).
+    #[must_use]
+    pub fn stale_if_error(mut self, bound: Duration) -> Self {
+        self.keep.stale_if_error(bound);
+        self
+    }
+}
+
+impl<S: Scope, M: Message> Unary<S, M> {
+    /// Method and message: what a read is kept and shared under, beside its scope.
+    fn target(&self) -> Vec<u8> {
+        let mut target = Vec::with_capacity(self.route.len() + 1 + self.message.encoded_len());
+        target.extend_from_slice(self.route.as_bytes());
+        target.push(0);
+        target.extend(self.message.encode_to_vec());
+        target
+    }
+}
+
 /// Calls a gRPC backend under every policy, outermost first. `wire` makes the answer a value of ours, here,
 /// so that every policy sees an answer that cannot be used as a failure.
 pub async fn send<C, T, S>(
     cx: &Cx,
     up: &Upstream,
     call: Unary<S, C::Encode>,
-    codec: impl Fn() -> C,
-    wire: impl Fn(C::Decode) -> Result<T, &'static str>,
+    codec: impl Fn() -> C + Send + Sync + 'static,
+    wire: impl Fn(C::Decode) -> Result<T, &'static str> + Send + Sync + 'static,
 ) -> Result<Fetched<T, S>, Failure>
 where
-    C: Codec,
+    C: Codec + Send,
+    C::Encode: Message + Clone + Sync,
+    C::Decode: Message + Sync,
+    T: Send + Sync + 'static,
+    S: Scope,
+{
+    let (cache, sharing) = (&cx.shared().cache, call.scope.sharing());
+    if call.write {
+        let until = Until::new(cx.calls_deadline());
+        let done = Box::pin(one(cx, up, &call, (&codec, &wire), &until)).await;
+        if done.as_ref().err().is_none_or(Failure::is_uncertain) {
+            let (target, audience) = (call.target(), call.scope.audience());
+            let now = cx.world().unix_millis();
+            cache.written((up.name(), &target), &audience, &call.keep, now);
+        }
+        let whole = done.map_err(|failure| failure.after(true))?;
+        let from = Provenance::fresh(up.name(), Duration::ZERO, sharing);
+        return Ok(Fetched::new(Arc::new(whole.value), from));
+    }
+    let config = up.0.config();
+    let ask = Ask {
+        key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
+        route: call.route,
+        keep: call.keep.clone().under(&config.cache, call.route),
+        sharing,
+        renew_within: config.renew_within(),
+    };
+    let up = up.clone();
+    cache::answer(cx, ask, |fetch: Fetch| async move {
+        let (cx, until) = (&fetch.cx, &fetch.until);
+        let whole = one(cx, &up, &call, (&codec, &wire), until).await?;
+        Ok(Got::Whole(whole))
+    })
+    .await
+}
+
+/// One call: every policy but the cache's.
+async fn one<C, T, S>(
+    cx: &Cx,
+    up: &Upstream,
+    call: &Unary<S, C::Encode>,
+    (codec, wire): (
+        &(impl Fn() -> C + Sync),
+        &(impl Fn(C::Decode) -> Result<T, &'static str> + Sync),
+    ),
+    until: &Until,
+) -> Result<Whole<T>, Failure>
+where
+    C: Codec + Send,
     C::Encode: Clone + Sync,
-    C::Decode: Sync,
+    C::Decode: Message + Sync,
+    T: Send,
     S: Scope,
 {
     let started = Instant::now();
-    let (config, call, codec, wire) = (up.0.config(), &call, &codec, &wire);
+    let config = up.0.config();
     let attempt = |instance: Arc<Instance<Channel>>, time| async move {
+        let asked = Instant::now();
         let channel = instance.payload().clone();
-        let (message, fresh_for) = attempt(cx, config, channel, call, codec(), time).await?;
+        let (message, head) = attempt(cx, config, channel, call, codec(), time).await?;
+        let bytes = message.encoded_len();
         let value = wire(message).map_err(|why| Failure::new(Reason::BadResponse).because(why))?;
-        Ok((value, fresh_for))
+        Ok(Whole {
+            value,
+            status: StatusCode::OK,
+            head,
+            bytes,
+            took: asked.elapsed(),
+        })
     };
     // Reads only: a write is known by its key to HTTP backends alone.
     let repeat = Repeat {
@@ -151,18 +240,12 @@ where
         within: None,
         worth: retry::is_worth_it_over_grpc,
     };
-    let done = Box::pin(up.0.call(cx, repeat, attempt)).await;
+    let done = up.0.call(cx, until, repeat, attempt).await;
     told(cx, up.name(), call.route, started, &done);
-    match done {
-        Ok((value, fresh_for)) => {
-            let from = Provenance::fresh(up.name(), fresh_for, call.scope.sharing());
-            Ok(Fetched::new(Arc::new(value), from))
-        }
-        Err(failure) => Err(failure.of(up.name()).after(call.write)),
-    }
+    done.map_err(|failure| failure.of(up.name()))
 }
 
-/// Sends the message once; says how long the answer may be kept, by the headers that HTTP has for it.
+/// Sends the message once; the answer's headers say how long it may be kept, in the words that HTTP has for it.
 async fn attempt<C, S>(
     cx: &Cx,
     config: &Config,
@@ -170,9 +253,9 @@ async fn attempt<C, S>(
     call: &Unary<S, C::Encode>,
     codec: C,
     time: Duration,
-) -> Result<(C::Decode, Duration), Failure>
+) -> Result<(C::Decode, HeaderMap), Failure>
 where
-    C: Codec,
+    C: Codec + Send,
     C::Encode: Clone + Sync,
     C::Decode: Sync,
     S: Scope,
@@ -198,7 +281,7 @@ where
     let path = PathAndQuery::from_static(call.route);
     let answer = client.unary(request, path, codec).await.map_err(failed)?;
     let (metadata, message, _) = answer.into_parts();
-    Ok((message, freshness::left(&metadata.into_headers())))
+    Ok((message, metadata.into_headers()))
 }
 
 /// What a status means to our client: the table above. Only what never reached us has a source.

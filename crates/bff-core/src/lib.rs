@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod auth;
+pub mod cache;
 pub mod config;
 pub mod context;
 pub mod discovery;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::cache::{self, Ask, Fetch, Got};
 use crate::context::{Cx, Shared};
 use crate::discovery;
 use crate::scope::Scope;
@@ -25,6 +26,7 @@ pub(crate) use passage::{Again, Answer, Passage, Spoilt, pass};
 pub(crate) use policy::{Policy, Repeat};
 use stream::Clients;
 pub(crate) use stream::Stay;
+pub(crate) use until::Until;
 
 mod attempt;
 pub mod backoff;
@@ -38,7 +40,6 @@ mod client;
 mod clock;
 pub mod ejection;
 mod failure;
-pub mod freshness;
 pub mod hedge;
 mod id;
 pub mod latency;
@@ -53,6 +54,7 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod until;
 
 /// How one backend is called.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -103,6 +105,9 @@ pub struct Config {
     /// When one instance of several is left out for a while.
     #[serde(default)]
     pub ejection: ejection::Config,
+    /// How its answers are kept, over what its calls say.
+    #[serde(default)]
+    pub cache: cache::Rules,
 }
 
 impl Config {
@@ -124,7 +129,13 @@ impl Config {
             breaker: breaker::Config::default(),
             balance: balance::Config::default(),
             ejection: ejection::Config::default(),
+            cache: cache::Rules::default(),
         }
+    }
+
+    /// How long a call may take that nobody waits for: every attempt it has.
+    pub(crate) fn renew_within(&self) -> Duration {
+        self.attempt_timeout * self.retry.max_attempts.get()
     }
 
     fn attempt_timeout() -> Duration {
@@ -176,22 +187,71 @@ where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
-    // Shared answers come in here: first the cache, then a flight already on its way for the same scope.
-    let started = Instant::now();
-    let (config, call) = (up.0.config(), &call);
-    let attempt = |instance: Arc<Instance<Clients>>, time| async move {
-        attempt::attempt(cx, config, &instance.payload().whole, call, time).await
-    };
-    // Then all others, and at last an attempt. Boxed: screens join many calls and would be moved by the kilobyte.
-    let done = Box::pin(up.0.call(cx, call.repeat(), attempt)).await;
-    told(cx, up.name(), call.route(), started, &done);
-    match done {
-        Ok((value, fresh_for)) => {
-            let from = Provenance::fresh(up.name(), fresh_for, call.sharing());
-            Ok(Fetched::new(Arc::new(value), from))
-        }
-        Err(failure) => Err(failure.of(up.name()).after(call.is_write())),
+    if call.is_write() {
+        return write(cx, up, &call).await;
     }
+    let config = up.0.config();
+    let ask = Ask {
+        key: call.key::<T>(&cx.shared().cache, up.name()),
+        route: call.route(),
+        keep: call.kept_how().clone().under(&config.cache, call.route()),
+        sharing: call.sharing(),
+        renew_within: config.renew_within(),
+    };
+    let up = up.clone();
+    // First the cache, then a call in flight for the same scope, then all other policies, and at last an attempt.
+    cache::answer(cx, ask, |fetch| async move {
+        let (cx, until) = (&fetch.cx, &fetch.until);
+        one(cx, &up, &call, Some(&fetch), until).await
+    })
+    .await
+}
+
+/// A write is nobody else's, and outdates what was read before.
+async fn write<T, S>(cx: &Cx, up: &Upstream, call: &Call<S>) -> Result<Fetched<T, S>, Failure>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+    S: Scope,
+{
+    let until = Until::new(cx.calls_deadline());
+    let done = Box::pin(one(cx, up, call, None, &until)).await;
+    if done.as_ref().err().is_none_or(Failure::is_uncertain) {
+        let target = call.path();
+        let at = (up.name(), target.as_bytes());
+        let keep = call.kept_how();
+        (cx.shared().cache).written(at, &call.audience(), keep, cx.world().unix_millis());
+    }
+    match done {
+        Ok(Got::Whole(whole)) => {
+            let from = Provenance::fresh(up.name(), Duration::ZERO, call.sharing());
+            Ok(Fetched::new(Arc::new(whole.value), from))
+        }
+        // Nothing was asked for on a condition.
+        Ok(Got::Same(..)) => Err(Failure::new(Reason::BadResponse).of(up.name()).after(true)),
+        Err(failure) => Err(failure.after(true)),
+    }
+}
+
+/// One call: every policy but the cache's.
+async fn one<T, S>(
+    cx: &Cx,
+    up: &Upstream,
+    call: &Call<S>,
+    fetch: Option<&Fetch>,
+    until: &Until,
+) -> Result<Got<T>, Failure>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+    S: Scope,
+{
+    let started = Instant::now();
+    let config = up.0.config();
+    let attempt = |instance: Arc<Instance<Clients>>, time| async move {
+        attempt::attempt(cx, config, &instance.payload().whole, call, fetch, time).await
+    };
+    let done = up.0.call(cx, until, call.repeat(), attempt).await;
+    told(cx, up.name(), call.route(), started, &done);
+    done.map_err(|failure| failure.of(up.name()))
 }
 
 /// Counts and times a call by how it ended.

@@ -59,12 +59,74 @@
 //! let shared: Fetched<u8, Caller> = own;
 //! # }
 //! ```
+//!
+//! What is one caller's cannot be kept like what is everybody's, nor served stale:
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # use std::time::Duration;
+//! # fn f(caller: Caller) {
+//! Call::get(caller, "/offers").keep(Duration::from_secs(60));
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # use std::time::Duration;
+//! # fn f(caller: Caller) {
+//! Call::get(Public, "/offers").keep(Duration::from_secs(60));
+//! # }
+//! ```
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # use std::time::Duration;
+//! # fn f(caller: Caller) {
+//! Call::get(caller, "/offers").stale_if_error(Duration::from_secs(60));
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # use std::time::Duration;
+//! # fn f(caller: Caller) {
+//! Call::get(Public, "/offers").stale_if_error(Duration::from_secs(60));
+//! # }
+//! ```
+//!
+//! What is everybody's cannot be kept as somebody's own:
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # use std::time::Duration;
+//! # fn f(caller: Caller) {
+//! Call::get(Public, "/offers").keep_own(Duration::from_secs(5));
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # use std::time::Duration;
+//! # fn f(caller: Caller) {
+//! Call::get(caller, "/offers").keep_own(Duration::from_secs(5));
+//! # }
+//! ```
+//!
+//! A tag that others purge by cannot name a caller:
+//! ```compile_fail
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # fn f(caller: Caller, number: u8) {
+//! Call::get(Public, "/offers").tag(caller);
+//! # }
+//! ```
+//! ```
+//! # use bff_core::{outbound::Call, Caller, Public};
+//! # fn f(caller: Caller, number: u8) {
+//! Call::get(Public, "/offers").tag(number);
+//! # }
+//! ```
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+pub use audience::Audience;
 pub use caller::{Caller, Identity};
 pub use segment::{Language, Region, Segment, Tag};
 
+mod audience;
 pub mod caller;
 pub mod segment;
 
@@ -83,9 +145,18 @@ pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Who may share the answer.
     fn sharing(&self) -> Sharing;
 
+    /// Who shares a copy of it, or a call for it: the part of every key that tells readers apart.
+    fn audience(&self) -> Audience;
+
     /// Adds what the backend may know of the asker.
     fn identify(&self, headers: &mut HeaderMap);
 }
+
+/// A scope whose answers several may share, and so may be kept and served stale.
+pub trait Shareable: Scope {}
+
+impl Shareable for Public {}
+impl Shareable for Segment {}
 
 /// Who may keep a copy of an answer, as our own `Cache-Control` and `Vary` say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,6 +189,10 @@ impl Scope for Public {
         Sharing::default()
     }
 
+    fn audience(&self) -> Audience {
+        Audience::everyone()
+    }
+
     fn identify(&self, _: &mut HeaderMap) {}
 }
 
@@ -126,6 +201,10 @@ impl Scope for Segment {
 
     fn sharing(&self) -> Sharing {
         Segment::sharing(self)
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::of_segment(self)
     }
 
     fn identify(&self, headers: &mut HeaderMap) {
@@ -144,6 +223,10 @@ impl Scope for Caller {
             private: true,
             by_language: false,
         }
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::of_caller(self)
     }
 
     fn identify(&self, headers: &mut HeaderMap) {

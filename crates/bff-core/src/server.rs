@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Secret;
 use crate::net::Accept;
 
 use accept::Port;
@@ -40,6 +41,10 @@ pub struct Config {
     /// operators in. Default false: in production any but a loopback address is refused.
     #[serde(default)]
     pub admin_beyond_loopback: bool,
+    /// What whoever changes something on the admin port sends as its bearer token, best from a file. Default none:
+    /// nothing can be changed.
+    #[serde(default)]
+    pub admin_token: Option<Secret>,
     /// How the world reaches this gateway, without a final slash: problem types are pages below it.
     pub public_url: String,
     /// How long a request's head may take to arrive, from its first byte to its last. Default 10s: the slowest

@@ -1,4 +1,5 @@
-//! The inventory backend: who may buy, rent or stream what, where. Shared within a region, fresh for 10 s.
+//! The inventory backend: who may buy, rent or stream what, where. Shared within a region, fresh for
+//! as long as the backend says (10 s), and never stale: a price or a stock that is not true is worse than none.
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::{Cx, Failure, Fetched, Segment};

@@ -20,6 +20,7 @@ pub mod product;
 pub mod review;
 pub mod user;
 
+mod kept;
 mod refusal;
 mod word;
 

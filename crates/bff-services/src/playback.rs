@@ -1,5 +1,5 @@
 //! The playback backend: what to stream, and how far a caller has come. It speaks gRPC; the messages of
-//! `proto/playback.proto` stay inside this file.
+//! `proto/playback.proto` stay inside this file. Nothing is ever served stale: a manifest says who may play what.
 
 use bff_core::error::codes;
 use bff_core::grpc::{Unary, Upstream, send};

@@ -1,11 +1,12 @@
-//! The product backend: the catalogue. Public; a product is fresh for a minute, a list for five.
+//! The product backend: the catalogue. Public; a product is fresh for a minute, a list for five, and both may stand in
+//! for a backend that fails. What a product costs here is its list price; offers have their own backend.
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::{Cx, Failure, Fetched, Public};
 use serde::Deserialize;
 
 use crate::word::words;
-use crate::{Batch, Items, Moment, Money, Numbered};
+use crate::{Batch, Items, Moment, Money, Numbered, kept};
 
 bff_core::id! {
     /// A film or series.
@@ -174,7 +175,7 @@ impl ProductClient {
     ) -> Result<Fetched<Product, Public>, Failure> {
         // Whole pages wait for it.
         let call = Call::get(Public, "/products/{id}").id(id).hedged();
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::detail(call.tag(tag(id)))).await
     }
 
     /// At most 100 products.
@@ -184,7 +185,7 @@ impl ProductClient {
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Product>, Public>, Failure> {
         let call = Call::get(Public, "/products").ids("ids", ids);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::detail(call)).await
     }
 
     /// The page `page` (from 1) of all products, or of those of a category.
@@ -199,7 +200,7 @@ impl ProductClient {
             .query("page", page)
             .query("perPage", per_page)
             .maybe("category", category);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::listing(call)).await
     }
 
     /// What somebody who likes this product may like.
@@ -212,7 +213,7 @@ impl ProductClient {
         let call = Call::get(Public, "/products/{id}/similar")
             .id(id)
             .query("limit", limit);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::listing(call)).await
     }
 
     /// What has every word of `q`; an empty text finds nothing.
@@ -227,7 +228,7 @@ impl ProductClient {
             .query("q", q)
             .query("limit", limit)
             .maybe("cursor", cursor);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::listing(call)).await
     }
 
     /// What `prefix` may become.
@@ -240,17 +241,19 @@ impl ProductClient {
         let call = Call::get(Public, "/suggestions")
             .query("prefix", prefix)
             .query("limit", limit);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::listing(call)).await
     }
 
     /// Every category.
     pub async fn categories(&self, cx: &Cx) -> Result<Fetched<Items<Category>, Public>, Failure> {
-        send(cx, &self.0, Call::get(Public, "/categories")).await
+        let call = Call::get(Public, "/categories");
+        send(cx, &self.0, kept::listing(call)).await
     }
 
     /// Every row, the featured one first.
     pub async fn collections(&self, cx: &Cx) -> Result<Fetched<Items<Heading>, Public>, Failure> {
-        send(cx, &self.0, Call::get(Public, "/collections")).await
+        let call = Call::get(Public, "/collections");
+        send(cx, &self.0, kept::listing(call)).await
     }
 
     /// One row from `cursor` on.
@@ -265,8 +268,13 @@ impl ProductClient {
             .id(id)
             .query("limit", limit)
             .maybe("cursor", cursor);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::listing(call)).await
     }
+}
+
+/// What everything about one product can be purged by, at whichever backend it is.
+pub(crate) fn tag(id: &ProductId) -> String {
+    format!("product:{id}")
 }
 
 #[cfg(test)]

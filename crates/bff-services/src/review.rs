@@ -1,13 +1,15 @@
-//! The review backend: what people think of a product. Public and fresh for half a minute.
+//! The review backend: what people think of a product. Public, and fresh for as long as the backend says (half a
+//! minute); who posts a review sees it at once.
 
 use bff_core::outbound::{Call, Upstream, send};
+use bff_core::scope::Scope;
 use bff_core::{Caller, Code, Cx, Failure, Fetched, Public};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use crate::product::ProductId;
+use crate::product::{self, ProductId};
 use crate::user::Person;
-use crate::{Batch, Moment, refusal};
+use crate::{Batch, Moment, kept, refusal};
 
 /// The review was not accepted.
 pub const REVIEW_REFUSED: Code = Code::new(
@@ -108,7 +110,8 @@ impl ReviewClient {
             .of_one_thing()
             .query("limit", limit)
             .maybe("cursor", cursor);
-        send(cx, &self.0, call).await
+        let call = about(call, std::slice::from_ref(id));
+        send(cx, &self.0, kept::content(call, 10)).await
     }
 
     /// The summaries of at most 100 products.
@@ -118,7 +121,7 @@ impl ReviewClient {
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Summary>, Public>, Failure> {
         let call = Call::get(Public, "/reviews/summary").ids("ids", ids);
-        send(cx, &self.0, call).await
+        send(cx, &self.0, kept::content(about(call, ids), 10)).await
     }
 
     /// Posts a review of the caller's.
@@ -129,13 +132,26 @@ impl ReviewClient {
         key: Option<HeaderValue>,
         draft: &Draft,
     ) -> Result<Fetched<Review, Caller>, Failure> {
-        let mut call = Call::post(caller.clone(), "/reviews").json(draft);
+        let mut call = Call::post(caller.clone(), "/reviews")
+            .json(draft)
+            .tag(tag(&draft.product_id));
         if let Some(key) = key {
             call = call.idempotency_key(key);
         }
         let outcome = send(cx, &self.0, call).await;
         refusal::keyed(refusal::told(outcome, 422, REVIEW_REFUSED))
     }
+}
+
+/// Marks reviews by their products: posting one purges what is kept of that product's.
+fn about<S: Scope>(call: Call<S>, ids: &[ProductId]) -> Call<S> {
+    // More than these are purged by time alone.
+    let ids = ids.iter().take(20);
+    ids.fold(call, |call, id| call.tag(tag(id)).tag(product::tag(id)))
+}
+
+fn tag(id: &ProductId) -> String {
+    format!("reviews:{id}")
 }
 
 #[cfg(test)]

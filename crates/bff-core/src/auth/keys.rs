@@ -161,7 +161,9 @@ impl Keys {
 
     async fn refresh(self) {
         let cx = Cx::background(&self.0.shared, self.0.bound);
-        let call = Call::get(Public, "/{document}").id(&self.0.document);
+        let call = Call::get(Public, "/{document}")
+            .id(&self.0.document)
+            .unkept();
         let failed = match outbound::send::<Document, _>(&cx, &self.0.issuer, call).await {
             Ok(fetched) => self.learn(&fetched.value).err().map(str::to_owned),
             Err(failure) => {

@@ -37,6 +37,7 @@ fn shared(net: Net) -> Arc<Shared> {
         world: World::seeded(7, net),
         tasks: TaskTracker::new(),
         metrics: Metrics::unread(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),
     })
 }

@@ -93,6 +93,11 @@ impl World {
         self.since_unix_epoch().as_secs()
     }
 
+    /// Milliseconds since 1970.
+    pub fn unix_millis(&self) -> u64 {
+        u64::try_from(self.since_unix_epoch().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// A random number.
     pub fn random(&self) -> u64 {
         match &self.source {
@@ -103,7 +108,7 @@ impl World {
 
     /// A new UUIDv7 (RFC 9562 §5.7).
     pub fn uuid(&self) -> Uuid {
-        let millis = u64::try_from(self.since_unix_epoch().as_millis()).unwrap_or(u64::MAX);
+        let millis = self.unix_millis();
         let mut random = [0; 10];
         random[..8].copy_from_slice(&self.random().to_le_bytes());
         random[8..].copy_from_slice(&self.random().to_le_bytes()[..2]);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::request::Media;
 use super::told::{Sections, Told};
+use crate::cache::status;
 use crate::context::Cx;
 use crate::error::{Error, codes};
 use crate::outbound::Failure;
@@ -87,6 +88,7 @@ impl Reply {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, media.content_type());
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        status::tell(self.sections.0.entries().iter().map(|e| &e.from), headers);
         if !self.sections.is_empty()
             && let Some(sections) = self.sections.0.header()
         {

@@ -6,15 +6,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::client::Client;
-use super::{Call, Config, Failure, Reason, freshness};
+use super::{Call, Config, Failure, Reason};
+use crate::cache::{Fetch, Got, Whole};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, RequestTimeout, deadline::REQUEST_TIMEOUT};
 use crate::scope::{Scope, X_CLIENT};
 
-/// Sends the call once and decodes its answer; says how long the answer may be kept.
+/// Sends the call once and decodes its answer, unless a copy that is held turns out to be good still.
 ///
 /// The body is decoded here so that every policy around an attempt sees a bad body as a failure.
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
@@ -22,20 +24,36 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     config: &Config,
     client: &Client,
     call: &Call<S>,
+    fetch: Option<&Fetch>,
     time: Duration,
-) -> Result<(T, Duration), Failure> {
-    let request = request(cx, config, call, time)?;
+) -> Result<Got<T>, Failure> {
+    let asked = Instant::now();
+    let mut request = request(cx, config, call, time)?;
+    let conditional = fetch.is_some_and(|fetch| fetch.condition(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
+    if conditional && head.status == StatusCode::NOT_MODIFIED {
+        return Ok(Got::Same(head.headers, asked.elapsed()));
+    }
     if !head.status.is_success() {
         // What is said about a failure of its own is nobody's to read.
         let refused = head.status.is_client_error();
         let said = if refused { body } else { Bytes::new() };
-        return Err(refusal(head.status, &head.headers, call).answer(head.status, said));
+        let failure = refusal(head.status, &head.headers, call).answer(head.status, said);
+        return Err(match failure.reason() {
+            Reason::NotFound => failure.with_head(head.headers),
+            _ => failure,
+        });
     }
     let value = decode(&body).map_err(|error| {
         Failure::new(Reason::BadResponse).because(format!("the body does not decode: {error}"))
     })?;
-    Ok((value, freshness::left(&head.headers)))
+    Ok(Got::Whole(Whole {
+        value,
+        status: head.status,
+        head: head.headers,
+        bytes: body.len(),
+        took: asked.elapsed(),
+    }))
 }
 
 /// JSON, or nothing, which is null. `serde_json` refuses more than 128 levels of nesting by itself.

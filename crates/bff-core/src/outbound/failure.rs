@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
@@ -95,6 +96,8 @@ pub struct Failure {
     retry_after: Option<Duration>,
     status: Option<StatusCode>,
     said: Said,
+    /// The head of an answer that says that there is nothing: that may be kept.
+    head: Option<Arc<HeaderMap>>,
     outside: Option<Error>,
     /// Whether the request may have reached the backend.
     sent: bool,
@@ -110,6 +113,7 @@ impl Failure {
             retry_after: None,
             status: None,
             said: Said::default(),
+            head: None,
             outside: None,
             sent: true,
             cause: None,
@@ -151,6 +155,18 @@ impl Failure {
         self.status = Some(status);
         self.said = Said(said);
         self
+    }
+
+    /// With which head it was answered that there is nothing.
+    #[must_use]
+    pub(crate) fn with_head(mut self, head: HeaderMap) -> Self {
+        self.head = Some(Arc::new(head));
+        self
+    }
+
+    /// With which head it was answered that there is nothing.
+    pub(crate) fn head(&self) -> Option<&HeaderMap> {
+        self.head.as_deref()
     }
 
     /// The code of a domain's own that this refusal is told with.

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::lent::{Gate, Load};
 use super::stream::{Clients, Stay};
-use super::{Failure, Instance, Reason, Repeat, Upstream, attempt, retry, told};
+use super::{Failure, Instance, Reason, Repeat, Until, Upstream, attempt, retry, told};
 use crate::context::Cx;
 use crate::error::Error;
 
@@ -102,7 +102,8 @@ pub(crate) async fn pass(cx: &Cx, up: &Upstream, passage: &Passage) -> Result<An
             }
         }
     };
-    let done = Box::pin(up.0.call(cx, passage.repeat(), attempt)).await;
+    let until = Until::new(cx.calls_deadline());
+    let done = Box::pin(up.0.call(cx, &until, passage.repeat(), attempt)).await;
     told(cx, up.name(), ROUTE, started, &done);
     match (done, refused.into_inner()) {
         (Ok(answer), _) | (Err(_), Some(answer)) => Ok(answer),

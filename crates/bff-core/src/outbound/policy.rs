@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::balance::{Endpoint, Instance, Instances, Picked};
 use super::breaker::Breaker;
@@ -16,7 +16,7 @@ use super::bulkhead::Bulkhead;
 use super::hedge::Hedge;
 use super::latency::Latency;
 use super::outcome::Outcome;
-use super::{Config, Failure, Reason};
+use super::{Config, Failure, Reason, Until};
 use crate::context::{Cx, Shared};
 use crate::discovery::{self, Following};
 
@@ -113,6 +113,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     pub(crate) async fn call<R, F>(
         &self,
         cx: &Cx,
+        until: &Until,
         repeat: Repeat,
         attempt: impl Fn(Arc<Instance<T>>, Duration) -> F,
     ) -> Result<R, Failure>
@@ -127,11 +128,11 @@ impl<T: Send + Sync + 'static> Policy<T> {
             last: None,
         };
         loop {
-            let failure = match self.round(cx, repeat, &attempt, &mut tries).await {
+            let failure = match self.round(cx, until, repeat, &attempt, &mut tries).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let Some(wait) = self.before_the_next(cx, repeat, &failure, &tries) else {
+            let Some(wait) = self.before_the_next(cx, until, repeat, &failure, &tries) else {
                 return Err(if tries.uncertain {
                     failure.though_perhaps_done()
                 } else {
@@ -148,6 +149,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     fn before_the_next(
         &self,
         cx: &Cx,
+        until: &Until,
         repeat: Repeat,
         failure: &Failure,
         tries: &Tries<T>,
@@ -157,7 +159,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             return None;
         }
         let now = Instant::now();
-        let left = cx.calls_deadline().saturating_duration_since(now);
+        let left = until.get().saturating_duration_since(now);
         let retries = tries.attempts.saturating_sub(1);
         let hint = failure.retry_hint();
         let wait = (self.config.backoff).wait(retries, cx.world().random(), hint, left)?;
@@ -169,6 +171,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     async fn round<R, F>(
         &self,
         cx: &Cx,
+        until: &Until,
         repeat: Repeat,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
         tries: &mut Tries<T>,
@@ -186,7 +189,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         };
         tries.last = Some(picked.instance().clone());
         let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
-        let first = self.one(cx, repeat, picked, attempt);
+        let first = self.one(until, repeat, picked, attempt);
         let Some(delay) = delay.flatten() else {
             return first.await;
         };
@@ -208,7 +211,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
         tries.attempts += 1;
         cx.shared().metrics.extra_attempt(self.name, "hedge");
-        let mut second = pin!(self.one(cx, repeat, other, attempt));
+        let mut second = pin!(self.one(until, repeat, other, attempt));
         // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
         tokio::select! {
             biased;
@@ -226,7 +229,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     /// One attempt at one instance, if there is room and the breaker lets it.
     async fn one<R, F>(
         &self,
-        cx: &Cx,
+        until: &Until,
         repeat: Repeat,
         picked: Picked<'_, T>,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
@@ -235,7 +238,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         F: Future<Output = Result<R, Failure>>,
     {
         let began = Instant::now();
-        let left = cx.calls_deadline().saturating_duration_since(began);
+        let left = until.get().saturating_duration_since(began);
         if left.is_zero() {
             return Err(Failure::new(Reason::Deadline).unsent());
         }
@@ -246,15 +249,11 @@ impl<T: Send + Sync + 'static> Policy<T> {
                 .retry_after(after)
                 .unsent()
         })?;
-        let bound = repeat.within.unwrap_or(self.config.attempt_timeout);
-        let bound = bound.min(left);
+        let within = repeat.within.unwrap_or(self.config.attempt_timeout);
+        let bound = within.min(left);
         // Boxed, for a hedged call has two of them.
         let attempt = Box::pin(attempt(picked.instance().clone(), bound));
-        let done = match timeout(bound, attempt).await {
-            Ok(done) => done,
-            Err(_) if bound == left => Err(Failure::new(Reason::Deadline)),
-            Err(_) => Err(Failure::new(Reason::Timeout)),
-        };
+        let done = until.cut(began + within, attempt).await;
         let now = Instant::now();
         let outcome = done.as_ref().map_or_else(Outcome::of, |_| Outcome::Good);
         if repeat.within.is_some() {

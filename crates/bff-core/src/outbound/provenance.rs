@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Reason;
+use crate::cache::Lookup;
 use crate::error::Error;
 use crate::scope::Sharing;
 
@@ -59,6 +60,8 @@ pub struct Provenance {
     pub fresh_for: Duration,
     /// Who may share it.
     pub sharing: Sharing,
+    /// How the cache was used.
+    pub lookup: Lookup,
     /// What is told of a failure that has a code of its own; `reason` stays a closed set.
     pub told: Option<Error>,
 }
@@ -74,6 +77,7 @@ impl Provenance {
             retry_after: None,
             fresh_for,
             sharing,
+            lookup: Lookup::Miss,
             told: None,
         }
     }
@@ -95,6 +99,7 @@ impl Provenance {
             state: worse.state,
             reason: worse.reason,
             told: worse.told.clone(),
+            lookup: worse.lookup,
             source,
             age: self.age.max(other.age),
             retry_after: self.retry_after.max(other.retry_after),

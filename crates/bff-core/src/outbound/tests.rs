@@ -35,6 +35,7 @@ impl Scene {
             world: World::seeded(7, Net::Pipes(pipes)),
             tasks: TaskTracker::new(),
             metrics: Metrics::unread(),
+            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
             fields: crate::section::fields::Known::default(),
         });
         let config = Config::at("http://backend".parse().unwrap());

@@ -1,6 +1,7 @@
 //! Who asks, verified: account and profile. Never readable as text outside the core.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -94,6 +95,10 @@ impl Caller {
         &self.0.identity.account
     }
 
+    pub(super) fn principal(&self) -> Principal {
+        Principal(self.0.clone())
+    }
+
     pub(crate) fn path_segment(&self) -> &str {
         &self.0.path_segment
     }
@@ -104,6 +109,35 @@ impl Caller {
 
     pub(crate) fn role_header(&self) -> HeaderValue {
         self.0.role_header.clone()
+    }
+}
+
+/// A caller as copies and calls are told apart by: account, profile, and the roles that backends are told.
+#[derive(Clone)]
+pub(super) struct Principal(Arc<Kept>);
+
+impl Principal {
+    fn parts(&self) -> (&str, Option<&str>, &HeaderValue) {
+        let Kept {
+            identity,
+            role_header,
+            ..
+        } = &*self.0;
+        (&identity.account, identity.profile.as_deref(), role_header)
+    }
+}
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.parts() == other.parts()
+    }
+}
+
+impl Eq for Principal {}
+
+impl Hash for Principal {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
     }
 }
 

@@ -28,6 +28,13 @@ impl Entry {
         &self.from.source
     }
 
+    fn fresh_for(&self) -> Duration {
+        match self.from.state {
+            State::Fresh | State::Cached => self.from.fresh_for,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Whether the section lacks something that trying again could mend.
     fn is_incomplete(&self) -> bool {
         match self.from.state {
@@ -59,11 +66,16 @@ impl Meta {
 
     /// The least freshness left among the sections; zero if one is stale or missing.
     pub fn fresh_for(&self) -> Duration {
-        let fresh = |e: &Entry| match e.from.state {
-            State::Fresh | State::Cached => e.from.fresh_for,
-            _ => Duration::ZERO,
-        };
-        self.0.iter().map(fresh).min().unwrap_or_default()
+        self.0
+            .iter()
+            .map(Entry::fresh_for)
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// The age of the copy that has the least freshness left; `None` when that is no copy.
+    pub fn age(&self) -> Option<Duration> {
+        self.0.iter().min_by_key(|e| e.fresh_for())?.from.age
     }
 
     /// Who may share the whole answer.

@@ -8,6 +8,7 @@ use utoipa::openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Meta, Want, write};
+use crate::cache::status;
 use crate::error::{Error, codes};
 
 /// The header that tells every section's state.
@@ -54,6 +55,7 @@ impl<T: Serialize> IntoResponse for Screen<T> {
         if let Some(sections) = self.meta.header() {
             headers.insert(SECTIONS, sections);
         }
+        status::tell(self.meta.entries().iter().map(|e| &e.from), headers);
         let sharing = self.meta.sharing();
         if !self.meta.is_complete() {
             // An incomplete answer is nobody's to keep.
@@ -61,7 +63,16 @@ impl<T: Serialize> IntoResponse for Screen<T> {
             return response;
         }
         let scope = if sharing.private { "private" } else { "public" };
-        let seconds = self.meta.fresh_for().as_secs();
+        let mut seconds = self.meta.fresh_for().as_secs();
+        if let Some(age) = self.meta.age() {
+            // Caches subtract it from `max-age` (RFC 9111 §4.2), and what they find is the freshness left.
+            seconds = if seconds > 0 {
+                seconds + age.as_secs()
+            } else {
+                0
+            };
+            headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+        }
         if let Ok(value) = HeaderValue::try_from(format!("{scope}, max-age={seconds}")) {
             headers.insert(header::CACHE_CONTROL, value);
         }

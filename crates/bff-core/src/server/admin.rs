@@ -1,14 +1,29 @@
-//! The admin port: for operators and probes, never public.
+//! The admin port: for operators and probes, never public. Reading is open on it; changing anything needs the admin
+//! token, and is told in the audit log.
+
+use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Extension};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use subtle::ConstantTimeEq;
 
+use super::Config;
 use super::readiness::Readiness;
+use crate::cache::Purge;
+use crate::config::Secret;
+use crate::context::{RequestId, Shared};
+use crate::error::{Error, codes};
+use crate::inbound::Peer;
 use crate::telemetry::Metrics;
 
-/// Its routes. `config` is the effective configuration with its secrets masked.
+/// The largest body of a change.
+const MAX_BODY_BYTES: usize = 256 << 10;
+
+/// What can be read. `config` is the effective configuration with its secrets masked.
 pub(super) fn router(readiness: Readiness, metrics: Metrics, config: String) -> Router {
     let text = |body: String, kind: &'static str| ([(header::CONTENT_TYPE, kind)], body);
     Router::new()
@@ -24,6 +39,23 @@ pub(super) fn router(readiness: Readiness, metrics: Metrics, config: String) -> 
         )
 }
 
+/// What can be changed: `POST /cache/purge` with a [`Purge`].
+pub(super) fn changes(shared: &Arc<Shared>, config: &Config) -> Router {
+    let changes = Arc::new(Changes {
+        shared: shared.clone(),
+        token: config.admin_token.clone(),
+        public_url: config.public_url.trim_end_matches('/').to_owned(),
+    });
+    let purge = move |peer: Option<Extension<Peer>>, headers: HeaderMap, body: Bytes| async move {
+        let done = changes.purge(&headers, &body);
+        let peer = peer.and_then(|peer| peer.0.0);
+        changes.answer("/cache/purge", peer.map(|p| p.to_string()), done)
+    };
+    Router::new()
+        .route("/cache/purge", post(purge))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+}
+
 async fn ready(readiness: Readiness) -> Response {
     let status = if readiness.is_ready() {
         StatusCode::OK
@@ -31,4 +63,85 @@ async fn ready(readiness: Readiness) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, readiness.as_str()).into_response()
+}
+
+struct Changes {
+    shared: Arc<Shared>,
+    token: Option<Secret>,
+    public_url: String,
+}
+
+impl Changes {
+    /// Kills copies here; says how many names were purged, and as of when.
+    fn purge(&self, headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Value, Error> {
+        self.allow(headers)?;
+        let purge: Purge = serde_json::from_slice(body).map_err(|error| {
+            Error::new(
+                codes::INVALID_REQUEST,
+                format!("The body is no purge: {error}."),
+            )
+        })?;
+        let names = purge
+            .count()
+            .map_err(|why| Error::new(codes::INVALID_REQUEST, why))?;
+        let at = self.shared.world.unix_millis();
+        self.shared.cache.purge(&purge, at);
+        Ok(serde_json::json!({ "purged": names, "atMs": at }))
+    }
+
+    fn allow(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let Some(token) = &self.token else {
+            let why = "server.admin_token is not set, so nothing can be changed here.";
+            return Err(Error::new(codes::FORBIDDEN, why));
+        };
+        let sent = headers.get(header::AUTHORIZATION);
+        let sent = sent.and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        let same = sent.is_some_and(|sent| sent.ct_eq(token.expose().as_bytes()).into());
+        if same {
+            Ok(())
+        } else {
+            let why = "Send the admin token: Authorization: Bearer.";
+            Err(Error::new(codes::UNAUTHENTICATED, why))
+        }
+    }
+
+    /// Tells what came of a change, to whoever asked for it and to the audit log.
+    fn answer(
+        &self,
+        path: &'static str,
+        peer: Option<String>,
+        done: Result<serde_json::Value, Error>,
+    ) -> Response {
+        let id = RequestId::mint(&self.shared.world);
+        let outcome = done.as_ref().map_or_else(|e| e.code().name(), |_| "done");
+        tracing::info!(
+            target: "audit",
+            action = path,
+            outcome,
+            peer,
+            request_id = id.as_str(),
+            client = self.shared.client.to_str().unwrap_or_default(),
+            done = done.as_ref().ok().map(tracing::field::display),
+            "{path} {outcome}"
+        );
+        let json = |status: StatusCode, kind: &'static str, body: Vec<u8>| {
+            let headers = [
+                (header::CONTENT_TYPE, kind),
+                (header::CACHE_CONTROL, "no-store"),
+            ];
+            (status, headers, body).into_response()
+        };
+        match done {
+            Ok(told) => json(StatusCode::OK, "application/json", told.to_string().into()),
+            Err(error) => {
+                let body = error.problem(&self.public_url, path, id.as_str());
+                let mut response = json(error.status(), "application/problem+json", body);
+                if error.status() == StatusCode::UNAUTHORIZED {
+                    let challenge = HeaderValue::from_static("Bearer realm=\"admin\"");
+                    (response.headers_mut()).insert(header::WWW_AUTHENTICATE, challenge);
+                }
+                response
+            }
+        }
+    }
 }

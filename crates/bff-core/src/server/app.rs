@@ -15,6 +15,7 @@ use super::accept::Limits;
 use super::readiness::Readiness;
 use super::{Config, admin, pages};
 use crate::auth::{self, Authenticator};
+use crate::cache::{self, Cache};
 use crate::config::{self, Mode};
 use crate::context::{Shared, World};
 use crate::error::Code;
@@ -39,6 +40,8 @@ pub struct Settings<'a> {
     pub telemetry: &'a logs::Config,
     /// What it passes on.
     pub routes: &'a routes::Configs,
+    /// What it keeps of its backends' answers.
+    pub cache: &'a cache::Config,
 }
 
 /// A gateway being put together: its name, and what all its parts share.
@@ -57,9 +60,11 @@ pub struct Gateway<'a> {
 impl<'a> Gateway<'a> {
     /// Begins a gateway for the client class `name`.
     pub fn open(name: &'static str, settings: Settings<'a>, world: &World) -> Result<Self, String> {
+        let world = world.named(name);
         let shared = Arc::new(Shared {
             client: HeaderValue::from_static(name),
-            world: world.named(name),
+            cache: Cache::new(settings.cache, &world),
+            world,
             tasks: TaskTracker::new(),
             metrics: crate::telemetry::Metrics::new(name)?,
             fields: section::fields::Known::default(),
@@ -154,7 +159,8 @@ impl<'a> Gateway<'a> {
         Ok(App {
             name: self.name,
             router: inbound::protect(&edge, router)?,
-            admin: admin::router(readiness.clone(), metrics, config::print(config)),
+            admin: admin::router(readiness.clone(), metrics, config::print(config))
+                .merge(admin::changes(&self.shared, self.settings.server)),
             api,
             readiness,
             shared: self.shared,

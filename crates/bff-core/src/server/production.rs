@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::config::{Mode, load};
     use crate::server::Configured;
-    use crate::{auth, inbound, routes, server, telemetry::logs};
+    use crate::{auth, cache, inbound, routes, server, telemetry::logs};
 
     #[derive(Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
@@ -107,6 +107,8 @@ mod tests {
         telemetry: logs::Config,
         #[serde(default)]
         routes: routes::Configs,
+        #[serde(default)]
+        cache: cache::Config,
     }
 
     impl Configured for Config {
@@ -118,6 +120,7 @@ mod tests {
                 auth: &self.auth,
                 telemetry: &self.telemetry,
                 routes: &self.routes,
+                cache: &self.cache,
             }
         }
     }

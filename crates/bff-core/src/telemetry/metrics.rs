@@ -16,6 +16,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
+use crate::cache::Lookup;
 use crate::outbound::{Reason, State};
 
 /// Upper bounds of the duration buckets, in seconds: 1 ms to 10 s.
@@ -45,6 +46,7 @@ struct Inner {
     upstream_duration: Histogram<f64>,
     extra_attempts: Counter<u64>,
     sections: Counter<u64>,
+    lookups: Counter<u64>,
 }
 
 impl Metrics {
@@ -106,6 +108,10 @@ impl Metrics {
                 .u64_counter("bff.sections")
                 .with_description("Sections of answers by backend and by how good their data was.")
                 .build(),
+            lookups: meter
+                .u64_counter("bff.cache.lookups")
+                .with_description("Reads by how they used the cache: hit, stale, stand_in, shared, miss or bypass.")
+                .build(),
             _provider: provider,
         }))
     }
@@ -166,6 +172,16 @@ impl Metrics {
             KeyValue::new("reason", reason.map_or("", Reason::as_str)),
         ];
         self.0.sections.add(1, &attributes);
+    }
+
+    /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.
+    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: Lookup) {
+        let attributes = [
+            KeyValue::new("upstream", upstream),
+            KeyValue::new("route", route),
+            KeyValue::new("outcome", lookup.as_str()),
+        ];
+        self.0.lookups.add(1, &attributes);
     }
 
     /// Everything counted so far, in Prometheus' text format.

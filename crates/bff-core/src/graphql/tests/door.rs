@@ -34,6 +34,7 @@ impl Door {
             world: World::real(),
             tasks: tokio_util::task::TaskTracker::new(),
             metrics: Metrics::unread(),
+            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
             fields: crate::section::fields::Known::default(),
         });
         let fetches = Fetches::default();

@@ -1,0 +1,213 @@
+//! Every read, in order: a fresh copy, a stale one while it is renewed, a flight, and a stale copy when that fails.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::entry::{Entry, Standing, What};
+use super::flight::{Boarded, Landed, Leaving};
+use super::fly::{Fetch, Flying, Got};
+use super::keep::Keep;
+use super::key::Key;
+use super::status::Lookup;
+use crate::context::Cx;
+use crate::outbound::{Failure, Fetched, Provenance, State, Until};
+use crate::scope::Sharing;
+
+/// A read: under which key, how its answer may be kept, and who may share that outside.
+pub(crate) struct Ask {
+    pub(crate) key: Key,
+    pub(crate) route: &'static str,
+    pub(crate) keep: Keep,
+    pub(crate) sharing: Sharing,
+    /// How long it may take when nobody waits for it.
+    pub(crate) renew_within: Duration,
+}
+
+/// Answers a read, by `fetch` if by nothing kept and no call in flight.
+pub(crate) async fn answer<T, S, F, Fut>(
+    cx: &Cx,
+    ask: Ask,
+    fetch: F,
+) -> Result<Fetched<T, S>, Failure>
+where
+    T: Send + Sync + 'static,
+    F: FnOnce(Fetch) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
+{
+    let cache = &cx.shared().cache;
+    let kept = (!ask.keep.never).then(|| cache.kept(&ask.key)).flatten();
+    if let Some(entry) = &kept {
+        match entry.standing(Instant::now()) {
+            Standing::Fresh(_) => return ask.served(cx, entry, Lookup::Hit),
+            Standing::Stale => {
+                ask.renew(cx, entry, fetch);
+                return ask.served(cx, entry, Lookup::Stale);
+            }
+            // It may still be renewed by a 304, or stand in for a failure.
+            Standing::Spent => {}
+        }
+    }
+    let (lookup, landed) = match ask.board(cx, kept.clone(), fetch) {
+        Boarded::Landed(entry) => return ask.served(cx, &entry, Lookup::Hit),
+        Boarded::Joined(flight) => (Lookup::Shared, flight.wait(cx.calls_deadline())),
+        Boarded::Began(flight) => (ask.lookup(cx), flight.wait(cx.calls_deadline())),
+    };
+    match landed.await {
+        Ok(entry) => ask.served(cx, &entry, lookup),
+        Err(failure) => {
+            let failure = failure.of(ask.key.upstream());
+            let now = Instant::now();
+            let stand_in = kept
+                .filter(|entry| entry.stands_in(&failure, now) && cache.is_alive(&ask.key, entry));
+            match stand_in {
+                Some(entry) => ask.stale(cx, &entry, &failure),
+                None => {
+                    ask.count(cx, lookup);
+                    Err(failure)
+                }
+            }
+        }
+    }
+}
+
+impl Ask {
+    /// Joins the flight for this read, or begins one on behalf of `cx`: its ids go upstream, and its share of extra
+    /// attempts pays, for whoever joins might not have called at all.
+    fn board<T, F, Fut>(&self, cx: &Cx, held: Option<Arc<Entry>>, fetch: F) -> Boarded
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(Fetch) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
+    {
+        let cache = &cx.shared().cache;
+        let asked = cx.world().unix_millis();
+        let flying = Flying {
+            cx: cx.clone(),
+            key: self.key.clone(),
+            keep: self.keep.clone(),
+            held,
+            asked,
+        };
+        let course = |until: Arc<Until>, leaving: Leaving| {
+            let course = async move {
+                let landed: Landed = flying.fly(until, fetch).await;
+                // What landed is put away: only now may somebody else begin.
+                drop(leaving);
+                landed
+            };
+            Box::pin(course) as _
+        };
+        let landed = || {
+            let entry = cache.kept(&self.key).filter(|_| !self.keep.never)?;
+            matches!(entry.standing(Instant::now()), Standing::Fresh(_)).then_some(entry)
+        };
+        let is_current = |asked| cache.0.config.share_calls && cache.is_current(&self.key, asked);
+        let times = (asked, cx.calls_deadline());
+        (cache.0.flights).board(&self.key, times, is_current, landed, course)
+    }
+
+    /// Asks for the answer anew in the background, unless that is under way, enough others are, or we drain.
+    fn renew<T, F, Fut>(&self, cx: &Cx, held: &Arc<Entry>, fetch: F)
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(Fetch) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
+    {
+        let shared = cx.shared();
+        let Some(place) = shared.cache.renewal().filter(|_| !shared.tasks.is_closed()) else {
+            return;
+        };
+        let cx = Cx::background(shared, self.renew_within);
+        if let Boarded::Began(flight) = self.board(&cx, Some(held.clone()), fetch) {
+            shared.tasks.spawn(async move {
+                // The only call without a waiter; how it ended is known to its metrics and to the copy.
+                let _ = timeout_at(cx.deadline(), flight.wait(cx.calls_deadline())).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// What a call of its own means for somebody who asks whether the cache was of use.
+    fn lookup(&self, cx: &Cx) -> Lookup {
+        if self.keep.never || cx.shared().cache.0.memory.is_none() {
+            Lookup::Bypass
+        } else {
+            Lookup::Miss
+        }
+    }
+
+    fn count(&self, cx: &Cx, lookup: Lookup) {
+        let (metrics, upstream) = (&cx.shared().metrics, self.key.upstream());
+        metrics.cache_lookup(upstream, self.route, lookup);
+    }
+
+    /// A copy, or what a flight brought, as this call's answer.
+    fn served<T, S>(&self, cx: &Cx, entry: &Entry, lookup: Lookup) -> Result<Fetched<T, S>, Failure>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.count(cx, lookup);
+        let value = value(entry)?;
+        let now = Instant::now();
+        let left = match entry.standing(now) {
+            Standing::Fresh(left) => left,
+            Standing::Stale | Standing::Spent => Duration::ZERO,
+        };
+        let fresh = Provenance::fresh(self.key.upstream(), left, self.sharing);
+        let failing = *entry.failing.lock();
+        let from = match lookup {
+            Lookup::Hit => Provenance {
+                state: State::Cached,
+                age: Some(entry.age(now)),
+                ..fresh
+            },
+            Lookup::Stale => Provenance {
+                state: State::Stale,
+                age: Some(entry.age(now)),
+                reason: failing.map(|(reason, _)| reason),
+                retry_after: failing.and_then(|(_, after)| after),
+                ..fresh
+            },
+            _ => fresh,
+        };
+        Ok(Fetched::new(value, Provenance { lookup, ..from }))
+    }
+
+    /// A copy in place of an answer that failed.
+    fn stale<T, S>(
+        &self,
+        cx: &Cx,
+        entry: &Entry,
+        failure: &Failure,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.count(cx, Lookup::StandIn);
+        let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.sharing);
+        let from = Provenance {
+            state: State::Stale,
+            age: Some(entry.age(Instant::now())),
+            reason: Some(failure.reason()),
+            retry_after: failure.retry_hint(),
+            lookup: Lookup::StandIn,
+            ..fresh
+        };
+        Ok(Fetched::new(value(entry)?, from))
+    }
+}
+
+/// The value of a copy; of one that says that there is nothing, that.
+fn value<T: Send + Sync + 'static>(entry: &Entry) -> Result<Arc<T>, Failure> {
+    match &entry.what {
+        What::Value(value) => {
+            let value = value.clone().downcast::<T>();
+            // The type is part of the key.
+            value.map_err(|_| Failure::internal("a copy is of another type than its key"))
+        }
+        What::Nothing(failure) => Err(failure.clone()),
+    }
+}

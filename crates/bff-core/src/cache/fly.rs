@@ -1,0 +1,214 @@
+//! What happens once for all who wait: the call itself, and putting away what it brought.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method, StatusCode};
+use tokio::time::Instant;
+
+use super::Cache;
+use super::entry::{Entry, What};
+use super::flight::Landed;
+use super::hash::Tag;
+use super::keep::Keep;
+use super::key::Key;
+use super::rules::{self, Answer, Asked, Terms};
+use crate::context::Cx;
+use crate::outbound::{Failure, Reason, Until};
+
+/// What a backend lets its answer be purged by: a comma list.
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+/// An answer with more tags is not kept: a purge would not find it.
+const MOST_TAGS: usize = 64;
+
+/// What a call needs to be made: by whose context, until when, and against which copy.
+pub(crate) struct Fetch {
+    pub(crate) cx: Cx,
+    pub(crate) until: Arc<Until>,
+    held: Option<Arc<Entry>>,
+}
+
+impl Fetch {
+    /// Asks only for what is not held already; says whether there is such a condition.
+    pub(crate) fn condition(&self, headers: &mut HeaderMap) -> bool {
+        let before = headers.len();
+        if let Some(held) = &self.held {
+            held.condition(headers);
+        }
+        headers.len() > before
+    }
+}
+
+/// What a call brought.
+pub(crate) enum Got<T> {
+    /// An answer.
+    Whole(Whole<T>),
+    /// What is held is still good (304), says this head after so long.
+    Same(HeaderMap, Duration),
+}
+
+/// A whole answer, decoded.
+pub(crate) struct Whole<T> {
+    pub(crate) value: T,
+    pub(crate) status: StatusCode,
+    pub(crate) head: HeaderMap,
+    /// Of its body as received.
+    pub(crate) bytes: usize,
+    pub(crate) took: Duration,
+}
+
+/// A call under way: whose, under which key, and what is held.
+pub(super) struct Flying {
+    pub(super) cx: Cx,
+    pub(super) key: Key,
+    pub(super) keep: Keep,
+    pub(super) held: Option<Arc<Entry>>,
+    /// When it was asked for, in milliseconds since 1970.
+    pub(super) asked: u64,
+}
+
+impl Flying {
+    /// Makes the call and puts away what it brought.
+    pub(super) async fn fly<T, Fut>(
+        self,
+        until: Arc<Until>,
+        fetch: impl FnOnce(Fetch) -> Fut,
+    ) -> Landed
+    where
+        T: Send + Sync + 'static,
+        Fut: Future<Output = Result<Got<T>, Failure>>,
+    {
+        let got = fetch(Fetch {
+            cx: self.cx.clone(),
+            until,
+            held: self.held.clone(),
+        });
+        match got.await {
+            Ok(Got::Whole(whole)) => Ok(self.whole(whole)),
+            Ok(Got::Same(head, took)) => self.same(&head, took),
+            Err(failure) => {
+                self.failed(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.cx.shared().cache
+    }
+
+    fn judge(&self, status: StatusCode, headers: &HeaderMap, took: Duration) -> Terms {
+        // What goes upstream and could be varied by is either in the key or of one request only.
+        let asked = Asked {
+            method: &Method::GET,
+            headers: &HeaderMap::new(),
+        };
+        let answer = Answer {
+            status,
+            headers,
+            at: self.cx.world().now(),
+            took,
+        };
+        let mut terms = rules::judge(&asked, answer, &self.keep);
+        terms.may_keep &= self.cache().0.memory.is_some();
+        terms
+    }
+
+    fn whole<T: Send + Sync + 'static>(&self, whole: Whole<T>) -> Arc<Entry> {
+        let mut terms = self.judge(whole.status, &whole.head, whole.took);
+        let tags = if terms.may_keep {
+            self.tags(&whole.head)
+        } else {
+            Some(Box::default())
+        };
+        terms.may_keep &= tags.is_some();
+        let head = if terms.may_keep {
+            rules::kept_head(&whole.head)
+        } else {
+            HeaderMap::new()
+        };
+        self.put(Entry {
+            what: What::Value(Arc::new(whole.value)),
+            terms,
+            head,
+            bytes: whole.bytes,
+            arrived: Instant::now(),
+            asked: self.asked,
+            tags: tags.unwrap_or_default(),
+            failing: None.into(),
+        })
+    }
+
+    /// The copy is good again (RFC 9111 §4.3.4): nothing is parsed, and its readers share the value on.
+    fn same(&self, head: &HeaderMap, took: Duration) -> Landed {
+        let held = self.held.as_ref();
+        let fresh = held.and_then(|held| Some((held, rules::freshened(&held.head, head)?)));
+        let Some((held, head)) = fresh else {
+            self.cache().remove(&self.key);
+            let why = "it answered 304 about another version";
+            let failure = Failure::new(Reason::BadResponse).because(why);
+            return Err(failure.of(self.key.upstream()));
+        };
+        Ok(self.put(Entry {
+            what: held.what.clone(),
+            terms: self.judge(StatusCode::OK, &head, took),
+            head,
+            bytes: held.bytes,
+            arrived: Instant::now(),
+            asked: self.asked,
+            tags: held.tags.clone(),
+            failing: None.into(),
+        }))
+    }
+
+    /// That there is nothing is kept only where the backend says for how long; a copy of what is gone is not.
+    fn failed(&self, failure: &Failure) {
+        let nothing = failure.reason() == Reason::NotFound;
+        if let Some(head) = failure.head().filter(|_| nothing) {
+            let terms = self.judge(StatusCode::NOT_FOUND, head, Duration::ZERO);
+            let tags = self.tags(head).filter(|_| terms.may_keep);
+            if let (Some(tags), false) = (tags, terms.fresh_for.is_zero()) {
+                self.put(Entry {
+                    what: What::Nothing(failure.clone()),
+                    terms,
+                    head: HeaderMap::new(),
+                    bytes: 0,
+                    arrived: Instant::now(),
+                    asked: self.asked,
+                    tags,
+                    failing: None.into(),
+                });
+                return;
+            }
+        }
+        let Some(held) = &self.held else { return };
+        if held.stands_in(failure, Instant::now()) {
+            *held.failing.lock() = Some((failure.reason(), failure.retry_hint()));
+        } else if failure.reason().is_answer() {
+            self.cache().remove(&self.key);
+        }
+    }
+
+    fn put(&self, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
+        if entry.is_worth_keeping() {
+            self.cache().put(&self.key, &entry);
+        } else if self.held.is_some() {
+            self.cache().remove(&self.key);
+        }
+        entry
+    }
+
+    /// Everything the answer can be purged by, unless that is too much.
+    fn tags(&self, head: &HeaderMap) -> Option<Box<[Tag]>> {
+        let mut tags = Vec::with_capacity(3 + self.keep.tags.len());
+        tags.extend(self.key.tags());
+        tags.extend(&self.keep.tags);
+        for value in head.get_all(CACHE_TAG) {
+            let words = value.to_str().ok()?.split(',').map(str::trim);
+            tags.extend(words.filter(|w| !w.is_empty()).map(Tag::word));
+        }
+        (tags.len() <= MOST_TAGS).then(|| tags.into())
+    }
+}

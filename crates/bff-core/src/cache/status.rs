@@ -1,0 +1,139 @@
+//! How a read used the cache, in the words of metrics, of `X-Cache` and of `Cache-Status` (RFC 9211).
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::outbound::Provenance;
+
+/// For people.
+pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// For machines (RFC 9211).
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// How one read used the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// A fresh copy; no backend was called.
+    Hit,
+    /// A stale copy, while it is renewed in the background.
+    Stale,
+    /// A stale copy, because the backend failed.
+    StandIn,
+    /// A call that was in flight already.
+    Shared,
+    /// A call of its own.
+    Miss,
+    /// A call of its own for what is never kept.
+    Bypass,
+}
+
+impl Lookup {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Stale => "stale",
+            Self::StandIn => "stand_in",
+            Self::Shared => "shared",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
+/// Tells how a whole answer came about: one member for all of its sections. Nothing is told of one without sections.
+pub(crate) fn tell<'a>(
+    sections: impl Iterator<Item = &'a Provenance> + Clone,
+    headers: &mut HeaderMap,
+) {
+    let all = |known: &[Lookup]| sections.clone().all(|s| known.contains(&s.lookup));
+    let any = |known: Lookup| sections.clone().any(|s| s.lookup == known);
+    if sections.clone().next().is_none() {
+        return;
+    }
+    let (word, status): (&'static str, Cow<'static, str>) = if any(Lookup::StandIn) {
+        let failed = sections.clone().find(|s| s.lookup == Lookup::StandIn);
+        let reason = failed.and_then(|s| s.reason);
+        let status = reason.map_or("bff; fwd=stale".into(), |reason| {
+            format!("bff; fwd=stale; detail={}", reason.as_str()).into()
+        });
+        ("STALE", status)
+    } else if all(&[Lookup::Hit]) {
+        let left = sections.clone().map(|s| s.fresh_for).min();
+        let left = left.unwrap_or_default().as_secs();
+        ("HIT", format!("bff; hit; ttl={left}").into())
+    } else if all(&[Lookup::Hit, Lookup::Stale]) {
+        ("STALE", "bff; hit; detail=stale".into())
+    } else if any(Lookup::Stale) {
+        ("STALE", "bff; fwd=partial; detail=stale".into())
+    } else if any(Lookup::Hit) {
+        ("MISS", "bff; fwd=partial".into())
+    } else if all(&[Lookup::Shared]) {
+        ("MISS", "bff; fwd=miss; collapsed".into())
+    } else if all(&[Lookup::Bypass]) {
+        ("BYPASS", "bff; fwd=bypass".into())
+    } else {
+        ("MISS", "bff; fwd=miss".into())
+    };
+    headers.insert(X_CACHE, HeaderValue::from_static(word));
+    if let Ok(status) = HeaderValue::try_from(&*status) {
+        headers.insert(CACHE_STATUS, status);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbound::Reason;
+    use crate::scope::Sharing;
+    use std::time::Duration;
+
+    fn told(lookups: &[(Lookup, u64)]) -> (String, String) {
+        let sections: Vec<Provenance> = (lookups.iter())
+            .map(|(lookup, left)| {
+                let left = Duration::from_secs(*left);
+                Provenance {
+                    lookup: *lookup,
+                    reason: (*lookup == Lookup::StandIn).then_some(Reason::Timeout),
+                    ..Provenance::fresh("alpha", left, Sharing::default())
+                }
+            })
+            .collect();
+        let mut headers = HeaderMap::new();
+        tell(sections.iter(), &mut headers);
+        let text = |name| {
+            let value = headers.get(name);
+            value.map_or(String::new(), |v: &HeaderValue| {
+                v.to_str().unwrap().to_owned()
+            })
+        };
+        (text(X_CACHE), text(CACHE_STATUS))
+    }
+
+    #[test]
+    fn a_composed_answer_has_one_member() {
+        use Lookup::{Bypass, Hit, Miss, Shared, Stale, StandIn};
+        for (lookups, word, status) in [
+            (&[(Hit, 9), (Hit, 4)][..], "HIT", "bff; hit; ttl=4"),
+            (&[(Hit, 9), (Miss, 9)], "MISS", "bff; fwd=partial"),
+            (&[(Miss, 9), (Bypass, 9)], "MISS", "bff; fwd=miss"),
+            (&[(Shared, 9)], "MISS", "bff; fwd=miss; collapsed"),
+            (&[(Bypass, 0), (Bypass, 0)], "BYPASS", "bff; fwd=bypass"),
+            (&[(Hit, 9), (Stale, 0)], "STALE", "bff; hit; detail=stale"),
+            (
+                &[(Miss, 9), (Stale, 0)],
+                "STALE",
+                "bff; fwd=partial; detail=stale",
+            ),
+            (
+                &[(Miss, 9), (StandIn, 0)],
+                "STALE",
+                "bff; fwd=stale; detail=timeout",
+            ),
+            (&[], "", ""),
+        ] {
+            assert_eq!(told(lookups), (word.into(), status.into()), "{lookups:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! One call for many: who waits, who leaves, and who pays.
+
+use futures_util::future::join_all;
+
+use super::*;
+
+const SLOW: Script = Script {
+    takes: ms(500),
+    says: Ok(&[("cache-control", "no-store")]),
+    unchanged: false,
+};
+
+fn air(scene: &Scene) -> usize {
+    scene.shared.cache.0.flights.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_who_want_the_same_are_one_call() {
+    let scene = Scene::new(&Config::default());
+    let herd = (0..1000).map(|_| scene.read(SLOW, Keep::unsaid(false)));
+    let pages = join_all(herd).await;
+    assert_eq!(scene.calls(), 1);
+    let shared = |page: &Fetched<u32, Public>| page.from.lookup == Lookup::Shared;
+    let pages: Vec<_> = pages.into_iter().map(Result::unwrap).collect();
+    assert_eq!(pages.iter().filter(|page| shared(page)).count(), 999);
+    assert!(pages.iter().all(|page| page.from.state == State::Fresh));
+    assert_eq!(air(&scene), 0);
+    scene.read(SLOW, Keep::unsaid(false)).await.unwrap();
+    assert_eq!(scene.calls(), 2, "what is over is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_hears_of_a_failure() {
+    let scene = Scene::new(&Config::default());
+    let herd = (0..10).map(|_| scene.read(Script::fails(Reason::Timeout), Keep::unsaid(false)));
+    for page in join_all(herd).await {
+        let failure = page.unwrap_err();
+        assert_eq!(
+            (failure.reason(), failure.source()),
+            (Reason::Timeout, "alpha")
+        );
+    }
+    assert_eq!((scene.calls(), air(&scene)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_who_leaves_fails_nobody_and_the_last_one_cancels_the_call() {
+    let scene = Scene::new(&Config::default());
+    let read = || Box::pin(scene.read(SLOW, Keep::unsaid(false)));
+    let (mut leader, mut follower) = (read(), read());
+    assert!(timeout(ms(100), &mut leader).await.is_err());
+    assert!(timeout(ms(100), &mut follower).await.is_err());
+    drop(leader);
+    let page = follower.await.unwrap();
+    assert_eq!((*page.value, scene.calls()), (1, 1));
+
+    let (mut leader, mut follower) = (read(), read());
+    assert!(timeout(ms(100), &mut leader).await.is_err());
+    assert!(timeout(ms(100), &mut follower).await.is_err());
+    let began = Instant::now();
+    drop(leader);
+    assert_eq!((scene.ended.load(Relaxed), air(&scene)), (1, 1));
+    drop(follower);
+    assert_eq!((scene.ended.load(Relaxed), air(&scene)), (2, 0));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_waits_by_its_own_deadline() {
+    let scene = Scene::new(&Config::default());
+    let read = |time: Duration| {
+        let cx = scene.cx(time);
+        let began = Instant::now();
+        let read = scene.read_by(&cx, Public, SLOW, Keep::unsaid(false));
+        async move { (read.await.map(|page| *page.value), began.elapsed()) }
+    };
+    // The first has little time and begins; the last has least and joins. A tenth of it is for the answer itself.
+    let (first, second, third) = tokio::join!(read(ms(100)), read(s(2)), read(ms(50)));
+    assert_eq!(scene.calls(), 1);
+    assert_eq!((second.0.unwrap(), second.1), (1, ms(500)));
+    assert_eq!(first.0.unwrap_err().reason(), Reason::Deadline);
+    assert_eq!(third.0.unwrap_err().reason(), Reason::Deadline);
+    assert_eq!(third.1, ms(45));
+    assert_eq!(first.1, ms(90));
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_share_calls_with_themselves_alone() {
+    let scene = Scene::new(&Config::default());
+    let cx = scene.cx(s(5));
+    let read = |scope| scene.read_by(&cx, scope, SLOW, Keep::unsaid(true));
+    let all = [("ada", "a"), ("ada", "a"), ("ada", "kids"), ("ben", "a")];
+    let pages = join_all(all.map(|(account, profile)| read(caller(account, profile)))).await;
+    let values: Vec<u32> = pages.into_iter().map(|page| *page.unwrap().value).collect();
+    assert_eq!(values, [1, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_joins_a_call_that_began_before_a_purge_or_a_write() {
+    let scene = Scene::new(&Config::default());
+    let mut before = Box::pin(scene.read(SLOW, Keep::unsaid(false)));
+    assert!(timeout(ms(100), &mut before).await.is_err());
+    let everything = Purge {
+        upstreams: vec!["alpha".into()],
+        ..Purge::default()
+    };
+    scene.shared.cache.purge(&everything, scene.now());
+    sleep(ms(1)).await;
+    let after = scene.read(SLOW, Keep::unsaid(false));
+    let (before, after) = tokio::join!(before, after);
+    assert_eq!((*before.unwrap().value, *after.unwrap().value), (1, 2));
+    assert_eq!(air(&scene), 0);
+
+    let (cx, ada) = (scene.cx(s(5)), caller("ada", "a"));
+    let read = || Box::pin(scene.read_by(&cx, ada.clone(), SLOW, Keep::unsaid(true)));
+    let mut before = read();
+    assert!(timeout(ms(100), &mut before).await.is_err());
+    let target = ("alpha", &b"/elsewhere"[..]);
+    (scene.shared.cache).written(target, &ada.audience(), &Keep::unsaid(true), scene.now());
+    sleep(ms(1)).await;
+    let (before, after) = tokio::join!(before, read());
+    assert_ne!(before.unwrap().value, after.unwrap().value);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_not_shared_when_that_is_off() {
+    let scene = Scene::new(&Config {
+        share_calls: false,
+        ..Config::default()
+    });
+    join_all((0..3).map(|_| scene.read(SLOW, Keep::unsaid(false)))).await;
+    assert_eq!((scene.calls(), air(&scene)), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_are_bounded_and_none_begins_while_we_drain() {
+    for (places, draining, calls) in [(1, false, 2), (0, false, 1), (1, true, 1)] {
+        let scene = Scene::new(&Config {
+            max_renewals: places,
+            ..Config::default()
+        });
+        scene.read(MINUTE, stale(600, 0)).await.unwrap();
+        sleep(s(70)).await;
+        if draining {
+            scene.shared.tasks.close();
+        }
+        let page = scene.read(MINUTE, stale(600, 0)).await.unwrap();
+        assert_eq!(page.from.state, State::Stale);
+        scene.shared.tasks.close();
+        timeout(s(2), scene.shared.tasks.wait()).await.unwrap();
+        assert_eq!(scene.calls(), calls);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_ends_by_its_own_deadline_and_frees_its_place() {
+    let scene = Scene::new(&Config {
+        max_renewals: 1,
+        ..Config::default()
+    });
+    scene.read(MINUTE, stale(600, 0)).await.unwrap();
+    sleep(s(70)).await;
+    let hangs = Script {
+        takes: s(3600),
+        ..MINUTE
+    };
+    for calls in [2, 2, 3] {
+        scene.read(hangs.clone(), stale(600, 0)).await.unwrap();
+        sleep(ms(600)).await;
+        assert_eq!(scene.calls(), calls);
+    }
+}

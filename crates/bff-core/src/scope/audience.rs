@@ -1,0 +1,55 @@
+//! Who shares one copy of an answer: the part of every key that tells readers apart.
+
+use std::fmt;
+
+use super::caller::Principal;
+use super::{Caller, Language, Region, Segment, Tag};
+
+/// Everyone, a group, or one caller. It can be compared and hashed, and nothing can be read out of it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Audience(Who);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Who {
+    Everyone,
+    /// By what the call said that it depends on, and by nothing else.
+    Group {
+        language: Option<Language>,
+        region: Option<Region>,
+        maturity: Option<Tag>,
+    },
+    Caller(Principal),
+}
+
+impl Audience {
+    pub(super) fn everyone() -> Self {
+        Self(Who::Everyone)
+    }
+
+    pub(super) fn of_segment(segment: &Segment) -> Self {
+        Self(Who::Group {
+            language: segment.language(),
+            region: segment.region(),
+            maturity: segment.maturity(),
+        })
+    }
+
+    pub(super) fn of_caller(caller: &Caller) -> Self {
+        Self(Who::Caller(caller.principal()))
+    }
+
+    /// Whether it is one caller.
+    pub(crate) fn is_personal(&self) -> bool {
+        matches!(self.0, Who::Caller(_))
+    }
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Who::Everyone => "everyone",
+            Who::Group { .. } => "a group",
+            Who::Caller(_) => "one caller",
+        })
+    }
+}
