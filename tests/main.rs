@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod absences;
+mod cache;
 mod checkout;
 mod contracts;
 mod credentials;

@@ -10,8 +10,8 @@ use services_mock::Backend;
 use crate::support::{file, root};
 
 /// Files of `bff-services` that are shared words and no backend's.
-const SHARED: [&str; 7] = [
-    "checkout", "lib", "list", "moment", "money", "refusal", "word",
+const SHARED: [&str; 8] = [
+    "checkout", "kept", "lib", "list", "moment", "money", "refusal", "word",
 ];
 
 fn read(path: &str) -> String {

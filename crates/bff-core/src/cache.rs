@@ -22,7 +22,7 @@ pub use key::Key;
 pub use purge::Purge;
 pub use status::Lookup;
 
-pub(crate) use answer::{Ask, answer};
+pub(crate) use answer::{Ask, Read, answer};
 pub(crate) use fly::{Fetch, Got, Whole};
 
 use entry::Entry;
@@ -132,6 +132,11 @@ impl Cache {
     fn is_not_outwritten(&self, key: &Key, asked: u64) -> bool {
         key.own()
             .is_none_or(|own| self.0.written.allow(&[own], asked))
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.memory.as_ref().map_or(0, Memory::bytes)
     }
 
     fn put(&self, key: &Key, entry: &Arc<Entry>) {

@@ -32,7 +32,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Extensions, Request, Status, TimeoutExpired};
 use tower::{BoxError, Service as _};
 
-use crate::cache::{self, Ask, Fetch, Got, Keep, Whole};
+use crate::cache::{self, Ask, Fetch, Got, Whole};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, Shared};
@@ -41,7 +41,11 @@ use crate::outbound::balance::{self, Instance};
 use crate::outbound::{
     Config, Failure, Fetched, Policy, Provenance, Reason, Repeat, Until, retry, told,
 };
-use crate::scope::{Scope, Shareable, X_CLIENT};
+use crate::scope::{Scope, X_CLIENT};
+
+pub use call::Unary;
+
+mod call;
 
 /// After how long a silence a call in flight asks whether the connection still stands: a lost peer would
 /// otherwise cost every call its whole timeout until TCP gives up.
@@ -94,65 +98,6 @@ fn channel(config: &Config, net: &Net, address: &Authority) -> Channel {
         .connect_with_connector_lazy(connector)
 }
 
-/// One message to a gRPC backend: owned, so that it can outlive the request that wanted it.
-#[derive(Clone, Debug)]
-pub struct Unary<S, M> {
-    scope: S,
-    route: &'static str,
-    message: M,
-    write: bool,
-    keep: Keep,
-}
-
-impl<S: Scope, M> Unary<S, M> {
-    /// A read by the method `route`, such as `/package.Service/Method`.
-    pub fn read(scope: S, route: &'static str, message: M) -> Self {
-        Self {
-            scope,
-            route,
-            message,
-            write: false,
-            keep: Keep::unsaid(S::PERSONAL),
-        }
-    }
-
-    /// A write.
-    pub fn write(scope: S, route: &'static str, message: M) -> Self {
-        Self {
-            write: true,
-            ..Self::read(scope, route, message)
-        }
-    }
-}
-
-/// What a read says about keeping its answer, as a call over HTTP does.
-impl<S: Shareable, M> Unary<S, M> {
-    /// How long the answer is fresh, whatever positive lifetime the backend gives or does not give.
-    #[must_use]
-    pub fn keep(mut self, ttl: Duration) -> Self {
-        self.keep.ttl(ttl);
-        self
-    }
-
-    /// For how long after its freshness the answer may be served when the backend fails (RFC 5861 §4).
-    #[must_use]
-    pub fn stale_if_error(mut self, bound: Duration) -> Self {
-        self.keep.stale_if_error(bound);
-        self
-    }
-}
-
-impl<S: Scope, M: Message> Unary<S, M> {
-    /// Method and message: what a read is kept and shared under, beside its scope.
-    fn target(&self) -> Vec<u8> {
-        let mut target = Vec::with_capacity(self.route.len() + 1 + self.message.encoded_len());
-        target.extend_from_slice(self.route.as_bytes());
-        target.push(0);
-        target.extend(self.message.encode_to_vec());
-        target
-    }
-}
-
 /// Calls a gRPC backend under every policy, outermost first. `wire` makes the answer a value of ours, here,
 /// so that every policy sees an answer that cannot be used as a failure.
 pub async fn send<C, T, S>(
@@ -184,10 +129,12 @@ where
     }
     let config = up.0.config();
     let ask = Ask {
-        key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
-        route: call.route,
+        read: cache::Read {
+            key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
+            route: call.route,
+            sharing,
+        },
         keep: call.keep.clone().under(&config.cache, call.route),
-        sharing,
         renew_within: config.renew_within(),
     };
     let up = up.clone();

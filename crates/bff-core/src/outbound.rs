@@ -188,14 +188,16 @@ where
     S: Scope,
 {
     if call.is_write() {
-        return write(cx, up, &call).await;
+        return Box::pin(write(cx, up, &call)).await;
     }
     let config = up.0.config();
     let ask = Ask {
-        key: call.key::<T>(&cx.shared().cache, up.name()),
-        route: call.route(),
+        read: cache::Read {
+            key: call.key::<T>(&cx.shared().cache, up.name()),
+            route: call.route(),
+            sharing: call.sharing(),
+        },
         keep: call.kept_how().clone().under(&config.cache, call.route()),
-        sharing: call.sharing(),
         renew_within: config.renew_within(),
     };
     let up = up.clone();
@@ -214,7 +216,7 @@ where
     S: Scope,
 {
     let until = Until::new(cx.calls_deadline());
-    let done = Box::pin(one(cx, up, call, None, &until)).await;
+    let done = one(cx, up, call, None, &until).await;
     if done.as_ref().err().is_none_or(Failure::is_uncertain) {
         let target = call.path();
         let at = (up.name(), target.as_bytes());

@@ -7,76 +7,96 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::entry::{Entry, Standing, What};
-use super::flight::{Boarded, Landed, Leaving};
+use super::flight::{Boarded, Landed, Leaving, Waiting};
 use super::fly::{Fetch, Flying, Got};
 use super::keep::Keep;
 use super::key::Key;
 use super::status::Lookup;
 use crate::context::Cx;
 use crate::outbound::{Failure, Fetched, Provenance, State, Until};
-use crate::scope::Sharing;
+use crate::scope::{Scope, Sharing};
 
-/// A read: under which key, how its answer may be kept, and who may share that outside.
+/// A read: what it is, and how its answer may be kept.
 pub(crate) struct Ask {
-    pub(crate) key: Key,
-    pub(crate) route: &'static str,
+    pub(crate) read: Read,
     pub(crate) keep: Keep,
-    pub(crate) sharing: Sharing,
     /// How long it may take when nobody waits for it.
     pub(crate) renew_within: Duration,
 }
 
-/// Answers a read, by `fetch` if by nothing kept and no call in flight.
-pub(crate) async fn answer<T, S, F, Fut>(
+/// What a read is known by until it is answered.
+pub(crate) struct Read {
+    pub(crate) key: Key,
+    pub(crate) route: &'static str,
+    /// Who may share the answer outside.
+    pub(crate) sharing: Sharing,
+}
+
+/// What came of a read at once.
+enum Begun<T, S> {
+    Answered(Result<Fetched<T, S>, Failure>),
+    /// A flight is to be waited for; the copy may be renewed by a 304, or stand in for a failure.
+    Waits(Lookup, Waiting, Option<Arc<Entry>>),
+}
+
+/// Answers a read, by `fetch` if by nothing kept and no call in flight. It begins at once, so that what is asked with
+/// is no part of the future; whoever calls this does so when polled.
+pub(crate) fn answer<T, S, F, Fut>(
     cx: &Cx,
     ask: Ask,
     fetch: F,
-) -> Result<Fetched<T, S>, Failure>
+) -> impl Future<Output = Result<Fetched<T, S>, Failure>> + Send
 where
     T: Send + Sync + 'static,
+    S: Scope,
     F: FnOnce(Fetch) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
 {
-    let cache = &cx.shared().cache;
-    let kept = (!ask.keep.never).then(|| cache.kept(&ask.key)).flatten();
-    if let Some(entry) = &kept {
-        match entry.standing(Instant::now()) {
-            Standing::Fresh(_) => return ask.served(cx, entry, Lookup::Hit),
-            Standing::Stale => {
-                ask.renew(cx, entry, fetch);
-                return ask.served(cx, entry, Lookup::Stale);
-            }
-            // It may still be renewed by a 304, or stand in for a failure.
-            Standing::Spent => {}
-        }
-    }
-    let (lookup, landed) = match ask.board(cx, kept.clone(), fetch) {
-        Boarded::Landed(entry) => return ask.served(cx, &entry, Lookup::Hit),
-        Boarded::Joined(flight) => (Lookup::Shared, flight.wait(cx.calls_deadline())),
-        Boarded::Began(flight) => (ask.lookup(cx), flight.wait(cx.calls_deadline())),
-    };
-    match landed.await {
-        Ok(entry) => ask.served(cx, &entry, lookup),
-        Err(failure) => {
-            let failure = failure.of(ask.key.upstream());
-            let now = Instant::now();
-            let stand_in = kept
-                .filter(|entry| entry.stands_in(&failure, now) && cache.is_alive(&ask.key, entry));
-            match stand_in {
-                Some(entry) => ask.stale(cx, &entry, &failure),
-                None => {
-                    ask.count(cx, lookup);
-                    Err(failure)
-                }
-            }
+    let begun = ask.begin(cx, fetch);
+    let read = ask.read;
+    async move {
+        match begun {
+            Begun::Answered(answer) => answer,
+            Begun::Waits(lookup, flight, copy) => match flight.await {
+                Ok(entry) => read.served(cx, &entry, lookup),
+                Err(failure) => read.failed(cx, failure, lookup, copy),
+            },
         }
     }
 }
 
 impl Ask {
+    fn begin<T, S, F, Fut>(&self, cx: &Cx, fetch: F) -> Begun<T, S>
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(Fetch) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
+    {
+        let (cache, read) = (&cx.shared().cache, &self.read);
+        let copy = (!self.keep.never).then(|| cache.kept(&read.key)).flatten();
+        if let Some(entry) = &copy {
+            match entry.standing(Instant::now()) {
+                Standing::Fresh(_) => return Begun::Answered(read.served(cx, entry, Lookup::Hit)),
+                Standing::Stale => {
+                    self.renew(cx, entry, fetch);
+                    return Begun::Answered(read.served(cx, entry, Lookup::Stale));
+                }
+                Standing::Spent => {}
+            }
+        }
+        let (lookup, flight) = match self.board(cx, copy.clone(), fetch) {
+            Boarded::Landed(entry) => {
+                return Begun::Answered(read.served(cx, &entry, Lookup::Hit));
+            }
+            Boarded::Joined(flight) => (Lookup::Shared, flight),
+            Boarded::Began(flight) => (self.lookup(cx), flight),
+        };
+        Begun::Waits(lookup, flight.wait(cx.calls_deadline()), copy)
+    }
+
     /// Joins the flight for this read, or begins one on behalf of `cx`: its ids go upstream, and its share of extra
     /// attempts pays, for whoever joins might not have called at all.
-    fn board<T, F, Fut>(&self, cx: &Cx, held: Option<Arc<Entry>>, fetch: F) -> Boarded
+    fn board<T, F, Fut>(&self, cx: &Cx, copy: Option<Arc<Entry>>, fetch: F) -> Boarded
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
@@ -86,9 +106,9 @@ impl Ask {
         let asked = cx.world().unix_millis();
         let flying = Flying {
             cx: cx.clone(),
-            key: self.key.clone(),
+            key: self.read.key.clone(),
             keep: self.keep.clone(),
-            held,
+            copy,
             asked,
         };
         let course = |until: Arc<Until>, leaving: Leaving| {
@@ -101,16 +121,17 @@ impl Ask {
             Box::pin(course) as _
         };
         let landed = || {
-            let entry = cache.kept(&self.key).filter(|_| !self.keep.never)?;
+            let entry = cache.kept(&self.read.key).filter(|_| !self.keep.never)?;
             matches!(entry.standing(Instant::now()), Standing::Fresh(_)).then_some(entry)
         };
-        let is_current = |asked| cache.0.config.share_calls && cache.is_current(&self.key, asked);
+        let is_current =
+            |asked| cache.0.config.share_calls && cache.is_current(&self.read.key, asked);
         let times = (asked, cx.calls_deadline());
-        (cache.0.flights).board(&self.key, times, is_current, landed, course)
+        (cache.0.flights).board(&self.read.key, times, is_current, landed, course)
     }
 
     /// Asks for the answer anew in the background, unless that is under way, enough others are, or we drain.
-    fn renew<T, F, Fut>(&self, cx: &Cx, held: &Arc<Entry>, fetch: F)
+    fn renew<T, F, Fut>(&self, cx: &Cx, copy: &Arc<Entry>, fetch: F)
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
@@ -121,7 +142,7 @@ impl Ask {
             return;
         };
         let cx = Cx::background(shared, self.renew_within);
-        if let Boarded::Began(flight) = self.board(&cx, Some(held.clone()), fetch) {
+        if let Boarded::Began(flight) = self.board(&cx, Some(copy.clone()), fetch) {
             shared.tasks.spawn(async move {
                 // The only call without a waiter; how it ended is known to its metrics and to the copy.
                 let _ = timeout_at(cx.deadline(), flight.wait(cx.calls_deadline())).await;
@@ -138,7 +159,9 @@ impl Ask {
             Lookup::Miss
         }
     }
+}
 
+impl Read {
     fn count(&self, cx: &Cx, lookup: Lookup) {
         let (metrics, upstream) = (&cx.shared().metrics, self.key.upstream());
         metrics.cache_lookup(upstream, self.route, lookup);
@@ -174,6 +197,28 @@ impl Ask {
             _ => fresh,
         };
         Ok(Fetched::new(value, Provenance { lookup, ..from }))
+    }
+
+    /// A failure, or the copy that stands in for it.
+    fn failed<T, S>(
+        &self,
+        cx: &Cx,
+        failure: Failure,
+        lookup: Lookup,
+        copy: Option<Arc<Entry>>,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        T: Send + Sync + 'static,
+    {
+        let failure = failure.of(self.key.upstream());
+        let (cache, now) = (&cx.shared().cache, Instant::now());
+        let stand_in =
+            copy.filter(|copy| copy.stands_in(&failure, now) && cache.is_alive(&self.key, copy));
+        if let Some(copy) = stand_in {
+            return self.stale(cx, &copy, &failure);
+        }
+        self.count(cx, lookup);
+        Err(failure)
     }
 
     /// A copy in place of an answer that failed.

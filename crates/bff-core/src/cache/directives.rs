@@ -19,8 +19,6 @@ pub(super) struct Directives {
     pub(super) stale_while_revalidate: Option<Duration>,
     /// RFC 5861 §4.
     pub(super) stale_if_error: Option<Duration>,
-    /// Something is not in lower case, which the crate does not understand (RFC 9111 §5.2: case-insensitive).
-    pub(super) shouts: bool,
 }
 
 impl Directives {
@@ -33,7 +31,6 @@ impl Directives {
                 said.no_store = true;
                 return said;
             };
-            said.shouts |= text.bytes().any(|b| b.is_ascii_uppercase());
             for directive in split(text) {
                 let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
                 let (name, argument) = (name.trim(), argument.trim().trim_matches('"'));
@@ -99,7 +96,7 @@ mod tests {
         let both = said("max-age=600, stale-while-revalidate=30, Stale-If-Error=\"1200\"");
         assert_eq!(both.stale_while_revalidate, Some(Duration::from_secs(30)));
         assert_eq!(both.stale_if_error, Some(Duration::from_secs(1200)));
-        assert!(!both.strict && both.shouts && both.lifetime);
+        assert!(!both.strict && both.lifetime);
         assert_eq!(said("stale-if-error=soon").stale_if_error, None);
     }
 

@@ -68,7 +68,7 @@ impl Entry {
             ..
         } = self.terms;
         if here < fresh_for {
-            Standing::Fresh(fresh_for - here)
+            Standing::Fresh(fresh_for.saturating_sub(here))
         } else if here < fresh_for.saturating_add(stale_while_revalidate) {
             Standing::Stale
         } else {

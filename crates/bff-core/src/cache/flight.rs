@@ -127,10 +127,6 @@ impl Flights {
         self.0.shards.iter().map(|s| s.lock().len()).sum()
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "only the lowest bits are used"
-    )]
     fn shard(&self, key: &Key) -> &Shard {
         &self.0.shards[(key.hash() >> 32) as usize & (SHARDS - 1)]
     }

@@ -26,15 +26,15 @@ const MOST_TAGS: usize = 64;
 pub(crate) struct Fetch {
     pub(crate) cx: Cx,
     pub(crate) until: Arc<Until>,
-    held: Option<Arc<Entry>>,
+    copy: Option<Arc<Entry>>,
 }
 
 impl Fetch {
     /// Asks only for what is not held already; says whether there is such a condition.
     pub(crate) fn condition(&self, headers: &mut HeaderMap) -> bool {
         let before = headers.len();
-        if let Some(held) = &self.held {
-            held.condition(headers);
+        if let Some(copy) = &self.copy {
+            copy.condition(headers);
         }
         headers.len() > before
     }
@@ -44,7 +44,7 @@ impl Fetch {
 pub(crate) enum Got<T> {
     /// An answer.
     Whole(Whole<T>),
-    /// What is held is still good (304), says this head after so long.
+    /// The copy is still good (304), says this head after so long.
     Same(HeaderMap, Duration),
 }
 
@@ -58,12 +58,12 @@ pub(crate) struct Whole<T> {
     pub(crate) took: Duration,
 }
 
-/// A call under way: whose, under which key, and what is held.
+/// A call under way: whose, under which key, and which copy there is.
 pub(super) struct Flying {
     pub(super) cx: Cx,
     pub(super) key: Key,
     pub(super) keep: Keep,
-    pub(super) held: Option<Arc<Entry>>,
+    pub(super) copy: Option<Arc<Entry>>,
     /// When it was asked for, in milliseconds since 1970.
     pub(super) asked: u64,
 }
@@ -82,7 +82,7 @@ impl Flying {
         let got = fetch(Fetch {
             cx: self.cx.clone(),
             until,
-            held: self.held.clone(),
+            copy: self.copy.clone(),
         });
         match got.await {
             Ok(Got::Whole(whole)) => Ok(self.whole(whole)),
@@ -142,22 +142,22 @@ impl Flying {
 
     /// The copy is good again (RFC 9111 §4.3.4): nothing is parsed, and its readers share the value on.
     fn same(&self, head: &HeaderMap, took: Duration) -> Landed {
-        let held = self.held.as_ref();
-        let fresh = held.and_then(|held| Some((held, rules::freshened(&held.head, head)?)));
-        let Some((held, head)) = fresh else {
+        let copy = self.copy.as_ref();
+        let fresh = copy.and_then(|copy| Some((copy, rules::freshened(&copy.head, head)?)));
+        let Some((copy, head)) = fresh else {
             self.cache().remove(&self.key);
             let why = "it answered 304 about another version";
             let failure = Failure::new(Reason::BadResponse).because(why);
             return Err(failure.of(self.key.upstream()));
         };
         Ok(self.put(Entry {
-            what: held.what.clone(),
+            what: copy.what.clone(),
             terms: self.judge(StatusCode::OK, &head, took),
             head,
-            bytes: held.bytes,
+            bytes: copy.bytes,
             arrived: Instant::now(),
             asked: self.asked,
-            tags: held.tags.clone(),
+            tags: copy.tags.clone(),
             failing: None.into(),
         }))
     }
@@ -182,9 +182,9 @@ impl Flying {
                 return;
             }
         }
-        let Some(held) = &self.held else { return };
-        if held.stands_in(failure, Instant::now()) {
-            *held.failing.lock() = Some((failure.reason(), failure.retry_hint()));
+        let Some(copy) = &self.copy else { return };
+        if copy.stands_in(failure, Instant::now()) {
+            *copy.failing.lock() = Some((failure.reason(), failure.retry_hint()));
         } else if failure.reason().is_answer() {
             self.cache().remove(&self.key);
         }
@@ -194,7 +194,7 @@ impl Flying {
         let entry = Arc::new(entry);
         if entry.is_worth_keeping() {
             self.cache().put(&self.key, &entry);
-        } else if self.held.is_some() {
+        } else if self.copy.is_some() {
             self.cache().remove(&self.key);
         }
         entry

@@ -115,7 +115,7 @@ pub fn judge(asked: &Asked<'_>, answer: Answer<'_>, keep: &Keep) -> Terms {
     if said.no_store {
         return Terms::default();
     }
-    let quiet = said.shouts.then(|| in_lower_case(answer.headers));
+    let quiet = shouts(answer.headers).then(|| in_lower_case(answer.headers));
     let answer = Answer {
         headers: quiet.as_ref().unwrap_or(answer.headers),
         ..answer
@@ -151,7 +151,8 @@ pub fn judge(asked: &Asked<'_>, answer: Answer<'_>, keep: &Keep) -> Terms {
     Terms {
         may_keep: !keep.never,
         age,
-        fresh_for: lifetime.saturating_sub(age),
+        // Ages and lifetimes are whole seconds (§1.2.2): an exchange of some milliseconds costs none.
+        fresh_for: lifetime.saturating_sub(Duration::from_secs(age.as_secs())),
         stale_while_revalidate: stale(keep.stale_while_revalidate, said.stale_while_revalidate),
         stale_if_error: stale(keep.stale_if_error, said.stale_if_error),
     }
@@ -221,6 +222,12 @@ fn by_date(answer: &Answer<'_>) -> Duration {
     });
     let since = date.and_then(|date| answer.at.duration_since(date.into()).ok());
     since.unwrap_or_default().saturating_sub(DATE_STEP)
+}
+
+/// Whether a directive is not in lower case, which the crate does not understand (RFC 9111 §5.2: case-insensitive).
+fn shouts(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CACHE_CONTROL).iter();
+    values.any(|value| value.as_bytes().iter().any(u8::is_ascii_uppercase))
 }
 
 fn in_lower_case(headers: &HeaderMap) -> HeaderMap {

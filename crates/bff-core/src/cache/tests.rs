@@ -111,10 +111,12 @@ impl Scene {
     ) -> impl Future<Output = Result<Fetched<u32, S>, Failure>> + Send + use<S> {
         let (calls, ended, cx) = (self.calls.clone(), self.ended.clone(), cx.clone());
         let ask = Ask {
-            key: (self.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &scope),
-            route: "/things/{id}",
+            read: Read {
+                key: (self.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &scope),
+                route: "/things/{id}",
+                sharing: Sharing::default(),
+            },
             keep,
-            sharing: Sharing::default(),
             renew_within: s(1),
         };
         let fetch = move |fetch: Fetch| async move {
@@ -127,12 +129,12 @@ impl Scene {
             // As every attempt is.
             fetch.until.cut(Instant::now() + s(9999), slow).await?;
             let mut condition = HeaderMap::new();
-            let held = fetch.condition(&mut condition);
+            let copy = fetch.condition(&mut condition);
             let mut head = HeaderMap::new();
             for (name, value) in script.says? {
                 head.append(*name, HeaderValue::from_static(value));
             }
-            if held && script.unchanged {
+            if copy && script.unchanged {
                 assert_eq!(condition[header::IF_NONE_MATCH], "\"v1\"");
                 return Ok(Got::Same(head, script.takes));
             }
@@ -216,7 +218,7 @@ async fn a_304_freshens_the_copy_and_parses_nothing() {
     assert!(Arc::ptr_eq(&first.value, &second.value));
     assert_eq!(
         (second.from.state, second.from.fresh_for),
-        (State::Fresh, ms(9990))
+        (State::Fresh, s(10))
     );
     assert_eq!(scene.calls(), 2);
     // A 304 about another version is no answer, and the copy is worth nothing any more.
@@ -469,10 +471,12 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
     let read = |scene: &Scene, n: u32| {
         let key = (scene.shared.cache).key::<u32>("alpha", Method::GET, n.to_string(), &Public);
         let ask = Ask {
-            key,
-            route: "/",
+            read: Read {
+                key,
+                route: "/",
+                sharing: Sharing::default(),
+            },
             keep: Keep::unsaid(false),
-            sharing: Sharing::default(),
             renew_within: s(1),
         };
         let cx = scene.cx(s(5));
@@ -501,8 +505,8 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
     let scene = Scene::new(&small);
     for n in 0..1000 {
         read(&scene, n).await;
-        let held = scene.shared.cache.0.memory.as_ref().unwrap().bytes();
-        assert!(held <= small.max_bytes, "{held}");
+        let copy = scene.shared.cache.0.memory.as_ref().unwrap().bytes();
+        assert!(copy <= small.max_bytes, "{copy}");
     }
     assert!(scene.shared.cache.0.memory.as_ref().unwrap().len() > 10);
     let none = Config {

@@ -1,7 +1,6 @@
 //! One request to a backend, built from parsed parts only.
 
 use std::fmt::{self, Display, Write};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
@@ -9,8 +8,10 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 use serde::Serialize;
 
 use super::{Failure, Id, Repeat, retry};
-use crate::cache::{Cache, Keep, Key};
-use crate::scope::{Audience, Caller, Scope, Segment, Shareable, Sharing};
+use crate::cache::Keep;
+use crate::scope::{Caller, Scope, Segment, Sharing};
+
+mod kept;
 
 /// RFC 3986 §3.4 leaves these as they are in a query value; spaces become `%20`.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -167,20 +168,6 @@ impl<S: Scope> Call<S> {
         self
     }
 
-    /// Gives the answer a word that it can be purged by, beside those the backend gives. A write purges what has it.
-    #[must_use]
-    pub fn tag(mut self, word: impl Display) -> Self {
-        self.keep.tag(&word.to_string());
-        self
-    }
-
-    /// Asks the backend itself, whatever is kept, and keeps nothing of the answer: for what is polled for changes.
-    #[must_use]
-    pub fn unkept(mut self) -> Self {
-        self.keep = Keep::unkept(S::PERSONAL);
-        self
-    }
-
     /// The path with its holes: what metrics name the call by.
     pub fn route(&self) -> &'static str {
         self.route
@@ -201,20 +188,6 @@ impl<S: Scope> Call<S> {
             within: None,
             worth: retry::is_worth_it,
         }
-    }
-
-    pub(crate) fn kept_how(&self) -> &Keep {
-        &self.keep
-    }
-
-    /// What an answer of type `T` is kept and shared under.
-    pub(crate) fn key<T: 'static>(&self, cache: &Cache, upstream: &'static str) -> Key {
-        let method = self.method.clone();
-        cache.key::<T>(upstream, method, self.path(), &self.scope)
-    }
-
-    pub(crate) fn audience(&self) -> Audience {
-        self.scope.audience()
     }
 
     pub(crate) fn is_write(&self) -> bool {
@@ -268,30 +241,6 @@ impl<S: Scope> Call<S> {
     }
 }
 
-/// What a read says about keeping its answer. Configuration may say otherwise, and a backend's refusal always stands.
-impl<S: Shareable> Call<S> {
-    /// How long the answer is fresh, whatever positive lifetime the backend gives or does not give.
-    #[must_use]
-    pub fn keep(mut self, ttl: Duration) -> Self {
-        self.keep.ttl(ttl);
-        self
-    }
-
-    /// For how long after its freshness the answer may be served while it is asked for anew (RFC 5861 §3).
-    #[must_use]
-    pub fn stale_while_revalidate(mut self, bound: Duration) -> Self {
-        self.keep.stale_while_revalidate(bound);
-        self
-    }
-
-    /// For how long after its freshness the answer may be served when the backend fails (RFC 5861 §4).
-    #[must_use]
-    pub fn stale_if_error(mut self, bound: Duration) -> Self {
-        self.keep.stale_if_error(bound);
-        self
-    }
-}
-
 impl Call<Segment> {
     /// Adds the segment's region as a query parameter; depends on nothing else of the request.
     #[must_use]
@@ -305,13 +254,6 @@ impl Call<Segment> {
 }
 
 impl Call<Caller> {
-    /// Keeps the answer for this caller alone, for at most a minute. Without it nothing of a caller is kept.
-    #[must_use]
-    pub fn keep_own(mut self, ttl: Duration) -> Self {
-        self.keep.own(ttl);
-        self
-    }
-
     /// Fills the next hole with the caller's own account.
     #[must_use]
     pub fn own(mut self) -> Self {

@@ -69,6 +69,8 @@ impl<'a> Gateway<'a> {
             metrics: crate::telemetry::Metrics::new(name)?,
             fields: section::fields::Known::default(),
         });
+        let cache = shared.cache.clone();
+        shared.metrics.show_cache(move || cache.bytes());
         let auth = Authenticator::new(settings.auth, &shared);
         let auth = auth.map_err(|line| format!("auth.{line}"))?;
         Ok(Self {

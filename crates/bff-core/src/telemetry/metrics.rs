@@ -39,7 +39,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     /// Dropping the provider would shut the instruments down.
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
     server_duration: Histogram<f64>,
     server_active: UpDownCounter<i64>,
     tunnels: UpDownCounter<i64>,
@@ -112,7 +112,7 @@ impl Metrics {
                 .u64_counter("bff.cache.lookups")
                 .with_description("Reads by how they used the cache: hit, stale, stand_in, shared, miss or bypass.")
                 .build(),
-            _provider: provider,
+            provider,
         }))
     }
 
@@ -182,6 +182,15 @@ impl Metrics {
             KeyValue::new("outcome", lookup.as_str()),
         ];
         self.0.lookups.add(1, &attributes);
+    }
+
+    /// Shows the bytes of answers kept, as they are whenever somebody looks.
+    pub fn show_cache(&self, bytes: impl Fn() -> u64 + Send + Sync + 'static) {
+        (self.0.provider.meter("bff"))
+            .u64_observable_gauge("bff.cache.bytes")
+            .with_description("Bytes of backends' answers kept in this process.")
+            .with_callback(move |gauge| gauge.observe(bytes(), &[]))
+            .build();
     }
 
     /// Everything counted so far, in Prometheus' text format.

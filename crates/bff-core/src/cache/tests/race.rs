@@ -82,10 +82,12 @@ impl Reader {
             keep.stale_if_error(ms(90));
         }
         let ask = Ask {
-            key: (scene.shared.cache).key::<Who>("alpha", Method::GET, "/one", &scope),
-            route: "/one",
+            read: Read {
+                key: (scene.shared.cache).key::<Who>("alpha", Method::GET, "/one", &scope),
+                route: "/one",
+                sharing: Sharing::default(),
+            },
             keep,
-            sharing: Sharing::default(),
             renew_within: ms(100),
         };
         let Self {
@@ -101,9 +103,9 @@ impl Reader {
                 return Err(Failure::new(reason));
             }
             let mut head = HeaderMap::new();
-            let held = fetch.condition(&mut HeaderMap::new());
+            let copy = fetch.condition(&mut HeaderMap::new());
             head.insert(header::ETAG, HeaderValue::from_static("\"same\""));
-            if unchanged && held {
+            if unchanged && copy {
                 return Ok(Got::Same(head, Duration::ZERO));
             }
             Ok(Got::Whole(Whole {

@@ -1,0 +1,126 @@
+//! One reader's page is never another's, however much is kept and shared.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+const ASKERS: [&str; 5] = ["", "ada", "ben", "kim", "root"];
+const PATHS: [&str; 3] = [PAGE, "/api/home", "/api/me"];
+
+async fn ask(shop: &Shop, asker: &str, path: &str) -> Answer {
+    if asker.is_empty() {
+        return shop.get("web", path).await;
+    }
+    let token = shop.bearer(asker);
+    shop.get_with("web", path, &[("authorization", &token)])
+        .await
+}
+
+#[tokio::test]
+async fn pages_of_several_people_never_mix() {
+    // As each of them sees it alone, with nothing kept.
+    let alone = Shop::open().await;
+    let mut own = BTreeMap::new();
+    for asker in ASKERS {
+        for path in PATHS {
+            own.insert(
+                (asker, path),
+                content_or_code(&ask(&alone, asker, path).await),
+            );
+        }
+    }
+    assert_ne!(own[&("ada", "/api/me")], own[&("ben", "/api/me")]);
+    let shop = keeping("").await;
+    for round in 0..6 {
+        let all = ASKERS
+            .iter()
+            .flat_map(|asker| PATHS.map(|path| (*asker, path)));
+        let asking = all.map(|(asker, path)| {
+            let shop = &shop;
+            async move { ((asker, path), ask(shop, asker, path).await) }
+        });
+        for (who, page) in join_all(asking).await {
+            assert_eq!(
+                content_or_code(&page),
+                own[&who],
+                "{who:?} in round {round}"
+            );
+            let private = page.header("cache-control").starts_with("private");
+            let personal = !page.section("friends").is_null() || page.body.get("profile").is_some();
+            assert!(private || !personal, "{who:?}: {:?}", page.headers);
+            for (name, told) in page.body["_meta"]["sections"]
+                .as_object()
+                .into_iter()
+                .flatten()
+            {
+                let of_a_caller = told["source"] == "user";
+                assert!(
+                    !of_a_caller || told["state"] == "fresh",
+                    "{who:?}: {name}: {told}"
+                );
+            }
+        }
+    }
+    let review = shop.fleet.mocks().stats(Backend::Review).calls;
+    assert!(review < 5, "{review}: what is everybody's is shared");
+    // What only users answer is nothing that could have been kept.
+    let me = ask(&shop, "ada", "/api/me").await;
+    assert_eq!(
+        (me.header("x-cache"), me.header("cache-status")),
+        ("BYPASS", "bff; fwd=bypass")
+    );
+}
+
+fn content_or_code(page: &Answer) -> Value {
+    match page.status.as_u16() {
+        200 => content(page),
+        _ => page.body["code"].clone(),
+    }
+}
+
+#[tokio::test]
+async fn a_segment_shares_within_itself_only() {
+    let shop = keeping("").await;
+    let path = "/api/product-details/p-1?fields=product,availability";
+    let market = |page: &Answer| {
+        page.body["availability"]["region"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let mut markets = BTreeMap::new();
+    for asker in ASKERS {
+        let page = ask(&shop, asker, path).await;
+        let first = markets.insert(market(&page), asker).is_none();
+        let state = &page.section("availability")["state"];
+        assert_eq!(
+            state,
+            if first { "fresh" } else { "cached" },
+            "{asker}: {}",
+            page.body
+        );
+        let again = ask(&shop, asker, path).await;
+        assert_eq!(
+            (market(&again), again.header("x-cache")),
+            (market(&page), "HIT")
+        );
+        // A cache outside cannot tell one's market from another's.
+        let scope = if asker.is_empty() {
+            "public"
+        } else {
+            "private"
+        };
+        assert!(again.header("cache-control").starts_with(scope), "{asker}");
+    }
+    assert!(markets.len() > 1, "everybody is in the same market");
+    assert_eq!(
+        shop.fleet.mocks().stats(Backend::Inventory).calls,
+        markets.len() as u64
+    );
+    assert_eq!(shop.fleet.mocks().stats(Backend::Product).calls, 1);
+    // What a client asks for in vain changes nothing.
+    let german = [("accept-language", "de"), ("cache-control", "no-cache")];
+    let page = shop.get_with("web", path, &german).await;
+    assert_eq!(page.header("x-cache"), "HIT");
+    assert_eq!(page.headers.get_all("vary").iter().count(), 1);
+}
