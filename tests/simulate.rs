@@ -8,6 +8,7 @@
 //! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many; `SIMULATE_SEED=7` runs one. A failing seed is
 //! kept in [`KEPT`].
 
+use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ mod storm;
 mod truth;
 
 /// How long an ordinary test run goes on drawing schedules.
-const AS_LONG_AS: Duration = Duration::from_secs(20);
+const AS_LONG_AS: Duration = Duration::from_secs(10);
 /// The fewest it draws, however busy the machine is.
 const FEWEST: u64 = 200;
 /// Seeds that once failed.
@@ -28,6 +29,23 @@ const KEPT: [u64; 0] = [];
 
 #[test]
 fn every_schedule_keeps_the_promises() {
+    let states = all_keep(false);
+    assert_eq!(states.keys().collect::<Vec<_>>(), ["fresh", "missing"]);
+}
+
+/// The same with copies that grow stale within a schedule, and with calls that are shared.
+#[test]
+fn every_schedule_keeps_the_promises_with_copies() {
+    let states = all_keep(true);
+    if asked("SIMULATE_SEED").is_none() {
+        let seen = |state| states.get(state).is_some_and(|count| *count >= FEWEST);
+        assert!(seen("cached") && seen("stale"), "{states:?}");
+    }
+}
+
+/// Draws schedules and fails if one breaks a promise. How many sections were in which state.
+fn all_keep(keeping: bool) -> BTreeMap<String, u64> {
+    let mut states = BTreeMap::new();
     let (only, count) = (asked("SIMULATE_SEED"), asked("SIMULATE"));
     let seeds: Box<dyn Iterator<Item = u64>> = match only {
         Some(seed) => Box::new(std::iter::once(seed)),
@@ -45,9 +63,12 @@ fn every_schedule_keeps_the_promises() {
         }
         schedules += 1;
         // A schedule that stands still, or in which something panics, has failed too.
-        match catch_unwind(|| run(seed)) {
+        match catch_unwind(|| run(seed, keeping)) {
             Ok(log) if log.iter().all(|event| event.broken.is_empty()) => {
                 answers += log.iter().filter(|event| event.told.is_some()).count();
+                for state in log.iter().flat_map(|event| &event.states) {
+                    *states.entry(state.clone()).or_default() += 1;
+                }
             }
             Ok(log) => {
                 let broken: Vec<&Event> = log.iter().filter(|e| !e.broken.is_empty()).collect();
@@ -72,14 +93,18 @@ fn every_schedule_keeps_the_promises() {
         answers as u64 >= fewest,
         "only {answers} requests were answered"
     );
+    states
 }
 
 #[test]
 fn the_same_seed_gives_the_same_log() {
     for seed in [1, 2, 7, 42, 99, 1234] {
-        assert_eq!(run(seed), run(seed), "seed {seed} does not replay");
+        for keeping in [false, true] {
+            let again = run(seed, keeping);
+            assert_eq!(run(seed, keeping), again, "seed {seed} does not replay");
+        }
     }
-    assert_ne!(run(1), run(3), "the seed decides nothing");
+    assert_ne!(run(1, false), run(3, false), "the seed decides nothing");
 }
 
 #[expect(

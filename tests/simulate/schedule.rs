@@ -13,6 +13,7 @@ use super::storm::{self, Strike};
 use super::truth;
 use crate::screens::{Enrolled, Told, enrolled};
 use crate::subsets::deadline;
+use crate::support::UNKEPT;
 use crate::town::{Draw, Plan, Town, address, simulated};
 
 /// How many requests a schedule makes.
@@ -31,6 +32,8 @@ pub(crate) struct Event {
     pub(crate) budget: Duration,
     /// Status and body; none when the client hung up first, or its connection was lost.
     pub(crate) told: Option<(u16, String)>,
+    /// The state of each section.
+    pub(crate) states: Vec<String>,
     /// The promises that were broken.
     pub(crate) broken: Vec<String>,
 }
@@ -46,10 +49,23 @@ pub(super) struct Scene<'a> {
 /// Screens by their place in the list, as each asker sees them.
 type Seen = BTreeMap<(usize, Option<&'static str>), Told>;
 
+/// Copies that are fresh for moments of a schedule and stale for the rest of it.
+const KEEPING: &str = "
+[upstreams.product.cache]
+ttl = \"400ms\"
+[upstreams.review.cache]
+ttl = \"300ms\"
+stale_while_revalidate = \"500ms\"
+[upstreams.inventory.cache]
+ttl = \"500ms\"
+";
+/// As long as a renewal in the background may outlive whoever began it.
+const RENEWAL: Duration = Duration::from_secs(5);
+
 /// Every screen while nothing is broken, and once more at another time of day.
 static HEALTHY: LazyLock<[Seen; 2]> = LazyLock::new(|| {
     simulated(async {
-        let town = town(1, false);
+        let town = town(1, false, false);
         let now = look(&town).await;
         sleep(Duration::from_millis(1500)).await;
         [now, look(&town).await]
@@ -67,23 +83,27 @@ async fn look(town: &Town) -> Seen {
     seen
 }
 
-/// Runs a schedule to its end.
-pub(crate) fn run(seed: u64) -> Vec<Event> {
+/// Runs a schedule to its end; `keeping` with gateways that keep and share what they fetch.
+pub(crate) fn run(seed: u64, keeping: bool) -> Vec<Event> {
     LazyLock::force(&HEALTHY);
-    simulated(schedule(seed))
+    simulated(schedule(seed, keeping))
 }
 
-fn town(seed: u64, frail: bool) -> Town {
+fn town(seed: u64, frail: bool, keeping: bool) -> Town {
     Town::start(Plan {
         seed,
         only: None,
         frail,
-        also: |_| String::new(),
+        also: if keeping {
+            |_| KEEPING.to_owned()
+        } else {
+            |_| UNKEPT.to_owned()
+        },
     })
 }
 
-async fn schedule(seed: u64) -> Vec<Event> {
-    let town = town(seed, true);
+async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
+    let town = town(seed, true, keeping);
     let strikes = storm::draw(seed);
     let begun = Instant::now();
     let scene = Scene {
@@ -95,8 +115,10 @@ async fn schedule(seed: u64) -> Vec<Event> {
     let asking = join_all((0..REQUESTS).map(|n| ask(&scene, n)));
     let (mut log, ()) = join(asking, storm::happen(&town, &strikes, begun)).await;
     log.sort_by_key(|event| event.at);
-    // No orphans: once everybody has an answer or left, no call outlives them, hanging ones included.
-    sleep(Duration::from_millis(50)).await;
+    // No orphans: once everybody has an answer or left, no call outlives them, hanging ones included; only what is
+    // renewed in the background does, by its own deadline.
+    let orphaned = Duration::from_millis(50);
+    sleep(if keeping { RENEWAL } else { orphaned }).await;
     for backend in Backend::ALL {
         let stats = town.mocks.stats(backend);
         // The issuer's keys are everybody's: their fetch has a deadline of its own.
@@ -136,6 +158,7 @@ async fn ask(scene: &Scene<'_>, n: u64) -> Event {
         asker,
         budget: hurry.unwrap_or(full),
         told: None,
+        states: Vec::new(),
         broken: Vec::new(),
     };
     let of = truth::Asked {
@@ -151,6 +174,8 @@ async fn ask(scene: &Scene<'_>, n: u64) -> Event {
         Ok(Ok(told)) => {
             let healthy = HEALTHY.each_ref().map(|seen| &seen[&(which, asker)]);
             event.broken = truth::of_an_answer(scene, &of, &told, healthy);
+            let states = told.sections.values().filter_map(|s| s["state"].as_str());
+            event.states = states.map(str::to_owned).collect();
             event.told = Some((told.status, told.body.to_string()));
         }
     }

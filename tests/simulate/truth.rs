@@ -66,7 +66,15 @@ pub(super) fn of_an_answer(
         let state = section["state"].as_str().unwrap_or_default();
         let reason = section["reason"].as_str().unwrap_or_default();
         match state {
-            "fresh" | "cached" | "stale" => {}
+            "fresh" => {}
+            "cached" | "stale" => {
+                let kept_by = |source: &str| sources(section).any(|s| s == source);
+                hold(format!("{name} was kept"), !kept_by("user"));
+                let old = section["ageMs"].is_u64();
+                hold(format!("{name} is {state} of no age"), old);
+                let stock = state == "stale" && kept_by("inventory");
+                hold(format!("{name} is stale"), !stock);
+            }
             "missing" => {
                 take(&mut wanted, name);
                 let answer =

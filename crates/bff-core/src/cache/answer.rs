@@ -174,26 +174,30 @@ impl Read {
     {
         self.count(cx, lookup);
         let value = value(entry)?;
-        let now = Instant::now();
-        let left = match entry.standing(now) {
-            Standing::Fresh(left) => left,
-            Standing::Stale | Standing::Spent => Duration::ZERO,
-        };
-        let fresh = Provenance::fresh(self.key.upstream(), left, self.sharing);
-        let failing = *entry.failing.lock();
+        let lasts = entry.terms.fresh_for;
+        let fresh = Provenance::fresh(self.key.upstream(), lasts, self.sharing);
         let from = match lookup {
-            Lookup::Hit => Provenance {
-                state: State::Cached,
-                age: Some(entry.age(now)),
-                ..fresh
-            },
-            Lookup::Stale => Provenance {
-                state: State::Stale,
-                age: Some(entry.age(now)),
-                reason: failing.map(|(reason, _)| reason),
-                retry_after: failing.and_then(|(_, after)| after),
-                ..fresh
-            },
+            Lookup::Hit => {
+                let now = Instant::now();
+                let here = now.saturating_duration_since(entry.arrived);
+                Provenance {
+                    state: State::Cached,
+                    age: Some(entry.age(now)),
+                    fresh_for: lasts.saturating_sub(here),
+                    ..fresh
+                }
+            }
+            Lookup::Stale => {
+                let failing = *entry.failing.lock();
+                Provenance {
+                    state: State::Stale,
+                    age: Some(entry.age(Instant::now())),
+                    reason: failing.map(|(reason, _)| reason),
+                    retry_after: failing.and_then(|(_, after)| after),
+                    fresh_for: Duration::ZERO,
+                    ..fresh
+                }
+            }
             _ => fresh,
         };
         Ok(Fetched::new(value, Provenance { lookup, ..from }))
