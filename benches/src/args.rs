@@ -41,9 +41,11 @@ pub(crate) enum Row {
     Web,
 }
 
-/// The parts that a run starts as processes of their own.
+/// Another measurement, and the parts that a run starts as processes of their own.
 #[derive(Subcommand)]
 pub(crate) enum Part {
+    /// What the cache costs a read, in one thread without sockets; takes half a minute
+    Cache,
     /// The backends, with fixed answers
     #[command(name = "serve-backends", hide = true)]
     Backends {

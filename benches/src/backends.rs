@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::{Result, part};
 
-const PRODUCT: &str = include_str!("backends/product.json");
+pub(crate) const PRODUCT: &str = include_str!("backends/product.json");
 const REVIEWS: &str = include_str!("backends/reviews.json");
 const AVAILABILITY: &str = include_str!("backends/availability.json");
 

@@ -4,6 +4,7 @@
 
 mod args;
 mod backends;
+mod cache;
 mod contestant;
 mod cpu;
 mod floor;
@@ -48,6 +49,7 @@ async fn main() -> ExitCode {
     };
     let done = match args.part {
         None => measure(args.settings).await,
+        Some(Part::Cache) => cache::measure().and_then(|report| print(&report)),
         Some(Part::Backends { jwks }) => backends::serve(jwks).await,
         Some(Part::Floor(upstreams)) => floor::serve(upstreams).await,
         Some(Part::Plain(upstreams)) => plain::serve(upstreams).await,
@@ -69,5 +71,9 @@ async fn measure(settings: Settings) -> Result<()> {
         _ = terminated.recv() => return Err("terminated".into()),
         _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
     };
+    print(&report)
+}
+
+fn print(report: &str) -> Result<()> {
     Ok(std::io::stdout().write_all(report.as_bytes())?)
 }

@@ -1,0 +1,141 @@
+//! `benches cache`: what the cache costs a read, in one thread, against a backend on an in-memory pipe.
+
+use std::convert::Infallible;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bff_core::Cx;
+use bff_core::cache::{Cache, Config};
+use bff_core::context::{Shared, World};
+use bff_core::net::{Accept, Net, Pipes, Wire};
+use bff_core::outbound::{self, Upstream};
+use bff_core::telemetry::Metrics;
+use bff_services::product::{ProductClient, ProductId};
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Duration, Instant};
+
+use crate::Result;
+use crate::backends::PRODUCT;
+
+/// Reads in a round of each row.
+const HITS: u32 = 200_000;
+const CALLS: u32 = 20_000;
+const ROUNDS: usize = 7;
+
+/// Measures every row in alternating rounds, and prints the median of each with the least and the most.
+pub(crate) fn measure() -> Result<String> {
+    // The pipes, both their ends and the clock belong to one thread, as they do in a simulation.
+    let thread = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        runtime.block_on(rounds())
+    });
+    let done = thread.join();
+    done.unwrap_or_else(|_| Err("the measuring thread panicked".into()))
+}
+
+async fn rounds() -> Result<String> {
+    bff_core::auth::install_crypto();
+    let shared = Config::default();
+    let alone = Config {
+        max_bytes: 0,
+        share_calls: false,
+        ..Config::default()
+    };
+    let rows = [
+        ("a fresh copy", Shop::open("max-age=86400", &shared)?, HITS),
+        (
+            "a call, kept by nobody",
+            Shop::open("no-store", &shared)?,
+            CALLS,
+        ),
+        (
+            "the same, cache and sharing off",
+            Shop::open("no-store", &alone)?,
+            CALLS,
+        ),
+        (
+            "a call whose answer is kept",
+            Shop::open("max-age=0", &shared)?,
+            CALLS,
+        ),
+    ];
+    let mut took = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        for ((_, shop, reads), took) in rows.iter().zip(&mut took) {
+            took.push(shop.read(*reads).await?);
+        }
+    }
+    let mut out = format!("\n{:<34}{:>12}{:>22}\n", "", "ns/read", "of rounds");
+    for ((label, ..), took) in rows.iter().zip(&mut took) {
+        took.sort_unstable();
+        let (least, median, most) = (took[0], took[ROUNDS / 2], took[ROUNDS - 1]);
+        let span = format!("{least} to {most}");
+        writeln!(out, "{label:<34}{median:>12}{span:>22}")?;
+    }
+    Ok(out)
+}
+
+/// A client of the catalogue, and its backend.
+struct Shop {
+    product: ProductClient,
+    shared: Arc<Shared>,
+    id: ProductId,
+}
+
+impl Shop {
+    fn open(cache_control: &'static str, config: &Config) -> Result<Self> {
+        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        tokio::spawn(serve(pipes.listen("product:80"), cache_control));
+        let world = World::seeded(1, Net::Pipes(pipes));
+        let shared = Arc::new(Shared {
+            client: HeaderValue::from_static("bench"),
+            tasks: tokio_util::task::TaskTracker::new(),
+            metrics: Metrics::new("bench")?,
+            cache: Cache::new(config, &world),
+            fields: bff_core::section::fields::Known::default(),
+            world,
+        });
+        let at = outbound::Config::at("http://product".parse()?);
+        Ok(Self {
+            product: ProductClient::new(Upstream::new("product", &at, &shared)?),
+            id: "p-1".parse()?,
+            shared,
+        })
+    }
+
+    /// Nanoseconds a read.
+    async fn read(&self, reads: u32) -> Result<u128> {
+        let began = Instant::now();
+        for n in 0..reads {
+            // A request of its own for every few reads, as a screen has.
+            let cx = Cx::background(&self.shared, Duration::from_secs(5));
+            let read = self.product.by_id(&cx, &self.id).await;
+            read.map_err(|failure| format!("read {n}: {failure:?}"))?;
+        }
+        Ok(began.elapsed().as_nanos() / u128::from(reads))
+    }
+}
+
+async fn serve(mut accept: Accept, cache_control: &'static str) {
+    while let Some(wire) = accept.next().await {
+        let service = service_fn(move |_: Request<Incoming>| async move {
+            let mut response = Response::new(Full::new(Bytes::from_static(PRODUCT.as_bytes())));
+            let headers = response.headers_mut();
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(header::CONTENT_TYPE, json);
+            let cache_control = HeaderValue::from_static(cache_control);
+            headers.insert(header::CACHE_CONTROL, cache_control);
+            headers.insert(header::ETAG, HeaderValue::from_static("\"v1\""));
+            Ok::<_, Infallible>(response)
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(wire), service));
+    }
+}
