@@ -56,6 +56,14 @@ fn refused(settings: &Settings<'_>) -> Option<(String, &'static str)> {
         let why = "a page that sends cookies has an exact https origin, or anyone on its network could be that page";
         return found("inbound.cors_origins", why);
     }
+    if let Some(token) = &server.admin_token
+        && token.expose().len() < 16
+    {
+        return found(
+            "server.admin_token",
+            "one of fewer than 16 bytes is guessed",
+        );
+    }
     if !server.admin_listen.ip().is_loopback() && !server.admin_beyond_loopback {
         let why = "the admin port shows metrics and configuration to whoever reaches it; \
                    set server.admin_beyond_loopback where only operators can";
@@ -249,6 +257,13 @@ mod tests {
         only_in_development(&origins("*"), line);
         taken(&origins("https://a.example,http://localhost:5173"));
         taken(&[("INBOUND__CORS_ORIGINS", "http://b.example")]);
+    }
+
+    #[test]
+    fn an_admin_token_cannot_be_guessed() {
+        let line = "server.admin_token in variable X_SERVER__ADMIN_TOKEN";
+        only_in_development(&[("SERVER__ADMIN_TOKEN", "fifteen-letters")], line);
+        taken(&[("SERVER__ADMIN_TOKEN", "sixteen-letters!")]);
     }
 
     #[test]
