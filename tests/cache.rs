@@ -284,6 +284,32 @@ async fn what_can_be_had_is_never_stale() {
 }
 
 #[tokio::test]
+async fn what_comes_over_grpc_is_kept_and_shared_alike_and_never_stale() {
+    let shop = keeping("[upstreams.playback.cache]\nttl = \"300ms\"\n").await;
+    let slow = Fault::latency(Duration::from_millis(100));
+    shop.fleet
+        .mocks()
+        .set_fault(Backend::Playback, slow)
+        .unwrap();
+    let one = "/api/products/p-1/playback";
+    let pages =
+        join_all([one, one, "/api/products/p-2/playback"].map(|path| shop.get("web", path))).await;
+    assert_eq!(pages[0].body["manifest"], pages[1].body["manifest"]);
+    assert_ne!(pages[0].body["manifest"], pages[2].body["manifest"]);
+    assert_eq!(shop.fleet.mocks().stats(Backend::Playback).calls, 2);
+    assert_eq!(
+        shop.get("web", one).await.section("manifest")["state"],
+        "cached"
+    );
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    shop.fleet
+        .mocks()
+        .set_fault(Backend::Playback, Fault::status(503))
+        .unwrap();
+    assert_eq!(shop.get("web", one).await.status, 503);
+}
+
+#[tokio::test]
 async fn a_stale_section_is_shown_at_once_and_renewed_by_one_call() {
     let shop = keeping("[upstreams.review.cache]\nttl = \"80ms\"\n").await;
     shop.get("web", PART).await;

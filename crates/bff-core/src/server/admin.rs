@@ -145,3 +145,58 @@ impl Changes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::cache::{self, Cache};
+    use crate::context::World;
+    use crate::telemetry::logs::{Format, tests::logged};
+
+    fn changes(token: &str) -> Changes {
+        let world = World::real();
+        let shared = Shared {
+            client: HeaderValue::from_static("web"),
+            tasks: TaskTracker::new(),
+            metrics: Metrics::unread(),
+            cache: Cache::new(&cache::Config::default(), &world),
+            fields: crate::section::fields::Known::default(),
+            world,
+        };
+        Changes {
+            shared: Arc::new(shared),
+            token: Some(Secret::new(token)),
+            public_url: "https://shop.example".into(),
+        }
+    }
+
+    #[test]
+    fn every_change_and_every_attempt_leaves_one_audit_line_without_the_token() {
+        for (sent, outcome) in [("t0p-secret", "done"), ("t0p-guess", "unauthenticated")] {
+            let changes = changes("t0p-secret");
+            let mut headers = HeaderMap::new();
+            let bearer = format!("Bearer {sent}").parse().unwrap();
+            headers.insert(header::AUTHORIZATION, bearer);
+            let text = logged(Format::Json, "info", || {
+                let done = changes.purge(&headers, br#"{"tags": ["a"]}"#);
+                changes.answer("/cache/purge", Some("192.0.2.1:9".into()), done);
+            });
+            assert_eq!(text.lines().count(), 1);
+            assert!(!text.contains("t0p"), "{text}");
+            let line: Value = serde_json::from_str(&text).unwrap();
+            let told = json!([
+                line["target"],
+                line["action"],
+                line["outcome"],
+                line["peer"]
+            ]);
+            assert_eq!(
+                told,
+                json!(["audit", "/cache/purge", outcome, "192.0.2.1:9"])
+            );
+        }
+    }
+}

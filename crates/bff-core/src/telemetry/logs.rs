@@ -106,17 +106,13 @@ fn checked<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use parking_lot::Mutex;
 
     use super::*;
 
     /// What `work` logs.
-    pub(in crate::telemetry) fn logged(
-        format: Format,
-        directives: &str,
-        work: impl FnOnce(),
-    ) -> String {
+    pub(crate) fn logged(format: Format, directives: &str, work: impl FnOnce()) -> String {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
         let write = move |line: &[u8]| {
