@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bff_core::context::{Shared, World};
-use bff_core::outbound::{State, Upstream};
+use bff_core::outbound::{self, State, Upstream};
 use bff_core::scope::Identity;
 use bff_core::{Caller, Cx};
 use bff_services::review::{Draft, ReviewClient};
@@ -49,6 +49,31 @@ const MOMENT: Duration = Duration::from_millis(80);
 
 async fn a_moment() {
     tokio::time::sleep(MOMENT + Duration::from_millis(5)).await;
+}
+
+/// A gateway's own parts and a backend to call in its words, where no screen makes the call.
+fn calling(shop: &Shop, backend: Backend) -> (Cx, Upstream) {
+    let world = World::real();
+    let shared = Arc::new(Shared {
+        client: HeaderValue::from_static("web"),
+        tasks: tokio_util::task::TaskTracker::new(),
+        metrics: bff_core::telemetry::Metrics::unread(),
+        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &world),
+        fields: bff_core::section::fields::Known::default(),
+        world,
+    });
+    let config = outbound::Config::at(shop.fleet.backend_url(backend).parse().unwrap());
+    let up = Upstream::new(backend.name(), &config, &shared).unwrap();
+    (Cx::background(&shared, Duration::from_secs(5)), up)
+}
+
+fn caller(account: &str) -> Caller {
+    let account = account.to_owned();
+    let identity = Identity {
+        account,
+        ..Identity::default()
+    };
+    Caller::new(identity).unwrap()
 }
 
 fn calls(shop: &Shop) -> u64 {
@@ -372,24 +397,8 @@ async fn what_has_not_changed_is_not_sent_again() {
 #[tokio::test]
 async fn whoever_writes_reads_what_they_wrote() {
     let shop = Shop::open().await;
-    let world = World::real();
-    let shared = Arc::new(Shared {
-        client: HeaderValue::from_static("web"),
-        tasks: tokio_util::task::TaskTracker::new(),
-        metrics: bff_core::telemetry::Metrics::unread(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &world),
-        fields: bff_core::section::fields::Known::default(),
-        world,
-    });
-    let url = shop.fleet.backend_url(Backend::Review).parse().unwrap();
-    let config = bff_core::outbound::Config::at(url);
-    let review = ReviewClient::new(Upstream::new("review", &config, &shared).unwrap());
-    let cx = Cx::background(&shared, Duration::from_secs(5));
-    let identity = Identity {
-        account: "ada".into(),
-        ..Identity::default()
-    };
-    let ada = Caller::new(identity).unwrap();
+    let (cx, up) = calling(&shop, Backend::Review);
+    let (review, ada) = (ReviewClient::new(up), caller("ada"));
     let read = async |id: &str| {
         let read = review.of_product(&cx, &id.parse().unwrap(), 10, None).await;
         let read = read.unwrap();

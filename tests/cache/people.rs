@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use bff_services::order::OrderClient;
+
 use super::*;
 
 const ASKERS: [&str; 5] = ["", "ada", "ben", "kim", "root"];
@@ -123,4 +125,28 @@ async fn a_segment_shares_within_itself_only() {
     let page = shop.get_with("web", path, &german).await;
     assert_eq!(page.header("x-cache"), "HIT");
     assert_eq!(page.headers.get_all("vary").iter().count(), 1);
+}
+
+#[tokio::test]
+async fn an_address_that_names_nobody_is_still_each_callers_own() {
+    let shop = Shop::open().await;
+    let (cx, up) = calling(&shop, Backend::Order);
+    let (order, ada, ben) = (OrderClient::new(up), caller("ada"), caller("ben"));
+    let id = "p-1".parse().unwrap();
+    order.put_item(&cx, &ada, &id, 3).await.unwrap();
+    // Nobody joins a call of the same millisecond as a write: it may have begun before.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    // Slow, so that all of these are in flight together.
+    let slow = Fault::latency(Duration::from_millis(100));
+    shop.fleet.mocks().set_fault(Backend::Order, slow).unwrap();
+    let before = shop.fleet.mocks().stats(Backend::Order).calls;
+    let carts = join_all([&ada, &ben, &ada, &ben].map(|who| order.cart(&cx, who))).await;
+    let lines: Vec<usize> = (carts.into_iter())
+        .map(|cart| cart.unwrap().value.items.len())
+        .collect();
+    assert_eq!(lines, [1, 0, 1, 0]);
+    assert_eq!(shop.fleet.mocks().stats(Backend::Order).calls, before + 2);
+    // Nothing of it is kept.
+    order.cart(&cx, &ada).await.unwrap();
+    assert_eq!(shop.fleet.mocks().stats(Backend::Order).calls, before + 3);
 }

@@ -1,6 +1,6 @@
 //! What was fetched before and may be used again, and one call for all who want the same at once.
 //!
-//! It stands in front of every read: [`answer`] says in which order. What may be kept is decided in `rules` (RFC 9111)
+//! It stands in front of every read: `answer` says in which order. What may be kept is decided in `rules` (RFC 9111)
 //! from what the backend and the call say; who may share it by the call's scope, which is part of every key. Copies
 //! are kept in this process, decoded; a second tier, for all replicas, would come in where a copy is looked for
 //! (`Cache::kept`) and where one is put away (`fly::Flying`, which has the head and the body's size at hand).
