@@ -14,8 +14,14 @@ pub(crate) struct Shop {
     pub(crate) http: Client,
 }
 
-/// The overlay of a gateway that keeps nothing.
-pub(crate) const UNKEPT: &str = "\n[cache]\nmax_bytes = 0\nshare_calls = false\n";
+/// A gateway's overlay by which it keeps nothing and shares no call, unless it says something of that already: every
+/// fault is met then, and every call counts.
+pub(crate) fn unkept(mut overlay: String) -> String {
+    if !overlay.contains("[cache]") {
+        overlay.push_str("\n[cache]\nmax_bytes = 0\nshare_calls = false\n");
+    }
+    overlay
+}
 
 /// One answer, read.
 pub(crate) struct Answer {
@@ -40,10 +46,9 @@ impl Shop {
         };
         change(&mut wanted);
         for gateway in fleet::GATEWAYS {
-            let overlay = wanted.overlays.entry(gateway.name.to_owned()).or_default();
-            if !overlay.contains("[cache]") {
-                overlay.push_str(UNKEPT);
-            }
+            let name = gateway.name.to_owned();
+            let overlay = wanted.overlays.remove(&name).unwrap_or_default();
+            wanted.overlays.insert(name, unkept(overlay));
         }
         Self {
             fleet: fleet::start(wanted).await.unwrap(),

@@ -21,6 +21,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::unkept;
+
 pub(crate) use draw::Draw;
 pub(crate) use record::{How, Record};
 
@@ -37,7 +39,7 @@ pub(crate) struct Plan {
     pub(crate) only: Option<&'static str>,
     /// Whether connections lag, are refused and are cut as the seed says.
     pub(crate) frail: bool,
-    /// What is configured beyond what is shipped.
+    /// What is configured beyond what is shipped. Nothing is kept and no call shared unless it says so.
     pub(crate) also: fn(&Gateway) -> String,
 }
 
@@ -165,7 +167,7 @@ impl Town {
             listen: ([127, 0, 0, 1], 8080).into(),
             admin_listen: ([127, 0, 0, 1], 9080).into(),
         };
-        let also = (self.also)(gateway);
+        let also = unkept((self.also)(gateway));
         let overlay = overlay::of(gateway, &addresses, &self.urls, Some(&also)).unwrap();
         let sources = Sources {
             prefix: gateway.prefix,

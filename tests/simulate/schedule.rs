@@ -13,7 +13,6 @@ use super::storm::{self, Strike};
 use super::truth;
 use crate::screens::{Enrolled, Told, enrolled};
 use crate::subsets::deadline;
-use crate::support::UNKEPT;
 use crate::town::{Draw, Plan, Town, address, simulated};
 
 /// How many requests a schedule makes.
@@ -42,6 +41,8 @@ pub(crate) struct Event {
 pub(super) struct Scene<'a> {
     pub(super) town: &'a Town,
     pub(super) strikes: &'a [Strike],
+    /// Whether answers are kept and calls shared.
+    pub(super) keeping: bool,
     begun: Instant,
     seed: u64,
 }
@@ -51,6 +52,8 @@ type Seen = BTreeMap<(usize, Option<&'static str>), Told>;
 
 /// Copies that are fresh for moments of a schedule and stale for the rest of it.
 const KEEPING: &str = "
+[cache]
+max_bytes = 1000000
 [upstreams.product.cache]
 ttl = \"400ms\"
 [upstreams.review.cache]
@@ -59,8 +62,8 @@ stale_while_revalidate = \"500ms\"
 [upstreams.inventory.cache]
 ttl = \"500ms\"
 ";
-/// As long as a renewal in the background may outlive whoever began it.
-const RENEWAL: Duration = Duration::from_secs(5);
+/// Longer than any call takes: all its attempts, and what lies between them.
+pub(super) const LONGEST_CALL: Duration = Duration::from_secs(5);
 
 /// Every screen while nothing is broken, and once more at another time of day.
 static HEALTHY: LazyLock<[Seen; 2]> = LazyLock::new(|| {
@@ -97,7 +100,7 @@ fn town(seed: u64, frail: bool, keeping: bool) -> Town {
         also: if keeping {
             |_| KEEPING.to_owned()
         } else {
-            |_| UNKEPT.to_owned()
+            |_| String::new()
         },
     })
 }
@@ -109,6 +112,7 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
     let scene = Scene {
         town: &town,
         strikes: &strikes,
+        keeping,
         begun,
         seed,
     };
@@ -118,7 +122,7 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
     // No orphans: once everybody has an answer or left, no call outlives them, hanging ones included; only what is
     // renewed in the background does, by its own deadline.
     let orphaned = Duration::from_millis(50);
-    sleep(if keeping { RENEWAL } else { orphaned }).await;
+    sleep(if keeping { LONGEST_CALL } else { orphaned }).await;
     for backend in Backend::ALL {
         let stats = town.mocks.stats(backend);
         // The issuer's keys are everybody's: their fetch has a deadline of its own.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use services_mock::{Fault, Mode};
 
-use super::schedule::Scene;
+use super::schedule::{LONGEST_CALL, Scene};
 use crate::screens::{Enrolled, Told};
 use crate::subsets::{sections_header, sources, status, take};
 use crate::town::How;
@@ -135,11 +135,12 @@ fn forget_times(shown: &mut Value, now: &Value, later: &Value) {
 /// Whether a reason given for a backend is a true one: something that gives it happened there, meanwhile.
 fn is_so(scene: &Scene<'_>, asked: &Asked, source: &str, reason: &str) -> bool {
     let (from, until) = (asked.from, asked.until);
-    // Whoever is left alone has failed before.
-    let from = if reason == "circuit_open" {
-        Duration::ZERO
-    } else {
-        from
+    let from = match reason {
+        // Whoever is left alone has failed before.
+        "circuit_open" => Duration::ZERO,
+        // Whoever joins a call shares what befell it before.
+        _ if scene.keeping => from.saturating_sub(LONGEST_CALL),
+        _ => from,
     };
     let here = scene.strikes.iter().filter(|strike| strike.place == source);
     let mut strikes = here
