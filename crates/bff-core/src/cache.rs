@@ -93,7 +93,8 @@ impl Cache {
     /// An empty cache. Its keys are placed by a seed of the world's.
     pub fn new(config: &Config, world: &World) -> Self {
         Self(Arc::new(Inner {
-            seed: world.random(),
+            // Of its own draws, so that it moves nobody else's.
+            seed: world.named("cache").random(),
             memory: Memory::new(config.max_bytes),
             flights: Flights::new(),
             purged: Stamps::new(PURGES),
