@@ -94,6 +94,7 @@ impl Till {
             world,
             tasks: tokio_util::task::TaskTracker::new(),
             metrics: bff_core::telemetry::Metrics::unread(),
+            cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &World::real()),
             fields: bff_core::section::fields::Known::default(),
         });
         let identity = Identity {

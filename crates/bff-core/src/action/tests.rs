@@ -15,6 +15,7 @@ fn cx() -> Cx {
         world: World::real(),
         tasks: TaskTracker::new(),
         metrics: crate::telemetry::Metrics::unread(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),
     });
     Cx::background(&shared, Duration::from_secs(1))

@@ -18,6 +18,7 @@ fn opened(text: &str) -> Result<Table, String> {
         world: World::real(),
         tasks: TaskTracker::new(),
         metrics: Metrics::unread(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),
     };
     let at = outbound::Config::at("http://backend".parse().unwrap());
