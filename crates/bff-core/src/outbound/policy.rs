@@ -20,6 +20,9 @@ use super::{Config, Failure, Reason, Until};
 use crate::context::{Cx, Shared};
 use crate::discovery::{self, Following};
 
+/// Longer than any request.
+const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// How a call may be repeated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Repeat {
@@ -253,7 +256,9 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let bound = within.min(left);
         // Boxed, for a hedged call has two of them.
         let attempt = Box::pin(attempt(picked.instance().clone(), bound));
-        let done = until.cut(began + within, attempt).await;
+        // An attempt without a time of its own ends with the call, wherever that end moves.
+        let end = began.checked_add(within).unwrap_or(began + FOR_EVER);
+        let done = until.cut(end, attempt).await;
         let now = Instant::now();
         let outcome = done.as_ref().map_or_else(Outcome::of, |_| Outcome::Good);
         if repeat.within.is_some() {
