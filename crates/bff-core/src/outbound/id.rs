@@ -1,5 +1,11 @@
 //! Identifiers parsed at the door, so that no unparsed text becomes part of an upstream path.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::de::{self, Deserializer, Visitor};
+
 /// An identifier parsed at the door: it is one path segment, neither empty nor `.` nor `..`.
 pub trait Id {
     /// The identifier, in characters that need no encoding.
@@ -37,8 +43,7 @@ macro_rules! id {
 
         impl<'de> ::serde::Deserialize<'de> for $name {
             fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = <::std::borrow::Cow<'de, str> as ::serde::Deserialize>::deserialize(d)?;
-                text.parse().map_err(::serde::de::Error::custom)
+                $crate::outbound::read_id(d)
             }
         }
 
@@ -62,6 +67,25 @@ pub fn check_id(text: &str) -> Result<(), NotAnId> {
     (good && text != "." && text != "..")
         .then_some(())
         .ok_or(NotAnId)
+}
+
+/// Reads an identifier from where its text stands, without a copy to parse it from.
+pub fn read_id<'de, D: Deserializer<'de>, I: FromStr<Err = NotAnId>>(d: D) -> Result<I, D::Error> {
+    struct Text<I>(PhantomData<I>);
+
+    impl<I: FromStr<Err = NotAnId>> Visitor<'_> for Text<I> {
+        type Value = I;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an identifier")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<I, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    d.deserialize_str(Text(PhantomData))
 }
 
 #[cfg(test)]
