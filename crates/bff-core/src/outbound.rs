@@ -1,5 +1,6 @@
 //! One call to one backend. [`send`] lists every policy a call passes, outermost first.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -181,32 +182,40 @@ impl Upstream {
 
 /// Calls a backend under every policy, outermost first.
 ///
-/// The call is owned and the returned future borrows nothing but `cx`, so that dropping it is cancelling it.
-pub async fn send<T, S>(cx: &Cx, up: &Upstream, call: Call<S>) -> Result<Fetched<T, S>, Failure>
+/// The call is owned and the returned future borrows nothing but `cx` and the backend, so that dropping it is
+/// cancelling it. It is boxed as soon as it is made: a screen joins many calls, and each place that a future is
+/// handed through would move it by the kilobyte.
+pub fn send<T, S>(
+    cx: &Cx,
+    up: &Upstream,
+    call: Call<S>,
+) -> impl Future<Output = Result<Fetched<T, S>, Failure>>
 where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
-    if call.is_write() {
-        return Box::pin(write(cx, up, &call)).await;
-    }
-    let config = up.0.config();
-    let ask = Ask {
-        read: cache::Read {
-            key: call.key::<T>(&cx.shared().cache, up.name()),
-            route: call.route(),
-            sharing: call.sharing(),
-        },
-        keep: call.kept_how().clone().under(&config.cache, call.route()),
-        renew_within: config.renew_within(),
-    };
-    let up = up.clone();
-    // First the cache, then a call in flight for the same scope, then all other policies, and at last an attempt.
-    cache::answer(cx, ask, |fetch| async move {
-        let (cx, until) = (&fetch.cx, &fetch.until);
-        one(cx, &up, &call, Some(&fetch), until).await
+    Box::pin(async move {
+        if call.is_write() {
+            return write(cx, up, &call).await;
+        }
+        let config = up.0.config();
+        let ask = Ask {
+            read: cache::Read {
+                key: call.key::<T>(&cx.shared().cache, up.name()),
+                route: call.route(),
+                sharing: call.sharing(),
+            },
+            keep: call.kept_how().clone().under(&config.cache, call.route()),
+            renew_within: config.renew_within(),
+        };
+        let up = up.clone();
+        // First the cache, then a call in flight for the same scope, then all other policies, and at last an attempt.
+        cache::answer(cx, ask, |fetch| async move {
+            let (cx, until) = (&fetch.cx, &fetch.until);
+            one(cx, &up, &call, Some(&fetch), until).await
+        })
+        .await
     })
-    .await
 }
 
 /// A write is nobody else's, and outdates what was read before.
