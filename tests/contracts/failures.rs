@@ -27,7 +27,12 @@ pub(super) fn document(gateway: &str) -> String {
         by_screen(visit, &tried, &mut text);
     }
     text.push_str("## Backend by backend\n\n");
-    text.push_str("Unharmed are also all screens of this gateway that are not named.\n");
+    let late_and_harmless = |one: &Tried| one.blow != Blow::Slow || harm(one) == "unharmed";
+    assert!(tried.iter().all(late_and_harmless), "the next line says so");
+    text.push_str(
+        "An answer that is only late harms nobody; where no way of failing is named, all others do this harm. A screen that
+is not named is unharmed.\n",
+    );
     for backend in Backend::ALL {
         by_backend(backend, &tried, &mut text);
     }
@@ -85,7 +90,8 @@ fn by_screen(visit: &Visit, tried: &[Tried], text: &mut String) {
         return;
     }
     text.push_str("| backend | when it | status | lost | within |\n|---|---|---|---|---|\n");
-    for one in tried.iter().filter(|t| std::ptr::eq(t.visit, visit)) {
+    let own = tried.iter().filter(|t| std::ptr::eq(t.visit, visit));
+    for one in own.filter(|t| t.backend != Backend::Auth) {
         let Tried {
             backend,
             blow,
@@ -97,14 +103,9 @@ fn by_screen(visit: &Visit, tried: &[Tried], text: &mut String) {
             Some(code) => format!("{} `{code}`", told.status),
             None => told.status.to_string(),
         };
-        let name = if *backend == Backend::Auth {
-            "auth, its keys not known yet"
-        } else {
-            backend.name()
-        };
         let _ = writeln!(
             text,
-            "| {name} | {} | {status} | {} | {} |",
+            "| {backend} | {} | {status} | {} | {} |",
             blow.words(),
             lost(one).unwrap_or_else(|| "nothing".to_owned()),
             seconds(tenth(outcome.took)),
@@ -126,22 +127,25 @@ fn by_backend(backend: Backend, tried: &[Tried], text: &mut String) {
         return;
     }
     if backend == Backend::Auth {
-        text.push_str("Before its keys are known; once they are, nobody is harmed.\n\n");
+        text.push_str("Before its keys are known, with 503 `unavailable` or 504 `deadline`; once they are, nobody is harmed.\n\n");
     }
     text.push_str("| screen | for whom | harm |\n|---|---|---|\n");
     for ((screen, asker), ways) in screens {
         let mut harms: Vec<(String, Vec<&str>)> = Vec::new();
-        for one in ways {
+        for one in ways.into_iter().filter(|one| one.blow != Blow::Slow) {
             let harm = harm(one);
             match harms.iter_mut().find(|(known, _)| *known == harm) {
                 Some((_, ways)) => ways.push(one.blow.words()),
                 None => harms.push((harm, vec![one.blow.words()])),
             }
         }
-        let said: Vec<String> = harms
-            .iter()
-            .map(|(harm, ways)| format!("{harm} when it {}", ways.join(", ")))
-            .collect();
+        let said: Vec<String> = match &harms[..] {
+            [(harm, _)] => vec![harm.clone()],
+            several => several
+                .iter()
+                .map(|(harm, ways)| format!("{harm} when it {}", ways.join(", ")))
+                .collect(),
+        };
         let _ = writeln!(text, "| {screen} | {asker} | {} |", said.join("; "));
     }
 }
@@ -150,7 +154,7 @@ fn harm(one: &Tried) -> String {
     match (&one.outcome.told.code, names(one)) {
         (Some(_), _) => "**screen fails**".to_owned(),
         (None, lost) if lost.is_empty() => "unharmed".to_owned(),
-        (None, lost) => format!("{} lost", lost.join(", ")),
+        (None, lost) => format!("`{}` lost", lost.join("`, `")),
     }
 }
 

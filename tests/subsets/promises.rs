@@ -18,8 +18,6 @@ const QUICKLY: Duration = Duration::from_millis(100);
 /// The most attempts at one call, and the most that one request may make beyond the calls it needs.
 const ATTEMPTS: u64 = 2;
 const EXTRA: u64 = 3;
-/// After so many failures in a row a backend with little traffic is left alone.
-const OPENS_AFTER: u64 = 5;
 
 /// How long a gateway may take for a request, as it is shipped.
 pub(crate) fn deadline(gateway: &str) -> Duration {
@@ -139,7 +137,7 @@ fn failed(
     let mut sections = fatal.iter().map(|name| &visit.told.sections[*name]);
     let is_true = sections
         .clone()
-        .any(|section| tells(code, section, assignment, outcome));
+        .any(|section| tells(code, section, assignment));
     said.that(&format!("the screen failed with {code}"), is_true);
     punctual(visit, code, outcome, said);
     // The first of them to fail ends it.
@@ -210,7 +208,7 @@ fn answered(
         let reason = section["reason"].as_str().unwrap_or("none");
         said.that(
             &format!("{name} is said to be lost by {reason}"),
-            tells(reason, was, assignment, outcome),
+            tells(reason, was, assignment),
         );
         punctual(visit, reason, outcome, said);
         said.same("source", &section["source"], &was["source"]);
@@ -307,18 +305,10 @@ fn is_required(visit: &Visit, name: &str) -> bool {
     visit.screen.requires(name)
 }
 
-/// Whether a reason is true of a lost section: what struck it, or that it struck so often that nobody asks any more.
-fn tells(reason: &str, section: &Value, assignment: &Assignment, outcome: &Outcome) -> bool {
-    let calls = |source: &str| outcome.calls.get(&source.parse().ok()?).copied();
-    let often = || {
-        sources(section)
-            .filter_map(calls)
-            .any(|calls| calls >= OPENS_AFTER)
-    };
-    match reason {
-        "circuit_open" => reasons(section, assignment).next().is_some() && often(),
-        _ => reasons(section, assignment).any(|truth| truth == reason),
-    }
+/// Whether a reason is true of a lost section: what struck it. Never `circuit_open`, for a gateway that has just
+/// started knows of nobody to leave alone: that its retries are refused meanwhile is not why the section is lost.
+fn tells(reason: &str, section: &Value, assignment: &Assignment) -> bool {
+    reasons(section, assignment).any(|truth| truth == reason)
 }
 
 /// What may truly be said of a section under an assignment; nothing when it is not lost.

@@ -183,6 +183,11 @@ impl Failure {
         self
     }
 
+    /// Whether a policy of ours refused the attempt: what else is not sent could not be connected.
+    pub(crate) fn is_our_refusal(&self) -> bool {
+        !self.sent && self.reason != Reason::Unavailable
+    }
+
     /// Whether what was asked may have been done: it was sent, and not clearly refused.
     pub(crate) fn is_uncertain(&self) -> bool {
         let refused = self

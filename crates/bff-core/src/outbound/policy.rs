@@ -58,6 +58,8 @@ struct Tries<T> {
     uncertain: bool,
     /// Who was asked last: somebody else is asked next.
     last: Option<Arc<Instance<T>>>,
+    /// How the last attempt that was really made failed.
+    failed: Option<Failure>,
 }
 
 impl<T: Send + Sync + 'static> Policy<T> {
@@ -129,6 +131,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             attempts: 0,
             uncertain: false,
             last: None,
+            failed: None,
         };
         loop {
             let failure = match self.round(cx, until, repeat, &attempt, &mut tries).await {
@@ -136,6 +139,11 @@ impl<T: Send + Sync + 'static> Policy<T> {
                 Err(failure) => failure,
             };
             let Some(wait) = self.before_the_next(cx, until, repeat, &failure, &tries) else {
+                // A retry that a policy refused says nothing about the backend: what made it needed does.
+                let failure = match tries.failed.take() {
+                    Some(earlier) if failure.is_our_refusal() => earlier,
+                    _ => failure,
+                };
                 return Err(if tries.uncertain {
                     failure.though_perhaps_done()
                 } else {
@@ -143,6 +151,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
                 });
             };
             tries.uncertain |= failure.is_uncertain();
+            tries.failed = Some(failure);
             cx.shared().metrics.extra_attempt(self.name, "retry");
             sleep(wait).await;
         }

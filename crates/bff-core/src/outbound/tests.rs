@@ -22,6 +22,11 @@ struct Scene {
 impl Scene {
     /// A backend that answers every request with `said`, and keeps the connection open.
     fn new(said: impl Into<String>) -> Self {
+        Self::with(said, |_| {})
+    }
+
+    /// The same, called otherwise than by default.
+    fn with(said: impl Into<String>, change: impl FnOnce(&mut Config)) -> Self {
         crate::auth::install_crypto();
         let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
         let heard = Arc::default();
@@ -38,7 +43,8 @@ impl Scene {
             cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
             fields: crate::section::fields::Known::default(),
         });
-        let config = Config::at("http://backend".parse().unwrap());
+        let mut config = Config::at("http://backend".parse().unwrap());
+        change(&mut config);
         let up = Upstream::new("backend", &config, &shared).unwrap();
         let cx = Cx::background(&shared, Duration::from_secs(5));
         Self { cx, up, heard }
@@ -135,4 +141,25 @@ async fn a_refusal_counts_however_much_and_slowly_it_is_said() {
     let scene = Scene::new(refusal(402, whole.len(), &whole));
     let failure = scene.failure(Call::post(Public, "/things")).await;
     assert!(failure.refused::<String>().is_some(), "8 KiB are read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_refused_does_not_hide_why_it_was_needed() {
+    let scene = Scene::with(refusal(500, 0, ""), |config| {
+        config.breaker.consecutive_failures = std::num::NonZeroU32::MIN;
+    });
+    let first = scene.failure(Call::get(Public, "/things")).await;
+    assert_eq!(first.reason(), Reason::BadResponse, "{first:?}");
+    assert_eq!(first.retry_hint(), None, "nor when the breaker closes");
+    let second = scene.failure(Call::get(Public, "/things")).await;
+    assert_eq!(second.reason(), Reason::CircuitOpen, "{second:?}");
+    assert_eq!(scene.heard.lock().len(), 1, "nobody was asked again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_is_made_says_how_the_call_failed() {
+    let scene = Scene::with(refusal(500, 0, ""), |_| {});
+    let failure = scene.failure(Call::get(Public, "/things")).await;
+    assert_eq!(failure.reason(), Reason::BadResponse, "{failure:?}");
+    assert_eq!(scene.heard.lock().len(), 2);
 }
