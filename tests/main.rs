@@ -4,6 +4,7 @@
 
 mod absences;
 mod cache;
+mod chaos;
 mod checkout;
 mod contracts;
 mod credentials;

@@ -48,7 +48,8 @@ pub use call::Unary;
 mod call;
 
 /// After how long a silence a call in flight asks whether the connection still stands: a lost peer would
-/// otherwise cost every call its whole timeout until TCP gives up.
+/// otherwise cost every call its whole timeout until TCP gives up. While none is in flight nobody asks, which many a
+/// server takes for abuse: the first call after such a silence asks at once, and is all that a dead connection costs.
 const PING_AFTER: Duration = Duration::from_secs(5);
 
 /// When to try again (gRFC A6), in milliseconds.
