@@ -56,6 +56,11 @@ impl Authenticator {
         })
     }
 
+    /// Whether any credential came, good or bad: all that can be said of it without work.
+    pub(crate) fn is_given_one(headers: &HeaderMap) -> bool {
+        !matches!(credential::find(headers), Ok(None))
+    }
+
     /// Who sends `headers`: nobody, a caller, or an error (401; 503 without the issuer's keys; 504 past `deadline`).
     pub async fn authenticate(
         &self,

@@ -26,6 +26,7 @@ mod mode;
 mod print;
 mod read;
 mod secret;
+mod share;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -41,6 +42,7 @@ pub use error::Error;
 pub use mode::Mode;
 pub use print::{print, print_with_sources};
 pub use secret::Secret;
+pub use share::Share;
 use tree::{Source, Table};
 
 /// Everything a configuration is read from. Reading it twice gives the same answer, files permitting.

@@ -23,8 +23,9 @@ use utoipa::OpenApi;
 use crate::config::Mode;
 use crate::context::Cx;
 use crate::error::Error;
-use crate::inbound::Door;
 use crate::inbound::doors::Beside;
+use crate::inbound::shed::Standing;
+use crate::inbound::{Door, Writes};
 
 use reply::Reply;
 use request::{Envelope, Media};
@@ -104,6 +105,11 @@ where
         door: Door {
             time: None,
             max_body_bytes: Some(config.max_body_bytes),
+            writes: if M::is_empty() {
+                Writes::Never
+            } else {
+                Writes::ByBody
+            },
             ..Door::SCREEN
         },
     }
@@ -157,9 +163,18 @@ where
 
     async fn serve(&self, cx: Cx, request: HttpRequest) -> Result<Response, Error> {
         let media = Media::accepted(request.headers())?;
+        let standing = request.extensions().get::<Standing>().cloned();
         let envelope = request::read(request).await?;
         let reply = match self.parse(&envelope) {
-            Ok(document) => self.execute(&cx, envelope, document).await?,
+            Ok(document) => {
+                let operation = chosen(&document, envelope.operation.as_deref());
+                if let Some(standing) = standing
+                    && !operation.is_some_and(is_write)
+                {
+                    standing.is_a_read()?;
+                }
+                self.execute(&cx, envelope, document).await?
+            }
             Err(error) => Reply::refused(error),
         };
         reply.into_response(&cx, media)
@@ -186,7 +201,7 @@ where
             .data(told.clone());
         let mut write = false;
         if let Some(operation) = chosen(&document, envelope.operation.as_deref()) {
-            write = operation.ty == OperationType::Mutation;
+            write = is_write(operation);
             // The library reads `@include(if: $v)` without the variable's default.
             for variable in &operation.variable_definitions {
                 if let Some(default) = &variable.node.default_value {
@@ -211,6 +226,10 @@ where
         };
         Ok(Reply::new(response, told.sections()))
     }
+}
+
+fn is_write(operation: &OperationDefinition) -> bool {
+    operation.ty == OperationType::Mutation
 }
 
 /// The operation that will be executed, if the request says clearly which.

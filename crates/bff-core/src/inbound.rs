@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::from_fn_with_state;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
@@ -15,11 +16,12 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::auth::Authenticator;
 use crate::context::Shared;
-use crate::routes::{AsItIs, Table};
+use crate::routes::{AsItIs, Entry, Table};
 use crate::scope::{Language, Region};
 
-pub use doors::{Door, Doors, SignedIn};
+pub use doors::{Door, Doors, SignedIn, Writes};
 pub use input::{Body, Path, Query};
+pub use shed::Class;
 pub use underway::{Requests, Underway};
 
 mod admit;
@@ -30,6 +32,7 @@ mod head;
 pub mod input;
 mod language;
 mod observe;
+pub mod shed;
 mod underway;
 
 /// What the edge lets in, and for how long.
@@ -64,6 +67,9 @@ pub struct Config {
     /// where a request came from is passed on, what anybody else says there is replaced. Default none.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// How many requests are worked on at once, and who goes first when there are more.
+    #[serde(default)]
+    pub shed: shed::Config,
 }
 
 impl Config {
@@ -104,8 +110,20 @@ pub struct Edge {
     pub(crate) doors: doors::Table,
     pub(crate) routes: Table,
     pub(crate) auth: Authenticator,
+    pub(crate) shed: Arc<shed::Shed>,
     /// What `type` of a problem begins with, without a final slash.
     pub(crate) public_url: String,
+}
+
+impl Edge {
+    /// The door a request comes through; none for pages such as `/health`, and where there is nothing.
+    fn door(&self, request: &Request) -> Option<Door> {
+        if let Some(passed) = request.extensions().get::<Arc<Entry>>() {
+            return Some(Door::passing(passed.route.terms()));
+        }
+        let path = request.extensions().get::<MatchedPath>()?;
+        self.doors.get(path.as_str()).copied()
+    }
 }
 
 /// Puts the edge around a router. Outermost first.
@@ -120,7 +138,9 @@ pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
         .layer(from_fn_with_state(edge.clone(), observe::observe))
         // CORS headers stand on every answer, refusals included.
         .option_layer(cors)
-        // (The IP filter, the address's own limit and shedding come in here.)
+        // (The IP filter and the address's own limit come in here.)
+        // A free slot by intent, or 503 at once, before any work and before the deadline starts.
+        .layer(from_fn_with_state(edge.clone(), shed::shed))
         // The deadline starts; a credential becomes a caller; then (the caller's quota and) the context opens.
         .layer(from_fn_with_state(edge.clone(), admit::admit))
         // br, zstd or gzip, of what the door wrote; a backend's own answer is its own to encode.

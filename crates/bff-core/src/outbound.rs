@@ -50,7 +50,6 @@ mod passage;
 mod policy;
 mod provenance;
 pub mod retry;
-pub mod share;
 mod stream;
 mod target;
 #[cfg(test)]

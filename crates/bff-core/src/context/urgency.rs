@@ -12,6 +12,10 @@ pub struct Urgency(u8);
 impl Urgency {
     /// RFC 9218 §4.1: what a request without a word is.
     pub const DEFAULT: Self = Self(3);
+    /// What nobody looks at now, such as a poll by a timer. A route that serves polls is no more urgent than this.
+    pub const BACKGROUND: Self = Self(5);
+    /// What may be wanted later: this and anything less urgent is a prefetch.
+    pub const PREFETCH: Self = Self(6);
     /// Work nobody waits for.
     pub const LOWEST: Self = Self(7);
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
@@ -11,11 +11,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::doors::{BodyLimit, Door};
 use super::observe::Seen;
+use super::shed::Standing;
 use super::{Edge, language};
 use crate::context::{Cx, Deadline, RequestTimeout, Urgency};
 use crate::error::{Error, codes};
 use crate::routes::{AsItIs, Entry};
-use crate::scope::{Caller, Region};
+use crate::scope::{Caller, Region, Tag};
 
 /// What a door is given beyond the deadline to say itself that the deadline passed.
 const GRACE: Duration = Duration::from_millis(20);
@@ -51,7 +52,9 @@ pub(super) async fn admit(
 
 async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
     let started = Instant::now();
-    let (door, judged_behind) = door(edge, request);
+    let door = edge.door(request).unwrap_or(Door::SCREEN);
+    let passed = request.extensions().get::<Arc<Entry>>();
+    let judged_behind = passed.is_some_and(|passed| passed.route.terms().judged_behind);
     let asked = RequestTimeout::from_headers(request.headers())
         .map_err(|detail| Error::new(codes::INVALID_REQUEST, detail))?;
     let own = door.time.unwrap_or(edge.config.deadline);
@@ -69,8 +72,12 @@ async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
     let seen = request.extensions().get::<Seen>().cloned();
     let seen =
         seen.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
-    if caller.is_some() {
+    if let Some(caller) = &caller {
         seen.signed_in();
+        // What a plan is worth under overload can be known only now, and still nothing was asked of a backend.
+        if let Some(standing) = request.extensions().get::<Standing>() {
+            standing.is_of_plan(caller.plan().as_ref().map(Tag::as_str))?;
+        }
     }
     let limit = BodyLimit {
         bytes: door.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
@@ -87,24 +94,6 @@ async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
         region: region(edge, caller.as_ref()),
         caller,
     }))
-}
-
-/// What holds for the address that was asked for, and whether its backend judges the client's credential.
-fn door(edge: &Edge, request: &Request) -> (Door, bool) {
-    let extensions = request.extensions();
-    if let Some(passed) = extensions.get::<Arc<Entry>>() {
-        let terms = passed.route.terms();
-        let door = Door {
-            max_body_bytes: usize::try_from(terms.max_body_bytes).ok(),
-            time: terms.timeout,
-            stream_idle: Some(terms.idle),
-            urgency: Urgency::DEFAULT,
-        };
-        return (door, terms.judged_behind);
-    }
-    let typed = extensions.get::<MatchedPath>();
-    let door = typed.and_then(|path| edge.doors.get(path.as_str()));
-    (door.copied().unwrap_or(Door::SCREEN), false)
 }
 
 /// The caller's own market when it is one we serve, else the gateway's.

@@ -11,6 +11,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::context::{Cx, Urgency};
 use crate::error::{Error, codes};
+use crate::routes::Terms;
 
 /// What holds for one route. Limits are properties of a route, read by the edge.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +22,22 @@ pub struct Door {
     pub time: Option<Duration>,
     /// A stream: the head is out by the deadline, and after that no silence is longer than this.
     pub stream_idle: Option<Duration>,
-    /// The most urgent this route can be (RFC 9218).
+    /// The most urgent this route can be (RFC 9218); of a route for polls [`Urgency::BACKGROUND`].
     pub urgency: Urgency,
+    /// How it shows that a request changes something.
+    pub writes: Writes,
+}
+
+/// How it shows that a request through a route changes something: under overload writes are refused last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// By its method: every one but GET, HEAD and OPTIONS.
+    ByMethod,
+    /// Nothing does; a POST only carries the question.
+    Never,
+    /// By its body. Each request comes in as a write, and the door says what it is once it has read it:
+    /// [`Standing::is_a_read`](super::shed::Standing::is_a_read).
+    ByBody,
 }
 
 impl Door {
@@ -32,7 +47,18 @@ impl Door {
         time: None,
         stream_idle: None,
         urgency: Urgency::DEFAULT,
+        writes: Writes::ByMethod,
     };
+
+    /// A route that passes requests on: its head by a deadline, then streams.
+    pub(crate) fn passing(terms: Terms) -> Self {
+        Self {
+            max_body_bytes: usize::try_from(terms.max_body_bytes).ok(),
+            time: terms.timeout,
+            stream_idle: Some(terms.idle),
+            ..Self::SCREEN
+        }
+    }
 }
 
 /// The limits of every route by its template.

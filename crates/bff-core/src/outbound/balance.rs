@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::ejection::{self, Ejector};
-use super::share::Share;
+use crate::config::Share;
 use load::Decay;
 use set::{Member, Pool, Set, Skip};
 

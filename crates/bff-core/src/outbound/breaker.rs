@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::outcome::Outcome;
-use super::share::Share;
+use crate::config::Share;
 use window::Window;
 
 #[cfg(test)]

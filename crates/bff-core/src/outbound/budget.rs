@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::clock::nanos;
-use super::share::Share;
+use crate::config::Share;
 
 /// One extra attempt, in the thousandths that are counted.
 const ONE: i64 = 1000;

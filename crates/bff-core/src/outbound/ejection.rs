@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, nanos};
 use super::outcome::Outcome;
-use super::share::Share;
+use crate::config::Share;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, nanos};
 use super::latency::Latency;
-use super::share::Share;
+use crate::config::Share;
 
 /// For how long a delay that was worked out is used: walking the histogram for every call would cost more than
 /// all other policies together.

@@ -19,6 +19,7 @@ use crate::cache::{self, Cache};
 use crate::config::{self, Mode};
 use crate::context::{Shared, World};
 use crate::error::Code;
+use crate::inbound::shed::Shed;
 use crate::inbound::{self, Doors, Edge};
 use crate::outbound::{self, Upstream};
 use crate::routes::{self, Around};
@@ -70,7 +71,11 @@ impl<'a> Gateway<'a> {
             fields: section::fields::Known::default(),
         });
         let cache = shared.cache.clone();
-        shared.metrics.show_cache(move || cache.bytes());
+        shared.metrics.gauge(
+            "bff.cache.bytes",
+            "Bytes of backends' answers kept in this process.",
+            move || cache.bytes(),
+        );
         let auth = Authenticator::new(settings.auth, &shared);
         let auth = auth.map_err(|line| format!("auth.{line}"))?;
         Ok(Self {
@@ -141,6 +146,7 @@ impl<'a> Gateway<'a> {
         let passed = routes::open(self.settings.routes, &self.upstreams.lock(), around)?;
         let edge = Arc::new(Edge {
             routes: passed,
+            shed: Shed::new(&inbound.shed, &self.shared)?,
             shared: self.shared.clone(),
             config: inbound.clone(),
             doors: table,

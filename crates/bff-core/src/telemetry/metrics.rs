@@ -39,7 +39,7 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Registry,
     /// Dropping the provider would shut the instruments down.
-    provider: SdkMeterProvider,
+    _provider: SdkMeterProvider,
     server_duration: Histogram<f64>,
     server_active: UpDownCounter<i64>,
     tunnels: UpDownCounter<i64>,
@@ -47,6 +47,8 @@ struct Inner {
     extra_attempts: Counter<u64>,
     sections: Counter<u64>,
     lookups: Counter<u64>,
+    shed: Counter<u64>,
+    meter: Meter,
 }
 
 impl Metrics {
@@ -112,7 +114,14 @@ impl Metrics {
                 .u64_counter("bff.cache.lookups")
                 .with_description("Reads by how they used the cache: hit, stale, stand_in, shared, miss or bypass.")
                 .build(),
-            provider,
+            shed: meter
+                .u64_counter("bff.inbound.shed")
+                .with_description(
+                    "Requests refused for want of a slot, by class and, where plans have an order, by plan.",
+                )
+                .build(),
+            meter,
+            _provider: provider,
         }))
     }
 
@@ -184,12 +193,25 @@ impl Metrics {
         self.0.lookups.add(1, &attributes);
     }
 
-    /// Shows the bytes of answers kept, as they are whenever somebody looks.
-    pub fn show_cache(&self, bytes: impl Fn() -> u64 + Send + Sync + 'static) {
-        (self.0.provider.meter("bff"))
-            .u64_observable_gauge("bff.cache.bytes")
-            .with_description("Bytes of backends' answers kept in this process.")
-            .with_callback(move |gauge| gauge.observe(bytes(), &[]))
+    /// Counts one request that was refused for want of a slot; `plan` is an empty label where it is not why.
+    pub fn shed(&self, class: &'static str, plan: &str) {
+        let attributes = [
+            KeyValue::new("class", class),
+            KeyValue::new("plan", plan.to_owned()),
+        ];
+        self.0.shed.add(1, &attributes);
+    }
+
+    /// A number that is asked for whenever somebody reads, and costs nothing else. Given twice, both are told.
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        now: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        (self.0.meter.u64_observable_gauge(name))
+            .with_description(description)
+            .with_callback(move |reader| reader.observe(now(), &[]))
             .build();
     }
 
@@ -312,6 +334,29 @@ mod tests {
         has(
             &metrics,
             r#"bff_sections_total{reason="timeout",source="alpha,beta",state="stale",client="web"} 1"#,
+        );
+    }
+
+    #[test]
+    fn a_gauge_is_what_is_so_when_somebody_reads() {
+        use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        let metrics = Metrics::new("web").unwrap();
+        let number = Arc::new(AtomicU64::new(3));
+        let told = number.clone();
+        metrics.gauge("bff.some", "Some.", move || told.load(Relaxed));
+        has(&metrics, r#"bff_some{client="web"} 3"#);
+        number.store(4, Relaxed);
+        has(&metrics, r#"bff_some{client="web"} 4"#);
+    }
+
+    #[test]
+    fn a_refusal_is_counted_by_class_and_plan() {
+        let metrics = Metrics::new("web").unwrap();
+        metrics.shed("anonymous", "");
+        metrics.shed("signed_in", "bronze");
+        has(
+            &metrics,
+            r#"bff_inbound_shed_total{class="signed_in",plan="bronze",client="web"} 1"#,
         );
     }
 

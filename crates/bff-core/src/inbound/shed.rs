@@ -1,0 +1,229 @@
+//! Too much at once: who is let in is answered in time, and who is not is told so before any work is done.
+//!
+//! A request takes a slot or is refused with 503 `overloaded` and `Retry-After`, at once. Nothing waits for a slot: a
+//! queue here would make everybody late by its length and let nobody in who would otherwise be refused for long; what
+//! little waiting keeps the backends busy is in the limit already, which is about twice what they work on. How many
+//! slots there are is measured ([`limit`]); how far they may be filled depends on what a request is for ([`Class`],
+//! [`Shares`]).
+//!
+//! What a request is for is judged by its head. What turns out later is judged again, against the same slots: the plan
+//! of a caller once the credential is proven ([`Standing::is_of_plan`]), and a read among what may be writes once the
+//! body is parsed ([`Standing::is_a_read`]). Both come before any call to a backend.
+//!
+//! The slot is held to the end of the answer's body, for a long one is work to its end; of a stream to its head only,
+//! for a listener who is told something now and then is none. Health and pages are no doors and take no slot.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::Edge;
+use crate::auth::Authenticator;
+use crate::context::Shared;
+use crate::error::{Error, codes};
+use held::Held;
+use intent::Intent;
+use limit::{Ended, Limit};
+use slots::{Slot, Slots};
+
+pub use intent::Class;
+pub use shares::Shares;
+
+mod held;
+mod intent;
+pub mod limit;
+mod shares;
+mod slots;
+
+/// `Retry-After` is from one to so many seconds, by chance: those who were refused together do not return together.
+const RETRY_SECONDS: u64 = 3;
+
+/// How many requests are worked on at once, and who goes first when there are more.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Between which bounds the number is found.
+    pub limit: limit::Config,
+    /// Which part of it each class of requests may fill.
+    pub shares: Shares,
+}
+
+/// The shedding of one gateway.
+#[derive(Debug)]
+pub(crate) struct Shed {
+    slots: Arc<Slots>,
+    /// What [`Limit`] says at the moment, to be read without its lock.
+    current: Arc<AtomicU32>,
+    limit: Mutex<Limit>,
+    shares: Shares,
+    shared: Arc<Shared>,
+}
+
+impl Shed {
+    /// All slots free. The error is one line that names the key of a mistake.
+    pub(crate) fn new(config: &Config, shared: &Arc<Shared>) -> Result<Arc<Self>, String> {
+        let wrong = |key: &str, line: String| format!("inbound.shed.{key}.{line}");
+        (config.limit.check()).map_err(|line| wrong("limit", line))?;
+        (config.shares.check()).map_err(|line| wrong("shares", line))?;
+        let limit = Limit::new(&config.limit, Instant::now());
+        let current = Arc::new(AtomicU32::new(limit.current()));
+        let slots = Arc::new(Slots::default());
+        let (of_limit, of_slots) = (current.clone(), slots.clone());
+        shared.metrics.gauge(
+            "bff.inbound.limit",
+            "How many requests may be worked on at once now.",
+            move || u64::from(of_limit.load(Relaxed)),
+        );
+        shared.metrics.gauge(
+            "bff.inbound.in_flight",
+            "How many requests hold a slot of that limit now.",
+            move || u64::from(of_slots.taken()),
+        );
+        Ok(Arc::new(Self {
+            slots,
+            current,
+            limit: Mutex::new(limit),
+            shares: config.shares.clone(),
+            shared: shared.clone(),
+        }))
+    }
+
+    /// A slot for a request of this class, or the refusal.
+    fn enter(self: &Arc<Self>, class: Class) -> Result<Working, Error> {
+        let allowed = self.shares.of(class, self.current.load(Relaxed));
+        let slot = self.slots.take(allowed);
+        let slot = slot.ok_or_else(|| self.refusal(class, ""))?;
+        Ok(Working {
+            shed: self.clone(),
+            began: Instant::now(),
+            slot: Some(slot),
+        })
+    }
+
+    /// Whether a request that holds a slot may keep it, now that it may fill only up to `allowed`.
+    fn keep(&self, class: Class, plan: &str, allowed: u32) -> Result<(), Error> {
+        if self.slots.taken() <= allowed {
+            Ok(())
+        } else {
+            Err(self.refusal(class, plan))
+        }
+    }
+
+    fn refusal(&self, class: Class, plan: &str) -> Error {
+        self.limit.lock().refused();
+        self.shared.metrics.shed(class.as_str(), plan);
+        let seconds = 1 + self.shared.world.random() % RETRY_SECONDS;
+        Error::new(codes::OVERLOADED, codes::OVERLOADED.meaning())
+            .retry_after(Some(Duration::from_secs(seconds)))
+            .because(format_args!("no slot for {} {plan}", class.as_str()))
+    }
+
+    fn ended(&self, ended: Ended) {
+        let in_flight = self.slots.taken();
+        let mut limit = self.limit.lock();
+        if limit.ended(Instant::now(), ended, in_flight) {
+            self.current.store(limit.current(), Relaxed);
+        }
+    }
+}
+
+/// The layer.
+pub(super) async fn shed(
+    State(edge): State<Arc<Edge>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(door) = edge.door(&request) else {
+        return next.run(request).await;
+    };
+    let (method, headers) = (request.method(), request.headers());
+    let credential = Authenticator::is_given_one(headers);
+    let intent = Intent::of(method, headers, &door, credential);
+    let working = match edge.shed.enter(intent.class()) {
+        Ok(working) => working,
+        Err(error) => return error.into_response(),
+    };
+    request.extensions_mut().insert(Standing {
+        shed: edge.shed.clone(),
+        intent,
+    });
+    let response = next.run(request).await;
+    match working.answered(&response) {
+        Some(slot) if door.stream_idle.is_none() => {
+            response.map(|body| Body::new(Held { body, _slot: slot }))
+        }
+        _ => response,
+    }
+}
+
+/// A request in progress. Dropped without an answer, its client has left.
+struct Working {
+    shed: Arc<Shed>,
+    began: Instant,
+    slot: Option<Slot>,
+}
+
+impl Working {
+    /// Notes how the request ended; gives the slot on to whoever holds the body.
+    fn answered(mut self, response: &Response) -> Option<Slot> {
+        let took = self.began.elapsed();
+        let slot = self.slot.take();
+        let code = response.extensions().get::<Error>().map(Error::code);
+        let lost = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
+        if code.is_some_and(|code| lost.contains(&code)) {
+            self.shed.ended(Ended::Lost(took));
+        } else if !response.status().is_client_error() && !response.status().is_server_error() {
+            self.shed.ended(Ended::Answered(took));
+        }
+        // Any other failure came of something else than load, and usually at once.
+        slot
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if self.slot.is_some() {
+            self.shed.ended(Ended::HungUp(self.began.elapsed()));
+        }
+    }
+}
+
+/// Where a request stands among the others, for whoever learns more of it than its head said.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    shed: Arc<Shed>,
+    intent: Intent,
+}
+
+impl Standing {
+    /// The credential is good, and its holder is on this plan.
+    pub(crate) fn is_of_plan(&self, plan: Option<&str>) -> Result<(), Error> {
+        let class = self.intent.class();
+        if class != Class::SignedIn || self.shed.shares.plans.is_empty() {
+            return Ok(());
+        }
+        let current = self.shed.current.load(Relaxed);
+        let allowed = self.shed.shares.of_plan(plan, current);
+        self.shed.keep(class, plan.unwrap_or_default(), allowed)
+    }
+
+    /// The body says that the request changes nothing.
+    #[cfg(feature = "graphql")]
+    pub(crate) fn is_a_read(&self) -> Result<(), Error> {
+        let class = self.intent.read().class();
+        if class == self.intent.class() {
+            return Ok(());
+        }
+        let current = self.shed.current.load(Relaxed);
+        let allowed = self.shed.shares.of(class, current);
+        self.shed.keep(class, "", allowed)
+    }
+}

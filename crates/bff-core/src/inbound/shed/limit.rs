@@ -1,0 +1,351 @@
+//! How many requests are worked on at once, found by measuring: a gradient limit that checks its own diagnosis.
+//!
+//! It counts in windows. As long as answers take about what they usually take, a limit that is in use grows by its
+//! square root; when they take more than [`Config::tolerance`] times that, it shrinks in proportion. That is the
+//! gradient of Netflix's concurrency-limits, after TCP Vegas (Brakmo and Peterson 1995). When answers are lost (too
+//! late, or refused for want of capacity) it backs off by a factor, as AIMD does (Chiu and Jain 1989), whatever
+//! latency says. Plain AIMD alone would let latency grow to the deadline before it acts, and everybody would wait.
+//!
+//! The weak spot of gradients is what they compare with. A long average (gradient2) follows a lasting overload until
+//! that is usual too; a minimum (Vegas, BBR) never forgives a backend that became slower for a reason of its own, and
+//! starves its clients. Here what is usual follows what is measured with at most [`Config::min`] in flight, where no
+//! limit applies; beyond that it falls but does not rise, and shrinking is taken as the experiment it is. By Little's
+//! law what is in flight is throughput times latency: once it has become much less, one of the two has fallen. If that
+//! is latency, load had made it slow. If it is throughput, load had not: the new latency is what answers take now, and
+//! the limit goes back to what it was. The same experiment is made on purpose now and then while requests are refused,
+//! as BBR looks for its minimum: a gateway that was started in the midst of an overload knows nothing better.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// A window with fewer answers says nothing and goes on.
+const MIN_SAMPLES: u32 = 10;
+/// From which share of lost answers on a window is held against the limit.
+const LOST: f64 = 0.1;
+/// What is left of a limit under which answers were lost.
+const BACK_OFF: f64 = 0.8;
+/// The least that one window leaves of a limit, so that one odd window does not close the gateway.
+const FLOOR: f64 = 0.5;
+/// How far one window moves what is usual.
+const WEIGHT: f64 = 0.2;
+/// A limit far above its use is first brought to so many times that, or shrinking would have no effect for long.
+const ABOVE_USE: f64 = 1.5;
+/// Up to so many times what is usual nothing waits. When it is so twice in a row, for what one window lets in the next
+/// one measures, a limit in use grows by [`QUICK`] and not by its root.
+const CALM: f64 = 1.25;
+/// By which part: five times the load is let in within two seconds.
+const QUICK: f64 = 0.25;
+/// An experiment has its result when no more than this part of what was in flight is left.
+const FEWER: f64 = 0.65;
+/// Latency that load has caused is then less than this part of what it was: half way between 0.65 and 1.
+const SHORTER: f64 = 0.82;
+/// What an experiment made on purpose leaves in flight. Half would find twice the usual just as long as usual.
+const LOOK: f64 = 0.25;
+/// How often it is made while requests are refused: at one window each time, less than a hundredth of the work is lost.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Between which bounds, and how nervously, the limit moves.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The fewest requests worked on at once, however bad it looks. Default 20: two screens a second of a backend that
+    /// takes ten seconds, and the number up to which latency counts as not caused by load.
+    pub min: NonZeroU32,
+    /// The number to begin with. Default 100: 2,000 requests a second at 50 ms, which few gateways have to answer
+    /// before they have measured anything.
+    pub initial: NonZeroU32,
+    /// The most, however good it looks. Default 1000: beyond it memory is the limit, at some 100 kB a request. The same
+    /// number for all three makes the limit a fixed one.
+    pub max: NonZeroU32,
+    /// By which factor answers may take longer than usual before the limit shrinks, at least 1.1. Default 2.0: a
+    /// backend then has as much waiting for it as it works on, so that it is never idle, and nobody waits longer.
+    pub tolerance: f64,
+    /// How long one measurement lasts at least; it lasts no shorter than an answer takes. Default 250ms: an overload
+    /// is met within half a second.
+    #[serde(with = "crate::config::duration")]
+    pub window: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self {
+            min: number(20),
+            initial: number(100),
+            max: number(1000),
+            tolerance: 2.0,
+            window: Duration::from_millis(250),
+        }
+    }
+}
+
+impl Config {
+    /// One line that names the key of a mistake.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (min, initial, max) = (self.min, self.initial, self.max);
+        if min > initial || initial > max {
+            return Err(format!(
+                "initial: {initial} is not between min, {min}, and max, {max}"
+            ));
+        }
+        if !(self.tolerance.is_finite() && self.tolerance >= 1.1) {
+            return Err(format!("tolerance: {} is not 1.1 or more", self.tolerance));
+        }
+        Ok(())
+    }
+}
+
+/// How one request ended, as far as that says how loaded the gateway is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was answered after this time.
+    Answered(Duration),
+    /// It was answered too late, or a backend had no capacity for it.
+    Lost(Duration),
+    /// The client left after this time. Longer than usual, it counts as an answer that took so long, or those who
+    /// wait longest would not be seen; shorter, it says nothing.
+    HungUp(Duration),
+}
+
+/// The limit of one gateway.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    config: Config,
+    /// The limit itself; its fraction counts when it grows.
+    slots: f64,
+    /// What an answer takes that waits for no other, in seconds; `None` until something was measured.
+    usual: Option<f64>,
+    window: Window,
+    trial: Option<Trial>,
+    /// When what is usual was last compared with fewer in flight.
+    compared: Instant,
+    /// Whether nothing waited in the last window either.
+    calm: bool,
+    /// The limit shrank: what was let in before still ends in this window, which therefore says nothing.
+    settling: bool,
+}
+
+/// What is being measured.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Instant,
+    answers: u32,
+    lost: u32,
+    /// The time all answers took together, in seconds.
+    sum: f64,
+    /// How many were in flight whenever one ended, summed up.
+    in_flight: u64,
+    refused: bool,
+}
+
+/// A window that is over.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    /// What an answer took, in seconds.
+    mean: f64,
+    /// How many were in flight on average.
+    used: f64,
+    lost: f64,
+    refused: bool,
+}
+
+/// How things were when an experiment began, at their worst.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    limit: f64,
+    used: f64,
+    mean: f64,
+    /// Whether it is made on purpose, so that the limit goes back whatever the result.
+    look: bool,
+}
+
+impl Limit {
+    /// Nothing measured.
+    pub fn new(config: &Config, now: Instant) -> Self {
+        Self {
+            slots: f64::from(config.initial.get()),
+            config: config.clone(),
+            usual: None,
+            window: Window::open(now),
+            trial: None,
+            compared: now,
+            calm: false,
+            settling: false,
+        }
+    }
+
+    /// How many requests may be in flight now.
+    pub fn current(&self) -> u32 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between min and max, which are of this type"
+        )]
+        let whole = self.slots as u32;
+        whole.clamp(self.config.min.get(), self.config.max.get())
+    }
+
+    /// A request was refused: the limit is in use, whatever the average says.
+    pub fn refused(&mut self) {
+        self.window.refused = true;
+    }
+
+    /// A request ended, one of so many in flight; whether the limit may have moved.
+    pub fn ended(&mut self, now: Instant, ended: Ended, in_flight: u32) -> bool {
+        let time = match ended {
+            Ended::Answered(time) => time,
+            Ended::Lost(time) => {
+                self.window.lost += 1;
+                time
+            }
+            Ended::HungUp(time) if self.usual.is_some_and(|u| time.as_secs_f64() > u) => time,
+            Ended::HungUp(_) => return false,
+        };
+        self.window.answers += 1;
+        self.window.sum += time.as_secs_f64();
+        self.window.in_flight += u64::from(in_flight);
+        let Some(measured) = self.window.over(now, self.config.window) else {
+            return false;
+        };
+        self.window = Window::open(now);
+        if !std::mem::take(&mut self.settling) {
+            self.learn(now, measured);
+        }
+        true
+    }
+
+    fn learn(&mut self, now: Instant, seen: Measured) {
+        let few = seen.used <= f64::from(self.config.min.get());
+        let tried = self.trial.is_some();
+        let usual = self.compare(now, seen, few);
+        let calm = !tried && seen.mean <= CALM * usual;
+        let quick = std::mem::replace(&mut self.calm, calm) && calm;
+        self.usual = Some(usual);
+        if seen.lost >= LOST {
+            self.end_trial();
+            if !few {
+                self.shrink(seen.used, BACK_OFF);
+            }
+        } else if self.trial.is_some_and(|trial| trial.look) {
+            // What it costs must not be mistaken for what load costs.
+        } else if seen.mean > self.config.tolerance * usual {
+            // Not at once: one window may be odd, and while requests pile up latency lags behind them.
+            if !few && self.is_confirmed(seen) {
+                let by = self.config.tolerance * usual / seen.mean;
+                self.shrink(seen.used, by.max(FLOOR));
+            }
+        } else {
+            self.trial = None;
+            if seen.refused && !few && now.duration_since(self.compared) >= LOOK_EVERY {
+                self.trial = Some(self.trial_of(seen, true));
+                self.shrink(seen.used, LOOK);
+            } else if seen.refused || seen.used > self.slots / 2.0 {
+                let quick = if quick { QUICK * self.slots } else { 0.0 };
+                self.set(self.slots + self.slots.sqrt().max(quick));
+            }
+        }
+    }
+
+    /// What is usual, after what was seen.
+    fn compare(&mut self, now: Instant, seen: Measured, few: bool) -> f64 {
+        let usual = self.usual.unwrap_or(seen.mean);
+        let fewer = |trial: &Trial| few || seen.used <= FEWER * trial.used;
+        if !self.trial.as_ref().is_some_and(fewer) {
+            let follows = few || seen.mean < usual;
+            if few {
+                self.compared = now;
+            }
+            return usual
+                + if follows {
+                    WEIGHT * (seen.mean - usual)
+                } else {
+                    0.0
+                };
+        }
+        let by_load = self.trial.is_some_and(|t| seen.mean <= SHORTER * t.mean);
+        self.compared = now;
+        if by_load {
+            if self.trial.is_some_and(|trial| trial.look) {
+                self.end_trial();
+            }
+            self.trial = None;
+            return usual.min(seen.mean);
+        }
+        self.end_trial();
+        seen.mean
+    }
+
+    /// Whether answers were too slow before this window too; a trial begins if not.
+    fn is_confirmed(&mut self, seen: Measured) -> bool {
+        if let Some(trial) = &mut self.trial {
+            trial.used = trial.used.max(seen.used);
+            trial.mean = trial.mean.max(seen.mean);
+            return true;
+        }
+        self.trial = Some(self.trial_of(seen, false));
+        false
+    }
+
+    fn trial_of(&self, seen: Measured, look: bool) -> Trial {
+        Trial {
+            limit: self.slots,
+            used: seen.used,
+            mean: seen.mean,
+            look,
+        }
+    }
+
+    /// The limit goes back to what it was before the trial, if there is one.
+    fn end_trial(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            self.slots = self.slots.max(trial.limit);
+        }
+    }
+
+    fn shrink(&mut self, used: f64, by: f64) {
+        self.set(self.slots.min(used * ABOVE_USE) * by);
+        self.settling = true;
+    }
+
+    fn set(&mut self, limit: f64) {
+        let (min, max) = (self.config.min.get(), self.config.max.get());
+        self.slots = limit.clamp(f64::from(min), f64::from(max));
+    }
+}
+
+impl Window {
+    fn open(now: Instant) -> Self {
+        Self {
+            began: now,
+            answers: 0,
+            lost: 0,
+            sum: 0.0,
+            in_flight: 0,
+            refused: false,
+        }
+    }
+
+    /// What was measured, if that was long enough to say something.
+    fn over(&self, now: Instant, least: Duration) -> Option<Measured> {
+        let lasted = now.saturating_duration_since(self.began).as_secs_f64();
+        let mean = self.sum / f64::from(self.answers.max(1));
+        let enough = self.answers >= MIN_SAMPLES && lasted > 0.0;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a window's sum is far from 2^52"
+        )]
+        let in_flight = self.in_flight as f64;
+        (enough && lasted >= least.as_secs_f64().max(mean)).then(|| Measured {
+            mean,
+            used: in_flight / f64::from(self.answers),
+            lost: f64::from(self.lost) / f64::from(self.answers),
+            refused: self.refused,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
