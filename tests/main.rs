@@ -17,6 +17,7 @@ mod isolation;
 mod mistakes;
 mod mobile;
 mod names;
+mod overload;
 mod partner;
 mod policies;
 mod routes;
