@@ -44,6 +44,7 @@ struct Hanging(Vec<tokio::task::JoinHandle<Option<Response>>>);
 
 impl Hanging {
     /// Sends so many more, and waits until all are at the backend.
+    #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
     async fn add(&mut self, shop: &Shop, path: &str, count: usize, headers: &[(&str, &str)]) {
         let gateway = if shop.fleet.has("web") {
             "web"

@@ -42,6 +42,7 @@ mod clock;
 pub mod ejection;
 mod failure;
 pub mod hedge;
+pub mod hopeless;
 mod id;
 pub mod latency;
 mod lent;
@@ -90,7 +91,10 @@ pub struct Config {
     /// When a slow read of those that allow it is asked a second time.
     #[serde(default)]
     pub hedge: hedge::Config,
-    /// Over which time latency is measured, for the hedge.
+    /// When a call is not begun, because what is left of its time is too short for an answer.
+    #[serde(default)]
+    pub hopeless: hopeless::Config,
+    /// Over which time latency is measured, for the hedge and for what is hopeless.
     #[serde(default)]
     pub latency: latency::Config,
     /// How many attempts may be under way at once.
@@ -124,6 +128,7 @@ impl Config {
             backoff: backoff::Config::default(),
             budget: budget::Config::default(),
             hedge: hedge::Config::default(),
+            hopeless: hopeless::Config::default(),
             latency: latency::Config::default(),
             bulkhead: bulkhead::Config::default(),
             breaker: breaker::Config::default(),

@@ -1,21 +1,12 @@
 //! When a read has taken longer than nearly all others do, a second attempt races the first; the budget pays.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::clock::{Clock, nanos};
-use super::latency::Latency;
+use super::latency::{Latency, Recent};
 use crate::config::Share;
-
-/// For how long a delay that was worked out is used: walking the histogram for every call would cost more than
-/// all other policies together.
-const GOOD_FOR: Duration = Duration::from_millis(100);
-
-/// What stands for "no delay is known".
-const UNKNOWN: u64 = u64::MAX;
 
 /// When a second attempt is sent after the first.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -41,43 +32,24 @@ impl Default for Config {
 /// The hedging delay of one backend.
 #[derive(Debug)]
 pub struct Hedge {
-    config: Config,
-    clock: Clock,
-    /// Until when `delay` is used, in nanoseconds of the clock.
-    until: AtomicU64,
-    delay: AtomicU64,
+    min_delay: Duration,
+    recent: Recent,
 }
 
 impl Hedge {
     /// No delay is known.
     pub fn new(config: &Config, now: Instant) -> Self {
         Self {
-            config: config.clone(),
-            clock: Clock::new(now),
-            until: AtomicU64::new(0),
-            delay: AtomicU64::new(UNKNOWN),
+            min_delay: config.min_delay,
+            recent: Recent::new(config.quantile, now),
         }
     }
 
     /// How long to wait for the first attempt before a second is sent; `None`, and no hedge, while too little is
     /// known of the backend.
     pub fn delay(&self, latency: &Latency, now: Instant) -> Option<Duration> {
-        let at = self.clock.nanos(now);
-        let until = self.until.load(Relaxed);
-        if at >= until {
-            // One works it out; those who race use the last delay meanwhile.
-            let next = at + nanos(GOOD_FOR);
-            let won = self.until.compare_exchange(until, next, Relaxed, Relaxed);
-            if won.is_ok() {
-                let delay = latency.quantile(now, self.config.quantile.get());
-                let delay = delay.map_or(UNKNOWN, |d| nanos(d.max(self.config.min_delay)));
-                self.delay.store(delay, Relaxed);
-            }
-        }
-        match self.delay.load(Relaxed) {
-            UNKNOWN => None,
-            delay => Some(Duration::from_nanos(delay)),
-        }
+        let recent = self.recent.get(latency, now)?;
+        Some(recent.max(self.min_delay))
     }
 }
 

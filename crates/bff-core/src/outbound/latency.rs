@@ -7,12 +7,20 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::clock::{Clock, nanos};
+use crate::config::Share;
 
 /// Each doubling of time is cut in so many parts: a quantile is at most an eighth too long.
 const PARTS: u64 = 8;
 
 /// Up to 2^27 microseconds, which is 134 s; what takes longer counts as that.
 const BUCKETS: usize = 25 * 8;
+
+/// For how long a quantile that was worked out is used: walking the histogram for every call would cost more than
+/// all other policies together.
+const GOOD_FOR: Duration = Duration::from_millis(100);
+
+/// What stands for "nothing is known".
+const UNKNOWN: u64 = u64::MAX;
 
 /// Over which time a backend's latency is measured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -44,6 +52,16 @@ pub struct Latency {
     /// Which half since the beginning is being filled.
     current: AtomicU64,
     halves: [Histogram; 2],
+}
+
+/// One quantile of a backend's latencies, as it was a moment ago.
+#[derive(Debug)]
+pub struct Recent {
+    quantile: Share,
+    clock: Clock,
+    /// Until when `value` is used, in nanoseconds of the clock.
+    until: AtomicU64,
+    value: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -114,6 +132,37 @@ impl Latency {
             }
         }
         &self.halves[usize::from(half.max(current) % 2 == 1)]
+    }
+}
+
+impl Recent {
+    /// Nothing is known.
+    pub fn new(quantile: Share, now: Instant) -> Self {
+        Self {
+            quantile,
+            clock: Clock::new(now),
+            until: AtomicU64::new(0),
+            value: AtomicU64::new(UNKNOWN),
+        }
+    }
+
+    /// The quantile; `None` while too little is known of the backend.
+    pub fn get(&self, latency: &Latency, now: Instant) -> Option<Duration> {
+        let at = self.clock.nanos(now);
+        let until = self.until.load(Relaxed);
+        if at >= until {
+            // One works it out; those who race use the last value meanwhile.
+            let next = at + nanos(GOOD_FOR);
+            let won = self.until.compare_exchange(until, next, Relaxed, Relaxed);
+            if won.is_ok() {
+                let value = latency.quantile(now, self.quantile.get());
+                self.value.store(value.map_or(UNKNOWN, nanos), Relaxed);
+            }
+        }
+        match self.value.load(Relaxed) {
+            UNKNOWN => None,
+            value => Some(Duration::from_nanos(value)),
+        }
     }
 }
 

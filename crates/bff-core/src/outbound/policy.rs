@@ -14,6 +14,7 @@ use super::breaker::Breaker;
 use super::budget::Budget;
 use super::bulkhead::Bulkhead;
 use super::hedge::Hedge;
+use super::hopeless::Hopeless;
 use super::latency::Latency;
 use super::outcome::Outcome;
 use super::{Config, Failure, Reason, Until};
@@ -49,6 +50,7 @@ pub(crate) struct Policy<T> {
     breaker: Breaker,
     latency: Latency,
     hedge: Hedge,
+    hopeless: Hopeless,
 }
 
 /// What one call has done so far.
@@ -88,6 +90,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             breaker: Breaker::new(&config.breaker, config.attempt_timeout, seed, now),
             latency: Latency::new(&config.latency, now),
             hedge: Hedge::new(&config.hedge, now),
+            hopeless: Hopeless::new(&config.hopeless, now),
             config: config.clone(),
         })
     }
@@ -125,6 +128,12 @@ impl<T: Send + Sync + 'static> Policy<T> {
     where
         F: Future<Output = Result<R, Failure>>,
     {
+        // What cannot be answered in time is not asked: it would cost the backend work and the client its patience.
+        if self.is_hopeless(until, repeat, Duration::ZERO) {
+            return Err(Failure::new(Reason::Deadline)
+                .unsent()
+                .because("less time is left than even quick answers take"));
+        }
         // Every call that is needed pays in; extra attempts draw on it.
         self.budget.deposit();
         let mut tries = Tries {
@@ -157,6 +166,13 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
     }
 
+    /// Whether an attempt begun after `wait` would have too little time. Not of one that takes as long as its client.
+    fn is_hopeless(&self, until: &Until, repeat: Repeat, wait: Duration) -> bool {
+        let now = Instant::now();
+        let left = until.get().saturating_duration_since(now + wait);
+        repeat.within.is_none() && self.hopeless.is(&self.latency, now, left)
+    }
+
     /// How long to wait before trying again, paid for; `None` to give up.
     fn before_the_next(
         &self,
@@ -175,6 +191,9 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let retries = tries.attempts.saturating_sub(1);
         let hint = failure.retry_hint();
         let wait = (self.config.backoff).wait(retries, cx.world().random(), hint, left)?;
+        if self.is_hopeless(until, repeat, wait) {
+            return None;
+        }
         // Last, so that nothing is paid for a retry that does not happen.
         self.budget.spend(cx.extra(), now).then_some(wait)
     }
@@ -218,7 +237,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let (true, Some(other)) = (self.config.retry.has_more(tries.attempts), other) else {
             return first.await;
         };
-        if !self.budget.spend(cx.extra(), now) {
+        let hopeless = self.is_hopeless(until, repeat, Duration::ZERO);
+        if hopeless || !self.budget.spend(cx.extra(), now) {
             return first.await;
         }
         tries.attempts += 1;
