@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use http::uri::Authority;
 
+use crate::overload;
+
 /// Measures the web gateway's product page against a floor and against what one would write by hand.
 #[derive(Parser)]
 #[command(name = "benches", args_conflicts_with_subcommands = true)]
@@ -46,6 +48,15 @@ pub(crate) enum Row {
 pub(crate) enum Part {
     /// What the cache costs a read, in one thread without sockets; takes half a minute
     Cache,
+    /// What is left of the work when twice as much is asked as a backend can answer; takes a minute
+    Overload(overload::Settings),
+    /// A backend of exact capacity
+    #[command(name = "serve-bounded", hide = true)]
+    Bounded {
+        /// The key document of the issuer, as JSON
+        #[arg(long)]
+        jwks: String,
+    },
     /// The backends, with fixed answers
     #[command(name = "serve-backends", hide = true)]
     Backends {

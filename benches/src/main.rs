@@ -9,6 +9,7 @@ mod contestant;
 mod cpu;
 mod floor;
 mod load;
+mod overload;
 mod part;
 mod plain;
 mod report;
@@ -24,7 +25,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Part, Settings};
+use crate::args::{Args, Part};
 
 /// The quicker allocator also for the gateways that ours is measured against, so that it gains nothing by its own.
 #[global_allocator]
@@ -48,8 +49,10 @@ async fn main() -> ExitCode {
         }
     };
     let done = match args.part {
-        None => measure(args.settings).await,
+        None => measure(rounds::run(args.settings)).await,
         Some(Part::Cache) => cache::measure().and_then(|report| print(&report)),
+        Some(Part::Overload(settings)) => measure(overload::run(settings)).await,
+        Some(Part::Bounded { jwks }) => overload::bounded::serve(jwks).await,
         Some(Part::Backends { jwks }) => backends::serve(jwks).await,
         Some(Part::Floor(upstreams)) => floor::serve(upstreams).await,
         Some(Part::Plain(upstreams)) => plain::serve(upstreams).await,
@@ -64,10 +67,10 @@ async fn main() -> ExitCode {
 }
 
 /// Measures, unless told to stop. Either way the servers end here, for whoever holds them is dropped.
-async fn measure(settings: Settings) -> Result<()> {
+async fn measure(run: impl Future<Output = Result<String>>) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let report = tokio::select! {
-        report = rounds::run(settings) => report?,
+        report = run => report?,
         _ = terminated.recv() => return Err("terminated".into()),
         _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
     };

@@ -1,0 +1,63 @@
+//! A backend of exact capacity: so many requests at once, so long each, all others in order behind them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use super::{SERVICE, SLOTS};
+use crate::backends::PRODUCT;
+use crate::{Result, part};
+
+/// Serves until the benchmark is gone; announces its one port.
+pub(crate) async fn serve(jwks: String) -> Result<()> {
+    let listener = part::bind().await?;
+    part::announce(&[&listener])?;
+    tokio::select! {
+        () = part::orphaned() => Ok(()),
+        end = accept(listener, Bytes::from(jwks)) => end,
+    }
+}
+
+async fn accept(listener: TcpListener, jwks: Bytes) -> Result<()> {
+    let slots = Arc::new(Semaphore::new(SLOTS.into()));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (slots, jwks) = (slots.clone(), jwks.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (slots, jwks) = (slots.clone(), jwks.clone());
+            async move {
+                // Keys are no work. Who hangs up leaves the queue, or its slot.
+                let body = if request.uri().path() == "/jwks" {
+                    jwks
+                } else {
+                    let _slot = slots.acquire().await;
+                    sleep(SERVICE).await;
+                    Bytes::from_static(PRODUCT.as_bytes())
+                };
+                Ok::<_, Infallible>(answer(body))
+            }
+        });
+        // A connection that ends in an error has a client that says so.
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+fn answer(body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let headers = response.headers_mut();
+    let (json, no_store) = ("application/json", "no-store");
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(json));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(no_store));
+    response
+}
