@@ -319,7 +319,7 @@ async fn the_limit_goes_down_when_answers_are_late_and_recovers() {
 async fn a_mistake_in_the_shares_or_a_bulkhead_is_one_line_that_names_its_key() {
     for (config, key) in [
         (
-            "[inbound.shed.limit]\nmin = 200\n",
+            "[inbound.shed.limit]\nmin = 2000\n",
             "inbound.shed.limit.initial",
         ),
         (

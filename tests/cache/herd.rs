@@ -11,7 +11,9 @@ fn many() -> Client {
 
 #[tokio::test]
 async fn a_thousand_equal_requests_are_one_call_to_each_backend() {
-    let shop = keeping("[inbound]\ndeadline = \"20s\"\n").await;
+    // Room for all at once: how many are let in is another test's question.
+    let wide = "[inbound]\ndeadline = \"20s\"\n[inbound.shed.limit]\ninitial = 2000\nmax = 2000\n";
+    let shop = keeping(wide).await;
     // Long enough for all of them to arrive while it is under way.
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
         let slow = Fault::latency(Duration::from_millis(700));

@@ -52,6 +52,9 @@ pub fn of(
     let admin = addresses.admin_listen.to_string();
     set(&mut overlay, &["server", "admin_listen"], admin);
     set(&mut overlay, &["server", "public_url"], addresses.url());
+    // So that a load test from one machine meets the gateway, and not a limit that knows nothing of it yet.
+    let initial = ["inbound", "shed", "limit", "initial"];
+    set(&mut overlay, &initial, 1000);
     let upstreams = section(&defaults, "upstreams").into_iter().flatten();
     for (name, _) in upstreams {
         let backend = name.parse::<Backend>();

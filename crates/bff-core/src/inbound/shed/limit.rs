@@ -15,14 +15,19 @@
 //! the limit goes back to what it was. The same experiment is made on purpose now and then while requests are refused,
 //! as BBR looks for its minimum: a gateway that was started in the midst of an overload knows nothing better.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// A window with fewer answers says nothing and goes on.
-const MIN_SAMPLES: u32 = 10;
+use window::{Measured, Window};
+
+pub use config::Config;
+
+mod config;
+#[cfg(test)]
+mod tests;
+mod window;
+
 /// From which share of lost answers on a window is held against the limit.
 const LOST: f64 = 0.1;
 /// What is left of a limit under which answers were lost.
@@ -46,57 +51,6 @@ const SHORTER: f64 = 0.82;
 const LOOK: f64 = 0.25;
 /// How often it is made while requests are refused: at one window each time, less than a hundredth of the work is lost.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-/// Between which bounds, and how nervously, the limit moves.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The fewest requests worked on at once, however bad it looks. Default 20: two screens a second of a backend that
-    /// takes ten seconds, and the number up to which latency counts as not caused by load.
-    pub min: NonZeroU32,
-    /// The number to begin with. Default 100: 2,000 requests a second at 50 ms, which few gateways have to answer
-    /// before they have measured anything.
-    pub initial: NonZeroU32,
-    /// The most, however good it looks. Default 1000: beyond it memory is the limit, at some 100 kB a request. The same
-    /// number for all three makes the limit a fixed one.
-    pub max: NonZeroU32,
-    /// By which factor answers may take longer than usual before the limit shrinks, at least 1.1. Default 2.0: a
-    /// backend then has as much waiting for it as it works on, so that it is never idle, and nobody waits longer.
-    pub tolerance: f64,
-    /// How long one measurement lasts at least; it lasts no shorter than an answer takes. Default 250ms: an overload
-    /// is met within half a second.
-    #[serde(with = "crate::config::duration")]
-    pub window: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        Self {
-            min: number(20),
-            initial: number(100),
-            max: number(1000),
-            tolerance: 2.0,
-            window: Duration::from_millis(250),
-        }
-    }
-}
-
-impl Config {
-    /// One line that names the key of a mistake.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let (min, initial, max) = (self.min, self.initial, self.max);
-        if min > initial || initial > max {
-            return Err(format!(
-                "initial: {initial} is not between min, {min}, and max, {max}"
-            ));
-        }
-        if !(self.tolerance.is_finite() && self.tolerance >= 1.1) {
-            return Err(format!("tolerance: {} is not 1.1 or more", self.tolerance));
-        }
-        Ok(())
-    }
-}
 
 /// How one request ended, as far as that says how loaded the gateway is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,30 +80,6 @@ pub struct Limit {
     calm: bool,
     /// The limit shrank: what was let in before still ends in this window, which therefore says nothing.
     settling: bool,
-}
-
-/// What is being measured.
-#[derive(Clone, Copy, Debug)]
-struct Window {
-    began: Instant,
-    answers: u32,
-    lost: u32,
-    /// The time all answers took together, in seconds.
-    sum: f64,
-    /// How many were in flight whenever one ended, summed up.
-    in_flight: u64,
-    refused: bool,
-}
-
-/// A window that is over.
-#[derive(Clone, Copy, Debug)]
-struct Measured {
-    /// What an answer took, in seconds.
-    mean: f64,
-    /// How many were in flight on average.
-    used: f64,
-    lost: f64,
-    refused: bool,
 }
 
 /// How things were when an experiment began, at their worst.
@@ -315,37 +245,3 @@ impl Limit {
         self.slots = limit.clamp(f64::from(min), f64::from(max));
     }
 }
-
-impl Window {
-    fn open(now: Instant) -> Self {
-        Self {
-            began: now,
-            answers: 0,
-            lost: 0,
-            sum: 0.0,
-            in_flight: 0,
-            refused: false,
-        }
-    }
-
-    /// What was measured, if that was long enough to say something.
-    fn over(&self, now: Instant, least: Duration) -> Option<Measured> {
-        let lasted = now.saturating_duration_since(self.began).as_secs_f64();
-        let mean = self.sum / f64::from(self.answers.max(1));
-        let enough = self.answers >= MIN_SAMPLES && lasted > 0.0;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a window's sum is far from 2^52"
-        )]
-        let in_flight = self.in_flight as f64;
-        (enough && lasted >= least.as_secs_f64().max(mean)).then(|| Measured {
-            mean,
-            used: in_flight / f64::from(self.answers),
-            lost: f64::from(self.lost) / f64::from(self.answers),
-            refused: self.refused,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests;
