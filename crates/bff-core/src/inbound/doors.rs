@@ -36,7 +36,7 @@ pub enum Writes {
     /// Nothing does; a POST only carries the question.
     Never,
     /// By its body. Each request comes in as a write, and the door says what it is once it has read it:
-    /// [`Standing::is_a_read`](super::shed::Standing::is_a_read).
+    /// `Standing::is_a_read`.
     ByBody,
 }
 

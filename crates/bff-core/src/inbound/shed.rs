@@ -7,8 +7,8 @@
 //! [`Shares`]).
 //!
 //! What a request is for is judged by its head. What turns out later is judged again, against the same slots: the plan
-//! of a caller once the credential is proven ([`Standing::is_of_plan`]), and a read among what may be writes once the
-//! body is parsed ([`Standing::is_a_read`]). Both come before any call to a backend.
+//! of a caller once the credential is proven (`Standing::is_of_plan`), and a read among what may be writes once the
+//! body is parsed (`Standing::is_a_read`). Both come before any call to a backend.
 //!
 //! The slot is held to the end of the answer's body, for a long one is work to its end; of a stream to its head only,
 //! for a listener who is told something now and then is none. Health and pages are no doors and take no slot.
