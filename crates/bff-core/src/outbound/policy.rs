@@ -17,26 +17,12 @@ use super::hedge::Hedge;
 use super::hopeless::Hopeless;
 use super::latency::Latency;
 use super::outcome::Outcome;
-use super::{Config, Failure, Reason, Until};
+use super::{Config, Failure, Reason, Repeat, Until};
 use crate::context::{Cx, Shared};
 use crate::discovery::{self, Following};
 
 /// Longer than any request.
 const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// How a call may be repeated.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Repeat {
-    /// Whether doing it twice is doing it once.
-    pub(crate) harmless: bool,
-    /// Whether a second attempt may race a slow first one.
-    pub(crate) hedged: bool,
-    /// How long an attempt may take, if not as long as the backend's own `attempt_timeout`. It is then not the backend
-    /// alone that takes the time, as while a client's body streams through, and no measure of how fast it is.
-    pub(crate) within: Option<Duration>,
-    /// Whether a call that failed so, being harmless to repeat or not, may be tried again.
-    pub(crate) worth: fn(&Failure, bool) -> bool,
-}
 
 /// The policies of one backend.
 #[derive(Debug)]
