@@ -27,12 +27,12 @@ type Answers = Arc<Vec<(&'static str, Bytes)>>;
 /// Serves until the benchmark is gone; announces the ports of product, review and inventory in this order.
 pub(crate) async fn serve(jwks: String) -> Result<()> {
     let product = [
-        ("/products/p-1", Bytes::from_static(PRODUCT.as_bytes())),
+        ("/products/", Bytes::from_static(PRODUCT.as_bytes())),
         ("/jwks", Bytes::from(jwks)),
     ];
     let review = [("/reviews", Bytes::from_static(REVIEWS.as_bytes()))];
     let availability = Bytes::from_static(AVAILABILITY.as_bytes());
-    let inventory = [("/availability/p-1", availability)];
+    let inventory = [("/availability/", availability)];
 
     let (a, b, c) = (
         part::bind().await?,
@@ -64,7 +64,7 @@ async fn backend(listener: TcpListener, answers: Answers) -> Result<()> {
 
 fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let known = answers.iter().find(|(known, _)| *known == path);
+    let known = answers.iter().find(|(known, _)| path.starts_with(known));
     let body = known.map(|(_, body)| body.clone()).unwrap_or_default();
     let mut response = Response::new(Full::new(body));
     if known.is_none() {

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::Result;
 
-/// The page that every gateway is asked for: three sections, one backend each.
-const PAGE: &str = "/api/product-details/p-1?fields=product,reviews,availability";
+/// How many products are asked for in turns: more than connections, or pages made at once would share their calls.
+const PRODUCTS: usize = 10_000;
 /// How long all requests of one turn may take together.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -59,7 +59,9 @@ impl Load {
     }
 
     fn request(&self, n: usize, host: &HeaderValue) -> Result<Request<Empty<Bytes>>> {
-        let mut request = Request::get(PAGE).body(Empty::new())?;
+        let id = n % PRODUCTS;
+        let page = format!("/api/product-details/p-{id}?fields=product,reviews,availability");
+        let mut request = Request::get(page).body(Empty::new())?;
         let headers = request.headers_mut();
         headers.insert(header::HOST, host.clone());
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
