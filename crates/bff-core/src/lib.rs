@@ -22,6 +22,7 @@ pub mod routes;
 pub mod scope;
 pub mod section;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 
 pub use context::Cx;

@@ -1,0 +1,367 @@
+//! One suite for both sides; and what only one side can show.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio_util::task::TaskTracker;
+
+use super::{Away, Begun, Config, Idempotency, Key, Record, Space, Store};
+use crate::config::Secret;
+use crate::context::{Shared, World};
+use crate::telemetry::Metrics;
+
+const CACHE: Space = Space {
+    name: "test",
+    forgettable: true,
+};
+const KEPT: Space = Space {
+    name: "kept",
+    forgettable: false,
+};
+
+/// A redis-server of one test, on a port of its own.
+pub(crate) struct Server {
+    program: PathBuf,
+    port: u16,
+    child: Child,
+}
+
+impl Server {
+    /// None when it is not installed, and that is allowed.
+    #[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
+    pub(crate) fn start() -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut places = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
+        let Some(program) = places.find(|place| place.is_file()) else {
+            let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
+            assert!(!required, "redis-server is not installed");
+            eprintln!("skipped: redis-server is not installed");
+            return None;
+        };
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let child = run(&program, port);
+        Some(Self {
+            program,
+            port,
+            child,
+        })
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        let config = Config {
+            url: Some(Secret::new(format!("redis://127.0.0.1:{}", self.port))),
+            // The machine that runs tests is busy with other things too.
+            timeout: Duration::from_secs(2),
+            pause: Duration::from_millis(20),
+            ..Config::default()
+        };
+        Store::open(&config, &World::real()).unwrap()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.child = run(&self.program, self.port);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn run(program: &PathBuf, port: u16) -> Child {
+    Command::new(program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--save", "", "--appendonly", "no"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Until it answers; a real server takes a moment to start.
+pub(crate) async fn until_there(store: &Store) {
+    for _ in 0..500 {
+        if store.get_many(&[key("there")]).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never came");
+}
+
+/// Both sides, each with the time to let pass between what ends and what does not.
+async fn sides() -> Vec<(Store, Option<Server>)> {
+    let mut sides = vec![(Store::memory(1 << 20, &World::real()), None)];
+    if let Some(server) = Server::start() {
+        let store = server.store();
+        until_there(&store).await;
+        sides.push((store, Some(server)));
+    }
+    sides
+}
+
+fn shared() -> Arc<Shared> {
+    Arc::new(Shared {
+        client: HeaderValue::from_static("test"),
+        world: World::real(),
+        tasks: TaskTracker::new(),
+        metrics: Metrics::unread(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
+        fields: crate::section::fields::Known::default(),
+    })
+}
+
+fn key(name: &str) -> Key {
+    Key::of(CACHE, name.as_bytes(), &[])
+}
+
+fn record(name: &str, value: &'static str, ttl: Duration) -> Record {
+    Record {
+        key: key(name),
+        value: Bytes::from_static(value.as_bytes()),
+        ttl,
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(40);
+
+#[tokio::test]
+async fn what_is_put_is_got_until_it_ends_or_is_deleted() {
+    for (store, _server) in sides().await {
+        let records = vec![
+            record("a", "1", LONG),
+            record("b", "2", LONG),
+            record("c", "3", SHORT),
+        ];
+        store.put_many(records).await.unwrap();
+        store.put_many(vec![record("a", "4", LONG)]).await.unwrap();
+        let keys = [key("b"), key("none"), key("a")];
+        let got = store.get_many(&keys).await.unwrap();
+        assert_eq!(got, [Some("2".into()), None, Some("4".into())]);
+        tokio::time::sleep(SHORT + SHORT).await;
+        assert_eq!(store.get_many(&[key("c")]).await.unwrap(), [None]);
+        store.delete_many(&[key("a"), key("none")]).await.unwrap();
+        let got = store.get_many(&keys).await.unwrap();
+        assert_eq!(got, [Some("2".into()), None, None]);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder_and_only_that_one_gives_it_back() {
+    let world = World::real();
+    for (store, _server) in sides().await {
+        let of = || Key::of(KEPT, b"lease", &[]);
+        let first = store.lease(of(), SHORT, &world).await.unwrap().unwrap();
+        assert!(store.lease(of(), LONG, &world).await.unwrap().is_none());
+        tokio::time::sleep(SHORT + SHORT).await;
+        let second = store.lease(of(), LONG, &world).await.unwrap().unwrap();
+        // Too late: it is somebody else's.
+        store.release(first).await.unwrap();
+        assert!(store.lease(of(), LONG, &world).await.unwrap().is_none());
+        store.release(second).await.unwrap();
+        assert!(store.lease(of(), LONG, &world).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_reaches_every_subscriber() {
+    let shared = shared();
+    for (store, _server) in sides().await {
+        let mut one = store.subscribe("purge", &shared);
+        let mut two = store.subscribe("purge", &shared);
+        if matches!(store, Store::Redis(_)) {
+            // The gap before the connection stood.
+            assert_eq!((one.next().await, two.next().await), (None, None));
+        }
+        store
+            .publish("purge", Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+        assert_eq!(one.next().await, Some("x".into()));
+        assert_eq!(two.next().await, Some("x".into()));
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_done_once_and_answered_again() {
+    let shared = shared();
+    for (store, _server) in sides().await {
+        let memory = Idempotency::new(store, &shared, LONG);
+        let begin = |key: &'static str, body| memory.begin("alice", "checkout", key, [body; 32]);
+        let Begun::Fresh(claim) = begin("k", 1).await.unwrap() else {
+            panic!("it is the first");
+        };
+        assert!(matches!(begin("k", 1).await, Ok(Begun::Running)));
+        assert!(matches!(begin("k", 2).await, Ok(Begun::Reused)));
+        assert!(claim.done(b"placed").await.unwrap());
+        assert!(matches!(begin("k", 1).await, Ok(Begun::Done(answer)) if answer == "placed"));
+        assert!(matches!(begin("k", 2).await, Ok(Begun::Reused)));
+        // Another's key, and the same key of another operation, are others.
+        for (scope, operation) in [("bob", "checkout"), ("alice", "rate")] {
+            let begun = memory.begin(scope, operation, "k", [1; 32]).await;
+            assert!(matches!(begun, Ok(Begun::Fresh(_))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_runs_again() {
+    let shared = shared();
+    for (store, _server) in sides().await {
+        let memory = Idempotency::new(store, &shared, LONG);
+        let begun = memory.begin("alice", "checkout", "k", [1; 32]).await;
+        assert!(matches!(&begun, Ok(Begun::Fresh(_))));
+        drop(begun);
+        // Given back in a task, which draining would wait for.
+        shared.tasks.close();
+        shared.tasks.wait().await;
+        shared.tasks.reopen();
+        // Even with another body: nothing was done under this key.
+        let begun = memory.begin("alice", "checkout", "k", [2; 32]).await;
+        assert!(matches!(begun, Ok(Begun::Fresh(_))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_at_once_one_is_first() {
+    let shared = shared();
+    for (store, _server) in sides().await {
+        let memory = Idempotency::new(store, &shared, LONG);
+        let mut tries = tokio::task::JoinSet::new();
+        for _ in 0..64 {
+            let memory = memory.clone();
+            tries.spawn(async move { memory.begin("alice", "pay", "k", [1; 32]).await });
+        }
+        let begun = tries.join_all().await;
+        let first = begun.iter().filter(|b| matches!(b, Ok(Begun::Fresh(_))));
+        assert_eq!(first.count(), 1);
+        let running = begun.iter().filter(|b| matches!(b, Ok(Begun::Running)));
+        assert_eq!(running.count(), 63);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_holder_died_ends_and_its_late_answer_is_not_kept() {
+    let memory = Idempotency::new(Store::memory(1 << 20, &World::real()), &shared(), LONG);
+    let begin = || memory.begin("alice", "pay", "k", [1; 32]);
+    let Begun::Fresh(dead) = begin().await.unwrap() else {
+        panic!("it is the first");
+    };
+    tokio::time::advance(LONG + Duration::from_secs(1)).await;
+    assert!(matches!(begin().await, Ok(Begun::Running)));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let Begun::Fresh(second) = begin().await.unwrap() else {
+        panic!("the first one's time is up");
+    };
+    assert!(!dead.done(b"late").await.unwrap());
+    assert!(second.done(b"in time").await.unwrap());
+    tokio::time::advance(super::idempotency::KEPT - Duration::from_secs(1)).await;
+    assert!(matches!(begin().await, Ok(Begun::Done(answer)) if answer == "in time"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(matches!(begin().await, Ok(Begun::Fresh(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_bounded_and_only_what_may_be_forgotten_is() {
+    let most = 64 << 10;
+    let store = Store::memory(most, &World::real());
+    let Store::Memory(memory) = &store else {
+        unreachable!()
+    };
+    let put = |space, i: u32| Record {
+        key: Key::of(space, &i.to_le_bytes(), &[]),
+        value: Bytes::from_static(&[0; 100]),
+        ttl: LONG,
+    };
+    let mut kept = Vec::new();
+    for i in 0..10_000 {
+        if store.put_many(vec![put(KEPT, i)]).await.is_ok() {
+            kept.push(put(KEPT, i).key);
+        }
+        store.put_many(vec![put(CACHE, i)]).await.unwrap();
+    }
+    assert!(memory.held().1 <= 2 * most);
+    assert!(kept.len() > 100 && kept.len() < 1000);
+    let got = store.get_many(&kept).await.unwrap();
+    assert!(got.iter().all(Option::is_some));
+    assert_eq!(store.put_many(vec![put(KEPT, 10_000)]).await, Err(Away));
+    // What has ended is forgotten by whatever is written next.
+    tokio::time::advance(LONG).await;
+    let before = memory.held().0;
+    for i in 0..64 {
+        store
+            .put_many(vec![put(KEPT, i), put(CACHE, i)])
+            .await
+            .unwrap();
+    }
+    assert!(memory.held().0 < before / 2 && memory.held().0 >= 128);
+}
+
+#[tokio::test]
+async fn redis_may_go_and_come_back() {
+    let Some(mut server) = Server::start() else {
+        return;
+    };
+    let store = server.store();
+    until_there(&store).await;
+    store.put_many(vec![record("a", "1", LONG)]).await.unwrap();
+    server.kill();
+    assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
+    assert_eq!(store.as_str(), "away");
+    let memory = Idempotency::new(store.clone(), &shared(), LONG);
+    // A write whose memory is away is not done.
+    assert!(memory.begin("alice", "pay", "k", [1; 32]).await.is_err());
+    server.restart();
+    until_there(&store).await;
+    assert_eq!(store.as_str(), "redis");
+    assert_eq!(store.get_many(&[key("a")]).await.unwrap(), [None]);
+}
+
+#[tokio::test]
+async fn silence_is_an_answer_after_the_timeout() {
+    // A listener that nobody accepts from.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = Config {
+        url: Some(Secret::new(format!(
+            "redis://{}",
+            silent.local_addr().unwrap()
+        ))),
+        ..Config::default()
+    };
+    let store = Store::open(&config, &World::real()).unwrap();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
+    assert!(begun.elapsed() >= config.timeout);
+    // And then it is not asked for a while.
+    let begun = tokio::time::Instant::now();
+    assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
+    assert!(begun.elapsed() < config.timeout);
+}
+
+#[test]
+fn keys_say_where_they_lie_and_hide_what_they_are_of() {
+    let one = Key::of(CACHE, b"alice", &[b"a", b"bc"]);
+    let two = Key::of(CACHE, b"alice", &[b"ab", b"c"]);
+    assert_ne!(one, two);
+    let tag = |key: &Key| key.as_str().split(['{', '}']).nth(1).unwrap().to_owned();
+    assert_eq!(tag(&one), tag(&two));
+    assert!(one.as_str().starts_with("bff1:test:{") && !one.as_str().contains("alice"));
+    assert_ne!(tag(&one), tag(&Key::of(CACHE, b"bob", &[])));
+}
