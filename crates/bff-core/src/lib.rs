@@ -18,6 +18,7 @@ pub mod inbound;
 pub mod net;
 pub mod openapi;
 pub mod outbound;
+pub mod rate_limit;
 pub mod routes;
 pub mod scope;
 pub mod section;

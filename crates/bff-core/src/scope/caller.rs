@@ -90,7 +90,16 @@ impl Caller {
         self.0.identity.plan
     }
 
-    #[cfg(test)]
+    /// The plan as a word.
+    pub(crate) fn plan_name(&self) -> Option<&str> {
+        self.0.identity.plan.as_ref().map(Tag::as_str)
+    }
+
+    /// Which API key proved it.
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.0.identity.key_id.as_deref()
+    }
+
     pub(crate) fn account(&self) -> &str {
         &self.0.identity.account
     }

@@ -49,6 +49,7 @@ struct Inner {
     lookups: Counter<u64>,
     shed: Counter<u64>,
     meter: Meter,
+    rate_limits: Counter<u64>,
 }
 
 impl Metrics {
@@ -122,6 +123,13 @@ impl Metrics {
                 .build(),
             meter,
             _provider: provider,
+            rate_limits: meter
+                .u64_counter("bff.rate_limit.decisions")
+                .with_description(
+                    "Requests counted, by policy and by outcome: passed, refused, or closed without a store.",
+                )
+                .build(),
+            provider,
         }))
     }
 
@@ -213,6 +221,15 @@ impl Metrics {
             .with_description(description)
             .with_callback(move |reader| reader.observe(now(), &[]))
             .build();
+    }
+
+    /// Counts one decision of a rate limit; `outcome` is `passed`, `refused` or `closed`.
+    pub fn rate_limited(&self, policy: &str, outcome: &'static str) {
+        let attributes = [
+            KeyValue::new("policy", policy.to_owned()),
+            KeyValue::new("outcome", outcome),
+        ];
+        self.0.rate_limits.add(1, &attributes);
     }
 
     /// Everything counted so far, in Prometheus' text format.

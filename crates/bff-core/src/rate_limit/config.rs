@@ -1,0 +1,147 @@
+//! Which limits there are, as configuration says it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::algorithm::{Algorithm, Rule};
+
+/// How much one client may ask for.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What one address may ask of one replica, before anything is known of who it is: a token bucket in this process.
+    /// Default none. A credential that is refused costs ten.
+    #[serde(default)]
+    pub address: Option<Address>,
+    /// The caller's quotas by their name, which clients read in `RateLimit-Policy`: letters, digits, `-` and `_`. A
+    /// request counts against each that it matches, and the strictest answers. Default none.
+    #[serde(default)]
+    pub policies: BTreeMap<String, Policy>,
+}
+
+/// What one address may ask of one replica.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// How many requests a period.
+    pub limit: u64,
+    /// The period.
+    #[serde(with = "crate::config::duration")]
+    pub period: Duration,
+    /// How many at once. Default: as many as `limit`.
+    #[serde(default)]
+    pub burst: Option<u64>,
+}
+
+/// One quota.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Which requests: those the gateway answers itself, those it passes on, or both. Default both.
+    #[serde(default)]
+    pub of: Of,
+    /// Which of them: route templates, or prefixes of paths that end at a `/`. Default all.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Whose requests count together: all that have these in common. Default `["caller"]`.
+    #[serde(default = "Policy::by")]
+    pub by: Vec<By>,
+    /// How they are counted. Default `token_bucket`.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// How many a period.
+    pub limit: u64,
+    /// The period.
+    #[serde(with = "crate::config::duration")]
+    pub period: Duration,
+    /// How many at once (buckets), or how many wait (`leaky_queue`). Default: as many as `limit`.
+    #[serde(default)]
+    pub burst: Option<u64>,
+    /// Other limits by the caller's plan, each the burst too unless `burst` is given. Default none.
+    #[serde(default)]
+    pub plans: BTreeMap<String, u64>,
+    /// What holds while Redis is away. Default `local`.
+    #[serde(default)]
+    pub away: WhenAway,
+}
+
+/// Which requests a policy is about.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Of {
+    /// All that come through a door or a route.
+    #[default]
+    All,
+    /// Those with a door: screens, actions, GraphQL.
+    Doors,
+    /// Those that a route of the configuration passes on.
+    Passed,
+}
+
+/// What requests have in common that count together.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The address the request came from; of IPv6 the /64.
+    Address,
+    /// The account, or the address of whoever is not signed in.
+    Caller,
+    /// The API key, or the caller.
+    ApiKey,
+    /// The plan.
+    Plan,
+    /// The route's template.
+    Route,
+}
+
+/// What holds while Redis is away.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenAway {
+    /// Each replica counts for itself, to the same limit.
+    #[default]
+    Local,
+    /// Nobody passes: 503.
+    Closed,
+}
+
+impl Policy {
+    fn by() -> Vec<By> {
+        vec![By::Caller]
+    }
+
+    pub(super) fn rule(&self, limit: u64) -> Result<Rule, String> {
+        rule(self.algorithm, limit, self.period, self.burst)
+    }
+}
+
+impl Address {
+    pub(super) fn rule(&self) -> Result<Rule, String> {
+        rule(Algorithm::TokenBucket, self.limit, self.period, self.burst)
+    }
+}
+
+fn rule(
+    algorithm: Algorithm,
+    limit: u64,
+    period: Duration,
+    burst: Option<u64>,
+) -> Result<Rule, String> {
+    let period = u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
+    let burst = burst.unwrap_or(limit);
+    if limit == 0 || burst == 0 || period == 0 {
+        return Err("limit, burst and period are more than 0".to_owned());
+    }
+    let most = limit.max(burst).saturating_add(1);
+    if most.saturating_mul(period) >= Rule::MOST {
+        return Err("limit and burst times period (in microseconds) stay below 2^53".to_owned());
+    }
+    Ok(Rule {
+        algorithm,
+        limit,
+        period,
+        burst,
+    })
+}

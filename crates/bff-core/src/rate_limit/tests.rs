@@ -1,0 +1,313 @@
+//! Each algorithm against a slow and obvious model of it; then the table, and Redis against the same arithmetic.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::algorithm::{Algorithm, Rule, State};
+use super::table::Table;
+use crate::store::Store;
+use crate::store::tests::{Server, until_there};
+
+const ALL: [Algorithm; 5] = [
+    Algorithm::FixedWindow,
+    Algorithm::SlidingWindow,
+    Algorithm::TokenBucket,
+    Algorithm::LeakyMeter,
+    Algorithm::LeakyQueue,
+];
+
+fn rules() -> impl Strategy<Value = (u64, u64, u64)> {
+    (1u64..12, 1u64..2000, 1u64..12)
+}
+
+/// Gaps between requests, from none to long.
+fn gaps() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::vec(prop_oneof![Just(0), 0u64..300, 0u64..5000], 1..120)
+}
+
+fn rule(algorithm: Algorithm, (limit, period, burst): (u64, u64, u64)) -> Rule {
+    Rule {
+        algorithm,
+        limit,
+        period,
+        burst,
+    }
+}
+
+/// What each request is answered, by the rule and by a model that is asked in the same order.
+fn same(rule: Rule, gaps: &[u64], mut model: impl FnMut(u64) -> bool) -> Result<(), TestCaseError> {
+    let (mut state, mut now) = (None, 1);
+    for gap in gaps {
+        now += gap;
+        let decision = rule.decide(&mut state, now, 1);
+        prop_assert_eq!(decision.allowed, model(now), "{:?} at {}", rule, now);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_fixed_window_counts_what_passed_since_it_began(r in rules(), gaps in gaps()) {
+        let rule = rule(Algorithm::FixedWindow, r);
+        let mut passed: Vec<u64> = Vec::new();
+        same(rule, &gaps, |now| {
+            if passed.first().is_some_and(|first| now >= first + rule.period) {
+                passed.clear();
+            }
+            let passes = (passed.len() as u64) < rule.limit;
+            if passes {
+                passed.push(now);
+            }
+            passes
+        })?;
+    }
+
+    #[test]
+    fn a_bucket_fills_and_is_emptied(r in rules(), gaps in gaps()) {
+        let rule = rule(Algorithm::TokenBucket, r);
+        // In tokens' microseconds, one step of time after another.
+        let (mut level, mut last) = (rule.burst * rule.interval(), 0);
+        same(rule, &gaps, |now| {
+            for _ in last..now {
+                level = (level + 1).min(rule.burst * rule.interval());
+            }
+            last = now;
+            let passes = level >= rule.interval();
+            if passes {
+                level -= rule.interval();
+            }
+            passes
+        })?;
+    }
+
+    #[test]
+    fn a_meter_leaks_and_overflows(r in rules(), gaps in gaps()) {
+        let rule = rule(Algorithm::LeakyMeter, r);
+        let (mut level, mut last) = (0u64, 0);
+        same(rule, &gaps, |now| {
+            for _ in last..now {
+                level = level.saturating_sub(1);
+            }
+            last = now;
+            let passes = level + rule.interval() <= rule.burst * rule.interval();
+            if passes {
+                level += rule.interval();
+            }
+            passes
+        })?;
+    }
+
+    #[test]
+    fn a_queue_lets_one_out_after_another(r in rules(), gaps in gaps()) {
+        let rule = rule(Algorithm::LeakyQueue, r);
+        let (mut state, mut now) = (None, 1);
+        // When each one leaves that waits or was the last to leave.
+        let mut leaves: VecDeque<u64> = VecDeque::new();
+        for gap in gaps {
+            now += gap;
+            while leaves.len() > 1 && leaves[0] <= now {
+                leaves.pop_front();
+            }
+            let next = leaves.back().map_or(now, |last| (last + rule.interval()).max(now));
+            let decision = rule.decide(&mut state, now, 1);
+            let passes = next - now <= rule.burst * rule.interval();
+            prop_assert_eq!(decision.allowed, passes);
+            if passes {
+                prop_assert_eq!(decision.wait, next - now);
+                leaves.push_back(next);
+            }
+            let waiting = leaves.iter().filter(|at| **at > now).count() as u64;
+            prop_assert!(waiting <= rule.burst);
+        }
+    }
+
+    #[test]
+    fn a_sliding_window_counts_the_one_before_by_its_share(r in rules(), gaps in gaps()) {
+        let rule = rule(Algorithm::SlidingWindow, r);
+        let mut passed: Vec<u64> = Vec::new();
+        let mut anchor = 1 + gaps[0];
+        same(rule, &gaps, |now| {
+            // A new key's first window begins with it, and so does a forgotten one's; windows follow one another.
+            let begins = match now - anchor {
+                gone if gone >= 2 * rule.period => now,
+                gone if gone >= rule.period => anchor + rule.period,
+                _ => anchor,
+            };
+            let counted = |from: u64| {
+                passed.iter().filter(|at| (from..from + rule.period).contains(*at)).count() as u64
+            };
+            let before = begins.checked_sub(rule.period).map_or(0, counted);
+            // In fractions of the period, not rounded.
+            let weighed = before * (begins + rule.period - now);
+            let passes = weighed + (counted(begins) + 1) * rule.period <= rule.limit * rule.period;
+            if passes {
+                passed.push(now);
+                anchor = begins;
+            }
+            passes
+        })?;
+        // The bound that is documented: less than twice the limit in any period.
+        for (at, from) in passed.iter().enumerate() {
+            let within = passed[at..].iter().take_while(|p| **p < from + rule.period);
+            prop_assert!((within.count() as u64) < 2 * rule.limit.max(1) || rule.limit == 1);
+        }
+    }
+
+    #[test]
+    fn what_is_told_comes_true(at in 0usize..5, r in rules(), gaps in gaps()) {
+        let rule = rule(ALL[at], r);
+        let (mut state, mut now) = (None, 1);
+        for gap in gaps {
+            now += gap;
+            let told = rule.decide(&mut state, now, 1);
+            // As many more pass as was said, and not one beyond.
+            let mut rest = state;
+            for _ in 0..told.remaining {
+                prop_assert!(rule.decide(&mut rest, now, 1).allowed);
+            }
+            prop_assert!(!rule.decide(&mut rest, now, 1).allowed);
+            // At the end of `reset` everything is free.
+            let mut later = state;
+            let free = rule.decide(&mut later, now + told.reset, 0);
+            prop_assert_eq!(free.remaining, rule.quota(), "{:?} {:?}", rule, told);
+            if !told.allowed {
+                prop_assert!(told.retry_after > 0);
+                let mut early = state;
+                let early = rule.decide(&mut early, now + told.retry_after - 1, 1);
+                prop_assert!(!early.allowed, "{:?} {:?}", rule, told);
+                let mut then = state;
+                let then = rule.decide(&mut then, now + told.retry_after, 1);
+                prop_assert!(then.allowed, "{:?} {:?}", rule, told);
+            }
+        }
+    }
+
+    #[test]
+    fn what_ended_is_the_same_forgotten(at in 0usize..5, r in rules(), gaps in gaps()) {
+        let rule = rule(ALL[at], r);
+        let (mut remembered, mut forgotten) = (None, None);
+        let (mut now, mut ends) = (1, 0);
+        for gap in gaps {
+            now += gap;
+            if now >= ends {
+                forgotten = None;
+            }
+            let decided = rule.decide(&mut remembered, now, 1).allowed;
+            prop_assert_eq!(decided, rule.decide(&mut forgotten, now, 1).allowed);
+            ends = now + forgotten.map_or(0, |state: State| rule.ends(state, now));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_million_keys_do_not_exhaust_it_nor_free_the_one_that_asks_most() {
+    let table = Table::new();
+    let strict = rule(Algorithm::TokenBucket, (100, 60_000_000, 100));
+    // It has asked for all it may, so it is remembered longest.
+    let heavy = 7;
+    for _ in 0..100 {
+        assert!(table.decide(heavy, &strict, 1).allowed);
+    }
+    for key in 0..1_000_000u64 {
+        table.decide(xxhash_rust::xxh3::xxh3_64(&key.to_le_bytes()), &strict, 1);
+    }
+    assert!(!table.decide(heavy, &strict, 1).allowed);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(table.decide(heavy, &strict, 1).remaining, 99);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_takes_what_is_there() {
+    let table = Table::new();
+    let rule = rule(Algorithm::TokenBucket, (15, 60_000_000, 15));
+    assert_eq!(table.decide(1, &rule, 1).remaining, 14);
+    table.charge(1, &rule, 9);
+    assert_eq!(table.peek(1, &rule, 0).remaining, 5);
+    table.charge(1, &rule, 9);
+    assert_eq!(table.peek(1, &rule, 0).remaining, 0);
+}
+
+/// Redis' clock is its own: a period long enough that nothing of it passes meanwhile, then one that passes.
+#[tokio::test]
+async fn redis_decides_as_this_process_does() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let store = server.store();
+    until_there(&store).await;
+    let Store::Redis(redis) = &store else {
+        unreachable!()
+    };
+    let script = ::redis::Script::new(include_str!("decide.lua"));
+    for algorithm in ALL {
+        let rule = rule(algorithm, (5, 3_600_000_000, 3));
+        let mut state = None;
+        let key = format!("test:{{{algorithm:?}}}");
+        for _ in 0..8 {
+            let told: Vec<u64> = redis
+                .run(&script, &[&key], &super::numbers(&rule))
+                .await
+                .unwrap();
+            let wanted = rule.decide(&mut state, 1, 1);
+            let near = |ours: u64, theirs: u64| ours.abs_diff(theirs) < 30_000_000;
+            assert_eq!(
+                (told[0] == 1, told[1]),
+                (wanted.allowed, wanted.remaining),
+                "{rule:?}"
+            );
+            assert!(near(told[2], wanted.reset), "{rule:?} {told:?} {wanted:?}");
+            assert!(
+                near(told[3], wanted.retry_after),
+                "{rule:?} {told:?} {wanted:?}"
+            );
+            assert!(near(told[4], wanted.wait), "{rule:?} {told:?} {wanted:?}");
+        }
+        // And what it said of when the next one passes comes true.
+        let quick = Rule {
+            period: 200_000,
+            ..rule
+        };
+        let key = format!("quick:{{{algorithm:?}}}");
+        let mut told = vec![1];
+        while told[0] == 1 {
+            told = redis
+                .run(&script, &[&key], &super::numbers(&quick))
+                .await
+                .unwrap();
+        }
+        tokio::time::sleep(Duration::from_micros(told[3])).await;
+        told = redis
+            .run(&script, &[&key], &super::numbers(&quick))
+            .await
+            .unwrap();
+        assert_eq!(told[0], 1, "{quick:?}");
+    }
+}
+
+/// What several limits take together: nothing, when one of them refuses.
+#[tokio::test]
+async fn one_refusal_takes_nothing_from_the_others() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let store = server.store();
+    until_there(&store).await;
+    let Store::Redis(redis) = &store else {
+        unreachable!()
+    };
+    let script = ::redis::Script::new(include_str!("decide.lua"));
+    let wide = rule(Algorithm::FixedWindow, (10, 3_600_000_000, 1));
+    let tight = rule(Algorithm::TokenBucket, (2, 3_600_000_000, 2));
+    let args = [super::numbers(&wide), super::numbers(&tight)].concat();
+    let mut last: Vec<u64> = Vec::new();
+    for _ in 0..5 {
+        last = redis.run(&script, &["w{x}", "t{x}"], &args).await.unwrap();
+    }
+    let wide: Vec<u64> = redis
+        .run(&script, &["w{x}"], &super::numbers(&wide))
+        .await
+        .unwrap();
+    assert_eq!((last[5], wide[1]), (0, 7), "two passed, and this one");
+}
