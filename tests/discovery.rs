@@ -13,7 +13,6 @@ mod consul;
 mod dns;
 #[path = "support/free_ports.rs"]
 mod free_ports;
-mod service;
 
 /// More than any part takes on a busy machine; reached by failures only.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,5 +1,8 @@
 //! A fleet on free ports, and a client that speaks to it.
 
+pub(crate) mod redis;
+pub(crate) mod service;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

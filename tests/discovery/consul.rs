@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::Followed;
 use super::free_ports::free_base;
-use super::service::{Service, find};
 use crate::support::client;
+use crate::support::service::{Service, find};
 
 /// Within this a change is known, everywhere.
 const SOON: Duration = Duration::from_secs(2);

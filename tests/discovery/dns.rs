@@ -7,7 +7,7 @@ use bff_core::discovery::{Config, Kind};
 
 use super::Followed;
 use super::free_ports::free_base;
-use super::service::{Service, find};
+use crate::support::service::{Service, find};
 
 /// A name server for `.test`, which can be stopped and started with other records.
 struct NameServer {

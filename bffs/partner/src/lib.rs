@@ -3,7 +3,7 @@
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, cache, inbound, outbound, routes, server, telemetry};
+use bff_core::{auth, cache, inbound, outbound, routes, server, store, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::product::ProductClient;
 use bff_services::review::ReviewClient;
@@ -36,6 +36,9 @@ pub struct Config {
     /// What it keeps of its backends' answers.
     #[serde(default)]
     pub cache: cache::Config,
+    /// Where it keeps what replicas share.
+    #[serde(default)]
+    pub store: store::Config,
     /// Where its backends are.
     pub upstreams: UpstreamsConfig,
 }
@@ -73,6 +76,7 @@ impl Configured for Config {
             telemetry: &self.telemetry,
             routes: &self.routes,
             cache: &self.cache,
+            store: &self.store,
         }
     }
 }

@@ -3,7 +3,9 @@
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
-use bff_core::{auth, cache, graphql as engine, inbound, outbound, routes, server, telemetry};
+use bff_core::{
+    auth, cache, graphql as engine, inbound, outbound, routes, server, store, telemetry,
+};
 use bff_services::inventory::InventoryClient;
 use bff_services::order::OrderClient;
 use bff_services::payment::PaymentClient;
@@ -45,6 +47,9 @@ pub struct Config {
     /// What it passes on.
     #[serde(default)]
     pub routes: routes::Configs,
+    /// Where it keeps what replicas share.
+    #[serde(default)]
+    pub store: store::Config,
     /// Where its backends are.
     pub upstreams: UpstreamsConfig,
 }
@@ -100,6 +105,7 @@ impl Configured for Config {
             telemetry: &self.telemetry,
             routes: &self.routes,
             cache: &self.cache,
+            store: &self.store,
         }
     }
 }

@@ -16,6 +16,7 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::auth::Authenticator;
 use crate::context::Shared;
+use crate::rate_limit::{self, Limits};
 use crate::routes::{AsItIs, Entry, Table};
 use crate::scope::{Language, Region};
 
@@ -24,7 +25,9 @@ pub use input::{Body, Path, Query};
 pub use shed::Class;
 pub use underway::{Requests, Underway};
 
+mod address;
 mod admit;
+pub mod client_address;
 mod cors;
 pub mod doors;
 mod finish;
@@ -32,6 +35,7 @@ mod head;
 pub mod input;
 mod language;
 mod observe;
+mod quota;
 pub mod shed;
 mod underway;
 
@@ -67,6 +71,19 @@ pub struct Config {
     /// where a request came from is passed on, what anybody else says there is replaced. Default none.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Which header those proxies write the client's address into, `x-forwarded-for` or `forwarded`. Default
+    /// `x-forwarded-for`, and only one: a proxy may pass on what a client wrote into the other.
+    #[serde(default)]
+    pub client_address_from: client_address::Told,
+    /// The addresses or networks let in. Default none, which lets in everybody who is not denied.
+    #[serde(default)]
+    pub allow: Vec<IpNet>,
+    /// The addresses or networks never let in: 403. Default none.
+    #[serde(default)]
+    pub deny: Vec<IpNet>,
+    /// How much one client may ask for. Default: no limit.
+    #[serde(default)]
+    pub limits: rate_limit::Config,
     /// How many requests are worked on at once, and who goes first when there are more.
     #[serde(default)]
     pub shed: shed::Config,
@@ -111,6 +128,7 @@ pub struct Edge {
     pub(crate) routes: Table,
     pub(crate) auth: Authenticator,
     pub(crate) shed: Arc<shed::Shed>,
+    pub(crate) limits: Limits,
     /// What `type` of a problem begins with, without a final slash.
     pub(crate) public_url: String,
 }
@@ -138,10 +156,11 @@ pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
         .layer(from_fn_with_state(edge.clone(), observe::observe))
         // CORS headers stand on every answer, refusals included.
         .option_layer(cors)
-        // (The IP filter and the address's own limit come in here.)
+        // The IP filter; the address's own limit, of which a failed credential costs ten.
+        .layer(from_fn_with_state(edge.clone(), address::address))
         // A free slot by intent, or 503 at once, before any work and before the deadline starts.
         .layer(from_fn_with_state(edge.clone(), shed::shed))
-        // The deadline starts; a credential becomes a caller; then (the caller's quota and) the context opens.
+        // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens.
         .layer(from_fn_with_state(edge.clone(), admit::admit))
         // br, zstd or gzip, of what the door wrote; a backend's own answer is its own to encode.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(ours)));

@@ -310,6 +310,9 @@ impl Limit {
         let parts: Vec<Vec<u8>> = parts.collect();
         let mut rest: Vec<&[u8]> = parts[1..].iter().map(Vec::as_slice).collect();
         rest.push(self.name.as_bytes());
+        // A policy that counts otherwise than the release before it counts anew.
+        let [algorithm, _, period, ..] = numbers(&self.rule).map(u64::to_le_bytes);
+        rest.extend([&algorithm[..], &period[..]]);
         Key::of(SPACE, &parts[0], &rest)
     }
 }

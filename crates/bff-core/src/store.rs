@@ -197,6 +197,11 @@ impl Store {
         }
     }
 
+    /// Whether it is a part that can be away.
+    pub(crate) fn is_redis(&self) -> bool {
+        matches!(self, Self::Redis(_))
+    }
+
     /// In a word, for operators.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {

@@ -11,10 +11,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::doors::{BodyLimit, Door};
 use super::observe::Seen;
-use super::shed::Standing;
-use super::{Edge, language};
+use super::{Edge, language, quota, shed};
 use crate::context::{Cx, Deadline, RequestTimeout, Urgency};
 use crate::error::{Error, codes};
+use crate::rate_limit::Standing;
 use crate::routes::{AsItIs, Entry};
 use crate::scope::{Caller, Region, Tag};
 
@@ -27,7 +27,9 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match open(&edge, &mut request).await {
+    let opened = open(&edge, &mut request).await;
+    let standing = request.extensions_mut().remove::<Standing>();
+    let mut response = match opened {
         Ok(cx) => {
             let language = cx.language();
             let until = cx.deadline() + GRACE;
@@ -47,7 +49,11 @@ pub(super) async fn admit(
             response
         }
         Err(error) => error.into_response(),
+    };
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
     }
+    response
 }
 
 async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
@@ -67,7 +73,8 @@ async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
     let caller = if judged_behind {
         None
     } else {
-        edge.auth.authenticate(request.headers(), head).await?
+        let caller = edge.auth.authenticate(request.headers(), head).await;
+        caller.inspect_err(|error| quota::failed(edge, request, error))?
     };
     let seen = request.extensions().get::<Seen>().cloned();
     let seen =
@@ -75,10 +82,11 @@ async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
     if let Some(caller) = &caller {
         seen.signed_in();
         // What a plan is worth under overload can be known only now, and still nothing was asked of a backend.
-        if let Some(standing) = request.extensions().get::<Standing>() {
+        if let Some(standing) = request.extensions().get::<shed::Standing>() {
             standing.is_of_plan(caller.plan().as_ref().map(Tag::as_str))?;
         }
     }
+    quota::count(edge, request, caller.as_ref(), head).await?;
     let limit = BodyLimit {
         bytes: door.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
         time: edge.config.body_timeout,

@@ -18,17 +18,26 @@ use crate::config::Secret;
 use crate::context::{RequestId, Shared};
 use crate::error::{Error, codes};
 use crate::inbound::Peer;
+use crate::store::Store;
 use crate::telemetry::Metrics;
 
 /// The largest body of a change.
 const MAX_BODY_BYTES: usize = 256 << 10;
 
 /// What can be read. `config` is the effective configuration with its secrets masked.
-pub(super) fn router(readiness: Readiness, metrics: Metrics, config: String) -> Router {
+pub(super) fn router(
+    readiness: Readiness,
+    store: Store,
+    metrics: Metrics,
+    config: String,
+) -> Router {
     let text = |body: String, kind: &'static str| ([(header::CONTENT_TYPE, kind)], body);
     Router::new()
         .route("/livez", get(|| async { "alive" }))
-        .route("/readyz", get(move || ready(readiness.clone())))
+        .route(
+            "/readyz",
+            get(move || ready(readiness.clone(), store.clone())),
+        )
         .route(
             "/metrics",
             get(move || async move { text(metrics.render(), "text/plain; version=0.0.4") }),
@@ -56,13 +65,18 @@ pub(super) fn changes(shared: &Arc<Shared>, config: &Config) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
-async fn ready(readiness: Readiness) -> Response {
+/// A store that is away is shown and fails nothing: a gateway without it still answers.
+async fn ready(readiness: Readiness, store: Store) -> Response {
     let status = if readiness.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, readiness.as_str()).into_response()
+    let body = match store.is_redis() {
+        true => format!("{}, store: {}", readiness.as_str(), store.as_str()),
+        false => readiness.as_str().to_owned(),
+    };
+    (status, body).into_response()
 }
 
 struct Changes {

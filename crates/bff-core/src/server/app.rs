@@ -23,8 +23,9 @@ use crate::inbound::shed::Shed;
 use crate::inbound::{self, Doors, Edge};
 use crate::outbound::{self, Upstream};
 use crate::routes::{self, Around};
+use crate::store::{self, Store};
 use crate::telemetry::logs;
-use crate::{grpc, openapi, section};
+use crate::{grpc, openapi, rate_limit, section};
 
 /// What of a gateway's configuration the core itself reads.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,8 @@ pub struct Settings<'a> {
     pub routes: &'a routes::Configs,
     /// What it keeps of its backends' answers.
     pub cache: &'a cache::Config,
+    /// Where it keeps what replicas share.
+    pub store: &'a store::Config,
 }
 
 /// A gateway being put together: its name, and what all its parts share.
@@ -52,6 +55,7 @@ pub struct Gateway<'a> {
     settings: Settings<'a>,
     shared: Arc<Shared>,
     auth: Authenticator,
+    store: Store,
     /// Those that answer over HTTP, for the routes that pass requests on.
     upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
     codes: &'static [Code],
@@ -82,11 +86,22 @@ impl<'a> Gateway<'a> {
             name,
             settings,
             auth,
+            store: Store::open(settings.store, &shared.world)?,
             shared,
             upstreams: Mutex::default(),
             codes: &[],
             docs: !settings.mode.is_production(),
         })
+    }
+
+    /// What replicas share.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What all parts of this gateway share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// A backend of this gateway.
@@ -151,6 +166,7 @@ impl<'a> Gateway<'a> {
             config: inbound.clone(),
             doors: table,
             auth: self.auth,
+            limits: rate_limit::Limits::open(&inbound.limits, self.store.clone(), &self.shared)?,
             public_url: self
                 .settings
                 .server
@@ -167,8 +183,13 @@ impl<'a> Gateway<'a> {
         Ok(App {
             name: self.name,
             router: inbound::protect(&edge, router)?,
-            admin: admin::router(readiness.clone(), metrics, config::print(config))
-                .merge(admin::changes(&self.shared, self.settings.server)),
+            admin: admin::router(
+                readiness.clone(),
+                self.store,
+                metrics,
+                config::print(config),
+            )
+            .merge(admin::changes(&self.shared, self.settings.server)),
             api,
             readiness,
             shared: self.shared,

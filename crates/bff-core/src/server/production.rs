@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::config::{Mode, load};
     use crate::server::Configured;
-    use crate::{auth, cache, inbound, routes, server, telemetry::logs};
+    use crate::{auth, cache, inbound, routes, server, store, telemetry::logs};
 
     #[derive(Deserialize, Serialize)]
     #[serde(deny_unknown_fields)]
@@ -117,6 +117,8 @@ mod tests {
         routes: routes::Configs,
         #[serde(default)]
         cache: cache::Config,
+        #[serde(default)]
+        store: store::Config,
     }
 
     impl Configured for Config {
@@ -129,6 +131,7 @@ mod tests {
                 telemetry: &self.telemetry,
                 routes: &self.routes,
                 cache: &self.cache,
+                store: &self.store,
             }
         }
     }

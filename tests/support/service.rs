@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
-use super::PATIENCE;
+/// More than any start takes on a busy machine; reached by failures only.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a program is: in the place that `variable` names, or on the path. None when the test is to be skipped.
 #[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
-pub(super) fn find(program: &str, variable: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, variable: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps daemons where only root looks for them.
@@ -26,14 +28,14 @@ pub(super) fn find(program: &str, variable: &str) -> Option<PathBuf> {
 }
 
 /// A process that runs. Dropping it kills it.
-pub(super) struct Service {
+pub(crate) struct Service {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Service {
     /// Starts it and waits until it says `ready`, on standard output or error as `dnsmasq` and `consul` have it.
-    pub(super) fn start(program: &OsStr, args: &[String], ready: &str) -> Self {
+    pub(crate) fn start(program: &OsStr, args: &[String], ready: &str) -> Self {
         let mut child = Command::new(program)
             .args(args)
             .stdin(Stdio::null())

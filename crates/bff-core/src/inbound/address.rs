@@ -1,0 +1,50 @@
+//! What an address may do before anything is known of who it is: the IP filter, and the address's own limit.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::client_address::{client_address, one_client};
+use super::{Config, Edge};
+use crate::error::{Error, codes};
+
+/// Where a request came from, as it counts: of IPv6 the /64. None on a pipe.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client(pub(super) Option<IpAddr>);
+
+/// The layer.
+pub(super) async fn address(
+    State(edge): State<Arc<Edge>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let config = &edge.config;
+    let address = client_address(
+        &request,
+        &config.trusted_proxies,
+        config.client_address_from,
+    );
+    if address.is_some_and(|address| !is_let_in(config, address)) {
+        let error = Error::new(codes::FORBIDDEN, "This address is not let in.");
+        return error
+            .because("inbound.allow or inbound.deny")
+            .into_response();
+    }
+    let client = address.map(one_client);
+    if let Err((standing, error)) = edge.limits.arrive(client) {
+        let mut response = error.into_response();
+        standing.tell(response.headers_mut());
+        return response;
+    }
+    request.extensions_mut().insert(Client(client));
+    next.run(request).await
+}
+
+/// Denied is denied; else whoever is allowed, or everybody where nobody is named.
+fn is_let_in(config: &Config, address: IpAddr) -> bool {
+    let among = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&address));
+    !among(&config.deny) && (config.allow.is_empty() || among(&config.allow))
+}

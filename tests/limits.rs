@@ -1,0 +1,263 @@
+//! Limits as clients meet them: who is counted together, what is told, and that it comes true.
+
+use std::time::Duration;
+
+use crate::support::redis::Redis;
+use crate::support::{Answer, Shop};
+
+const PAGE: &str = "/api/product-details/p-1";
+
+async fn with(gateway: &'static str, config: &str) -> Shop {
+    Shop::with(|fleet| {
+        fleet.only = vec![gateway.to_owned()];
+        fleet.overlays.insert(gateway.to_owned(), config.to_owned());
+    })
+    .await
+}
+
+/// The web's screens, so many an hour.
+async fn screens(algorithm: &str, limit: u32, period: &str, more: &str) -> Shop {
+    let config = format!(
+        "{more}\n[inbound.limits.policies.screens]\nalgorithm = \"{algorithm}\"\nlimit = {limit}\nperiod = \"{period}\"\n"
+    );
+    with("web", &config).await
+}
+
+fn number(answer: &Answer, name: &str) -> u64 {
+    answer
+        .header(name)
+        .parse()
+        .unwrap_or_else(|_| panic!("{name}: {:?}", answer.headers))
+}
+
+fn is_refused(answer: &Answer) {
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.body["code"], "rate_limited");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(number(answer, "x-ratelimit-remaining"), 0);
+    assert!(number(answer, "retry-after") >= 1);
+}
+
+/// Both sides of the store, Redis where it is installed.
+fn sides() -> Vec<(String, Option<Redis>)> {
+    let mut sides = vec![(String::new(), None)];
+    if let Some(redis) = Redis::start() {
+        // The machine that runs tests is busy with other things too.
+        sides.push((format!("{}timeout = \"2s\"\n", redis.config()), Some(redis)));
+    }
+    sides
+}
+
+#[tokio::test]
+async fn what_the_headers_say_is_what_happens() {
+    for (store, _redis) in sides() {
+        for algorithm in [
+            "fixed_window",
+            "sliding_window",
+            "token_bucket",
+            "leaky_meter",
+        ] {
+            let shop = screens(algorithm, 5, "1h", &store).await;
+            for left in (0..5).rev() {
+                let answer = shop.get("web", PAGE).await;
+                assert_eq!(answer.status, 200, "{algorithm}");
+                assert_eq!(number(&answer, "x-ratelimit-limit"), 5);
+                assert_eq!(
+                    number(&answer, "x-ratelimit-remaining"),
+                    left,
+                    "{algorithm}"
+                );
+                let reset = number(&answer, "x-ratelimit-reset");
+                assert_eq!(answer.header("ratelimit-policy"), "\"screens\";q=5;w=3600");
+                assert_eq!(
+                    answer.header("ratelimit"),
+                    format!("\"screens\";r={left};t={reset}")
+                );
+            }
+            is_refused(&shop.get("web", PAGE).await);
+            // What is no screen is not counted.
+            let health = shop.get("web", "/health").await;
+            assert_eq!(
+                (health.status.as_u16(), health.header("ratelimit")),
+                (200, "")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_when_told_is_let_in() {
+    for (store, _redis) in sides() {
+        for algorithm in [
+            "fixed_window",
+            "sliding_window",
+            "token_bucket",
+            "leaky_meter",
+        ] {
+            let shop = screens(algorithm, 2, "2s", &store).await;
+            let mut answer = shop.get("web", PAGE).await;
+            for _ in 0..20 {
+                if answer.status == 429 {
+                    break;
+                }
+                answer = shop.get("web", PAGE).await;
+            }
+            is_refused(&answer);
+            let after = Duration::from_secs(number(&answer, "retry-after"));
+            tokio::time::sleep(after).await;
+            assert_eq!(shop.get("web", PAGE).await.status, 200, "{algorithm}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_queue_lets_wait_and_then_refuses() {
+    let config = "[inbound.limits.policies.screens]\nalgorithm = \"leaky_queue\"\nlimit = 10\nperiod = \"5s\"\nburst = 2\n";
+    let shop = with("web", config).await;
+    let begun = std::time::Instant::now();
+    let four = futures_util::future::join_all((0..4).map(|_| shop.get("web", PAGE))).await;
+    let passed = four.iter().filter(|answer| answer.status == 200).count();
+    let refused = four.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((passed, refused), (3, 1));
+    // The third left two turns after the first.
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn callers_are_counted_apart_and_addresses_are_for_the_rest() {
+    for (store, _redis) in sides() {
+        let shop = screens("token_bucket", 2, "1h", &store).await;
+        for user in ["u-1", "u-2"] {
+            let bearer = shop.bearer(user);
+            let headers = [("authorization", bearer.as_str())];
+            for _ in 0..2 {
+                assert_eq!(shop.get_with("web", PAGE, &headers).await.status, 200);
+            }
+            is_refused(&shop.get_with("web", PAGE, &headers).await);
+        }
+        assert_eq!(shop.get("web", PAGE).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn the_strictest_of_several_answers() {
+    let config = "[inbound.limits.policies.passed]\nlimit = 10\n\
+                  [inbound.limits.policies.payments]\nlimit = 2\n";
+    let shop = with("web", config).await;
+    let bearer = shop.bearer("u-1");
+    let headers = [("authorization", bearer.as_str())];
+    for left in [1, 0] {
+        let answer = shop.get_with("web", "/api/payments/none", &headers).await;
+        assert_ne!(answer.status, 429);
+        assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
+        assert!(answer.header("ratelimit").contains("\"passed\";r="));
+    }
+    let refused = shop.get_with("web", "/api/payments/none", &headers).await;
+    is_refused(&refused);
+    // The refused one took nothing from the other limit.
+    assert!(
+        refused.header("ratelimit").contains("\"passed\";r=8;"),
+        "{:?}",
+        refused.headers
+    );
+    assert_ne!(
+        shop.get_with("web", "/api/orders", &headers).await.status,
+        429
+    );
+}
+
+#[tokio::test]
+async fn a_refused_credential_costs_its_address_ten() {
+    let shop = with(
+        "web",
+        "[inbound.limits.address]\nlimit = 25\nperiod = \"1h\"\n",
+    )
+    .await;
+    let bad = [("authorization", "Bearer not.a.token")];
+    for _ in 0..2 {
+        assert_eq!(shop.get_with("web", PAGE, &bad).await.status, 401);
+    }
+    for _ in 0..5 {
+        assert_eq!(shop.get("web", PAGE).await.status, 200);
+    }
+    let refused = shop.get("web", PAGE).await;
+    is_refused(&refused);
+    assert_eq!(
+        refused.header("ratelimit-policy"),
+        "\"address\";q=25;w=3600"
+    );
+}
+
+#[tokio::test]
+async fn a_partners_plan_is_its_limit() {
+    let shop = with("partner", "").await;
+    let key = [("x-api-key", fleet::PARTNER_KEY)];
+    let answer = shop.get_with("partner", "/v2/products/p-1", &key).await;
+    assert_eq!(answer.header("ratelimit-policy"), "\"plan\";q=600;w=60");
+    assert_eq!(number(&answer, "x-ratelimit-remaining"), 599);
+}
+
+#[tokio::test]
+async fn addresses_are_let_in_or_not_and_a_trusted_proxy_says_which() {
+    let config = "[inbound]\ndeny = [\"203.0.113.0/24\"]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    let shop = with("web", config).await;
+    let from = async |address| {
+        let headers = [("x-forwarded-for", address)];
+        shop.get_with("web", PAGE, &headers).await
+    };
+    assert_eq!(from("198.51.100.1").await.status, 200);
+    let refused = from("198.51.100.1, 203.0.113.9").await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(refused.body["code"], "forbidden");
+    // What the client itself wrote is to the left.
+    assert_eq!(from("203.0.113.9, 198.51.100.1").await.status, 200);
+    let shop = with("web", "[inbound]\nallow = [\"10.0.0.0/8\"]\n").await;
+    assert_eq!(shop.get("web", PAGE).await.status, 403);
+}
+
+#[tokio::test]
+async fn of_two_replicas_on_one_redis_exactly_the_limit_passes() {
+    let Some(redis) = Redis::start() else {
+        return;
+    };
+    let store = format!("{}timeout = \"5s\"\n", redis.config());
+    for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
+        // Each counts under a name of its own.
+        let more = format!(
+            "{store}[inbound.limits.policies.{algorithm}]\nof = \"doors\"\nlimit = 100\nperiod = \"1h\"\nalgorithm = \"{algorithm}\"\n"
+        );
+        let (one, two) = (with("web", &more).await, with("web", &more).await);
+        let asked = (0..260).map(|i| if i % 2 == 0 { &one } else { &two }.get("web", PAGE));
+        let mut passed = 0;
+        let mut waiting: Vec<_> = asked.collect();
+        while !waiting.is_empty() {
+            let some: Vec<_> = waiting.drain(..waiting.len().min(20)).collect();
+            let answers = futures_util::future::join_all(some).await;
+            assert!(answers.iter().all(|a| a.status == 200 || a.status == 429));
+            passed += answers.iter().filter(|a| a.status == 200).count();
+        }
+        assert_eq!(passed, 100, "{algorithm}");
+    }
+}
+
+#[tokio::test]
+async fn operators_see_decisions_by_policy() {
+    let shop = screens("token_bucket", 1, "1h", "").await;
+    shop.get("web", PAGE).await;
+    shop.get("web", PAGE).await;
+    let url = format!("{}/metrics", shop.fleet.admin_url("web"));
+    let text = crate::support::send(shop.http.get(url))
+        .await
+        .text()
+        .await
+        .unwrap();
+    for outcome in ["passed", "refused"] {
+        let found = text.lines().any(|line| {
+            line.starts_with("bff_rate_limit_decisions_total")
+                && line.contains("policy=\"screens\"")
+                && line.contains(&format!("outcome=\"{outcome}\""))
+                && line.ends_with(" 1")
+        });
+        assert!(found, "{outcome}: {text}");
+    }
+}
