@@ -5,6 +5,7 @@
 //! The address's own limit never leaves the process: a flood is not passed on to Redis.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ::redis::Script;
 use futures_util::future::join_all;
@@ -152,21 +153,19 @@ impl Limits {
         counted: &[(&Limit, Rule)],
         request: &Request<'_>,
     ) -> Result<Vec<Decision>, Error> {
-        if let Store::Redis(_) = &self.store {
-            match self.shared(counted, request).await {
-                Ok(decisions) => return Ok(decisions),
-                Err(Away) => {
-                    let closed =
-                        |(limit, _): &&(&Limit, Rule)| limit.policy.away == WhenAway::Closed;
-                    if let Some((limit, _)) = counted.iter().find(closed) {
-                        self.metrics.rate_limited(&limit.name, "closed");
-                        let detail = "Requests cannot be counted at the moment.";
-                        let after = Some(std::time::Duration::from_secs(1));
-                        return Err(Error::new(codes::UNAVAILABLE, detail)
-                            .because("the store is away, and the policy closes then")
-                            .retry_after(after));
-                    }
-                }
+        if self.store.is_redis() {
+            if let Ok(decisions) = self.shared(counted, request).await {
+                return Ok(decisions);
+            }
+            let closed = counted
+                .iter()
+                .find(|(l, _)| l.policy.away == WhenAway::Closed);
+            if let Some((limit, _)) = closed {
+                self.metrics.rate_limited(&limit.name, "closed");
+                let detail = "Requests cannot be counted at the moment.";
+                return Err(Error::new(codes::UNAVAILABLE, detail)
+                    .because("the store is away, and the policy closes then")
+                    .retry_after(Some(Duration::from_secs(1))));
             }
         }
         Ok(self.local(counted, request))
@@ -367,6 +366,6 @@ fn numbers(rule: &Rule) -> [u64; 5] {
 }
 
 fn refusal(decision: Decision) -> Error {
-    let after = std::time::Duration::from_micros(decision.retry_after);
+    let after = Duration::from_micros(decision.retry_after);
     Error::new(codes::RATE_LIMITED, codes::RATE_LIMITED.meaning()).retry_after(Some(after))
 }

@@ -16,12 +16,14 @@ use crate::context::{Shared, World};
 
 pub use idempotency::{Begun, Claim, Idempotency, Use};
 pub use key::{Key, Space};
+pub use seal::Seal;
 
 pub mod idempotency;
 mod key;
 mod link;
 mod memory;
 mod redis;
+pub mod seal;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -33,6 +35,11 @@ pub struct Config {
     /// from a file. Default none: everything is kept in this process, and each replica counts for itself.
     #[serde(default)]
     pub url: Option<Secret>,
+    /// What secrets are sealed with before they leave this process: 32 random bytes each, in base64url. The first key
+    /// seals and all of them open, so that a new one comes first and the old one goes when all it sealed has ended.
+    /// Default none, which production refuses together with `url`; best from a file.
+    #[serde(default)]
+    pub sealing_keys: Vec<Secret>,
     /// How long one question to Redis may take. Default 50ms: a healthy one answers in one, and a request has more to do.
     #[serde(default = "Config::timeout", with = "crate::config::duration")]
     pub timeout: Duration,
@@ -50,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: None,
+            sealing_keys: Vec::new(),
             timeout: Self::timeout(),
             pause: Self::pause(),
             memory_bytes: Self::memory_bytes(),
@@ -145,7 +153,9 @@ impl Store {
     pub async fn delete_many(&self, keys: &[Key]) -> Result<(), Away> {
         match self {
             Self::Memory(memory) => {
-                keys.iter().for_each(|key| memory.delete(key));
+                for key in keys {
+                    memory.delete(key);
+                }
                 Ok(())
             }
             Self::Redis(redis) => redis.delete_many(keys).await,
@@ -160,11 +170,11 @@ impl Store {
         world: &World,
     ) -> Result<Option<Lease>, Away> {
         let token = token(world);
-        let taken = match self {
+        let got = match self {
             Self::Memory(memory) => memory.lease(&key, &token, ttl)?,
             Self::Redis(redis) => redis.lease(&key, &token, ttl).await?,
         };
-        Ok(taken.then_some(Lease { key, token }))
+        Ok(got.then_some(Lease { key, token }))
     }
 
     /// Gives a lease back, unless its time was up and somebody else has it by now.

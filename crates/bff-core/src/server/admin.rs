@@ -72,9 +72,10 @@ async fn ready(readiness: Readiness, store: Store) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = match store.is_redis() {
-        true => format!("{}, store: {}", readiness.as_str(), store.as_str()),
-        false => readiness.as_str().to_owned(),
+    let body = if store.is_redis() {
+        format!("{}, store: {}", readiness.as_str(), store.as_str())
+    } else {
+        readiness.as_str().to_owned()
     };
     (status, body).into_response()
 }

@@ -23,7 +23,7 @@ use crate::inbound::shed::Shed;
 use crate::inbound::{self, Doors, Edge};
 use crate::outbound::{self, Upstream};
 use crate::routes::{self, Around};
-use crate::store::{self, Store};
+use crate::store::{self, Seal, Store};
 use crate::telemetry::logs;
 use crate::{grpc, openapi, rate_limit, section};
 
@@ -56,6 +56,7 @@ pub struct Gateway<'a> {
     shared: Arc<Shared>,
     auth: Authenticator,
     store: Store,
+    seal: Seal,
     /// Those that answer over HTTP, for the routes that pass requests on.
     upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
     codes: &'static [Code],
@@ -87,6 +88,7 @@ impl<'a> Gateway<'a> {
             settings,
             auth,
             store: Store::open(settings.store, &shared.world)?,
+            seal: Seal::open(settings.store, &shared.world)?,
             shared,
             upstreams: Mutex::default(),
             codes: &[],
@@ -97,6 +99,11 @@ impl<'a> Gateway<'a> {
     /// What replicas share.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What secrets are sealed with before they go into the store.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// What all parts of this gateway share.

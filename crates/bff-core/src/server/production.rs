@@ -64,6 +64,10 @@ fn refused(settings: &Settings<'_>) -> Option<(String, &'static str)> {
             "one of fewer than 16 bytes is guessed",
         );
     }
+    if settings.store.url.is_some() && settings.store.sealing_keys.is_empty() {
+        let why = "what leaves this process for Redis is sealed, and there is no store.sealing_keys to do it with";
+        return found("store.url", why);
+    }
     if !server.admin_listen.ip().is_loopback() && !server.admin_beyond_loopback {
         let why = "the admin port shows metrics and configuration to whoever reaches it; \
                    set server.admin_beyond_loopback where only operators can";
@@ -267,6 +271,14 @@ mod tests {
         let line = "server.admin_token in variable X_SERVER__ADMIN_TOKEN";
         only_in_development(&[("SERVER__ADMIN_TOKEN", "fifteen-letters")], line);
         taken(&[("SERVER__ADMIN_TOKEN", "sixteen-letters!")]);
+    }
+
+    #[test]
+    fn redis_goes_with_a_key_to_seal_with() {
+        let line = "store.url in variable X_STORE__URL";
+        let url = ("STORE__URL", "redis://127.0.0.1:6379");
+        only_in_development(&[url], line);
+        taken(&[url, ("STORE__SEALING_KEYS", "c2VjcmV0")]);
     }
 
     #[test]
