@@ -121,15 +121,14 @@ impl Metrics {
                     "Requests refused for want of a slot, by class and, where plans have an order, by plan.",
                 )
                 .build(),
-            meter,
-            _provider: provider,
             rate_limits: meter
                 .u64_counter("bff.rate_limit.decisions")
                 .with_description(
                     "Requests counted, by policy and by outcome: passed, refused, or closed without a store.",
                 )
                 .build(),
-            provider,
+            meter,
+            _provider: provider,
         }))
     }
 
