@@ -114,7 +114,7 @@ async fn who_comes_back_when_told_is_let_in() {
 async fn a_queue_lets_wait_and_then_refuses() {
     let config = "[inbound.limits.policies.screens]\nalgorithm = \"leaky_queue\"\nlimit = 10\nperiod = \"5s\"\nburst = 2\n";
     let shop = with("web", config).await;
-    let begun = std::time::Instant::now();
+    let begun = crate::support::instant();
     let four = futures_util::future::join_all((0..4).map(|_| shop.get("web", PAGE))).await;
     let passed = four.iter().filter(|answer| answer.status == 200).count();
     let refused = four.iter().filter(|answer| answer.status == 429).count();

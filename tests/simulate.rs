@@ -7,6 +7,10 @@
 //!
 //! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many; `SIMULATE_SEED=7` runs one. A failing seed is
 //! kept in [`KEPT`].
+//!
+//! Planted by hand, found by so many of 200 seeds: identity on public calls 200, `fresh` told for missing 104, a reset told
+//! as `bad_response` 20, every caller sent upstream as ben 8, a deadline that one of its two guards ignores 1. Truncated
+//! bodies and extra attempts show nothing here: a cut body does not decode either, and attempts are counted in `subsets`.
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;

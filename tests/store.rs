@@ -1,6 +1,6 @@
 //! What becomes of a gateway whose Redis goes away: it answers all the same, says so to operators, and comes back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::redis::Redis;
 use crate::support::{Shop, send};
@@ -42,7 +42,7 @@ async fn redis_may_be_killed_and_started_under_load() {
     until(&shop, "redis").await;
     let load = async {
         let mut statuses = Vec::new();
-        let begun = Instant::now();
+        let begun = crate::support::instant();
         while begun.elapsed() < Duration::from_secs(3) {
             for user in ["u-1", "u-2"] {
                 let bearer = shop.bearer(user);

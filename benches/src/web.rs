@@ -18,6 +18,9 @@ use crate::{Result, part};
 /// How often a gateway that starts is asked whether it is there.
 const POLL: Duration = Duration::from_millis(50);
 
+/// More requests in a minute than any run makes.
+const ROOM: u32 = 100_000_000;
+
 /// Everything the gateway is told that its own defaults do not say. Nothing is switched off.
 fn environment(
     public: SocketAddr,
@@ -34,6 +37,12 @@ fn environment(
         ("WEB_AUTH__ISSUER", ISSUER.to_owned()),
         ("WEB_AUTH__AUDIENCE", AUDIENCE.to_owned()),
         ("WEB_AUTH__KEYS__URL", url(&to.product)),
+        // Counted as ever, and wide enough that one machine's load meets the gateway and not its limits.
+        ("WEB_INBOUND__LIMITS__ADDRESS__LIMIT", ROOM.to_string()),
+        (
+            "WEB_INBOUND__LIMITS__POLICIES__SCREENS__LIMIT",
+            ROOM.to_string(),
+        ),
     ]
 }
 
