@@ -151,6 +151,14 @@ impl Cx {
         self.deadline().saturating_duration_since(Instant::now())
     }
 
+    /// How long a stream may be silent, as its door says; none where the whole answer is out by the deadline.
+    pub fn longest_silence(&self) -> Option<Duration> {
+        match self.0.deadline {
+            Deadline::Stream { idle, .. } => Some(idle),
+            Deadline::Total(_) => None,
+        }
+    }
+
     /// What all calls of this request together may try beyond what is needed.
     pub(crate) fn extra(&self) -> &Extra {
         &self.0.extra

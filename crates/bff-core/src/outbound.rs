@@ -26,8 +26,7 @@ pub(crate) use lent::Load;
 pub(crate) use passage::{Again, Answer, Passage, Spoilt, pass};
 pub(crate) use policy::Policy;
 pub(crate) use repeat::Repeat;
-use stream::Clients;
-pub(crate) use stream::Stay;
+pub(crate) use stream::{Clients, Stay};
 pub(crate) use until::Until;
 
 mod attempt;

@@ -2,13 +2,17 @@
 //! `proto/playback.proto` stay inside this file. Nothing is ever served stale: a manifest says who may play what.
 
 use bff_core::error::codes;
-use bff_core::grpc::{Unary, Upstream, send};
+use bff_core::grpc::{Call, Upstream, send};
 use bff_core::{Caller, Cx, Failure, Fetched, Public};
 use serde::Deserialize;
 use tonic_prost::ProstCodec;
 
 use crate::product::ProductId;
 use crate::{Items, Moment, refusal};
+
+pub use watching::{Going, Watching};
+
+mod watching;
 
 #[expect(unreachable_pub, clippy::pedantic, reason = "generated")]
 mod proto {
@@ -114,7 +118,7 @@ impl PlaybackClient {
             device_class: device_class.as_str().to_owned(),
             drm: None,
         };
-        let call = Unary::read(Public, "/playback.v1.Playback/GetManifest", message);
+        let call = Call::read(Public, "/playback.v1.Playback/GetManifest", message);
         send(cx, &self.0, call, ProstCodec::default, manifest).await
     }
 
@@ -127,7 +131,7 @@ impl PlaybackClient {
     ) -> Result<Fetched<Items<Position>, Caller>, Failure> {
         let message = proto::ListPositionsRequest { limit };
         let route = "/playback.v1.Playback/ListPositions";
-        let call = Unary::read(caller.clone(), route, message);
+        let call = Call::read(caller.clone(), route, message);
         send(cx, &self.0, call, ProstCodec::default, positions).await
     }
 
@@ -144,7 +148,7 @@ impl PlaybackClient {
             position_s,
         };
         let route = "/playback.v1.Playback/SavePosition";
-        let call = Unary::write(caller.clone(), route, message);
+        let call = Call::write(caller.clone(), route, message).repeatable();
         let outcome = send(cx, &self.0, call, ProstCodec::default, position).await;
         refusal::told(outcome, 422, codes::VALIDATION_FAILED)
     }

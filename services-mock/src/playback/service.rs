@@ -111,25 +111,28 @@ impl Playback for Service {
         let world = self.world.clone();
         let replies = request
             .into_inner()
-            .map(move |beat| beat.map(|beat| reply(&world, &user, &beat)));
+            .map(move |beat| beat.and_then(|beat| reply(&world, &user, &beat)));
         Ok(Response::new(Box::pin(replies)))
     }
 }
 
-/// A beat saves the position too, unless it is past the end.
-fn reply(world: &World, user: &str, beat: &HeartbeatRequest) -> HeartbeatReply {
+/// A beat saves the position too. One past the end is refused, and that status ends the stream.
+fn reply(world: &World, user: &str, beat: &HeartbeatRequest) -> Result<HeartbeatReply, Status> {
     let listed = CATALOGUE.by_id(&beat.product_id);
     let now = world.clock.now();
-    if let Some(listed) = listed.filter(|l| beat.position_s <= duration_s(l)) {
+    if let Some(listed) = listed {
+        if beat.position_s > duration_s(listed) {
+            return Err(Status::invalid_argument("position_s lies past the end"));
+        }
         world
             .playback
             .save(user, position(listed, beat.position_s, now));
     }
-    HeartbeatReply {
+    Ok(HeartbeatReply {
         next_in_s: HEARTBEAT_S,
         keep_playing: listed.is_some(),
         server_time: now.unix(),
-    }
+    })
 }
 
 fn renditions(base: &str, max_height: u32, codecs: &[&str]) -> Vec<Rendition> {

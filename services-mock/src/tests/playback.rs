@@ -144,6 +144,16 @@ async fn every_heartbeat_is_answered() {
     assert!(replies.message().await.unwrap().unwrap().keep_playing);
     assert!(!replies.message().await.unwrap().unwrap().keep_playing);
     assert!(replies.message().await.unwrap().is_none());
+    let past = HeartbeatRequest {
+        position_s: u32::MAX,
+        ..beat("p-1")
+    };
+    let beats = futures_util::stream::iter([past, beat("p-1")]);
+    let replies = client.heartbeat(of("ada", beats)).await.unwrap();
+    let mut replies = replies.into_inner();
+    let refused = replies.message().await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(replies.message().await.unwrap().is_none(), "it is over");
 }
 
 #[tokio::test(start_paused = true)]

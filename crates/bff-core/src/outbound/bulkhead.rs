@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Attempts under way at once. Default 256: at 50 ms each that is 5,000 a second, and a backend that hangs
+    /// Attempts, streams and conversations under way at once. Default 256: at 50 ms each that is 5,000 a second, and a backend that hangs
     /// holds no more of the gateway than that.
     pub max_concurrent: NonZeroU32,
 }

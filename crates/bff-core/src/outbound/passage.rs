@@ -79,7 +79,7 @@ impl Spoilt {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
-    pub(crate) stay: Stay,
+    pub(crate) stay: Stay<Clients>,
 }
 
 /// Passes a request on, under every policy but the hedge.
@@ -157,7 +157,7 @@ async fn once(
         let why = "it switched to a protocol that nobody asked for";
         return Err(Failure::new(Reason::BadResponse).because(why));
     }
-    let stay = Stay::at(up, instance);
+    let stay = Stay::at(&up.0, instance);
     Ok(Answer { response, stay })
 }
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::Reason;
 use crate::cache::Lookup;
 use crate::error::Error;
-use crate::scope::Sharing;
+use crate::scope::{Caller, Scope, Sharing};
 
 /// How good a section's data is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
@@ -125,6 +125,21 @@ impl<T, S> Fetched<T, S> {
             from,
             scope: PhantomData,
         }
+    }
+}
+
+impl<T> Fetched<T, Caller> {
+    /// With what a call that depended on it brought, if there was one to make. What is made with something of a
+    /// caller's stays the caller's.
+    pub fn with<U, S: Scope>(
+        self,
+        other: Option<Fetched<U, S>>,
+    ) -> Fetched<(Arc<T>, Option<Arc<U>>), Caller> {
+        let (from, other) = match other {
+            Some(other) => (self.from.and(&other.from), Some(other.value)),
+            None => (self.from, None),
+        };
+        Fetched::new(Arc::new((self.value, other)), from)
     }
 }
 

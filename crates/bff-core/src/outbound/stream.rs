@@ -14,8 +14,9 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::balance::Instance;
 use super::lent::Lent;
-use super::{BaseUrl, Client, Config, Failure, Reason};
+use super::{BaseUrl, Client, Config, Failure, Policy, Reason};
 use crate::net::{Dial, Net};
 
 /// What is kept for one instance: the client of whole answers, and that of streams from the first stream on.
@@ -115,25 +116,21 @@ fn unanswered(error: &legacy::Error) -> Failure {
 
 /// A place held at a backend until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Stay {
-    policy: Arc<super::Policy<Clients>>,
-    instance: Arc<super::balance::Instance<Clients>>,
+pub(crate) struct Stay<T: Send + Sync + 'static> {
+    policy: Arc<Policy<T>>,
+    instance: Arc<Instance<T>>,
 }
 
-impl Stay {
-    pub(super) fn at(
-        up: &super::Upstream,
-        instance: Arc<super::balance::Instance<Clients>>,
-    ) -> Self {
-        up.0.stay(&instance);
-        Self {
-            policy: up.0.clone(),
-            instance,
-        }
+impl<T: Send + Sync + 'static> Stay<T> {
+    /// Holds a place at `instance` from now on.
+    pub(crate) fn at(policy: &Arc<Policy<T>>, instance: Arc<Instance<T>>) -> Self {
+        policy.stay(&instance);
+        let policy = policy.clone();
+        Self { policy, instance }
     }
 }
 
-impl Drop for Stay {
+impl<T: Send + Sync + 'static> Drop for Stay<T> {
     fn drop(&mut self) {
         self.policy.leave(&self.instance);
     }

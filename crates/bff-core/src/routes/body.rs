@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use crate::error::{Error, codes};
-use crate::outbound::{Spoilt, Stay};
+use crate::outbound::{Clients, Spoilt, Stay};
 
 /// Measures how long somebody is waited for.
 #[derive(Debug)]
@@ -119,11 +119,11 @@ impl http_body::Body for Upload {
 pub(super) struct Download {
     body: Incoming,
     silence: Silence,
-    _stay: Stay,
+    _stay: Stay<Clients>,
 }
 
 impl Download {
-    pub(super) fn new(body: Incoming, idle: Duration, stay: Stay) -> Self {
+    pub(super) fn new(body: Incoming, idle: Duration, stay: Stay<Clients>) -> Self {
         Self {
             body,
             silence: Silence::of(idle),

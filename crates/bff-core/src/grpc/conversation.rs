@@ -1,0 +1,222 @@
+//! Many messages each way, for as long as both sides like.
+//!
+//! It is opened as any call is: with a place in the bulkhead, past the breaker, at an instance that the balancer
+//! chooses, its head within an attempt's time, and tried again where that is sane. From then on the request's deadline
+//! does not bound it; silence does. While it lasts it holds its place, and its instance knows that it is busy.
+//!
+//! The breaker judges how it opens. How it ends is told to whoever listens, and counted: an end without a status, a
+//! reset and a silence are failures and say so. Dropping it hangs up, which the backend learns at once.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+use tonic::codec::Codec;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Extensions, Request, Status};
+
+use super::call::Outdates;
+use super::{Call, Upstream, late, ready, status};
+use crate::context::Cx;
+use crate::outbound::balance::Instance;
+use crate::outbound::{Config, Failure, Reason, Stay, Until, told};
+use crate::scope::Scope;
+
+/// Messages said and not yet sent: whoever says more waits.
+const SAID: usize = 1;
+
+/// What comes back, already made ours.
+type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Failure>> + Send>>;
+
+/// A conversation under way. Dropping it hangs up.
+pub struct Conversation<M, T> {
+    cx: Cx,
+    upstream: &'static str,
+    route: &'static str,
+    /// What it outdates, of a write.
+    outdates: Option<Outdates>,
+    began: Instant,
+    say: Option<mpsc::Sender<M>>,
+    /// None once it is over.
+    replies: Option<Replies<T>>,
+    _stay: Stay<Channel>,
+}
+
+/// Opens a conversation with the call's message. `wire` makes each reply a value of ours.
+///
+/// The longest silence is the door's own. On a door that is no stream the request's time bounds it as a whole.
+pub async fn converse<C, T, S>(
+    cx: &Cx,
+    up: &Upstream,
+    call: Call<S, C::Encode>,
+    codec: impl Fn() -> C,
+    wire: fn(C::Decode) -> Result<T, &'static str>,
+) -> Result<Conversation<C::Encode, T>, Failure>
+where
+    C: Codec + Send,
+    C::Encode: Message + Clone + Sync,
+    C::Decode: Sync,
+    T: Send + 'static,
+    S: Scope,
+{
+    let began = Instant::now();
+    let (config, call, codec) = (up.0.config(), &call, &codec);
+    let attempt = |instance: Arc<Instance<Channel>>, time| async move {
+        let channel = instance.payload().clone();
+        let (say, replies) = open(cx, config, channel, call, codec(), wire, time).await?;
+        Ok((say, replies, Stay::at(&up.0, instance)))
+    };
+    let until = Until::new(cx.calls_deadline());
+    let opened = Box::pin(up.0.call(cx, &until, call.repeat(), attempt)).await;
+    told(cx, up.name(), call.route, began, &opened);
+    let outdates = call.write.then(|| call.outdates());
+    let (say, replies, stay) = opened.map_err(|failure| {
+        let failure = failure.of(up.name()).after(call.write);
+        told_to_the_cache(cx, up.name(), outdates.as_ref(), Some(&failure));
+        failure
+    })?;
+    Ok(Conversation {
+        cx: cx.clone(),
+        upstream: up.name(),
+        route: call.route,
+        outdates,
+        began,
+        say: Some(say),
+        replies: Some(replies),
+        _stay: stay,
+    })
+}
+
+/// Opens it once: until its head is here.
+async fn open<C, T, S>(
+    cx: &Cx,
+    config: &Config,
+    channel: Channel,
+    call: &Call<S, C::Encode>,
+    codec: C,
+    wire: fn(C::Decode) -> Result<T, &'static str>,
+    time: Duration,
+) -> Result<(mpsc::Sender<C::Encode>, Replies<T>), Failure>
+where
+    C: Codec + Send,
+    C::Encode: Clone + Sync,
+    C::Decode: Sync,
+    T: Send + 'static,
+    S: Scope,
+{
+    let (say, said) = mpsc::channel(SAID);
+    let first = stream::iter([call.message.clone()]);
+    let rest = stream::unfold(said, |mut said| async {
+        said.recv().await.map(|message| (message, said))
+    });
+    // No timeout goes along: the backend would end the whole conversation by it, and only its head is bounded.
+    let messages = first.chain(rest);
+    let request = Request::from_parts(call.metadata(cx), Extensions::default(), messages);
+    let failed = |status: Status| status::failure(&status, S::PERSONAL, late(config, time));
+    let mut client = ready(config, channel).await.map_err(failed)?;
+    let path = PathAndQuery::from_static(call.route);
+    let answer = client.streaming(request, path, codec).await;
+    let replies = answer.map_err(failed)?.into_inner();
+    let replies = replies.map(move |reply| match reply {
+        Ok(message) => wire(message).map_err(|why| Failure::new(Reason::BadResponse).because(why)),
+        Err(status) => Err(status::failure(&status, S::PERSONAL, Reason::Timeout)),
+    });
+    Ok((say, Box::pin(replies)))
+}
+
+impl<M, T> Conversation<M, T> {
+    /// Says one more thing, waiting while the backend takes none. False: nobody listens any more, and
+    /// [`hear`](Self::hear) knows why.
+    pub async fn say(&mut self, message: M) -> bool {
+        let Some(say) = &self.say else { return false };
+        let said = timeout(patience(&self.cx).0, say.send(message)).await;
+        matches!(said, Ok(Ok(())))
+    }
+
+    /// Says no more. The backend may still answer.
+    pub fn close(&mut self) {
+        self.say = None;
+    }
+
+    /// The next reply; none once the backend has ended it well. A failure is the last thing heard.
+    pub async fn hear(&mut self) -> Option<Result<T, Failure>> {
+        let replies = self.replies.as_mut()?;
+        let (patience, late) = patience(&self.cx);
+        let heard = match timeout(patience, replies.next()).await {
+            Ok(Some(Ok(reply))) => {
+                told_to_the_cache(&self.cx, self.upstream, self.outdates.as_ref(), None);
+                return Some(Ok(reply));
+            }
+            Ok(Some(Err(failure))) => Some(failure),
+            Ok(None) => None,
+            Err(_) => Some(Failure::new(late).because("it fell silent")),
+        };
+        // Hung up now, and not only when whoever holds this is done with it.
+        (self.say, self.replies) = (None, None);
+        let failure = heard?.of(self.upstream).after(self.outdates.is_some());
+        told_to_the_cache(
+            &self.cx,
+            self.upstream,
+            self.outdates.as_ref(),
+            Some(&failure),
+        );
+        let ended = Err::<(), _>(failure.clone());
+        told(&self.cx, self.upstream, self.route, self.began, &ended);
+        Some(Err(failure))
+    }
+}
+
+impl<M: Send, T: Send> Conversation<M, T> {
+    /// The one reply to what was said when it was opened, once the backend has ended the conversation well.
+    pub async fn reply(mut self) -> Result<T, Failure> {
+        self.close();
+        let reply = self.hear().await.transpose()?;
+        let more = self.hear().await.transpose()?;
+        match (reply, more) {
+            (Some(reply), None) => Ok(reply),
+            (None, _) => Err(self.odd("it ended without a reply")),
+            (_, Some(_)) => Err(self.odd("it replied more than once")),
+        }
+    }
+
+    fn odd(&self, why: &'static str) -> Failure {
+        let failure = Failure::new(Reason::BadResponse).because(why);
+        failure.of(self.upstream).after(self.outdates.is_some())
+    }
+}
+
+/// A write that was, or may have been, done outdates what was read before.
+fn told_to_the_cache(
+    cx: &Cx,
+    upstream: &'static str,
+    outdates: Option<&Outdates>,
+    failure: Option<&Failure>,
+) {
+    if let Some(outdates) = outdates
+        && failure.is_none_or(Failure::is_uncertain)
+    {
+        outdates.tell(cx, upstream);
+    }
+}
+
+/// How long the other side is waited for, and why no longer.
+fn patience(cx: &Cx) -> (Duration, Reason) {
+    if let Some(idle) = cx.longest_silence() {
+        return (idle, Reason::Timeout);
+    }
+    let until = cx.calls_deadline();
+    let left = until.saturating_duration_since(Instant::now());
+    (left, Reason::Deadline)
+}
+
+impl<M, T> fmt::Debug for Conversation<M, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "conversation with {}{}", self.upstream, self.route)
+    }
+}

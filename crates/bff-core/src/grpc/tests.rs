@@ -1,0 +1,301 @@
+//! Conversations with a backend on a pipe that does what a test tells it to, frame by frame.
+
+use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use bytes::{Buf, BufMut, Bytes};
+use http::{HeaderValue, Response};
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
+
+use super::*;
+use crate::context::{Deadline, Opening, RequestId, Trace, Urgency, World};
+use crate::error::codes;
+use crate::net::{Net, Pipes, Wire};
+use crate::scope::{Language, Public, Region};
+use crate::telemetry::Metrics;
+
+const IDLE: Duration = Duration::from_secs(30);
+const HEAD: Duration = Duration::from_secs(5);
+
+/// Messages that are text.
+struct Text;
+
+impl Codec for Text {
+    type Encode = String;
+    type Decode = String;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Text {
+    type Item = String;
+    type Error = Status;
+
+    fn encode(&mut self, text: String, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Decoder for Text {
+    type Item = String;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<String>, Status> {
+        let bytes = from.copy_to_bytes(from.remaining());
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
+
+/// One call as the backend sees it; dropping it ends the answer without a status.
+struct Asked {
+    headers: HeaderMap,
+    body: Incoming,
+    answer: mpsc::Sender<Frame<Bytes>>,
+}
+
+impl Asked {
+    async fn say(&self, text: &str) {
+        let mut message = vec![0];
+        message.put_u32(u32::try_from(text.len()).unwrap());
+        message.put_slice(text.as_bytes());
+        self.answer.send(Frame::data(message.into())).await.unwrap();
+    }
+
+    async fn end(self, status: &'static str) {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static(status));
+        self.answer.send(Frame::trailers(trailers)).await.unwrap();
+    }
+
+    /// The next message said to it; none once no more is said.
+    async fn hear(&mut self) -> Option<String> {
+        use http_body_util::BodyExt;
+        let data = self.body.frame().await?.unwrap().into_data().unwrap();
+        // The last frame of all is empty.
+        Some(String::from_utf8_lossy(data.get(5..)?).into_owned())
+    }
+}
+
+struct Scene {
+    cx: Cx,
+    up: Upstream,
+    asked: mpsc::UnboundedReceiver<Asked>,
+}
+
+impl Scene {
+    /// A backend that answers its calls with a head at once, but for the first `refused`: those it is unavailable for.
+    fn new(refused: usize, change: impl FnOnce(&mut Config)) -> Self {
+        crate::auth::install_crypto();
+        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let (to, asked) = mpsc::unbounded_channel();
+        tokio::spawn(serve(pipes.listen("backend:80"), refused, to));
+        let shared = Arc::new(Shared {
+            client: HeaderValue::from_static("test"),
+            world: World::seeded(7, Net::Pipes(pipes)),
+            tasks: TaskTracker::new(),
+            metrics: Metrics::unread(),
+            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
+            fields: crate::section::fields::Known::default(),
+        });
+        let mut config = Config::at("http://backend".parse().unwrap());
+        change(&mut config);
+        let up = Upstream::new("backend", &config, &shared).unwrap();
+        let cx = Cx::open(Opening {
+            request_id: RequestId::mint(&shared.world),
+            trace: Trace::begin(&shared.world),
+            deadline: Deadline::Stream {
+                head: Instant::now() + HEAD,
+                idle: IDLE,
+            },
+            urgency: Urgency::DEFAULT,
+            language: Language::UNDETERMINED,
+            region: Region::NONE,
+            caller: None,
+            shared,
+        });
+        Self { cx, up, asked }
+    }
+
+    async fn open(
+        &self,
+        call: Call<Public, String>,
+    ) -> Result<Conversation<String, String>, Failure> {
+        converse(&self.cx, &self.up, call, || Text, Ok).await
+    }
+
+    /// Opens a conversation that works.
+    async fn talk(&mut self) -> (Conversation<String, String>, Asked) {
+        let talk = self.open(hello()).await.unwrap();
+        (talk, self.asked.recv().await.unwrap())
+    }
+}
+
+fn hello() -> Call<Public, String> {
+    Call::write(Public, "/test.Talks/Talk", "hello".to_owned())
+}
+
+async fn serve(mut from: crate::net::Accept, refused: usize, to: mpsc::UnboundedSender<Asked>) {
+    let left = Arc::new(AtomicUsize::new(refused));
+    while let Some(wire) = from.next().await {
+        let (to, left) = (to.clone(), left.clone());
+        let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+            let (head, body) = request.into_parts();
+            let (answer, frames) = mpsc::channel(8);
+            let headers = head.headers;
+            to.send(Asked {
+                headers,
+                body,
+                answer,
+            })
+            .ok();
+            let frames = futures_util::stream::unfold(frames, |mut frames| async {
+                Some((Ok::<_, Infallible>(frames.recv().await?), frames))
+            });
+            let mut response = Response::new(StreamBody::new(frames));
+            let grpc = HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert("content-type", grpc);
+            if left
+                .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
+                .is_ok()
+            {
+                let unavailable = HeaderValue::from_static("14");
+                response.headers_mut().insert("grpc-status", unavailable);
+            }
+            std::future::ready(Ok::<_, Infallible>(response))
+        });
+        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .serve_connection(TokioIo::new(wire), service);
+        tokio::spawn(serving);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_goes_on_past_the_deadline_and_ends_well() {
+    let mut scene = Scene::new(0, |_| {});
+    let (mut talk, mut asked) = scene.talk().await;
+    assert!(
+        !asked.headers.contains_key("grpc-timeout"),
+        "it would end all"
+    );
+    assert!(asked.headers.contains_key("traceparent"));
+    assert_eq!(asked.hear().await.unwrap(), "hello");
+    for _ in 0..10 {
+        asked.say("well?").await;
+        assert_eq!(talk.hear().await.unwrap().unwrap(), "well?");
+        tokio::time::sleep(IDLE * 9 / 10).await;
+        assert!(talk.say("yes".to_owned()).await);
+        assert_eq!(asked.hear().await.unwrap(), "yes");
+    }
+    asked.end("0").await;
+    assert!(talk.hear().await.is_none());
+    assert!(!talk.say("anybody?".to_owned()).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silence_ends_it_and_hangs_up() {
+    let mut scene = Scene::new(0, |_| {});
+    let (mut talk, asked) = scene.talk().await;
+    let began = Instant::now();
+    let failure = talk.hear().await.unwrap().unwrap_err();
+    assert_eq!(
+        (failure.reason(), failure.source()),
+        (Reason::Timeout, "backend")
+    );
+    assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
+    asked.answer.closed().await;
+    assert!(
+        talk.hear().await.is_none(),
+        "a failure is the last thing heard"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_without_a_status_is_a_failure_and_says_so() {
+    let mut scene = Scene::new(0, |_| {});
+    let (mut talk, asked) = scene.talk().await;
+    drop(asked);
+    let failure = talk.hear().await.unwrap().unwrap_err();
+    assert_eq!(failure.reason(), Reason::BadResponse);
+    assert_eq!(failure.error().code(), codes::OUTCOME_UNKNOWN, "of a write");
+    let (mut talk, asked) = scene.talk().await;
+    asked.end("3").await;
+    let refused = talk.hear().await.unwrap().unwrap_err();
+    assert_eq!(refused.answered().map(|s| s.as_u16()), Some(422));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_is_held_while_it_lasts() {
+    let one = |config: &mut Config| config.bulkhead.max_concurrent = NonZeroU32::MIN;
+    let mut scene = Scene::new(0, one);
+    let (talk, asked) = scene.talk().await;
+    let refused = scene.open(hello()).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::Overloaded);
+    drop(talk);
+    asked.answer.closed().await;
+    scene.talk().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_bounded() {
+    let mut scene = Scene::new(0, |config| config.max_body_bytes = 100);
+    let (mut talk, asked) = scene.talk().await;
+    asked.say(&"x".repeat(100)).await;
+    assert_eq!(talk.hear().await.unwrap().unwrap().len(), 100);
+    asked.say(&"x".repeat(101)).await;
+    let failure = talk.hear().await.unwrap().unwrap_err();
+    assert_eq!(failure.reason(), Reason::BadResponse);
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_is_tried_again_where_that_is_sane() {
+    let mut scene = Scene::new(1, |_| {});
+    let talk = scene.open(hello().repeatable()).await.unwrap();
+    for _ in 0..2 {
+        let mut asked = scene.asked.recv().await.unwrap();
+        assert_eq!(asked.hear().await.unwrap(), "hello", "each attempt says it");
+    }
+    drop(talk);
+    let mut once = Scene::new(1, |_| {});
+    let refused = once.open(hello()).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::Unavailable);
+    assert!(once.asked.recv().await.is_some() && once.asked.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_reply_needs_a_good_end() {
+    for (said, status, good) in [
+        (1, "0", true),
+        (0, "0", false),
+        (2, "0", false),
+        (1, "13", false),
+    ] {
+        let mut scene = Scene::new(0, |_| {});
+        let (talk, mut asked) = scene.talk().await;
+        let backend = async {
+            asked.hear().await;
+            assert_eq!(asked.hear().await, None, "no more is said");
+            for _ in 0..said {
+                asked.say("noted").await;
+            }
+            asked.end(status).await;
+        };
+        let (reply, ()) = tokio::join!(talk.reply(), backend);
+        assert_eq!(reply.is_ok(), good, "{said} {status} {reply:?}");
+    }
+}
