@@ -13,6 +13,7 @@ mod drain;
 mod edge;
 mod faults;
 mod graphql;
+mod grpc;
 mod isolation;
 mod limits;
 mod mistakes;

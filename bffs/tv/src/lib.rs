@@ -8,10 +8,12 @@ use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
 use bff_core::{auth, cache, inbound, outbound, routes, server, store, telemetry};
 use bff_services::inventory::InventoryClient;
+use bff_services::playback::PlaybackClient;
 use bff_services::product::{CollectionId, ProductClient};
 use bff_services::review::ReviewClient;
 use serde::{Deserialize, Serialize};
 
+pub mod actions;
 pub mod rest;
 pub mod screens;
 
@@ -69,6 +71,8 @@ pub struct UpstreamsConfig {
     pub review: outbound::Config,
     /// What can be had where.
     pub inventory: outbound::Config,
+    /// How a title is played, and how far callers have come.
+    pub playback: outbound::Config,
 }
 
 /// This gateway's backends.
@@ -80,6 +84,8 @@ pub struct Upstreams {
     pub review: ReviewClient,
     /// What can be had where.
     pub inventory: InventoryClient,
+    /// How a title is played, and how far callers have come.
+    pub playback: PlaybackClient,
 }
 
 /// The collections of the browse screen.
@@ -124,6 +130,7 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         product: ProductClient::new(gateway.upstream("product", &backends.product)?),
         review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
+        playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
     };
     gateway.finish(rest::doors(), Tv { up, shelves }, config)
 }

@@ -21,6 +21,7 @@ use crate::routes::{AsItIs, Entry, Table};
 use crate::scope::{Language, Region};
 
 pub use doors::{Door, Doors, SignedIn, Writes};
+pub use events::Events;
 pub use input::{Body, Path, Query};
 pub use shed::Class;
 pub use underway::{Requests, Underway};
@@ -30,6 +31,7 @@ mod admit;
 pub mod client_address;
 mod cors;
 pub mod doors;
+mod events;
 mod finish;
 mod head;
 pub mod input;

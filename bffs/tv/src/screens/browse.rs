@@ -6,6 +6,7 @@ use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
+use super::resume::{Resume, begun, resumes};
 use super::tile::{Tile, tiles};
 use crate::{Shelves, Upstreams};
 
@@ -19,6 +20,8 @@ pub struct Browse {
     /// What the editors put first; null while they put nothing there.
     #[schema(required)]
     pub hero: Option<Tile>,
+    /// What the caller began, latest first.
+    pub continue_watching: Option<Vec<Resume>>,
     /// The rows that could be had, top to bottom.
     pub rows: Vec<Row>,
 }
@@ -40,7 +43,7 @@ pub struct Row {
 }
 
 impl Browse {
-    /// Fetches hero and rows side by side; only the hero is required.
+    /// Fetches hero, rows and what the caller began side by side; only the hero is required.
     pub async fn assemble(
         cx: &Cx,
         up: &Upstreams,
@@ -48,12 +51,13 @@ impl Browse {
         want: &Want,
     ) -> Result<Screen<Self>, Failure> {
         let page = Page::new(cx, want);
-        let (hero, rows) = try_join!(
+        let (hero, continue_watching, rows) = try_join!(
             page.required(
                 "hero",
                 up.product.collection(cx, &shelves.featured, None, 1),
                 |w| w.items.first().map(Tile::from)
             ),
+            page.personal("continueWatching", |caller| begun(cx, up, caller), resumes),
             page.each(
                 "rows",
                 shelves.rows.iter().cloned(),
@@ -64,7 +68,11 @@ impl Browse {
                 Row::from_wire,
             ),
         )?;
-        Ok(page.finish(Self { hero, rows }))
+        Ok(page.finish(Self {
+            hero,
+            continue_watching,
+            rows,
+        }))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
+use super::manifest::{Device, Manifest};
 use super::tile::{Tile, backdrop, subtitle, tiles};
 use crate::Upstreams;
 
@@ -26,6 +27,8 @@ pub struct TitlePage {
     pub rating: Option<Rating>,
     /// Whether it can be played, in the caller's market.
     pub availability: Option<Availability>,
+    /// What the set plays.
+    pub manifest: Option<Manifest>,
     /// What is like it.
     pub similar: Option<Vec<Tile>>,
 }
@@ -89,10 +92,11 @@ impl TitlePage {
         cx: &Cx,
         up: &Upstreams,
         id: &ProductId,
+        device: Device,
         want: &Want,
     ) -> Result<Screen<Self>, Failure> {
         let page = Page::new(cx, want);
-        let (title, rating, availability, similar) = try_join!(
+        let (title, rating, availability, manifest, similar) = try_join!(
             page.required("title", up.product.by_id(cx, id), Title::from_wire),
             page.optional(
                 "rating",
@@ -104,6 +108,11 @@ impl TitlePage {
                 up.inventory.of_product(cx, id),
                 Availability::from_wire
             ),
+            page.optional(
+                "manifest",
+                up.playback.manifest(cx, id, device.class()),
+                |w| Manifest::shape(w, device)
+            ),
             page.optional("similar", up.product.similar(cx, id, SIMILAR), |w| tiles(
                 &w.items
             )),
@@ -112,6 +121,7 @@ impl TitlePage {
             title,
             rating: rating.flatten(),
             availability,
+            manifest,
             similar,
         }))
     }
