@@ -4,50 +4,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
-use services_mock::{Backend, Fault, Mocks, Options};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use services_mock::{Backend, Fault};
 
 use crate::support::Shop;
+use crate::support::instance::Instance;
 
 /// A screen that cannot be without its one gRPC call.
 const PAGE: &str = "/api/products/p-1/playback";
-
-/// One more playback backend, with counts of its own.
-pub(crate) struct Instance {
-    pub(crate) mocks: Mocks,
-    pub(crate) address: String,
-    serving: JoinHandle<()>,
-}
-
-impl Instance {
-    pub(crate) async fn start() -> Self {
-        let mocks = Mocks::new(Options {
-            seed: 1,
-            issuer: String::new(),
-            epoch: bff_core::context::World::real().now().into(),
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let never = std::future::pending();
-        let serving = services_mock::serve(mocks.clone(), Backend::Playback, listener, never);
-        Self {
-            mocks,
-            address,
-            serving: tokio::spawn(serving),
-        }
-    }
-
-    /// Dies as a machine does: every connection is cut.
-    pub(crate) async fn die(self) {
-        self.serving.abort();
-        self.serving.await.ok();
-    }
-
-    fn calls(&self) -> u64 {
-        self.mocks.stats(Backend::Playback).calls
-    }
-}
 
 /// A shop whose web and tv ask these instances.
 pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
@@ -69,7 +32,10 @@ pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
 
 #[tokio::test]
 async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
-    let (one, other) = (Instance::start().await, Instance::start().await);
+    let (one, other) = (
+        Instance::start(Backend::Playback).await,
+        Instance::start(Backend::Playback).await,
+    );
     let shop = shop_of(&[&one, &other]).await;
     let ask = |count: u32| {
         let asking = stream::iter(0..count).map(|_| shop.get("web", PAGE));
@@ -80,7 +46,7 @@ async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
     };
     let before = ask(40).await;
     assert_eq!(before, [200; 40]);
-    let (first, second) = (one.calls(), other.calls());
+    let (first, second) = (one.stats().calls, other.stats().calls);
     assert!(first >= 5 && second >= 5, "{first} and {second}");
     // In the middle of things.
     let killing = async {
@@ -89,9 +55,12 @@ async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
     };
     let (during, ()) = tokio::join!(ask(200), killing);
     assert_eq!(during, [200; 200]);
-    let survived = other.calls();
+    let survived = other.stats().calls;
     assert_eq!(ask(40).await, [200; 40]);
-    assert!(other.calls() >= survived + 40, "the one that lives answers");
+    assert!(
+        other.stats().calls >= survived + 40,
+        "the one that lives answers"
+    );
 }
 
 #[tokio::test]

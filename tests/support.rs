@@ -11,6 +11,8 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use services_mock::{Backend, Fault};
 
+pub(crate) mod instance;
+
 /// A fleet of its own for one test.
 pub(crate) struct Shop {
     pub(crate) fleet: Running,

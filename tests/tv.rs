@@ -6,6 +6,7 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
 
+use crate::support::instance::Instance;
 use crate::support::{Shop, send, until};
 
 const PAGE: &str = "/v1/titles/p-1";
@@ -353,7 +354,7 @@ async fn a_stream_that_ends_says_why() {
 
 #[tokio::test]
 async fn a_stream_whose_backend_dies_says_that() {
-    let one = crate::grpc::Instance::start().await;
+    let one = Instance::start(Backend::Playback).await;
     let shop = crate::grpc::shop_of(&[&one]).await;
     let mut playing = post(&shop, "ada", "p-8/playing", &json!({"positionS": 1})).await;
     event(&mut playing).await.unwrap();

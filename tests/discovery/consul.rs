@@ -17,12 +17,14 @@ use crate::support::service::{Service, find};
 const SOON: Duration = Duration::from_secs(2);
 
 /// An agent that is a cluster of its own.
-struct Agent {
+pub(super) struct Agent {
     program: PathBuf,
     base: u16,
     http: Client,
-    url: String,
+    pub(super) url: String,
     token: Option<&'static str>,
+    /// Where it keeps what it knows, if it does.
+    data: Option<PathBuf>,
     running: Option<Service>,
 }
 
@@ -36,12 +38,21 @@ impl Agent {
             http: client(),
             url: format!("http://127.0.0.1:{base}"),
             token,
+            data: None,
             running: None,
         })
     }
 
-    fn start(&mut self) {
-        let always = "agent -dev -bind 127.0.0.1 -client 127.0.0.1 -node one -node-meta zone:z1 \
+    /// One that still knows after a restart what it knew before.
+    pub(super) fn that_remembers() -> Option<Self> {
+        let mut agent = Self::find(None)?;
+        let name = format!("consul-{}-{}", std::process::id(), agent.base);
+        agent.data = Some(std::env::temp_dir().join(name));
+        Some(agent)
+    }
+
+    pub(super) fn start(&mut self) {
+        let always = "agent -bind 127.0.0.1 -client 127.0.0.1 -node one -node-meta zone:z1 \
             -dns-port -1 -grpc-port -1 -grpc-tls-port -1";
         let mut args: Vec<String> = always.split_whitespace().map(str::to_owned).collect();
         let ports = ["http-port", "server-port", "serf-lan-port", "serf-wan-port"];
@@ -54,12 +65,25 @@ impl Agent {
             );
             args.extend(["-hcl".to_owned(), acl]);
         }
+        match &self.data {
+            None => args.push("-dev".to_owned()),
+            Some(data) => {
+                let once = "-server -bootstrap-expect 1 -data-dir";
+                args.extend(once.split_whitespace().map(str::to_owned));
+                args.push(data.display().to_string());
+            }
+        }
         self.running = None;
         let running = Service::start(self.program.as_os_str(), &args, "Synced node info");
         self.running = Some(running);
     }
 
-    async fn put(&self, path: &str, body: &Value) {
+    /// Ends it as a machine ends.
+    pub(super) fn kill(&mut self) {
+        self.running = None;
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &Value) {
         let mut request = self
             .http
             .request(Method::PUT, format!("{}/v1/{path}", self.url));
@@ -71,7 +95,7 @@ impl Agent {
     }
 
     /// An instance whose check is critical until it is said to pass.
-    async fn register(&self, id: &str, more: Value) {
+    pub(super) async fn register(&self, id: &str, more: Value) {
         let mut service = json!({
             "ID": id, "Name": "alpha", "Address": "10.0.0.1", "Port": 3001, "Tags": ["http"],
             "Check": {"CheckID": id, "TTL": "60s"},
@@ -94,6 +118,15 @@ impl Agent {
                 zone_key: "zone".into(),
             }),
             ..Config::default()
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.running = None;
+        if let Some(data) = &self.data {
+            std::fs::remove_dir_all(data).ok();
         }
     }
 }
@@ -158,7 +191,7 @@ async fn an_acl_that_hides_everything_is_not_taken_for_nothing() {
             consul.token = Some(Secret::new(token));
         }
         let mut hidden = Followed::new(&config);
-        assert!(!hidden.following.first().await, "{token}");
+        assert!(!hidden.following.first().came().await, "{token}");
         assert!(hidden.given.try_recv().is_err(), "{token}");
     }
 }

@@ -10,7 +10,7 @@ use super::free_ports::free_base;
 use crate::support::service::{Service, find};
 
 /// A name server for `.test`, which can be stopped and started with other records.
-struct NameServer {
+pub(super) struct NameServer {
     program: PathBuf,
     hosts: PathBuf,
     port: u16,
@@ -18,7 +18,7 @@ struct NameServer {
 }
 
 impl NameServer {
-    fn find() -> Option<Self> {
+    pub(super) fn find() -> Option<Self> {
         let program = find("dnsmasq", "DNSMASQ_BIN")?;
         let port = free_base();
         let hosts = format!("hosts-{}-{port}", std::process::id());
@@ -31,7 +31,7 @@ impl NameServer {
     }
 
     /// Starts with these hosts (`address name`), each for `ttl` seconds, and these options.
-    fn start(&mut self, hosts: &[&str], ttl: u32, options: &[&str]) {
+    pub(super) fn start(&mut self, hosts: &[&str], ttl: u32, options: &[&str]) {
         std::fs::write(&self.hosts, hosts.join("\n")).unwrap();
         let mut args = vec![
             format!("--port={}", self.port),
@@ -47,15 +47,20 @@ impl NameServer {
         self.running = Some(running);
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.running = None;
+    }
+
+    /// Where it is asked.
+    pub(super) fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     fn config(&self, kind: Kind, name: Option<&str>) -> Config {
         Config {
             kind,
             name: name.map(str::to_owned),
-            nameserver: Some(([127, 0, 0, 1], self.port).into()),
+            nameserver: Some(self.address()),
             min_interval: Duration::from_millis(20),
             ..Config::default()
         }
@@ -69,7 +74,7 @@ impl Drop for NameServer {
 }
 
 /// It answers for all of `.test`: what has no record does not exist.
-const COMPLETE: &str = "--local=/test/";
+pub(super) const COMPLETE: &str = "--local=/test/";
 
 #[tokio::test]
 async fn addresses_follow_their_ttl_and_outlast_the_server() {
@@ -86,7 +91,7 @@ async fn addresses_follow_their_ttl_and_outlast_the_server() {
     let mut config = server.config(Kind::Dns, None);
     config.max_interval = Duration::from_secs(3600);
     let mut followed = Followed::new(&config);
-    assert!(followed.following.first().await);
+    assert!(followed.following.first().came().await);
     let both = ["10.0.0.1:3005 1 -", "10.0.0.2:3005 1 -"];
     assert_eq!(followed.next().await, both);
     server.start(&["fd00::1 alpha.test"], 1, &[COMPLETE]);

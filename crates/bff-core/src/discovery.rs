@@ -69,8 +69,7 @@ pub fn follow(
         None
     };
     Ok(Following {
-        known,
-        until,
+        first: First { known, until },
         _task: task,
     })
 }
@@ -78,16 +77,29 @@ pub fn follow(
 /// A backend's instances being followed. Dropping it ends that.
 #[derive(Debug)]
 pub struct Following {
-    /// Cancelled when instances are known for the first time.
-    known: CancellationToken,
-    until: Instant,
+    first: First,
     _task: Option<AbortOnDropHandle<()>>,
 }
 
 impl Following {
-    /// Waits until the instances are known for the first time, no longer than `start_timeout` after the following
-    /// began; says whether they are. If not, they are still being asked for.
-    pub async fn first(&self) -> bool {
+    /// The first answer, to wait for.
+    pub fn first(&self) -> &First {
+        &self.first
+    }
+}
+
+/// The first answer about a backend's instances. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct First {
+    /// Cancelled when instances are known for the first time.
+    known: CancellationToken,
+    until: Instant,
+}
+
+impl First {
+    /// Waits for it, no longer than `start_timeout` after the following began; says whether it came. If not, they are
+    /// still being asked for.
+    pub async fn came(&self) -> bool {
         timeout_at(self.until, self.known.cancelled()).await.is_ok()
     }
 }

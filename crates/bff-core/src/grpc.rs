@@ -15,6 +15,7 @@ use tonic::{Extensions, Request, Status};
 
 use crate::cache::{self, Ask, Fetch, Got, Whole};
 use crate::context::{Cx, Shared};
+use crate::discovery::First;
 use crate::outbound::balance::{self, Instance};
 use crate::outbound::{Config, Failure, Fetched, Policy, Provenance, Reason, Until, told};
 use crate::scope::Scope;
@@ -46,6 +47,11 @@ impl Upstream {
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    /// The first answer about its instances, which start-up waits for.
+    pub(crate) fn first(&self) -> First {
+        self.0.first()
     }
 }
 

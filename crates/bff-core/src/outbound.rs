@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::cache::{self, Ask, Fetch, Got};
 use crate::context::{Cx, Shared};
-use crate::discovery;
+use crate::discovery::{self, First};
 use crate::scope::Scope;
 
 pub use call::Call;
@@ -177,6 +177,11 @@ impl Upstream {
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    /// The first answer about its instances, which start-up waits for.
+    pub(crate) fn first(&self) -> First {
+        self.0.first()
     }
 
     /// The largest answer read of it.

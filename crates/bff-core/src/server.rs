@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::select;
 use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -120,11 +121,11 @@ pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
 /// What the admin port's last answers may take, once nothing else runs.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `stop`, then drains: readiness says no, the listener closes, answers and writes end or are cut.
+/// Serves, once the backends' instances are known, until `stop`; then drains: readiness says no, the listener closes,
+/// answers and writes end or are cut.
 pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
     let admin_closing = CancellationToken::new();
     let until_told = async {
-        app.readiness().started();
         stop.await;
         app.readiness().drain();
         sleep(app.drain_delay()).await;
@@ -143,6 +144,12 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         grace: ADMIN_GRACE,
     };
     let answers_and_writes = async {
+        // Who connects meanwhile waits, and finds a gateway that knows whom to ask.
+        select! {
+            biased;
+            () = public.closing.cancelled() => {}
+            () = app.knows_its_backends() => app.readiness().started(),
+        }
         // One bound for both.
         let until = public.serve(listeners.public).await;
         app.tasks().close();

@@ -199,11 +199,11 @@ async fn start_up_waits_for_the_first_answer_and_no_longer_than_it_may() {
     let mut config = consul(&agent.url);
     let mut followed = Followed::new(&config, &World::real());
     agent.reply(Reply::ok(1, json!([])));
-    assert!(followed.following.first().await);
+    assert!(followed.following.first().came().await);
     assert!(followed.next().await.is_empty());
     config.start_timeout = millis(30);
     let silent = Followed::new(&config, &World::real());
-    assert!(!soon(silent.following.first()).await);
+    assert!(!soon(silent.following.first().came()).await);
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn a_fixed_list_is_known_at_once() {
     let mut followed = Followed::new(&config, &World::real());
     let own = followed.given.try_recv().unwrap();
     assert_eq!(own, [at("alpha.internal:3005")]);
-    assert!(followed.following.first().await);
+    assert!(followed.following.first().came().await);
     let fixed = |address: &str| Fixed {
         address: address.into(),
         weight: 1,

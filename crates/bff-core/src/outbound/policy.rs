@@ -19,7 +19,7 @@ use super::latency::Latency;
 use super::outcome::Outcome;
 use super::{Config, Failure, Reason, Repeat, Until};
 use crate::context::{Cx, Shared};
-use crate::discovery::{self, Following};
+use crate::discovery::{self, First, Following};
 
 /// Longer than any request.
 const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -30,7 +30,7 @@ pub(crate) struct Policy<T> {
     name: &'static str,
     config: Config,
     instances: Arc<Instances<T>>,
-    _following: Following,
+    following: Following,
     budget: Budget,
     bulkhead: Bulkhead,
     breaker: Breaker,
@@ -70,7 +70,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         Ok(Self {
             name,
             instances,
-            _following: following,
+            following,
             budget: Budget::new(&config.budget, now),
             bulkhead: Bulkhead::new(&config.bulkhead),
             breaker: Breaker::new(&config.breaker, config.attempt_timeout, seed, now),
@@ -96,6 +96,11 @@ impl<T: Send + Sync + 'static> Policy<T> {
     pub(super) fn leave(&self, instance: &Instance<T>) {
         self.bulkhead.leave();
         instance.leave();
+    }
+
+    /// The first answer about its instances.
+    pub(crate) fn first(&self) -> First {
+        self.following.first().clone()
     }
 
     /// How the backend is called.

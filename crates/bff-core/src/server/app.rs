@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::join_all;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::auth::{self, Authenticator};
 use crate::cache::{self, Cache};
 use crate::config::{self, Mode};
 use crate::context::{Shared, World};
+use crate::discovery::First;
 use crate::error::Code;
 use crate::inbound::shed::Shed;
 use crate::inbound::{self, Doors, Edge};
@@ -59,6 +61,8 @@ pub struct Gateway<'a> {
     seal: Seal,
     /// Those that answer over HTTP, for the routes that pass requests on.
     upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
+    /// Whose instances start-up waits to know.
+    awaited: Mutex<Vec<First>>,
     codes: &'static [Code],
     docs: bool,
 }
@@ -91,6 +95,7 @@ impl<'a> Gateway<'a> {
             seal: Seal::open(settings.store, &shared.world)?,
             shared,
             upstreams: Mutex::default(),
+            awaited: Mutex::default(),
             codes: &[],
             docs: !settings.mode.is_production(),
         })
@@ -119,6 +124,7 @@ impl<'a> Gateway<'a> {
     ) -> Result<Upstream, String> {
         let upstream = Upstream::new(name, config, &self.shared)?;
         self.upstreams.lock().insert(name, upstream.clone());
+        self.awaited.lock().push(upstream.first());
         Ok(upstream)
     }
 
@@ -128,7 +134,9 @@ impl<'a> Gateway<'a> {
         name: &'static str,
         config: &outbound::Config,
     ) -> Result<grpc::Upstream, String> {
-        grpc::Upstream::new(name, config, &self.shared)
+        let upstream = grpc::Upstream::new(name, config, &self.shared)?;
+        self.awaited.lock().push(upstream.first());
+        Ok(upstream)
     }
 
     /// The codes of this gateway's domain, so that each has its page.
@@ -200,6 +208,7 @@ impl<'a> Gateway<'a> {
             api,
             readiness,
             shared: self.shared,
+            awaited: self.awaited.into_inner(),
             config: self.settings.server.clone(),
         })
     }
@@ -213,6 +222,7 @@ pub struct App {
     api: OpenApi,
     readiness: Readiness,
     shared: Arc<Shared>,
+    awaited: Vec<First>,
     config: Config,
 }
 
@@ -240,6 +250,11 @@ impl App {
 
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// Waits until it knows an instance of each backend, or that there is none, or has waited long enough.
+    pub(crate) async fn knows_its_backends(&self) {
+        join_all(self.awaited.iter().map(First::came)).await;
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
