@@ -8,6 +8,7 @@ mod chaos;
 mod checkout;
 mod contracts;
 mod credentials;
+mod defaults;
 mod discovery;
 mod drain;
 mod edge;

@@ -11,6 +11,9 @@
 //! becomes the type its key wants: number, boolean, duration, or a list split at commas. An empty variable is
 //! `None` for an optional key and an empty list for a list.
 //!
+//! **Backends inherit.** Each table of `[upstreams]` has the keys of `[upstream_defaults]` that it does not set itself,
+//! down to single keys of inner tables.
+//!
 //! **Secrets from files.** `PREFIX_A__B_FILE=/path` sets `a.b` to that file's trimmed text. If the section has a
 //! field really named `b_file`, or a lower layer sets that very key, the variable is that key's own value and no
 //! file is read. A struct that has neither `b` nor `b_file` refuses the variable as unknown.
@@ -22,6 +25,7 @@
 mod args;
 pub mod duration;
 mod error;
+mod inherit;
 mod mode;
 mod print;
 mod read;
@@ -109,6 +113,7 @@ impl Sources<'_> {
             tree::merge(&mut tree, tree::parse(&text, &source)?);
         }
         variables::apply(&mut tree, self.prefix, &self.env)?;
+        inherit::hand_down(&mut tree)?;
         Ok(tree)
     }
 }

@@ -1,5 +1,6 @@
 //! A configuration with every kind of key, and how the tests load it. No test reads the real environment.
 
+mod inherits;
 mod layers;
 mod mistakes;
 mod printout;

@@ -42,6 +42,8 @@ pub(super) enum Source {
     Variable(Arc<str>),
     /// The file that this variable names.
     FileOf(Arc<str>),
+    /// Handed down by a table that many inherit, as this layer has it.
+    Inherited(Box<Source>),
 }
 
 impl fmt::Display for Source {
@@ -52,6 +54,7 @@ impl fmt::Display for Source {
             Self::File(path) => write!(f, "file {path}"),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::FileOf(name) => write!(f, "the file of variable {name}"),
+            Self::Inherited(layer) => write!(f, "upstream_defaults in {layer}"),
         }
     }
 }
