@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use services_mock::Backend;
 
 pub(crate) use case::{Assignment, Blow, Outcome, Visit, visits};
-pub(crate) use promises::{deadline, sections_header, sources, status, take};
+pub(crate) use promises::{deadline, forget_hours, sections_header, sources, status, take};
 
 mod case;
 mod promises;

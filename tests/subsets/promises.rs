@@ -211,7 +211,13 @@ fn answered(
             tells(reason, was, assignment),
         );
         punctual(visit, reason, outcome, said);
-        said.same("source", &section["source"], &was["source"]);
+        // Of several, one that failed.
+        let named = section["source"].as_str().unwrap_or_default();
+        let failed = reasons(section, assignment).next().is_some();
+        said.that(
+            &format!("{named} failed, and is one of its sources"),
+            failed && sources(was).any(|source| source == named),
+        );
         match section["state"].as_str() {
             Some("missing") => take(&mut wanted, name),
             // A declared substitute is the screen's to choose, so long as there is one.
@@ -226,6 +232,10 @@ fn answered(
     for data in [&mut wanted, &mut shown] {
         data.as_object_mut().map(|members| members.remove("_meta"));
     }
+    let timely = shown == wanted;
+    for data in [&mut wanted, &mut shown] {
+        forget_hours(data);
+    }
     said.same("the page", &shown, &wanted);
     let (header, wanted) = sections_header(visit.screen, told);
     said.same("Sections", &header, &Some(wanted));
@@ -239,11 +249,25 @@ fn answered(
         &json!(lost.is_empty()),
     );
     if lost.is_empty() {
-        for name in ["etag", "cache-control"] {
-            said.same(name, &told.header(name), &healthy.header(name));
-        }
+        let same = |name| {
+            (
+                told.header(name).to_owned(),
+                healthy.header(name).to_owned(),
+            )
+        };
+        let (tag, was) = same("etag");
+        said.that("the tag", !timely || tag == was);
+        let (cache, was) = same("cache-control");
+        said.same("cache-control", &cache, &was);
     } else {
         nobodys_to_keep(told, said);
+    }
+}
+
+/// Takes away the times that go on while the cases are tried: until when a manifest is good.
+pub(crate) fn forget_hours(data: &mut Value) {
+    if let Some(manifest) = data["manifest"].as_object_mut() {
+        manifest.remove("expiresAt");
     }
 }
 
