@@ -76,7 +76,7 @@ where
     let opened = Box::pin(up.0.call(cx, &until, call.repeat(), attempt)).await;
     told(cx, up.name(), call.route, began, &opened);
     let outdates = call.write.then(|| call.outdates());
-    let (say, replies, stay) = opened.map_err(|failure| {
+    let (say, replies, place) = opened.map_err(|failure| {
         let failure = failure.of(up.name()).after(call.write);
         told_to_the_cache(cx, up.name(), outdates.as_ref(), Some(&failure));
         failure
@@ -89,7 +89,7 @@ where
         began,
         say: Some(say),
         replies: Some(replies),
-        _stay: stay,
+        _stay: place,
     })
 }
 
