@@ -38,7 +38,7 @@ fn compare(path: &str, compiled: &Map<String, Value>, said: &toml::Table, text: 
                 assert!(own.contains(&format!("\n# {key} = ")), "{at} is nowhere");
             }
             (Value::Object(inner), Some(toml::Value::Table(said))) => {
-                compare(&at, inner, said, text)
+                compare(&at, inner, said, text);
             }
             (value, Some(said)) => {
                 let said = serde_json::to_value(said).unwrap();

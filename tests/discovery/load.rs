@@ -30,12 +30,12 @@ struct Load {
 }
 
 impl Load {
-    fn on(shop: &Shop) -> Self {
+    fn on(town: &Shop) -> Self {
         let stop = CancellationToken::new();
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            let (stop, http) = (stop.clone(), shop.http.clone());
-            let url = format!("{}{PAGE}", shop.fleet.url("web"));
+            let (stop, http) = (stop.clone(), town.http.clone());
+            let url = format!("{}{PAGE}", town.fleet.url("web"));
             clients.spawn(async move {
                 let (mut asked, mut failed) = (0, Vec::new());
                 while !stop.is_cancelled() {
@@ -59,7 +59,7 @@ impl Load {
         let done = self.clients.join_all().await;
         let asked: u64 = done.iter().map(|(asked, _)| asked).sum();
         let failed: Vec<&String> = done.iter().flat_map(|(_, failed)| failed).collect();
-        println!(
+        eprintln!(
             "{of}: {asked} requests, {} failed, {changes} changes",
             failed.len()
         );

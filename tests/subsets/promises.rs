@@ -212,11 +212,11 @@ fn answered(
         );
         punctual(visit, reason, outcome, said);
         // Of several, one that failed.
-        let named = section["source"].as_str().unwrap_or_default();
+        let one = section["source"].as_str().unwrap_or_default();
         let failed = reasons(section, assignment).next().is_some();
         said.that(
-            &format!("{named} failed, and is one of its sources"),
-            failed && sources(was).any(|source| source == named),
+            &format!("{one} failed, and is one of its sources"),
+            failed && sources(was).any(|source| source == one),
         );
         match section["state"].as_str() {
             Some("missing") => take(&mut wanted, name),
