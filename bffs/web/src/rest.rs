@@ -134,7 +134,7 @@ async fn get_me(
 
 /// Order what is in the cart, and pay for it
 ///
-/// The same key again gives the same answer. A failure says in `steps` what stands.
+/// The same key again orders and charges nothing twice. A failure says in `steps` what stands.
 #[utoipa::path(post, path = "/api/checkout", operation_id = "create_checkout",
     params(("Idempotency-Key" = String, Header, description = "What this write is called by: 1 to 255 visible characters")),
     request_body = CheckoutInput,

@@ -7,13 +7,16 @@
 //! | the order is placed, which empties the cart | cancelling it, and filling the cart again |
 //! | the payment is authorised | letting the money go |
 //! | the payment is captured, which pays the order | nothing: it is the last |
+//!
+//! The same key finds the order it placed as it was placed then, so how it stands is asked before anything is charged: one
+//! that was given up since, because an earlier try was undone, is not paid for.
 
 use std::sync::Arc;
 
 use bff_core::action::{Key, Steps};
-use bff_core::{Caller, Cx, Failure};
+use bff_core::{Caller, Cx, Error, Failure};
 
-use crate::order::{Line, Order, OrderClient};
+use crate::order::{Line, ORDER_CANCELLED, Order, OrderClient, Status};
 use crate::payment::{Authorization, Card, Payment, PaymentClient};
 
 /// What the keys of its steps begin with.
@@ -45,10 +48,20 @@ pub async fn check_out(
         steps.undone_by("cart", "restored", move |cx| async move {
             fill(&cx, orders, caller, &lines).await
         });
+        let stands = orders.by_id(cx, caller, &order.id).await;
+        if stands
+            .as_ref()
+            .is_ok_and(|now| now.value.status == Status::Cancelled)
+        {
+            steps.came("order", "cancelled");
+            return Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into());
+        }
         let id = order.id.clone();
         steps.undone_by("order", "cancelled", move |cx| async move {
             orders.cancel(&cx, caller, &id).await
         });
+        // Not to know is no leave to charge.
+        stands?;
         let wanted = Authorization {
             order_id: order.id.clone(),
             amount: order.total.clone(),

@@ -30,6 +30,7 @@ pub use money::Money;
 
 /// Every code that is a backend's own.
 pub const CODES: &[bff_core::Code] = &[
+    order::ORDER_CANCELLED,
     order::ORDER_REFUSED,
     order::ORDER_SHIPPED,
     payment::PAYMENT_DECLINED,

@@ -28,6 +28,15 @@ pub const ORDER_SHIPPED: Code = Code::new(
     "Nobody can mend it; the same request again fails again.",
 );
 
+/// The order that this key placed was given up.
+pub const ORDER_CANCELLED: Code = Code::new(
+    "order_cancelled",
+    409,
+    "Order cancelled",
+    "The order placed under this Idempotency-Key was given up, and nothing was charged for it.",
+    "The caller can mend it by ordering again under a new Idempotency-Key.",
+);
+
 bff_core::id! {
     /// An order.
     OrderId
