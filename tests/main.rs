@@ -22,6 +22,7 @@ mod mobile;
 mod names;
 mod overload;
 mod partner;
+mod playing;
 mod policies;
 mod routes;
 mod screens;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use fleet::{Addresses, GATEWAYS, Gateway, overlay};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -192,12 +193,7 @@ impl Town {
         gateway: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, String> {
-        let lost = |error: &dyn std::error::Error| error.to_string();
-        let wire = self.world.net().connect(&address(gateway)).await;
-        let wire: Wire = wire.map_err(|error| lost(&error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(wire))
-            .await
-            .map_err(|error| lost(&error))?;
+        let (mut sender, connection) = self.dial(gateway).await?;
         let mut exchange = std::pin::pin!(async move {
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
@@ -208,9 +204,34 @@ impl Town {
             done = &mut exchange => done,
             _ = connection => exchange.await,
         };
-        done.map_err(|error| lost(&error))
+        done.map_err(|error| error.to_string())
+    }
+
+    /// One request on a connection of its own, whose answer streams: dropped, the client has hung up.
+    pub(crate) async fn open(
+        &self,
+        gateway: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, String> {
+        let (mut sender, connection) = self.dial(gateway).await?;
+        tokio::spawn(connection);
+        let answer = sender.send_request(request).await;
+        answer.map_err(|error| error.to_string())
+    }
+
+    async fn dial(&self, gateway: &str) -> Result<Dialled, String> {
+        let wire = self.world.net().connect(&address(gateway)).await;
+        let wire = wire.map_err(|error| error.to_string())?;
+        let dialled = http1::handshake(TokioIo::new(wire)).await;
+        dialled.map_err(|error| error.to_string())
     }
 }
+
+/// A connection to a gateway, and who drives it.
+type Dialled = (
+    http1::SendRequest<Full<Bytes>>,
+    http1::Connection<TokioIo<Wire>, Full<Bytes>>,
+);
 
 /// Where a backend or a gateway is found on the pipes.
 pub(crate) fn address(name: &str) -> String {

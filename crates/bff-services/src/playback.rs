@@ -10,7 +10,7 @@ use tonic_prost::ProstCodec;
 use crate::product::ProductId;
 use crate::{Items, Moment, refusal};
 
-pub use watching::{Going, Watching};
+pub use watching::{Going, Watching, is_past_the_end};
 
 mod watching;
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bff_core::{Caller, Cx, Failure};
-use bff_services::playback::{Going, Watching};
+use bff_services::playback::{Going, Watching, is_past_the_end};
 use bff_services::product::ProductId;
 use futures_util::{Stream, stream};
 use garde::Validate;
@@ -66,7 +66,7 @@ pub async fn beat(
 }
 
 /// Beats for a set while it plays, for it plays a second each second: until the set hangs up, which is how it says that
-/// it stopped, until it is told to stop, or until the stream is an hour old.
+/// it stopped, until it is told to stop, until the title is over, or until the stream is an hour old.
 pub async fn play(
     cx: &Cx,
     up: &Upstreams,
@@ -122,6 +122,8 @@ impl Playing {
                 self.next = Some(Instant::now() + Duration::from_secs(beat.next_in_s));
                 Some((Ok(beat), going.keep_playing.then_some(self)))
             }
+            // Where it began was no further than the end: it has played up to there since.
+            Err(failure) if self.next.is_some() && is_past_the_end(&failure) => None,
             Err(failure) => Some((Err(failure), None)),
         }
     }

@@ -20,6 +20,12 @@ pub struct Going {
     pub next_in: Duration,
 }
 
+/// Whether a position was refused because the title is over before it.
+pub fn is_past_the_end(failure: &Failure) -> bool {
+    let told = failure.told();
+    told.is_some_and(|error| error.code() == codes::VALIDATION_FAILED)
+}
+
 /// A caller who watches, for as long as this is kept; dropping it hangs up.
 #[derive(Debug)]
 pub struct Watching {

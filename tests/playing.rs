@@ -1,0 +1,135 @@
+//! A set that plays, on a clock that is not waited for: how its stream goes on, and how it ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use services_mock::{Backend, Fault, Mode};
+use tokio::time::{Instant, sleep};
+
+use crate::town::{Plan, Town, simulated};
+
+/// A town whose only gateway is the tv's.
+fn town() -> Town {
+    Town::start(Plan {
+        seed: 1,
+        only: Some("tv"),
+        frail: false,
+        also: |_| String::new(),
+    })
+}
+
+fn asked(town: &Town, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
+    let request = Request::builder()
+        .uri(path)
+        .method(if body.is_some() { "POST" } else { "GET" })
+        .header("host", "tv")
+        .header("content-type", "application/json")
+        .header(
+            "authorization",
+            format!("Bearer {}", town.mocks.token_for("ada").unwrap()),
+        );
+    let body = body.map(Value::to_string).unwrap_or_default();
+    request.body(Full::from(body)).unwrap()
+}
+
+/// Ada's set begins to play.
+async fn play(town: &Town, title: &str, position_s: u64) -> Response<Incoming> {
+    let path = format!("/v1/titles/{title}/playing");
+    let request = asked(town, &path, Some(&json!({"positionS": position_s})));
+    town.open("tv", request).await.unwrap()
+}
+
+/// The next event of a stream: its name and data.
+async fn event(stream: &mut Response<Incoming>) -> Option<(String, Value)> {
+    let piece = stream.frame().await?.unwrap().into_data().unwrap();
+    let text = std::str::from_utf8(&piece).unwrap().trim_end();
+    let (name, data) = text.split_once('\n').unwrap();
+    let data = data.strip_prefix("data: ").unwrap();
+    Some((
+        name.strip_prefix("event: ").unwrap().to_owned(),
+        serde_json::from_str(data).unwrap(),
+    ))
+}
+
+/// The title that ada watched last: its id, how far she has come, and how long it is.
+async fn latest(town: &Town) -> (String, u64, u64) {
+    let path = "/v1/browse?fields=continueWatching";
+    let answer = town.ask("tv", asked(town, path, None)).await.unwrap();
+    let page: Value = serde_json::from_slice(answer.body()).unwrap();
+    let latest = &page["continueWatching"][0];
+    let number = |member: &str| latest[member].as_u64().unwrap();
+    let id = latest["id"].as_str().unwrap().to_owned();
+    (id, number("positionS"), number("durationS"))
+}
+
+/// What goes on at the playback backend, once it has heard of every hang-up.
+async fn under_way(town: &Town) -> u64 {
+    sleep(Duration::from_millis(50)).await;
+    town.mocks.stats(Backend::Playback).in_flight
+}
+
+#[test]
+fn a_set_that_plays_to_the_end_ends_well() {
+    simulated(async {
+        let town = town();
+        let (title, _, duration) = latest(&town).await;
+        let from = duration - 14;
+        let mut playing = play(&town, &title, from).await;
+        for position in [from, from + 10] {
+            let (name, beat) = event(&mut playing).await.unwrap();
+            let told = json!({"positionS": position, "keepPlaying": true, "nextInS": 10});
+            assert_eq!((name.as_str(), beat), ("beat", told));
+        }
+        assert_eq!(event(&mut playing).await, None, "no problem");
+        assert_eq!(latest(&town).await, (title, from + 10, duration));
+        assert_eq!(under_way(&town).await, 0);
+    });
+}
+
+#[test]
+fn a_stream_ends_after_an_hour_so_that_its_credential_is_looked_at_again() {
+    simulated(async {
+        let town = town();
+        // A title that is longer than that.
+        let (title, ..) = latest(&town).await;
+        let mut playing = play(&town, &title, 0).await;
+        let began = Instant::now();
+        let (mut beats, mut last) = (0, Value::Null);
+        while let Some((name, beat)) = event(&mut playing).await {
+            assert_eq!(name, "beat", "{beat}");
+            (beats, last) = (beats + 1, beat);
+        }
+        let hour = Duration::from_secs(60 * 60);
+        let took = began.elapsed();
+        assert!(
+            took >= hour && took < hour + Duration::from_secs(15),
+            "{took:?}"
+        );
+        assert_eq!((beats, &last["positionS"]), (361, &3600.into()));
+        assert_eq!(under_way(&town).await, 0);
+    });
+}
+
+#[test]
+fn a_backend_that_never_begins_is_waited_for_no_longer_than_the_deadline() {
+    simulated(async {
+        let town = town();
+        let (title, ..) = latest(&town).await;
+        let hang = Fault::mode(Mode::Hang);
+        town.mocks.set_fault(Backend::Playback, hang).unwrap();
+        let began = Instant::now();
+        let answer = play(&town, &title, 0).await;
+        let took = began.elapsed();
+        let deadline = Duration::from_secs(3);
+        assert!(took <= deadline + Duration::from_millis(50), "{took:?}");
+        assert_eq!(answer.status(), 504);
+        let problem = answer.into_body().collect().await.unwrap().to_bytes();
+        let problem: Value = serde_json::from_slice(&problem).unwrap();
+        assert_eq!(problem["code"], "outcome_unknown");
+        assert_eq!(under_way(&town).await, 0, "hung up");
+    });
+}
