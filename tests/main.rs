@@ -28,6 +28,7 @@ mod routes;
 mod screens;
 mod simulate;
 mod slow;
+mod stalls;
 mod store;
 mod subsets;
 mod support;

@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::town::{Plan, Town, simulated};
 
-/// A town whose only gateway is the tv's.
+/// A town whose only gateway is the tv's, with less patience for clients who take nothing than is between two beats.
 fn town() -> Town {
     Town::start(Plan {
         seed: 1,
         only: Some("tv"),
         frail: false,
-        also: |_| String::new(),
+        also: |_| "[server]\nwrite_timeout = \"5s\"\n".to_owned(),
     })
 }
 

@@ -90,7 +90,8 @@ impl Town {
             move |name, ordinal, pipe| {
                 let (gone, life) = {
                     let places = places.lock();
-                    let place = &places[name];
+                    // A gateway's operators reach it where its clients do.
+                    let place = &places[&name.replace("-admin.", ".")];
                     (place.gone.clone(), place.returns)
                 };
                 let plan = plan.frail.then_some(plan.seed);
@@ -181,7 +182,7 @@ impl Town {
         let app = (gateway.open)(&sources, &world).unwrap().app;
         let listeners = Listeners {
             public: self.pipes.listen(&address(name)),
-            admin: self.pipes.listen(&format!("{name}-admin.sim:80")),
+            admin: self.pipes.listen(&address(&format!("{name}-admin"))),
         };
         tokio::spawn(server::serve(listeners, app, std::future::pending())).abort_handle()
     }
@@ -193,7 +194,7 @@ impl Town {
         gateway: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, String> {
-        let (mut sender, connection) = self.dial(gateway).await?;
+        let (mut sender, connection) = self.client(gateway).await?;
         let mut exchange = std::pin::pin!(async move {
             let (head, body) = sender.send_request(request).await?.into_parts();
             let body = body.collect().await?.to_bytes();
@@ -213,22 +214,27 @@ impl Town {
         gateway: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, String> {
-        let (mut sender, connection) = self.dial(gateway).await?;
+        let (mut sender, connection) = self.client(gateway).await?;
         tokio::spawn(connection);
         let answer = sender.send_request(request).await;
         answer.map_err(|error| error.to_string())
     }
 
-    async fn dial(&self, gateway: &str) -> Result<Dialled, String> {
+    /// A connection to a gateway.
+    pub(crate) async fn dial(&self, gateway: &str) -> Result<Wire, String> {
         let wire = self.world.net().connect(&address(gateway)).await;
-        let wire = wire.map_err(|error| error.to_string())?;
-        let dialled = http1::handshake(TokioIo::new(wire)).await;
-        dialled.map_err(|error| error.to_string())
+        wire.map_err(|error| error.to_string())
+    }
+
+    async fn client(&self, gateway: &str) -> Result<Client, String> {
+        let wire = self.dial(gateway).await?;
+        let client = http1::handshake(TokioIo::new(wire)).await;
+        client.map_err(|error| error.to_string())
     }
 }
 
-/// A connection to a gateway, and who drives it.
-type Dialled = (
+/// Who puts requests into a connection, and who drives it.
+type Client = (
     http1::SendRequest<Full<Bytes>>,
     http1::Connection<TokioIo<Wire>, Full<Bytes>>,
 );

@@ -40,6 +40,44 @@ async fn a_hundred_megabytes_pass_either_way_in_constant_memory() {
     assert!(grown < 64 << 10, "{grown} KiB more");
 }
 
+/// A client that asks for a hundred megabytes and reads none of them holds its place at the backend for a while only.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whoever_reads_nothing_is_cut_in_constant_memory() {
+    let impatient =
+        "[server]\nwrite_timeout = \"500ms\"\n[upstreams.order.bulkhead]\nmax_concurrent = 1";
+    let shop = shop(impatient).await;
+    let page = || shop.get("web", "/echo/page");
+    assert_eq!(page().await.status, 200);
+    let before = resident_kib();
+    let mut client = dial(&shop).await;
+    let ask = b"GET /echo/flood HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(ask).await.unwrap();
+    let began = instant();
+    while page().await.status != 503 {
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "the place is taken"
+        );
+    }
+    let began = instant();
+    let mut most = resident_kib();
+    while page().await.status != 200 {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "the place is free"
+        );
+        most = most.max(resident_kib());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(300));
+    let grown = most.saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more");
+    let mut heard = Vec::new();
+    let _ = client.read_to_end(&mut heard).await;
+    assert!(heard.len() < PIECES * PIECE / 2, "{} bytes", heard.len());
+}
+
 #[tokio::test]
 async fn a_body_that_stalls_is_cut() {
     let shop = shop("idle = \"300ms\"\ntimeout = \"5s\"").await;
@@ -59,7 +97,9 @@ async fn a_body_that_stalls_is_cut() {
 async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
     const ASK: &str = "GET /echo/tunnel HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let open = shop("upgrade = true\nidle = \"400ms\"").await;
+    // That nothing is said is no stall.
+    let quick = "[server]\nwrite_timeout = \"100ms\"";
+    let open = shop(&format!("upgrade = true\nidle = \"400ms\"\n{quick}")).await;
     let mut client = dial(&open).await;
     client.write_all(ASK.as_bytes()).await.unwrap();
     let head = until_blank_line(&mut client).await;

@@ -37,6 +37,7 @@ mod head;
 pub mod input;
 mod language;
 mod observe;
+mod offered;
 mod quota;
 pub mod shed;
 mod underway;

@@ -28,6 +28,7 @@ mod heads;
 mod pages;
 mod production;
 mod readiness;
+mod stall;
 mod start;
 
 /// Where a gateway listens, and how it starts and stops.
@@ -56,6 +57,12 @@ pub struct Config {
     /// balancers keep connections idle (60s).
     #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
     pub idle_timeout: Duration,
+    /// How long a client may take nothing of what is written to it; then its connection is cut, or over HTTP/2, where
+    /// only one answer may stand still, that answer given up, and what it held is free. An answer of which nothing is
+    /// there to be sent does not stand still. Default 30s: a phone comes out of a tunnel within it, and who reads no
+    /// 16 KiB in that time will not see the end.
+    #[serde(default = "Config::write_timeout", with = "crate::config::duration")]
+    pub write_timeout: Duration,
     /// The most connections at once; more wait in the kernel's queue. Default 10000.
     #[serde(default = "Config::max_connections")]
     pub max_connections: usize,
@@ -76,6 +83,10 @@ impl Config {
 
     fn idle_timeout() -> Duration {
         Duration::from_secs(75)
+    }
+
+    fn write_timeout() -> Duration {
+        Duration::from_secs(30)
     }
 
     fn max_connections() -> usize {

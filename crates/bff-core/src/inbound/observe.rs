@@ -3,6 +3,7 @@
 //! The line is written by a guard that the answer's body carries and drops at its end. A client that hangs
 //! up drops handler and guard alike, so its request is logged too, with status 499.
 
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::{Method, Uri};
+use http::{Method, Uri, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::offered::Offered;
 use super::{Edge, Underway, finish, head};
 use crate::context::{AppVersion, RequestId, Trace};
 use crate::error::{Error, codes};
@@ -75,6 +77,7 @@ pub(super) async fn observe(
     }
     let mut line = Line::open(edge.clone(), seen.clone(), &mut request);
     let asked = finish::Asked::of(&request);
+    let version = request.version();
     for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
         request.headers_mut().remove(spoofed);
     }
@@ -87,7 +90,7 @@ pub(super) async fn observe(
     };
     let response = finish::finish(&edge, &asked, seen.request_id(), response);
     line.answered(&response);
-    response.map(|body| Body::new(Logged { body, line }))
+    response.map(|body| Logged { body, line }.on(version))
 }
 
 /// A panic is ours to mend; its text goes to the log only.
@@ -101,6 +104,9 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Response {
         .because(format_args!("panicked: {text}"))
         .into_response()
 }
+
+/// Why an answer was given up whose client is still there.
+const UNTAKEN: &str = "the client stopped taking the answer";
 
 /// The log line of one request, written when it is dropped.
 struct Line {
@@ -119,15 +125,17 @@ struct Line {
     sections: Option<http::HeaderValue>,
     bytes_out: u64,
     ended: bool,
+    /// It was taken back from a client that took nothing of it.
+    untaken: bool,
     _active: Active,
     /// To the last byte too: until then the connection is not idle.
-    _underway: Option<Underway>,
+    underway: Option<Underway>,
 }
 
 impl Line {
     fn open(edge: Arc<Edge>, seen: Seen, request: &mut Request) -> Self {
         Self {
-            _underway: request.extensions_mut().remove(),
+            underway: request.extensions_mut().remove(),
             started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
@@ -140,6 +148,7 @@ impl Line {
             sections: None,
             bytes_out: 0,
             ended: false,
+            untaken: false,
             _active: edge.shared.metrics.request_started(),
             edge,
             seen,
@@ -162,10 +171,12 @@ impl Drop for Line {
         let passed = self.passed.as_ref().map(|entry| entry.template.as_str());
         let route = self.route.as_ref().map(MatchedPath::as_str).or(passed);
         let route = route.unwrap_or_default();
-        let status = if self.ended { self.status } else { 499 };
+        let hung_up = !self.ended || self.untaken;
+        let status = if hung_up { 499 } else { self.status };
         let shared = &self.edge.shared;
         (shared.metrics).request_ended(self.method.as_str(), route, status, self.took());
-        let broken = self.broken.as_deref();
+        let stalled = self.underway.as_ref().is_some_and(Underway::is_stalled);
+        let broken = self.broken.as_deref().or(stalled.then_some(UNTAKEN));
         let app = self.app.as_ref().map(ToString::to_string);
         let signed_in = self.seen.0.signed_in.load(Ordering::Relaxed);
         Access {
@@ -188,16 +199,44 @@ impl Drop for Line {
             code: self.error.as_ref().map(|e| e.code().name()),
             cause: self.error.as_ref().and_then(Error::cause).or(broken),
             sections: self.sections.as_ref().and_then(|s| s.to_str().ok()),
-            hung_up: !self.ended,
+            hung_up,
         }
         .log();
     }
 }
 
 /// An answer's body that carries the log line to its end.
-struct Logged {
+pub(super) struct Logged {
     body: Body,
     line: Line,
+}
+
+impl Logged {
+    /// What is handed to a connection that speaks this version.
+    fn on(self, version: Version) -> Body {
+        if version != Version::HTTP_2 || self.is_end_stream() {
+            return Body::new(self);
+        }
+        let Some(underway) = self.line.underway.clone() else {
+            return Body::new(self);
+        };
+        let offered = Offered::new(self);
+        underway.offer(&offered);
+        Body::new(offered)
+    }
+
+    /// Nobody takes it: whatever its body had come to, its end was not seen.
+    pub(super) fn give_up(mut self) {
+        self.body = Body::empty();
+        self.line.broken = Some(UNTAKEN.to_owned());
+        self.line.untaken = true;
+    }
+}
+
+impl fmt::Debug for Logged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "answer {}", self.line.status)
+    }
 }
 
 impl http_body::Body for Logged {

@@ -1,10 +1,15 @@
-//! Which requests of one connection are being answered, and for how long it has had none.
+//! Which requests of one connection are being answered, for how long it has had none, and whether its client takes what
+//! it is answered.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+
+use super::offered::{Offer, Offered};
 
 /// The requests of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,6 +26,11 @@ struct Counted {
     underway: AtomicU32,
     /// When the last one ended, in milliseconds since `opened`.
     quiet_since: AtomicU64,
+    /// The client took nothing for so long that the connection ends.
+    stalled: AtomicBool,
+    /// What is offered at the moment, and perhaps what no longer is.
+    offers: Mutex<Vec<Weak<Offer>>>,
+    offered: Notify,
 }
 
 impl Requests {
@@ -30,6 +40,9 @@ impl Requests {
             opened: Instant::now(),
             underway: AtomicU32::new(0),
             quiet_since: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            offers: Mutex::default(),
+            offered: Notify::new(),
         }))
     }
 
@@ -60,6 +73,51 @@ impl Requests {
             }
             sleep_until(since + idle).await;
         }
+    }
+}
+
+impl Requests {
+    /// The connection ends, for its client takes nothing.
+    pub fn stalled(&self) {
+        self.0.stalled.store(true, Relaxed);
+    }
+
+    /// Gives up every offered answer of which nothing was taken for so long, and goes on looking.
+    pub async fn give_up_untaken(&self, limit: Duration) {
+        loop {
+            let now = Instant::now();
+            let offers: Vec<Arc<Offer>> = {
+                let mut offers = self.0.offers.lock();
+                offers.retain(|offer| offer.strong_count() > 0);
+                offers.iter().filter_map(Weak::upgrade).collect()
+            };
+            let again = offers.iter().filter_map(|offer| offer.look(now, limit));
+            let again = again.min();
+            drop(offers);
+            match again {
+                Some(again) => sleep_until(again).await,
+                None => self.0.offered.notified().await,
+            }
+        }
+    }
+}
+
+impl Underway {
+    /// Whether the connection ends because its client takes nothing.
+    pub fn is_stalled(&self) -> bool {
+        self.0.0.stalled.load(Relaxed)
+    }
+
+    /// Has the connection look after an answer that is offered.
+    pub(super) fn offer(&self, offered: &Offered) {
+        let counted = &self.0.0;
+        let mut offers = counted.offers.lock();
+        if offers.len() == offers.capacity() {
+            offers.retain(|offer| offer.strong_count() > 0);
+        }
+        offers.push(offered.offer());
+        drop(offers);
+        counted.offered.notify_one();
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Limits {
     pub(super) head_timeout: Duration,
     /// How long a connection may be without a request.
     pub(super) idle_timeout: Duration,
+    /// How long the other side may take nothing.
+    pub(super) write_timeout: Duration,
     /// The most at once; more wait in the kernel's bounded queue.
     pub(super) max_connections: usize,
 }
@@ -89,7 +91,7 @@ async fn connection(
 ) {
     let peer = Peer(wire.peer());
     let heads = Heads::default();
-    let wire = Watched::new(wire, heads.clone(), limits.head_timeout);
+    let wire = Watched::new(wire, heads.clone(), &limits);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(heads.arrived());
@@ -101,7 +103,7 @@ async fn connection(
             }
         })
     });
-    let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(wire), service));
+    let connection = http.serve_connection_with_upgrades(TokioIo::new(wire), service);
     let enough = async {
         tokio::select! {
             biased;
@@ -109,17 +111,25 @@ async fn connection(
             () = heads.quiet_for(limits.idle_timeout) => {}
         }
     };
-    // A connection that ends badly concerns its client only; what it asked for is logged already.
+    let served = async {
+        let mut connection = pin!(connection);
+        // A connection that ends badly concerns its client only; what it asked for is logged already.
+        tokio::select! {
+            biased;
+            _ = &mut connection => return,
+            () = enough => connection.as_mut().graceful_shutdown(),
+        }
+        // Whoever has nothing under way and does not even take leave is not waited for.
+        tokio::select! {
+            biased;
+            _ = connection => {}
+            () = heads.quiet_for(limits.head_timeout) => {}
+        }
+    };
     tokio::select! {
         biased;
-        _ = &mut connection => return,
-        () = enough => connection.as_mut().graceful_shutdown(),
-    }
-    // Whoever has nothing under way and does not even take leave is not waited for.
-    tokio::select! {
-        biased;
-        _ = connection => {}
-        () = heads.quiet_for(limits.head_timeout) => {}
+        () = served => {}
+        () = heads.give_up_untaken(limits.write_timeout) => {}
     }
 }
 

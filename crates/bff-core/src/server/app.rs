@@ -265,6 +265,7 @@ impl App {
         Limits {
             head_timeout: self.config.head_timeout,
             idle_timeout: self.config.idle_timeout,
+            write_timeout: self.config.write_timeout,
             max_connections: self.config.max_connections,
         }
     }

@@ -15,6 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::accept::Limits;
+use super::stall::Stall;
 use crate::inbound::{Requests, Underway};
 use crate::net::Wire;
 
@@ -53,9 +55,15 @@ impl Heads {
     pub(super) async fn quiet_for(&self, idle: Duration) {
         self.requests.quiet_for(idle).await;
     }
+
+    /// Gives up every answer of which nothing was taken for so long, for ever.
+    pub(super) async fn give_up_untaken(&self, limit: Duration) {
+        self.requests.give_up_untaken(limit).await;
+    }
 }
 
-/// A connection whose heads each come within `limit`, or it ends. A head whose first bytes come while an answer is still
+/// A connection whose heads each come within `head_timeout`, or it ends. It ends too when nothing written to it is taken
+/// for `write_timeout`. A head whose first bytes come while an answer is still
 /// on its way out cannot be told from the rest of that request; it has the time of an idle connection.
 pub(super) struct Watched {
     wire: Wire,
@@ -66,18 +74,34 @@ pub(super) struct Watched {
     preface: Option<usize>,
     /// Made when a head came in part only, which is rare.
     timer: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 impl Watched {
-    pub(super) fn new(wire: Wire, heads: Heads, limit: Duration) -> Self {
+    pub(super) fn new(wire: Wire, heads: Heads, limits: &Limits) -> Self {
         Self {
             wire,
             heads,
-            limit,
+            limit: limits.head_timeout,
+            stall: Stall::new(limits.write_timeout),
             began: Instant::now(),
             preface: Some(0),
             timer: None,
         }
+    }
+
+    /// What became of a write. Why the connection ends is noted first, for the lines of what it was answering.
+    fn wrote<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let waited = written.is_pending();
+        let written = self.stall.bound(cx, written);
+        if waited && written.is_ready() {
+            self.heads.requests.stalled();
+        }
+        written
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -132,7 +156,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().wire).poll_write(cx, buf)
+        let me = self.get_mut();
+        let written = Pin::new(&mut me.wire).poll_write(cx, buf);
+        me.wrote(cx, written)
     }
 
     fn poll_write_vectored(
@@ -140,7 +166,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().wire).poll_write_vectored(cx, bufs)
+        let me = self.get_mut();
+        let written = Pin::new(&mut me.wire).poll_write_vectored(cx, bufs);
+        me.wrote(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -163,12 +191,18 @@ mod tests {
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
+    const LIMITS: Limits = Limits {
+        head_timeout: LIMIT,
+        idle_timeout: LIMIT,
+        write_timeout: LIMIT,
+        max_connections: 1,
+    };
 
     #[tokio::test(start_paused = true)]
     async fn silence_is_borne_and_a_dribbled_head_is_not() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), &LIMITS);
         let began = Instant::now();
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -189,7 +223,7 @@ mod tests {
     async fn a_body_may_take_longer_and_the_next_head_begins_anew() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), LIMIT);
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), &LIMITS);
         for _ in 0..3 {
             client.write_all(b"head").await.unwrap();
             watched.read_exact(&mut [0; 4]).await.unwrap();
@@ -207,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn http_2_is_left_to_hyper() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), Heads::default(), LIMIT);
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), Heads::default(), &LIMITS);
         for part in [&HTTP_2[..2], &HTTP_2[2..]] {
             client.write_all(part).await.unwrap();
             watched.read_exact(&mut vec![0; part.len()]).await.unwrap();
@@ -223,11 +257,30 @@ mod tests {
     async fn half_a_preface_is_a_head_that_dribbles() {
         let (mut client, server) = tokio::io::duplex(64);
         let wire = Wire::Pipe(Box::new(server));
-        let mut watched = Watched::new(wire, Heads::default(), LIMIT);
+        let mut watched = Watched::new(wire, Heads::default(), &LIMITS);
         let began = Instant::now();
         client.write_all(&HTTP_2[..4]).await.unwrap();
         let error = watched.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_gets_on_may_take_for_ever_and_one_that_does_not_may_not() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let heads = Heads::default();
+        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), &LIMITS);
+        let underway = heads.arrived();
+        let writing = tokio::spawn(async move { watched.write_all(&[1; 640]).await });
+        for _ in 0..5 {
+            tokio::time::sleep(LIMIT / 2).await;
+            client.read_exact(&mut [0; 64]).await.unwrap();
+        }
+        assert!(!writing.is_finished() && !underway.is_stalled());
+        let began = Instant::now();
+        let error = writing.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
+        assert!(underway.is_stalled());
     }
 }
