@@ -11,6 +11,9 @@ use super::dial;
 use super::echo::{PIECE, shop};
 use crate::support::{instant, resident_kib, send};
 
+const ASK: &str = "GET /echo/tunnel HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 /// A hundred megabytes.
 const PIECES: usize = 100;
 
@@ -95,8 +98,6 @@ async fn a_body_that_stalls_is_cut() {
 
 #[tokio::test]
 async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
-    const ASK: &str = "GET /echo/tunnel HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-                       sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     // That nothing is said is no stall.
     let quick = "[server]\nwrite_timeout = \"100ms\"";
     let open = shop(&format!("upgrade = true\nidle = \"400ms\"\n{quick}")).await;
@@ -127,6 +128,37 @@ async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
     client.write_all(ASK.as_bytes()).await.unwrap();
     let head = until_blank_line(&mut client).await;
     assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+}
+
+/// A WebSocket is a connection of its client's until it ends, and takes a place as every other.
+#[tokio::test]
+async fn websockets_count_among_the_connections_until_they_end() {
+    let few = "upgrade = true\nidle = \"700ms\"\n[server]\nmax_connections = 1";
+    let shop = shop(few).await;
+    let mut tunnel = dial(&shop).await;
+    tunnel.write_all(ASK.as_bytes()).await.unwrap();
+    let head = until_blank_line(&mut tunnel).await;
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    // The kernel takes the next one, and nobody answers it.
+    let mut next = dial(&shop).await;
+    let ask = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
+    next.write_all(ask).await.unwrap();
+    let waiting = tokio::time::timeout(Duration::from_millis(300), next.read_u8());
+    assert!(waiting.await.is_err(), "there is room for one");
+    tunnel.write_all(b"still there").await.unwrap();
+    tunnel.read_exact(&mut [0; 11]).await.unwrap();
+    // Its silence ends it, and the next one has its place.
+    let began = instant();
+    let head = until_blank_line(&mut next).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(began.elapsed() > Duration::from_millis(500));
+    // So it is when it hangs up.
+    next.write_all(ASK.as_bytes()).await.unwrap();
+    drop(next);
+    let mut last = dial(&shop).await;
+    last.write_all(ask).await.unwrap();
+    let head = until_blank_line(&mut last).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }
 
 async fn until_blank_line(client: &mut tokio::net::TcpStream) -> String {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     /// How long the other side may take nothing.
     pub(super) write_timeout: Duration,
-    /// The most at once; more wait in the kernel's bounded queue.
+    /// The most at once, those that became WebSockets included; more wait in the kernel's bounded queue.
     pub(super) max_connections: usize,
 }
 
@@ -68,8 +68,7 @@ impl Port {
             let (http, router) = (http.clone(), self.router.clone());
             let (limits, closing) = (self.limits, self.closing.clone());
             connections.spawn(async move {
-                connection(&http, wire, router, limits, &closing).await;
-                drop(room);
+                connection(&http, wire, room, router, limits, &closing).await;
             });
         }
         drop(from);
@@ -85,13 +84,14 @@ impl Port {
 async fn connection(
     http: &auto::Builder<TokioExecutor>,
     wire: Wire,
+    room: OwnedSemaphorePermit,
     router: Router,
     limits: Limits,
     closing: &CancellationToken,
 ) {
     let peer = Peer(wire.peer());
     let heads = Heads::default();
-    let wire = Watched::new(wire, heads.clone(), &limits);
+    let wire = Watched::new(wire, room, heads.clone(), &limits);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(heads.arrived());

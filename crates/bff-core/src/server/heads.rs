@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::accept::Limits;
@@ -75,11 +76,19 @@ pub(super) struct Watched {
     /// Made when a head came in part only, which is rare.
     timer: Option<Pin<Box<Sleep>>>,
     stall: Stall,
+    /// Held for as long as there is a socket, whatever is spoken on it.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Watched {
-    pub(super) fn new(wire: Wire, heads: Heads, limits: &Limits) -> Self {
+    pub(super) fn new(
+        wire: Wire,
+        room: OwnedSemaphorePermit,
+        heads: Heads,
+        limits: &Limits,
+    ) -> Self {
         Self {
+            _room: room,
             wire,
             heads,
             limit: limits.head_timeout,
@@ -198,11 +207,17 @@ mod tests {
         max_connections: 1,
     };
 
+    fn watched(server: tokio::io::DuplexStream, heads: &Heads) -> Watched {
+        let room = Arc::new(tokio::sync::Semaphore::new(1));
+        let room = room.try_acquire_owned().unwrap();
+        Watched::new(Wire::Pipe(Box::new(server)), room, heads.clone(), &LIMITS)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silence_is_borne_and_a_dribbled_head_is_not() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), &LIMITS);
+        let mut watched = watched(server, &heads);
         let began = Instant::now();
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
@@ -223,7 +238,7 @@ mod tests {
     async fn a_body_may_take_longer_and_the_next_head_begins_anew() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), &LIMITS);
+        let mut watched = watched(server, &heads);
         for _ in 0..3 {
             client.write_all(b"head").await.unwrap();
             watched.read_exact(&mut [0; 4]).await.unwrap();
@@ -241,7 +256,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn http_2_is_left_to_hyper() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), Heads::default(), &LIMITS);
+        let mut watched = watched(server, &Heads::default());
         for part in [&HTTP_2[..2], &HTTP_2[2..]] {
             client.write_all(part).await.unwrap();
             watched.read_exact(&mut vec![0; part.len()]).await.unwrap();
@@ -256,8 +271,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn half_a_preface_is_a_head_that_dribbles() {
         let (mut client, server) = tokio::io::duplex(64);
-        let wire = Wire::Pipe(Box::new(server));
-        let mut watched = Watched::new(wire, Heads::default(), &LIMITS);
+        let mut watched = watched(server, &Heads::default());
         let began = Instant::now();
         client.write_all(&HTTP_2[..4]).await.unwrap();
         let error = watched.read_to_end(&mut Vec::new()).await.unwrap_err();
@@ -269,7 +283,7 @@ mod tests {
     async fn a_write_that_gets_on_may_take_for_ever_and_one_that_does_not_may_not() {
         let (mut client, server) = tokio::io::duplex(64);
         let heads = Heads::default();
-        let mut watched = Watched::new(Wire::Pipe(Box::new(server)), heads.clone(), &LIMITS);
+        let mut watched = watched(server, &heads);
         let underway = heads.arrived();
         let writing = tokio::spawn(async move { watched.write_all(&[1; 640]).await });
         for _ in 0..5 {
