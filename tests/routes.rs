@@ -7,10 +7,12 @@ use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, Shop, instant, until};
+use crate::support::{Answer, Shop};
 
 mod echo;
+mod leaving;
 mod streams;
+mod words;
 
 #[tokio::test]
 async fn the_older_pages_get_what_the_backends_say() {
@@ -176,26 +178,6 @@ async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
     }
     assert_eq!(last.body["code"], "circuit_open");
     assert!(!last.header("retry-after").is_empty());
-}
-
-#[tokio::test]
-async fn hanging_up_ends_the_call_at_once() {
-    let shop = Shop::open().await;
-    let hang = Fault::mode(Mode::Hang);
-    shop.fleet
-        .mocks()
-        .set_fault(Backend::Product, hang)
-        .unwrap();
-    let mut client = dial(&shop).await;
-    let request = b"GET /api/products/p-1 HTTP/1.1\r\nhost: a\r\n\r\n";
-    client.write_all(request).await.unwrap();
-    let waiting = || shop.fleet.mocks().stats(Backend::Product).in_flight;
-    until(|| waiting() == 1).await;
-    let left = instant();
-    drop(client);
-    until(|| waiting() == 0).await;
-    let took = left.elapsed();
-    assert!(took < Duration::from_millis(250), "{took:?}");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use axum::routing::any;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, StatusCode, header};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +43,9 @@ fn backend() -> Router {
         .route("/flood", any(flood))
         .route("/tunnel", any(tunnel))
         .route("/tagged", any(tagged))
+        .route("/weak", any(weak))
+        .route("/refuse", any(|| async { StatusCode::FORBIDDEN }))
+        .route("/trailed", any(trailed))
         .fallback(any(tell))
 }
 
@@ -118,6 +123,27 @@ async fn tagged(headers: HeaderMap) -> Response {
         .headers_mut()
         .insert(header::ETAG, "\"a\"".parse().unwrap());
     response
+}
+
+/// An answer whose tag is weak, and whose length nobody knows.
+async fn weak(headers: HeaderMap) -> Response {
+    let tag = [(header::ETAG, "W/\"b\"")];
+    match headers.get(header::IF_NONE_MATCH) {
+        Some(held) if held == "W/\"b\"" => (StatusCode::NOT_MODIFIED, tag).into_response(),
+        _ => (
+            tag,
+            Body::from_stream(stream::iter([Ok::<_, std::io::Error>("abcd")])),
+        )
+            .into_response(),
+    }
+}
+
+async fn trailed() -> Response {
+    let mut sum = HeaderMap::new();
+    sum.insert("x-sum", "1".parse().unwrap());
+    let frames = [Frame::data(Bytes::from("abcd")), Frame::trailers(sum)];
+    let frames = stream::iter(frames.map(Ok::<_, std::io::Error>));
+    ([("trailer", "x-sum")], Body::new(StreamBody::new(frames))).into_response()
 }
 
 #[tokio::test]

@@ -63,7 +63,7 @@ pub struct Config {
     /// 16 KiB in that time will not see the end.
     #[serde(default = "Config::write_timeout", with = "crate::config::duration")]
     pub write_timeout: Duration,
-    /// The most connections at once, those included that became WebSockets, until these end; more wait in the kernel's
+    /// The most connections at once, those included that became a `WebSocket`, until these end; more wait in the kernel's
     /// queue. Default 10000: well below the usual limit of open files (65536), for those to backends count too.
     #[serde(default = "Config::max_connections")]
     pub max_connections: usize,

@@ -31,7 +31,7 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     /// How long the other side may take nothing.
     pub(super) write_timeout: Duration,
-    /// The most at once, those that became WebSockets included; more wait in the kernel's bounded queue.
+    /// The most at once, those that became a `WebSocket` included; more wait in the kernel's bounded queue.
     pub(super) max_connections: usize,
 }
 
