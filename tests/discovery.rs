@@ -13,6 +13,7 @@ mod consul;
 mod dns;
 #[path = "support/free_ports.rs"]
 mod free_ports;
+mod issuer;
 mod load;
 
 /// More than any part takes on a busy machine; reached by failures only.

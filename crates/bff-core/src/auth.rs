@@ -10,6 +10,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::context::{Cx, Shared};
+use crate::discovery::First;
 use crate::error::{Error, codes};
 use crate::scope::Caller;
 use api_key::ApiKeys;
@@ -54,6 +55,11 @@ impl Authenticator {
             api_keys,
             challenges: Arc::new(challenges),
         })
+    }
+
+    /// The first answer about where the issuer's keys are, which start-up waits for.
+    pub(crate) fn first(&self) -> Option<First> {
+        self.bearer.as_ref().map(|bearer| bearer.first())
     }
 
     /// Whether any credential came, good or bad: all that can be said of it without work.

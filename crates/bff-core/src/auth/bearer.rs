@@ -11,6 +11,7 @@ use super::keys::{Algorithm, Keys};
 use super::remembered::Remembered;
 use super::token::Token;
 use crate::context::Shared;
+use crate::discovery::First;
 use crate::error::Error;
 use crate::scope::Caller;
 
@@ -58,6 +59,11 @@ impl Bearer {
             keys: Keys::new(config, backend, shared)?,
             remembered: Remembered::new(config.verified_tokens, &shared.world),
         }))
+    }
+
+    /// The first answer about where the keys are.
+    pub(super) fn first(&self) -> First {
+        self.keys.first()
     }
 
     /// The caller `sent` names, if it was verified before; without waiting.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Refusal;
 use super::config::Config;
 use crate::context::{Cx, Shared};
+use crate::discovery::First;
 use crate::error::{Error, codes};
 use crate::outbound::{self, Call, Id, Upstream, check_id};
 use crate::scope::Public;
@@ -88,6 +89,11 @@ impl Keys {
             known: ArcSwapOption::empty(),
             fetching: Mutex::default(),
         })))
+    }
+
+    /// The first answer about where they are.
+    pub(super) fn first(&self) -> First {
+        self.0.issuer.first()
     }
 
     /// The generation of the keys known, if any are. When they are old, new ones are fetched meanwhile.

@@ -90,12 +90,12 @@ impl<'a> Gateway<'a> {
         Ok(Self {
             name,
             settings,
+            awaited: Mutex::new(auth.first().into_iter().collect()),
             auth,
             store: Store::open(settings.store, &shared.world)?,
             seal: Seal::open(settings.store, &shared.world)?,
             shared,
             upstreams: Mutex::default(),
-            awaited: Mutex::default(),
             codes: &[],
             docs: !settings.mode.is_production(),
         })
