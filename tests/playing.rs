@@ -18,7 +18,10 @@ fn town() -> Town {
         seed: 1,
         only: Some("tv"),
         frail: false,
-        also: |_| "[server]\nwrite_timeout = \"5s\"\n".to_owned(),
+        also: |_| {
+            let streams = "[upstreams.playback.bulkhead]\nmax_streams = 2\n";
+            format!("[server]\nwrite_timeout = \"5s\"\n{streams}")
+        },
     })
 }
 
@@ -131,5 +134,28 @@ fn a_backend_that_never_begins_is_waited_for_no_longer_than_the_deadline() {
         let problem: Value = serde_json::from_slice(&problem).unwrap();
         assert_eq!(problem["code"], "outcome_unknown");
         assert_eq!(under_way(&town).await, 0, "hung up");
+    });
+}
+
+#[test]
+fn sets_that_play_take_no_place_from_those_who_ask() {
+    simulated(async {
+        let town = town();
+        let (title, _, duration) = latest(&town).await;
+        let mut playing = Vec::new();
+        for _ in 0..2 {
+            let mut one = play(&town, &title, 1).await;
+            event(&mut one).await.unwrap();
+            playing.push(one);
+        }
+        let third = play(&town, &title, 1).await;
+        assert_eq!(third.status(), 503);
+        let path = format!("/v1/titles/{title}/heartbeat");
+        let beat = asked(&town, &path, Some(&json!({"positionS": 5})));
+        assert_eq!(town.ask("tv", beat).await.unwrap().status(), 200);
+        assert_eq!(latest(&town).await, (title.clone(), 5, duration));
+        playing.pop();
+        assert_eq!(under_way(&town).await, 1);
+        assert_eq!(play(&town, &title, 1).await.status(), 200);
     });
 }

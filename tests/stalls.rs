@@ -27,13 +27,13 @@ const UNTAKEN: &str = "the client stopped taking the answer";
 const PASSED: &str = "/api/products/p-1";
 const SCREEN: &str = "/api/product-details/p-1";
 
-/// A town whose only gateway is the web's, with one place at the product backend.
+/// A town whose only gateway is the web's, with room for one stream at the product backend.
 fn town() -> Town {
     Town::start(Plan {
         seed: 1,
         only: Some("web"),
         frail: false,
-        also: |_| "[upstreams.product.bulkhead]\nmax_concurrent = 1\n".to_owned(),
+        also: |_| "[upstreams.product.bulkhead]\nmax_streams = 1\n".to_owned(),
     })
 }
 
@@ -160,6 +160,8 @@ fn a_connection_that_takes_nothing_is_cut_and_what_it_held_is_free() {
         town.mocks.clear_faults(None);
         let refused = town.ask("web", get(PASSED)).await.unwrap();
         assert_eq!(refused.status(), 503, "the place is taken");
+        let screen = town.ask("web", get(SCREEN)).await.unwrap();
+        assert_eq!(screen.status(), 200, "a stream takes none of a call's");
         sleep(2 * MOMENT).await;
         assert_eq!(under_way(&town), 0);
         assert_eq!(town.ask("web", get(PASSED)).await.unwrap().status(), 200);

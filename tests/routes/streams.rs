@@ -48,7 +48,7 @@ async fn a_hundred_megabytes_pass_either_way_in_constant_memory() {
 #[tokio::test]
 async fn whoever_reads_nothing_is_cut_in_constant_memory() {
     let impatient =
-        "[server]\nwrite_timeout = \"500ms\"\n[upstreams.order.bulkhead]\nmax_concurrent = 1";
+        "[server]\nwrite_timeout = \"500ms\"\n[upstreams.order.bulkhead]\nmax_streams = 1";
     let shop = shop(impatient).await;
     let page = || shop.get("web", "/echo/page");
     assert_eq!(page().await.status, 200);

@@ -218,7 +218,7 @@ async fn trailers_end_here() {
 
 #[tokio::test]
 async fn a_place_at_the_backend_is_held_to_the_end_of_the_body() {
-    let shop = shop("[upstreams.order.bulkhead]\nmax_concurrent = 1").await;
+    let shop = shop("[upstreams.order.bulkhead]\nmax_streams = 1").await;
     let url = format!("{}/echo/flood", shop.fleet.url("web"));
     let mut flood = send(shop.http.get(url)).await;
     flood.chunk().await.unwrap().unwrap();

@@ -59,6 +59,7 @@ impl<S: Scope, M> Call<S, M> {
             harmless: self.harmless,
             hedged: false,
             within: None,
+            lasting: false,
             worth: retry::is_worth_it_over_grpc,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! It is opened as any call is: with a place in the bulkhead, past the breaker, at an instance that the balancer
 //! chooses, its head within an attempt's time, and tried again where that is sane. From then on the request's deadline
-//! does not bound it; silence does. While it lasts it holds its place, and its instance knows that it is busy.
+//! does not bound it; silence does. While it lasts it holds a place among the streams, and its instance knows that it is
+//! busy.
 //!
 //! The breaker judges how it opens. How it ends is told to whoever listens, and counted: an end without a status, a
 //! reset and a silence are failures and say so. Dropping it hangs up, which the backend learns at once.
@@ -25,7 +26,7 @@ use super::call::Outdates;
 use super::{Call, Upstream, late, ready, status};
 use crate::context::Cx;
 use crate::outbound::balance::Instance;
-use crate::outbound::{Config, Failure, Reason, Stay, Until, told};
+use crate::outbound::{Config, Failure, Reason, Repeat, Stay, Until, told};
 use crate::scope::Scope;
 
 /// Messages said and not yet sent: whoever says more waits.
@@ -67,13 +68,19 @@ where
 {
     let began = Instant::now();
     let (config, call, codec) = (up.0.config(), &call, &codec);
+    // What a deadline bounds as a whole is a call like any other.
+    let lasting = cx.longest_silence().is_some();
+    let repeat = Repeat {
+        lasting,
+        ..call.repeat()
+    };
     let attempt = |instance: Arc<Instance<Channel>>, time| async move {
         let channel = instance.payload().clone();
         let (say, replies) = open(cx, config, channel, call, codec(), wire, time).await?;
-        Ok((say, replies, Stay::at(&up.0, instance)))
+        Ok((say, replies, Stay::at(&up.0, instance, lasting)))
     };
     let until = Until::new(cx.calls_deadline());
-    let opened = Box::pin(up.0.call(cx, &until, call.repeat(), attempt)).await;
+    let opened = Box::pin(up.0.call(cx, &until, repeat, attempt)).await;
     told(cx, up.name(), call.route, began, &opened);
     let outdates = call.write.then(|| call.outdates());
     let (say, replies, place) = opened.map_err(|failure| {

@@ -241,7 +241,7 @@ async fn an_end_without_a_status_is_a_failure_and_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_is_held_while_it_lasts() {
-    let one = |config: &mut Config| config.bulkhead.max_concurrent = NonZeroU32::MIN;
+    let one = |config: &mut Config| config.bulkhead.max_streams = NonZeroU32::MIN;
     let mut scene = Scene::new(0, one);
     let (talk, asked) = scene.talk().await;
     let refused = scene.open(hello()).await.unwrap_err();

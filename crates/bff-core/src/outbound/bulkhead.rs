@@ -1,4 +1,5 @@
-//! How many attempts may be under way at one backend at once; one too many is refused and never waits.
+//! How many attempts may be under way at one backend at once, and how many streams beside them; one too many is refused
+//! and never waits.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -15,15 +16,20 @@ const SOON: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Attempts, streams and conversations under way at once. Default 256: at 50 ms each that is 5,000 a second, and a backend that hangs
-    /// holds no more of the gateway than that.
+    /// Attempts under way at once, of what streams up to the head of the answer. Default 256: at 50 ms each that is 5,000 a
+    /// second, and a backend that hangs holds no more of the gateway than that.
     pub max_concurrent: NonZeroU32,
+    /// What streams at once, from its attempt on for as long as it lasts: bodies that are passed on, `WebSockets`,
+    /// conversations. Default 1024: between two pieces it costs the backend little more than a connection, and however
+    /// many there are, they take no place from calls.
+    pub max_streams: NonZeroU32,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_concurrent: NonZeroU32::new(256).unwrap_or(NonZeroU32::MIN),
+            max_streams: NonZeroU32::new(1024).unwrap_or(NonZeroU32::MIN),
         }
     }
 }
@@ -31,23 +37,78 @@ impl Default for Config {
 /// The places of one backend.
 #[derive(Debug)]
 pub struct Bulkhead {
+    calls: Places,
+    streams: Places,
+}
+
+#[derive(Debug)]
+struct Places {
     most: u32,
     taken: AtomicU32,
     peak: AtomicU32,
+    /// Why there is none left.
+    full: &'static str,
 }
 
 impl Bulkhead {
     /// All places free.
     pub fn new(config: &Config) -> Self {
         Self {
-            most: config.max_concurrent.get(),
-            taken: AtomicU32::new(0),
-            peak: AtomicU32::new(0),
+            calls: Places::of(
+                config.max_concurrent,
+                "max_concurrent attempts are under way",
+            ),
+            streams: Places::of(config.max_streams, "max_streams streams are under way"),
         }
     }
 
     /// Takes a place for as long as the guard lives, or fails at once.
     pub fn enter(&self) -> Result<Place<'_>, Failure> {
+        self.calls.enter()
+    }
+
+    /// The same among the streams.
+    pub fn enter_stream(&self) -> Result<Place<'_>, Failure> {
+        self.streams.enter()
+    }
+
+    /// Takes a place for work that goes on after its attempt, which was let in and still holds its own: it is never
+    /// refused.
+    pub(super) fn stay(&self, lasting: bool) {
+        self.of(lasting).taken.fetch_add(1, Relaxed);
+    }
+
+    /// Gives back a place taken by [`Self::stay`].
+    pub(super) fn leave(&self, lasting: bool) {
+        self.of(lasting).taken.fetch_sub(1, Relaxed);
+    }
+
+    fn of(&self, lasting: bool) -> &Places {
+        if lasting { &self.streams } else { &self.calls }
+    }
+
+    /// Places taken at the moment.
+    pub fn taken(&self) -> u32 {
+        self.calls.taken.load(Relaxed)
+    }
+
+    /// The most places that were taken at once.
+    pub fn peak(&self) -> u32 {
+        self.calls.peak.load(Relaxed)
+    }
+}
+
+impl Places {
+    fn of(most: NonZeroU32, full: &'static str) -> Self {
+        Self {
+            most: most.get(),
+            taken: AtomicU32::new(0),
+            peak: AtomicU32::new(0),
+            full,
+        }
+    }
+
+    fn enter(&self) -> Result<Place<'_>, Failure> {
         let room = |taken| (taken < self.most).then(|| taken + 1);
         match self.taken.fetch_update(Relaxed, Relaxed, room) {
             Ok(before) => {
@@ -59,35 +120,15 @@ impl Bulkhead {
             Err(_) => Err(Failure::new(Reason::Overloaded)
                 .unsent()
                 .retry_after(Some(SOON))
-                .because("max_concurrent attempts are under way")),
+                .because(self.full)),
         }
-    }
-
-    /// Takes a place for work that goes on after its attempt, which was let in: it is never refused.
-    pub(super) fn stay(&self) {
-        self.taken.fetch_add(1, Relaxed);
-    }
-
-    /// Gives back a place taken by [`Self::stay`].
-    pub(super) fn leave(&self) {
-        self.taken.fetch_sub(1, Relaxed);
-    }
-
-    /// Places taken at the moment.
-    pub fn taken(&self) -> u32 {
-        self.taken.load(Relaxed)
-    }
-
-    /// The most places that were taken at once.
-    pub fn peak(&self) -> u32 {
-        self.peak.load(Relaxed)
     }
 }
 
 /// A place taken; free again when dropped.
 #[derive(Debug)]
 #[must_use = "dropped, the place is free again"]
-pub struct Place<'a>(&'a Bulkhead);
+pub struct Place<'a>(&'a Places);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
@@ -102,7 +143,26 @@ mod tests {
 
     fn of(most: u32) -> Bulkhead {
         let max_concurrent = NonZeroU32::new(most).unwrap();
-        Bulkhead::new(&Config { max_concurrent })
+        Bulkhead::new(&Config {
+            max_concurrent,
+            max_streams: NonZeroU32::MIN,
+        })
+    }
+
+    #[test]
+    fn what_streams_takes_no_place_from_calls_nor_the_other_way_round() {
+        let bulkhead = of(1);
+        // As an attempt does whose answer goes on streaming.
+        let attempt = (bulkhead.enter().unwrap(), bulkhead.enter_stream().unwrap());
+        bulkhead.stay(true);
+        drop(attempt);
+        let refused = bulkhead.enter_stream().unwrap_err();
+        assert_eq!(refused.reason(), Reason::Overloaded);
+        let call = bulkhead.enter().unwrap();
+        assert!(bulkhead.enter().is_err());
+        bulkhead.leave(true);
+        assert!(bulkhead.enter_stream().is_ok());
+        drop(call);
     }
 
     #[test]

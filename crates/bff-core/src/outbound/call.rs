@@ -186,6 +186,7 @@ impl<S: Scope> Call<S> {
             ),
             hedged: self.hedged && !self.is_write(),
             within: None,
+            lasting: false,
             worth: retry::is_worth_it,
         }
     }

@@ -107,6 +107,7 @@ mod tests {
                 harmless: true,
                 hedged: false,
                 within: None,
+                lasting: false,
                 worth: |failure, harmless| harmless && failure.reason() == Reason::Unavailable,
             };
             let attempt = |_, _| {

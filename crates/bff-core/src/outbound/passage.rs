@@ -118,6 +118,7 @@ impl Passage {
             harmless: self.repeat == Again::Harmless,
             hedged: false,
             within: self.within,
+            lasting: true,
             worth: if self.repeat == Again::Never {
                 never
             } else {
@@ -157,7 +158,7 @@ async fn once(
         let why = "it switched to a protocol that nobody asked for";
         return Err(Failure::new(Reason::BadResponse).because(why));
     }
-    let stay = Stay::at(&up.0, instance);
+    let stay = Stay::at(&up.0, instance, true);
     Ok(Answer { response, stay })
 }
 

@@ -87,14 +87,14 @@ impl<T: Send + Sync + 'static> Policy<T> {
     }
 
     /// Counts what goes on at an instance after its attempt, until [`Self::leave`].
-    pub(super) fn stay(&self, instance: &Instance<T>) {
-        self.bulkhead.stay();
+    pub(super) fn stay(&self, instance: &Instance<T>, lasting: bool) {
+        self.bulkhead.stay(lasting);
         instance.stay();
     }
 
     /// Ends what [`Self::stay`] began.
-    pub(super) fn leave(&self, instance: &Instance<T>) {
-        self.bulkhead.leave();
+    pub(super) fn leave(&self, instance: &Instance<T>, lasting: bool) {
+        self.bulkhead.leave(lasting);
         instance.leave();
     }
 
@@ -266,6 +266,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
             return Err(Failure::new(Reason::Deadline).unsent());
         }
         let _place = self.bulkhead.enter()?;
+        let lasting = repeat.lasting.then(|| self.bulkhead.enter_stream());
+        let _stream = lasting.transpose()?;
         let permit = self.breaker.admit(began).map_err(|open| {
             let after = Some(open.retry_after);
             Failure::new(Reason::CircuitOpen)

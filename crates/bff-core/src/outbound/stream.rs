@@ -119,19 +119,24 @@ fn unanswered(error: &legacy::Error) -> Failure {
 pub(crate) struct Stay<T: Send + Sync + 'static> {
     policy: Arc<Policy<T>>,
     instance: Arc<Instance<T>>,
+    lasting: bool,
 }
 
 impl<T: Send + Sync + 'static> Stay<T> {
-    /// Holds a place at `instance` from now on.
-    pub(crate) fn at(policy: &Arc<Policy<T>>, instance: Arc<Instance<T>>) -> Self {
-        policy.stay(&instance);
+    /// Holds a place at `instance` from now on: among the streams if it is `lasting`, else among the calls.
+    pub(crate) fn at(policy: &Arc<Policy<T>>, instance: Arc<Instance<T>>, lasting: bool) -> Self {
+        policy.stay(&instance, lasting);
         let policy = policy.clone();
-        Self { policy, instance }
+        Self {
+            policy,
+            instance,
+            lasting,
+        }
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for Stay<T> {
     fn drop(&mut self) {
-        self.policy.leave(&self.instance);
+        self.policy.leave(&self.instance, self.lasting);
     }
 }
