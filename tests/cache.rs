@@ -57,6 +57,7 @@ fn calling(shop: &Shop, backend: Backend) -> (Cx, Upstream) {
     let shared = Arc::new(Shared {
         client: HeaderValue::from_static("web"),
         tasks: tokio_util::task::TaskTracker::new(),
+        leaving: tokio_util::sync::CancellationToken::new(),
         metrics: bff_core::telemetry::Metrics::unread(),
         cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &world),
         fields: bff_core::section::fields::Known::default(),

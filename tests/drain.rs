@@ -65,3 +65,56 @@ async fn a_backend_that_hangs_does_not_hold_the_stop_up() {
     let cut = asked.await.unwrap();
     assert!(cut.is_err(), "what has not ended is cut: {cut:?}");
 }
+
+/// Reads a stream to its end, which comes although nobody stops listening.
+async fn heard(mut stream: reqwest::Response) -> String {
+    let mut heard = Vec::new();
+    while let Some(piece) = stream.chunk().await.unwrap() {
+        heard.extend_from_slice(&piece);
+    }
+    String::from_utf8(heard).unwrap()
+}
+
+#[tokio::test]
+async fn a_set_that_plays_is_told_that_its_gateway_leaves() {
+    let shop = Shop::open().await;
+    let url = format!("{}/v1/titles/p-8/playing", shop.fleet.url("tv"));
+    let play = (shop.http.post(url))
+        .header("authorization", shop.bearer("ada"))
+        .json(&serde_json::json!({"positionS": 120}));
+    let playing = send(play).await;
+    assert_eq!(playing.status(), 200);
+    let listening = tokio::spawn(heard(playing));
+    crate::support::until(|| shop.fleet.mocks().stats(Backend::Playback).in_flight == 1).await;
+    let began = instant();
+    shop.fleet.stop().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let heard = listening.await.unwrap();
+    let (beats, last) = heard.trim_end().rsplit_once("\n\n").unwrap();
+    assert!(beats.starts_with("event: beat\n"), "{heard}");
+    assert_eq!(last, "event: leaving\ndata: {}");
+}
+
+#[tokio::test]
+async fn events_that_are_passed_on_end_when_the_gateway_leaves() {
+    let shop = Shop::open().await;
+    shop.fill_cart("ada").await;
+    let bearer = shop.bearer("ada");
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("idempotency-key", "k-1"),
+    ];
+    let placed = (shop.post_with("web", "/api/orders", &headers, &serde_json::json!({}))).await;
+    let id = placed.body["id"].as_str().unwrap();
+    let url = format!("{}/api/orders/{id}/events", shop.fleet.url("web"));
+    let events = send(shop.http.get(url).header("authorization", &bearer)).await;
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    let listening = tokio::spawn(heard(events));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!listening.is_finished());
+    let began = instant();
+    shop.fleet.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(listening.await.unwrap().contains("data:"));
+}

@@ -31,6 +31,7 @@ impl Till {
             client: HeaderValue::from_static("web"),
             world: World::real(),
             tasks: tokio_util::task::TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: bff_core::telemetry::Metrics::unread(),
             cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &World::real()),
             fields: bff_core::section::fields::Known::default(),

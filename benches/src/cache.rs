@@ -94,6 +94,7 @@ impl Shop {
         let shared = Arc::new(Shared {
             client: HeaderValue::from_static("bench"),
             tasks: tokio_util::task::TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::new("bench")?,
             cache: Cache::new(config, &world),
             fields: bff_core::section::fields::Known::default(),

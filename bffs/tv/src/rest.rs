@@ -96,7 +96,7 @@ async fn post_heartbeat(
 ///
 /// Each event is called `beat` and carries a `Beat`; the position goes on by a second each second. Hang up to pause or
 /// to jump, and open another one to go on. The last event of a stream that failed is called `problem` and carries the
-/// problem document.
+/// problem document; that of one whose gateway leaves is called `leaving`: open another one.
 #[utoipa::path(post, path = "/v1/titles/{id}/playing", operation_id = "play_title",
     params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
     responses((status = 200, body = Beat, content_type = "text/event-stream")), security(("bearer" = [])))]

@@ -8,6 +8,7 @@ use axum::extract::FromRequestParts;
 use http::HeaderValue;
 use http::request::Parts;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
@@ -44,6 +45,8 @@ pub struct Shared {
     pub world: World,
     /// Work that must run to its end; draining waits for it.
     pub tasks: TaskTracker,
+    /// Cancelled when the gateway leaves, a while before what is left is cut.
+    pub leaving: CancellationToken,
     /// This gateway's own instruments.
     pub metrics: Metrics,
     /// What it keeps of its backends' answers.
@@ -157,6 +160,11 @@ impl Cx {
             Deadline::Stream { idle, .. } => Some(idle),
             Deadline::Total(_) => None,
         }
+    }
+
+    /// Resolves when the gateway leaves: what would go on for as long as somebody listens says so then, and ends.
+    pub fn leaving(&self) -> WaitForCancellationFutureOwned {
+        self.0.shared.leaving.clone().cancelled_owned()
     }
 
     /// What all calls of this request together may try beyond what is needed.

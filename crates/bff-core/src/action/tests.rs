@@ -14,6 +14,7 @@ fn cx() -> Cx {
         client: HeaderValue::from_static("test"),
         world: World::real(),
         tasks: TaskTracker::new(),
+        leaving: tokio_util::sync::CancellationToken::new(),
         metrics: crate::telemetry::Metrics::unread(),
         cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),

@@ -36,6 +36,7 @@ fn shared(net: Net) -> Arc<Shared> {
         client: HeaderValue::from_static("test"),
         world: World::seeded(7, net),
         tasks: TaskTracker::new(),
+        leaving: tokio_util::sync::CancellationToken::new(),
         metrics: Metrics::unread(),
         cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),

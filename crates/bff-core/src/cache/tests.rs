@@ -73,6 +73,7 @@ impl Scene {
         let shared = Arc::new(Shared {
             client: HeaderValue::from_static("test"),
             tasks: TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::unread(),
             cache: Cache::new(config, &world),
             fields: crate::section::fields::Known::default(),

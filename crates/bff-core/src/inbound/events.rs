@@ -4,15 +4,17 @@ use std::convert::Infallible;
 
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderValue, header};
 use serde::Serialize;
+use tokio::select;
 
 use crate::context::Cx;
 use crate::error::{Error, codes};
 
 /// Each item as the data of one event called `name`. A failure after the head is the last event, `problem`, whose data
-/// is the problem document that would have been the answer; a stream that ends without one has ended well.
+/// is the problem document that would have been the answer. When the gateway leaves, the last event is `leaving`, without
+/// data to speak of: whoever asks again is served by another replica. A stream that ends with neither has ended well.
 #[derive(Debug)]
 pub struct Events<S> {
     cx: Cx,
@@ -34,12 +36,25 @@ where
 {
     fn into_response(self) -> Response {
         let Self { cx, name, items } = self;
+        let leaving = Box::pin(cx.leaving());
         let events = items.map(move |item| {
             let event = item.and_then(|item| {
                 let event = Event::default().event(name).json_data(item);
                 event.map_err(|e| Error::new(codes::INTERNAL, codes::INTERNAL.meaning()).because(e))
             });
-            Ok::<_, Infallible>(event.unwrap_or_else(|error| problem(&cx, &error)))
+            event.unwrap_or_else(|error| problem(&cx, &error))
+        });
+        // Without items nothing is left to be said.
+        let events = stream::unfold(Some((Box::pin(events), leaving)), |going| async {
+            let (mut events, mut leaving) = going?;
+            select! {
+                biased;
+                () = &mut leaving => {
+                    let last = Event::default().event("leaving").data("{}");
+                    Some((Ok::<_, Infallible>(last), None))
+                }
+                event = events.next() => Some((Ok(event?), Some((events, leaving)))),
+            }
         });
         let mut response = Sse::new(events).into_response();
         let no_store = HeaderValue::from_static("no-store");
@@ -61,7 +76,6 @@ fn problem(cx: &Cx, error: &Error) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::stream;
     use http_body_util::BodyExt;
     use std::sync::Arc;
     use std::time::Duration;
@@ -72,6 +86,7 @@ mod tests {
             client: HeaderValue::from_static("test"),
             world: crate::context::World::real(),
             tasks: tokio_util::task::TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: crate::telemetry::Metrics::unread(),
             cache: crate::cache::Cache::new(
                 &crate::cache::Config::default(),

@@ -80,6 +80,7 @@ mod tests {
             let shared = Arc::new(Shared {
                 client: HeaderValue::from_static("test"),
                 tasks: TaskTracker::new(),
+                leaving: tokio_util::sync::CancellationToken::new(),
                 metrics: Metrics::unread(),
                 cache: crate::cache::Cache::new(&crate::cache::Config::default(), &world),
                 fields: crate::section::fields::Known::default(),

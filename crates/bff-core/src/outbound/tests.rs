@@ -39,6 +39,7 @@ impl Scene {
             client: HeaderValue::from_static("test"),
             world: World::seeded(7, Net::Pipes(pipes)),
             tasks: TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::unread(),
             cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
             fields: crate::section::fields::Known::default(),

@@ -1,5 +1,6 @@
 //! Bodies on their way through: bounded in bytes and in silence, never gathered.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::error::{Error, codes};
 use crate::outbound::{Clients, Spoilt, Stay};
@@ -119,6 +121,8 @@ impl http_body::Body for Upload {
 pub(super) struct Download {
     body: Incoming,
     silence: Silence,
+    /// Ends it, of what would go on for as long as somebody listens.
+    leaving: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _stay: Stay<Clients>,
 }
 
@@ -127,8 +131,16 @@ impl Download {
         Self {
             body,
             silence: Silence::of(idle),
+            leaving: None,
             _stay: stay,
         }
+    }
+
+    /// Ends when the gateway leaves: a stream of events has no end that could be waited for, and whoever listens asks
+    /// again.
+    pub(super) fn until(mut self, leaving: CancellationToken) -> Self {
+        self.leaving = Some(Box::pin(leaving.cancelled_owned()));
+        self
     }
 }
 
@@ -141,6 +153,11 @@ impl http_body::Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let me = self.get_mut();
+        if let Some(leaving) = &mut me.leaving
+            && leaving.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(None);
+        }
         loop {
             match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {

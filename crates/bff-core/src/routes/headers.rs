@@ -120,6 +120,12 @@ pub(super) fn from_backend(headers: &mut HeaderMap, config: &Config) {
     }
 }
 
+/// Whether the body is a stream of server-sent events.
+pub(super) fn is_of_events(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE);
+    media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
+}
+
 /// Adds who passed the message on, and how it came (RFC 9110 §7.6.3).
 pub(super) fn via(headers: &mut HeaderMap, version: Version, by: &HeaderValue) {
     let version: &[u8] = match version {

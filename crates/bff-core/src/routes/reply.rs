@@ -45,7 +45,12 @@ pub(super) async fn respond(
         if old && (old::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
             old::retell(&mut head.headers);
         }
-        Body::new(Download::new(body, route.config.idle, answer.stay))
+        let body = Download::new(body, route.config.idle, answer.stay);
+        Body::new(if headers::is_of_events(&head.headers) {
+            body.until(route.around.leaving.clone())
+        } else {
+            body
+        })
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;

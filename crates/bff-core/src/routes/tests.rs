@@ -17,6 +17,7 @@ fn opened(text: &str) -> Result<Table, String> {
         client: HeaderValue::from_static("test"),
         world: World::real(),
         tasks: TaskTracker::new(),
+        leaving: tokio_util::sync::CancellationToken::new(),
         metrics: Metrics::unread(),
         cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),

@@ -176,6 +176,7 @@ mod tests {
         let shared = Shared {
             client: HeaderValue::from_static("web"),
             tasks: TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::unread(),
             cache: Cache::new(&cache::Config::default(), &world),
             fields: crate::section::fields::Known::default(),

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
@@ -76,6 +77,7 @@ impl<'a> Gateway<'a> {
             cache: Cache::new(settings.cache, &world),
             world,
             tasks: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             metrics: crate::telemetry::Metrics::new(name)?,
             fields: section::fields::Known::default(),
         });
@@ -166,7 +168,7 @@ impl<'a> Gateway<'a> {
         let (router, api, table) = doors.into_parts(state);
         let api = openapi::complete(api, self.settings.auth);
         let text = api.to_pretty_json().map_err(|error| error.to_string())?;
-        let readiness = Readiness::default();
+        let readiness = Readiness::new(self.shared.leaving.clone());
         let inbound = self.settings.inbound;
         let around = Around {
             trusted: inbound.trusted_proxies.clone(),

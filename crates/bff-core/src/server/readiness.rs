@@ -10,13 +10,21 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
 /// Starting, ready, or draining. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     state: Arc<AtomicU8>,
     leaving: CancellationToken,
 }
 
 impl Readiness {
+    /// Starting. `leaving` is for who has to know that it leaves.
+    pub(crate) fn new(leaving: CancellationToken) -> Self {
+        Self {
+            state: Arc::new(AtomicU8::new(STARTING)),
+            leaving,
+        }
+    }
+
     /// Start-up has finished.
     pub(crate) fn started(&self) {
         let _ =

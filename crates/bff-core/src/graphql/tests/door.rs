@@ -33,6 +33,7 @@ impl Door {
             client: http::HeaderValue::from_static("web"),
             world: World::real(),
             tasks: tokio_util::task::TaskTracker::new(),
+            leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::unread(),
             cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
             fields: crate::section::fields::Known::default(),
