@@ -14,14 +14,18 @@ use crate::town::{Plan, Town, simulated};
 
 /// A town whose only gateway is the tv's, with less patience for clients who take nothing than is between two beats.
 fn town() -> Town {
+    town_with(|_| {
+        let streams = "[upstreams.playback.bulkhead]\nmax_streams = 2\n";
+        format!("[server]\nwrite_timeout = \"5s\"\n{streams}")
+    })
+}
+
+fn town_with(also: fn(&fleet::Gateway) -> String) -> Town {
     Town::start(Plan {
         seed: 1,
         only: Some("tv"),
         frail: false,
-        also: |_| {
-            let streams = "[upstreams.playback.bulkhead]\nmax_streams = 2\n";
-            format!("[server]\nwrite_timeout = \"5s\"\n{streams}")
-        },
+        also,
     })
 }
 
@@ -154,6 +158,31 @@ fn sets_that_play_take_no_place_from_those_who_ask() {
         let beat = asked(&town, &path, Some(&json!({"positionS": 5})));
         assert_eq!(town.ask("tv", beat).await.unwrap().status(), 200);
         assert_eq!(latest(&town).await, (title.clone(), 5, duration));
+        playing.pop();
+        assert_eq!(under_way(&town).await, 1);
+        assert_eq!(play(&town, &title, 1).await.status(), 200);
+    });
+}
+
+/// A gateway that works on one request at a time, and holds two streams beside it.
+#[test]
+fn a_stream_holds_a_slot_of_its_own_and_none_of_those_who_ask() {
+    simulated(async {
+        let town = town_with(|_| {
+            let one = "[inbound.shed.limit]\nmin = 1\ninitial = 1\nmax = 1\n";
+            format!("[inbound.shed]\nmax_streams = 2\n{one}")
+        });
+        let (title, ..) = latest(&town).await;
+        let mut playing = Vec::new();
+        for _ in 0..2 {
+            let mut one = play(&town, &title, 1).await;
+            event(&mut one).await.unwrap();
+            playing.push(one);
+        }
+        assert_eq!(play(&town, &title, 1).await.status(), 503);
+        sleep(Duration::from_secs(600)).await;
+        latest(&town).await;
+        assert_eq!(under_way(&town).await, 2);
         playing.pop();
         assert_eq!(under_way(&town).await, 1);
         assert_eq!(play(&town, &title, 1).await.status(), 200);

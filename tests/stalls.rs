@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -29,11 +30,15 @@ const SCREEN: &str = "/api/product-details/p-1";
 
 /// A town whose only gateway is the web's, with room for one stream at the product backend.
 fn town() -> Town {
+    town_with(|_| "[upstreams.product.bulkhead]\nmax_streams = 1\n".to_owned())
+}
+
+fn town_with(also: fn(&fleet::Gateway) -> String) -> Town {
     Town::start(Plan {
         seed: 1,
         only: Some("web"),
         frail: false,
-        also: |_| "[upstreams.product.bulkhead]\nmax_streams = 1\n".to_owned(),
+        also,
     })
 }
 
@@ -263,5 +268,49 @@ fn nothing_is_answered_in_advance_to_a_client_that_takes_nothing() {
         let mut heard = Vec::new();
         let _ = client.read_to_end(&mut heard).await;
         assert!(heard.len() < 1 << 20, "{} bytes", heard.len());
+    });
+}
+
+/// Ada sends a new address, of which the second half comes after a while.
+async fn uploads_slowly(town: &Town) {
+    let address =
+        r#"{"name":"Ada","street":"Mole 1","city":"Kiel","postalCode":"24103","country":"DE"}"#;
+    let (first, second) = address.split_at(40);
+    let token = town.mocks.token_for("ada").unwrap();
+    let mut sent = format!(
+        "POST /api/users/ada/addresses HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    let piece = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let mut client = town.dial("web").await.unwrap();
+    sent += &piece(first);
+    client.write_all(sent.as_bytes()).await.unwrap();
+    sleep(Duration::from_millis(1500)).await;
+    let rest = piece(second) + "0\r\n\r\n";
+    client.write_all(rest.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).await.unwrap();
+    assert!(
+        heard.starts_with(b"HTTP/1.1 201"),
+        "{}",
+        String::from_utf8_lossy(&heard)
+    );
+}
+
+#[test]
+fn how_slowly_clients_send_teaches_the_limit_nothing() {
+    simulated(async {
+        let town =
+            town_with(|_| "[inbound.shed.limit]\nmin = 1\ninitial = 40\nmax = 40\n".to_owned());
+        for _ in 0..200 {
+            assert_eq!(town.ask("web", get(PASSED)).await.unwrap().status(), 200);
+            sleep(Duration::from_millis(10)).await;
+        }
+        for _ in 0..8 {
+            join_all((0..10).map(|_| uploads_slowly(&town))).await;
+            // She may have so many and no more.
+            town.mocks.reset();
+        }
+        assert_eq!(metric(&town, "bff_inbound_limit", "").await, 40);
     });
 }

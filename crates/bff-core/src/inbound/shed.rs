@@ -11,8 +11,12 @@
 //! body is parsed (`Standing::is_a_read`). Both come before any call to a backend.
 //!
 //! The slot is held to the end of the answer's body, for a long one is work to its end; of a stream to its head only,
-//! for a listener who is told something now and then is none. Health and pages are no doors and take no slot.
+//! for a listener who is told something now and then is none. Streams have slots of their own beside that, a fixed
+//! number, held to their end. Where the client's body streams too, the time to the head is the client's as much as
+//! ours and teaches nothing. Health and pages are no doors and take no slot.
 
+use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -21,6 +25,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body::Body as _;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -47,19 +52,34 @@ mod slots;
 const RETRY_SECONDS: u64 = 3;
 
 /// How many requests are worked on at once, and who goes first when there are more.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// How many answers may stream at once: events, and whatever is passed on. Default 5000: half the connections that
+    /// there may be, so that listeners leave the other half to those who ask. A `WebSocket` counts among those.
+    pub max_streams: NonZeroU32,
     /// Between which bounds the number is found.
     pub limit: limit::Config,
     /// Which part of it each class of requests may fill.
     pub shares: Shares,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_streams: NonZeroU32::new(5000).unwrap_or(NonZeroU32::MIN),
+            limit: limit::Config::default(),
+            shares: Shares::default(),
+        }
+    }
+}
+
 /// The shedding of one gateway.
 #[derive(Debug)]
 pub(crate) struct Shed {
     slots: Arc<Slots>,
+    streams: Arc<Slots>,
+    max_streams: u32,
     /// What [`Limit`] says at the moment, to be read without its lock.
     current: Arc<AtomicU32>,
     limit: Mutex<Limit>,
@@ -76,7 +96,8 @@ impl Shed {
         let limit = Limit::new(&config.limit, Instant::now());
         let current = Arc::new(AtomicU32::new(limit.current()));
         let slots = Arc::new(Slots::default());
-        let (of_limit, of_slots) = (current.clone(), slots.clone());
+        let streams = Arc::new(Slots::default());
+        let (of_limit, of_slots, of_streams) = (current.clone(), slots.clone(), streams.clone());
         shared.metrics.gauge(
             "bff.inbound.limit",
             "How many requests may be worked on at once now.",
@@ -87,8 +108,15 @@ impl Shed {
             "How many requests hold a slot of that limit now.",
             move || u64::from(of_slots.taken()),
         );
+        shared.metrics.gauge(
+            "bff.inbound.streams",
+            "How many answers stream now.",
+            move || u64::from(of_streams.taken()),
+        );
         Ok(Arc::new(Self {
             slots,
+            streams,
+            max_streams: config.max_streams.get(),
             current,
             limit: Mutex::new(limit),
             shares: config.shares.clone(),
@@ -96,14 +124,24 @@ impl Shed {
         }))
     }
 
-    /// A slot for a request of this class, or the refusal.
-    fn enter(self: &Arc<Self>, class: Class) -> Result<Working, Error> {
+    /// A slot for an answer that streams, or the refusal.
+    fn stream(&self, class: Class) -> Result<Slot, Error> {
+        let slot = self.streams.take(self.max_streams);
+        slot.ok_or_else(|| {
+            self.shared.metrics.shed(class.as_str(), "");
+            self.overloaded(format_args!("max_streams answers stream"))
+        })
+    }
+
+    /// A slot for a request of this class, or the refusal. `timed` is one whose time is ours.
+    fn enter(self: &Arc<Self>, class: Class, timed: bool) -> Result<Working, Error> {
         let allowed = self.shares.of(class, self.current.load(Relaxed));
         let slot = self.slots.take(allowed);
         let slot = slot.ok_or_else(|| self.refusal(class, ""))?;
         Ok(Working {
             shed: self.clone(),
             began: Instant::now(),
+            timed,
             slot: Some(slot),
         })
     }
@@ -120,10 +158,14 @@ impl Shed {
     fn refusal(&self, class: Class, plan: &str) -> Error {
         self.limit.lock().refused();
         self.shared.metrics.shed(class.as_str(), plan);
+        self.overloaded(format_args!("no slot for {} {plan}", class.as_str()))
+    }
+
+    fn overloaded(&self, why: fmt::Arguments<'_>) -> Error {
         let seconds = 1 + self.shared.world.random() % RETRY_SECONDS;
         Error::new(codes::OVERLOADED, codes::OVERLOADED.meaning())
             .retry_after(Some(Duration::from_secs(seconds)))
-            .because(format_args!("no slot for {} {plan}", class.as_str()))
+            .because(why)
     }
 
     fn ended(&self, ended: Ended) {
@@ -147,8 +189,14 @@ pub(super) async fn shed(
     let (method, headers) = (request.method(), request.headers());
     let credential = Authenticator::is_given_one(headers);
     let intent = Intent::of(method, headers, &door, credential);
-    let working = match edge.shed.enter(intent.class()) {
-        Ok(working) => working,
+    let streams = door.stream_idle.is_some();
+    let timed = !streams || request.body().is_end_stream();
+    let entered = edge.shed.enter(intent.class(), timed).and_then(|working| {
+        let stream = streams.then(|| edge.shed.stream(intent.class()));
+        Ok((working, stream.transpose()?))
+    });
+    let (working, stream) = match entered {
+        Ok(entered) => entered,
         Err(error) => return error.into_response(),
     };
     request.extensions_mut().insert(Standing {
@@ -156,11 +204,11 @@ pub(super) async fn shed(
         intent,
     });
     let response = next.run(request).await;
-    match working.answered(&response) {
-        Some(slot) if door.stream_idle.is_none() => {
-            response.map(|body| Body::new(Held { body, _slot: slot }))
-        }
-        _ => response,
+    let slot = working.answered(&response);
+    let held = if streams { stream } else { slot };
+    match held {
+        Some(slot) => response.map(|body| Body::new(Held { body, _slot: slot })),
+        None => response,
     }
 }
 
@@ -168,6 +216,8 @@ pub(super) async fn shed(
 struct Working {
     shed: Arc<Shed>,
     began: Instant,
+    /// Whether its time is ours, and not that of a client who sends a body meanwhile.
+    timed: bool,
     slot: Option<Slot>,
 }
 
@@ -176,6 +226,9 @@ impl Working {
     fn answered(mut self, response: &Response) -> Option<Slot> {
         let took = self.began.elapsed();
         let slot = self.slot.take();
+        if !self.timed {
+            return slot;
+        }
         let code = response.extensions().get::<Error>().map(Error::code);
         let lost = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
         if code.is_some_and(|code| lost.contains(&code)) {
@@ -190,7 +243,7 @@ impl Working {
 
 impl Drop for Working {
     fn drop(&mut self) {
-        if self.slot.is_some() {
+        if self.slot.is_some() && self.timed {
             self.shed.ended(Ended::HungUp(self.began.elapsed()));
         }
     }
