@@ -275,6 +275,41 @@ async fn a_route_that_leads_nowhere_is_one_line() {
     assert!(line.contains("retry"), "{line}");
 }
 
+#[tokio::test]
+async fn the_contract_tells_what_gets_through() {
+    let route = "content_types = [\"text/plain\"]\n[routes.staff]\nprefixes = [\"/staff\"]\nupstream = \"order\"\nroles = [\"ADMIN\"]";
+    let shop = echo::shop(route).await;
+    let contract = shop.get("web", "/openapi.json").await.body;
+    let echo = &contract["paths"]["/echo/{path}"];
+    let methods: Vec<&String> = echo.as_object().unwrap().keys().collect();
+    assert_eq!(methods, ["get", "put", "post"]);
+    let post = &echo["post"];
+    assert_eq!(post["requestBody"]["content"], json!({"text/plain": {}}));
+    assert!(post["security"].is_null() && echo["get"]["requestBody"].is_null());
+    for range in ["4XX", "5XX"] {
+        let told = &post["responses"][range]["content"]["application/problem+json"];
+        assert_eq!(told["schema"]["$ref"], "#/components/schemas/Problem");
+    }
+    let staff = &contract["paths"]["/staff/{path}"]["get"];
+    assert_eq!(staff["security"], json!([{"bearer": []}]));
+    assert!(staff["description"].as_str().unwrap().contains("ADMIN"));
+    // Those of the web's own configuration, each under its own name, beside the screens'.
+    let paths = contract["paths"].as_object().unwrap();
+    assert!(
+        paths.contains_key("/api/cart/{path}") && paths.contains_key("/api/products/{id}/playback")
+    );
+    let operations = paths
+        .values()
+        .flat_map(|item| item.as_object().unwrap().values());
+    let mut ids: Vec<&str> = operations
+        .filter_map(|o| o["operationId"].as_str())
+        .collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "{ids:?}");
+}
+
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
 async fn dial(shop: &Shop) -> TcpStream {
     let address = shop.fleet.url("web").replace("http://", "");

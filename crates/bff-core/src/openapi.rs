@@ -13,24 +13,30 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth;
 use crate::error::{Pointer, Problem};
+use crate::routes::Configs;
+
+mod passed;
 
 /// The reference page's own scripts and styles come from this gateway; its styles are also inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
                    style-src 'self' 'unsafe-inline'; font-src 'self'; frame-ancestors 'none'";
 
-/// Adds what every operation shares: the problem answer and the credentials this gateway takes.
-pub(crate) fn complete(mut api: OpenApi, auth: &auth::Config) -> OpenApi {
+/// Adds what every operation shares, the problem answer and the credentials this gateway takes, and what is passed on.
+pub(crate) fn complete(mut api: OpenApi, auth: &auth::Config, routes: &Configs) -> OpenApi {
     let components = api.components.get_or_insert_with(Components::new);
     let schemas = &mut components.schemas;
     schemas.insert("Problem".into(), Problem::schema());
     schemas.insert(Pointer::name().into(), Pointer::schema());
+    let mut security = Vec::new();
     if auth.keys.is_some() {
+        security.push("bearer");
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
             .bearer_format("JWT");
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
     }
     if !auth.api_keys.is_empty() {
+        security.push("apiKey");
         let key = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
         components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
     }
@@ -48,6 +54,9 @@ pub(crate) fn complete(mut api: OpenApi, auth: &auth::Config) -> OpenApi {
             let answers = &mut operation.responses.responses;
             answers.insert("default".into(), RefOr::T(problem.clone()));
         }
+    }
+    for (address, item) in passed::paths(routes, &security) {
+        api.paths.paths.entry(address).or_insert(item);
     }
     api
 }

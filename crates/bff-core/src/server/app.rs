@@ -166,7 +166,7 @@ impl<'a> Gateway<'a> {
         S: Clone + Send + Sync + 'static,
     {
         let (router, api, table) = doors.into_parts(state);
-        let api = openapi::complete(api, self.settings.auth);
+        let api = openapi::complete(api, self.settings.auth, self.settings.routes);
         let text = api.to_pretty_json().map_err(|error| error.to_string())?;
         let readiness = Readiness::new(self.shared.leaving.clone());
         let inbound = self.settings.inbound;
