@@ -12,6 +12,7 @@ use crate::support::{Answer, Shop};
 mod echo;
 mod leaving;
 mod streams;
+mod tls;
 mod words;
 
 #[tokio::test]

@@ -26,8 +26,13 @@ pub(super) async fn shop(route: &str) -> Shop {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, backend()).await });
+    shop_of(&format!("url = \"http://{at}\""), route).await
+}
+
+/// The same with a backend that is there already.
+pub(super) async fn shop_of(order: &str, route: &str) -> Shop {
     let overlay = format!(
-        "[upstreams.order]\nurl = \"http://{at}\"\n[routes.echo]\nprefixes = [\"/echo\"]\nupstream = \"order\"\n\
+        "[upstreams.order]\n{order}\n[routes.echo]\nprefixes = [\"/echo\"]\nupstream = \"order\"\n\
          strip_prefix = \"/echo\"\nmethods = [\"GET\", \"POST\", \"PUT\"]\npublic = true\n{route}\n"
     );
     Shop::with(|fleet| {
@@ -37,7 +42,7 @@ pub(super) async fn shop(route: &str) -> Shop {
     .await
 }
 
-fn backend() -> Router {
+pub(super) fn backend() -> Router {
     Router::new()
         .route("/count", any(count))
         .route("/flood", any(flood))
@@ -65,7 +70,9 @@ async fn tell(request: Request) -> Response {
     }
     let uri = request.uri().to_string();
     let method = request.method().to_string();
-    axum::Json(json!({"method": method, "uri": uri, "headers": headers})).into_response()
+    let version = format!("{:?}", request.version());
+    axum::Json(json!({"method": method, "uri": uri, "headers": headers, "version": version}))
+        .into_response()
 }
 
 async fn count(request: Request) -> String {

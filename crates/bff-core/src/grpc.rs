@@ -17,7 +17,7 @@ use crate::cache::{self, Ask, Fetch, Got, Whole};
 use crate::context::{Cx, Shared};
 use crate::discovery::First;
 use crate::outbound::balance::{self, Instance};
-use crate::outbound::{Config, Failure, Fetched, Policy, Provenance, Reason, Until, told};
+use crate::outbound::{Config, Failure, Fetched, Policy, Provenance, Reason, Trust, Until, told};
 use crate::scope::Scope;
 
 pub use call::Call;
@@ -40,7 +40,10 @@ impl Upstream {
     /// A path in the address is not used: gRPC has none. Must be called inside the runtime.
     pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
         let (net, of) = (shared.world.net().clone(), config.clone());
-        let channel = move |at: &balance::Endpoint| channel::channel(&of, &net, &at.address);
+        let trust = Trust::open(config.ca_file.as_deref());
+        let trust = trust.map_err(|line| format!("upstreams.{name}.{line}"))?;
+        let channel =
+            move |at: &balance::Endpoint| channel::channel(&of, &net, &at.address, &trust);
         Ok(Self(Arc::new(Policy::new(name, config, shared, channel)?)))
     }
 

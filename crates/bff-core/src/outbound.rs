@@ -1,6 +1,7 @@
 //! One call to one backend. [`send`] lists every policy a call passes, outermost first.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(crate) use passage::{Again, Answer, Passage, Spoilt, pass};
 pub(crate) use policy::Policy;
 pub(crate) use repeat::Repeat;
 pub(crate) use stream::{Clients, Stay};
+pub(crate) use trust::Trust;
 pub(crate) use until::Until;
 
 mod attempt;
@@ -56,6 +58,7 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod until;
 
 /// How one backend is called.
@@ -64,6 +67,10 @@ mod until;
 pub struct Config {
     /// Where it is: `http://host:port` or `https://host`, perhaps with a path prefix.
     pub url: BaseUrl,
+    /// The authorities whose certificates the backend may show, as a file of PEM: those of a company that signs for its
+    /// own machines. Default none: the public ones, which do not count where this is set.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// How long one attempt may take, connecting and reading the body included. Default 1s: a backend
     /// that needs longer is better asked again, or not at all.
     #[serde(default = "Config::attempt_timeout", with = "crate::config::duration")]
@@ -120,6 +127,7 @@ impl Config {
     pub fn at(url: BaseUrl) -> Self {
         Self {
             url,
+            ca_file: None,
             attempt_timeout: Self::attempt_timeout(),
             connect_timeout: Self::connect_timeout(),
             idle_timeout: Self::idle_timeout(),
@@ -170,7 +178,9 @@ impl Upstream {
     /// of a mistake.
     pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
         let (net, of) = (shared.world.net().clone(), config.clone());
-        let client = move |at: &Endpoint| Clients::new(&of, &net, &at.address);
+        let trust = Trust::open(config.ca_file.as_deref());
+        let trust = trust.map_err(|line| format!("upstreams.{name}.{line}"))?;
+        let client = move |at: &Endpoint| Clients::new(&of, &net, &at.address, &trust);
         Ok(Self(Arc::new(Policy::new(name, config, shared, client)?)))
     }
 

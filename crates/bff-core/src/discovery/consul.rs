@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::follow::Answer;
 use super::{Config, Endpoint, address, config, endpoint};
 use crate::net::Net;
-use crate::outbound::{self, Call, Client, Id};
+use crate::outbound::{self, Call, Client, Id, Trust};
 use crate::scope::Public;
 
 const INDEX: &str = "x-consul-index";
@@ -61,7 +61,7 @@ impl Agent {
         });
         let backend = outbound::Config::at(consul.url.clone());
         Ok(Self {
-            client: Client::new(&backend, net, backend.url.authority()),
+            client: Client::new(&backend, net, backend.url.authority(), &Trust::PUBLIC),
             config: consul.clone(),
             service: Service(name.to_owned()),
             token: token.transpose()?,

@@ -17,14 +17,14 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
-use super::{BaseUrl, Config, Failure, Reason, body};
+use super::{BaseUrl, Config, Failure, Reason, Trust, body};
 use crate::net::{Dial, Net, Wire};
 
 /// The most connections kept idle; one more is closed.
@@ -48,10 +48,10 @@ pub(crate) enum Client {
 
 impl Client {
     /// A client of the instance at `address`, over `net`.
-    pub(crate) fn new(config: &Config, net: &Net, address: &Authority) -> Self {
+    pub(crate) fn new(config: &Config, net: &Net, address: &Authority, trust: &Trust) -> Self {
         let dial = Dial::new(net.clone(), config.connect_timeout).to(address.clone());
         if config.url.is_tls() {
-            Self::Tls(Box::new(Tls::new(config, dial)))
+            Self::Tls(Box::new(Tls::new(config, dial, trust)))
         } else {
             Self::Plain(Box::new(Plain::new(config, dial)))
         }
@@ -237,9 +237,9 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    fn new(config: &Config, dial: Dial) -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_webpki_roots()
+    fn new(config: &Config, dial: Dial, trust: &Trust) -> Self {
+        let connector = trust
+            .connector()
             .https_only()
             .enable_all_versions()
             .wrap_connector(dial);

@@ -9,14 +9,14 @@ use std::time::Duration;
 use http::uri::Authority;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::balance::Instance;
 use super::lent::Lent;
-use super::{BaseUrl, Client, Config, Failure, Policy, Reason};
+use super::{BaseUrl, Client, Config, Failure, Policy, Reason, Trust};
 use crate::net::{Dial, Net};
 
 /// What is kept for one instance: the client of whole answers, and that of streams from the first stream on.
@@ -26,17 +26,19 @@ pub(crate) struct Clients {
     streams: OnceLock<Streams>,
     dial: Dial,
     url: BaseUrl,
+    trust: Trust,
     idle_timeout: Duration,
 }
 
 impl Clients {
     /// Clients of the instance at `address`, over `net`.
-    pub(super) fn new(config: &Config, net: &Net, address: &Authority) -> Self {
+    pub(super) fn new(config: &Config, net: &Net, address: &Authority, trust: &Trust) -> Self {
         Self {
-            whole: Client::new(config, net, address),
+            whole: Client::new(config, net, address, trust),
             streams: OnceLock::new(),
             dial: Dial::new(net.clone(), config.connect_timeout).to(address.clone()),
             url: config.url.clone(),
+            trust: trust.clone(),
             idle_timeout: config.idle_timeout,
         }
     }
@@ -64,11 +66,7 @@ impl Clients {
         if !self.url.is_tls() {
             return Streams::Clear(self.client(self.dial.clone()));
         }
-        let tls = || {
-            HttpsConnectorBuilder::new()
-                .with_webpki_roots()
-                .https_only()
-        };
+        let tls = || self.trust.connector().https_only();
         let any = tls()
             .enable_all_versions()
             .wrap_connector(self.dial.clone());
