@@ -1,5 +1,6 @@
 //! The mobile gateway: small screens for apps, one call each, over REST.
 
+use bff_core::action::Writes;
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
@@ -75,6 +76,8 @@ pub struct Upstreams {
     pub order: OrderClient,
     /// Payments.
     pub payment: PaymentClient,
+    /// What is remembered of writes.
+    pub writes: Writes,
 }
 
 impl Configured for Config {
@@ -102,6 +105,7 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
         order: OrderClient::new(gateway.upstream("order", &backends.order)?),
         payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
+        writes: gateway.writes(),
     };
     gateway.finish(rest::doors(), up, config)
 }

@@ -1,10 +1,11 @@
 //! The REST doors of mobile.
 
 use axum::extract::State;
-use bff_core::action::{Created, Key};
-use bff_core::inbound::{Body, Doors, Path, SignedIn};
+use bff_core::action::Created;
+use bff_core::inbound::{Doors, Path, Write};
 use bff_core::section::Fields;
 use bff_core::{Cx, Error, Screen};
+use bff_services::checkout::CHECKOUT;
 use bff_services::product::{CollectionId, ProductId};
 use utoipa::OpenApi;
 use utoipa_axum::routes;
@@ -61,7 +62,8 @@ async fn get_product(
 
 /// Order what is in the cart, and pay for it
 ///
-/// The same key again orders and charges nothing twice. A failure says in `steps` what stands.
+/// The same key and body again, within a day, get the same answer, and nothing is ordered or charged twice. A failure says
+/// in `steps` what stands.
 #[utoipa::path(post, path = "/v1/checkout", operation_id = "create_checkout",
     params(("Idempotency-Key" = String, Header, description = "What this write is called by: 1 to 255 visible characters")),
     request_body = CheckoutInput,
@@ -69,13 +71,9 @@ async fn get_product(
 async fn create_checkout(
     cx: Cx,
     State(up): State<Upstreams>,
-    SignedIn(caller): SignedIn,
-    key: Key,
-    Body(input): Body<CheckoutInput>,
+    Write { asked, input }: Write<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
-    let work = {
-        let cx = cx.clone();
-        async move { Checkout::run(&cx, &up, &caller, &key, input).await }
-    };
-    Ok(Created(cx.to_completion(work).await?))
+    let writes = up.writes.clone();
+    let work = |cx, run| async move { Checkout::run(&cx, &up, &run, input).await };
+    writes.once(&cx, CHECKOUT, asked, work).await
 }

@@ -1,5 +1,6 @@
 //! The web gateway: rich screens for browsers, over REST and GraphQL.
 
+use bff_core::action::Writes;
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
@@ -93,6 +94,8 @@ pub struct Upstreams {
     pub order: OrderClient,
     /// Payments.
     pub payment: PaymentClient,
+    /// What is remembered of writes.
+    pub writes: Writes,
 }
 
 impl Configured for Config {
@@ -122,6 +125,7 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
         order: OrderClient::new(gateway.upstream("order", &backends.order)?),
         payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
+        writes: gateway.writes(),
     };
     // What it answers is passed on as it is, by a route of the configuration.
     gateway.upstream("auth", &backends.auth)?;

@@ -10,12 +10,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use codes::Code;
+pub(crate) use kept::Kept;
 
 pub mod codes;
+mod kept;
+
+/// A step of an action, and what came of it.
+pub(crate) type Step = (Cow<'static, str>, Cow<'static, str>);
 
 /// What a client is told when it does not get what it asked for.
 #[derive(Clone, Debug)]
@@ -32,13 +37,13 @@ struct Inner {
     pointers: Vec<Pointer>,
     allow: Option<HeaderValue>,
     /// What came of each step of an action.
-    steps: Vec<(&'static str, &'static str)>,
+    steps: Vec<Step>,
     /// Whether a token came with the request and is why it was refused.
     token_refused: bool,
 }
 
 /// One thing wrong with an input.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct Pointer {
     /// Where: a JSON pointer (RFC 6901) into the body, or `/query/<name>`, `/header/<name>`, `/path/<name>`.
     #[schema(example = "/query/limit")]
@@ -80,14 +85,11 @@ pub struct Problem<'a> {
     /// What stands, where a write of several steps failed: what came of each step, such as `placed` or `unknown`.
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "by_name")]
     #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
-    pub steps: &'a [(&'static str, &'static str)],
+    pub(crate) steps: &'a [Step],
 }
 
-fn by_name<S: Serializer>(
-    steps: &[(&'static str, &'static str)],
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(steps.iter().copied())
+fn by_name<S: Serializer>(steps: &[Step], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(steps.iter().map(|(step, came)| (step, came)))
 }
 
 impl Error {
@@ -147,7 +149,7 @@ impl Error {
 
     /// What came of each step of the action that failed.
     #[must_use]
-    pub(crate) fn after_steps(mut self, steps: Vec<(&'static str, &'static str)>) -> Self {
+    pub(crate) fn after_steps(mut self, steps: Vec<Step>) -> Self {
         self.edit().steps = steps;
         self
     }

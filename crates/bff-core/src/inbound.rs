@@ -25,6 +25,7 @@ pub use events::Events;
 pub use input::{Body, Path, Query};
 pub use shed::Class;
 pub use underway::{Requests, Underway};
+pub use write::Write;
 
 mod address;
 mod admit;
@@ -41,6 +42,7 @@ mod offered;
 mod quota;
 pub mod shed;
 mod underway;
+mod write;
 
 /// What the edge lets in, and for how long.
 #[derive(Clone, Debug, Deserialize, Serialize)]

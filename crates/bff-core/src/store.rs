@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use crate::config::Secret;
 use crate::context::{Shared, World};
 
-pub use idempotency::{Begun, Claim, Idempotency, Use};
+pub use idempotency::{Begun, Claim, Idempotency, Wanted};
 pub use key::{Key, Space};
 pub use seal::Seal;
 
@@ -95,6 +95,15 @@ pub struct Record {
     pub ttl: Duration,
 }
 
+/// A record that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What it holds.
+    pub value: Bytes,
+    /// How long it is kept yet.
+    pub left: Duration,
+}
+
 /// The right to do something alone, until it is given back or its time is up.
 #[derive(Debug)]
 #[must_use = "a lease that is not released blocks others until its time is up"]
@@ -159,6 +168,27 @@ impl Store {
                 Ok(())
             }
             Self::Redis(redis) => redis.delete_many(keys).await,
+        }
+    }
+
+    /// Keeps a record where there is none; else tells the one that is there. Atomic.
+    pub async fn put_new(&self, record: &Record) -> Result<Option<Kept>, Away> {
+        match self {
+            Self::Memory(memory) => memory.put_new(record),
+            Self::Redis(redis) => redis.put_new(record).await,
+        }
+    }
+
+    /// Replaces a record that is still `held`, or forgets it; false when it is another by now, or none. Atomic.
+    pub async fn swap(
+        &self,
+        key: &Key,
+        held: &Bytes,
+        with: Option<(Bytes, Duration)>,
+    ) -> Result<bool, Away> {
+        match self {
+            Self::Memory(memory) => memory.swap(key, held, with),
+            Self::Redis(redis) => redis.swap(key, held, with).await,
         }
     }
 

@@ -9,18 +9,19 @@
 //! | the payment is captured, which pays the order | nothing: it is the last |
 //!
 //! The same key finds the order it placed as it was placed then, so how it stands is asked before anything is charged: one
-//! that was given up since, because an earlier try was undone, is not paid for.
+//! that was given up since, because an earlier try was undone, is not paid for; and one that was paid since, by a try that
+//! nobody remembers, is not given up when this one fails.
 
 use std::sync::Arc;
 
-use bff_core::action::{Key, Steps};
+use bff_core::action::{Run, Steps};
 use bff_core::{Caller, Cx, Error, Failure};
 
 use crate::order::{Line, ORDER_CANCELLED, Order, OrderClient, Status};
 use crate::payment::{Authorization, Card, Payment, PaymentClient};
 
-/// What the keys of its steps begin with.
-const CHECKOUT: &str = "checkout";
+/// What a client's key is a key of, in every gateway that sells.
+pub const CHECKOUT: &str = "checkout";
 
 /// An order that was placed and paid.
 #[derive(Clone, Debug)]
@@ -35,13 +36,12 @@ pub struct Checkout {
 pub async fn check_out(
     cx: &Cx,
     (orders, payments): (&OrderClient, &PaymentClient),
-    caller: &Caller,
-    key: &Key,
+    run: &Run,
     card: Card,
 ) -> Result<Checkout, Failure> {
-    let steps = Steps::of(cx);
+    let (caller, steps) = (run.caller(), Steps::of(cx, run));
     let outcome = async {
-        let place = orders.place(cx, caller, key.of(CHECKOUT, "order"), None);
+        let place = orders.place(cx, caller, run.key("order"), None);
         let order = steps.take("order", "placed", place).await?;
         steps.came("cart", "emptied");
         let lines = order.items.clone();
@@ -49,12 +49,14 @@ pub async fn check_out(
             fill(&cx, orders, caller, &lines).await
         });
         let stands = orders.by_id(cx, caller, &order.id).await;
-        if stands
-            .as_ref()
-            .is_ok_and(|now| now.value.status == Status::Cancelled)
-        {
-            steps.came("order", "cancelled");
-            return Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into());
+        match stands.as_ref().map(|now| now.value.status) {
+            Ok(Status::Cancelled) => {
+                steps.came("order", "cancelled");
+                return Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into());
+            }
+            Ok(Status::Placed) | Err(_) => {}
+            // It has come further than this try can have brought it.
+            Ok(_) => run.was_tried_before(),
         }
         let id = order.id.clone();
         steps.undone_by("order", "cancelled", move |cx| async move {
@@ -67,7 +69,7 @@ pub async fn check_out(
             amount: order.total.clone(),
             card,
         };
-        let authorize = payments.authorize(cx, caller, key.of(CHECKOUT, "payment"), &wanted);
+        let authorize = payments.authorize(cx, caller, run.key("payment"), &wanted);
         let payment = steps.take("payment", "authorized", authorize).await?;
         let id = payment.id.clone();
         steps.undone_by("payment", "voided", move |cx| async move {

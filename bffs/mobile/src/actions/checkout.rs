@@ -1,7 +1,7 @@
 //! Ordering what is in the cart, and paying for it: what a phone sends and is told.
 
-use bff_core::action::Key;
-use bff_core::{Caller, Cx, Failure};
+use bff_core::action::Run;
+use bff_core::{Cx, Failure};
 use bff_services::checkout::check_out;
 use bff_services::payment::{Card, CardNumber, Cvc};
 use garde::Validate;
@@ -53,16 +53,15 @@ pub struct Checkout {
 }
 
 impl Checkout {
-    /// Orders what is in the cart and pays for it. The same key does so once.
+    /// Orders what is in the cart and pays for it.
     pub async fn run(
         cx: &Cx,
         up: &Upstreams,
-        caller: &Caller,
-        key: &Key,
+        run: &Run,
         input: CheckoutInput,
     ) -> Result<Self, Failure> {
         let till = (&up.order, &up.payment);
-        let done = check_out(cx, till, caller, key, input.card.into()).await?;
+        let done = check_out(cx, till, run, input.card.into()).await?;
         Ok(Self {
             order_id: done.order.id.to_string(),
             total: Money::from(&done.order.total),

@@ -1,7 +1,7 @@
 //! Ordering what is in the cart, and paying for it: what a browser sends and is told.
 
-use bff_core::action::Key;
-use bff_core::{Caller, Cx, Failure};
+use bff_core::action::Run;
+use bff_core::{Cx, Failure};
 use bff_services::checkout::check_out;
 use bff_services::order;
 use bff_services::payment::{self, Card, CardNumber, Cvc};
@@ -91,16 +91,15 @@ pub struct Payment {
 }
 
 impl Checkout {
-    /// Orders what is in the cart and pays for it. The same key does so once.
+    /// Orders what is in the cart and pays for it.
     pub async fn run(
         cx: &Cx,
         up: &Upstreams,
-        caller: &Caller,
-        key: &Key,
+        run: &Run,
         input: CheckoutInput,
     ) -> Result<Self, Failure> {
         let till = (&up.order, &up.payment);
-        let done = check_out(cx, till, caller, key, input.card.into()).await?;
+        let done = check_out(cx, till, run, input.card.into()).await?;
         Ok(Self {
             order: Order::from_wire(&done.order),
             payment: Payment::from_wire(&done.payment),

@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use axum::extract::FromRequestParts;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderValue;
 use http::request::Parts;
 
 use crate::error::{Error, codes};
@@ -20,18 +16,6 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub struct Key(String);
 
 impl Key {
-    /// The key of one step of an operation. It follows from this one alone, and fits a header.
-    pub fn of(&self, operation: &str, step: &str) -> HeaderValue {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for part in [operation, step, &self.0] {
-            // Each with its length, so that no two lists of parts look alike.
-            hash.update(&part.len().to_le_bytes());
-            hash.update(part.as_bytes());
-        }
-        let text = URL_SAFE_NO_PAD.encode(hash.finish());
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
-    }
-
     /// The key as sent, without quotes.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -76,7 +60,6 @@ impl<S: Sync> FromRequestParts<S> for Key {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn quotes_are_not_part_of_it() {
@@ -84,29 +67,6 @@ mod tests {
         assert_eq!(key, "8e03978e".parse().unwrap());
         for bad in ["", "\"\"", "a b", "ü", &"x".repeat(256)] {
             assert!(bad.parse::<Key>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_keys_of_steps_differ_and_are_the_same_each_time() {
-        let key: Key = "k".parse().unwrap();
-        assert_eq!(key.of("checkout", "order"), key.of("checkout", "order"));
-        let others = [
-            key.of("checkout", "pay"),
-            key.of("check", "outorder"),
-            "l".parse::<Key>().unwrap().of("checkout", "order"),
-        ];
-        for other in others {
-            assert_ne!(key.of("checkout", "order"), other);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_passes_has_keys_for_its_steps(text: String) {
-            if let Ok(key) = text.parse::<Key>() {
-                prop_assert!(!key.of("a", "b").is_empty());
-            }
         }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::context::{Shared, World};
-use crate::outbound::{Provenance, Reason};
-use crate::scope::{Public, Sharing};
+use crate::context::{Cx, Shared, World};
+use crate::error::{Error, codes};
+use crate::outbound::{Failure, Fetched, Provenance, Reason};
+use crate::scope::{Caller, Identity, Public, Sharing};
+use crate::store::{self, Seal, Store};
 
 fn cx() -> Cx {
     let shared = Arc::new(Shared {
@@ -32,9 +34,39 @@ fn refused() -> Failure {
         .answer(StatusCode::from_u16(402).unwrap(), bytes::Bytes::new())
 }
 
+fn asked(body: &str) -> Asked {
+    let identity = Identity {
+        account: "ada".into(),
+        ..Identity::default()
+    };
+    Asked::new(
+        Caller::new(identity).unwrap(),
+        "k".parse().unwrap(),
+        body.as_bytes(),
+    )
+}
+
 /// The code and what is told of the steps `a` and `b`, when `b` comes to `b` and undoing `a` comes to `undone`.
 async fn told(b: Failure, undone: Result<(), Failure>) -> (&'static str, serde_json::Value) {
-    let steps = Steps::of(&cx());
+    told_by(
+        &Run::new("act", asked(""), false, Arc::default()),
+        b,
+        undone,
+    )
+    .await
+}
+
+/// The same by a try that is not the first.
+async fn told_again(b: Failure) -> (&'static str, serde_json::Value) {
+    told_by(&Run::new("act", asked(""), true, Arc::default()), b, Ok(())).await
+}
+
+async fn told_by(
+    run: &Run,
+    b: Failure,
+    undone: Result<(), Failure>,
+) -> (&'static str, serde_json::Value) {
+    let steps = Steps::of(&cx(), run);
     let outcome = async {
         steps.take("a", "made", done()).await?;
         steps.undone_by("a", "unmade", |_| async { undone });
@@ -86,4 +118,228 @@ async fn what_never_left_is_not_done() {
     let (code, steps) = told(never, Ok(())).await;
     assert_eq!(code, "unavailable");
     assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "not_done"}));
+}
+
+#[tokio::test]
+async fn what_was_done_twice_over_stands_as_it_was() {
+    // A second word for the same step is not what undoing leaves standing.
+    let run = Run::new("act", asked(""), false, Arc::default());
+    let steps = Steps::of(&cx(), &run);
+    let outcome = async {
+        steps.take("a", "made", done()).await?;
+        let never = || Failure::new(Reason::CircuitOpen).unsent();
+        steps.undone_by("a", "unmade", move |_| async move { Err::<(), _>(never()) });
+        let failed: Result<Fetched<(), Public>, _> = Err(never());
+        steps.take("a", "finished", async { failed }).await?;
+        Ok(())
+    }
+    .await;
+    let error = steps.end(outcome).await.unwrap_err().error();
+    let problem: serde_json::Value = serde_json::from_slice(&error.problem("", "/", "r")).unwrap();
+    assert_eq!(problem["steps"], serde_json::json!({"a": "made"}));
+}
+
+#[tokio::test]
+async fn only_a_refusal_settles_what_an_earlier_try_may_have_done() {
+    let never = Failure::new(Reason::Unavailable).unsent();
+    let (code, steps) = told_again(never).await;
+    assert_eq!(code, "outcome_unknown");
+    assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
+    let (code, steps) = told_again(refused()).await;
+    assert_eq!(code, "bad_response");
+    assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "declined"}));
+}
+
+#[tokio::test]
+async fn what_a_backend_still_does_is_not_refused() {
+    let running = Failure::new(Reason::BadResponse)
+        .answer(StatusCode::CONFLICT, Bytes::new())
+        .told_as(Error::new(codes::IN_PROGRESS, ""));
+    let (code, steps) = told(running, Ok(())).await;
+    assert_eq!(code, "outcome_unknown");
+    assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
+}
+
+/// A memory, and a context to write in.
+fn writes(store: Store) -> (Writes, Cx) {
+    let cx = cx();
+    let seal = Seal::open(&store::Config::default(), cx.world()).unwrap();
+    (Writes::new(store, seal, &[], cx.shared()), cx)
+}
+
+fn in_process() -> (Writes, Cx) {
+    writes(Store::memory(1 << 20, &World::real()))
+}
+
+/// One try that takes a step which comes to `outcome`.
+async fn attempt(
+    (writes, cx): &(Writes, Cx),
+    body: &str,
+    outcome: Result<u32, Failure>,
+) -> Result<Bytes, Error> {
+    let work = |cx, run| async move {
+        let steps = Steps::of(&cx, &run);
+        let step = async { outcome.map(fetched) };
+        let taken = steps.take("a", "made", step).await;
+        steps.end(taken).await.map(|value| *value)
+    };
+    let created: Created<u32> = writes.once(cx, "act", asked(body), work).await?;
+    Ok(created.body)
+}
+
+fn fetched(value: u32) -> Fetched<u32, Public> {
+    let from = Provenance::fresh("backend", Duration::ZERO, Sharing::default());
+    Fetched::new(Arc::new(value), from)
+}
+
+fn code(outcome: Result<Bytes, Error>) -> &'static str {
+    outcome.unwrap_err().code().name()
+}
+
+#[tokio::test]
+async fn the_same_write_again_gets_the_same_answer() {
+    let memory = in_process();
+    assert_eq!(attempt(&memory, "b", Ok(7)).await.unwrap(), "7");
+    // What would come of it now does not matter: it is not done.
+    assert_eq!(attempt(&memory, "b", Ok(8)).await.unwrap(), "7");
+    assert_eq!(code(attempt(&memory, "c", Ok(9)).await), "key_reused");
+}
+
+#[tokio::test]
+async fn a_refusal_stands() {
+    let memory = in_process();
+    let refused = refused().told_as(Error::new(codes::GONE, "Sold out."));
+    let first = attempt(&memory, "b", Err(refused)).await.unwrap_err();
+    let again = attempt(&memory, "b", Ok(8)).await.unwrap_err();
+    assert_eq!(again.problem("", "/", "r"), first.problem("", "/", "r"));
+    assert_eq!(again.code(), codes::GONE);
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_learned_by_the_same_write() {
+    let memory = in_process();
+    let lost = || Failure::new(Reason::Timeout).after(true);
+    assert_eq!(
+        code(attempt(&memory, "b", Err(lost())).await),
+        "outcome_unknown"
+    );
+    assert_eq!(code(attempt(&memory, "c", Ok(1)).await), "key_reused");
+    // Not sent this time, it may still have been done the first time.
+    let never = Failure::new(Reason::CircuitOpen).unsent();
+    assert_eq!(
+        code(attempt(&memory, "b", Err(never)).await),
+        "outcome_unknown"
+    );
+    assert_eq!(attempt(&memory, "b", Ok(7)).await.unwrap(), "7");
+}
+
+#[tokio::test]
+async fn what_was_not_begun_may_start_again_and_be_another() {
+    let memory = in_process();
+    let never = Failure::new(Reason::CircuitOpen).unsent();
+    assert_eq!(
+        code(attempt(&memory, "b", Err(never)).await),
+        "circuit_open"
+    );
+    assert_eq!(attempt(&memory, "c", Ok(7)).await.unwrap(), "7");
+}
+
+#[tokio::test]
+async fn who_panics_halfway_leaves_it_unknown_and_who_does_before_leaves_nothing() {
+    for begins in [true, false] {
+        let memory = in_process();
+        let work = move |cx, run: Run| async move {
+            if begins {
+                let steps = Steps::of(&cx, &run);
+                steps.take("a", "made", done()).await?;
+            }
+            assert!(cx.time_left().is_zero(), "on purpose");
+            Ok(0)
+        };
+        let panics: Result<Created<u32>, _> =
+            memory.0.once(&memory.1, "act", asked("b"), work).await;
+        assert_eq!(panics.unwrap_err().code(), codes::OUTCOME_UNKNOWN);
+        let other = attempt(&memory, "c", Ok(1)).await;
+        assert_eq!(other.is_err(), begins);
+        assert_eq!(attempt(&memory, "b", Ok(7)).await.is_ok(), begins);
+    }
+}
+
+#[tokio::test]
+async fn a_client_who_stops_waiting_has_written() {
+    let memory = in_process();
+    let (says, mut heard) = tokio::sync::mpsc::channel::<()>(1);
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let work = move |_, run: Run| async move {
+        run.begin();
+        says.send(()).await.ok();
+        ended.await.ok();
+        Ok(7u32)
+    };
+    let (writes, cx) = memory.clone();
+    let client = tokio::spawn(async move { writes.once(&cx, "act", asked("b"), work).await });
+    heard.recv().await;
+    let meanwhile = attempt(&memory, "b", Ok(8)).await.unwrap_err();
+    assert_eq!(meanwhile.code(), codes::IN_PROGRESS);
+    assert_eq!(meanwhile.retry_hint(), Some(Duration::from_secs(1)));
+    client.abort();
+    end.send(()).unwrap();
+    let tasks = &memory.1.shared().tasks;
+    tasks.close();
+    tasks.wait().await;
+    tasks.reopen();
+    assert_eq!(attempt(&memory, "b", Ok(8)).await.unwrap(), "7");
+}
+
+#[tokio::test]
+async fn with_its_memory_away_nothing_is_done() {
+    let config = store::Config {
+        // Nothing listens there.
+        url: Some(crate::config::Secret::new("redis://127.0.0.1:1")),
+        ..store::Config::default()
+    };
+    let memory = writes(Store::open(&config, &World::real()).unwrap());
+    let work = |_, _| async { panic!("it was done") };
+    let away: Result<Created<u32>, _> = memory.0.once(&memory.1, "act", asked("b"), work).await;
+    let away = away.unwrap_err();
+    assert_eq!(
+        (away.code(), away.retry_hint()),
+        (codes::UNAVAILABLE, Some(Duration::from_secs(1)))
+    );
+}
+
+#[tokio::test]
+async fn what_could_not_be_undone_is_undone_by_the_same_write() {
+    let (writes, cx) = in_process();
+    for (undone, told) in [
+        (
+            Err(Failure::new(Reason::CircuitOpen).unsent()),
+            ["made", "made"],
+        ),
+        (Ok(()), ["unmade", "unmade"]),
+        // The refusal stands by now.
+        (Err(Failure::new(Reason::Timeout)), ["unmade", "unmade"]),
+    ] {
+        let work = |cx, run| async move {
+            let steps = Steps::of(&cx, &run);
+            let outcome = async {
+                for step in ["a", "b"] {
+                    let undone = undone.clone();
+                    steps.take(step, "made", done()).await?;
+                    steps.undone_by(step, "unmade", move |_| async { undone });
+                }
+                let refused = refused().told_as(Error::new(codes::GONE, "Sold out."));
+                let failed: Result<Fetched<u32, Public>, _> = Err(refused);
+                steps.take("c", "made", async { failed }).await
+            }
+            .await;
+            steps.end(outcome).await.map(|value| *value)
+        };
+        let refused: Result<Created<u32>, _> = writes.once(&cx, "act", asked("b"), work).await;
+        let refused = refused.unwrap_err();
+        let problem: serde_json::Value =
+            serde_json::from_slice(&refused.problem("", "/", "r")).unwrap();
+        let steps = ["a", "b"].map(|step| problem["steps"][step].as_str().unwrap());
+        assert_eq!((refused.code(), steps), (codes::GONE, told));
+    }
 }

@@ -126,33 +126,44 @@ where
     type Rejection = Error;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Error> {
-        let json = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|t| {
-                let t = t.to_str().unwrap_or_default();
-                let essence = t.split(';').next().unwrap_or_default().trim();
-                essence.eq_ignore_ascii_case("application/json")
-            });
-        if !json {
-            let detail = "The body is JSON: Content-Type: application/json.";
-            return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
-        }
-        let bytes = read(request).await?;
-        let mut reader = serde_json::Deserializer::from_slice(&bytes);
-        let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|e| {
-            match e.inner().classify() {
-                serde_json::error::Category::Data => Error::invalid(vec![unreadable("", &e)]),
-                _ => Error::new(codes::INVALID_REQUEST, "The body is not JSON."),
-            }
+        let bytes = json(request).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// Reads a body that says it is JSON.
+pub(super) async fn json(request: Request) -> Result<axum::body::Bytes, Error> {
+    let json = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|t| {
+            let t = t.to_str().unwrap_or_default();
+            let essence = t.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json")
+        });
+    if !json {
+        let detail = "The body is JSON: Content-Type: application/json.";
+        return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    read(request).await
+}
+
+/// Parses and validates a body.
+pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
+    bytes: &[u8],
+) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value: T =
+        serde_path_to_error::deserialize(&mut reader).map_err(|e| match e.inner().classify() {
+            serde_json::error::Category::Data => Error::invalid(vec![unreadable("", &e)]),
+            _ => Error::new(codes::INVALID_REQUEST, "The body is not JSON."),
         })?;
-        reader
-            .end()
-            .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is more after the JSON."))?;
-        match invalid("", &value) {
-            wrong if wrong.is_empty() => Ok(Self(value)),
-            wrong => Err(Error::invalid(wrong)),
-        }
+    reader
+        .end()
+        .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is more after the JSON."))?;
+    match invalid("", &value) {
+        wrong if wrong.is_empty() => Ok(value),
+        wrong => Err(Error::invalid(wrong)),
     }
 }
 

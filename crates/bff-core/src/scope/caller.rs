@@ -104,6 +104,12 @@ impl Caller {
         &self.0.identity.account
     }
 
+    /// What its writes are its own by: account and profile, which is empty where there is none.
+    pub(crate) fn names(&self) -> (&str, &str) {
+        let profile = self.0.identity.profile.as_deref();
+        (&self.0.identity.account, profile.unwrap_or_default())
+    }
+
     pub(super) fn principal(&self) -> Principal {
         Principal(self.0.clone())
     }

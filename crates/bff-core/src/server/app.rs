@@ -16,6 +16,7 @@ use utoipa::openapi::OpenApi;
 use super::accept::Limits;
 use super::readiness::Readiness;
 use super::{Config, admin, pages};
+use crate::action::Writes;
 use crate::auth::{self, Authenticator};
 use crate::cache::{self, Cache};
 use crate::config::{self, Mode};
@@ -101,6 +102,16 @@ impl<'a> Gateway<'a> {
             codes: &[],
             docs: !settings.mode.is_production(),
         })
+    }
+
+    /// The memory of its writes. [`Self::codes`] come before it: a refusal is told again with its own.
+    pub fn writes(&self) -> Writes {
+        Writes::new(
+            self.store.clone(),
+            self.seal.clone(),
+            self.codes,
+            &self.shared,
+        )
     }
 
     /// What replicas share.

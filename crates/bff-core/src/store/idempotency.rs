@@ -1,22 +1,26 @@
-//! A write is done once: the answer of a key is kept, and given again to whoever repeats the same write.
+//! What is remembered of writes, so that each is done once: whether it runs, was done, or may have been.
+//!
+//! A record is kept for a day from the moment the write begins. Whoever runs the write says what it came to. Without
+//! that word, because the process was killed or the store was away, the record says after the longest time a write may
+//! run that it may have been done; so it does at once when its runner gave up halfway. The same write again then runs
+//! again, to learn what came of the one before: the steps of an action have keys by which the backends do each once. A
+//! record goes early only when it is known that nothing was done.
 //!
 //! A store that is away means that nobody can know whether the write was done before. It is then not done: a 503 is
-//! mended by trying again, and a second charge is not. What was done while the store went away is settled by the
-//! backend, which has the key too: the claim ends by itself, and the same key then runs again.
+//! mended by trying again, and a second charge is not. Records are sealed: they hold what a client was told, and a hash
+//! of what it sent, which could be guessed from.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio_util::task::TaskTracker;
 
-use super::{Away, Key, Space, Store, token};
-use crate::context::{Shared, World};
+use super::{Away, Kept, Key, Record, Seal, Space, Store};
+use crate::context::Shared;
 
-/// Atomic on Redis; `Memory::begin` is its twin.
-pub(super) const BEGIN: &str = include_str!("idempotency/begin.lua");
-/// Atomic on Redis; `Memory::settle` is its twin.
-pub(super) const SETTLE: &str = include_str!("idempotency/settle.lua");
-
-/// How long an answer is kept (CONTRACT: 24 hours).
+/// How long a record is kept (CONTRACT: 24 hours).
 pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 const SPACE: Space = Space {
@@ -24,24 +28,36 @@ const SPACE: Space = Space {
     forgettable: false,
 };
 
-/// A record is: what it is, the hash of the body, then the holder of the claim or the answer.
+/// A record, before it is sealed: what it is, how many milliseconds its runner has, the hash of the body, the answer.
 const RUNNING: u8 = 0;
-const DONE: u8 = 1;
+const UNKNOWN: u8 = 1;
+const DONE: u8 = 2;
 const HASH_BYTES: usize = 32;
+const HEAD_BYTES: usize = 1 + 4 + HASH_BYTES;
 
-/// A key being used: what for, and for how long at most.
-#[derive(Clone, Debug)]
-pub struct Use {
-    pub(super) body_hash: [u8; HASH_BYTES],
-    pub(super) claim_ttl: Duration,
-    holder: Bytes,
+/// How often a claim is tried for that others try for too.
+const TRIES: u32 = 3;
+
+/// One write as its client means it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Whose it is; it says where in a cluster the record lies.
+    pub whose: &'a [u8],
+    /// What tells it from the other writes of this one: the client's own key, and what that is a key of.
+    pub name: &'a [&'a [u8]],
+    /// SHA-256 of the body.
+    pub body_hash: [u8; HASH_BYTES],
+    /// How long it may run at most.
+    pub longest: Duration,
 }
 
 /// What becomes of a write that comes with a key.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Begun<T> {
+#[derive(Debug)]
+pub enum Begun {
     /// It is the first: do it.
-    Fresh(T),
+    First(Claim),
+    /// An earlier try ended without a word, so some of it may have been done: do it again, to learn.
+    Again(Claim),
     /// It was done: this was the answer.
     Done(Bytes),
     /// The key was used for another body.
@@ -54,101 +70,160 @@ pub enum Begun<T> {
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     store: Store,
-    world: World,
-    tasks: tokio_util::task::TaskTracker,
-    claim_ttl: Duration,
+    seal: Seal,
+    tasks: TaskTracker,
 }
 
-/// The right to do a write. Dropped without an answer it is given up, so that the same key runs again.
+/// The right to do a write. Dropped without a word of what it came to, it leaves that the write may have been done,
+/// or nothing where no part of it was begun.
 #[derive(Debug)]
-#[must_use = "dropping it lets the same write run again"]
+#[must_use = "dropping it leaves the write's outcome unknown"]
 pub struct Claim {
     of: Idempotency,
     key: Key,
-    wanted: Use,
+    body_hash: [u8; HASH_BYTES],
+    /// The record as it stands in the store.
+    held: Bytes,
+    /// Whether some of it may have been done, by this try or one before.
+    begun: Arc<AtomicBool>,
     settled: bool,
 }
 
 impl Idempotency {
-    /// `longest` is how long a write may run; a claim whose holder died ends a little later.
-    pub fn new(store: Store, shared: &Shared, longest: Duration) -> Self {
+    /// A memory in `store`, sealed with `seal`.
+    pub fn new(store: Store, seal: Seal, shared: &Shared) -> Self {
         Self {
             store,
-            world: shared.world.clone(),
+            seal,
             tasks: shared.tasks.clone(),
-            claim_ttl: longest + Duration::from_secs(2),
         }
     }
 
-    /// Begins a write: `scope` is who asks, `operation` what for, `key` the client's own, `body_hash` SHA-256 of the body.
-    pub async fn begin(
-        &self,
-        scope: &str,
-        operation: &str,
-        key: &str,
-        body_hash: [u8; 32],
-    ) -> Result<Begun<Claim>, Away> {
-        let parts = [operation.as_bytes(), key.as_bytes()];
-        let key = Key::of(SPACE, scope.as_bytes(), &parts);
-        let wanted = Use {
-            body_hash,
-            claim_ttl: self.claim_ttl,
-            holder: token(&self.world),
-        };
-        // Made first: were the question dropped halfway, a claim that got through would be given up all the same.
-        let claim = Claim {
+    /// Begins a write, unless it was begun.
+    pub async fn begin(&self, wanted: Wanted<'_>) -> Result<Begun, Away> {
+        let key = Key::of(SPACE, wanted.whose, wanted.name);
+        let longest = u32::try_from(wanted.longest.as_millis()).unwrap_or(u32::MAX);
+        let held = self.record(&key, RUNNING, longest, &wanted.body_hash, &[])?;
+        let mut claim = Claim {
             of: self.clone(),
             key,
-            wanted,
+            body_hash: wanted.body_hash,
+            held,
+            begun: Arc::default(),
             settled: false,
         };
-        let begun = match &self.store {
-            Store::Memory(memory) => memory.begin(&claim.key, &claim.wanted),
-            Store::Redis(redis) => redis.begin(&claim.key, &claim.wanted).await,
-        };
-        match begun? {
-            Begun::Fresh(()) => Ok(Begun::Fresh(claim)),
-            other => {
-                claim.forget();
-                Ok(match other {
-                    Begun::Done(answer) => Begun::Done(answer),
-                    Begun::Reused => Begun::Reused,
-                    _ => Begun::Running,
-                })
+        for _ in 0..TRIES {
+            let record = Record {
+                key: claim.key.clone(),
+                value: claim.held.clone(),
+                ttl: KEPT,
+            };
+            // Not answered, it may have got through: then the claim gives it up by being dropped.
+            let Some(there) = self.store.put_new(&record).await? else {
+                return Ok(Begun::First(claim));
+            };
+            match self.judge(&claim, &there)? {
+                None => {
+                    claim.begin();
+                    let with = Some((claim.held.clone(), KEPT));
+                    if self.store.swap(&claim.key, &there.value, with).await? {
+                        return Ok(Begun::Again(claim));
+                    }
+                    // Somebody else was quicker.
+                    claim.begun.store(false, Ordering::Relaxed);
+                }
+                Some(begun) => {
+                    claim.settled = true;
+                    return Ok(begun);
+                }
             }
         }
+        claim.settled = true;
+        Ok(Begun::Running)
     }
 
-    async fn settle(
+    /// What a record that is there says to whoever comes with this body; nothing when an earlier try ended without a
+    /// word.
+    fn judge(&self, claim: &Claim, there: &Kept) -> Result<Option<Begun>, Away> {
+        // Sealed with a key that is not ours any more, nobody can say what it was.
+        let record = self.seal.unseal(&claim.key, &there.value);
+        let record = Bytes::from(record.map_err(|_| Away)?);
+        let (head, answer) = record.split_at_checked(HEAD_BYTES).ok_or(Away)?;
+        let [state, a, b, c, d, hash @ ..] = head else {
+            return Err(Away);
+        };
+        if hash != claim.body_hash {
+            return Ok(Some(Begun::Reused));
+        }
+        let longest = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
+        Ok(match *state {
+            DONE => Some(Begun::Done(record.slice_ref(answer))),
+            RUNNING if KEPT.saturating_sub(there.left) < longest => Some(Begun::Running),
+            _ => None,
+        })
+    }
+
+    fn record(
         &self,
         key: &Key,
-        held: &Bytes,
-        with: Option<(Bytes, Duration)>,
-    ) -> Result<bool, Away> {
-        match &self.store {
-            Store::Memory(memory) => memory.settle(key, held, with),
-            Store::Redis(redis) => redis.settle(key, held, with).await,
-        }
+        state: u8,
+        longest: u32,
+        body_hash: &[u8; HASH_BYTES],
+        answer: &[u8],
+    ) -> Result<Bytes, Away> {
+        let mut record = BytesMut::with_capacity(HEAD_BYTES + answer.len());
+        record.put_u8(state);
+        record.put_u32(longest);
+        record.put_slice(body_hash);
+        record.put_slice(answer);
+        self.seal.seal(key, &record).map_err(|_| Away)
     }
 }
 
 impl Claim {
-    /// The write is done, and this is its answer from now on. False when the claim's time was up before.
-    pub async fn done(mut self, answer: &[u8]) -> Result<bool, Away> {
-        let mut kept = BytesMut::with_capacity(1 + HASH_BYTES + answer.len());
-        kept.put_u8(DONE);
-        kept.put_slice(&self.wanted.body_hash);
-        kept.put_slice(answer);
-        let with = Some((kept.freeze(), KEPT));
-        // Whatever comes of it, the write was done: the claim is not given up for another to do it again at once.
-        self.settled = true;
-        let held = self.wanted.claim();
-        self.of.settle(&self.key, &held, with).await
+    /// From now on some of the write may have been done.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
     }
 
-    /// Somebody else's: nothing to give up.
-    fn forget(mut self) {
+    /// Whether some of it may have been done.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// For whoever does the write to say that some of it may have been done, or that none was after all.
+    pub(crate) fn begun(&self) -> Arc<AtomicBool> {
+        self.begun.clone()
+    }
+
+    /// The write is done, and this is its answer from now on. False when another try has taken over.
+    pub async fn done(mut self, answer: &[u8]) -> Result<bool, Away> {
+        // Should its answer not be kept, the write was done all the same, and the same again learns it from the backends.
+        self.begin();
+        let record = (self.of).record(&self.key, DONE, 0, &self.body_hash, answer)?;
+        let kept = self
+            .of
+            .store
+            .swap(&self.key, &self.held, Some((record, KEPT)));
+        let kept = kept.await?;
         self.settled = true;
+        Ok(kept)
+    }
+
+    /// The try ended without an answer that stands.
+    pub async fn leave(mut self) -> Result<bool, Away> {
+        let with = self.without_a_word();
+        let left = self.of.store.swap(&self.key, &self.held, with).await?;
+        self.settled = true;
+        Ok(left)
+    }
+
+    /// What the record becomes when nobody says what the write came to.
+    fn without_a_word(&self) -> Option<(Bytes, Duration)> {
+        let begun = self.begun.load(Ordering::Relaxed);
+        let unknown = || self.of.record(&self.key, UNKNOWN, 0, &self.body_hash, &[]);
+        // That sealing fails cannot be told from here; a claim that stays as it is ends by itself.
+        begun.then(|| (unknown().unwrap_or_else(|_| self.held.clone()), KEPT))
     }
 }
 
@@ -157,37 +232,20 @@ impl Drop for Claim {
         if self.settled {
             return;
         }
-        let (of, key, held) = (self.of.clone(), self.key.clone(), self.wanted.claim());
+        let with = self.without_a_word();
+        let (of, key, held) = (self.of.clone(), self.key.clone(), self.held.clone());
         if let Store::Memory(memory) = &of.store {
-            // There is nothing to wait for, and it never refuses to let go.
-            let _ = memory.settle(&key, &held, None);
+            // There is nothing to wait for, and it never refuses what is smaller than what was there.
+            let _ = memory.swap(&key, &held, with);
             return;
         }
         // Outside a runtime there is nobody to tell Redis; the claim ends by itself.
         if tokio::runtime::Handle::try_current().is_ok() {
             let tasks = of.tasks.clone();
-            tasks.spawn(async move { of.settle(&key, &held, None).await });
+            tasks.spawn(async move { of.store.swap(&key, &held, with).await });
         }
     }
 }
 
-impl Use {
-    /// The record of a write that runs.
-    pub(super) fn claim(&self) -> Bytes {
-        let mut claim = BytesMut::with_capacity(1 + HASH_BYTES + self.holder.len());
-        claim.put_u8(RUNNING);
-        claim.put_slice(&self.body_hash);
-        claim.put_slice(&self.holder);
-        claim.freeze()
-    }
-}
-
-/// What a record that is there says to whoever comes with a body of this hash.
-pub(super) fn judge(kept: &Bytes, body_hash: &[u8; HASH_BYTES]) -> Begun<()> {
-    match (kept.first(), kept.get(1..=HASH_BYTES)) {
-        (_, Some(hash)) if hash != body_hash => Begun::Reused,
-        (Some(&DONE), Some(_)) => Begun::Done(kept.slice(1 + HASH_BYTES..)),
-        // Not ours to read, and certainly not a reason to do it again.
-        _ => Begun::Running,
-    }
-}
+#[cfg(test)]
+mod tests;

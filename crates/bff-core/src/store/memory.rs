@@ -10,7 +10,6 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::idempotency::{self, Begun, Use};
 use super::{Away, Key, Record};
 
 /// Enough that threads seldom meet.
@@ -94,22 +93,23 @@ impl Memory {
         }
     }
 
-    /// Redis' script for this is in `idempotency/begin.lua`.
-    pub(super) fn begin(&self, key: &Key, wanted: &Use) -> Result<Begun<()>, Away> {
-        let mut shard = self.shard(key).lock();
-        if let Some(kept) = shard.get(key) {
-            return Ok(idempotency::judge(&kept, &wanted.body_hash));
+    /// Redis' script for this is `put_new.lua`.
+    pub(super) fn put_new(&self, record: &Record) -> Result<Option<super::Kept>, Away> {
+        let now = Instant::now();
+        let mut shard = self.shard(&record.key).lock();
+        if let Some(kept) = shard.kept(&record.key) {
+            return Ok(Some(super::Kept {
+                value: kept.value.clone(),
+                left: kept.ends - now,
+            }));
         }
-        shard.put(
-            key.clone(),
-            wanted.claim(),
-            Instant::now() + wanted.claim_ttl,
-        )?;
-        Ok(Begun::Fresh(()))
+        let (key, value) = (record.key.clone(), record.value.clone());
+        shard.put(key, value, now + record.ttl)?;
+        Ok(None)
     }
 
-    /// Replaces a record if it is still `held`. Redis' script for this is in `idempotency/settle.lua`.
-    pub(super) fn settle(
+    /// Redis' script for this is `swap.lua`.
+    pub(super) fn swap(
         &self,
         key: &Key,
         held: &Bytes,
@@ -162,8 +162,12 @@ impl Memory {
 
 impl Shard {
     fn get(&self, key: &Key) -> Option<Bytes> {
+        self.kept(key).map(|kept| kept.value.clone())
+    }
+
+    fn kept(&self, key: &Key) -> Option<&Kept> {
         let kept = self.records.get(key)?;
-        (kept.ends > Instant::now()).then(|| kept.value.clone())
+        (kept.ends > Instant::now()).then_some(kept)
     }
 
     fn put(&mut self, key: Key, value: Bytes, ends: Instant) -> Result<(), Away> {

@@ -13,10 +13,9 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
-use super::idempotency::{self, Begun, Use};
 use super::link::Link;
 use super::memory::BACKLOG;
-use super::{Away, Config, Key, Record, key};
+use super::{Away, Config, Kept, Key, Record, key};
 use crate::config::Secret;
 use crate::context::{Shared, World};
 
@@ -37,8 +36,8 @@ pub struct Redis {
 
 struct Scripts {
     release: Script,
-    begin: Script,
-    settle: Script,
+    put_new: Script,
+    swap: Script,
 }
 
 impl Redis {
@@ -61,8 +60,8 @@ impl Redis {
             pause: config.pause,
             scripts: Scripts {
                 release: Script::new(RELEASE),
-                begin: Script::new(idempotency::BEGIN),
-                settle: Script::new(idempotency::SETTLE),
+                put_new: Script::new(include_str!("put_new.lua")),
+                swap: Script::new(include_str!("swap.lua")),
             },
             channels: Mutex::default(),
         }))
@@ -125,24 +124,25 @@ impl Redis {
         Ok(())
     }
 
-    pub(super) async fn begin(&self, key: &Key, wanted: &Use) -> Result<Begun<()>, Away> {
-        let mut call = self.scripts.begin.prepare_invoke();
-        call.key(key.as_str());
-        call.arg(&wanted.claim()[..]).arg(millis(wanted.claim_ttl));
+    pub(super) async fn put_new(&self, record: &Record) -> Result<Option<Kept>, Away> {
+        let mut call = self.scripts.put_new.prepare_invoke();
+        call.key(record.key.as_str());
+        call.arg(&record.value[..]).arg(millis(record.ttl));
         let mut connection = self.connection.clone();
-        let kept: Option<Vec<u8>> = self.ask(call.invoke_async(&mut connection)).await?;
-        Ok(kept.map_or(Begun::Fresh(()), |kept| {
-            idempotency::judge(&kept.into(), &wanted.body_hash)
+        let there: Option<(Vec<u8>, u64)> = self.ask(call.invoke_async(&mut connection)).await?;
+        Ok(there.map(|(value, left)| Kept {
+            value: value.into(),
+            left: Duration::from_millis(left),
         }))
     }
 
-    pub(super) async fn settle(
+    pub(super) async fn swap(
         &self,
         key: &Key,
         held: &Bytes,
         with: Option<(Bytes, Duration)>,
     ) -> Result<bool, Away> {
-        let mut call = self.scripts.settle.prepare_invoke();
+        let mut call = self.scripts.swap.prepare_invoke();
         call.key(key.as_str()).arg(&held[..]);
         if let Some((value, ttl)) = &with {
             call.arg(&value[..]).arg(millis(*ttl));

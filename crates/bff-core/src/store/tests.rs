@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
-use super::{Away, Begun, Config, Idempotency, Key, Record, Space, Store};
+use super::{Away, Config, Key, Record, Space, Store};
 use crate::config::Secret;
 use crate::context::{Shared, World};
 use crate::telemetry::Metrics;
@@ -106,7 +106,7 @@ pub(crate) async fn until_there(store: &Store) {
 }
 
 /// Both sides, each with the time to let pass between what ends and what does not.
-async fn sides() -> Vec<(Store, Option<Server>)> {
+pub(super) async fn sides() -> Vec<(Store, Option<Server>)> {
     let mut sides = vec![(Store::memory(1 << 20, &World::real()), None)];
     if let Some(server) = Server::start() {
         let store = server.store();
@@ -116,7 +116,7 @@ async fn sides() -> Vec<(Store, Option<Server>)> {
     sides
 }
 
-fn shared() -> Arc<Shared> {
+pub(super) fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         client: HeaderValue::from_static("test"),
         world: World::real(),
@@ -203,82 +203,27 @@ async fn what_is_published_reaches_every_subscriber() {
 }
 
 #[tokio::test]
-async fn a_write_is_done_once_and_answered_again() {
-    let shared = shared();
+async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() {
     for (store, _server) in sides().await {
-        let memory = Idempotency::new(store, &shared, LONG);
-        let begin = |key: &'static str, body| memory.begin("alice", "checkout", key, [body; 32]);
-        let Begun::Fresh(claim) = begin("k", 1).await.unwrap() else {
-            panic!("it is the first");
+        let put = async |value| store.put_new(&record("new", value, LONG)).await.unwrap();
+        assert_eq!(put("1").await, None);
+        let there = put("2").await.unwrap();
+        assert_eq!(there.value, "1");
+        assert!(there.left <= LONG && there.left + Duration::from_secs(10) > LONG);
+        let swap = async |held: &'static str, with: Option<(&'static str, Duration)>| {
+            let with = with.map(|(value, ttl)| (Bytes::from(value), ttl));
+            let held = Bytes::from(held);
+            store.swap(&key("new"), &held, with).await.unwrap()
         };
-        assert!(matches!(begin("k", 1).await, Ok(Begun::Running)));
-        assert!(matches!(begin("k", 2).await, Ok(Begun::Reused)));
-        assert!(claim.done(b"placed").await.unwrap());
-        assert!(matches!(begin("k", 1).await, Ok(Begun::Done(answer)) if answer == "placed"));
-        assert!(matches!(begin("k", 2).await, Ok(Begun::Reused)));
-        // Another's key, and the same key of another operation, are others.
-        for (scope, operation) in [("bob", "checkout"), ("alice", "rate")] {
-            let others = memory.begin(scope, operation, "k", [1; 32]).await;
-            assert!(matches!(others, Ok(Begun::Fresh(_))));
-        }
+        assert!(!swap("2", Some(("3", LONG))).await);
+        assert!(swap("1", Some(("3", SHORT))).await);
+        assert_eq!(put("4").await.unwrap().value, "3");
+        tokio::time::sleep(SHORT + SHORT).await;
+        assert!(!swap("3", None).await, "its time was up");
+        assert_eq!(put("5").await, None);
+        assert!(swap("5", None).await);
+        assert_eq!(store.get_many(&[key("new")]).await.unwrap(), [None]);
     }
-}
-
-#[tokio::test]
-async fn a_write_without_an_answer_runs_again() {
-    let shared = shared();
-    for (store, _server) in sides().await {
-        let memory = Idempotency::new(store, &shared, LONG);
-        let begun = memory.begin("alice", "checkout", "k", [1; 32]).await;
-        assert!(matches!(&begun, Ok(Begun::Fresh(_))));
-        drop(begun);
-        // Given back in a task, which draining would wait for.
-        shared.tasks.close();
-        shared.tasks.wait().await;
-        shared.tasks.reopen();
-        // Even with another body: nothing was done under this key.
-        let begun = memory.begin("alice", "checkout", "k", [2; 32]).await;
-        assert!(matches!(begun, Ok(Begun::Fresh(_))));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_at_once_one_is_first() {
-    let shared = shared();
-    for (store, _server) in sides().await {
-        let memory = Idempotency::new(store, &shared, LONG);
-        let mut tries = tokio::task::JoinSet::new();
-        for _ in 0..64 {
-            let memory = memory.clone();
-            tries.spawn(async move { memory.begin("alice", "pay", "k", [1; 32]).await });
-        }
-        let begun = tries.join_all().await;
-        let first = begun.iter().filter(|b| matches!(b, Ok(Begun::Fresh(_))));
-        assert_eq!(first.count(), 1);
-        let running = begun.iter().filter(|b| matches!(b, Ok(Begun::Running)));
-        assert_eq!(running.count(), 63);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_claim_whose_holder_died_ends_and_its_late_answer_is_not_kept() {
-    let memory = Idempotency::new(Store::memory(1 << 20, &World::real()), &shared(), LONG);
-    let begin = || memory.begin("alice", "pay", "k", [1; 32]);
-    let Begun::Fresh(dead) = begin().await.unwrap() else {
-        panic!("it is the first");
-    };
-    tokio::time::advance(LONG + Duration::from_secs(1)).await;
-    assert!(matches!(begin().await, Ok(Begun::Running)));
-    tokio::time::advance(Duration::from_secs(1)).await;
-    let Begun::Fresh(second) = begin().await.unwrap() else {
-        panic!("the first one's time is up");
-    };
-    assert!(!dead.done(b"late").await.unwrap());
-    assert!(second.done(b"in time").await.unwrap());
-    tokio::time::advance(Duration::from_secs(24 * 60 * 60 - 1)).await;
-    assert!(matches!(begin().await, Ok(Begun::Done(answer)) if answer == "in time"));
-    tokio::time::advance(Duration::from_secs(1)).await;
-    assert!(matches!(begin().await, Ok(Begun::Fresh(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,9 +273,6 @@ async fn redis_may_go_and_come_back() {
     server.kill();
     assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
     assert_eq!(store.as_str(), "away");
-    let memory = Idempotency::new(store.clone(), &shared(), LONG);
-    // A write whose memory is away is not done.
-    assert!(memory.begin("alice", "pay", "k", [1; 32]).await.is_err());
     server.restart();
     until_there(&store).await;
     assert_eq!(store.as_str(), "redis");
