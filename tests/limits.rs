@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use services_mock::{Backend, Fault};
+
 use crate::support::redis::Redis;
 use crate::support::{Answer, Shop};
 
@@ -240,6 +242,44 @@ async fn of_two_replicas_on_one_redis_exactly_the_limit_passes() {
     }
 }
 
+/// Its backend fails: the limit shrinks, says so, and what it says is what happens; then it recovers by itself.
+#[tokio::test]
+async fn a_limit_that_follows_its_backend_tells_the_truth_all_the_way() {
+    let window = Duration::from_millis(200);
+    let config = "[inbound.limits.policies.passed]\nlimit = 16\nperiod = \"1h\"\nalgorithm = \"fixed_window\"\n\
+                  adaptive = { window = \"200ms\", minimum = 2, least = 0.5, step = 0.05 }\n";
+    let shop = with("web", config).await;
+    let bearer = shop.bearer("ada");
+    let headers = [("authorization", bearer.as_str())];
+    let ask = async || shop.get_with("web", "/api/orders", &headers).await;
+    let mocks = shop.fleet.mocks();
+    mocks.set_fault(Backend::Order, Fault::status(503)).unwrap();
+    // At once, so that some of them fall into one window.
+    for answer in futures_util::future::join_all((0..6).map(|_| ask())).await {
+        assert_eq!(number(&answer, "x-ratelimit-limit"), 16);
+    }
+    tokio::time::sleep(window).await;
+    let answer = ask().await;
+    assert_eq!(number(&answer, "x-ratelimit-limit"), 8);
+    assert_eq!(answer.header("ratelimit-policy"), "\"passed\";q=8;w=3600");
+    assert_eq!(number(&answer, "x-ratelimit-remaining"), 1);
+    assert_ne!(ask().await.status, 429);
+    is_refused(&ask().await);
+    mocks.clear_faults(None);
+    // Nobody asks for a while.
+    tokio::time::sleep(12 * window).await;
+    let answer = ask().await;
+    assert_eq!(number(&answer, "x-ratelimit-limit"), 16);
+    assert_eq!(number(&answer, "x-ratelimit-remaining"), 16 - 9);
+    let left = number(&answer, "x-ratelimit-remaining");
+    for left in (0..left).rev() {
+        let answer = ask().await;
+        assert_ne!(answer.status, 429);
+        assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
+    }
+    is_refused(&ask().await);
+}
+
 #[tokio::test]
 async fn operators_see_decisions_by_policy() {
     let shop = screens("token_bucket", 1, "1h", "").await;
@@ -260,4 +300,48 @@ async fn operators_see_decisions_by_policy() {
         });
         assert!(found, "{outcome}: {text}");
     }
+}
+
+/// The contract names 429 and the headers where requests are counted, and nowhere else; pages of other origins may read
+/// each of them.
+#[tokio::test]
+async fn the_contract_says_where_requests_are_counted_and_pages_may_read_it() {
+    let config = "[inbound]\ncors_origins = [\"https://shop.example\"]\n\
+                  [inbound.limits.policies.screens]\npaths = [\"/api/home\"]\nlimit = 1\n";
+    let shop = with("web", config).await;
+    let contract = shop.get("web", "/openapi.json").await.body;
+    let of = |path: &str| contract["paths"][path]["get"]["responses"].clone();
+    let names = |headers: &serde_json::Value| -> Vec<String> {
+        let headers = headers.as_object().into_iter().flatten();
+        headers.map(|(name, _)| name.clone()).collect()
+    };
+    let counted = names(&of("/api/home")["200"]["headers"]);
+    assert_eq!(counted.len(), 5);
+    // Every address is counted, so 429 may come of each door; the headers of a quota come of one.
+    assert!(of("/api/search")["200"]["headers"].is_null());
+    // What is passed on is counted by a quota of its own.
+    let orders = "/api/orders/{path}";
+    assert_eq!(names(&of(orders)["2XX"]["headers"]), counted);
+    for path in ["/api/home", "/api/search", orders] {
+        let refused = &of(path)["429"]["$ref"];
+        assert_eq!(refused, "#/components/responses/RateLimited");
+    }
+    let from = [("origin", "https://shop.example")];
+    let passed = shop.get_with("web", "/api/home", &from).await;
+    let refused = shop.get_with("web", "/api/home", &from).await;
+    is_refused(&refused);
+    let refusal = names(&contract["components"]["responses"]["RateLimited"]["headers"]);
+    assert_eq!(refusal.len(), 6);
+    for (answer, told) in [(&passed, counted), (&refused, refusal)] {
+        let exposed = answer.header("access-control-expose-headers").split(',');
+        let exposed: Vec<&str> = exposed.map(str::trim).collect();
+        for name in told {
+            let name = name.to_ascii_lowercase();
+            assert_ne!(answer.header(&name), "", "{name}");
+            assert!(exposed.contains(&&*name), "{name}: {exposed:?}");
+        }
+    }
+    let uncounted = shop.get_with("web", "/api/search?q=a", &from).await;
+    let told = ["ratelimit", "x-ratelimit-limit"].map(|name| uncounted.header(name));
+    assert_eq!(told, ["", ""]);
 }

@@ -13,16 +13,24 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth;
 use crate::error::{Pointer, Problem};
+use crate::rate_limit::Limits;
 use crate::routes::Configs;
 
+mod limits;
 mod passed;
 
 /// The reference page's own scripts and styles come from this gateway; its styles are also inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
                    style-src 'self' 'unsafe-inline'; font-src 'self'; frame-ancestors 'none'";
 
-/// Adds what every operation shares, the problem answer and the credentials this gateway takes, and what is passed on.
-pub(crate) fn complete(mut api: OpenApi, auth: &auth::Config, routes: &Configs) -> OpenApi {
+/// Adds what every operation shares, the problem answer, the credentials this gateway takes and its limits, and what is
+/// passed on.
+pub(crate) fn complete(
+    mut api: OpenApi,
+    auth: &auth::Config,
+    routes: &Configs,
+    counting: &Limits,
+) -> OpenApi {
     let components = api.components.get_or_insert_with(Components::new);
     let schemas = &mut components.schemas;
     schemas.insert("Problem".into(), Problem::schema());
@@ -55,8 +63,15 @@ pub(crate) fn complete(mut api: OpenApi, auth: &auth::Config, routes: &Configs) 
             answers.insert("default".into(), RefOr::T(problem.clone()));
         }
     }
-    for (address, item) in passed::paths(routes, &security) {
+    for (path, item) in &mut api.paths.paths {
+        limits::tell(item, counting, path, false);
+    }
+    for (address, mut item) in passed::paths(routes, &security) {
+        limits::tell(&mut item, counting, &address, true);
         api.paths.paths.entry(address).or_insert(item);
+    }
+    if let (Some(components), true) = (&mut api.components, counting.any()) {
+        limits::describe(components);
     }
     api
 }

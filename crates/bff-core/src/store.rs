@@ -22,7 +22,7 @@ pub mod idempotency;
 mod key;
 mod link;
 mod memory;
-mod redis;
+pub(crate) mod redis;
 pub mod seal;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -21,6 +21,12 @@ impl Share {
         self.0
     }
 
+    /// In thousandths, rounded up.
+    pub fn thousandths(self) -> u64 {
+        let enough = |n: &u32| f64::from(*n) >= self.0 * 1000.0;
+        (0..1000).find(enough).map_or(1000, u64::from)
+    }
+
     /// Whether `part` is at least this share of `whole`; of nothing, nothing is.
     pub fn reached(self, part: u32, whole: u32) -> bool {
         whole > 0 && f64::from(part) >= self.0 * f64::from(whole)
@@ -76,7 +82,10 @@ mod tests {
 
     #[test]
     fn it_is_reached_at_its_very_edge() {
+        assert_eq!(Share::percent(100).thousandths(), 1000);
+        assert_eq!(Share::try_from(0.0001).unwrap().thousandths(), 1);
         let half = Share::percent(50);
+        assert_eq!(half.thousandths(), 500);
         assert!(half.reached(2, 4));
         assert!(!half.reached(1, 4));
         assert!(!half.reached(0, 0));

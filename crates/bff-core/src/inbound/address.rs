@@ -34,7 +34,8 @@ pub(super) async fn address(
             .into_response();
     }
     let client = address.map(one_client);
-    if let Err((standing, error)) = edge.limits.arrive(client) {
+    if let Err(refused) = edge.limits.arrive(client) {
+        let (standing, error) = *refused;
         let mut response = error.into_response();
         standing.tell(response.headers_mut());
         return response;

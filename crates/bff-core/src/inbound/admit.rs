@@ -27,8 +27,8 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let opened = open(&edge, &mut request).await;
-    let standing = request.extensions_mut().remove::<Standing>();
+    let mut standing = Standing::default();
+    let opened = open(&edge, &mut request, &mut standing).await;
     let mut response = match opened {
         Ok(cx) => {
             let language = cx.language();
@@ -50,13 +50,13 @@ pub(super) async fn admit(
         }
         Err(error) => error.into_response(),
     };
-    if let Some(standing) = standing {
-        standing.tell(response.headers_mut());
-    }
+    edge.limits
+        .answered(&standing, quota::is_failure(&response));
+    standing.tell(response.headers_mut());
     response
 }
 
-async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
+async fn open(edge: &Edge, request: &mut Request, standing: &mut Standing) -> Result<Cx, Error> {
     let started = Instant::now();
     let door = edge.door(request).unwrap_or(Door::SCREEN);
     let passed = request.extensions().get::<Arc<Entry>>();
@@ -86,7 +86,7 @@ async fn open(edge: &Edge, request: &mut Request) -> Result<Cx, Error> {
             standing.is_of_plan(caller.plan().as_ref().map(Tag::as_str))?;
         }
     }
-    quota::count(edge, request, caller.as_ref(), head).await?;
+    quota::count(edge, request, caller.as_ref(), head, standing).await?;
     let limit = BodyLimit {
         bytes: door.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
         time: edge.config.body_timeout,

@@ -8,11 +8,14 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 use super::Config;
 
 /// What a page may read of an answer.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 11] = [
     "sections",
     "x-request-id",
     "ratelimit",
     "ratelimit-policy",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
     "retry-after",
     "x-cache",
     "etag",

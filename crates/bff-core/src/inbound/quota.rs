@@ -1,15 +1,19 @@
 //! The caller's quota: counted once the caller is known, and told with the answer.
 
-use axum::extract::{MatchedPath, Request};
 use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::Response;
+use http::header;
 use tokio::time::{Instant, sleep_until};
 
-use super::Edge;
 use super::address::Client;
+use super::{Edge, fixed};
 use crate::error::{Error, codes};
-use crate::rate_limit;
+use crate::rate_limit::{self, Standing};
 use crate::routes::Entry;
 use crate::scope::Caller;
+use crate::section::screen::SECTIONS;
 
 /// A credential was refused: its address pays for it.
 pub(super) fn failed(edge: &Edge, request: &Request, error: &Error) {
@@ -19,14 +23,15 @@ pub(super) fn failed(edge: &Edge, request: &Request, error: &Error) {
     }
 }
 
-/// Counts the request, leaves in it how its caller stands, and waits its turn where a queue says so.
+/// Counts the request, says in `standing` how its caller stands, and waits its turn where a queue says so.
 pub(super) async fn count(
     edge: &Edge,
     request: &mut Request,
     caller: Option<&Caller>,
     deadline: Instant,
+    standing: &mut Standing,
 ) -> Result<(), Error> {
-    let (standing, passes) = {
+    let (stands, passes) = {
         let matched = request.extensions().get::<MatchedPath>();
         let door = matched.map(MatchedPath::as_str);
         let passed = request.extensions().get::<Arc<Entry>>();
@@ -40,16 +45,26 @@ pub(super) async fn count(
         };
         edge.limits.count(counted).await
     };
-    let turn = Instant::now() + standing.wait();
-    request.extensions_mut().insert(standing);
+    *standing = stands;
     passes?;
+    if standing.wait().is_zero() {
+        return Ok(());
+    }
+    let turn = Instant::now() + standing.wait();
     if turn > deadline {
         return Err(Error::new(codes::DEADLINE, codes::DEADLINE.meaning()));
     }
-    if turn > Instant::now() {
-        sleep_until(turn).await;
-    }
+    sleep_until(turn).await;
     Ok(())
+}
+
+/// Whether an answer says that what is behind the gateway is not well: it failed, or it is a screen that lacks something
+/// that trying again could mend, and so has no tag.
+pub(super) fn is_failure(response: &Response) -> bool {
+    let headers = response.headers();
+    let json = headers.get(header::CONTENT_TYPE) == Some(&fixed("application/json"));
+    let lacks = json && headers.contains_key(SECTIONS) && !headers.contains_key(header::ETAG);
+    response.status().is_server_error() || lacks
 }
 
 fn address(request: &Request) -> Option<std::net::IpAddr> {

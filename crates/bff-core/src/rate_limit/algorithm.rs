@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adaptive::WHOLE;
+
 /// How requests are counted.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -13,8 +15,8 @@ pub enum Algorithm {
     /// seam of two windows.
     FixedWindow,
     /// At most `limit` in a window, of which the one before counts by how much of it is less than a period ago. What
-    /// that guesses wrong is bounded: less than twice the limit passes in any period, and the limit itself where
-    /// requests are spread evenly.
+    /// that guesses wrong is bounded: less than twice the limit passes in any period, and one more than the limit at most
+    /// where requests are spread evenly.
     SlidingWindow,
     /// A bucket of `burst` tokens, and `limit` new ones a period. The default: kind to bursts, exact in the long run.
     #[default]
@@ -59,6 +61,18 @@ pub struct Decision {
 impl Rule {
     /// What `limit`, `burst` times `period` may be at most.
     pub const MOST: u64 = 1 << 53;
+
+    /// The same rule at so many thousandths of its limit. What is remembered of a key stays good: a bucket that was half
+    /// empty is half empty.
+    #[must_use]
+    pub fn at(&self, share: u64) -> Self {
+        let part = |whole: u64| (whole.saturating_mul(share) / WHOLE).max(1);
+        Self {
+            limit: part(self.limit),
+            burst: part(self.burst),
+            ..*self
+        }
+    }
 
     /// How many pass at once at most.
     pub fn quota(&self) -> u64 {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::adaptive;
 use super::algorithm::{Algorithm, Rule};
+use crate::config::Share;
 
 /// How much one client may ask for.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -65,6 +67,70 @@ pub struct Policy {
     /// What holds while Redis is away. Default `local`.
     #[serde(default)]
     pub away: WhenAway,
+    /// That the limit shrinks while its requests are answered by failures, and recovers. Default none: it stays as it is.
+    #[serde(default)]
+    pub adaptive: Option<Adaptive>,
+}
+
+/// How a limit follows the health of what answers behind it: in a second in which half of the answers are failures it
+/// is halved, down to a tenth, and every better second gives a tenth of it back. A failure is a status of 500 and above,
+/// or a screen that lacks something that trying again could mend. Each replica follows what it sees itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adaptive {
+    /// How long answers are counted before the limit moves. Default 1s: soon felt, and not moved by one burst.
+    #[serde(default = "Adaptive::window", with = "crate::config::duration")]
+    pub window: Duration,
+    /// Which share of a window's answers must be failures for the limit to halve, more than 0. Default 0.5, as the
+    /// breakers have it.
+    #[serde(default = "Adaptive::failing")]
+    pub failing: Share,
+    /// How many answers a window must have to say anything. Default 10: fewer say little.
+    #[serde(default = "Adaptive::minimum")]
+    pub minimum: u32,
+    /// Which share of the limit is left at least, more than 0. Default 0.1: enough to find out that all is well again.
+    #[serde(default = "Adaptive::tenth")]
+    pub least: Share,
+    /// Which share of the limit a better window gives back, more than 0. Default 0.1: all of it in ten seconds.
+    #[serde(default = "Adaptive::tenth")]
+    pub step: Share,
+}
+
+impl Adaptive {
+    fn window() -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn failing() -> Share {
+        Share::percent(50)
+    }
+
+    fn minimum() -> u32 {
+        10
+    }
+
+    fn tenth() -> Share {
+        Share::percent(10)
+    }
+
+    /// In whole microseconds and thousandths.
+    pub(super) fn read(&self) -> Result<adaptive::Adaptive, String> {
+        let window = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX);
+        if window == 0 {
+            return Err("adaptive.window is more than 0".to_owned());
+        }
+        let part = |key: &str, share: Share| match share.thousandths() {
+            0 => Err(format!("adaptive.{key} is more than 0")),
+            part => Ok(part),
+        };
+        Ok(adaptive::Adaptive {
+            window,
+            failing: part("failing", self.failing)?,
+            minimum: self.minimum.into(),
+            least: part("least", self.least)?,
+            step: part("step", self.step)?,
+        })
+    }
 }
 
 /// Which requests a policy is about.

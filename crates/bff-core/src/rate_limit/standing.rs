@@ -4,8 +4,10 @@
 //! limit; the older `X-RateLimit-…` for the strictest. Times are whole seconds from now, rounded up.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::algorithm::{Decision, Rule};
@@ -16,30 +18,103 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
+/// The most bytes that one limit's part of `RateLimit` takes: its name, and two numbers of 20 digits.
+const PART_BYTES: usize = 64 + 56;
+
+/// A rule, and what answers say of it, written once.
+#[derive(Clone, Debug)]
+pub(super) struct Term {
+    pub(super) rule: Rule,
+    /// Its part of `RateLimit-Policy`.
+    policy: HeaderValue,
+    /// `X-RateLimit-Limit`.
+    quota: HeaderValue,
+}
+
+impl Term {
+    pub(super) fn new(name: &str, rule: Rule) -> Self {
+        let (quota, window) = (rule.quota(), seconds(rule.window()));
+        let policy = format!("\"{name}\";q={quota};w={window}");
+        Self {
+            rule,
+            // A name is letters, digits, - and _: it always fits a header.
+            policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("")),
+            quota: HeaderValue::from(quota),
+        }
+    }
+}
+
+/// What one limit has decided.
+pub(super) struct Told<'a> {
+    pub(super) name: &'a str,
+    pub(super) term: &'a Term,
+    pub(super) decision: Decision,
+}
+
 /// How a caller stands after a request.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
-    policy: String,
-    state: String,
-    /// Quota, remaining and reset of the limit with the least left.
-    strictest: Option<[u64; 3]>,
+    told: Option<Headers>,
     wait: u64,
+    /// The limits that want to know how the request is answered, a bit for each policy.
+    pub(super) followed: u64,
+}
+
+/// The headers; what the strictest limit has left, and until when, is part of what all limits say.
+#[derive(Clone, Debug)]
+struct Headers {
+    policy: HeaderValue,
+    quota: HeaderValue,
+    state: Bytes,
+    remaining: Range<usize>,
+    reset: Range<usize>,
 }
 
 impl Standing {
-    /// Adds one limit.
-    pub(super) fn add(&mut self, name: &str, rule: &Rule, decision: Decision) {
-        let comma = if self.policy.is_empty() { "" } else { ", " };
-        let (quota, window) = (rule.quota(), seconds(rule.window()));
-        let (remaining, reset) = (decision.remaining, seconds(decision.reset));
-        // Writing to a String does not fail.
-        let _ = write!(self.policy, "{comma}\"{name}\";q={quota};w={window}");
-        let _ = write!(self.state, "{comma}\"{name}\";r={remaining};t={reset}");
-        let stricter = |[_, r, t]: [u64; 3]| remaining < r || (remaining == r && reset > t);
-        if self.strictest.is_none_or(stricter) {
-            self.strictest = Some([quota, remaining, reset]);
+    /// What these limits have decided, in their order.
+    pub(super) fn of(told: &[Told<'_>]) -> Self {
+        let strictest = told.iter().enumerate().min_by_key(|(_, told)| {
+            let left = seconds(told.decision.reset);
+            (told.decision.remaining, std::cmp::Reverse(left))
+        });
+        let Some((strictest, least)) = strictest else {
+            return Self::default();
+        };
+        let mut state = BytesMut::with_capacity(PART_BYTES * told.len());
+        let (mut remaining, mut reset) = (0..0, 0..0);
+        for (at, told) in told.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            let decision = &told.decision;
+            // Writing to memory does not fail.
+            let _ = write!(state, "{comma}\"{}\";r=", told.name);
+            let begins = state.len();
+            let _ = write!(state, "{}", decision.remaining);
+            let between = state.len();
+            let _ = write!(state, ";t={}", seconds(decision.reset));
+            if at == strictest {
+                remaining = begins..between;
+                reset = between + ";t=".len()..state.len();
+            }
         }
-        self.wait = self.wait.max(decision.wait);
+        let policy = match told {
+            [one] => one.term.policy.clone(),
+            all => joined(all.iter().map(|told| &told.term.policy)),
+        };
+        Self {
+            told: Some(Headers {
+                policy,
+                quota: least.term.quota.clone(),
+                state: state.freeze(),
+                remaining,
+                reset,
+            }),
+            wait: told
+                .iter()
+                .map(|told| told.decision.wait)
+                .max()
+                .unwrap_or(0),
+            followed: 0,
+        }
     }
 
     /// How long the request waits its turn.
@@ -49,18 +124,33 @@ impl Standing {
 
     /// Writes it into an answer's head, in place of what a backend says of limits of its own.
     pub fn tell(self, headers: &mut HeaderMap) {
-        let Some([quota, remaining, reset]) = self.strictest else {
+        let Some(told) = self.told else {
             return;
         };
-        for (name, text) in [(RATELIMIT_POLICY, self.policy), (RATELIMIT, self.state)] {
-            if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(RATELIMIT_POLICY, told.policy);
+        headers.insert(X_LIMIT, told.quota);
+        let part = |range| told.state.slice(range);
+        for (name, text) in [
+            (X_REMAINING, part(told.remaining)),
+            (X_RESET, part(told.reset)),
+            (RATELIMIT, told.state),
+        ] {
+            if let Ok(value) = HeaderValue::from_maybe_shared(text) {
                 headers.insert(name, value);
             }
         }
-        for (name, number) in [(X_LIMIT, quota), (X_REMAINING, remaining), (X_RESET, reset)] {
-            headers.insert(name, HeaderValue::from(number));
-        }
     }
+}
+
+fn joined<'a>(parts: impl Iterator<Item = &'a HeaderValue>) -> HeaderValue {
+    let mut all = Vec::new();
+    for part in parts {
+        if !all.is_empty() {
+            all.extend_from_slice(b", ");
+        }
+        all.extend_from_slice(part.as_bytes());
+    }
+    HeaderValue::try_from(all).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// Rounded up, so that nobody comes back early.

@@ -34,6 +34,11 @@ impl Table {
         }
     }
 
+    /// Microseconds since it was opened, and never 0.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX) + 1
+    }
+
     /// Decides on one key.
     pub(super) fn decide(&self, key: u64, rule: &Rule, cost: u64) -> Decision {
         self.with(key, rule, |state, now| rule.decide(state, now, cost))
@@ -56,7 +61,7 @@ impl Table {
         let set = usize::try_from(key % SETS as u64).unwrap_or(0);
         let mut slots = self.sets[set].lock();
         // Read inside the lock: no decision is older than one before it.
-        let now = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX) + 1;
+        let now = self.now();
         let found = slots.iter().position(|s| s.key == key && s.ends > now);
         let mut state = found.map(|at| slots[at].state);
         let was = state;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::adaptive::{Adaptive, Health, WHOLE};
 use super::algorithm::{Algorithm, Rule, State};
+use super::shared::numbers;
 use super::table::Table;
 use crate::store::Store;
 use crate::store::tests::{Server, until_there};
@@ -45,6 +47,36 @@ fn same(rule: Rule, gaps: &[u64], mut model: impl FnMut(u64) -> bool) -> Result<
         prop_assert_eq!(decision.allowed, model(now), "{:?} at {}", rule, now);
     }
     Ok(())
+}
+
+/// How many of these passed in any one period.
+fn most_in_a_period(passed: &[u64], period: u64) -> u64 {
+    let from = passed.iter().enumerate();
+    let within = from.map(|(at, from)| {
+        passed[at..]
+            .iter()
+            .take_while(|p| **p < from + period)
+            .count()
+    });
+    within.max().unwrap_or(0) as u64
+}
+
+/// The bound of a sliding window is no looser than it must be: one less than twice the limit does pass.
+#[test]
+fn a_sliding_window_is_wrong_by_as_much_as_is_documented() {
+    let rule = rule(Algorithm::SlidingWindow, (10, 1000, 1));
+    let (mut state, mut passed) = (None, Vec::new());
+    // One to begin the window, all others at its end, and then as soon as one passes.
+    for now in [1]
+        .into_iter()
+        .chain(std::iter::repeat_n(1000, 9))
+        .chain(1001..2000)
+    {
+        if rule.decide(&mut state, now, 1).allowed {
+            passed.push(now);
+        }
+    }
+    assert_eq!(most_in_a_period(&passed, rule.period), 2 * rule.limit - 2);
 }
 
 proptest! {
@@ -149,10 +181,17 @@ proptest! {
             passes
         })?;
         // The bound that is documented: less than twice the limit in any period.
-        for (at, from) in passed.iter().enumerate() {
-            let within = passed[at..].iter().take_while(|p| **p < from + rule.period);
-            prop_assert!((within.count() as u64) < 2 * rule.limit.max(1) || rule.limit == 1);
-        }
+        prop_assert!(most_in_a_period(&passed, rule.period) < 2 * rule.limit, "{:?} {:?}", rule, passed);
+    }
+
+    #[test]
+    fn a_sliding_window_lets_one_too_many_of_even_requests_pass_at_most(r in rules(), gap in 1usize..400) {
+        let rule = rule(Algorithm::SlidingWindow, r);
+        let mut state = None;
+        let times = (1..).step_by(gap).take(400);
+        let passed: Vec<u64> = times.filter(|now| rule.decide(&mut state, *now, 1).allowed).collect();
+        let most = most_in_a_period(&passed, rule.period);
+        prop_assert!(most <= rule.limit + 1, "{} of {:?}", most, rule);
     }
 
     #[test]
@@ -181,6 +220,64 @@ proptest! {
                 let then = rule.decide(&mut then, now + told.retry_after, 1);
                 prop_assert!(then.allowed, "{:?} {:?}", rule, told);
             }
+        }
+    }
+
+    /// What is told of the moment comes true although the limit was another one before.
+    #[test]
+    fn what_is_told_comes_true_of_a_limit_that_moves(
+        at in 0usize..5, r in rules(), gaps in gaps(), shares in prop::collection::vec(1u64..=WHOLE, 120),
+    ) {
+        let whole = rule(ALL[at], r);
+        let (mut state, mut now) = (None, 1);
+        for (gap, share) in gaps.into_iter().zip(shares) {
+            now += gap;
+            let rule = whole.at(share);
+            prop_assert!(rule.limit <= whole.limit && rule.burst <= whole.burst);
+            let told = rule.decide(&mut state, now, 1);
+            let mut rest = state;
+            for _ in 0..told.remaining {
+                prop_assert!(rule.decide(&mut rest, now, 1).allowed);
+            }
+            prop_assert!(!rule.decide(&mut rest, now, 1).allowed);
+            if !told.allowed {
+                let mut early = state;
+                prop_assert!(!rule.decide(&mut early, now + told.retry_after - 1, 1).allowed);
+                let mut then = state;
+                prop_assert!(rule.decide(&mut then, now + told.retry_after, 1).allowed);
+            }
+            let mut later = state;
+            prop_assert_eq!(rule.decide(&mut later, now + told.reset, 0).remaining, rule.quota());
+        }
+    }
+
+    /// The model keeps every answer, and walks through all windows since the beginning each time it is asked.
+    #[test]
+    fn a_limit_follows_health_window_by_window(
+        window in 1u64..50, failing in 1u64..=WHOLE, minimum in 0u64..5, least in 1u64..=WHOLE, step in 1u64..=WHOLE,
+        answers in prop::collection::vec((prop_oneof![0u64..5, 0u64..200], any::<bool>()), 1..60),
+    ) {
+        let adaptive = Adaptive { window, failing, minimum, least, step };
+        let (mut health, mut now) = (Health::default(), 0);
+        let mut told: Vec<(u64, bool)> = Vec::new();
+        for (gap, failed) in answers {
+            now += gap;
+            let mut share = WHOLE;
+            for begins in (0..).map(|n| n * window).take_while(|begins| begins + window <= now) {
+                let within = told.iter().filter(|(at, _)| (begins..begins + window).contains(at));
+                let all = within.clone().count() as u64;
+                let bad = within.filter(|(_, failed)| *failed).count() as u64;
+                share = if bad > 0 && all >= minimum && bad * WHOLE >= failing * all {
+                    if share / 2 > least { share / 2 } else { least }
+                } else if share + step > WHOLE {
+                    WHOLE
+                } else {
+                    share + step
+                };
+            }
+            prop_assert_eq!(adaptive.share(&mut health, now), share);
+            adaptive.answered(&mut health, now, failed);
+            told.push((now, failed));
         }
     }
 
@@ -246,10 +343,7 @@ async fn redis_decides_as_this_process_does() {
         let mut state = None;
         let key = format!("test:{{{algorithm:?}}}");
         for _ in 0..8 {
-            let told: Vec<u64> = redis
-                .run(&script, &[&key], &super::numbers(&rule))
-                .await
-                .unwrap();
+            let told: Vec<u64> = redis.run(&script, &[&key], &numbers(&rule)).await.unwrap();
             let wanted = rule.decide(&mut state, 1, 1);
             let near = |ours: u64, theirs: u64| ours.abs_diff(theirs) < 30_000_000;
             assert_eq!(
@@ -272,16 +366,10 @@ async fn redis_decides_as_this_process_does() {
         let key = format!("quick:{{{algorithm:?}}}");
         let mut told = vec![1];
         while told[0] == 1 {
-            told = redis
-                .run(&script, &[&key], &super::numbers(&quick))
-                .await
-                .unwrap();
+            told = redis.run(&script, &[&key], &numbers(&quick)).await.unwrap();
         }
         tokio::time::sleep(Duration::from_micros(told[3])).await;
-        told = redis
-            .run(&script, &[&key], &super::numbers(&quick))
-            .await
-            .unwrap();
+        told = redis.run(&script, &[&key], &numbers(&quick)).await.unwrap();
         assert_eq!(told[0], 1, "{quick:?}");
     }
 }
@@ -300,14 +388,95 @@ async fn one_refusal_takes_nothing_from_the_others() {
     let script = ::redis::Script::new(include_str!("decide.lua"));
     let wide = rule(Algorithm::FixedWindow, (10, 3_600_000_000, 1));
     let tight = rule(Algorithm::TokenBucket, (2, 3_600_000_000, 2));
-    let args = [super::numbers(&wide), super::numbers(&tight)].concat();
+    let args = [numbers(&wide), numbers(&tight)].concat();
     let mut last: Vec<u64> = Vec::new();
     for _ in 0..5 {
         last = redis.run(&script, &["w{x}", "t{x}"], &args).await.unwrap();
     }
     let wide: Vec<u64> = redis
-        .run(&script, &["w{x}"], &super::numbers(&wide))
+        .run(&script, &["w{x}"], &numbers(&wide))
         .await
         .unwrap();
     assert_eq!((last[5], wide[1]), (0, 7), "two passed, and this one");
+}
+
+/// A hundred an hour, that follows health so.
+fn follows(adaptive: &serde_json::Value) -> super::Config {
+    let policy = serde_json::json!({
+        "limit": 100, "period": "1h", "algorithm": "fixed_window", "adaptive": adaptive,
+    });
+    serde_json::from_value(serde_json::json!({ "policies": { "screens": policy } })).unwrap()
+}
+
+/// Through [`super::Limits`], on the clock that counts.
+#[tokio::test(start_paused = true)]
+async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
+    let config = follows(&serde_json::json!({}));
+    let shared = crate::store::tests::shared();
+    let store = Store::memory(1 << 20, &shared.world);
+    let limits = super::Limits::open(&config, store, &shared).unwrap();
+    let quota = async |failed: Option<bool>| {
+        let request = super::Request {
+            address: None,
+            caller: None,
+            route: Some("/"),
+            passed: false,
+            path: "/",
+        };
+        let (standing, passes) = limits.count(request).await;
+        if let (Some(failed), true) = (failed, passes.is_ok()) {
+            limits.answered(&standing, failed);
+        }
+        let mut headers = http::HeaderMap::new();
+        standing.tell(&mut headers);
+        let quota = headers["x-ratelimit-limit"].to_str().unwrap();
+        assert!(
+            headers["ratelimit-policy"]
+                .to_str()
+                .unwrap()
+                .contains(&format!("q={quota};"))
+        );
+        quota.parse::<u64>().unwrap()
+    };
+    let second = Duration::from_secs(1);
+    for _ in 0..9 {
+        assert_eq!(quota(Some(true)).await, 100);
+    }
+    tokio::time::advance(second).await;
+    // Nine are too few to say anything.
+    for failed in [
+        true, true, true, true, true, false, false, false, false, false,
+    ] {
+        assert_eq!(quota(Some(failed)).await, 100);
+    }
+    tokio::time::advance(second).await;
+    for _ in 0..10 {
+        assert_eq!(quota(Some(true)).await, 50);
+    }
+    tokio::time::advance(second).await;
+    // Those that passed are more than half of what is left: nobody passes, nothing fails, it recovers.
+    assert_eq!(quota(Some(true)).await, 25);
+    for quota_then in [35, 45, 55, 65, 75, 85, 95, 100, 100] {
+        tokio::time::advance(second).await;
+        assert_eq!(quota(None).await, quota_then);
+    }
+}
+
+#[test]
+fn what_a_limit_cannot_follow_is_refused() {
+    for (key, value) in [
+        ("window", serde_json::json!("0s")),
+        ("failing", 0.into()),
+        ("least", 0.into()),
+        ("step", 0.into()),
+    ] {
+        let config = follows(&serde_json::json!({ key: value }));
+        let shared = crate::store::tests::shared();
+        let store = Store::memory(1 << 20, &shared.world);
+        let line = super::Limits::open(&config, store, &shared).unwrap_err();
+        assert!(
+            line.contains("policies.screens: adaptive") && line.contains(key),
+            "{line}"
+        );
+    }
 }

@@ -177,10 +177,11 @@ impl<'a> Gateway<'a> {
         S: Clone + Send + Sync + 'static,
     {
         let (router, api, table) = doors.into_parts(state);
-        let api = openapi::complete(api, self.settings.auth, self.settings.routes);
+        let inbound = self.settings.inbound;
+        let limits = rate_limit::Limits::open(&inbound.limits, self.store.clone(), &self.shared)?;
+        let api = openapi::complete(api, self.settings.auth, self.settings.routes, &limits);
         let text = api.to_pretty_json().map_err(|error| error.to_string())?;
         let readiness = Readiness::new(self.shared.leaving.clone());
-        let inbound = self.settings.inbound;
         let around = Around {
             trusted: inbound.trusted_proxies.clone(),
             max_body_bytes: inbound.max_body_bytes,
@@ -194,7 +195,7 @@ impl<'a> Gateway<'a> {
             config: inbound.clone(),
             doors: table,
             auth: self.auth,
-            limits: rate_limit::Limits::open(&inbound.limits, self.store.clone(), &self.shared)?,
+            limits,
             public_url: self
                 .settings
                 .server

@@ -116,7 +116,7 @@ pub(super) async fn sides() -> Vec<(Store, Option<Server>)> {
     sides
 }
 
-pub(super) fn shared() -> Arc<Shared> {
+pub(crate) fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         client: HeaderValue::from_static("test"),
         world: World::real(),

@@ -222,13 +222,9 @@ impl Metrics {
             .build();
     }
 
-    /// Counts one decision of a rate limit; `outcome` is `passed`, `refused` or `closed`.
-    pub fn rate_limited(&self, policy: &str, outcome: &'static str) {
-        let attributes = [
-            KeyValue::new("policy", policy.to_owned()),
-            KeyValue::new("outcome", outcome),
-        ];
-        self.0.rate_limits.add(1, &attributes);
+    /// The decisions of rate limits, by policy and outcome: `passed`, `refused` or `closed`.
+    pub(crate) fn rate_limits(&self) -> Counter<u64> {
+        self.0.rate_limits.clone()
     }
 
     /// Everything counted so far, in Prometheus' text format.
