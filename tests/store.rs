@@ -1,6 +1,9 @@
 //! What becomes of a gateway whose Redis goes away: it answers all the same, says so to operators, and comes back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use services_mock::Backend;
 
 use crate::support::redis::Redis;
 use crate::support::{Shop, send};
@@ -33,36 +36,68 @@ async fn until(shop: &Shop, wanted: &str) {
     panic!("never {wanted}: {:?}", ready(shop).await);
 }
 
+/// Who asks, and how many pieces each has in the cart.
+const PEOPLE: [(&str, u64); 3] = [("ada", 1), ("ben", 2), ("kim", 3)];
+
+/// Asks as each of these, over and over, until it is done: a page that all share, one that is its asker's alone,
+/// and what is in its asker's cart. Answers how often it asked.
+async fn load(shop: &Shop, done: &AtomicBool) -> usize {
+    let people = PEOPLE.map(|(person, pieces)| (person, pieces, shop.bearer(person)));
+    let threefold = people.iter().flat_map(|who| [who; 3]);
+    let asking = threefold.map(async |(person, pieces, bearer)| {
+        let headers = [("authorization", bearer.as_str())];
+        let mut asked = 0;
+        while !done.load(Ordering::Relaxed) {
+            let page = shop.get_with("web", PAGE, &headers).await;
+            let own = shop.get_with("web", "/api/me", &headers).await;
+            let cart = shop.get_with("web", "/api/cart", &headers).await;
+            let statuses = [page.status, own.status, cart.status].map(|s| s.as_u16());
+            assert_eq!(
+                statuses, [200; 3],
+                "{} {} {}",
+                page.body, own.body, cart.body
+            );
+            assert_eq!(page.body["product"]["id"], "p-1");
+            assert_eq!(own.body["profile"]["id"], *person);
+            assert_eq!(cart.body["items"][0]["quantity"], *pieces, "{person}");
+            asked += 3;
+        }
+        asked
+    });
+    futures_util::future::join_all(asking)
+        .await
+        .into_iter()
+        .sum()
+}
+
 #[tokio::test]
 async fn redis_may_be_killed_and_started_under_load() {
     let Some(mut redis) = Redis::start() else {
         return;
     };
-    let shop = with(redis.config()).await;
+    // Everything is kept and shared that can be.
+    let shop = with(format!("{}[cache]\n", redis.config())).await;
+    for (person, pieces) in PEOPLE {
+        let url = format!("{}/cart/items/p-1", shop.fleet.backend_url(Backend::Order));
+        let put = shop.http.put(url).header("x-user-id", person);
+        let put = put.json(&serde_json::json!({ "quantity": pieces }));
+        assert_eq!(send(put).await.status(), 200);
+    }
     until(&shop, "redis").await;
-    let load = async {
-        let mut statuses = Vec::new();
-        let begun = crate::support::instant();
-        while begun.elapsed() < Duration::from_secs(3) {
-            for user in ["u-1", "u-2"] {
-                let bearer = shop.bearer(user);
-                let headers = [("authorization", bearer.as_str())];
-                statuses.push(shop.get_with("web", PAGE, &headers).await.status.as_u16());
-            }
-        }
-        statuses
-    };
+    let done = AtomicBool::new(false);
     let mishap = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        redis.kill();
-        until(&shop, "away").await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        redis.run();
-        until(&shop, "redis").await;
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            redis.kill();
+            until(&shop, "away").await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            redis.run();
+            until(&shop, "redis").await;
+        }
+        done.store(true, Ordering::Relaxed);
     };
-    let (statuses, ()) = futures_util::future::join(load, mishap).await;
-    assert!(statuses.len() > 10);
-    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    let (asked, ()) = futures_util::future::join(load(&shop, &done), mishap).await;
+    assert!(asked > 100, "only {asked}");
 }
 
 #[tokio::test]
@@ -83,4 +118,25 @@ async fn a_policy_may_close_while_redis_is_away() {
     assert_eq!(refused.header("retry-after"), "1");
     // What is not counted by it is answered.
     assert_eq!(shop.get("web", "/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_policy_that_closed_opens_by_itself() {
+    let Some(mut redis) = Redis::start() else {
+        return;
+    };
+    let closes = "timeout = \"2s\"\n[inbound.limits.policies.screens]\naway = \"closed\"\n";
+    let shop = with(redis.config() + closes).await;
+    let status = async || shop.get("web", PAGE).await.status.as_u16();
+    assert_eq!(status().await, 200);
+    redis.kill();
+    assert_eq!(status().await, 503);
+    redis.run();
+    let mut waited = 0;
+    while status().await == 503 {
+        waited += 1;
+        assert!(waited < 500, "it stays closed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(status().await, 200);
 }

@@ -400,6 +400,17 @@ async fn one_refusal_takes_nothing_from_the_others() {
     assert_eq!((last[5], wide[1]), (0, 7), "two passed, and this one");
 }
 
+/// A request of nobody in particular through a door.
+fn anybody() -> super::Request<'static> {
+    super::Request {
+        address: None,
+        caller: None,
+        route: Some("/"),
+        passed: false,
+        path: "/",
+    }
+}
+
 /// A hundred an hour, that follows health so.
 fn follows(adaptive: &serde_json::Value) -> super::Config {
     let policy = serde_json::json!({
@@ -416,14 +427,7 @@ async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
     let store = Store::memory(1 << 20, &shared.world);
     let limits = super::Limits::open(&config, store, &shared).unwrap();
     let quota = async |failed: Option<bool>| {
-        let request = super::Request {
-            address: None,
-            caller: None,
-            route: Some("/"),
-            passed: false,
-            path: "/",
-        };
-        let (standing, passes) = limits.count(request).await;
+        let (standing, passes) = limits.count(anybody()).await;
         if let (Some(failed), true) = (failed, passes.is_ok()) {
             limits.answered(&standing, failed);
         }
@@ -479,4 +483,50 @@ fn what_a_limit_cannot_follow_is_refused() {
             "{line}"
         );
     }
+}
+
+/// Whoever listens and never answers is away: decided by the store's own timeout, said once, and not asked in between.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
+    let lines = crate::store::tests::Lines::default();
+    let _guard = lines.listen();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let store = crate::store::Config {
+        url: Some(crate::config::Secret::new(url)),
+        ..crate::store::Config::default()
+    };
+    let shared = crate::store::tests::shared();
+    for (away, closes) in [("local", false), ("closed", true)] {
+        let policy = serde_json::json!({ "limit": 100, "period": "1h", "away": away });
+        let config = serde_json::json!({ "policies": { "screens": policy } });
+        let config: super::Config = serde_json::from_value(config).unwrap();
+        let store = Store::open(&store, &shared.world).unwrap();
+        let limits = super::Limits::open(&config, store, &shared).unwrap();
+        for asked in 0..20 {
+            let began = tokio::time::Instant::now();
+            let (standing, passes) = limits.count(anybody()).await;
+            let took = began.elapsed();
+            // The first pays for finding out, and one in each pause after that.
+            assert!(
+                took <= Duration::from_millis(50),
+                "{away} {asked}: {took:?}"
+            );
+            assert_eq!(passes.is_err(), closes);
+            if let Err(error) = passes {
+                assert_eq!(error.code(), crate::error::codes::UNAVAILABLE);
+                assert_eq!(error.retry_hint(), Some(Duration::from_secs(1)));
+            }
+            let mut headers = http::HeaderMap::new();
+            standing.tell(&mut headers);
+            assert_eq!(
+                headers.contains_key("ratelimit"),
+                !closes,
+                "who cannot count says nothing"
+            );
+            tokio::time::advance(Duration::from_millis(60)).await;
+        }
+    }
+    // Once for each of the two stores.
+    assert_eq!(lines.told("the store is away"), 2);
 }

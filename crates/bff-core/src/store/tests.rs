@@ -116,6 +116,35 @@ pub(super) async fn sides() -> Vec<(Store, Option<Server>)> {
     sides
 }
 
+/// What was logged.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Hears what this thread logs while the guard lives.
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let lines = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false);
+        tracing::subscriber::set_default(subscriber.with_writer(move || lines.clone()).finish())
+    }
+
+    /// How many lines say this.
+    pub(crate) fn told(&self, what: &str) -> usize {
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
+        text.lines().filter(|line| line.contains(what)).count()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 pub(crate) fn shared() -> Arc<Shared> {
     Arc::new(Shared {
         client: HeaderValue::from_static("test"),
