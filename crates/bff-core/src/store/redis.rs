@@ -72,13 +72,13 @@ impl Redis {
     }
 
     pub(super) async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Away> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         // Not MGET: a cluster would want all keys in one slot.
         let mut pipe = Pipeline::with_capacity(keys.len());
         for key in keys {
             pipe.get(key.as_str());
-        }
-        if keys.is_empty() {
-            return Ok(Vec::new());
         }
         let values: Vec<Option<Vec<u8>>> = self.pipe(&pipe).await?;
         Ok(values.into_iter().map(|v| v.map(Bytes::from)).collect())
@@ -91,7 +91,7 @@ impl Redis {
             pipe.pset_ex(record.key.as_str(), &record.value[..], ttl)
                 .ignore();
         }
-        self.pipe(&pipe).await
+        self.tell(&pipe).await
     }
 
     pub(super) async fn delete_many(&self, keys: &[Key]) -> Result<(), Away> {
@@ -99,7 +99,7 @@ impl Redis {
         for key in keys {
             pipe.unlink(key.as_str()).ignore();
         }
-        self.pipe(&pipe).await
+        self.tell(&pipe).await
     }
 
     pub(super) async fn lease(
@@ -207,6 +207,15 @@ impl Redis {
         receiver
     }
 
+    /// Does all of it at once. Nothing is not asked: the library calls that a mistake, and Redis would seem to be away.
+    async fn tell(&self, pipe: &Pipeline) -> Result<(), Away> {
+        if pipe.is_empty() {
+            return Ok(());
+        }
+        self.pipe(pipe).await
+    }
+
+    /// Asks all of it at once.
     async fn pipe<T: FromRedisValue>(&self, pipe: &Pipeline) -> Result<T, Away> {
         let mut connection = self.connection.clone();
         self.ask(pipe.query_async(&mut connection)).await

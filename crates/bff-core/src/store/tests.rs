@@ -185,6 +185,10 @@ async fn what_is_put_is_got_until_it_ends_or_is_deleted() {
         let keys = [key("b"), key("none"), key("a")];
         let got = store.get_many(&keys).await.unwrap();
         assert_eq!(got, [Some("2".into()), None, Some("4".into())]);
+        // Nothing at all is no mistake.
+        assert_eq!(store.get_many(&[]).await.unwrap(), [] as [Option<Bytes>; 0]);
+        store.put_many(Vec::new()).await.unwrap();
+        store.delete_many(&[]).await.unwrap();
         tokio::time::sleep(SHORT + SHORT).await;
         assert_eq!(store.get_many(&[key("c")]).await.unwrap(), [None]);
         store.delete_many(&[key("a"), key("none")]).await.unwrap();
