@@ -22,8 +22,11 @@ pub mod idempotency;
 mod key;
 mod link;
 mod memory;
+pub mod pairing;
 pub(crate) mod redis;
 pub mod seal;
+mod sealed;
+pub mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 
