@@ -29,13 +29,15 @@ mod sealed;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod tests;
+mod way;
 
 /// Where shared state is kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Redis, as `redis://host:6379/0` or `rediss://…` with TLS; may hold a password, so it is a secret and may come
-    /// from a file. Default none: everything is kept in this process, and each replica counts for itself.
+    /// Redis, as `redis://host:6379/0` or `rediss://…` with TLS; a cluster by some of its nodes, as
+    /// `redis+cluster://host:6379,host:6379` or `rediss+cluster://…`. It may hold a password, so it is a secret and may
+    /// come from a file. Default none: everything is kept in this process, and each replica counts for itself.
     #[serde(default)]
     pub url: Option<Secret>,
     /// What secrets are sealed with before they leave this process: 32 random bytes each, in base64url. The first key

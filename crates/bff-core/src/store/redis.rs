@@ -1,4 +1,4 @@
-//! The store in Redis: one connection that carries all questions side by side and comes back by itself.
+//! The store in Redis, one server or a cluster: what each question is, and how long it may take.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
 use super::link::Link;
 use super::memory::BACKLOG;
+use super::way::{Named, Way};
 use super::{Away, Config, Kept, Key, Record, key};
 use crate::config::Secret;
 use crate::context::{Shared, World};
@@ -25,8 +25,8 @@ const RELEASE: &str =
 
 /// Records in Redis.
 pub struct Redis {
-    client: Client,
-    connection: ConnectionManager,
+    named: Arc<Named>,
+    connection: Way,
     link: Link,
     timeout: Duration,
     pause: Duration,
@@ -42,18 +42,9 @@ struct Scripts {
 
 impl Redis {
     pub(super) fn open(config: &Config, url: &Secret, _: &World) -> Result<Arc<Self>, String> {
-        // The library's own words may quote the address, and so a password.
-        let client = Client::open(url.expose())
-            .map_err(|_| "store.url: it is redis://host:port/database".to_owned())?;
-        let how = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(config.timeout.max(Duration::from_secs(1))))
-            .set_response_timeout(Some(config.timeout))
-            // One attempt each time it is asked: `Link` says how often that is.
-            .set_number_of_retries(0);
-        let connection = ConnectionManager::new_lazy_with_config(client.clone(), how)
-            .map_err(|error| format!("store.url: {}", error.category()))?;
+        let (connection, named) = Way::open(config, url)?;
         Ok(Arc::new(Self {
-            client,
+            named: Arc::new(named),
             connection,
             link: Link::new(config.pause),
             timeout: config.timeout,
@@ -187,11 +178,11 @@ impl Redis {
         let channel = broadcast::Sender::new(BACKLOG);
         let receiver = channel.subscribe();
         channels.insert(name, channel.clone());
-        let (client, pause, tasks) = (self.client.clone(), self.pause, shared.tasks.clone());
+        let (named, pause, tasks) = (self.named.clone(), self.pause, shared.tasks.clone());
         let follow = async move {
             loop {
                 // Its end is a gap, even a first attempt that failed.
-                let _ = follow(&client, name, &channel).await;
+                let _ = follow(named.next(), name, &channel).await;
                 let _ = channel.send(None);
                 sleep(pause).await;
             }

@@ -15,6 +15,8 @@ use crate::config::Secret;
 use crate::context::{Shared, World};
 use crate::telemetry::Metrics;
 
+mod cluster;
+
 const CACHE: Space = Space {
     name: "test",
     forgettable: true,
@@ -33,22 +35,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// None when it is not installed, and that is allowed.
-    #[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
     pub(crate) fn start() -> Option<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut places = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
-        let Some(program) = places.find(|place| place.is_file()) else {
-            let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
-            assert!(!required, "redis-server is not installed");
-            eprintln!("skipped: redis-server is not installed");
-            return None;
-        };
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let child = run(&program, port);
+        let program = program()?;
+        let port = free_port();
+        let child = run(&program, port, &[]);
         Some(Self {
             program,
             port,
@@ -57,14 +47,7 @@ impl Server {
     }
 
     pub(crate) fn store(&self) -> Store {
-        let config = Config {
-            url: Some(Secret::new(format!("redis://127.0.0.1:{}", self.port))),
-            // The machine that runs tests is busy with other things too.
-            timeout: Duration::from_secs(2),
-            pause: Duration::from_millis(20),
-            ..Config::default()
-        };
-        Store::open(&config, &World::real()).unwrap()
+        at(format!("redis://127.0.0.1:{}", self.port))
     }
 
     pub(crate) fn kill(&mut self) {
@@ -73,7 +56,7 @@ impl Server {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.child = run(&self.program, self.port);
+        self.child = run(&self.program, self.port, &[]);
     }
 }
 
@@ -84,10 +67,40 @@ impl Drop for Server {
     }
 }
 
-fn run(program: &PathBuf, port: u16) -> Child {
+/// A store there. The machine that runs tests is busy with other things too.
+fn at(url: String) -> Store {
+    let config = Config {
+        url: Some(Secret::new(url)),
+        timeout: Duration::from_secs(2),
+        pause: Duration::from_millis(20),
+        ..Config::default()
+    };
+    Store::open(&config, &World::real()).unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
+    let program = places.find(|place| place.is_file());
+    if program.is_none() {
+        let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
+        assert!(!required, "redis-server is not installed");
+        eprintln!("skipped: redis-server is not installed");
+    }
+    program
+}
+
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
+fn run(program: &PathBuf, port: u16, more: &[String]) -> Child {
     Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

@@ -1,0 +1,289 @@
+//! A real cluster of three: what lies anywhere in it is found, and it may go and come back.
+
+use redis::Cmd;
+
+use super::*;
+use crate::rate_limit::{self, Limits, Request};
+use crate::scope::{Caller, Identity};
+use crate::store::idempotency::{Begun, Idempotency, Wanted};
+use crate::store::session::{Sessions, Terms};
+use crate::store::{Seal, idempotency};
+
+/// The slots of a cluster.
+const SLOTS: u16 = 16384;
+
+/// Three servers of one test, each with a third of the slots.
+struct Cluster {
+    program: PathBuf,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    port: u16,
+    bus: u16,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl Cluster {
+    async fn start() -> Option<Self> {
+        let program = program()?;
+        let nodes = (0..3).map(|_| Node::start(&program)).collect();
+        let cluster = Self { program, nodes };
+        for (n, node) in (0..).zip(&cluster.nodes) {
+            let (from, to) = (SLOTS * n / 3, SLOTS * (n + 1) / 3 - 1);
+            node.until_told(&["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()])
+                .await;
+            let (from, to) = (from.to_string(), to.to_string());
+            node.until_told(&["CLUSTER", "ADDSLOTSRANGE", &from, &to])
+                .await;
+        }
+        for other in &cluster.nodes[1..] {
+            let (port, bus) = (other.port.to_string(), other.bus.to_string());
+            let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus];
+            cluster.nodes[0].until_told(&meet).await;
+        }
+        cluster.until_whole().await;
+        Some(cluster)
+    }
+
+    /// Some of its nodes; the third one is found.
+    fn store(&self) -> Store {
+        let [one, two, _] = &self.nodes[..] else {
+            unreachable!()
+        };
+        at(format!(
+            "redis+cluster://127.0.0.1:{},127.0.0.1:{}",
+            one.port, two.port
+        ))
+    }
+
+    async fn until_whole(&self) {
+        for node in &self.nodes {
+            loop {
+                let info = node.until_told(&["CLUSTER", "INFO"]).await;
+                let whole = |text: &str| info.contains(text);
+                if whole("cluster_state:ok") && whole("cluster_known_nodes:3") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    fn kill(&mut self) {
+        for node in &mut self.nodes {
+            node.child.kill().unwrap();
+            node.child.wait().unwrap();
+        }
+    }
+
+    fn restart(&mut self) {
+        for node in &mut self.nodes {
+            node.child = Node::run(&self.program, node.port, node.bus, &node.folder);
+        }
+    }
+}
+
+impl Node {
+    fn start(program: &PathBuf) -> Self {
+        let (port, bus) = (free_port(), free_port());
+        let folder = std::env::temp_dir().join(format!("bff-cluster-{port}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let child = Self::run(program, port, bus, &folder);
+        Self {
+            port,
+            bus,
+            folder,
+            child,
+        }
+    }
+
+    fn run(program: &PathBuf, port: u16, bus: u16, folder: &std::path::Path) -> Child {
+        let (bus, folder) = (bus.to_string(), folder.display().to_string());
+        let more = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-port",
+            &bus,
+            "--dir",
+            &folder,
+        ];
+        run(program, port, &more.map(str::to_owned))
+    }
+
+    /// Its answer, once it is there to give one.
+    async fn until_told(&self, words: &[&str]) -> String {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut command = Cmd::new();
+        command.arg(words);
+        for _ in 0..500 {
+            let connection = client.get_multiplexed_async_connection().await;
+            if let Ok(mut connection) = connection {
+                return command.query_async(&mut connection).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it never came");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_answers_as_one_server_does_and_comes_back_as_one() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let store = cluster.store();
+    until_there(&store).await;
+    records(&store).await;
+    for node in &cluster.nodes {
+        assert_ne!(node.until_told(&["RANDOMKEY"]).await, "", "each has some");
+    }
+    writes(&store).await;
+    sessions(&store).await;
+    limits(&cluster).await;
+    messages(&store).await;
+    cluster.kill();
+    assert_eq!(store.get_many(&[key("0")]).await, Err(Away));
+    assert_eq!(store.as_str(), "away");
+    // A gateway may start without it.
+    let late = cluster.store();
+    assert_eq!(late.get_many(&[key("0")]).await, Err(Away));
+    cluster.restart();
+    cluster.until_whole().await;
+    until_there(&late).await;
+    until_there(&store).await;
+    records(&store).await;
+}
+
+/// Many at once, which lie everywhere.
+async fn records(store: &Store) {
+    let name = |n: usize| format!("record {n}");
+    let keys: Vec<Key> = (0..100).map(|n| key(&name(n))).collect();
+    let record = |(n, key): (usize, &Key)| Record {
+        key: key.clone(),
+        value: Bytes::from(name(n)),
+        ttl: LONG,
+    };
+    let all = keys.iter().enumerate().map(record).collect();
+    store.put_many(all).await.unwrap();
+    let got = store.get_many(&keys).await.unwrap();
+    for (n, got) in got.into_iter().enumerate() {
+        assert_eq!(got.unwrap(), name(n));
+    }
+    store.delete_many(&keys[..50]).await.unwrap();
+    let left = store.get_many(&keys).await.unwrap();
+    assert_eq!(left.iter().flatten().count(), 50);
+    let world = World::real();
+    for key in &keys[..10] {
+        let lease = store
+            .lease(key.clone(), LONG, &world)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(
+            store
+                .lease(key.clone(), LONG, &world)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        store.release(lease).await.unwrap();
+    }
+}
+
+async fn writes(store: &Store) {
+    let shared = shared();
+    let seal = Seal::open(&Config::default(), &shared.world).unwrap();
+    let memory = Idempotency::new(store.clone(), seal, &shared);
+    for n in 0..20u8 {
+        let begin = async || {
+            let wanted = Wanted {
+                whose: &[n],
+                name: &[b"act", b"k"],
+                body_hash: [n; 32],
+                longest: idempotency::KEPT,
+            };
+            memory.begin(wanted).await
+        };
+        let Ok(Begun::First(claim)) = begin().await else {
+            panic!("it is the first");
+        };
+        assert!(matches!(begin().await, Ok(Begun::Running)));
+        assert!(claim.done(b"done").await.unwrap());
+        assert!(matches!(begin().await, Ok(Begun::Done(_))));
+    }
+}
+
+async fn sessions(store: &Store) {
+    let world = World::real();
+    let seal = Seal::open(&Config::default(), &world).unwrap();
+    let sessions = Sessions::new(store.clone(), seal, &world, Terms::default());
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(sessions.create("ada", n).await.unwrap());
+    }
+    assert_eq!(sessions.list::<u32>("ada").await.unwrap().len(), 10);
+    sessions.remove_all("ada").await.unwrap();
+    for id in &ids {
+        assert_eq!(sessions.read::<u32>(id).await.unwrap(), None);
+    }
+}
+
+/// Two replicas; each request counts against two limits whose counters lie apart.
+async fn limits(cluster: &Cluster) {
+    let policy =
+        |by: &str, limit: u32| serde_json::json!({"by": [by], "limit": limit, "period": "1h"});
+    let policies = serde_json::json!({"own": policy("caller", 10), "route": policy("route", 1000)});
+    let config =
+        serde_json::from_value::<rate_limit::Config>(serde_json::json!({ "policies": policies }));
+    let config = config.unwrap();
+    let replica = || Limits::open(&config, cluster.store(), &shared()).unwrap();
+    let replicas = [replica(), replica()];
+    for account in ["ada", "ben", "kim"] {
+        let identity = Identity {
+            account: account.into(),
+            ..Identity::default()
+        };
+        let caller = Caller::new(identity).unwrap();
+        let mut passed = 0;
+        for n in 0..16 {
+            let request = Request {
+                address: None,
+                caller: Some(&caller),
+                route: Some("/"),
+                passed: false,
+                path: "/",
+            };
+            let (_, answer) = replicas[n % 2].count(request).await;
+            passed += u32::from(answer.is_ok());
+        }
+        assert_eq!(passed, 10, "{account}");
+    }
+}
+
+/// Published at any node, heard at another.
+async fn messages(store: &Store) {
+    let shared = shared();
+    let mut heard = store.subscribe("purge", &shared);
+    assert_eq!(
+        heard.next().await,
+        None,
+        "the gap before the connection stood"
+    );
+    for _ in 0..6 {
+        store
+            .publish("purge", Bytes::from_static(b"x"))
+            .await
+            .unwrap();
+        assert_eq!(heard.next().await, Some("x".into()));
+    }
+}
