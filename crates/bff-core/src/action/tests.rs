@@ -21,7 +21,7 @@ fn cx() -> Cx {
         cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
         fields: crate::section::fields::Known::default(),
     });
-    Cx::background(&shared, Duration::from_secs(1))
+    Cx::background(&shared, Duration::from_secs(60))
 }
 
 async fn done() -> Result<Fetched<(), Public>, Failure> {
