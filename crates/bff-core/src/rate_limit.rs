@@ -157,9 +157,10 @@ impl Limits {
         }
     }
 
-    /// How a request that counted was answered, for the limits that follow it.
-    pub fn answered(&self, standing: &Standing, failed: bool) {
+    /// How a request that counted was answered, for the limits that follow it; most do not, and nobody looks then.
+    pub fn answered(&self, standing: &Standing, failed: impl FnOnce() -> bool) {
         let mut followed = standing.followed;
+        let failed = followed != 0 && failed();
         while followed != 0 {
             let at = followed.trailing_zeros();
             followed &= followed - 1;

@@ -51,7 +51,7 @@ pub(super) async fn admit(
         Err(error) => error.into_response(),
     };
     edge.limits
-        .answered(&standing, quota::is_failure(&response));
+        .answered(&standing, || quota::is_failure(&response));
     standing.tell(response.headers_mut());
     response
 }

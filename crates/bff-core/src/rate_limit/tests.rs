@@ -429,7 +429,7 @@ async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
     let quota = async |failed: Option<bool>| {
         let (standing, passes) = limits.count(anybody()).await;
         if let (Some(failed), true) = (failed, passes.is_ok()) {
-            limits.answered(&standing, failed);
+            limits.answered(&standing, || failed);
         }
         let mut headers = http::HeaderMap::new();
         standing.tell(&mut headers);
