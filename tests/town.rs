@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bff_core::config::Sources;
@@ -17,7 +18,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use services_mock::{Backend, Mocks, Options};
+use services_mock::{Backend, Mocks, Moment, Options};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::unkept;
 
 pub(crate) use draw::Draw;
-pub(crate) use record::{How, Record};
+pub(crate) use record::{Called, How, Record};
 
 mod draw;
 mod line;
@@ -52,6 +54,7 @@ pub(crate) struct Town {
     world: World,
     urls: BTreeMap<Backend, String>,
     places: Places,
+    calm: Arc<AtomicBool>,
     also: fn(&Gateway) -> String,
 }
 
@@ -85,8 +88,9 @@ impl Town {
     pub(crate) fn start(plan: Plan) -> Self {
         bff_core::auth::install_crypto();
         let (record, places) = (Record::begin(), Places::default());
+        let calm = Arc::new(AtomicBool::new(!plan.frail));
         let pipes = Pipes::new({
-            let (record, places) = (record.clone(), places.clone());
+            let (record, places, calm) = (record.clone(), places.clone(), calm.clone());
             move |name, ordinal, pipe| {
                 let (gone, life) = {
                     let places = places.lock();
@@ -94,9 +98,9 @@ impl Town {
                     let place = &places[&name.replace("-admin.", ".")];
                     (place.gone.clone(), place.returns)
                 };
-                let plan = plan.frail.then_some(plan.seed);
-                let draw = plan.map(|seed| Draw::of(seed, &format!("{name} {life}"), ordinal));
-                line::open(name, draw, pipe, gone, &record)
+                let draw = || Draw::of(plan.seed, &format!("{name} {life}"), ordinal);
+                let frailty = (!calm.load(Ordering::Relaxed)).then(|| (draw(), calm.clone()));
+                line::open(name, frailty, pipe, gone, &record)
             }
         });
         let world = World::seeded(plan.seed, Net::Pipes(pipes.clone()));
@@ -107,6 +111,9 @@ impl Town {
             issuer: urls[&Backend::Auth].clone(),
             epoch: world.now().into(),
         });
+        let heard = record.clone();
+        let hear = move |backend, call, moment: Moment<'_>| heard.hear(backend, call, moment);
+        mocks.watched_by(hear).unwrap();
         let town = Self {
             mocks,
             record,
@@ -114,6 +121,7 @@ impl Town {
             world,
             urls,
             places,
+            calm,
             also: plan.also,
         };
         for backend in Backend::ALL {
@@ -149,6 +157,11 @@ impl Town {
         if let Some(serving) = &place.serving {
             serving.abort();
         }
+    }
+
+    /// From now on no connection lags or breaks by itself.
+    pub(crate) fn calm(&self) {
+        self.calm.store(true, Ordering::Relaxed);
     }
 
     fn backend(&self, backend: Backend) -> AbortHandle {
@@ -194,18 +207,7 @@ impl Town {
         gateway: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, String> {
-        let (mut sender, connection) = self.client(gateway).await?;
-        let mut exchange = std::pin::pin!(async move {
-            let (head, body) = sender.send_request(request).await?.into_parts();
-            let body = body.collect().await?.to_bytes();
-            Ok::<_, hyper::Error>(Response::from_parts(head, body))
-        });
-        let done = tokio::select! {
-            biased;
-            done = &mut exchange => done,
-            _ = connection => exchange.await,
-        };
-        done.map_err(|error| error.to_string())
+        exchange(self.dial(gateway).await?, request).await
     }
 
     /// One request on a connection of its own, whose answer streams: dropped, the client has hung up.
@@ -214,7 +216,7 @@ impl Town {
         gateway: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, String> {
-        let (mut sender, connection) = self.client(gateway).await?;
+        let (mut sender, connection) = connect(self.dial(gateway).await?).await?;
         tokio::spawn(connection);
         let answer = sender.send_request(request).await;
         answer.map_err(|error| error.to_string())
@@ -226,18 +228,47 @@ impl Town {
         wire.map_err(|error| error.to_string())
     }
 
-    async fn client(&self, gateway: &str) -> Result<Client, String> {
-        let wire = self.dial(gateway).await?;
-        let client = http1::handshake(TokioIo::new(wire)).await;
-        client.map_err(|error| error.to_string())
+    /// One request to a backend on a line that nothing befalls, past every gateway.
+    pub(crate) async fn look(
+        &self,
+        backend: Backend,
+        request: Request<Full<Bytes>>,
+    ) -> Response<Bytes> {
+        let (near, far) = tokio::io::duplex(64 << 10);
+        let mocks = self.mocks.clone();
+        tokio::spawn(async move { services_mock::connection(&mocks, backend, far).await });
+        exchange(near, request).await.unwrap()
     }
 }
 
+async fn exchange(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, String> {
+    let (mut sender, connection) = connect(io).await?;
+    let mut exchange = std::pin::pin!(async move {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok::<_, hyper::Error>(Response::from_parts(head, body))
+    });
+    let done = tokio::select! {
+        biased;
+        done = &mut exchange => done,
+        _ = connection => exchange.await,
+    };
+    done.map_err(|error| error.to_string())
+}
+
 /// Who puts requests into a connection, and who drives it.
-type Client = (
+type Client<IO> = (
     http1::SendRequest<Full<Bytes>>,
-    http1::Connection<TokioIo<Wire>, Full<Bytes>>,
+    http1::Connection<TokioIo<IO>, Full<Bytes>>,
 );
+
+async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(io: IO) -> Result<Client<IO>, String> {
+    let client = http1::handshake(TokioIo::new(io)).await;
+    client.map_err(|error| error.to_string())
+}
 
 /// Where a backend or a gateway is found on the pipes.
 pub(crate) fn address(name: &str) -> String {

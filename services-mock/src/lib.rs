@@ -36,6 +36,7 @@ pub use connection::{connection, control_connection, serve, serve_control};
 pub use faults::{Fault, Mode};
 pub use mocks::{Mocks, Options};
 pub use stats::Stats;
+pub use watch::Moment;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::backend::Backend;
 use crate::faults::Fault;
 use crate::stats::Stats;
-use crate::watch::{Watched, watch};
+use crate::watch::{Moment, Watched, watch};
 use crate::world::World;
 use crate::{auth, control, inventory, order, payment, playback, product, reply, review, user};
 
@@ -66,6 +66,15 @@ impl Mocks {
     /// What reached one backend.
     pub fn stats(&self, backend: Backend) -> Stats {
         self.world.probe(backend).counters.lock().snapshot()
+    }
+
+    /// Tells `witness` every moment of every call from now on, with the call's number. There is one at most; it may not
+    /// hold these mocks.
+    pub fn watched_by(
+        &self,
+        witness: impl Fn(Backend, u64, Moment<'_>) + Send + Sync + 'static,
+    ) -> Result<(), &'static str> {
+        self.world.watched_by(Box::new(witness))
     }
 
     /// Counts from nothing again, at every backend.

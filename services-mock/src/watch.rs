@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::DATE;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
@@ -25,6 +25,25 @@ use crate::world::World;
 
 /// The largest request body a backend takes.
 const MAX_BODY_BYTES: usize = 1 << 20;
+
+/// A moment of a call, for whoever watches from the same process.
+#[derive(Clone, Copy, Debug)]
+pub enum Moment<'a> {
+    /// It reached the backend.
+    Arrived {
+        /// Its method.
+        method: &'a Method,
+        /// Its path, as sent.
+        path: &'a str,
+        /// Its headers; of gRPC, its metadata.
+        headers: &'a HeaderMap,
+    },
+    /// It was answered to the end, or its caller left.
+    Left,
+}
+
+/// Is told every moment of every call, with the call's number.
+pub(crate) type Witness = Box<dyn Fn(Backend, u64, Moment<'_>) + Send + Sync>;
 
 /// What is watched of one backend.
 #[derive(Debug, Default)]
@@ -112,6 +131,7 @@ impl Watched {
 /// Counts a call out when dropped: cancelled, unless somebody said that it had finished.
 struct Guard {
     watched: Watched,
+    number: u64,
     finished: bool,
     hangup: Option<Hangup>,
 }
@@ -128,8 +148,16 @@ impl Guard {
             .counters
             .lock()
             .arrived(route, request.headers());
+        let moment = Moment::Arrived {
+            method: request.method(),
+            path: request.uri().path(),
+            headers: request.headers(),
+        };
+        let number = watched.world.arrived();
+        watched.world.tell(watched.backend, number, moment);
         Self {
             watched: watched.clone(),
+            number,
             finished: false,
             hangup: extensions.get().cloned(),
         }
@@ -149,6 +177,8 @@ impl Drop for Guard {
             .counters
             .lock()
             .left(!self.finished && !cut);
+        let Watched { world, backend } = &self.watched;
+        world.tell(*backend, self.number, Moment::Left);
     }
 }
 

@@ -1,11 +1,14 @@
 //! Everything the backends of one set share: clock, draws, watch posts and their changing data.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::backend::Backend;
 use crate::clock::Clock;
 use crate::draw::Draw;
 use crate::faults::Fault;
 use crate::mocks::Options;
-use crate::watch::Probe;
+use crate::watch::{Moment, Probe, Witness};
 use crate::{auth, order, payment, playback, review, user};
 
 /// The state behind every router of one [`crate::Mocks`].
@@ -20,6 +23,9 @@ pub(crate) struct World {
     pub(crate) review: review::State,
     pub(crate) playback: playback::State,
     probes: [Probe; 8],
+    /// How many calls there were, at all backends.
+    calls: AtomicU64,
+    witness: OnceLock<Witness>,
 }
 
 impl World {
@@ -35,11 +41,31 @@ impl World {
             review: review::State::default(),
             playback: playback::State::default(),
             probes: Default::default(),
+            calls: AtomicU64::new(0),
+            witness: OnceLock::new(),
         }
     }
 
     pub(crate) fn probe(&self, backend: Backend) -> &Probe {
         &self.probes[backend.index()]
+    }
+
+    /// The number of a call that arrives.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells whoever watches, if anybody does.
+    pub(crate) fn tell(&self, backend: Backend, call: u64, moment: Moment<'_>) {
+        if let Some(witness) = self.witness.get() {
+            witness(backend, call, moment);
+        }
+    }
+
+    /// Nobody may have been named before.
+    pub(crate) fn watched_by(&self, witness: Witness) -> Result<(), &'static str> {
+        let named = self.witness.set(witness);
+        named.map_err(|_| "somebody watches these backends already")
     }
 
     pub(crate) fn set_fault(&self, backend: Backend, fault: Fault) -> Result<(), String> {

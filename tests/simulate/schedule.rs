@@ -1,28 +1,36 @@
-//! One schedule: twenty requests of several askers while a storm goes on, and what came of each.
+//! One schedule: twenty requests of several askers while a storm goes on, what came of each, and what is left of it
+//! when the sky is clear again.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use fleet::Callers;
+use bytes::Bytes;
 use futures_util::future::{join, join_all};
+use http::{Request, Response};
+use http_body_util::Full;
 use services_mock::Backend;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::storm::{self, Strike};
-use super::truth;
-use crate::screens::{Enrolled, Told, enrolled};
+use super::till::Till;
+use super::{traffic, visit};
 use crate::subsets::deadline;
-use crate::town::{Draw, Plan, Town, address, simulated};
+use crate::town::{Draw, Plan, Town, simulated};
 
 /// How many requests a schedule makes.
 const REQUESTS: u64 = 20;
-/// Who asks; the first is nobody.
-const ASKERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
+/// Longer than any call takes: all its attempts, and what lies between them.
+pub(super) const LONGEST_CALL: Duration = Duration::from_secs(5);
+/// How soon after an answer or a hang-up nothing of it goes on.
+pub(super) const GRACE: Duration = Duration::from_millis(50);
+/// After a storm everything is as it was: longer than a breaker stays open.
+const MENDED_WITHIN: Duration = Duration::from_secs(90);
 
 /// What came of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
+    /// Its `X-Request-ID`.
+    pub(crate) request: String,
     pub(crate) at: Duration,
     pub(crate) took: Duration,
     pub(crate) gateway: &'static str,
@@ -43,12 +51,20 @@ pub(super) struct Scene<'a> {
     pub(super) strikes: &'a [Strike],
     /// Whether answers are kept and calls shared.
     pub(super) keeping: bool,
-    begun: Instant,
-    seed: u64,
+    pub(super) seed: u64,
+    /// The only gateway that is asked, in a schedule that throngs one.
+    pub(super) thronged: Option<&'static str>,
 }
 
-/// Screens by their place in the list, as each asker sees them.
-type Seen = BTreeMap<(usize, Option<&'static str>), Told>;
+/// A request that is about to be made: who asks whom, when, and with how much patience.
+pub(super) struct Errand {
+    pub(super) gateway: &'static str,
+    pub(super) operation: &'static str,
+    pub(super) asker: Option<&'static str>,
+    /// The client's own deadline, if it has one.
+    pub(super) hurry: Option<Duration>,
+    patience: Duration,
+}
 
 /// Copies that are fresh for moments of a schedule and stale for the rest of it.
 const KEEPING: &str = "
@@ -62,37 +78,101 @@ stale_while_revalidate = \"500ms\"
 [upstreams.inventory.cache]
 ttl = \"500ms\"
 ";
-/// Longer than any call takes: all its attempts, and what lies between them.
-pub(super) const LONGEST_CALL: Duration = Duration::from_secs(5);
 
-/// Every screen while nothing is broken, and once more at another time of day.
-static HEALTHY: LazyLock<[Seen; 2]> = LazyLock::new(|| {
-    simulated(async {
-        let town = town(1, false, false);
-        let now = look(&town).await;
-        sleep(Duration::from_millis(1500)).await;
-        [now, look(&town).await]
-    })
-});
-
-async fn look(town: &Town) -> Seen {
-    let mut seen = Seen::new();
-    for (which, screen) in enrolled().iter().enumerate() {
-        for asker in ASKERS {
-            let answer = fetch(town, screen, asker, None).await.unwrap();
-            seen.insert((which, asker), answer);
+impl Errand {
+    /// Some are in a hurry, some hang up, most wait.
+    pub(super) fn draw(
+        draw: &mut Draw,
+        gateway: &'static str,
+        operation: &'static str,
+        asker: Option<&'static str>,
+    ) -> Self {
+        let hurry = draw.chance(30).then(|| 50 + draw.below(1500));
+        let hurry = hurry.map(Duration::from_millis);
+        let patience = if draw.chance(20) {
+            draw.millis(500)
+        } else {
+            Duration::from_secs(60)
+        };
+        Self {
+            gateway,
+            operation,
+            asker,
+            hurry: hurry.filter(|hurry| *hurry < deadline(gateway)),
+            patience,
         }
     }
-    seen
+
+    /// Nobody is in a hurry.
+    pub(super) fn patient(
+        gateway: &'static str,
+        operation: &'static str,
+        asker: Option<&'static str>,
+    ) -> Self {
+        Self {
+            gateway,
+            operation,
+            asker,
+            hurry: None,
+            patience: Duration::from_secs(60),
+        }
+    }
+
+    /// Asks, and says what came of it: an answer, the reason why a connection was lost, or nothing after a hang-up.
+    pub(super) async fn run(
+        &self,
+        scene: &Scene<'_>,
+        mut request: Request<Full<Bytes>>,
+        id: String,
+    ) -> (Event, Option<Result<Response<Bytes>, String>>) {
+        let headers = request.headers_mut();
+        if let Some(hurry) = self.hurry {
+            let millis = hurry.as_millis().to_string();
+            headers.insert("request-timeout", millis.parse().unwrap());
+        }
+        headers.insert("x-request-id", id.parse().unwrap());
+        let at = scene.now();
+        let asked = scene.town.ask(self.gateway, request);
+        let came = timeout(self.patience, asked).await.ok();
+        let took = scene.now().saturating_sub(at);
+        let budget = self.hurry.unwrap_or_else(|| deadline(self.gateway));
+        let mut event = Event {
+            request: id,
+            at,
+            took,
+            gateway: self.gateway,
+            operation: self.operation,
+            asker: self.asker,
+            budget,
+            told: None,
+            states: Vec::new(),
+            broken: Vec::new(),
+        };
+        if let Some(Ok(answer)) = &came {
+            let body = String::from_utf8_lossy(answer.body()).into_owned();
+            event.told = Some((answer.status().as_u16(), body));
+            if took > budget + GRACE {
+                event.broken.push("late".to_owned());
+            }
+        }
+        (event, came)
+    }
+}
+
+impl Scene<'_> {
+    /// Time since the town began.
+    pub(super) fn now(&self) -> Duration {
+        self.town.record.now()
+    }
 }
 
 /// Runs a schedule to its end; `keeping` with gateways that keep and share what they fetch.
 pub(crate) fn run(seed: u64, keeping: bool) -> Vec<Event> {
-    LazyLock::force(&HEALTHY);
+    LazyLock::force(&visit::HEALTHY);
     simulated(schedule(seed, keeping))
 }
 
-fn town(seed: u64, frail: bool, keeping: bool) -> Town {
+pub(super) fn town(seed: u64, frail: bool, keeping: bool) -> Town {
     Town::start(Plan {
         seed,
         only: None,
@@ -107,102 +187,52 @@ fn town(seed: u64, frail: bool, keeping: bool) -> Town {
 
 async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
     let town = town(seed, true, keeping);
-    let strikes = storm::draw(seed);
-    let begun = Instant::now();
+    let (strikes, begun) = (storm::draw(seed), Instant::now());
+    let mut draw = Draw::of(seed, "throng", 0);
+    let names: Vec<&str> = fleet::GATEWAYS.iter().map(|g| g.name).collect();
+    let thronged = draw.chance(50).then(|| draw.one(&names));
     let scene = Scene {
         town: &town,
         strikes: &strikes,
         keeping,
-        begun,
         seed,
+        thronged,
     };
-    let asking = join_all((0..REQUESTS).map(|n| ask(&scene, n)));
+    let till = Till::open(&scene).await;
+    let asking = join_all((0..REQUESTS).map(|n| ask(&scene, &till, n)));
     let (mut log, ()) = join(asking, storm::happen(&town, &strikes, begun)).await;
-    log.sort_by_key(|event| event.at);
     // No orphans: once everybody has an answer or left, no call outlives them, hanging ones included; only what is
     // renewed in the background does, by its own deadline.
-    let orphaned = Duration::from_millis(50);
-    sleep(if keeping { LONGEST_CALL } else { orphaned }).await;
+    sleep(if keeping { LONGEST_CALL } else { GRACE }).await;
     for backend in Backend::ALL {
-        let stats = town.mocks.stats(backend);
-        // The issuer's keys are everybody's: their fetch has a deadline of its own.
-        let waiting = stats.in_flight > 0 && backend != Backend::Auth;
+        // The issuer's keys are everybody's: their fetch has a deadline of its own. A write runs to its end.
+        let own = [Backend::Auth, Backend::Order, Backend::Payment].contains(&backend);
+        let waiting = town.mocks.stats(backend).in_flight > 0 && !own;
         assert!(!waiting, "seed {seed}: orphans at {backend}");
-        let public = [Backend::Product, Backend::Review, Backend::Inventory].contains(&backend);
-        let personal = stats.last_headers.contains_key("x-user-id");
-        assert!(!(public && personal), "seed {seed}: identity at {backend}");
     }
+    sleep(LONGEST_CALL).await;
+    traffic::check(&scene, &mut log);
+    till.count(&mut log).await;
+    town.calm();
+    sleep(MENDED_WITHIN).await;
+    let (again, settled) = (visit::again(&scene, &log).await, till.settle(&log).await);
+    log.extend(again);
+    log.extend(settled);
+    log.sort_by_key(|event| event.at);
     log
 }
 
-async fn ask(scene: &Scene<'_>, n: u64) -> Event {
+/// One request, by its number.
+async fn ask(scene: &Scene<'_>, till: &Till<'_>, n: u64) -> Event {
     let mut draw = Draw::of(scene.seed, "client", n);
-    let which = usize::try_from(draw.below(enrolled().len() as u64)).unwrap();
-    let screen = &enrolled()[which];
-    let asker = draw.one(&ASKERS);
-    sleep(draw.millis(4000)).await;
-    let full = deadline(screen.gateway);
-    let hurry = draw
-        .chance(30)
-        .then(|| Duration::from_millis(50 + draw.below(1500)));
-    let hurry = hurry.filter(|hurry| *hurry < full);
-    let patience = if draw.chance(20) {
-        draw.millis(500)
+    let (when, what) = (draw.millis(4000), draw.below(100));
+    sleep(when).await;
+    let id = format!("r-{n}");
+    if what < 15 {
+        till.buy(&mut draw, id).await
+    } else if what < 20 {
+        till.cancel(&mut draw, id).await
     } else {
-        Duration::from_secs(60)
-    };
-    let at = scene.begun.elapsed();
-    let answer = timeout(patience, fetch(scene.town, screen, asker, hurry)).await;
-    let ended = scene.begun.elapsed();
-    let mut event = Event {
-        at,
-        took: ended.saturating_sub(at),
-        gateway: screen.gateway,
-        operation: &screen.operation,
-        asker,
-        budget: hurry.unwrap_or(full),
-        told: None,
-        states: Vec::new(),
-        broken: Vec::new(),
-    };
-    let of = truth::Asked {
-        screen,
-        signed_in: asker.is_some() && screen.callers() == Callers::People,
-        hurried: hurry.is_some(),
-        from: at,
-        until: ended,
-    };
-    match answer {
-        Err(_) => return event,
-        Ok(Err(why)) => event.broken = truth::of_a_loss(scene, &of, &why),
-        Ok(Ok(told)) => {
-            let healthy = HEALTHY.each_ref().map(|seen| &seen[&(which, asker)]);
-            event.broken = truth::of_an_answer(scene, &of, &told, healthy);
-            let states = told.sections.values().filter_map(|s| s["state"].as_str());
-            event.states = states.map(str::to_owned).collect();
-            event.told = Some((told.status, told.body.to_string()));
-        }
+        visit::draw(scene, &mut draw, id).await
     }
-    if event.took > event.budget + Duration::from_millis(50) {
-        event.broken.push("late".to_owned());
-    }
-    event
-}
-
-/// One answer, on a connection of its own.
-async fn fetch(
-    town: &Town,
-    screen: &Enrolled,
-    asker: Option<&str>,
-    hurry: Option<Duration>,
-) -> Result<Told, String> {
-    let credential = screen.credential(&town.mocks, asker);
-    let url = format!("http://{}", address(screen.gateway));
-    let mut request = screen.request(&url, credential.as_ref());
-    if let Some(hurry) = hurry {
-        let millis = hurry.as_millis().to_string();
-        (request.headers_mut()).insert("request-timeout", millis.parse().unwrap());
-    }
-    let (head, body) = town.ask(screen.gateway, request).await?.into_parts();
-    Ok(screen.told(head.status.as_u16(), head.headers, &body))
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use services_mock::{Fault, Mode};
 
-use super::schedule::{LONGEST_CALL, Scene};
+use super::schedule::{Event, GRACE, LONGEST_CALL, Scene};
+use super::storm::Strike;
 use crate::screens::{Enrolled, Told};
 use crate::subsets::{sections_header, sources, status, take};
 use crate::town::How;
@@ -14,17 +15,17 @@ use crate::town::How;
 pub(super) struct Asked {
     pub(super) screen: &'static Enrolled,
     pub(super) signed_in: bool,
-    /// Whether the client gave less time than the gateway has.
-    pub(super) hurried: bool,
+    /// Its id.
+    pub(super) request: String,
     pub(super) from: Duration,
     pub(super) until: Duration,
 }
 
 /// A connection may only be lost with its gateway.
-pub(super) fn of_a_loss(scene: &Scene<'_>, asked: &Asked, why: &str) -> Vec<String> {
-    let gone = scene.strikes.iter().any(|strike| {
-        strike.place == asked.screen.gateway && strike.overlaps(asked.from, asked.until)
-    });
+pub(super) fn of_a_loss(scene: &Scene<'_>, event: &Event, why: &str) -> Vec<String> {
+    let (from, until) = (event.at, event.at + event.took);
+    let here = |s: &&Strike| s.place == event.gateway && s.overlaps(from, until);
+    let gone = scene.strikes.iter().any(|s| here(&s));
     if gone {
         Vec::new()
     } else {
@@ -52,6 +53,7 @@ pub(super) fn of_an_answer(
         let mut of = required.flat_map(|(_, section)| sources(section));
         let mended = same
             || of.any(|source| is_so(scene, asked, source, code))
+            || code == "deadline" && was_slowed(scene, asked, healthy)
             || asked.signed_in && was_kept_out(scene, asked, code);
         hold(format!("refused with {code}"), mended);
         let graphql = asked.screen.document.is_some() && told.status == 200;
@@ -66,12 +68,18 @@ pub(super) fn of_an_answer(
         let state = section["state"].as_str().unwrap_or_default();
         let reason = section["reason"].as_str().unwrap_or_default();
         match state {
-            "fresh" => {}
+            "fresh" => {
+                let mut of = sources(section);
+                let asked = of.all(|source| was_asked(scene, asked, source));
+                hold(format!("{name} is fresh"), asked);
+            }
             "cached" | "stale" => {
                 let kept_by = |source: &str| sources(section).any(|s| s == source);
                 hold(format!("{name} was kept"), !kept_by("user"));
-                let old = section["ageMs"].is_u64();
-                hold(format!("{name} is {state} of no age"), old);
+                let age = section["ageMs"].as_u64().map(Duration::from_millis);
+                let mut of = sources(section);
+                let old = age.is_some_and(|age| of.any(|s| was_fetched(scene, asked, s, age)));
+                hold(format!("{name} is {state} of age {age:?}"), old);
                 let stock = state == "stale" && kept_by("inventory");
                 hold(format!("{name} is stale"), !stock);
             }
@@ -81,7 +89,9 @@ pub(super) fn of_an_answer(
                     healthy.sections.get(name).map(|s| &s["reason"]) == Some(&json!(reason));
                 lost |= !answer;
                 let mut of = sources(section);
-                let so = answer || of.any(|source| is_so(scene, asked, source, reason));
+                let so = answer
+                    || of.any(|source| is_so(scene, asked, source, reason))
+                    || reason == "deadline" && was_slowed(scene, asked, healthy);
                 hold(format!("{name} is missing for {reason}"), so);
             }
             other => hold(format!("{name} is {other}"), false),
@@ -132,6 +142,32 @@ fn forget_times(shown: &mut Value, now: &Value, later: &Value) {
     }
 }
 
+/// Whether a call for this request, or one that it may share, was under way meanwhile.
+fn was_asked(scene: &Scene<'_>, asked: &Asked, source: &str) -> bool {
+    scene.town.record.saw(|called| {
+        let meanwhile = || {
+            let over = called.left.is_some_and(|left| left + GRACE < asked.from);
+            called.at <= asked.until && !over
+        };
+        called.backend.name() == source
+            && (called.request == asked.request || scene.keeping && meanwhile())
+    })
+}
+
+/// Whether a copy that old can have been fetched: somebody asked the backend so long ago.
+fn was_fetched(scene: &Scene<'_>, asked: &Asked, source: &str, age: Duration) -> bool {
+    let since = (asked.from).saturating_sub(age + GRACE);
+    let until = (asked.until + GRACE).saturating_sub(age);
+    let then = since..=until;
+    (scene.town.record).saw(|called| called.backend.name() == source && then.contains(&called.at))
+}
+
+/// Whether something that happened to another of the screen's backends took the time that one lacked.
+fn was_slowed(scene: &Scene<'_>, asked: &Asked, healthy: &Told) -> bool {
+    let all = healthy.sections.values().flat_map(sources);
+    (all.chain(["auth"])).any(|source| is_so(scene, asked, source, "deadline"))
+}
+
 /// Whether a reason given for a backend is a true one: something that gives it happened there, meanwhile.
 fn is_so(scene: &Scene<'_>, asked: &Asked, source: &str, reason: &str) -> bool {
     let (from, until) = (asked.from, asked.until);
@@ -149,8 +185,7 @@ fn is_so(scene: &Scene<'_>, asked: &Asked, source: &str, reason: &str) -> bool {
     let connections = scene.town.record.within(source, from, until);
     let grpc = source == "playback";
     match reason {
-        "circuit_open" => strikes.peek().is_some() || !connections.is_empty(),
-        "deadline" => asked.hurried || strikes.peek().is_some() || !connections.is_empty(),
+        "circuit_open" | "deadline" => strikes.peek().is_some() || !connections.is_empty(),
         "unavailable" if !connections.is_empty() => true,
         "bad_response" if connections.contains(&How::Cut) => true,
         _ => strikes.any(|strike| match &strike.fault {
@@ -192,15 +227,14 @@ fn gives(fault: &Fault, grpc: bool, reason: &str) -> bool {
 
 /// Whether the issuer's keys could not be had, so that nobody could be signed in.
 fn was_kept_out(scene: &Scene<'_>, asked: &Asked, code: &str) -> bool {
-    let away = |s: &&super::storm::Strike| s.place == "auth" && s.from <= asked.until;
+    let away = |s: &&Strike| s.place == "auth" && s.from <= asked.until;
     let gone = scene.strikes.iter().any(|s| away(&s));
     let broke = scene
         .town
         .record
         .within("auth", Duration::ZERO, asked.until);
     match code {
-        "unavailable" => gone || !broke.is_empty(),
-        "deadline" => gone || !broke.is_empty() || asked.hurried,
+        "unavailable" | "deadline" => gone || !broke.is_empty(),
         _ => false,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,11 +20,14 @@ const MOST_LAG: u64 = 3;
 /// The most read at once.
 const PIECE: usize = 16 << 10;
 
-/// Opens a connection to `name`. With draws it lags, and to a backend one in twenty is refused and another is cut after
+/// What makes a connection frail: draws, and whether that is over.
+pub(super) type Frailty = (Draw, Arc<AtomicBool>);
+
+/// Opens a connection to `name`. A frail one lags, and to a backend one in twenty is refused and another is cut after
 /// some bytes of its answers.
 pub(super) fn open(
     name: &str,
-    draw: Option<Draw>,
+    frailty: Option<Frailty>,
     pipe: DuplexStream,
     gone: CancellationToken,
     record: &Record,
@@ -36,14 +41,14 @@ pub(super) fn open(
         pipe,
         gone: Box::pin(gone.cancelled_owned()),
         record: record.clone(),
-        draw,
+        frailty,
         left: None,
         held: None,
     };
     let gateway = fleet::GATEWAYS
         .iter()
         .any(|g| super::address(g.name) == name);
-    if let Some(draw) = line.draw.as_mut().filter(|_| !gateway) {
+    if let Some((draw, _)) = line.frailty.as_mut().filter(|_| !gateway) {
         match draw.below(20) {
             0 => {
                 record.note(name, How::Refused);
@@ -61,7 +66,7 @@ struct Line {
     pipe: DuplexStream,
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
     record: Record,
-    draw: Option<Draw>,
+    frailty: Option<Frailty>,
     /// How many bytes are read before it is cut, if it is.
     left: Option<usize>,
     /// What arrived and is held back, and until when.
@@ -79,7 +84,7 @@ impl Line {
         let mut piece = [0; PIECE];
         let mut piece = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut piece))?;
-        let lag = self.draw.as_mut().map(|draw| draw.millis(MOST_LAG));
+        let lag = self.frailty.as_mut().map(|(draw, _)| draw.millis(MOST_LAG));
         let came = Bytes::copy_from_slice(piece.filled());
         Poll::Ready(Ok((came, lag.unwrap_or_default())))
     }
@@ -91,6 +96,10 @@ impl AsyncRead for Line {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let calm = |(_, calm): &mut Frailty| calm.load(Ordering::Relaxed);
+        if self.frailty.as_mut().is_some_and(calm) {
+            (self.frailty, self.left) = (None, None);
+        }
         if self.gone.as_mut().poll(cx).is_ready() || self.left == Some(0) {
             return self.cut();
         }

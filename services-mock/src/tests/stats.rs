@@ -101,3 +101,39 @@ async fn conditional_and_head_calls_are_not_cancelled_ones() {
     settle().await;
     assert_eq!(mocks.stats(Backend::Product).cancelled, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_witness_hears_of_every_call_that_it_arrived_and_that_it_left() {
+    let mocks = mocks();
+    let heard = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let list = heard.clone();
+    let hear = move |backend: Backend, call, moment: crate::Moment<'_>| {
+        let said = match moment {
+            crate::Moment::Arrived {
+                method,
+                path,
+                headers,
+            } => format!("{method} {path} {:?}", headers["x-request-id"]),
+            crate::Moment::Left => "left".to_owned(),
+        };
+        list.lock().push((backend, call, said));
+    };
+    mocks.watched_by(hear).unwrap();
+    assert!(mocks.watched_by(|_, _, _| ()).is_err(), "one at most");
+    for backend in [Backend::Product, Backend::Review] {
+        let headers = [("x-request-id", "r-1")];
+        ask(&mocks, backend, "GET /nowhere?a=b", &headers, "").await;
+        settle().await;
+    }
+    let arrived = "GET /nowhere \"r-1\"".to_owned();
+    let (product, review) = (Backend::Product, Backend::Review);
+    assert_eq!(
+        *heard.lock(),
+        [
+            (product, 0, arrived.clone()),
+            (product, 0, "left".to_owned()),
+            (review, 1, arrived),
+            (review, 1, "left".to_owned()),
+        ]
+    );
+}

@@ -1,0 +1,127 @@
+//! Whether what reached the backends was right: for whom it said that it came, how often and with how much time, and when
+//! it ended.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fleet::{Callers, GATEWAYS};
+use services_mock::Backend;
+
+use super::schedule::{Event, GRACE, Scene};
+use super::visit;
+use crate::town::Called;
+
+/// The most attempts at one call, and the most that one request may make beyond the calls it needs.
+const ATTEMPTS: usize = 2;
+const EXTRA: usize = 3;
+
+/// Adds what is wrong to the request that it was done for. What was done for none, a renewal, is nobody's own.
+pub(super) fn check(scene: &Scene<'_>, log: &mut [Event]) {
+    let mut by_request: BTreeMap<String, Vec<Called>> = BTreeMap::new();
+    for called in scene.town.record.calls() {
+        let request = called.request.clone();
+        by_request.entry(request).or_default().push(called);
+    }
+    let ends: Vec<_> = (log.iter())
+        .map(|e| (e.gateway, e.at, e.at + e.took))
+        .collect();
+    for event in log {
+        let calls = by_request.remove(&event.request).unwrap_or_default();
+        let calls = calls.iter().filter(|c| c.backend != Backend::Auth);
+        let calls: Vec<&Called> = calls.collect();
+        whose(&calls, event);
+        effort(&calls, event);
+        if visit::healthy(event).is_some() {
+            time(scene, &calls, event);
+            ended(scene, &calls, event, &ends);
+        }
+    }
+    let own = by_request
+        .into_values()
+        .flatten()
+        .find(|c| c.user.is_some());
+    let own = own.filter(|called| called.request != super::till::BOOKS);
+    assert!(own.is_none(), "seed {}: of no request: {own:?}", scene.seed);
+}
+
+/// Whoever asked, and nobody else; what is the same for all is asked for without a name.
+fn whose(calls: &[&Called], event: &mut Event) {
+    let people = |g: &&fleet::Gateway| g.name == event.gateway && g.callers == Callers::People;
+    let asker = event.asker.filter(|_| GATEWAYS.iter().any(|g| people(&g)));
+    for called in calls {
+        let public = [Backend::Product, Backend::Review, Backend::Inventory];
+        let known = (called.user.as_deref()).filter(|_| !public.contains(&called.backend));
+        let right = known == called.user.as_deref() && (known.is_none() || known == asker);
+        if !right {
+            event
+                .broken
+                .push(format!("asked for somebody else: {called:?}"));
+        }
+    }
+}
+
+/// No call more often than it may be tried, none that a healthy day does not need, and few extra ones in all.
+fn effort(calls: &[&Called], event: &mut Event) {
+    let mut made: BTreeMap<(Backend, &str), usize> = BTreeMap::new();
+    for called in calls {
+        *made.entry((called.backend, &called.line)).or_default() += 1;
+    }
+    let mut extra = 0;
+    for ((backend, line), made) in made {
+        let (needed, most) = match visit::healthy(event) {
+            Some(healthy) => {
+                let needed = healthy.calls.get(&(backend, line.to_owned()));
+                let needed = needed.copied().unwrap_or_default();
+                (needed, needed * ATTEMPTS)
+            }
+            // What is passed on says of no write that it may be done twice.
+            None if event.operation == "cancel" => (1, 1),
+            None => (1, ATTEMPTS),
+        };
+        extra += made.saturating_sub(needed);
+        if made > most {
+            event
+                .broken
+                .push(format!("{line} at {backend} {made} times, {most} at most"));
+        }
+    }
+    if extra > EXTRA {
+        event
+            .broken
+            .push(format!("{extra} attempts more than needed"));
+    }
+}
+
+/// No call is given more time than its request has left. Whoever joins a call may bring more.
+fn time(scene: &Scene<'_>, calls: &[&Called], event: &mut Event) {
+    let end = event.at + event.budget;
+    for called in calls {
+        let left = end.saturating_sub(called.at).max(Duration::from_millis(1));
+        let right = called.within.is_some_and(|w| w <= left || scene.keeping);
+        if !right {
+            event
+                .broken
+                .push(format!("{left:?} is left for {called:?}"));
+        }
+    }
+}
+
+/// Nothing goes on for somebody who has an answer, or hung up; of a call that is shared, for the last of those.
+fn ended(
+    scene: &Scene<'_>,
+    calls: &[&Called],
+    event: &mut Event,
+    ends: &[(&str, Duration, Duration)],
+) {
+    let end = event.at + event.took + GRACE;
+    for called in calls {
+        let left = called.left.unwrap_or(Duration::MAX);
+        let before = left.saturating_sub(GRACE);
+        let shared = scene.keeping
+            && (ends.iter())
+                .any(|(g, from, until)| *g == event.gateway && *from <= before && before <= *until);
+        if left > end && !shared {
+            event.broken.push(format!("nobody waits for {called:?}"));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Somebody asks for a screen: in a storm, where what is told is held against a healthy day, and afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use fleet::Callers;
+use services_mock::Backend;
+use tokio::time::sleep;
+
+use super::schedule::{Errand, Event, Scene, town};
+use super::truth;
+use crate::screens::{Enrolled, Told, enrolled};
+use crate::town::{Called, Draw, Town, address, simulated};
+
+/// Who asks; the first is nobody.
+const ASKERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
+/// A breaker that is no longer open lets a few calls through first.
+const TRIES: u32 = 4;
+
+/// A screen as one asker sees it on a healthy day.
+pub(super) struct Healthy {
+    pub(super) told: Told,
+    /// How often each backend is called for it, by method and path.
+    pub(super) calls: BTreeMap<(Backend, String), usize>,
+}
+
+/// Screens by gateway, operation and asker.
+type Seen = BTreeMap<(&'static str, &'static str, Option<&'static str>), Healthy>;
+
+/// Every screen while nothing is broken, and once more at another time of day.
+pub(super) static HEALTHY: LazyLock<[Seen; 2]> = LazyLock::new(|| {
+    simulated(async {
+        let town = town(1, false, false);
+        let now = look(&town, "now").await;
+        sleep(Duration::from_millis(1500)).await;
+        [now, look(&town, "later").await]
+    })
+});
+
+async fn look(town: &Town, when: &str) -> Seen {
+    let mut seen = Seen::new();
+    for screen in enrolled() {
+        for asker in ASKERS {
+            let operation = &*screen.operation;
+            let id = format!("{when}-{}", seen.len());
+            let credential = screen.credential(&town.mocks, asker);
+            let mut request = screen.request(&at(screen.gateway), credential.as_ref());
+            (request.headers_mut()).insert("x-request-id", id.parse().unwrap());
+            let answer = town.ask(screen.gateway, request).await.unwrap();
+            let (head, body) = answer.into_parts();
+            let mut calls = BTreeMap::new();
+            for Called { backend, line, .. } in town.record.calls_of(&id) {
+                *calls.entry((backend, line)).or_default() += 1;
+            }
+            let told = screen.told(head.status.as_u16(), head.headers, &body);
+            let key = (screen.gateway, operation, asker);
+            seen.insert(key, Healthy { told, calls });
+        }
+    }
+    seen
+}
+
+/// What was seen of the screen that an event asked for, if it asked for one.
+pub(super) fn healthy(event: &Event) -> Option<&'static Healthy> {
+    HEALTHY[0].get(&(event.gateway, event.operation, event.asker))
+}
+
+/// One visit by chance.
+pub(super) async fn draw(scene: &Scene<'_>, draw: &mut Draw, id: String) -> Event {
+    let open = |s: &&Enrolled| scene.thronged.is_none_or(|only| s.gateway == only);
+    let open: Vec<&Enrolled> = enrolled().iter().filter(open).collect();
+    let screen = draw.one(&open);
+    let asker = draw.one(&ASKERS);
+    let errand = Errand::draw(draw, screen.gateway, &screen.operation, asker);
+    visit(scene, screen, &errand, id).await
+}
+
+/// After a storm: what was not whole then is whole.
+pub(super) async fn again(scene: &Scene<'_>, log: &[Event]) -> Vec<Event> {
+    let whole = |e: &Event| e.states.iter().all(|state| state != "missing");
+    let lost = log
+        .iter()
+        .filter(|e| healthy(e).is_some() && e.told.is_some())
+        .filter(|e| e.states.is_empty() || !whole(e));
+    let mut lost: Vec<_> = lost.map(|e| (e.gateway, e.operation, e.asker)).collect();
+    lost.sort_unstable();
+    lost.dedup();
+    let mut events = Vec::new();
+    for (n, (gateway, operation, asker)) in lost.into_iter().enumerate() {
+        let same = |s: &&Enrolled| s.gateway == gateway && s.operation == operation;
+        let screen = enrolled().iter().find(same).unwrap();
+        let errand = Errand::patient(gateway, operation, asker);
+        let wanted = &HEALTHY[0][&(gateway, operation, asker)].told;
+        for attempt in 1..=TRIES {
+            let mut event = visit(scene, screen, &errand, format!("a-{n}-{attempt}")).await;
+            let status = event.told.as_ref().map(|(status, _)| *status);
+            let back = status == Some(wanted.status)
+                && event.states.len() == wanted.sections.len()
+                && whole(&event);
+            if back || attempt == TRIES {
+                if !back {
+                    event.broken.push("it is not mended".to_owned());
+                }
+                events.push(event);
+                break;
+            }
+        }
+    }
+    events
+}
+
+async fn visit(scene: &Scene<'_>, screen: &'static Enrolled, errand: &Errand, id: String) -> Event {
+    let credential = screen.credential(&scene.town.mocks, errand.asker);
+    let request = screen.request(&at(screen.gateway), credential.as_ref());
+    let (mut event, came) = errand.run(scene, request, id).await;
+    let key = (screen.gateway, &*screen.operation, errand.asker);
+    let healthy = HEALTHY.each_ref().map(|seen| &seen[&key].told);
+    let asked = truth::Asked {
+        screen,
+        signed_in: errand.asker.is_some() && screen.callers() == Callers::People,
+        request: event.request.clone(),
+        from: event.at,
+        until: event.at + event.took,
+    };
+    match came {
+        None => {}
+        Some(Err(why)) => event.broken.extend(truth::of_a_loss(scene, &event, &why)),
+        Some(Ok(answer)) => {
+            let (head, body) = answer.into_parts();
+            let told = screen.told(head.status.as_u16(), head.headers, &body);
+            let broken = truth::of_an_answer(scene, &asked, &told, healthy);
+            event.broken.extend(broken);
+            let states = told.sections.values().filter_map(|s| s["state"].as_str());
+            event.states = states.map(str::to_owned).collect();
+        }
+    }
+    event
+}
+
+fn at(gateway: &str) -> String {
+    format!("http://{}", address(gateway))
+}
