@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use http::uri::Authority;
 
-use crate::overload;
+use crate::{limits, overload, policies};
 
 /// Measures the web gateway's product page against a floor and against what one would write by hand.
 #[derive(Parser)]
@@ -41,6 +41,7 @@ pub(crate) enum Row {
     Floor,
     Plain,
     Web,
+    Bare,
 }
 
 /// Another measurement, and the parts that a run starts as processes of their own.
@@ -48,6 +49,10 @@ pub(crate) enum Row {
 pub(crate) enum Part {
     /// What the cache costs a read, in one thread without sockets; takes half a minute
     Cache,
+    /// What the policies do when backends fail, hang, die, come and go; takes two minutes
+    Policies(policies::Settings),
+    /// What limits cost a request, in process and through Redis; takes half a minute
+    Limits(limits::Settings),
     /// What is left of the work when twice as much is asked as a backend can answer; takes a minute
     Overload(overload::Settings),
     /// A backend of exact capacity

@@ -18,11 +18,11 @@ use tokio::net::TcpListener;
 use crate::{Result, part};
 
 pub(crate) const PRODUCT: &str = include_str!("backends/product.json");
-const REVIEWS: &str = include_str!("backends/reviews.json");
-const AVAILABILITY: &str = include_str!("backends/availability.json");
+pub(crate) const REVIEWS: &str = include_str!("backends/reviews.json");
+pub(crate) const AVAILABILITY: &str = include_str!("backends/availability.json");
 
 /// Paths that are answered, and with what.
-type Answers = Arc<Vec<(&'static str, Bytes)>>;
+pub(crate) type Answers = Arc<Vec<(&'static str, Bytes)>>;
 
 /// Serves until the benchmark is gone; announces the ports of product, review and inventory in this order.
 pub(crate) async fn serve(jwks: String) -> Result<()> {
@@ -62,7 +62,8 @@ async fn backend(listener: TcpListener, answers: Answers) -> Result<()> {
     }
 }
 
-fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
+/// What is answered to a request; 404 where nothing is.
+pub(crate) fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let known = answers.iter().find(|(known, _)| path.starts_with(known));
     let body = known.map(|(_, body)| body.clone()).unwrap_or_default();

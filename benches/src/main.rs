@@ -8,10 +8,12 @@ mod cache;
 mod contestant;
 mod cpu;
 mod floor;
+mod limits;
 mod load;
 mod overload;
 mod part;
 mod plain;
+mod policies;
 mod report;
 mod rounds;
 mod server;
@@ -51,6 +53,8 @@ async fn main() -> ExitCode {
     let done = match args.part {
         None => measure(rounds::run(args.settings)).await,
         Some(Part::Cache) => cache::measure().and_then(|report| print(&report)),
+        Some(Part::Policies(settings)) => measure(policies::run(settings)).await,
+        Some(Part::Limits(settings)) => measure(limits::run(settings)).await,
         Some(Part::Overload(settings)) => measure(overload::run(settings)).await,
         Some(Part::Bounded { jwks }) => overload::bounded::serve(jwks).await,
         Some(Part::Backends { jwks }) => backends::serve(jwks).await,

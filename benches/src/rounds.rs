@@ -40,8 +40,14 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
         gateways.push((plain, usize::try_from(settings.requests)?));
     }
     if settings.wants(Row::Web) {
-        let (gateway, first) = ours(&issuer, &settings, &upstreams).await?;
+        let label = "(c) web product page";
+        let (gateway, first) = ours(label, &[], &issuer, &settings, &upstreams).await?;
         report.first = Some(first);
+        gateways.push((gateway, requests_with_tokens(&settings)?));
+    }
+    if settings.wants(Row::Bare) {
+        let label = "(d) web, policies off";
+        let (gateway, _) = ours(label, &web::BARE, &issuer, &settings, &upstreams).await?;
         gateways.push((gateway, requests_with_tokens(&settings)?));
     }
 
@@ -81,6 +87,8 @@ async fn own(
 
 /// The web gateway, started and warm, and what it cost to see each token for the first time.
 async fn ours(
+    label: &'static str,
+    more: &[(&'static str, &str)],
     issuer: &Issuer,
     settings: &Settings,
     upstreams: &Upstreams,
@@ -89,15 +97,9 @@ async fn ours(
     let warm = issuer.tokens(&users("warm", WARM_USERS))?;
     let tokens = issuer.tokens(&users("user", settings.users.into()))?;
 
-    let (server, to) = web::start(upstreams).await?;
+    let (server, to) = web::start_with(upstreams, more, None).await?;
     let proof = r#""complete":true"#;
-    let mut gateway = Contestant::new(
-        "(c) web product page",
-        server,
-        to,
-        settings.connections,
-        proof,
-    );
+    let mut gateway = Contestant::new(label, server, to, settings.connections, proof);
     gateway.carry(warm);
     gateway.warm(WARM).await?;
 

@@ -34,12 +34,11 @@ impl Server {
         Ok((server, ports?))
     }
 
-    /// Starts a program with these variables and no others.
-    pub(crate) fn program(path: &Path, env: &[(&str, String)]) -> Result<Self> {
+    /// Starts a program with these arguments, these variables and no others.
+    pub(crate) fn program(path: &Path, args: &[String], env: &[(&str, String)]) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let no_args: [&str; 0] = [];
         // Nobody waits for its first line, but somebody has to read what it logs.
-        let (server, _) = Self::start(&name, path, &no_args, env)?;
+        let (server, _) = Self::start(&name, path, args, env)?;
         Ok(server)
     }
 

@@ -1,6 +1,7 @@
-//! (c): the real web gateway, as it is built beside this binary, with everything on.
+//! (c): the real web gateway, as it is built beside this binary, with everything on; (d): with policies off.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -46,8 +47,41 @@ fn environment(
     ]
 }
 
-/// Starts the gateway and waits until it answers `/health`.
+/// Every policy switched off that configuration lets be switched off. Limits cannot: they stay as wide as above.
+pub(crate) const BARE: [(&str, &str); 8] = [
+    ("WEB_CACHE__MAX_BYTES", "0"),
+    ("WEB_CACHE__SHARE_CALLS", "false"),
+    ("WEB_UPSTREAM_DEFAULTS__RETRY__MAX_ATTEMPTS", "1"),
+    ("WEB_UPSTREAM_DEFAULTS__HOPELESS__QUANTILE", "0"),
+    ("WEB_UPSTREAM_DEFAULTS__BALANCE__POLICY", "random"),
+    ("WEB_UPSTREAM_DEFAULTS__BULKHEAD__MAX_CONCURRENT", "1000000"),
+    NEVER_OPENS[0],
+    NEVER_OPENS[1],
+];
+
+/// A breaker that never opens.
+pub(crate) const NEVER_OPENS: [(&str, &str); 2] = [
+    (
+        "WEB_UPSTREAM_DEFAULTS__BREAKER__MINIMUM_CALLS",
+        "1000000000",
+    ),
+    (
+        "WEB_UPSTREAM_DEFAULTS__BREAKER__CONSECUTIVE_FAILURES",
+        "1000000000",
+    ),
+];
+
+/// Starts the gateway with everything on and waits until it answers `/health`.
 pub(crate) async fn start(to: &Upstreams) -> Result<(Server, SocketAddr)> {
+    start_with(to, &[], None).await
+}
+
+/// The same with more variables, and a file of configuration.
+pub(crate) async fn start_with(
+    to: &Upstreams,
+    more: &[(&'static str, &str)],
+    file: Option<&Path>,
+) -> Result<(Server, SocketAddr)> {
     let path = std::env::current_exe()?.with_file_name("web-bff");
     if !path.exists() {
         let shown = path.display();
@@ -57,7 +91,14 @@ pub(crate) async fn start(to: &Upstreams) -> Result<(Server, SocketAddr)> {
         .into());
     }
     let (public, admin) = free_addresses().await?;
-    let mut server = Server::program(&path, &environment(public, admin, to))?;
+    let mut env = environment(public, admin, to);
+    env.extend(
+        more.iter()
+            .map(|(name, value)| (*name, (*value).to_owned())),
+    );
+    let file = file.map(|path| ["--config".to_owned(), path.display().to_string()]);
+    let args = file.map(Vec::from).unwrap_or_default();
+    let mut server = Server::program(&path, &args, &env)?;
     let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
     let deadline = Instant::now() + START;
     while !is_up(&client, public).await {
