@@ -7,8 +7,25 @@
 //! only be missing for a reason that really was there. What was bought is held against what the buyers were told. When the
 //! storm is over, what was lost is there again.
 //!
-//! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many; `SIMULATE_SEED=7` runs one. A failing seed is
-//! kept in [`KEPT`].
+//! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many, `SIMULATE_FROM=5000` from that seed on;
+//! `SIMULATE_SEED=7` runs one. A failing seed is kept in [`KEPT`].
+//!
+//! Planted by hand, one at a time, and found by so many of 40 seeds without copies and of 40 with them:
+//!
+//! | planted | found by |
+//! |---|---|
+//! | every caller sent upstream as ben | 39, 39 |
+//! | calls ignore the deadline | 35, 0; so does the inbound guard: 35, 3; that guard alone: 0, 0, for calls end before it |
+//! | backends are not told what time is left | 35, 0 |
+//! | a copy told as fresh; a copy without its age | 0, 32 each |
+//! | four attempts in place of two | 22, 18 |
+//! | a flight that goes on when all have left | 13, 7 |
+//! | an attempt that goes on when its call is dropped | 12, 8 |
+//! | an open breaker that never lets a probe through | 12, 8 |
+//! | a checkout charged under a new key each time | 6, 6 |
+//! | a reset told as `bad_response` | 2, 1 |
+//! | keys of copies and flights without the caller | 0, 0: nothing of a caller is kept, and personal paths name the account |
+//! | any write repeated like a read | 0, 0: every write here is safe to repeat, or passed on without retries |
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
@@ -52,9 +69,10 @@ fn every_schedule_keeps_the_promises_with_copies() {
 fn all_keep(keeping: bool) -> BTreeMap<String, u64> {
     let mut states = BTreeMap::new();
     let (only, count) = (asked("SIMULATE_SEED"), asked("SIMULATE"));
+    let first = asked("SIMULATE_FROM").unwrap_or(1);
     let seeds: Box<dyn Iterator<Item = u64>> = match only {
         Some(seed) => Box::new(std::iter::once(seed)),
-        None => Box::new(KEPT.into_iter().chain(1..)),
+        None => Box::new(KEPT.into_iter().chain(first..)),
     };
     // Both kinds run side by side.
     let least = if keeping { FEWEST / 2 } else { FEWEST };

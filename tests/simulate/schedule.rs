@@ -52,7 +52,7 @@ pub(super) struct Scene<'a> {
     /// Whether answers are kept and calls shared.
     pub(super) keeping: bool,
     pub(super) seed: u64,
-    /// The only gateway that is asked, in a schedule that throngs one.
+    /// The only gateway that is asked, in a schedule that throngs one, by several at the same moment.
     pub(super) thronged: Option<&'static str>,
 }
 
@@ -226,6 +226,11 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
 async fn ask(scene: &Scene<'_>, till: &Till<'_>, n: u64) -> Event {
     let mut draw = Draw::of(scene.seed, "client", n);
     let (when, what) = (draw.millis(4000), draw.below(100));
+    // Who throngs comes at the same moment as others.
+    let when = match scene.thronged {
+        Some(_) => Duration::from_millis(500 * u64::try_from(when.as_millis() / 500).unwrap_or(0)),
+        None => when,
+    };
     sleep(when).await;
     let id = format!("r-{n}");
     if what < 15 {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use fleet::Callers;
+use futures_util::future::join_all;
 use services_mock::Backend;
 use tokio::time::sleep;
 
@@ -16,7 +17,10 @@ use crate::town::{Called, Draw, Town, address, simulated};
 /// Who asks; the first is nobody.
 const ASKERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
 /// A breaker that is no longer open lets a few calls through first.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
+/// How many of them must be good before it is closed, as it is shipped, and more than it lets through until then.
+const CLOSES_AFTER: u32 = 3;
+const AT_ONCE: u32 = 5;
 
 /// A screen as one asker sees it on a healthy day.
 pub(super) struct Healthy {
@@ -76,13 +80,11 @@ pub(super) async fn draw(scene: &Scene<'_>, draw: &mut Draw, id: String) -> Even
     visit(scene, screen, &errand, id).await
 }
 
-/// After a storm: what was not whole then is whole.
+/// After a storm: what was left out because a breaker was open is whole again, and for all at once.
 pub(super) async fn again(scene: &Scene<'_>, log: &[Event]) -> Vec<Event> {
     let whole = |e: &Event| e.states.iter().all(|state| state != "missing");
-    let lost = log
-        .iter()
-        .filter(|e| healthy(e).is_some() && e.told.is_some())
-        .filter(|e| e.states.is_empty() || !whole(e));
+    let open = |(_, body): &(u16, String)| body.contains("circuit_open");
+    let lost = (log.iter()).filter(|e| healthy(e).is_some() && e.told.as_ref().is_some_and(open));
     let mut lost: Vec<_> = lost.map(|e| (e.gateway, e.operation, e.asker)).collect();
     lost.sort_unstable();
     lost.dedup();
@@ -92,18 +94,24 @@ pub(super) async fn again(scene: &Scene<'_>, log: &[Event]) -> Vec<Event> {
         let screen = enrolled().iter().find(same).unwrap();
         let errand = Errand::patient(gateway, operation, asker);
         let wanted = &HEALTHY[0][&(gateway, operation, asker)].told;
-        for attempt in 1..=TRIES {
-            let mut event = visit(scene, screen, &errand, format!("a-{n}-{attempt}")).await;
+        let back = |event: &Event| {
             let status = event.told.as_ref().map(|(status, _)| *status);
-            let back = status == Some(wanted.status)
-                && event.states.len() == wanted.sections.len()
-                && whole(&event);
-            if back || attempt == TRIES {
-                if !back {
-                    event.broken.push("it is not mended".to_owned());
-                }
-                events.push(event);
-                break;
+            let all = event.states.len() == wanted.sections.len();
+            status == Some(wanted.status) && all && whole(event)
+        };
+        let visit = |turn: String| visit(scene, screen, &errand, format!("a-{n}-{turn}"));
+        let (mut good, mut tries) = (0, 0);
+        while good < CLOSES_AFTER && tries < TRIES {
+            tries += 1;
+            let event = visit(tries.to_string()).await;
+            good += u32::from(back(&event));
+            events.push(event);
+        }
+        let begin = events.len();
+        events.extend(join_all((0..AT_ONCE).map(|n| visit(format!("all-{n}")))).await);
+        for event in &mut events[begin - 1..] {
+            if !back(event) {
+                event.broken.push("it is not mended".to_owned());
             }
         }
     }
