@@ -21,6 +21,7 @@ use crate::support::{Answer, Shop, instant, send, until};
 mod herd;
 mod people;
 mod purge;
+mod replicas;
 
 const PAGE: &str = "/api/product-details/p-1";
 const PART: &str = "/api/product-details/p-1?fields=product,reviews,availability";

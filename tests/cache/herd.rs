@@ -4,7 +4,7 @@ use super::*;
 
 /// One stream for each reader of a fifth of the herd: HTTP/2 without TLS, by prior knowledge.
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-fn many() -> Client {
+pub(super) fn many() -> Client {
     let client = Client::builder().no_proxy().http2_prior_knowledge();
     client.build().unwrap()
 }

@@ -4,9 +4,13 @@ use reqwest::StatusCode;
 
 use super::*;
 
-const TOKEN: &str = "only-for-this-test";
+pub(super) const TOKEN: &str = "only-for-this-test";
 
-async fn purge(shop: &Shop, token: Option<&str>, body: &Value) -> (StatusCode, Value, String) {
+pub(super) async fn purge(
+    shop: &Shop,
+    token: Option<&str>,
+    body: &Value,
+) -> (StatusCode, Value, String) {
     let url = format!("{}/cache/purge", shop.fleet.admin_url("web"));
     let mut request = shop.http.post(url).json(body);
     if let Some(token) = token {

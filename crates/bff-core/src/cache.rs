@@ -2,8 +2,8 @@
 //!
 //! It stands in front of every read: `answer` says in which order. What may be kept is decided in `rules` (RFC 9111)
 //! from what the backend and the call say; who may share it by the call's scope, which is part of every key. Copies
-//! are kept in this process, decoded; a second tier, for all replicas, would come in where a copy is looked for
-//! (`Cache::kept`) and where one is put away (`fly::Flying`, which has the head and the body's size at hand).
+//! are kept in this process, decoded, and behind it, where there is a Redis, as they came, for all replicas (`tier`).
+//! What is purged or outdated by a write is so in all of them (`spread`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::World;
 use crate::scope::Scope;
+use crate::store::Store;
 
 pub use hash::Tag;
 pub use keep::{Keep, Rule, Rules};
 pub use key::Key;
 pub use purge::Purge;
 pub use status::Lookup;
+pub use tier::Config as SharedConfig;
 
 pub(crate) use answer::{Ask, Read, answer};
 pub(crate) use fly::{Fetch, Got, Whole};
@@ -28,7 +30,9 @@ pub(crate) use fly::{Fetch, Got, Whole};
 use entry::Entry;
 use flight::Flights;
 use memory::Memory;
+use spread::Spread;
 use stamps::Stamps;
+use tier::Tier;
 
 mod answer;
 mod directives;
@@ -41,10 +45,12 @@ mod key;
 mod memory;
 mod purge;
 pub mod rules;
+mod spread;
 mod stamps;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod tier;
 
 /// How many tags' purges are told apart.
 const PURGES: usize = 1 << 16;
@@ -63,6 +69,8 @@ pub struct Config {
     pub max_renewals: usize,
     /// Whether equal calls at the same time become one. Default true; off shows each call by itself.
     pub share_calls: bool,
+    /// What replicas share.
+    pub shared: SharedConfig,
 }
 
 impl Default for Config {
@@ -71,6 +79,7 @@ impl Default for Config {
             max_bytes: 64 << 20,
             max_renewals: 64,
             share_calls: true,
+            shared: SharedConfig::default(),
         }
     }
 }
@@ -83,6 +92,7 @@ struct Inner {
     config: Config,
     seed: u64,
     memory: Option<Memory>,
+    tier: Option<Tier>,
     flights: Flights,
     purged: Stamps,
     written: Stamps,
@@ -90,12 +100,23 @@ struct Inner {
 }
 
 impl Cache {
-    /// An empty cache. Its keys are placed by a seed of the world's.
+    /// An empty cache of this process alone. Its keys are placed by a seed of the world's.
     pub fn new(config: &Config, world: &World) -> Self {
+        Self::with(config, world, None)
+    }
+
+    /// A cache that shares what it keeps with the other replicas of `gateway`, if they have a store in common.
+    pub(crate) fn over(config: &Config, world: &World, gateway: &str, store: &Store) -> Self {
+        let tier = Tier::new(&config.shared, gateway, store);
+        Self::with(config, world, tier.filter(|_| config.max_bytes > 0))
+    }
+
+    fn with(config: &Config, world: &World, tier: Option<Tier>) -> Self {
         Self(Arc::new(Inner {
             // Of its own draws, so that it moves nobody else's.
             seed: world.named("cache").random(),
             memory: Memory::new(config.max_bytes),
+            tier,
             flights: Flights::new(),
             purged: Stamps::new(PURGES),
             written: Stamps::new(WRITERS),
@@ -133,6 +154,14 @@ impl Cache {
     fn is_not_outwritten(&self, key: &Key, asked: u64) -> bool {
         key.own()
             .is_none_or(|own| self.0.written.allow(&[own], asked))
+    }
+
+    fn tier(&self) -> Option<&Tier> {
+        self.0.tier.as_ref()
+    }
+
+    fn spread(&self) -> Option<&Spread> {
+        self.tier().map(|tier| &tier.spread)
     }
 
     /// Bytes held.

@@ -94,6 +94,8 @@ where
         },
         keep: call.keep.clone().under(&config.cache, call.route),
         renew_within: config.renew_within(),
+        // A message is made into a value by a closure of the call's: its answers stay in this process.
+        recall: None,
     };
     let up = up.clone();
     cache::answer(cx, ask, |fetch: Fetch| async move {
@@ -135,6 +137,7 @@ where
             status: StatusCode::OK,
             head,
             bytes,
+            body: bytes::Bytes::new(),
             took: asked.elapsed(),
         })
     };

@@ -227,6 +227,7 @@ where
             },
             keep: call.kept_how().clone().under(&config.cache, call.route()),
             renew_within: config.renew_within(),
+            recall: Some(attempt::recall::<T>),
         };
         let up = up.clone();
         // First the cache, then a call in flight for the same scope, then all other policies, and at last an attempt.

@@ -18,6 +18,9 @@ pub use idempotency::{Begun, Claim, Idempotency, Wanted};
 pub use key::{Key, Space};
 pub use seal::Seal;
 
+pub(crate) use self::redis::Redis;
+pub(crate) use key::channel;
+
 pub mod idempotency;
 mod key;
 mod link;
@@ -129,6 +132,18 @@ pub enum Store {
     Memory(Arc<memory::Memory>),
     /// In Redis.
     Redis(Arc<redis::Redis>),
+}
+
+impl Lease {
+    /// A lease of `key` that was taken for this.
+    pub(crate) fn taken(key: Key, token: Bytes) -> Self {
+        Self { key, token }
+    }
+
+    /// Who holds it.
+    pub(crate) fn into_token(self) -> Bytes {
+        self.token
+    }
 }
 
 impl Store {
@@ -270,6 +285,6 @@ impl Subscription {
 }
 
 /// Who holds a lease or a claim: nobody guesses it.
-fn token(world: &World) -> Bytes {
+pub(crate) fn token(world: &World) -> Bytes {
     Bytes::from(world.uuid().into_bytes().to_vec())
 }

@@ -12,6 +12,7 @@ use super::fly::{Fetch, Flying, Got};
 use super::keep::Keep;
 use super::key::Key;
 use super::status::Lookup;
+use super::tier::Recall;
 use crate::context::Cx;
 use crate::outbound::{Failure, Fetched, Provenance, State, Until};
 use crate::scope::{Scope, Sharing};
@@ -22,6 +23,8 @@ pub(crate) struct Ask {
     pub(crate) keep: Keep,
     /// How long it may take when nobody waits for it.
     pub(crate) renew_within: Duration,
+    /// How what other replicas kept becomes a value, where it can.
+    pub(crate) recall: Option<Recall>,
 }
 
 /// What a read is known by until it is answered.
@@ -53,13 +56,19 @@ where
     Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
 {
     let begun = ask.begin(cx, fetch);
-    let read = ask.read;
+    let (read, never) = (ask.read, ask.keep.never);
     async move {
         match begun {
             Begun::Answered(answer) => answer,
             Begun::Waits(lookup, flight, copy) => match flight.await {
+                // Another replica's copy: nobody was called.
+                Ok(entry) if entry.found => read.served(cx, &entry, Lookup::Hit),
                 Ok(entry) => read.served(cx, &entry, lookup),
-                Err(failure) => read.failed(cx, failure, lookup, copy),
+                Err(failure) => {
+                    // It may have been found only on the way.
+                    let found = || cx.shared().cache.kept(&read.key).filter(|_| !never);
+                    read.failed(cx, failure, lookup, copy.or_else(found))
+                }
             },
         }
     }
@@ -110,6 +119,8 @@ impl Ask {
             keep: self.keep.clone(),
             copy,
             asked,
+            // Its own branch, for most calls have nothing to share.
+            recall: self.recall.filter(|_| !self.keep.never),
         };
         let course = |until: Arc<Until>, leaving: Leaving| {
             let course = async move {

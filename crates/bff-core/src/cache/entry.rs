@@ -37,6 +37,8 @@ pub(super) struct Entry {
     pub(super) asked: u64,
     /// What it can be purged by.
     pub(super) tags: Box<[Tag]>,
+    /// Whether another replica kept it, and no backend was called here.
+    pub(super) found: bool,
     /// Why the last attempt to renew it failed.
     pub(super) failing: Mutex<Option<(Reason, Option<Duration>)>>,
 }
@@ -108,7 +110,7 @@ impl Entry {
     }
 
     /// Whether the backend can be asked if it is still the same (RFC 9111 §4.3.1).
-    fn has_validator(&self) -> bool {
+    pub(super) fn has_validator(&self) -> bool {
         let value = matches!(self.what, What::Value(_));
         value
             && VALIDATORS

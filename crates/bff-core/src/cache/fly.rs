@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -14,6 +15,8 @@ use super::hash::Tag;
 use super::keep::Keep;
 use super::key::Key;
 use super::rules::{self, Answer, Asked, Terms};
+use super::tier::errand::Errand;
+use super::tier::{Looked, Recall};
 use crate::context::Cx;
 use crate::outbound::{Failure, Reason, Until};
 
@@ -55,6 +58,8 @@ pub(crate) struct Whole<T> {
     pub(crate) head: HeaderMap,
     /// Of its body as received.
     pub(crate) bytes: usize,
+    /// The same, where it can be made into the value again.
+    pub(crate) body: Bytes,
     pub(crate) took: Duration,
 }
 
@@ -66,12 +71,14 @@ pub(super) struct Flying {
     pub(super) copy: Option<Arc<Entry>>,
     /// When it was asked for, in milliseconds since 1970.
     pub(super) asked: u64,
+    /// How what other replicas kept becomes a value, where it can.
+    pub(super) recall: Option<Recall>,
 }
 
 impl Flying {
     /// Makes the call and puts away what it brought.
     pub(super) async fn fly<T, Fut>(
-        self,
+        mut self,
         until: Arc<Until>,
         fetch: impl FnOnce(Fetch) -> Fut,
     ) -> Landed
@@ -79,18 +86,39 @@ impl Flying {
         T: Send + Sync + 'static,
         Fut: Future<Output = Result<Got<T>, Failure>>,
     {
+        let mut errand = None;
+        if let (Some(recall), Some(tier)) = (self.recall, self.cache().tier()) {
+            match Box::pin(tier.look(&self, recall, &until)).await {
+                Looked::Found(entry) => {
+                    self.cache().put(&self.key, &entry);
+                    return Ok(entry);
+                }
+                Looked::Call(ours, stale) => {
+                    errand = ours;
+                    self.use_copy(stale);
+                }
+            }
+        }
         let got = fetch(Fetch {
             cx: self.cx.clone(),
             until,
             copy: self.copy.clone(),
         });
         match got.await {
-            Ok(Got::Whole(whole)) => Ok(self.whole(whole)),
-            Ok(Got::Same(head, took)) => self.same(&head, took),
+            Ok(Got::Whole(whole)) => Ok(self.whole(whole, errand)),
+            Ok(Got::Same(head, took)) => self.same(&head, took, errand),
             Err(failure) => {
                 self.failed(&failure);
                 Err(failure)
             }
+        }
+    }
+
+    /// A copy that others kept: it can be asked about, and stand in when that fails.
+    fn use_copy(&mut self, stale: Option<Arc<Entry>>) {
+        if let (None, Some(entry)) = (&self.copy, stale) {
+            self.cache().put(&self.key, &entry);
+            self.copy = Some(entry);
         }
     }
 
@@ -115,7 +143,11 @@ impl Flying {
         terms
     }
 
-    fn whole<T: Send + Sync + 'static>(&self, whole: Whole<T>) -> Arc<Entry> {
+    fn whole<T: Send + Sync + 'static>(
+        &self,
+        whole: Whole<T>,
+        errand: Option<Errand>,
+    ) -> Arc<Entry> {
         let mut terms = self.judge(whole.status, &whole.head, whole.took);
         let tags = if terms.may_keep {
             self.tags(&whole.head)
@@ -128,7 +160,7 @@ impl Flying {
         } else {
             HeaderMap::new()
         };
-        self.put(Entry {
+        let entry = self.put(Entry {
             what: What::Value(Arc::new(whole.value)),
             terms,
             head,
@@ -137,11 +169,16 @@ impl Flying {
             asked: self.asked,
             tags: tags.unwrap_or_default(),
             failing: None.into(),
-        })
+            found: false,
+        });
+        if let Some(errand) = errand {
+            errand.done(&self.key, &entry, whole.status, whole.body);
+        }
+        entry
     }
 
     /// The copy is good again (RFC 9111 §4.3.4): nothing is parsed, and its readers share the value on.
-    fn same(&self, head: &HeaderMap, took: Duration) -> Landed {
+    fn same(&self, head: &HeaderMap, took: Duration, errand: Option<Errand>) -> Landed {
         let copy = self.copy.as_ref();
         let fresh = copy.and_then(|copy| Some((copy, rules::freshened(&copy.head, head)?)));
         let Some((copy, head)) = fresh else {
@@ -150,7 +187,7 @@ impl Flying {
             let failure = Failure::new(Reason::BadResponse).because(why);
             return Err(failure.of(self.key.upstream()));
         };
-        Ok(self.put(Entry {
+        let entry = self.put(Entry {
             what: copy.what.clone(),
             terms: self.judge(StatusCode::OK, &head, took),
             head,
@@ -159,7 +196,12 @@ impl Flying {
             asked: self.asked,
             tags: copy.tags.clone(),
             failing: None.into(),
-        }))
+            found: false,
+        });
+        if let Some(errand) = errand {
+            errand.same(&self.key, &entry);
+        }
+        Ok(entry)
     }
 
     /// That there is nothing is kept only where the backend says for how long; a copy of what is gone is not.
@@ -178,6 +220,7 @@ impl Flying {
                     asked: self.asked,
                     tags,
                     failing: None.into(),
+                    found: false,
                 });
                 return;
             }

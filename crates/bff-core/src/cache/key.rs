@@ -58,6 +58,31 @@ impl Key {
         self.0.asked.upstream
     }
 
+    /// What replicas of `gateway` know it by; `None` for what is one caller's, which never leaves the process. What it
+    /// was made into is no part of it: what is shared is the answer as it came.
+    pub(super) fn shared_by(&self, gateway: &str) -> Option<Vec<u8>> {
+        let Asked {
+            upstream,
+            method,
+            target,
+            audience,
+            ..
+        } = &self.0.asked;
+        let readers = audience.shared()?;
+        let mut name = Vec::with_capacity(64 + target.len());
+        for part in [
+            gateway.as_bytes(),
+            upstream.as_bytes(),
+            method.as_str().as_bytes(),
+            &readers,
+            target,
+        ] {
+            name.extend_from_slice(&part.len().to_le_bytes());
+            name.extend_from_slice(part);
+        }
+        Some(name)
+    }
+
     /// Bytes it holds on the heap.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Parts>() + self.0.asked.target.len()

@@ -74,7 +74,14 @@ impl Cache {
     /// flights in the air land, and nobody else joins them.
     pub(crate) fn purge(&self, purge: &Purge, at: u64) {
         for tag in purge.stamps() {
-            self.0.purged.stamp(tag, at);
+            self.outdate(tag, at);
+        }
+    }
+
+    fn outdate(&self, tag: Tag, at: u64) {
+        self.0.purged.stamp(tag, at);
+        if let Some(spread) = self.spread() {
+            spread.purged(tag);
         }
     }
 
@@ -87,12 +94,15 @@ impl Cache {
         keep: &Keep,
         at: u64,
     ) {
-        self.0.purged.stamp(Tag::target(upstream, target), at);
+        self.outdate(Tag::target(upstream, target), at);
         for tag in &keep.tags {
-            self.0.purged.stamp(*tag, at);
+            self.outdate(*tag, at);
         }
         if let Some(own) = key::own(upstream, audience) {
             self.0.written.stamp(own, at);
+            if let Some(spread) = self.spread() {
+                spread.written(self.0.written.slot(own));
+            }
         }
     }
 }

@@ -21,20 +21,40 @@ impl Stamps {
     /// Everything under `tag` that was asked for at `at` or before, in milliseconds since 1970, is dead. Stamps may
     /// arrive in any order: the latest counts.
     pub(super) fn stamp(&self, tag: Tag, at: u64) {
-        self.slot(tag).fetch_max(at, Relaxed);
+        self.stamp_slot(self.slot(tag), at);
+    }
+
+    /// The same for all tags that share a slot; a slot that is none of this table's changes nothing.
+    pub(super) fn stamp_slot(&self, slot: usize, at: u64) {
+        if let Some(stamp) = self.0.get(slot) {
+            stamp.fetch_max(at, Relaxed);
+        }
+    }
+
+    /// The same for everything.
+    pub(super) fn stamp_all(&self, at: u64) {
+        for stamp in &self.0 {
+            stamp.fetch_max(at, Relaxed);
+        }
     }
 
     /// Whether what was asked for at `asked` has outlived every one of these purges.
     pub(super) fn allow(&self, tags: &[Tag], asked: u64) -> bool {
-        tags.iter().all(|tag| self.slot(*tag).load(Relaxed) < asked)
+        tags.iter().all(|tag| self.at(self.slot(*tag)) < asked)
     }
 
+    /// The latest stamp of a slot.
+    pub(super) fn at(&self, slot: usize) -> u64 {
+        self.0.get(slot).map_or(0, |stamp| stamp.load(Relaxed))
+    }
+
+    /// Which slot a tag has. Replicas with tables of one size agree on it.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only the lowest bits are used"
     )]
-    fn slot(&self, tag: Tag) -> &AtomicU64 {
-        &self.0[tag.0 as usize & (self.0.len() - 1)]
+    pub(super) fn slot(&self, tag: Tag) -> usize {
+        tag.0 as usize & (self.0.len() - 1)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::telemetry::Metrics;
 
 mod flights;
 mod race;
+mod replicas;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -70,12 +71,17 @@ impl Drop for Ended {
 impl Scene {
     fn new(config: &Config) -> Self {
         let world = World::seeded(7, Net::Tcp);
+        let cache = Cache::new(config, &world);
+        Self::with(world, cache)
+    }
+
+    fn with(world: World, cache: Cache) -> Self {
         let shared = Arc::new(Shared {
             client: HeaderValue::from_static("test"),
             tasks: TaskTracker::new(),
             leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::unread(),
-            cache: Cache::new(config, &world),
+            cache,
             fields: crate::section::fields::Known::default(),
             world,
         });
@@ -119,6 +125,7 @@ impl Scene {
             },
             keep,
             renew_within: s(1),
+            recall: Some(recall),
         };
         let fetch = move |fetch: Fetch| async move {
             let number = calls.fetch_add(1, Relaxed) + 1;
@@ -144,11 +151,17 @@ impl Scene {
                 status: StatusCode::OK,
                 head,
                 bytes: 100,
+                body: Bytes::from(number.to_string()),
                 took: Duration::ZERO,
             }))
         };
         async move { answer(&cx, ask, fetch).await }
     }
+}
+
+fn recall(body: &[u8]) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
+    let number: u32 = std::str::from_utf8(body).ok()?.parse().ok()?;
+    Some(Arc::new(number))
 }
 
 fn caller(account: &str, profile: &str) -> Caller {
@@ -479,6 +492,7 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
             },
             keep: Keep::unsaid(false),
             renew_within: s(1),
+            recall: None,
         };
         let cx = scene.cx(s(5));
         async move {
@@ -493,6 +507,7 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
                     status: StatusCode::OK,
                     head,
                     bytes: 2000,
+                    body: Bytes::new(),
                     took: Duration::ZERO,
                 }))
             };

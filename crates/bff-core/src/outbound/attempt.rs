@@ -1,5 +1,7 @@
 //! One attempt: the request as it leaves, the answer as it is judged.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,8 +54,17 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         status: head.status,
         head: head.headers,
         bytes: body.len(),
+        body,
         took: asked.elapsed(),
     }))
+}
+
+/// The value of a body that decoded before, here or in another replica.
+pub(super) fn recall<T>(body: &[u8]) -> Option<Arc<dyn Any + Send + Sync>>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    decode::<T>(body).ok().map(|value| Arc::new(value) as _)
 }
 
 /// JSON, or nothing, which is null. `serde_json` refuses more than 128 levels of nesting by itself.

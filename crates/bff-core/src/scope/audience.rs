@@ -38,6 +38,29 @@ impl Audience {
         Self(Who::Caller(caller.principal()))
     }
 
+    /// What tells it apart in every replica alike; `None` for one caller.
+    pub(crate) fn shared(&self) -> Option<Vec<u8>> {
+        match &self.0 {
+            Who::Everyone => Some(Vec::new()),
+            Who::Group {
+                language,
+                region,
+                maturity,
+            } => {
+                let words = [
+                    language.as_ref().map(Language::as_str),
+                    region.as_ref().map(Region::as_str),
+                    maturity.as_ref().map(Tag::as_str),
+                ];
+                // Words hold no such bytes: 0 is none, 1 begins one.
+                let written =
+                    words.map(|word| word.map_or("\0".to_owned(), |w| format!("\u{1}{w}")));
+                Some(written.concat().into_bytes())
+            }
+            Who::Caller(_) => None,
+        }
+    }
+
     /// Whether it is one caller.
     pub(crate) fn is_personal(&self) -> bool {
         matches!(self.0, Who::Caller(_))

@@ -18,7 +18,7 @@ use crate::config::Secret;
 use crate::context::{RequestId, Shared};
 use crate::error::{Error, codes};
 use crate::inbound::Peer;
-use crate::store::Store;
+use crate::store::{Away, Store};
 use crate::telemetry::Metrics;
 
 /// The largest body of a change.
@@ -56,7 +56,7 @@ pub(super) fn changes(shared: &Arc<Shared>, config: &Config) -> Router {
         public_url: config.public_url.trim_end_matches('/').to_owned(),
     });
     let purge = move |peer: Option<Extension<Peer>>, headers: HeaderMap, body: Bytes| async move {
-        let done = changes.purge(&headers, &body);
+        let done = changes.purge(&headers, &body).await;
         let peer = peer.and_then(|peer| peer.0.0);
         changes.answer("/cache/purge", peer.map(|p| p.to_string()), done)
     };
@@ -87,8 +87,9 @@ struct Changes {
 }
 
 impl Changes {
-    /// Kills copies here; says how many names were purged, and as of when.
-    fn purge(&self, headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Value, Error> {
+    /// Kills copies, here at once; says how many names were purged, as of when, and how far that reached: `replicas` is
+    /// all that share a store, within a second, `this` the only one there is, and `later` is when the store is back.
+    async fn purge(&self, headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Value, Error> {
         self.allow(headers)?;
         let purge: Purge = serde_json::from_slice(body).map_err(|error| {
             Error::new(
@@ -100,8 +101,14 @@ impl Changes {
             .count()
             .map_err(|why| Error::new(codes::INVALID_REQUEST, why))?;
         let at = self.shared.world.unix_millis();
-        self.shared.cache.purge(&purge, at);
-        Ok(serde_json::json!({ "purged": names, "atMs": at }))
+        let cache = &self.shared.cache;
+        cache.purge(&purge, at);
+        let reached = match cache.sync(&self.shared.world).await {
+            Ok(true) => "replicas",
+            Ok(false) => "this",
+            Err(Away) => "later",
+        };
+        Ok(serde_json::json!({ "purged": names, "atMs": at, "reached": reached }))
     }
 
     fn allow(&self, headers: &HeaderMap) -> Result<(), Error> {
@@ -163,6 +170,7 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use serde_json::{Value, json};
     use tokio_util::task::TaskTracker;
 
@@ -198,6 +206,8 @@ mod tests {
             headers.insert(header::AUTHORIZATION, bearer);
             let text = logged(Format::Json, "info", || {
                 let done = changes.purge(&headers, br#"{"tags": ["a"]}"#);
+                // There is nobody to tell, and nothing to wait for.
+                let done = done.now_or_never().unwrap();
                 changes.answer("/cache/purge", Some("192.0.2.1:9".into()), done);
             });
             assert_eq!(text.lines().count(), 1);

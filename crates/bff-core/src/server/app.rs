@@ -73,9 +73,10 @@ impl<'a> Gateway<'a> {
     /// Begins a gateway for the client class `name`.
     pub fn open(name: &'static str, settings: Settings<'a>, world: &World) -> Result<Self, String> {
         let world = world.named(name);
+        let store = Store::open(settings.store, &world)?;
         let shared = Arc::new(Shared {
             client: HeaderValue::from_static(name),
-            cache: Cache::new(settings.cache, &world),
+            cache: Cache::over(settings.cache, &world, name, &store),
             world,
             tasks: TaskTracker::new(),
             leaving: CancellationToken::new(),
@@ -83,6 +84,7 @@ impl<'a> Gateway<'a> {
             fields: section::fields::Known::default(),
         });
         let cache = shared.cache.clone();
+        cache.follow(&store, &shared);
         shared.metrics.gauge(
             "bff.cache.bytes",
             "Bytes of backends' answers kept in this process.",
@@ -95,7 +97,7 @@ impl<'a> Gateway<'a> {
             settings,
             awaited: Mutex::new(auth.first().into_iter().collect()),
             auth,
-            store: Store::open(settings.store, &shared.world)?,
+            store,
             seal: Seal::open(settings.store, &shared.world)?,
             shared,
             upstreams: Mutex::default(),

@@ -63,7 +63,7 @@ impl fmt::Debug for Key {
 }
 
 /// The name of a channel as Redis has it.
-pub(super) fn channel(name: &str) -> String {
+pub(crate) fn channel(name: &str) -> String {
     format!("{VERSION}:{name}")
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
@@ -156,6 +156,15 @@ impl Redis {
         for arg in args {
             call.arg(*arg);
         }
+        let mut connection = self.connection.clone();
+        self.ask(call.invoke_async(&mut connection)).await
+    }
+
+    /// Runs a script with its keys, which lie in one slot, and arguments.
+    pub(crate) async fn invoke<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, Away> {
         let mut connection = self.connection.clone();
         self.ask(call.invoke_async(&mut connection)).await
     }

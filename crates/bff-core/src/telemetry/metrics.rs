@@ -16,8 +16,9 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use crate::cache::Lookup;
 use crate::outbound::{Reason, State};
+
+mod cache;
 
 /// Upper bounds of the duration buckets, in seconds: 1 ms to 10 s.
 const SECONDS: [f64; 13] = [
@@ -47,6 +48,7 @@ struct Inner {
     extra_attempts: Counter<u64>,
     sections: Counter<u64>,
     lookups: Counter<u64>,
+    shared_lookups: Counter<u64>,
     shed: Counter<u64>,
     meter: Meter,
     rate_limits: Counter<u64>,
@@ -114,6 +116,10 @@ impl Metrics {
             lookups: meter
                 .u64_counter("bff.cache.lookups")
                 .with_description("Reads by how they used the cache: hit, stale, stand_in, shared, miss or bypass.")
+                .build(),
+            shared_lookups: meter
+                .u64_counter("bff.cache.shared.lookups")
+                .with_description("Misses of this process by what the replicas' common store had: hit, waited, miss, late, unkept or away.")
                 .build(),
             shed: meter
                 .u64_counter("bff.inbound.shed")
@@ -188,16 +194,6 @@ impl Metrics {
             KeyValue::new("reason", reason.map_or("", Reason::as_str)),
         ];
         self.0.sections.add(1, &attributes);
-    }
-
-    /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.
-    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: Lookup) {
-        let attributes = [
-            KeyValue::new("upstream", upstream),
-            KeyValue::new("route", route),
-            KeyValue::new("outcome", lookup.as_str()),
-        ];
-        self.0.lookups.add(1, &attributes);
     }
 
     /// Counts one request that was refused for want of a slot; `plan` is an empty label where it is not why.

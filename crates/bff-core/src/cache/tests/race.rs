@@ -89,6 +89,7 @@ impl Reader {
             },
             keep,
             renew_within: ms(100),
+            recall: None,
         };
         let Self {
             who,
@@ -113,6 +114,7 @@ impl Reader {
                 status: StatusCode::OK,
                 head,
                 bytes: 10,
+                body: Bytes::new(),
                 took: Duration::ZERO,
             }))
         };

@@ -1,0 +1,465 @@
+//! Two replicas on one Redis, which is real where it is installed.
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::cache::tier::record::Record;
+use crate::store::tests::{Server, until_there};
+use crate::store::{Key as StoreKey, Record as Kept, Space, Store};
+
+/// Two replicas of one gateway, and the Redis they share.
+struct Pair {
+    one: Scene,
+    two: Scene,
+    store: Store,
+    server: Server,
+}
+
+async fn pair(wait: Duration) -> Option<Pair> {
+    let server = Server::start()?;
+    let store = server.store();
+    until_there(&store).await;
+    let config = Config {
+        shared: SharedConfig {
+            wait,
+            ..SharedConfig::default()
+        },
+        ..Config::default()
+    };
+    let replica = || {
+        let (world, store) = (World::real(), server.store());
+        let scene = Scene::with(world.clone(), Cache::over(&config, &world, "test", &store));
+        scene.shared.cache.follow(&store, &scene.shared);
+        scene
+    };
+    let (one, two) = (replica(), replica());
+    Some(Pair {
+        one,
+        two,
+        store,
+        server,
+    })
+}
+
+impl Pair {
+    /// What is kept of the read that these tests make, once there is something.
+    async fn record(&self) -> Bytes {
+        let key = self.key("cache");
+        for _ in 0..200 {
+            let found = self.store.get_many(std::slice::from_ref(&key)).await;
+            if let Some(record) = found.unwrap().remove(0) {
+                return record;
+            }
+            sleep(ms(10)).await;
+        }
+        panic!("nothing was kept");
+    }
+
+    fn key(&self, name: &'static str) -> StoreKey {
+        let space = Space {
+            name,
+            forgettable: true,
+        };
+        let key =
+            (self.one.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &Public);
+        StoreKey::of(space, &key.shared_by("test").unwrap(), &[])
+    }
+
+    fn calls(&self) -> u32 {
+        self.one.calls() + self.two.calls()
+    }
+}
+
+fn unsaid() -> Keep {
+    Keep::unsaid(false)
+}
+
+#[tokio::test]
+async fn what_one_replica_fetched_is_a_copy_to_the_other() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let first = pair.one.read(MINUTE, stale(0, 600)).await.unwrap();
+    assert_eq!(
+        (first.from.state, first.from.lookup),
+        (State::Fresh, Lookup::Miss)
+    );
+    pair.record().await;
+    sleep(ms(30)).await;
+    let second = pair.two.read(MINUTE, stale(0, 600)).await.unwrap();
+    assert_eq!((*second.value, pair.calls()), (1, 1));
+    assert_eq!(
+        (second.from.state, second.from.lookup),
+        (State::Cached, Lookup::Hit)
+    );
+    // How old it is, by Redis' own clock.
+    let age = second.from.age.unwrap();
+    assert!(age >= ms(30) && age < s(5), "{age:?}");
+    assert!(
+        second.from.fresh_for + age <= s(60) + ms(1),
+        "{:?}",
+        second.from
+    );
+    // From now on it is a copy of its own.
+    let third = pair.two.read(MINUTE, stale(0, 600)).await.unwrap();
+    assert!(Arc::ptr_eq(&second.value, &third.value));
+}
+
+#[tokio::test]
+async fn everything_there_ends_by_itself_and_lies_together_in_a_cluster() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    pair.record().await;
+    pair.one.shared.cache.purge(&purge("other"), pair.one.now());
+    pair.one
+        .shared
+        .cache
+        .sync(pair.one.cx(s(1)).world())
+        .await
+        .unwrap();
+    let keys: Vec<String> = pair.server.ask(&["KEYS", "*"]).await;
+    assert_eq!(keys.len(), 2, "{keys:?}");
+    for key in &keys {
+        let left: i64 = pair.server.ask(&["PTTL", key]).await;
+        assert!(left > 0, "{key}: {left}");
+    }
+    assert_eq!(pair.key("cache").tag(), pair.key("cache-lease").tag());
+}
+
+#[tokio::test]
+async fn a_record_of_another_release_is_none_and_is_replaced() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    let mut record = pair.record().await.to_vec();
+    record[0] += 1;
+    let kept = Kept {
+        key: pair.key("cache"),
+        value: record.clone().into(),
+        ttl: s(60),
+    };
+    pair.store.put_many(vec![kept]).await.unwrap();
+    let read = pair.two.read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!((read.from.state, pair.two.calls()), (State::Fresh, 1));
+    while pair.record().await == record {
+        sleep(ms(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_one_callers_never_leaves_the_process() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let mut own = Keep::unsaid(true);
+    own.own(s(60));
+    for (scene, calls) in [(&pair.one, 1), (&pair.two, 1), (&pair.two, 1)] {
+        let ada = caller("ada", "a");
+        let read = scene.read_by(&scene.cx(s(5)), ada, MINUTE, own.clone());
+        read.await.unwrap();
+        assert_eq!(scene.calls(), calls);
+    }
+    let keys: Vec<String> = pair.server.ask(&["KEYS", "*"]).await;
+    assert_eq!(keys, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_herd_over_two_replicas_is_one_call() {
+    let Some(pair) = pair(s(20)).await else {
+        return;
+    };
+    let slow = Script {
+        takes: ms(150),
+        ..MINUTE
+    };
+    let reads = (0..1000).map(|n| {
+        let scene = if n % 2 == 0 { &pair.one } else { &pair.two };
+        let cx = scene.cx(s(30));
+        scene.read_by(&cx, Public, slow.clone(), unsaid())
+    });
+    for read in join_all(reads).await {
+        assert_eq!(*read.unwrap().value, 1);
+    }
+    assert_eq!(pair.calls(), 1);
+}
+
+#[tokio::test]
+async fn what_one_screen_misses_is_looked_for_in_one_round_trip() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    // How often Redis read from a socket. Asking costs some reads too, and so does following purges.
+    let reads = async || {
+        let stats: String = pair.server.ask(&["INFO", "stats"]).await;
+        let line = stats
+            .lines()
+            .find_map(|l| l.strip_prefix("total_reads_processed:"));
+        line.unwrap().parse::<i64>().unwrap()
+    };
+    // Once, so that the script is known there.
+    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    let asking = reads().await;
+    let asking = reads().await - asking;
+    let languages = [
+        "ca", "da", "de", "en", "es", "et", "fi", "fr", "hr", "hu", "it", "nl",
+    ];
+    let segments = languages.map(|language| {
+        let none = crate::scope::Region::NONE;
+        crate::scope::Segment::of(language.parse().unwrap(), none, None).by_language()
+    });
+    let slow = Script {
+        takes: ms(200),
+        ..MINUTE
+    };
+    let before = reads().await;
+    let cx = pair.one.cx(s(5));
+    let screen = join_all(segments.map(|s| pair.one.read_by(&cx, s, slow.clone(), unsaid())));
+    // Looked for, and not yet landed.
+    assert!(timeout(ms(100), screen).await.is_err());
+    assert_eq!(pair.calls(), 1 + 12);
+    let cost = reads().await - before - asking;
+    assert!(cost <= 4, "{cost} reads for {} looks", languages.len());
+}
+
+#[tokio::test]
+async fn a_holder_that_died_delays_others_by_the_bound_and_one_that_gave_up_does_not() {
+    let Some(pair) = pair(ms(400)).await else {
+        return;
+    };
+    // It died with the right to call, and nobody gives that back.
+    let world = World::real();
+    let died = pair.store.lease(pair.key("cache-lease"), s(3600), &world);
+    let died = died.await.unwrap().unwrap();
+    let began = Instant::now();
+    pair.two.read(MINUTE, unsaid()).await.unwrap();
+    let took = began.elapsed();
+    assert!(took >= ms(300) && took < ms(1500), "{took:?}");
+    pair.store.release(died).await.unwrap();
+
+    for alpha in ["dropped", "failed"] {
+        pair.store.delete_many(&[pair.key("cache")]).await.unwrap();
+        pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
+        pair.two.shared.cache.purge(&purge_alpha(), pair.two.now());
+        sleep(ms(20)).await;
+        let slow = Script {
+            takes: s(3600),
+            ..MINUTE
+        };
+        if alpha == "dropped" {
+            let held = pair.one.read(slow, unsaid());
+            assert!(timeout(ms(100), held).await.is_err());
+        } else {
+            let broken = Script::fails(Reason::Unavailable);
+            pair.one.read(broken, unsaid()).await.unwrap_err();
+        }
+        let began = Instant::now();
+        pair.two.read(MINUTE, unsaid()).await.unwrap();
+        assert!(began.elapsed() < ms(300), "{alpha}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn what_may_not_be_kept_is_waited_for_once() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let unkept = Script {
+        takes: ms(200),
+        ..Script::says(&[("cache-control", "no-store")])
+    };
+    pair.one.read(unkept.clone(), unsaid()).await.unwrap();
+    assert_eq!(pair.record().await, Record::Unkept.encode());
+    for _ in 0..2 {
+        let began = Instant::now();
+        let both = join_all([&pair.one, &pair.two].map(|s| s.read(unkept.clone(), unsaid())));
+        assert!(both.await.into_iter().all(|read| read.is_ok()));
+        assert!(began.elapsed() < ms(390), "{:?}", began.elapsed());
+    }
+    assert_eq!(pair.calls(), 5);
+}
+
+#[tokio::test]
+async fn a_copy_that_is_past_its_freshness_there_is_asked_about_and_stands_in() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let brief = || {
+        let mut keep = stale(0, 600);
+        keep.ttl(ms(50));
+        keep
+    };
+    pair.one.read(MINUTE, brief()).await.unwrap();
+    pair.record().await;
+    sleep(ms(60)).await;
+    let broken = Script::fails(Reason::Unavailable);
+    let read = pair.two.read(broken, brief()).await.unwrap();
+    assert_eq!((*read.value, read.from.state), (1, State::Stale));
+    assert_eq!(read.from.reason, Some(Reason::Unavailable));
+    // Unchanged it is good again, for both.
+    let unchanged = Script {
+        unchanged: true,
+        ..MINUTE
+    };
+    let mut keep = stale(0, 600);
+    keep.ttl(s(60));
+    let before = pair.record().await;
+    pair.two.read(unchanged, keep).await.unwrap();
+    while pair.record().await == before {
+        sleep(ms(5)).await;
+    }
+    let calls = pair.calls();
+    let read = pair.one.read(MINUTE, brief()).await.unwrap();
+    assert_eq!((*read.value, read.from.state), (1, State::Cached));
+    assert_eq!(pair.calls(), calls);
+}
+
+fn purge(tag: &str) -> Purge {
+    serde_json::from_value(serde_json::json!({ "tags": [tag] })).unwrap()
+}
+
+fn purge_alpha() -> Purge {
+    serde_json::from_str(r#"{"upstreams": ["alpha"]}"#).unwrap()
+}
+
+/// How long it took until a replica saw that its copy is dead; it fetches a new one then.
+async fn until_purged(scene: &Scene, calls: u32, keep: &Keep) -> Duration {
+    let began = Instant::now();
+    while scene.calls() == calls {
+        scene.read(MINUTE, keep.clone()).await.unwrap();
+        sleep(ms(5)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn a_purge_is_seen_by_every_replica_within_a_second_with_and_without_a_channel() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let tagged = || {
+        let mut keep = unsaid();
+        keep.tag("own");
+        keep
+    };
+    for broken in [false, true] {
+        for scene in [&pair.one, &pair.two] {
+            scene.read(MINUTE, tagged()).await.unwrap();
+        }
+        if broken {
+            // Nobody can listen any more, not even again.
+            let _: String = pair
+                .server
+                .ask(&["ACL", "SETUSER", "default", "-subscribe"])
+                .await;
+            let _: i64 = pair.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        }
+        sleep(ms(20)).await;
+        let calls = pair.two.calls();
+        pair.one.shared.cache.purge(&purge("own"), pair.one.now());
+        let told = pair.one.shared.cache.sync(pair.one.cx(s(1)).world()).await;
+        assert_eq!(told, Ok(true));
+        let took = until_purged(&pair.two, calls, &tagged()).await;
+        assert!(took < s(1), "broken {broken}: {took:?}");
+        sleep(ms(20)).await;
+        // What was fetched after it is shared again, and lives.
+        let again = pair.one.read(MINUTE, tagged()).await.unwrap();
+        assert_eq!(*again.value, pair.two.calls());
+        sleep(ms(500)).await;
+        let again = pair.one.read(MINUTE, tagged()).await.unwrap();
+        assert_eq!(
+            (again.from.state, *again.value),
+            (State::Cached, pair.two.calls())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_knows_what_was_purged_before_and_a_lost_list_outdates_everything() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    let record = pair.record().await;
+    let world = World::real();
+    pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
+    pair.one.shared.cache.sync(&world).await.unwrap();
+    let late = Cache::over(&Config::default(), &world, "test", &pair.server.store());
+    late.sync(&world).await.unwrap();
+    let late = Scene::with(world.clone(), late);
+    late.read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!(late.calls(), 1, "it is dead");
+    // A list that is lost, while what it killed comes back.
+    while pair.record().await == record {
+        sleep(ms(5)).await;
+    }
+    let keys: Vec<String> = pair.server.ask(&["KEYS", "*purges*"]).await;
+    let _: i64 = pair.server.ask(&["DEL", &keys[0]]).await;
+    let kept = Kept {
+        key: pair.key("cache"),
+        value: record,
+        ttl: s(60),
+    };
+    pair.store.put_many(vec![kept]).await.unwrap();
+    sleep(ms(500)).await;
+    let later = Cache::over(&Config::default(), &world, "test", &pair.server.store());
+    later.sync(&world).await.unwrap();
+    let later = Scene::with(world, later);
+    later.read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!(later.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_write_outdates_what_other_replicas_hold() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    for scene in [&pair.one, &pair.two] {
+        scene.read(MINUTE, unsaid()).await.unwrap();
+    }
+    let mut own = Keep::unsaid(true);
+    own.own(s(60));
+    let ada = caller("ada", "a");
+    let read = || {
+        pair.two
+            .read_by(&pair.two.cx(s(5)), ada.clone(), MINUTE, own.clone())
+    };
+    read().await.unwrap();
+    sleep(ms(5)).await;
+    let calls = pair.two.calls();
+    let at = ("alpha", &b"/things/1?a=b"[..]);
+    let keep = Keep::unsaid(true);
+    (pair.one.shared.cache).written(at, &ada.audience(), &keep, pair.one.now());
+    assert!(until_purged(&pair.two, calls, &unsaid()).await < s(1));
+    // What the writer read there is outdated too.
+    let calls = pair.two.calls();
+    read().await.unwrap();
+    assert_eq!(pair.two.calls(), calls + 1);
+}
+
+#[tokio::test]
+async fn redis_that_dies_costs_no_answer_and_is_used_again_when_it_is_back() {
+    let Some(mut pair) = pair(s(10)).await else {
+        return;
+    };
+    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    pair.record().await;
+    pair.server.kill();
+    for n in 0..20 {
+        pair.two.shared.cache.purge(&purge_alpha(), pair.two.now());
+        sleep(ms(2)).await;
+        let began = Instant::now();
+        let read = pair.two.read(MINUTE, unsaid()).await.unwrap();
+        assert_eq!(*read.value, n + 1);
+        assert!(began.elapsed() < ms(500), "{:?}", began.elapsed());
+    }
+    // What was purged meanwhile is told when it is back.
+    let calls = pair.one.calls();
+    pair.server.restart();
+    until_there(&pair.store).await;
+    let took = until_purged(&pair.one, calls, &unsaid()).await;
+    assert!(took < s(2), "{took:?}");
+    pair.record().await;
+}

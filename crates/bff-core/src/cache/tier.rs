@@ -1,0 +1,299 @@
+//! The second tier, behind the copies of this process: what all replicas of a gateway share in Redis.
+//!
+//! It holds answers as their backends sent them, so that a copy is parsed again by whoever finds it and no type is tied
+//! to the store. One question finds a copy or takes the right to make the call for all (a lease); those who find neither
+//! wait for the holder's answer, within a bound. Questions of one screen are written to one connection before any is
+//! answered, so that together they take one round trip. What is one caller's never leaves the process, and Redis that is
+//! away or slow costs an answer at most `store.timeout`, once in a `store.pause`.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use ::redis::Script;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+use super::entry::{Entry, Standing, What};
+use super::fly::Flying;
+use super::key::Key;
+use super::spread::Spread;
+use crate::outbound::Until;
+use crate::store::{Away, Key as StoreKey, Redis, Space, Store, token};
+use errand::Errand;
+use record::{Copy, Record};
+
+pub(super) mod errand;
+pub(super) mod record;
+
+/// The longest that a copy is kept there, whatever it may be: so long must purges be remembered.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long it is remembered that a request's answer may not be kept, here and there.
+const UNKEPT_FOR: Duration = Duration::from_secs(10);
+/// How many such requests are remembered here.
+const UNKEPT: usize = 1 << 12;
+/// Between two looks for what somebody else fetches: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+
+const COPIES: Space = Space {
+    name: "cache",
+    forgettable: true,
+};
+const LEASES: Space = Space {
+    name: "cache-lease",
+    forgettable: true,
+};
+
+/// What replicas share of the answers of their backends, where `[store] url` names a Redis.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The largest body shared, in bytes as received. Default 262144 (256 KiB): larger ones are cheaper asked for than
+    /// carried twice. 0: nothing is shared, and each replica keeps for itself.
+    pub max_bytes: usize,
+    /// How long a replica waits for an answer that another is fetching, before it asks the backend too. Default 500ms:
+    /// longer than nearly every call takes, and all that a replica that dies delays the others.
+    #[serde(with = "crate::config::duration")]
+    pub wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_bytes: 256 << 10,
+            wait: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Makes of a body what it was made into before.
+pub(crate) type Recall = fn(&[u8]) -> Option<Arc<dyn Any + Send + Sync>>;
+
+/// The second tier.
+pub(super) struct Tier {
+    config: Config,
+    gateway: String,
+    store: Store,
+    redis: Arc<Redis>,
+    look: Script,
+    land: Script,
+    opened: Instant,
+    /// By hash: the upper half of it, and until which second since `opened` it is not looked for.
+    unkept: Box<[AtomicU64]>,
+    pub(super) spread: Spread,
+}
+
+/// What a look into the tier found.
+pub(super) enum Looked {
+    /// A fresh copy.
+    Found(Arc<Entry>),
+    /// The call is to be made: on behalf of all where there is an errand; on the condition of a copy that is not fresh.
+    Call(Option<Errand>, Option<Arc<Entry>>),
+}
+
+/// What Redis says of a request.
+enum Known {
+    Record(Bytes, Duration),
+    Ours,
+    Theirs,
+}
+
+impl Tier {
+    /// The tier of the replicas of `gateway`; none where nothing is shared.
+    pub(super) fn new(config: &Config, gateway: &str, store: &Store) -> Option<Self> {
+        let Store::Redis(redis) = store else {
+            return None;
+        };
+        (config.max_bytes > 0).then(|| Self {
+            config: config.clone(),
+            gateway: gateway.to_owned(),
+            store: store.clone(),
+            redis: redis.clone(),
+            look: Script::new(include_str!("tier/look.lua")),
+            land: Script::new(include_str!("tier/land.lua")),
+            opened: Instant::now(),
+            unkept: (0..UNKEPT).map(|_| AtomicU64::new(0)).collect(),
+            spread: Spread::new(redis.clone(), gateway),
+        })
+    }
+
+    /// Looks for an answer that another replica has or fetches.
+    pub(super) async fn look(&self, flying: &Flying, recall: Recall, until: &Until) -> Looked {
+        let Some(errand) = self.errand(flying).filter(|_| !self.skips(&flying.key)) else {
+            return Looked::Call(None, None);
+        };
+        let outcome = |outcome| {
+            let metrics = &flying.cx.shared().metrics;
+            metrics.cache_shared(flying.key.upstream(), outcome);
+        };
+        let looked = self.find(flying, errand, recall, until).await;
+        let looked = looked.inspect_err(|Away| outcome("away"));
+        let (looked, told) = looked.unwrap_or((Looked::Call(None, None), ""));
+        if !told.is_empty() {
+            outcome(told);
+        }
+        looked
+    }
+
+    async fn find(
+        &self,
+        flying: &Flying,
+        mut errand: Errand,
+        recall: Recall,
+        until: &Until,
+    ) -> Result<(Looked, &'static str), Away> {
+        let cache = &flying.cx.shared().cache;
+        if self.spread.has_pending() {
+            // What was purged here must not be read back.
+            cache.sync(flying.cx.world()).await?;
+        }
+        let began = Instant::now();
+        let (mut pause, mut stale) = (FIRST_PAUSE, None);
+        loop {
+            match self.ask(&errand).await? {
+                Known::Record(bytes, left) => match self.read(bytes) {
+                    Some(Record::Unkept) => {
+                        self.skip(&flying.key);
+                        return Ok((Looked::Call(None, None), "unkept"));
+                    }
+                    Some(Record::Copy(copy)) => {
+                        if let Some(entry) = entry(flying, &copy, left, recall) {
+                            if matches!(entry.standing(Instant::now()), Standing::Fresh(_)) {
+                                let told = if pause == FIRST_PAUSE {
+                                    "hit"
+                                } else {
+                                    "waited"
+                                };
+                                return Ok((Looked::Found(entry), told));
+                            }
+                            stale = Some(entry);
+                            errand.copy = Some(copy);
+                        }
+                        // No longer fresh: somebody asks for it anew.
+                        if self.lease(&mut errand, flying).await? {
+                            return Ok((Looked::Call(Some(errand), stale), "miss"));
+                        }
+                    }
+                    None if self.lease(&mut errand, flying).await? => {
+                        return Ok((Looked::Call(Some(errand), None), "miss"));
+                    }
+                    None => {}
+                },
+                Known::Ours => {
+                    errand.hold();
+                    return Ok((Looked::Call(Some(errand), stale), "miss"));
+                }
+                Known::Theirs => {}
+            }
+            let end = until.get().min(began + self.config.wait);
+            if Instant::now() + pause >= end {
+                // Longer than it should take: the answer is fetched here, and kept for all nevertheless.
+                return Ok((Looked::Call(Some(errand), stale), "late"));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// What is written, unless it was purged.
+    fn read(&self, bytes: Bytes) -> Option<Record> {
+        let record = Record::decode(bytes, self.config.max_bytes)?;
+        let alive = match &record {
+            Record::Unkept => true,
+            Record::Copy(copy) => self.spread.allows(&copy.tags, copy.since),
+        };
+        alive.then_some(record)
+    }
+
+    async fn ask(&self, errand: &Errand) -> Result<Known, Away> {
+        let mut call = self.look.prepare_invoke();
+        call.key(errand.key.as_str()).key(errand.lease_key.as_str());
+        call.arg(&errand.token[..]).arg(self.wait_millis());
+        let (record, left): (Vec<u8>, i64) = self.redis.invoke(&call).await?;
+        Ok(match (record.is_empty(), left) {
+            (true, 1) => Known::Ours,
+            (true, _) => Known::Theirs,
+            (false, left) => {
+                let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+                Known::Record(record.into(), left)
+            }
+        })
+    }
+
+    /// Takes the right to make the call although there is a record.
+    async fn lease(&self, errand: &mut Errand, flying: &Flying) -> Result<bool, Away> {
+        let (key, world) = (errand.lease_key.clone(), flying.cx.world());
+        let lease = self.store.lease(key, self.config.wait, world).await?;
+        let taken = lease.is_some();
+        if let Some(lease) = lease {
+            errand.take(lease);
+        }
+        Ok(taken)
+    }
+
+    /// Whether its answer could not be kept a moment ago.
+    fn skips(&self, key: &Key) -> bool {
+        let slot = self.slot(key.hash()).load(Relaxed);
+        slot & UPPER == key.hash() & UPPER && self.seconds() < slot & !UPPER
+    }
+
+    /// Its answer cannot be kept.
+    fn skip(&self, key: &Key) {
+        let until = self.seconds() + UNKEPT_FOR.as_secs();
+        self.slot(key.hash())
+            .store(key.hash() & UPPER | until, Relaxed);
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only the lowest bits are used"
+    )]
+    fn slot(&self, hash: u64) -> &AtomicU64 {
+        &self.unkept[hash as usize & (UNKEPT - 1)]
+    }
+
+    fn seconds(&self) -> u64 {
+        self.opened.elapsed().as_secs()
+    }
+
+    fn wait_millis(&self) -> u64 {
+        u64::try_from(self.config.wait.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What is asked for, unless it is one caller's.
+    fn errand(&self, flying: &Flying) -> Option<Errand> {
+        let name = flying.key.shared_by(&self.gateway)?;
+        let shared = flying.cx.shared();
+        Some(Errand {
+            cache: shared.cache.clone(),
+            tasks: shared.tasks.clone(),
+            key: StoreKey::of(COPIES, &name, &[]),
+            lease_key: StoreKey::of(LEASES, &name, &[]),
+            token: token(&shared.world),
+            holds: false,
+            since: self.spread.seen(),
+            copy: None,
+        })
+    }
+}
+
+const UPPER: u64 = 0xffff_ffff_0000_0000;
+
+/// A copy that another replica kept, of which so much of its time is left.
+fn entry(flying: &Flying, copy: &Copy, left: Duration, recall: Recall) -> Option<Arc<Entry>> {
+    let here = copy.ttl.saturating_sub(left);
+    Some(Arc::new(Entry {
+        what: What::Value(recall(&copy.body)?),
+        terms: copy.terms,
+        head: copy.head.clone(),
+        bytes: copy.body.len(),
+        arrived: Instant::now().checked_sub(here)?,
+        asked: flying.asked,
+        tags: copy.tags.clone(),
+        failing: None.into(),
+        found: true,
+    }))
+}

@@ -1,0 +1,125 @@
+//! One call made on behalf of all replicas, and what they are told of its answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tokio_util::task::TaskTracker;
+
+use super::super::Cache;
+use super::super::entry::Entry;
+use super::super::key::Key;
+use super::record::{Copy, Record};
+use super::{LONGEST, Tier, UNKEPT_FOR};
+use crate::store::{Key as StoreKey, Lease};
+
+/// For how long a copy that can be asked about is kept beyond its use.
+const LINGERS: Duration = Duration::from_secs(60);
+
+/// What is fetched, and for whom. Dropped without an answer it gives back its right, so that somebody else may try.
+pub(crate) struct Errand {
+    pub(super) cache: Cache,
+    pub(super) tasks: TaskTracker,
+    pub(super) key: StoreKey,
+    pub(super) lease_key: StoreKey,
+    pub(super) token: Bytes,
+    pub(super) holds: bool,
+    /// The latest purge that was known before the call.
+    pub(super) since: u64,
+    /// What was found and is no longer fresh.
+    pub(super) copy: Option<Box<Copy>>,
+}
+
+impl Errand {
+    /// The right to make the call is held.
+    pub(super) fn hold(&mut self) {
+        self.holds = true;
+    }
+
+    /// The same, by this lease.
+    pub(super) fn take(&mut self, lease: Lease) {
+        self.token = lease.into_token();
+        self.holds = true;
+    }
+
+    /// This was the answer. It is written beside the work: nobody waits for it.
+    pub(crate) fn done(self, of: &Key, entry: &Entry, status: StatusCode, body: Bytes) {
+        let Some(tier) = self.cache.tier() else {
+            return;
+        };
+        let terms = entry.terms;
+        let small = body.len() <= tier.config.max_bytes;
+        if !small || !terms.may_keep || terms.fresh_for.is_zero() {
+            tier.skip(of);
+            return self.land(Record::Unkept, UNKEPT_FOR);
+        }
+        let stale = terms.stale_while_revalidate.max(terms.stale_if_error);
+        let lingers = if entry.has_validator() {
+            LINGERS
+        } else {
+            Duration::ZERO
+        };
+        let ttl = terms.fresh_for.saturating_add(stale.max(lingers));
+        let ttl = ttl.min(LONGEST);
+        let copy = Copy {
+            since: self.since,
+            ttl,
+            terms,
+            tags: entry.tags.clone(),
+            status,
+            head: entry.head.clone(),
+            body,
+        };
+        self.land(Record::Copy(Box::new(copy)), ttl);
+    }
+
+    /// The copy that was found is good still, as `entry` is.
+    pub(crate) fn same(mut self, of: &Key, entry: &Entry) {
+        if let Some(copy) = self.copy.take() {
+            self.done(of, entry, copy.status, copy.body);
+        }
+    }
+
+    fn land(mut self, record: Record, ttl: Duration) {
+        // It goes with the record.
+        self.holds = false;
+        let (cache, tasks) = (self.cache.clone(), self.tasks.clone());
+        tasks.spawn(async move {
+            let Some(tier) = cache.tier() else { return };
+            // Redis that is away knows nothing of it, and says so itself.
+            let _ = tier.write(&self, &record, ttl).await;
+        });
+    }
+}
+
+impl Tier {
+    async fn write(
+        &self,
+        errand: &Errand,
+        record: &Record,
+        ttl: Duration,
+    ) -> Result<(), crate::store::Away> {
+        let mut call = self.land.prepare_invoke();
+        call.key(errand.key.as_str()).key(errand.lease_key.as_str());
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        call.arg(&errand.token[..])
+            .arg(&record.encode()[..])
+            .arg(ttl);
+        self.redis.invoke(&call).await
+    }
+}
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        // Outside a runtime there is nobody to tell Redis; the right ends by itself.
+        if !self.holds || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let Some(tier) = self.cache.tier() else {
+            return;
+        };
+        let lease = Lease::taken(self.lease_key.clone(), self.token.clone());
+        let store = tier.store.clone();
+        self.tasks.spawn(async move { store.release(lease).await });
+    }
+}

@@ -1,0 +1,28 @@
+//! What is counted of the cache.
+
+use opentelemetry::KeyValue;
+
+use super::Metrics;
+use crate::cache::Lookup;
+
+impl Metrics {
+    /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.
+    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: Lookup) {
+        let attributes = [
+            KeyValue::new("upstream", upstream),
+            KeyValue::new("route", route),
+            KeyValue::new("outcome", lookup.as_str()),
+        ];
+        self.0.lookups.add(1, &attributes);
+    }
+
+    /// Counts one look into what replicas share: a copy at once or after waiting for another's call, none, none in
+    /// time, none because it may not be kept, or no store.
+    pub fn cache_shared(&self, upstream: &'static str, outcome: &'static str) {
+        let attributes = [
+            KeyValue::new("upstream", upstream),
+            KeyValue::new("outcome", outcome),
+        ];
+        self.0.shared_lookups.add(1, &attributes);
+    }
+}
