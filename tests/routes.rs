@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::{Answer, Shop};
 
 mod echo;
+mod kept;
 mod leaving;
 mod streams;
 mod tls;

@@ -24,8 +24,8 @@ pub use purge::Purge;
 pub use status::Lookup;
 pub use tier::Config as SharedConfig;
 
-pub(crate) use answer::{Ask, Read, answer};
-pub(crate) use fly::{Fetch, Got, Whole};
+pub(crate) use answer::{Ask, Read, answer, peek};
+pub(crate) use fly::{Fetch, Got, Whole, keep};
 
 use entry::Entry;
 use flight::Flights;
@@ -33,6 +33,7 @@ use memory::Memory;
 use spread::Spread;
 use stamps::Stamps;
 use tier::Tier;
+use unkept::Unkept;
 
 mod answer;
 mod directives;
@@ -43,6 +44,7 @@ mod hash;
 mod keep;
 mod key;
 mod memory;
+mod note;
 mod purge;
 pub mod rules;
 mod spread;
@@ -50,7 +52,9 @@ mod stamps;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub(crate) mod text;
 mod tier;
+mod unkept;
 
 /// How many tags' purges are told apart.
 const PURGES: usize = 1 << 16;
@@ -96,6 +100,7 @@ struct Inner {
     flights: Flights,
     purged: Stamps,
     written: Stamps,
+    unkept: Unkept,
     renewing: AtomicUsize,
 }
 
@@ -120,6 +125,7 @@ impl Cache {
             flights: Flights::new(),
             purged: Stamps::new(PURGES),
             written: Stamps::new(WRITERS),
+            unkept: Unkept::new(),
             renewing: AtomicUsize::new(0),
             config: config.clone(),
         }))

@@ -23,6 +23,7 @@ mod body;
 mod config;
 mod forwarded;
 mod headers;
+mod kept;
 mod names;
 mod old;
 mod pass;

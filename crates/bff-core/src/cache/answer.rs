@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::entry::{Entry, Standing, What};
+use super::entry::{Entry, Standing};
 use super::flight::{Boarded, Landed, Leaving, Waiting};
 use super::fly::{Fetch, Flying, Got};
 use super::keep::Keep;
@@ -28,6 +28,7 @@ pub(crate) struct Ask {
 }
 
 /// What a read is known by until it is answered.
+#[derive(Clone)]
 pub(crate) struct Read {
     pub(crate) key: Key,
     pub(crate) route: &'static str,
@@ -72,6 +73,17 @@ where
             },
         }
     }
+}
+
+/// A fresh copy, if there is one: nobody is called, and nothing is waited for.
+pub(crate) fn peek<T, S>(cx: &Cx, read: &Read) -> Option<Fetched<T, S>>
+where
+    T: Send + Sync + 'static,
+{
+    let entry = cx.shared().cache.kept(&read.key)?;
+    let fresh = matches!(entry.standing(Instant::now()), Standing::Fresh(_));
+    let served = fresh.then(|| read.served(cx, &entry, Lookup::Hit));
+    served.and_then(Result::ok)
 }
 
 impl Ask {
@@ -184,7 +196,7 @@ impl Read {
         T: Send + Sync + 'static,
     {
         self.count(cx, lookup);
-        let value = value(entry)?;
+        let value = entry.value()?;
         let lasts = entry.terms.fresh_for;
         let fresh = Provenance::fresh(self.key.upstream(), lasts, self.sharing);
         let from = match lookup {
@@ -256,18 +268,6 @@ impl Read {
             lookup: Lookup::StandIn,
             ..fresh
         };
-        Ok(Fetched::new(value(entry)?, from))
-    }
-}
-
-/// The value of a copy; of one that says that there is nothing, that.
-fn value<T: Send + Sync + 'static>(entry: &Entry) -> Result<Arc<T>, Failure> {
-    match &entry.what {
-        What::Value(value) => {
-            let value = value.clone().downcast::<T>();
-            // The type is part of the key.
-            value.map_err(|_| Failure::internal("a copy is of another type than its key"))
-        }
-        What::Nothing(failure) => Err(failure.clone()),
+        Ok(Fetched::new(entry.value()?, from))
     }
 }

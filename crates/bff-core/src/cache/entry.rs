@@ -55,6 +55,18 @@ pub(super) enum Standing {
 }
 
 impl Entry {
+    /// The value; of an answer that says that there is nothing, that.
+    pub(super) fn value<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, Failure> {
+        match &self.what {
+            What::Value(value) => {
+                let value = value.clone().downcast::<T>();
+                // The type is part of the key.
+                value.map_err(|_| Failure::internal("a copy is of another type than its key"))
+            }
+            What::Nothing(failure) => Err(failure.clone()),
+        }
+    }
+
     /// How old the answer is (RFC 9111 §4.2.3).
     pub(super) fn age(&self, now: Instant) -> Duration {
         let here = now.saturating_duration_since(self.arrived);

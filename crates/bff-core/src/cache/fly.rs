@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::time::Instant;
 
 use super::Cache;
+use super::answer::Read;
 use super::entry::{Entry, What};
 use super::flight::Landed;
 use super::hash::Tag;
@@ -33,6 +34,11 @@ pub(crate) struct Fetch {
 }
 
 impl Fetch {
+    /// The value of the copy.
+    pub(crate) fn copy<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.copy.as_ref()?.value().ok()
+    }
+
     /// Asks only for what is not held already; says whether there is such a condition.
     pub(crate) fn condition(&self, headers: &mut HeaderMap) -> bool {
         let before = headers.len();
@@ -61,6 +67,25 @@ pub(crate) struct Whole<T> {
     /// The same, where it can be made into the value again.
     pub(crate) body: Bytes,
     pub(crate) took: Duration,
+}
+
+/// Keeps what was fetched for one reader alone, asked for at `asked`, if others may have it.
+pub(crate) fn keep<T: Send + Sync + 'static>(
+    cx: &Cx,
+    read: &Read,
+    keep: &Keep,
+    asked: u64,
+    whole: Whole<T>,
+) -> Result<Arc<T>, Failure> {
+    let flying = Flying {
+        cx: cx.clone(),
+        key: read.key.clone(),
+        keep: keep.clone(),
+        copy: None,
+        asked,
+        recall: None,
+    };
+    flying.whole(whole, None).value()
 }
 
 /// A call under way: whose, under which key, and which copy there is.

@@ -65,6 +65,11 @@ impl Keep {
         self.tags.push(Tag::word(word));
     }
 
+    /// It can be purged by the address it was asked for at.
+    pub(crate) fn names(&mut self, upstream: &str, target: &str) {
+        self.tags.push(Tag::target(upstream, target.as_bytes()));
+    }
+
     /// What holds for a call to `route` under a backend's configuration.
     pub(crate) fn under(mut self, rules: &Rules, route: &str) -> Self {
         if self.personal || rules.is_empty() {

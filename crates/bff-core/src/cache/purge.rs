@@ -85,6 +85,31 @@ impl Cache {
         }
     }
 
+    /// A write that was passed on was, or may have been, done at `at`: whatever was asked for at its path (RFC 9111
+    /// §4.4), with any query, and everything that its caller asked this backend for are outdated. The screens' copies
+    /// are too.
+    pub(crate) fn passed(
+        &self,
+        (upstream, target): (&str, &str),
+        audience: Option<&Audience>,
+        at: u64,
+    ) {
+        let path = target.split('?').next().unwrap_or_default();
+        self.outdate(Tag::path(upstream, path.as_bytes()), at);
+        if let Some(audience) = audience {
+            self.outdate_own(upstream, audience, at);
+        }
+    }
+
+    fn outdate_own(&self, upstream: &str, audience: &Audience, at: u64) {
+        if let Some(own) = key::own(upstream, audience) {
+            self.0.written.stamp(own, at);
+            if let Some(spread) = self.spread() {
+                spread.written(self.0.written.slot(own));
+            }
+        }
+    }
+
     /// A write was, or may have been, done at `at`: the same address (RFC 9111 §4.4), what the call names, and
     /// everything that its caller asked this backend for are outdated.
     pub(crate) fn written(
@@ -98,12 +123,7 @@ impl Cache {
         for tag in &keep.tags {
             self.outdate(*tag, at);
         }
-        if let Some(own) = key::own(upstream, audience) {
-            self.0.written.stamp(own, at);
-            if let Some(spread) = self.spread() {
-                spread.written(self.0.written.slot(own));
-            }
-        }
+        self.outdate_own(upstream, audience, at);
     }
 }
 

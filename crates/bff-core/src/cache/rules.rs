@@ -166,7 +166,7 @@ pub(super) fn kept_head(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// A kept head after a 304 (RFC 9111 §3.2); `None` when the 304 is about another version.
-pub(super) fn freshened(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap> {
+pub(crate) fn freshened(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap> {
     let plain = |headers: &HeaderMap| {
         let tag = headers.get(header::ETAG)?.to_str().ok()?;
         Some(tag.trim_start_matches("W/").to_owned())

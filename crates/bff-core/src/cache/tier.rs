@@ -8,7 +8,6 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ::redis::Script;
@@ -18,7 +17,6 @@ use tokio::time::{Instant, sleep};
 
 use super::entry::{Entry, Standing, What};
 use super::fly::Flying;
-use super::key::Key;
 use super::spread::Spread;
 use crate::outbound::Until;
 use crate::store::{Away, Key as StoreKey, Redis, Space, Store, token};
@@ -30,10 +28,6 @@ pub(super) mod record;
 
 /// The longest that a copy is kept there, whatever it may be: so long must purges be remembered.
 pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long it is remembered that a request's answer may not be kept, here and there.
-const UNKEPT_FOR: Duration = Duration::from_secs(10);
-/// How many such requests are remembered here.
-const UNKEPT: usize = 1 << 12;
 /// Between two looks for what somebody else fetches: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
@@ -80,9 +74,6 @@ pub(super) struct Tier {
     redis: Arc<Redis>,
     look: Script,
     land: Script,
-    opened: Instant,
-    /// By hash: the upper half of it, and until which second since `opened` it is not looked for.
-    unkept: Box<[AtomicU64]>,
     pub(super) spread: Spread,
 }
 
@@ -114,15 +105,16 @@ impl Tier {
             redis: redis.clone(),
             look: Script::new(include_str!("tier/look.lua")),
             land: Script::new(include_str!("tier/land.lua")),
-            opened: Instant::now(),
-            unkept: (0..UNKEPT).map(|_| AtomicU64::new(0)).collect(),
             spread: Spread::new(redis.clone(), gateway),
         })
     }
 
     /// Looks for an answer that another replica has or fetches.
     pub(super) async fn look(&self, flying: &Flying, recall: Recall, until: &Until) -> Looked {
-        let Some(errand) = self.errand(flying).filter(|_| !self.skips(&flying.key)) else {
+        let Some(errand) = self
+            .errand(flying)
+            .filter(|_| !flying.cx.shared().cache.is_unkept(&flying.key))
+        else {
             return Looked::Call(None, None);
         };
         let outcome = |outcome| {
@@ -156,7 +148,7 @@ impl Tier {
             match self.ask(&errand).await? {
                 Known::Record(bytes, left) => match self.read(bytes) {
                     Some(Record::Unkept) => {
-                        self.skip(&flying.key);
+                        cache.unkept(&flying.key);
                         return Ok((Looked::Call(None, None), "unkept"));
                     }
                     Some(Record::Copy(copy)) => {
@@ -234,31 +226,6 @@ impl Tier {
         Ok(taken)
     }
 
-    /// Whether its answer could not be kept a moment ago.
-    fn skips(&self, key: &Key) -> bool {
-        let slot = self.slot(key.hash()).load(Relaxed);
-        slot & UPPER == key.hash() & UPPER && self.seconds() < slot & !UPPER
-    }
-
-    /// Its answer cannot be kept.
-    fn skip(&self, key: &Key) {
-        let until = self.seconds() + UNKEPT_FOR.as_secs();
-        self.slot(key.hash())
-            .store(key.hash() & UPPER | until, Relaxed);
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "only the lowest bits are used"
-    )]
-    fn slot(&self, hash: u64) -> &AtomicU64 {
-        &self.unkept[hash as usize & (UNKEPT - 1)]
-    }
-
-    fn seconds(&self) -> u64 {
-        self.opened.elapsed().as_secs()
-    }
-
     fn wait_millis(&self) -> u64 {
         u64::try_from(self.config.wait.as_millis()).unwrap_or(u64::MAX)
     }
@@ -279,8 +246,6 @@ impl Tier {
         })
     }
 }
-
-const UPPER: u64 = 0xffff_ffff_0000_0000;
 
 /// A copy that another replica kept, of which so much of its time is left.
 fn entry(flying: &Flying, copy: &Copy, left: Duration, recall: Recall) -> Option<Arc<Entry>> {

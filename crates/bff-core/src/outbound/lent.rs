@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 const ASK_FOR: Duration = Duration::from_secs(1);
 
 /// What a request carries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Load {
     /// Read already: it can be sent again.
     Kept(Bytes),

@@ -22,7 +22,7 @@ use crate::error::Error;
 const ROUTE: &str = "pass-through";
 
 /// One request to be passed on.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Passage {
     pub(crate) method: Method,
     /// Path and query at the backend, encoded.

@@ -119,6 +119,8 @@ impl http_body::Body for Upload {
 /// What a backend answers. It holds its place there to the end.
 #[derive(Debug)]
 pub(super) struct Download {
+    /// What was read of it before.
+    first: Bytes,
     body: Incoming,
     silence: Silence,
     /// Ends it, of what would go on for as long as somebody listens.
@@ -129,6 +131,7 @@ pub(super) struct Download {
 impl Download {
     pub(super) fn new(body: Incoming, idle: Duration, stay: Stay<Clients>) -> Self {
         Self {
+            first: Bytes::new(),
             body,
             silence: Silence::of(idle),
             leaving: None,
@@ -141,6 +144,11 @@ impl Download {
     pub(super) fn until(mut self, leaving: CancellationToken) -> Self {
         self.leaving = Some(Box::pin(leaving.cancelled_owned()));
         self
+    }
+
+    /// The same body, of which this was read already.
+    pub(super) fn after(self, first: Bytes) -> Self {
+        Self { first, ..self }
     }
 }
 
@@ -157,6 +165,9 @@ impl http_body::Body for Download {
             && leaving.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(None);
+        }
+        if !me.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut me.first)))));
         }
         loop {
             match Pin::new(&mut me.body).poll_frame(cx) {
@@ -180,10 +191,16 @@ impl http_body::Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let first = self.first.len() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(self.body.size_hint().lower() + first);
+        if let Some(upper) = self.body.size_hint().upper() {
+            hint.set_upper(upper + first);
+        }
+        hint
     }
 }

@@ -76,6 +76,17 @@ pub struct Config {
     /// Whether a `WebSocket` may be opened. Default false.
     #[serde(default)]
     pub upgrade: bool,
+    /// Whether answers are kept as RFC 9111 lets a shared cache, and shared with other clients and replicas. Default
+    /// false. What the backend says decides; of who is signed in only what it says is for all is kept.
+    #[serde(default)]
+    pub cache: bool,
+    /// How long a kept answer is fresh, whatever positive lifetime the backend gives or does not give. Default none:
+    /// what the backend says, and nothing is kept of which it says nothing.
+    #[serde(default, with = "crate::config::duration::option")]
+    pub cache_ttl: Option<Duration>,
+    /// The largest body kept, in bytes as received; a longer one streams through. Default 262144 (256 KiB).
+    #[serde(default = "Config::cache_max_bytes")]
+    pub cache_max_bytes: usize,
     /// Whether `X-API-Version: v1` is spoken: JSON members and query parameters in `snake_case` outside, `camelCase` at
     /// the backend. Default false.
     #[serde(default)]
@@ -114,6 +125,10 @@ impl Config {
 
     fn retries() -> bool {
         true
+    }
+
+    fn cache_max_bytes() -> usize {
+        256 << 10
     }
 
     fn kept_body_bytes() -> usize {

@@ -15,11 +15,12 @@ use hyper::upgrade::OnUpgrade;
 use super::body::Upload;
 use super::config::Host;
 use super::old::Format;
-use super::{Entry, Route, forwarded, headers, old, path, reply, tunnel};
+use super::{Entry, Route, forwarded, headers, kept, old, path, reply, tunnel};
+use crate::cache::Lookup;
 use crate::context::Cx;
 use crate::error::{Error, codes};
 use crate::inbound::{Peer, input};
-use crate::outbound::{self, Again, Load, Passage, Spoilt, retry};
+use crate::outbound::{self, Again, Answer, Failure, Load, Passage, Spoilt, retry};
 use crate::scope::Scope;
 
 /// Marks an answer that is a backend's own: the edge adds to it, and changes nothing.
@@ -43,18 +44,49 @@ pub(super) struct Admitted {
     pub(super) upgrade: Option<OnUpgrade>,
 }
 
-async fn pass(entry: &Entry, mut request: Request) -> Result<Response, Error> {
+async fn pass(entry: &Arc<Entry>, mut request: Request) -> Result<Response, Error> {
     let route = &*entry.route;
     let admitted = admit(route, &mut request)?;
     let passage = passage(entry, &admitted, request).await?;
-    let answer = outbound::pass(&admitted.cx, &route.upstream, &passage).await?;
+    if route.config.cache && kept::suits(&admitted, &passage) {
+        let mut response = kept::answer(entry, &admitted, passage).await?;
+        response.extensions_mut().insert(AsItIs);
+        return Ok(response);
+    }
+    let answer = outbound::pass(&admitted.cx, &route.upstream, &passage).await;
+    outdate(route, &admitted.cx, &passage, &answer);
+    let answer = answer?;
     let mut response = if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         reply::switch(route, admitted, answer)?
     } else {
         reply::respond(route, &admitted, &passage.method, answer).await?
     };
+    if route.config.cache && passage.method.is_safe() {
+        kept::told(&mut response, Lookup::Bypass);
+    }
     response.extensions_mut().insert(AsItIs);
     Ok(response)
+}
+
+/// A write that was, or may have been, done outdates what is kept of its address.
+fn outdate(route: &Route, cx: &Cx, passage: &Passage, answer: &Result<Answer, Failure>) {
+    let done = match answer {
+        Ok(answer) => !answer.response.status().is_client_error(),
+        Err(failure) => failure.is_uncertain(),
+    };
+    if done && !passage.method.is_safe() {
+        let at = (route.upstream.name(), passage.target.as_str());
+        let audience = cx.caller().map(Scope::audience);
+        let now = cx.world().unix_millis();
+        (cx.shared().cache).passed(at, audience.as_ref(), now);
+    }
+}
+
+impl Admitted {
+    /// Whether the client speaks the old format.
+    pub(super) fn is_old(&self) -> bool {
+        self.format == Format::Old
+    }
 }
 
 /// Everything that is decided by the head, before a byte of the body is asked for.

@@ -2,8 +2,9 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
+use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
 use super::body::Download;
@@ -11,7 +12,7 @@ use super::old::Format;
 use super::pass::Admitted;
 use super::{Route, headers, old, tunnel};
 use crate::error::Error;
-use crate::outbound::{self, Answer, Failure, Reason};
+use crate::outbound::{self, Answer, Clients, Failure, Reason, Stay};
 
 /// The backend's answer as the client gets it.
 pub(super) async fn respond(
@@ -45,17 +46,27 @@ pub(super) async fn respond(
         if old && (old::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
             old::retell(&mut head.headers);
         }
-        let body = Download::new(body, route.config.idle, answer.stay);
-        Body::new(if headers::is_of_events(&head.headers) {
-            body.until(route.around.leaving.clone())
-        } else {
-            body
-        })
+        Body::new(stream(route, &head.headers, body, answer.stay))
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     Ok(response)
+}
+
+/// A body on its way to the client.
+pub(super) fn stream(
+    route: &Route,
+    head: &HeaderMap,
+    body: Incoming,
+    stay: Stay<Clients>,
+) -> Download {
+    let body = Download::new(body, route.config.idle, stay);
+    if headers::is_of_events(head) {
+        body.until(route.around.leaving.clone())
+    } else {
+        body
+    }
 }
 
 /// Both connections become one. What carries it is a tracked task: drain ends it and waits for it.

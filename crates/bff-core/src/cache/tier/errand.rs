@@ -9,8 +9,9 @@ use tokio_util::task::TaskTracker;
 use super::super::Cache;
 use super::super::entry::Entry;
 use super::super::key::Key;
+use super::super::unkept;
 use super::record::{Copy, Record};
-use super::{LONGEST, Tier, UNKEPT_FOR};
+use super::{LONGEST, Tier};
 use crate::store::{Key as StoreKey, Lease};
 
 /// For how long a copy that can be asked about is kept beyond its use.
@@ -50,8 +51,8 @@ impl Errand {
         let terms = entry.terms;
         let small = body.len() <= tier.config.max_bytes;
         if !small || !terms.may_keep || terms.fresh_for.is_zero() {
-            tier.skip(of);
-            return self.land(Record::Unkept, UNKEPT_FOR);
+            self.cache.unkept(of);
+            return self.land(Record::Unkept, unkept::FOR);
         }
         let stale = terms.stale_while_revalidate.max(terms.stale_if_error);
         let lingers = if entry.has_validator() {

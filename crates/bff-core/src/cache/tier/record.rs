@@ -12,8 +12,9 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::super::hash::Tag;
-use super::super::rules::Terms;
+use crate::cache::hash::Tag;
+use crate::cache::rules::Terms;
+use crate::cache::text::{get_bytes, get_len, put_bytes, put_len};
 
 /// The version of the encoding. Whatever changes it raises it.
 const VERSION: u8 = 1;
@@ -134,24 +135,6 @@ impl Record {
             }))
         })
     }
-}
-
-fn put_len(out: &mut BytesMut, len: usize) {
-    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
-}
-
-fn get_len(from: &mut Bytes) -> Option<usize> {
-    usize::try_from(from.try_get_u32().ok()?).ok()
-}
-
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    put_len(out, bytes.len());
-    out.put_slice(bytes);
-}
-
-fn get_bytes(from: &mut Bytes) -> Option<Bytes> {
-    let len = get_len(from)?;
-    (len <= from.len()).then(|| from.split_to(len))
 }
 
 fn deflate(plain: &[u8]) -> Vec<u8> {
