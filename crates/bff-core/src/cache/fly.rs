@@ -171,7 +171,7 @@ impl Flying {
     fn whole<T: Send + Sync + 'static>(
         &self,
         whole: Whole<T>,
-        errand: Option<Errand>,
+        errand: Option<Box<Errand>>,
     ) -> Arc<Entry> {
         let mut terms = self.judge(whole.status, &whole.head, whole.took);
         let tags = if terms.may_keep {
@@ -203,7 +203,7 @@ impl Flying {
     }
 
     /// The copy is good again (RFC 9111 §4.3.4): nothing is parsed, and its readers share the value on.
-    fn same(&self, head: &HeaderMap, took: Duration, errand: Option<Errand>) -> Landed {
+    fn same(&self, head: &HeaderMap, took: Duration, errand: Option<Box<Errand>>) -> Landed {
         let copy = self.copy.as_ref();
         let fresh = copy.and_then(|copy| Some((copy, rules::freshened(&copy.head, head)?)));
         let Some((copy, head)) = fresh else {

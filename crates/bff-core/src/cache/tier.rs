@@ -82,7 +82,7 @@ pub(super) enum Looked {
     /// A fresh copy.
     Found(Arc<Entry>),
     /// The call is to be made: on behalf of all where there is an errand; on the condition of a copy that is not fresh.
-    Call(Option<Errand>, Option<Arc<Entry>>),
+    Call(Option<Box<Errand>>, Option<Arc<Entry>>),
 }
 
 /// What Redis says of a request.
@@ -133,7 +133,7 @@ impl Tier {
     async fn find(
         &self,
         flying: &Flying,
-        mut errand: Errand,
+        mut errand: Box<Errand>,
         recall: Recall,
         until: &Until,
     ) -> Result<(Looked, &'static str), Away> {
@@ -231,10 +231,10 @@ impl Tier {
     }
 
     /// What is asked for, unless it is one caller's.
-    fn errand(&self, flying: &Flying) -> Option<Errand> {
+    fn errand(&self, flying: &Flying) -> Option<Box<Errand>> {
         let name = flying.key.shared_by(&self.gateway)?;
         let shared = flying.cx.shared();
-        Some(Errand {
+        Some(Box::new(Errand {
             cache: shared.cache.clone(),
             tasks: shared.tasks.clone(),
             key: StoreKey::of(COPIES, &name, &[]),
@@ -243,7 +243,7 @@ impl Tier {
             holds: false,
             since: self.spread.seen(),
             copy: None,
-        })
+        }))
     }
 }
 

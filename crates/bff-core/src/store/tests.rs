@@ -47,7 +47,15 @@ impl Server {
     }
 
     pub(crate) fn store(&self) -> Store {
-        at(format!("redis://127.0.0.1:{}", self.port))
+        at(self.url())
+    }
+
+    pub(crate) fn store_that_waits(&self, timeout: Duration, pause: Duration) -> Store {
+        waits(self.url(), timeout, pause)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// What it says to any command.
@@ -81,10 +89,15 @@ impl Drop for Server {
 
 /// A store there. The machine that runs tests is busy with other things too.
 fn at(url: String) -> Store {
+    // The machine that runs tests is busy with other things too.
+    waits(url, Duration::from_secs(2), Duration::from_millis(20))
+}
+
+fn waits(url: String, timeout: Duration, pause: Duration) -> Store {
     let config = Config {
         url: Some(Secret::new(url)),
-        timeout: Duration::from_secs(2),
-        pause: Duration::from_millis(20),
+        timeout,
+        pause,
         ..Config::default()
     };
     Store::open(&config, &World::real()).unwrap()

@@ -463,3 +463,33 @@ async fn redis_that_dies_costs_no_answer_and_is_used_again_when_it_is_back() {
     assert!(took < s(2), "{took:?}");
     pair.record().await;
 }
+
+#[tokio::test]
+async fn redis_that_hangs_is_waited_for_once() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    until_there(&server.store()).await;
+    let world = World::real();
+    let store = server.store_that_waits(ms(50), s(3600));
+    let scene = Scene::with(
+        world.clone(),
+        Cache::over(&Config::default(), &world, "test", &store),
+    );
+    let unkept = Script::says(&[("cache-control", "max-age=0")]);
+    until_there(&store).await;
+    let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+    let read = async || {
+        let began = Instant::now();
+        scene.read(unkept.clone(), unsaid()).await.unwrap();
+        began.elapsed()
+    };
+    let first = read().await;
+    assert!(first >= ms(50) && first < ms(1000), "{first:?}");
+    // Known by now, and not asked again for a while.
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        all.push(read().await);
+    }
+    assert!(all.iter().min().unwrap() < &ms(50), "{all:?}");
+}
