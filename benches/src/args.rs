@@ -47,7 +47,7 @@ pub(crate) enum Row {
 /// Another measurement, and the parts that a run starts as processes of their own.
 #[derive(Subcommand)]
 pub(crate) enum Part {
-    /// What the cache costs a read, in one thread without sockets; takes half a minute
+    /// What the cache costs a read, in one thread, and through Redis where there is one; takes half a minute
     Cache,
     /// What the policies do when backends fail, hang, die, come and go; takes two minutes
     Policies(policies::Settings),

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use bff_core::Cx;
 use bff_core::cache::{Cache, Config};
@@ -22,6 +23,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::Result;
 use crate::backends::PRODUCT;
+use crate::replicas;
 
 /// Reads in a round of each row.
 const COPIES: u32 = 200_000;
@@ -33,7 +35,7 @@ pub(crate) fn measure() -> Result<String> {
     // The pipes, both their ends and the clock belong to one thread, as they do in a simulation.
     let thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()?;
         runtime.block_on(rounds())
     });
@@ -71,32 +73,53 @@ async fn rounds() -> Result<String> {
     }
     let mut out = format!("\n{:<34}{:>12}{:>22}\n", "", "ns/read", "of rounds");
     for ((label, ..), took) in rows.iter().zip(&mut took) {
-        took.sort_unstable();
-        let (least, median, most) = (took[0], took[ROUNDS / 2], took[ROUNDS - 1]);
-        let span = format!("{least} to {most}");
-        writeln!(out, "{label:<34}{median:>12}{span:>22}")?;
+        row(&mut out, label, took)?;
+    }
+    let [found, herd] = &mut replicas::rounds(ROUNDS).await?;
+    if found.is_empty() {
+        writeln!(
+            out,
+            "what replicas share: skipped, for redis-server is not installed"
+        )?;
+    } else {
+        row(&mut out, replicas::FOUND, found)?;
+        row(&mut out, replicas::HERD, herd)?;
     }
     Ok(out)
 }
 
+fn row(out: &mut String, label: &str, took: &mut [u128]) -> Result<()> {
+    took.sort_unstable();
+    let (least, median, most) = (took[0], took[took.len() / 2], took[took.len() - 1]);
+    let span = format!("{least} to {most}");
+    Ok(writeln!(out, "{label:<34}{median:>12}{span:>22}")?)
+}
+
 /// A client of the catalogue, and its backend.
-struct Shop {
-    product: ProductClient,
-    shared: Arc<Shared>,
+pub(crate) struct Shop {
+    pub(crate) product: ProductClient,
+    pub(crate) shared: Arc<Shared>,
     id: ProductId,
 }
 
 impl Shop {
     fn open(cache_control: &'static str, config: &Config) -> Result<Self> {
         let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
-        tokio::spawn(serve(pipes.listen("product:80"), cache_control));
+        let backend = Backend::default();
+        tokio::spawn(backend.serve(pipes.listen("product:80"), cache_control));
         let world = World::seeded(1, Net::Pipes(pipes));
+        let cache = Cache::new(config, &world);
+        Self::with(world, cache)
+    }
+
+    /// The same with a cache, and a world whose network has a backend.
+    pub(crate) fn with(world: World, cache: Cache) -> Result<Self> {
         let shared = Arc::new(Shared {
             client: HeaderValue::from_static("bench"),
             tasks: tokio_util::task::TaskTracker::new(),
             leaving: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::new("bench")?,
-            cache: Cache::new(config, &world),
+            cache,
             fields: bff_core::section::fields::Known::default(),
             world,
         });
@@ -121,18 +144,34 @@ impl Shop {
     }
 }
 
-async fn serve(mut accept: Accept, cache_control: &'static str) {
-    while let Some(wire) = accept.next().await {
-        let service = service_fn(move |_: Request<Incoming>| async move {
-            let mut response = Response::new(Full::new(Bytes::from_static(PRODUCT.as_bytes())));
-            let headers = response.headers_mut();
-            let json = HeaderValue::from_static("application/json");
-            headers.insert(header::CONTENT_TYPE, json);
-            let cache_control = HeaderValue::from_static(cache_control);
-            headers.insert(header::CACHE_CONTROL, cache_control);
-            headers.insert(header::ETAG, HeaderValue::from_static("\"v1\""));
-            Ok::<_, Infallible>(response)
-        });
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(wire), service));
+/// The catalogue, which counts its calls.
+#[derive(Clone, Default)]
+pub(crate) struct Backend(Arc<AtomicU32>);
+
+impl Backend {
+    pub(crate) fn calls(&self) -> u32 {
+        self.0.load(Relaxed)
     }
+
+    pub(crate) async fn serve(self, mut accept: Accept, cache_control: &'static str) {
+        while let Some(wire) = accept.next().await {
+            let calls = self.0.clone();
+            let service = service_fn(move |_: Request<Incoming>| {
+                calls.fetch_add(1, Relaxed);
+                std::future::ready(Ok::<_, Infallible>(product(cache_control)))
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(wire), service));
+        }
+    }
+}
+
+fn product(cache_control: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(PRODUCT.as_bytes())));
+    let headers = response.headers_mut();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
+    let cache_control = HeaderValue::from_static(cache_control);
+    headers.insert(header::CACHE_CONTROL, cache_control);
+    headers.insert(header::ETAG, HeaderValue::from_static("\"v1\""));
+    response
 }

@@ -14,6 +14,7 @@ mod overload;
 mod part;
 mod plain;
 mod policies;
+mod replicas;
 mod report;
 mod rounds;
 mod server;

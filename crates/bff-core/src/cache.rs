@@ -111,7 +111,7 @@ impl Cache {
     }
 
     /// A cache that shares what it keeps with the other replicas of `gateway`, if they have a store in common.
-    pub(crate) fn over(config: &Config, world: &World, gateway: &str, store: &Store) -> Self {
+    pub fn over(config: &Config, world: &World, gateway: &str, store: &Store) -> Self {
         let tier = Tier::new(&config.shared, gateway, store);
         Self::with(config, world, tier.filter(|_| config.max_bytes > 0))
     }

@@ -1,0 +1,153 @@
+//! The rows of `benches cache` that need a Redis: a copy that another replica kept, and a herd over two replicas.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bff_core::Cx;
+use bff_core::cache::{Cache, Config};
+use bff_core::config::Secret;
+use bff_core::context::World;
+use bff_core::net::{Net, Pipes, Wire};
+use bff_core::store::{self, Store};
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::Result;
+use crate::cache::{Backend, Shop};
+
+pub(crate) const FOUND: &str = "a copy of another replica, in Redis";
+pub(crate) const HERD: &str = "each of 1,000 at once, 2 replicas";
+
+/// Copies in a round, one after the other.
+const COPIES: u32 = 2000;
+/// A herd.
+const HERD_OF: u32 = 1000;
+
+/// Nanoseconds a read, of so many rounds; nothing where there is no Redis.
+pub(crate) async fn rounds(rounds: usize) -> Result<[Vec<u128>; 2]> {
+    let Some(redis) = Redis::start().await? else {
+        return Ok([Vec::new(), Vec::new()]);
+    };
+    let (mut found, mut herd) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let replicas = Replicas::open(&redis)?;
+        found.push(replicas.found(round).await?);
+        herd.push(replicas.herd(round).await?);
+    }
+    Ok([found, herd])
+}
+
+/// Two replicas before one backend.
+struct Replicas {
+    backend: Backend,
+    one: Shop,
+    two: Shop,
+}
+
+impl Replicas {
+    fn open(redis: &Redis) -> Result<Self> {
+        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let backend = Backend::default();
+        tokio::spawn(
+            backend
+                .clone()
+                .serve(pipes.listen("product:80"), "max-age=3600"),
+        );
+        let replica = |seed| {
+            let world = World::seeded(seed, Net::Pipes(pipes.clone()));
+            let cache = Cache::over(&Config::default(), &world, "bench", &redis.store);
+            Shop::with(world, cache)
+        };
+        Ok(Self {
+            backend,
+            one: replica(1)?,
+            two: replica(2)?,
+        })
+    }
+
+    async fn read(shop: &Shop, id: &str) -> Result<()> {
+        let cx = Cx::background(&shop.shared, Duration::from_secs(30));
+        let read = shop.product.by_id(&cx, &id.parse()?).await;
+        read.map_err(|failure| format!("{failure:?}"))?;
+        Ok(())
+    }
+
+    async fn found(&self, round: usize) -> Result<u128> {
+        let ids: Vec<String> = (0..COPIES).map(|n| format!("p-{round}-{n}")).collect();
+        for id in &ids {
+            Self::read(&self.one, id).await?;
+        }
+        // They are written beside the reads.
+        self.one.shared.tasks.close();
+        self.one.shared.tasks.wait().await;
+        let calls = self.backend.calls();
+        let began = Instant::now();
+        for id in &ids {
+            Self::read(&self.two, id).await?;
+        }
+        let took = began.elapsed().as_nanos() / u128::from(COPIES);
+        if self.backend.calls() != calls {
+            return Err("a copy was not found".into());
+        }
+        Ok(took)
+    }
+
+    async fn herd(&self, round: usize) -> Result<u128> {
+        let (id, calls) = (format!("herd-{round}"), self.backend.calls());
+        let began = Instant::now();
+        let reads =
+            (0..HERD_OF).map(|n| Self::read(if n % 2 == 0 { &self.one } else { &self.two }, &id));
+        try_join_all(reads).await?;
+        let took = began.elapsed().as_nanos() / u128::from(HERD_OF);
+        match self.backend.calls() - calls {
+            1 => Ok(took),
+            other => Err(format!("the herd was {other} calls").into()),
+        }
+    }
+}
+
+/// A redis-server that ends with this.
+struct Redis {
+    child: Child,
+    store: Store,
+}
+
+impl Redis {
+    async fn start() -> Result<Option<Self>> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--save", "", "--appendonly", "no"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            return Ok(None);
+        };
+        let config = store::Config {
+            url: Some(Secret::new(format!("redis://127.0.0.1:{port}"))),
+            timeout: Duration::from_secs(2),
+            ..store::Config::default()
+        };
+        let redis = Self {
+            child,
+            store: Store::open(&config, &World::real())?,
+        };
+        for _ in 0..500 {
+            if redis.store.publish("bench", "there".into()).await.is_ok() {
+                return Ok(Some(redis));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Err("redis-server does not answer".into())
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing else to do about either.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
