@@ -380,3 +380,30 @@ async fn a_write_passed_on_outdates_what_screens_kept_of_its_address() {
     let count = |page: &Answer| page.body["reviews"]["count"].as_u64().unwrap();
     assert_eq!(count(&after), count(&before) + 1);
 }
+
+#[tokio::test]
+async fn the_shipped_catalogue_is_kept_and_nothing_of_a_users() {
+    let shop = Shop::with(|fleet| {
+        let kept = "[cache]\nmax_bytes = 67108864\n".to_owned();
+        fleet.overlays.insert("web".into(), kept);
+    })
+    .await;
+    let ada = shop.bearer("ada");
+    for (path, headers, told) in [
+        ("/api/products/p-1", &[][..], "HIT"),
+        ("/api/categories", &[], "HIT"),
+        ("/api/products/p-1", &[("x-api-version", "v1")], "BYPASS"),
+        ("/api/cart", &[("authorization", ada.as_str())], ""),
+        ("/api/users/ada", &[("authorization", ada.as_str())], ""),
+    ] {
+        let first = shop.get_with("web", path, headers).await;
+        let second = shop.get_with("web", path, headers).await;
+        assert_eq!((first.status, &first.body), (second.status, &second.body));
+        assert_eq!(
+            second.header("x-cache"),
+            told,
+            "{path}: {:?}",
+            second.headers
+        );
+    }
+}
