@@ -29,6 +29,8 @@ async fn one_line_a_change_of_state_and_none_with_the_token() {
         .with_writer(move || writer.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
+    // While there is one subscriber only, a line that a test without one logs first is off for all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
     config.consul.as_mut().unwrap().token = Some(Secret::new("s3cret"));
