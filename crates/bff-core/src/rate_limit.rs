@@ -1,8 +1,8 @@
 //! How much one client may ask for: several limits at once, of which the strictest answers.
 //!
-//! [`algorithm`] and [`adaptive`] are pure. Counters live in this process, or in Redis, where one script decides on all limits of a
-//! request in one round trip; while Redis is away each policy says whether its replica counts for itself or closes.
-//! The address's own limit never leaves the process: a flood is not passed on to Redis.
+//! [`algorithm`] and [`adaptive`] are pure. Counters live in this process, or in Redis, where one script decides on all
+//! limits of a request in one round trip; while Redis is away each policy says whether its replica counts for itself or
+//! closes. The address's own limit never leaves the process: a flood is not passed on to Redis.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -133,8 +133,8 @@ impl Writes {
     }
 }
 
-/// Remembers what a write came to; `left` is whether something of a refused one stands. Where that cannot be kept it is told all the same: the same write again learns it
-/// from the backends.
+/// Remembers what a write came to; `left` is whether something of a refused one stands. Where that cannot be kept it is
+/// told all the same: the same write again learns it from the backends.
 async fn settle<T: Serialize>(
     claim: Claim,
     outcome: Result<T, Failure>,
