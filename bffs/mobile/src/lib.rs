@@ -1,5 +1,7 @@
 //! The mobile gateway: small screens for apps, one call each, over REST.
 
+use std::sync::Arc;
+
 use bff_core::action::Writes;
 use bff_core::config::Mode;
 use bff_core::context::World;
@@ -107,5 +109,5 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
         writes: gateway.writes(),
     };
-    gateway.finish(rest::doors(), up, config)
+    gateway.finish(rest::doors(), Arc::new(up), config)
 }

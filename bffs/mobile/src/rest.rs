@@ -1,5 +1,7 @@
 //! The REST doors of mobile.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use bff_core::action::Created;
 use bff_core::inbound::{Doors, Path, Write};
@@ -20,7 +22,7 @@ use crate::screens::product::ProductScreen;
 struct Api;
 
 /// The routes.
-pub fn doors() -> Doors<Upstreams> {
+pub fn doors() -> Doors<Arc<Upstreams>> {
     Doors::new(Api::openapi())
         .screen(routes!(get_home))
         .screen(routes!(get_product))
@@ -40,7 +42,7 @@ fn featured() -> Result<CollectionId, Error> {
     responses((status = 200, body = Screen<Home>)))]
 async fn get_home(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     want: Fields<Home>,
 ) -> Result<Screen<Home>, Error> {
     Ok(Home::assemble(&cx, &up, &featured()?, &want).await?)
@@ -53,7 +55,7 @@ async fn get_home(
     responses((status = 200, body = Screen<ProductScreen>)))]
 async fn get_product(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<ProductScreen>,
 ) -> Result<Screen<ProductScreen>, Error> {
@@ -70,7 +72,7 @@ async fn get_product(
     responses((status = 201, body = Checkout)), security(("bearer" = [])))]
 async fn create_checkout(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Write { asked, input }: Write<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
     let writes = up.writes.clone();

@@ -1,5 +1,7 @@
 //! The partner gateway: the catalogue and where it can be had, over REST, for programs with an API key.
 
+use std::sync::Arc;
+
 use bff_core::config::Mode;
 use bff_core::context::World;
 use bff_core::server::{App, Configured, Gateway, Settings};
@@ -92,5 +94,5 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
     };
-    gateway.finish(rest::doors(), up, config)
+    gateway.finish(rest::doors(), Arc::new(up), config)
 }

@@ -1,5 +1,7 @@
 //! The REST doors of the partners. Every one needs a key.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use bff_core::error::Pointer;
 use bff_core::inbound::{Doors, Path, Query, SignedIn};
@@ -27,7 +29,7 @@ const MAX_IDS: usize = 50;
 struct Api;
 
 /// The routes.
-pub fn doors() -> Doors<Upstreams> {
+pub fn doors() -> Doors<Arc<Upstreams>> {
     Doors::new(Api::openapi())
         .screen(routes!(list_products))
         .screen(routes!(get_product))
@@ -111,7 +113,7 @@ impl AvailabilityQuery {
 async fn list_products(
     cx: Cx,
     _caller: SignedIn,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Query(query): Query<ProductsQuery>,
     want: Fields<ProductsPage>,
 ) -> Result<Screen<ProductsPage>, Error> {
@@ -127,7 +129,7 @@ async fn list_products(
 async fn get_product(
     cx: Cx,
     _caller: SignedIn,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<ProductPage>,
 ) -> Result<Screen<ProductPage>, Error> {
@@ -141,7 +143,7 @@ async fn get_product(
 async fn get_availability(
     cx: Cx,
     _caller: SignedIn,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Query(query): Query<AvailabilityQuery>,
     want: Fields<AvailabilityPage>,
 ) -> Result<Screen<AvailabilityPage>, Error> {

@@ -103,7 +103,7 @@ pub struct Tv {
     /// The backends.
     pub up: Upstreams,
     /// What the browse screen shows.
-    pub shelves: Arc<Shelves>,
+    pub shelves: Shelves,
 }
 
 impl Configured for Config {
@@ -123,7 +123,7 @@ impl Configured for Config {
 
 /// The gateway, ready to be served.
 pub fn app(config: &Config, world: &World) -> Result<App, String> {
-    let shelves = Arc::new(Shelves::open(&config.browse)?);
+    let shelves = Shelves::open(&config.browse)?;
     let gateway = Gateway::open("tv", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
@@ -132,7 +132,7 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
         playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
     };
-    gateway.finish(rest::doors(), Tv { up, shelves }, config)
+    gateway.finish(rest::doors(), Arc::new(Tv { up, shelves }), config)
 }
 
 impl Shelves {

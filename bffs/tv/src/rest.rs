@@ -1,5 +1,7 @@
 //! The REST doors of the tv.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use axum::Json;
@@ -31,7 +33,7 @@ const PLAYING: Door = Door {
 };
 
 /// The routes.
-pub fn doors() -> Doors<Tv> {
+pub fn doors() -> Doors<Arc<Tv>> {
     Doors::new(Api::openapi())
         .screen(routes!(get_browse))
         .screen(routes!(get_title))
@@ -57,7 +59,7 @@ pub struct TitleQuery {
     responses((status = 200, body = Screen<Browse>)))]
 async fn get_browse(
     cx: Cx,
-    State(tv): State<Tv>,
+    State(tv): State<Arc<Tv>>,
     want: Fields<Browse>,
 ) -> Result<Screen<Browse>, Error> {
     Ok(Browse::assemble(&cx, &tv.up, &tv.shelves, &want).await?)
@@ -70,7 +72,7 @@ async fn get_browse(
     responses((status = 200, body = Screen<TitlePage>)))]
 async fn get_title(
     cx: Cx,
-    State(tv): State<Tv>,
+    State(tv): State<Arc<Tv>>,
     Path(id): Path<ProductId>,
     Query(query): Query<TitleQuery>,
     want: Fields<TitlePage>,
@@ -85,7 +87,7 @@ async fn get_title(
 async fn post_heartbeat(
     cx: Cx,
     SignedIn(caller): SignedIn,
-    State(tv): State<Tv>,
+    State(tv): State<Arc<Tv>>,
     Path(id): Path<ProductId>,
     Body(at): Body<Position>,
 ) -> Result<Json<Beat>, Error> {
@@ -103,7 +105,7 @@ async fn post_heartbeat(
 async fn post_playing(
     cx: Cx,
     SignedIn(caller): SignedIn,
-    State(tv): State<Tv>,
+    State(tv): State<Arc<Tv>>,
     Path(id): Path<ProductId>,
     Body(from): Body<Position>,
 ) -> Result<Events<impl Stream<Item = Result<Beat, Error>>>, Error> {

@@ -1,5 +1,7 @@
 //! The web gateway: rich screens for browsers, over REST and GraphQL.
 
+use std::sync::Arc;
+
 use bff_core::action::Writes;
 use bff_core::config::Mode;
 use bff_core::context::World;
@@ -135,5 +137,5 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         config.mode,
     );
     let doors = rest::doors().beside(graphql);
-    gateway.finish(doors, up, config)
+    gateway.finish(doors, Arc::new(up), config)
 }

@@ -1,5 +1,7 @@
 //! The REST doors of the web.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use bff_core::action::Created;
 use bff_core::inbound::{Doors, Path, Query, Write};
@@ -25,7 +27,7 @@ use crate::screens::search::SearchPage;
 struct Api;
 
 /// The routes.
-pub fn doors() -> Doors<Upstreams> {
+pub fn doors() -> Doors<Arc<Upstreams>> {
     Doors::new(Api::openapi())
         .screen(routes!(get_product_details))
         .screen(routes!(get_playback))
@@ -74,7 +76,7 @@ impl SearchQuery {
     responses((status = 200, body = Screen<ProductPage>)))]
 async fn get_product_details(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<ProductPage>,
 ) -> Result<Screen<ProductPage>, Error> {
@@ -88,7 +90,7 @@ async fn get_product_details(
     responses((status = 200, body = Screen<Playback>)))]
 async fn get_playback(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<Playback>,
 ) -> Result<Screen<Playback>, Error> {
@@ -101,7 +103,7 @@ async fn get_playback(
     responses((status = 200, body = Screen<Home>)))]
 async fn get_home(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     want: Fields<Home>,
 ) -> Result<Screen<Home>, Error> {
     Ok(Home::assemble(&cx, &up, &featured()?, &want).await?)
@@ -113,7 +115,7 @@ async fn get_home(
     responses((status = 200, body = Screen<SearchPage>)))]
 async fn get_search(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Query(query): Query<SearchQuery>,
     want: Fields<SearchPage>,
 ) -> Result<Screen<SearchPage>, Error> {
@@ -127,7 +129,7 @@ async fn get_search(
     responses((status = 200, body = Screen<Me>)), security(("bearer" = [])))]
 async fn get_me(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     want: Fields<Me>,
 ) -> Result<Screen<Me>, Error> {
     Ok(Me::assemble(&cx, &up, cx.require_caller()?, &want).await?)
@@ -143,7 +145,7 @@ async fn get_me(
     responses((status = 201, body = Checkout)), security(("bearer" = [])))]
 async fn create_checkout(
     cx: Cx,
-    State(up): State<Upstreams>,
+    State(up): State<Arc<Upstreams>>,
     Write { asked, input }: Write<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
     let writes = up.writes.clone();

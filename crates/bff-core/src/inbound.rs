@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::middleware::from_fn_with_state;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -161,15 +162,30 @@ pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
         .layer(from_fn_with_state(edge.clone(), observe::observe))
         // CORS headers stand on every answer, refusals included.
         .option_layer(cors)
-        // The IP filter; the address's own limit, of which a failed credential costs ten.
-        .layer(from_fn_with_state(edge.clone(), address::address))
-        // A free slot by intent, or 503 at once, before any work and before the deadline starts.
-        .layer(from_fn_with_state(edge.clone(), shed::shed))
-        // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens.
-        .layer(from_fn_with_state(edge.clone(), admit::admit))
+        // Whether it may come in, and as whom.
+        .layer(from_fn_with_state(edge.clone(), enter))
         // br, zstd or gzip, of what the door wrote; a backend's own answer is its own to encode.
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(ours)));
     Ok(router.layer(layers))
+}
+
+/// Lets a request in, in order. One layer, for each costs a clone of all that is inside it.
+async fn enter(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    // The IP filter; the address's own limit, of which a failed credential costs ten.
+    if let Some(refusal) = address::refuse(&edge, &mut request) {
+        return refusal;
+    }
+    // A free slot by intent, or 503 at once, before any work and before the deadline starts.
+    let place = match shed::enter(&edge, &mut request) {
+        Ok(place) => place,
+        Err(error) => return error.into_response(),
+    };
+    // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens.
+    let response = admit::admit(&edge, request, next).await;
+    match place {
+        Some(place) => place.answered(response),
+        None => response,
+    }
 }
 
 /// A header value that is known when compiling.

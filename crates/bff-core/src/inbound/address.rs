@@ -1,10 +1,8 @@
 //! What an address may do before anything is known of who it is: the IP filter, and the address's own limit.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
 use super::client_address::{client_address, one_client};
@@ -15,33 +13,24 @@ use crate::error::{Error, codes};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client(pub(super) Option<IpAddr>);
 
-/// The layer.
-pub(super) async fn address(
-    State(edge): State<Arc<Edge>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Notes where a request came from. The answer is the refusal, if it is refused for that.
+pub(super) fn refuse(edge: &Edge, request: &mut Request) -> Option<Response> {
     let config = &edge.config;
-    let address = client_address(
-        &request,
-        &config.trusted_proxies,
-        config.client_address_from,
-    );
+    let address = client_address(request, &config.trusted_proxies, config.client_address_from);
     if address.is_some_and(|address| !is_let_in(config, address)) {
         let error = Error::new(codes::FORBIDDEN, "This address is not let in.");
-        return error
-            .because("inbound.allow or inbound.deny")
-            .into_response();
+        let error = error.because("inbound.allow or inbound.deny");
+        return Some(error.into_response());
     }
     let client = address.map(one_client);
     if let Err(refused) = edge.limits.arrive(client) {
         let (standing, error) = *refused;
         let mut response = error.into_response();
         standing.tell(response.headers_mut());
-        return response;
+        return Some(response);
     }
     request.extensions_mut().insert(Client(client));
-    next.run(request).await
+    None
 }
 
 /// Denied is denied; else whoever is allowed, or everybody where nobody is named.

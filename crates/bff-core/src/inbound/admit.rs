@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
@@ -21,14 +21,10 @@ use crate::scope::{Caller, Region, Tag};
 /// What a door is given beyond the deadline to say itself that the deadline passed.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// The layer.
-pub(super) async fn admit(
-    State(edge): State<Arc<Edge>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Answers a request with what is behind the edge, if it may get there.
+pub(super) async fn admit(edge: &Edge, mut request: Request, next: Next) -> Response {
     let mut standing = Standing::default();
-    let opened = open(&edge, &mut request, &mut standing).await;
+    let opened = open(edge, &mut request, &mut standing).await;
     let mut response = match opened {
         Ok(cx) => {
             let language = cx.language();

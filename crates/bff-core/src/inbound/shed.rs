@@ -22,9 +22,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::Request;
+use axum::response::Response;
 use http_body::Body as _;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -177,38 +176,41 @@ impl Shed {
     }
 }
 
-/// The layer.
-pub(super) async fn shed(
-    State(edge): State<Arc<Edge>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let Some(door) = edge.door(&request) else {
-        return next.run(request).await;
+/// Takes what a request needs to be worked on, or refuses it. What comes through no door needs nothing.
+pub(super) fn enter(edge: &Edge, request: &mut Request) -> Result<Option<Place>, Error> {
+    let Some(door) = edge.door(request) else {
+        return Ok(None);
     };
     let (method, headers) = (request.method(), request.headers());
     let credential = Authenticator::is_given_one(headers);
     let intent = Intent::of(method, headers, &door, credential);
     let streams = door.stream_idle.is_some();
     let timed = !streams || request.body().is_end_stream();
-    let entered = edge.shed.enter(intent.class(), timed).and_then(|working| {
-        let stream = streams.then(|| edge.shed.stream(intent.class()));
-        Ok((working, stream.transpose()?))
-    });
-    let (working, stream) = match entered {
-        Ok(entered) => entered,
-        Err(error) => return error.into_response(),
-    };
+    let working = edge.shed.enter(intent.class(), timed)?;
+    let stream = streams.then(|| edge.shed.stream(intent.class()));
+    let stream = stream.transpose()?;
     request.extensions_mut().insert(Standing {
         shed: edge.shed.clone(),
         intent,
     });
-    let response = next.run(request).await;
-    let slot = working.answered(&response);
-    let held = if streams { stream } else { slot };
-    match held {
-        Some(slot) => response.map(|body| Body::new(Held { body, _slot: slot })),
-        None => response,
+    Ok(Some(Place { working, stream }))
+}
+
+/// What a request holds of the gateway's room.
+pub(super) struct Place {
+    working: Working,
+    /// Of an answer that streams.
+    stream: Option<Slot>,
+}
+
+impl Place {
+    /// Gives up what an answer needs no longer; its body holds the rest to its end.
+    pub(super) fn answered(self, response: Response) -> Response {
+        let slot = self.working.answered(&response);
+        match self.stream.or(slot) {
+            Some(slot) => response.map(|body| Body::new(Held { body, _slot: slot })),
+            None => response,
+        }
     }
 }
 
