@@ -235,6 +235,20 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+/// Runs a test that looks at memory in a process of its own, for memory is all tests' together. False in that process,
+/// where the test is to go on.
+pub(crate) fn passes_alone(test: &str) -> bool {
+    let is_alone = std::env::args().any(|arg| arg == test);
+    if !is_alone {
+        let program = std::env::current_exe().unwrap();
+        let mut alone = std::process::Command::new(program);
+        let ran = alone.args(["--exact", test]).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    }
+    !is_alone
+}
+
 /// How much memory this process holds.
 pub(crate) fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
