@@ -133,7 +133,7 @@ impl Flying {
             Ok(Got::Whole(whole)) => Ok(self.whole(whole, errand)),
             Ok(Got::Same(head, took)) => self.same(&head, took, errand),
             Err(failure) => {
-                self.failed(&failure);
+                self.failed(&failure, errand);
                 Err(failure)
             }
         }
@@ -207,7 +207,7 @@ impl Flying {
         let copy = self.copy.as_ref();
         let fresh = copy.and_then(|copy| Some((copy, rules::freshened(&copy.head, head)?)));
         let Some((copy, head)) = fresh else {
-            self.cache().remove(&self.key);
+            self.forget(errand);
             let why = "it answered 304 about another version";
             let failure = Failure::new(Reason::BadResponse).because(why);
             return Err(failure.of(self.key.upstream()));
@@ -230,7 +230,7 @@ impl Flying {
     }
 
     /// That there is nothing is kept only where the backend says for how long; a copy of what is gone is not.
-    fn failed(&self, failure: &Failure) {
+    fn failed(&self, failure: &Failure, errand: Option<Box<Errand>>) {
         let nothing = failure.reason() == Reason::NotFound;
         if let Some(head) = failure.head().filter(|_| nothing) {
             let terms = self.judge(StatusCode::NOT_FOUND, head, Duration::ZERO);
@@ -247,6 +247,9 @@ impl Flying {
                     failing: None.into(),
                     found: false,
                 });
+                if let Some(errand) = errand {
+                    errand.gone();
+                }
                 return;
             }
         }
@@ -254,7 +257,15 @@ impl Flying {
         if copy.stands_in(failure, Instant::now()) {
             *copy.failing.lock() = Some((failure.reason(), failure.retry_hint()));
         } else if failure.reason().is_answer() {
-            self.cache().remove(&self.key);
+            self.forget(errand);
+        }
+    }
+
+    /// The copy is worth nothing any more, here and to other replicas.
+    fn forget(&self, errand: Option<Box<Errand>>) {
+        self.cache().remove(&self.key);
+        if let Some(errand) = errand {
+            errand.gone();
         }
     }
 

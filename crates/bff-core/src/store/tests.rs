@@ -15,7 +15,7 @@ use crate::config::Secret;
 use crate::context::{Shared, World};
 use crate::telemetry::Metrics;
 
-mod cluster;
+pub(crate) mod cluster;
 
 const CACHE: Space = Space {
     name: "test",
@@ -58,16 +58,13 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What it says to any command.
     pub(crate) async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        let client = redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-        let mut command = redis::Cmd::new();
-        for word in words {
-            command.arg(*word);
-        }
-        command.query_async(&mut connection).await.unwrap()
+        ask(self.port, words).await
     }
 
     pub(crate) fn kill(&mut self) {
@@ -80,6 +77,15 @@ impl Server {
     }
 }
 
+/// What the server at `port` says to any command.
+pub(crate) async fn ask<T: redis::FromRedisValue>(port: u16, words: &[&str]) -> T {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::Cmd::new();
+    command.arg(words);
+    command.query_async(&mut connection).await.unwrap()
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.child.kill().ok();
@@ -87,7 +93,7 @@ impl Drop for Server {
     }
 }
 
-/// A store there. The machine that runs tests is busy with other things too.
+/// A store there.
 fn at(url: String) -> Store {
     // The machine that runs tests is busy with other things too.
     waits(url, Duration::from_secs(2), Duration::from_millis(20))

@@ -1,4 +1,4 @@
-//! Two replicas on one Redis, which is real where it is installed.
+//! What only two replicas on one Redis can show, which is real where it is installed.
 
 use futures_util::future::join_all;
 
@@ -75,37 +75,6 @@ fn unsaid() -> Keep {
 }
 
 #[tokio::test]
-async fn what_one_replica_fetched_is_a_copy_to_the_other() {
-    let Some(pair) = pair(s(10)).await else {
-        return;
-    };
-    let first = pair.one.read(MINUTE, stale(0, 600)).await.unwrap();
-    assert_eq!(
-        (first.from.state, first.from.lookup),
-        (State::Fresh, Lookup::Miss)
-    );
-    pair.record().await;
-    sleep(ms(30)).await;
-    let second = pair.two.read(MINUTE, stale(0, 600)).await.unwrap();
-    assert_eq!((*second.value, pair.calls()), (1, 1));
-    assert_eq!(
-        (second.from.state, second.from.lookup),
-        (State::Cached, Lookup::Hit)
-    );
-    // How old it is, by Redis' own clock.
-    let age = second.from.age.unwrap();
-    assert!(age >= ms(30) && age < s(5), "{age:?}");
-    assert!(
-        second.from.fresh_for + age <= s(60) + ms(1),
-        "{:?}",
-        second.from
-    );
-    // From now on it is a copy of its own.
-    let third = pair.two.read(MINUTE, stale(0, 600)).await.unwrap();
-    assert!(Arc::ptr_eq(&second.value, &third.value));
-}
-
-#[tokio::test]
 async fn everything_there_ends_by_itself_and_lies_together_in_a_cluster() {
     let Some(pair) = pair(s(10)).await else {
         return;
@@ -164,26 +133,6 @@ async fn what_is_one_callers_never_leaves_the_process() {
     }
     let keys: Vec<String> = pair.server.ask(&["KEYS", "*"]).await;
     assert_eq!(keys, [""; 0]);
-}
-
-#[tokio::test]
-async fn a_herd_over_two_replicas_is_one_call() {
-    let Some(pair) = pair(s(20)).await else {
-        return;
-    };
-    let slow = Script {
-        takes: ms(150),
-        ..MINUTE
-    };
-    let reads = (0..1000).map(|n| {
-        let scene = if n % 2 == 0 { &pair.one } else { &pair.two };
-        let cx = scene.cx(s(30));
-        scene.read_by(&cx, Public, slow.clone(), unsaid())
-    });
-    for read in join_all(reads).await {
-        assert_eq!(*read.unwrap().value, 1);
-    }
-    assert_eq!(pair.calls(), 1);
 }
 
 #[tokio::test]
@@ -281,41 +230,6 @@ async fn what_may_not_be_kept_is_waited_for_once() {
     assert_eq!(pair.calls(), 5);
 }
 
-#[tokio::test]
-async fn a_copy_that_is_past_its_freshness_there_is_asked_about_and_stands_in() {
-    let Some(pair) = pair(s(10)).await else {
-        return;
-    };
-    let brief = || {
-        let mut keep = stale(0, 600);
-        keep.ttl(ms(50));
-        keep
-    };
-    pair.one.read(MINUTE, brief()).await.unwrap();
-    pair.record().await;
-    sleep(ms(60)).await;
-    let broken = Script::fails(Reason::Unavailable);
-    let read = pair.two.read(broken, brief()).await.unwrap();
-    assert_eq!((*read.value, read.from.state), (1, State::Stale));
-    assert_eq!(read.from.reason, Some(Reason::Unavailable));
-    // Unchanged it is good again, for both.
-    let unchanged = Script {
-        unchanged: true,
-        ..MINUTE
-    };
-    let mut keep = stale(0, 600);
-    keep.ttl(s(60));
-    let before = pair.record().await;
-    pair.two.read(unchanged, keep).await.unwrap();
-    while pair.record().await == before {
-        sleep(ms(5)).await;
-    }
-    let calls = pair.calls();
-    let read = pair.one.read(MINUTE, brief()).await.unwrap();
-    assert_eq!((*read.value, read.from.state), (1, State::Cached));
-    assert_eq!(pair.calls(), calls);
-}
-
 fn purge(tag: &str) -> Purge {
     serde_json::from_value(serde_json::json!({ "tags": [tag] })).unwrap()
 }
@@ -409,34 +323,6 @@ async fn a_replica_that_starts_knows_what_was_purged_before_and_a_lost_list_outd
     let later = Scene::with(world, later);
     later.read(MINUTE, unsaid()).await.unwrap();
     assert_eq!(later.calls(), 1);
-}
-
-#[tokio::test]
-async fn a_write_outdates_what_other_replicas_hold() {
-    let Some(pair) = pair(s(10)).await else {
-        return;
-    };
-    for scene in [&pair.one, &pair.two] {
-        scene.read(MINUTE, unsaid()).await.unwrap();
-    }
-    let mut own = Keep::unsaid(true);
-    own.own(s(60));
-    let ada = caller("ada", "a");
-    let read = || {
-        pair.two
-            .read_by(&pair.two.cx(s(5)), ada.clone(), MINUTE, own.clone())
-    };
-    read().await.unwrap();
-    sleep(ms(5)).await;
-    let calls = pair.two.calls();
-    let at = ("alpha", &b"/things/1?a=b"[..]);
-    let keep = Keep::unsaid(true);
-    (pair.one.shared.cache).written(at, &ada.audience(), &keep, pair.one.now());
-    assert!(until_purged(&pair.two, calls, &unsaid()).await < s(1));
-    // What the writer read there is outdated too.
-    let calls = pair.two.calls();
-    read().await.unwrap();
-    assert_eq!(pair.two.calls(), calls + 1);
 }
 
 #[tokio::test]

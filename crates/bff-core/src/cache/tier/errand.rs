@@ -81,6 +81,23 @@ impl Errand {
         }
     }
 
+    /// The copy that was found is none any more: nobody is to ask about it, nor to be served it.
+    pub(crate) fn gone(self) {
+        if self.copy.is_none() {
+            return;
+        }
+        let (cache, tasks) = (self.cache.clone(), self.tasks.clone());
+        tasks.spawn(async move {
+            let Some(tier) = cache.tier() else { return };
+            // Before the right is given back, so that who takes it then finds nothing.
+            let _ = tier
+                .store
+                .delete_many(std::slice::from_ref(&self.key))
+                .await;
+            drop(self);
+        });
+    }
+
     fn land(mut self, record: Record, ttl: Duration) {
         // It goes with the record.
         self.holds = false;

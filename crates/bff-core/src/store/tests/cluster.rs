@@ -1,5 +1,7 @@
 //! A real cluster of three: what lies anywhere in it is found, and it may go and come back.
 
+use std::ops::Range;
+
 use redis::Cmd;
 
 use super::*;
@@ -13,7 +15,7 @@ use crate::store::{Seal, idempotency};
 const SLOTS: u16 = 16384;
 
 /// Three servers of one test, each with a third of the slots.
-struct Cluster {
+pub(crate) struct Cluster {
     program: PathBuf,
     nodes: Vec<Node>,
 }
@@ -26,7 +28,7 @@ struct Node {
 }
 
 impl Cluster {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let program = program()?;
         let nodes = (0..3).map(|_| Node::start(&program)).collect();
         let cluster = Self { program, nodes };
@@ -48,17 +50,29 @@ impl Cluster {
     }
 
     /// Some of its nodes; the third one is found.
-    fn store(&self) -> Store {
+    pub(crate) fn store(&self) -> Store {
+        at(self.url())
+    }
+
+    pub(crate) fn store_that_waits(&self, timeout: Duration, pause: Duration) -> Store {
+        waits(self.url(), timeout, pause)
+    }
+
+    fn url(&self) -> String {
         let [one, two, _] = &self.nodes[..] else {
             unreachable!()
         };
-        at(format!(
+        format!(
             "redis+cluster://127.0.0.1:{},127.0.0.1:{}",
             one.port, two.port
-        ))
+        )
     }
 
-    async fn until_whole(&self) {
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
+    pub(crate) async fn until_whole(&self) {
         for node in &self.nodes {
             loop {
                 let info = node.until_told(&["CLUSTER", "INFO"]).await;
@@ -71,15 +85,16 @@ impl Cluster {
         }
     }
 
-    fn kill(&mut self) {
-        for node in &mut self.nodes {
+    /// The nodes at these places end at once.
+    pub(crate) fn kill(&mut self, which: Range<usize>) {
+        for node in &mut self.nodes[which] {
             node.child.kill().unwrap();
             node.child.wait().unwrap();
         }
     }
 
-    fn restart(&mut self) {
-        for node in &mut self.nodes {
+    pub(crate) fn restart(&mut self, which: Range<usize>) {
+        for node in &mut self.nodes[which] {
             node.child = Node::run(&self.program, node.port, node.bus, &node.folder);
         }
     }
@@ -151,13 +166,13 @@ async fn a_cluster_answers_as_one_server_does_and_comes_back_as_one() {
     sessions(&store).await;
     limits(&cluster).await;
     messages(&store).await;
-    cluster.kill();
+    cluster.kill(0..3);
     assert_eq!(store.get_many(&[key("0")]).await, Err(Away));
     assert_eq!(store.as_str(), "away");
     // A gateway may start without it.
     let late = cluster.store();
     assert_eq!(late.get_many(&[key("0")]).await, Err(Away));
-    cluster.restart();
+    cluster.restart(0..3);
     cluster.until_whole().await;
     until_there(&late).await;
     until_there(&store).await;

@@ -1,0 +1,662 @@
+//! What a cache does wherever it keeps: written once, and run in one process, on two replicas over one Redis, and on two
+//! over a cluster. What one of them was asked for is asked of the other, and must be answered as by one.
+//!
+//! Redis runs, and so does the clock; it jumps where time is to pass, in Redis as here.
+
+use std::sync::atomic::AtomicUsize;
+
+use futures_util::future::join_all;
+
+use super::*;
+use crate::scope::{Region, Segment};
+use crate::store::Store;
+use crate::store::tests::cluster::Cluster;
+use crate::store::tests::{Server, ask, until_there};
+
+/// Where what is shared is kept.
+pub(super) enum On {
+    Process,
+    Server(Server),
+    Cluster(Cluster),
+}
+
+impl On {
+    pub(super) fn store(&self) -> Option<Store> {
+        match self {
+            Self::Process => None,
+            Self::Server(server) => Some(server.store()),
+            Self::Cluster(cluster) => Some(cluster.store()),
+        }
+    }
+
+    pub(super) fn ports(&self) -> Vec<u16> {
+        match self {
+            Self::Process => Vec::new(),
+            Self::Server(server) => vec![server.port()],
+            Self::Cluster(cluster) => cluster.ports(),
+        }
+    }
+
+    /// A gateway that nobody asked anything yet: one process, or two replicas.
+    pub(super) async fn gateway(&self) -> Gateway {
+        self.over([self.store(), self.store()]).await
+    }
+
+    /// The same, over these.
+    pub(super) async fn over(&self, stores: [Option<Store>; 2]) -> Gateway {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("test-{}", STARTED.fetch_add(1, Relaxed));
+        let mut replicas = Vec::new();
+        let (calls, ended) = (Arc::default(), Arc::default());
+        for store in stores {
+            let world = World::real();
+            let shared = SharedConfig {
+                wait: s(10),
+                ..SharedConfig::default()
+            };
+            let config = Config {
+                shared,
+                ..Config::default()
+            };
+            let cache = match &store {
+                Some(store) => Cache::over(&config, &world, &name, store),
+                None => Cache::new(&config, &world),
+            };
+            let mut scene = Scene::with(world, cache);
+            (scene.calls, scene.ended) = (Arc::clone(&calls), Arc::clone(&ended));
+            let Some(store) = store else {
+                replicas.push((scene, None));
+                break;
+            };
+            until_there(&store).await;
+            scene.shared.cache.follow(&store, &scene.shared);
+            replicas.push((scene, Some(store)));
+        }
+        Gateway {
+            replicas,
+            ports: self.ports(),
+        }
+    }
+}
+
+/// A gateway, which counts the calls of all its replicas together.
+pub(super) struct Gateway {
+    replicas: Vec<(Scene, Option<Store>)>,
+    ports: Vec<u16>,
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for scene in self.all() {
+            scene.shared.tasks.close();
+        }
+    }
+}
+
+impl Gateway {
+    /// Who is asked first.
+    pub(super) fn one(&self) -> &Scene {
+        &self.replicas[0].0
+    }
+
+    /// Who is asked then: another replica, where there is one.
+    pub(super) fn other(&self) -> &Scene {
+        &self.replicas[self.replicas.len() - 1].0
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Scene> + Clone {
+        self.replicas.iter().map(|(scene, _)| scene)
+    }
+
+    fn calls(&self) -> u32 {
+        self.one().calls()
+    }
+
+    /// At most one for each replica.
+    fn few(&self) -> std::ops::RangeInclusive<u32> {
+        1..=u32::try_from(self.replicas.len()).unwrap()
+    }
+
+    /// Until all that is done beside the answers is done.
+    pub(super) async fn settled(&self) {
+        for scene in self.all() {
+            while !scene.shared.tasks.is_empty() {
+                sleep(ms(1)).await;
+            }
+        }
+    }
+
+    /// Time passes: for all clocks of the process, and for all that Redis keeps.
+    async fn pass(&self, time: Duration) {
+        self.settled().await;
+        for port in &self.ports {
+            let keys: Vec<String> = ask(*port, &["KEYS", "*"]).await;
+            for key in keys {
+                let left: i64 = ask(*port, &["PTTL", &key]).await;
+                let left = left - i64::try_from(time.as_millis()).unwrap();
+                let _: i64 = ask(*port, &["PEXPIRE", &key, &left.to_string()]).await;
+            }
+        }
+        tokio::time::pause();
+        tokio::time::advance(time).await;
+        tokio::time::resume();
+        // A question that was under way took that long.
+        for (_, store) in &self.replicas {
+            if let Some(store) = store {
+                until_there(store).await;
+            }
+        }
+    }
+
+    /// What happens at `one` is known to all within a second.
+    async fn tell(&self, happens: impl FnOnce(&Scene)) {
+        // What was asked for in the very millisecond is outdated too.
+        sleep(ms(2)).await;
+        happens(self.one());
+        let told = self.one().shared.cache.sync(&World::real()).await;
+        assert_eq!(told, Ok(self.replicas.len() > 1));
+        let seen = |scene: &Scene| {
+            scene
+                .shared
+                .cache
+                .spread()
+                .map_or(0, super::super::spread::Spread::seen)
+        };
+        let began = Instant::now();
+        while seen(self.other()) < seen(self.one()) {
+            sleep(ms(2)).await;
+            assert!(began.elapsed() < s(1), "it was told too late");
+        }
+        sleep(ms(2)).await;
+    }
+}
+
+fn unsaid() -> Keep {
+    Keep::unsaid(false)
+}
+
+fn near(a: Duration, b: Duration) -> bool {
+    a.abs_diff(b) < s(5)
+}
+
+#[tokio::test]
+async fn in_one_process() {
+    all(&On::Process).await;
+}
+
+#[tokio::test]
+async fn on_replicas_over_one_redis() {
+    if let Some(server) = Server::start() {
+        until_there(&server.store()).await;
+        all(&On::Server(server)).await;
+    }
+}
+
+#[tokio::test]
+async fn on_replicas_over_a_cluster() {
+    if let Some(cluster) = Cluster::start().await {
+        until_there(&cluster.store()).await;
+        all(&On::Cluster(cluster)).await;
+    }
+}
+
+async fn all(on: &On) {
+    a_copy_serves_until_it_is_no_longer_fresh_and_says_how_old_it_is(on).await;
+    what_may_not_be_kept_or_varies_is_asked_for_each_time(on).await;
+    a_304_freshens_the_copy(on).await;
+    a_stale_copy_serves_at_once_while_one_call_renews_it(on).await;
+    a_renewal_that_failed_is_why_a_copy_is_stale(on).await;
+    a_copy_stands_in_for_a_mishap_within_its_bound_and_for_no_answer(on).await;
+    what_is_gone_stands_in_for_nothing(on).await;
+    that_there_is_nothing_is_kept_only_where_the_backend_says_so(on).await;
+    scopes_do_not_mix(on).await;
+    what_is_one_callers_is_kept_only_when_asked_to_and_for_them_alone(on).await;
+    a_write_outdates_its_address_and_what_its_caller_read_at_that_backend(on).await;
+    a_purge_kills_what_has_the_tag_and_spares_the_rest(on).await;
+    a_thousand_who_want_the_same_are_one_call(on).await;
+    everybody_hears_of_a_failure(on).await;
+    a_leader_who_leaves_fails_nobody_and_the_last_one_cancels_the_call(on).await;
+    nobody_shares_a_call_that_began_before_a_purge(on).await;
+}
+
+async fn a_copy_serves_until_it_is_no_longer_fresh_and_says_how_old_it_is(on: &On) {
+    let gateway = on.gateway().await;
+    let first = gateway.one().read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!((first.from.state, first.from.age), (State::Fresh, None));
+    assert_eq!(first.from.lookup, Lookup::Miss);
+    assert_eq!(first.from.fresh_for, s(60));
+    gateway.pass(s(40)).await;
+    for scene in gateway.all() {
+        let found = scene.read(MINUTE, unsaid()).await.unwrap();
+        let from = found.from;
+        assert_eq!((*found.value, from.state), (1, State::Cached));
+        assert_eq!(from.lookup, Lookup::Hit);
+        let age = from.age.unwrap();
+        assert!(near(age, s(40)) && near(from.fresh_for, s(20)), "{from:?}");
+        assert!(age + from.fresh_for <= s(60) + ms(1), "{from:?}");
+        let again = scene.read(MINUTE, unsaid()).await.unwrap();
+        assert!(
+            Arc::ptr_eq(&found.value, &again.value),
+            "it is not parsed again"
+        );
+    }
+    gateway.pass(s(20)).await;
+    let third = gateway.other().read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!((*third.value, third.from.state), (2, State::Fresh));
+}
+
+async fn what_may_not_be_kept_or_varies_is_asked_for_each_time(on: &On) {
+    for (head, calls) in [
+        (&[("cache-control", "max-age=60")][..], 1),
+        (
+            &[("cache-control", "max-age=60"), ("vary", "accept-encoding")],
+            1,
+        ),
+        (
+            &[("cache-control", "max-age=60"), ("vary", "x-request-id")],
+            2,
+        ),
+        (&[("cache-control", "max-age=60"), ("vary", "*")], 2),
+        (&[("cache-control", "max-age=60, no-store")], 2),
+        (&[("cache-control", "max-age=60, private")], 2),
+        (&[("cache-control", "max-age=0")], 2),
+        (&[], 2),
+    ] {
+        let gateway = on.gateway().await;
+        for scene in [gateway.one(), gateway.other()] {
+            scene.read(Script::says(head), unsaid()).await.unwrap();
+            gateway.settled().await;
+        }
+        assert_eq!(gateway.calls(), calls, "{head:?}");
+    }
+}
+
+async fn a_304_freshens_the_copy(on: &On) {
+    let gateway = on.gateway().await;
+    gateway.one().read(MINUTE, unsaid()).await.unwrap();
+    gateway.pass(s(61)).await;
+    let unchanged = Script {
+        unchanged: true,
+        ..Script::says(&[("cache-control", "max-age=10")])
+    };
+    let other = gateway.other();
+    let same = other.read(unchanged.clone(), unsaid()).await.unwrap();
+    assert_eq!((*same.value, same.from.state), (1, State::Fresh));
+    assert_eq!(same.from.fresh_for, s(10));
+    gateway.settled().await;
+    let found = gateway.one().read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!((*found.value, found.from.state), (1, State::Cached));
+    assert_eq!(gateway.calls(), 2);
+    // A 304 about another version is no answer, and the copy is worth nothing any more.
+    gateway.pass(s(11)).await;
+    let version = Script {
+        says: Ok(&[("etag", "\"v2\"")]),
+        ..unchanged
+    };
+    let failure = other.read(version.clone(), stale(0, 600)).await;
+    assert_eq!(failure.unwrap_err().reason(), Reason::BadResponse);
+    gateway.settled().await;
+    let again = other.read(version, unsaid()).await.unwrap();
+    assert_eq!(*again.value, 4);
+}
+
+async fn a_stale_copy_serves_at_once_while_one_call_renews_it(on: &On) {
+    let gateway = on.gateway().await;
+    let keep = || stale(30, 0);
+    gateway.one().read(MINUTE, keep()).await.unwrap();
+    gateway.pass(s(70)).await;
+    for _ in 0..3 {
+        let page = gateway.one().read(MINUTE, keep()).await.unwrap();
+        let from = page.from;
+        assert_eq!((*page.value, from.state), (1, State::Stale));
+        assert_eq!((from.lookup, from.reason), (Lookup::Stale, None));
+        assert_eq!(from.fresh_for, Duration::ZERO);
+    }
+    gateway.settled().await;
+    assert_eq!(gateway.calls(), 2, "three readers, one renewal");
+    let page = gateway.other().read(MINUTE, keep()).await.unwrap();
+    assert_eq!((*page.value, page.from.state), (2, State::Cached));
+    // Past the bound it is asked for first.
+    gateway.pass(s(91)).await;
+    let page = gateway.other().read(MINUTE, keep()).await.unwrap();
+    assert_eq!((*page.value, page.from.state), (3, State::Fresh));
+}
+
+async fn a_renewal_that_failed_is_why_a_copy_is_stale(on: &On) {
+    let gateway = on.gateway().await;
+    gateway.one().read(MINUTE, stale(30, 600)).await.unwrap();
+    gateway.pass(s(70)).await;
+    let broken = || (gateway.one()).read(Script::fails(Reason::Unavailable), stale(30, 600));
+    assert_eq!(broken().await.unwrap().from.reason, None);
+    gateway.settled().await;
+    let page = broken().await.unwrap();
+    assert_eq!(page.from.reason, Some(Reason::Unavailable));
+    assert_eq!(page.from.state, State::Stale);
+}
+
+async fn a_copy_stands_in_for_a_mishap_within_its_bound_and_for_no_answer(on: &On) {
+    for (reason, stands_in) in [
+        (Reason::Timeout, true),
+        (Reason::Deadline, true),
+        (Reason::CircuitOpen, true),
+        (Reason::Overloaded, true),
+        (Reason::Unavailable, true),
+        (Reason::NoInstance, true),
+        (Reason::BadResponse, true),
+        (Reason::NotFound, false),
+        (Reason::Forbidden, false),
+        (Reason::SwitchedOff, false),
+    ] {
+        let gateway = on.gateway().await;
+        gateway.one().read(MINUTE, stale(0, 600)).await.unwrap();
+        gateway.pass(s(300)).await;
+        let broken = |keep| gateway.other().read(Script::fails(reason), keep);
+        match broken(stale(0, 600)).await {
+            Ok(page) => {
+                assert!(stands_in, "{reason:?}");
+                assert_eq!((*page.value, page.from.state), (1, State::Stale));
+                assert_eq!(page.from.reason, Some(reason));
+                assert!(near(page.from.age.unwrap(), s(300)), "{:?}", page.from);
+                assert_eq!(page.from.lookup, Lookup::StandIn);
+            }
+            Err(failure) => assert!(!stands_in && failure.reason() == reason, "{reason:?}"),
+        }
+        // The copy was kept under the bound it came with, whoever asks.
+        assert_eq!(broken(unsaid()).await.is_ok(), stands_in);
+        if stands_in {
+            gateway.pass(s(400)).await;
+            let late = broken(stale(0, 600)).await;
+            assert!(late.is_err(), "{reason:?}: past the bound");
+        }
+    }
+    for (status, covered) in [(410, false), (401, false), (500, true), (503, true)] {
+        let gateway = on.gateway().await;
+        gateway.one().read(MINUTE, stale(0, 600)).await.unwrap();
+        gateway.pass(s(61)).await;
+        let status = StatusCode::from_u16(status).unwrap();
+        let failure = Failure::new(Reason::BadResponse).answer(status, Bytes::new());
+        let script = Script {
+            says: Err(failure),
+            ..MINUTE
+        };
+        let page = gateway.other().read(script, stale(0, 600)).await;
+        assert_eq!(page.is_ok(), covered, "{status}");
+    }
+}
+
+async fn what_is_gone_stands_in_for_nothing(on: &On) {
+    let gateway = on.gateway().await;
+    let says = |reason| gateway.other().read(Script::fails(reason), stale(0, 600));
+    gateway.one().read(MINUTE, stale(0, 600)).await.unwrap();
+    gateway.pass(s(61)).await;
+    let gone = says(Reason::NotFound).await.unwrap_err();
+    assert_eq!(gone.reason(), Reason::NotFound);
+    gateway.settled().await;
+    let down = says(Reason::Unavailable).await;
+    assert_eq!(down.unwrap_err().reason(), Reason::Unavailable);
+}
+
+/// It is kept where it was asked: replicas do not tell each other of it.
+async fn that_there_is_nothing_is_kept_only_where_the_backend_says_so(on: &On) {
+    for (head, calls) in [
+        ("", 2),
+        ("public", 2),
+        ("max-age=5", 1),
+        ("max-age=5, no-store", 2),
+    ] {
+        let gateway = on.gateway().await;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(head));
+        let nothing = Failure::new(Reason::NotFound).with_head(headers);
+        let script = Script {
+            says: Err(nothing),
+            ..MINUTE
+        };
+        let mut keep = stale(60, 600);
+        keep.ttl(s(300));
+        for _ in 0..2 {
+            let read = gateway.one().read(script.clone(), keep.clone()).await;
+            assert_eq!(read.unwrap_err().reason(), Reason::NotFound);
+        }
+        assert_eq!(gateway.calls(), calls, "{head}");
+        gateway.pass(s(6)).await;
+        for scene in gateway.all() {
+            assert!(scene.read(MINUTE, keep.clone()).await.is_ok(), "{head}");
+        }
+    }
+}
+
+async fn scopes_do_not_mix(on: &On) {
+    let gateway = on.gateway().await;
+    let segment = |language: &str| {
+        let language = language.parse().unwrap();
+        Segment::of(language, Region::NONE, None).by_language()
+    };
+    let mut own = Keep::unsaid(true);
+    own.own(s(60));
+    for scene in [gateway.one(), gateway.other()] {
+        let cx = scene.cx(s(5));
+        let all = scene.read_by(&cx, Public, MINUTE, unsaid()).await;
+        let german = scene.read_by(&cx, segment("de"), MINUTE, unsaid()).await;
+        let english = scene.read_by(&cx, segment("en"), MINUTE, unsaid()).await;
+        let values = [
+            *all.unwrap().value,
+            *german.unwrap().value,
+            *english.unwrap().value,
+        ];
+        assert_eq!(values, [1, 2, 3]);
+        gateway.settled().await;
+    }
+    // Nobody's own answer is anybody else's, at any replica.
+    let mut seen = Vec::new();
+    for (account, profile) in [("ada", "a"), ("ada", "kids"), ("ben", "a")] {
+        for scene in gateway.all() {
+            let cx = scene.cx(s(5));
+            let read = scene.read_by(&cx, caller(account, profile), MINUTE, own.clone());
+            seen.push(*read.await.unwrap().value);
+        }
+    }
+    let calls = gateway.calls();
+    assert_eq!(seen, (4..=calls).collect::<Vec<_>>());
+    assert_eq!(calls, 3 + 3 * *gateway.few().end());
+}
+
+async fn what_is_one_callers_is_kept_only_when_asked_to_and_for_them_alone(on: &On) {
+    let gateway = on.gateway().await;
+    let read = |keep: Keep| {
+        let cx = gateway.one().cx(s(5));
+        (gateway.one()).read_by(&cx, caller("ada", "a"), MINUTE, keep)
+    };
+    for _ in 0..2 {
+        let from = read(Keep::unsaid(true)).await.unwrap().from;
+        assert_eq!((from.state, from.lookup), (State::Fresh, Lookup::Bypass));
+    }
+    assert_eq!(gateway.calls(), 2);
+    let mut own = Keep::unsaid(true);
+    own.own(s(5));
+    read(own.clone()).await.unwrap();
+    let kept = read(own).await.unwrap();
+    assert_eq!((*kept.value, kept.from.state), (3, State::Cached));
+}
+
+async fn a_write_outdates_its_address_and_what_its_caller_read_at_that_backend(on: &On) {
+    let gateway = on.gateway().await;
+    let mut own = Keep::unsaid(true);
+    own.own(s(60));
+    let other = gateway.other();
+    let read = async |account: &str| {
+        let ada = caller(account, "a");
+        let read = other.read_by(&other.cx(s(5)), ada, MINUTE, own.clone());
+        read.await.unwrap().from.state
+    };
+    let public = async || other.read(MINUTE, unsaid()).await.unwrap().from.state;
+    let ada = caller("ada", "a").audience();
+    let written = |upstream, target: &'static [u8]| {
+        let ada = ada.clone();
+        move |scene: &Scene| {
+            let keep = Keep::unsaid(true);
+            (scene.shared.cache).written((upstream, target), &ada, &keep, scene.now());
+        }
+    };
+    gateway.one().read(MINUTE, unsaid()).await.unwrap();
+    gateway.settled().await;
+    public().await;
+    read("ada").await;
+    read("ben").await;
+    gateway.tell(written("beta", b"/other")).await;
+    assert_eq!(read("ada").await, State::Cached);
+    gateway.tell(written("alpha", b"/other")).await;
+    assert_eq!(read("ada").await, State::Fresh);
+    assert_eq!(read("ben").await, State::Cached);
+    assert_eq!(public().await, State::Cached);
+    // The very address (RFC 9111 §4.4) is outdated for everybody.
+    gateway.tell(written("alpha", b"/things/1?a=b")).await;
+    assert_eq!(read("ben").await, State::Fresh);
+    assert_eq!(public().await, State::Fresh);
+    gateway.settled().await;
+    // And the answer after the write is everybody's again.
+    let found = gateway.one().read(MINUTE, unsaid()).await.unwrap();
+    assert_eq!(found.from.state, State::Cached);
+}
+
+async fn a_purge_kills_what_has_the_tag_and_spares_the_rest(on: &On) {
+    let tagged = Script::says(&[("cache-control", "max-age=60"), ("cache-tag", "one, two")]);
+    for (body, killed) in [
+        (r#"{"tags": ["two"]}"#, true),
+        (r#"{"tags": ["own"]}"#, true),
+        (r#"{"tags": ["three"]}"#, false),
+        (r#"{"upstreams": ["alpha"]}"#, true),
+        (r#"{"upstreams": ["beta"]}"#, false),
+        (
+            r#"{"keys": [{"upstream": "alpha", "path": "/things/1"}]}"#,
+            true,
+        ),
+        (
+            r#"{"keys": [{"upstream": "alpha", "path": "/things/1?a=b"}]}"#,
+            true,
+        ),
+        (
+            r#"{"keys": [{"upstream": "alpha", "path": "/things/1?a=c"}]}"#,
+            false,
+        ),
+    ] {
+        let gateway = on.gateway().await;
+        let mut keep = stale(60, 600);
+        keep.tag("own");
+        let read = async |scene: &Scene| {
+            let page = scene.read(tagged.clone(), keep.clone()).await.unwrap();
+            gateway.settled().await;
+            page.from.state
+        };
+        let purge = |scene: &Scene| {
+            let purge: Purge = serde_json::from_str(body).unwrap();
+            scene.shared.cache.purge(&purge, scene.now());
+        };
+        let (one, other) = (gateway.one(), gateway.other());
+        let states = (read(one).await, read(other).await);
+        assert_eq!(states, (State::Fresh, State::Cached));
+        gateway.tell(purge).await;
+        let state = if killed { State::Fresh } else { State::Cached };
+        assert_eq!(read(other).await, state, "{body}");
+        assert_eq!(read(one).await, State::Cached, "{body}");
+        assert_eq!(gateway.calls(), 1 + u32::from(killed), "{body}");
+        // Nor does a dead copy stand in for anything.
+        gateway.tell(purge).await;
+        gateway.pass(s(61)).await;
+        let broken = other.read(Script::fails(Reason::Timeout), keep.clone());
+        assert_eq!(broken.await.is_err(), killed, "{body}");
+    }
+}
+
+/// It takes long, and is kept.
+const SLOW: Script = Script {
+    takes: ms(300),
+    ..MINUTE
+};
+
+async fn a_thousand_who_want_the_same_are_one_call(on: &On) {
+    let gateway = on.gateway().await;
+    let scenes = gateway.all().cycle();
+    let herd = scenes.take(1000).map(|scene| {
+        let cx = scene.cx(s(30));
+        scene.read_by(&cx, Public, SLOW, unsaid())
+    });
+    let pages: Vec<_> = join_all(herd)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert!(pages.iter().all(|page| *page.value == 1));
+    assert_eq!(gateway.calls(), 1);
+    let shared = |page: &&Fetched<u32, Public>| page.from.lookup == Lookup::Shared;
+    let missed = pages.iter().filter(|page| page.from.lookup == Lookup::Miss);
+    assert_eq!(missed.count(), 1, "who called");
+    assert!(pages.iter().filter(shared).count() >= 499);
+    for scene in gateway.all() {
+        assert_eq!(scene.shared.cache.0.flights.len(), 0);
+    }
+}
+
+/// A replica does not tell the others of a failure: each tries once.
+async fn everybody_hears_of_a_failure(on: &On) {
+    let gateway = on.gateway().await;
+    let herd = (gateway.all().cycle().take(10))
+        .map(|scene| scene.read(Script::fails(Reason::Timeout), unsaid()));
+    for page in join_all(herd).await {
+        let failure = page.unwrap_err();
+        let told = (failure.reason(), failure.source());
+        assert_eq!(told, (Reason::Timeout, "alpha"));
+    }
+    assert!(gateway.few().contains(&gateway.calls()));
+}
+
+async fn a_leader_who_leaves_fails_nobody_and_the_last_one_cancels_the_call(on: &On) {
+    let waiting = async |gateway: &Gateway| {
+        let mut all = Vec::new();
+        for scene in [gateway.one(), gateway.other()] {
+            let read = scene.read_by(&scene.cx(s(5)), Public, SLOW, unsaid());
+            let mut read = Box::pin(read);
+            assert!(timeout(ms(50), &mut read).await.is_err());
+            all.push(read);
+        }
+        assert_eq!(gateway.calls(), 1);
+        (all.remove(0), all.remove(0))
+    };
+    let gateway = on.gateway().await;
+    let (leader, follower) = waiting(&gateway).await;
+    drop(leader);
+    assert!(follower.await.is_ok());
+    // In one process the call goes on; another replica makes its own.
+    assert_eq!(gateway.calls(), *gateway.few().end());
+
+    let gateway = on.gateway().await;
+    let (leader, follower) = waiting(&gateway).await;
+    drop(follower);
+    drop(leader);
+    assert_eq!(gateway.one().ended.load(Relaxed), 1);
+    for scene in gateway.all() {
+        assert_eq!(scene.shared.cache.0.flights.len(), 0);
+    }
+    // And nobody waits for what was cancelled.
+    gateway.settled().await;
+    let began = Instant::now();
+    gateway.other().read(MINUTE, unsaid()).await.unwrap();
+    assert!(began.elapsed() < s(5), "{:?}", began.elapsed());
+}
+
+async fn nobody_shares_a_call_that_began_before_a_purge(on: &On) {
+    let gateway = on.gateway().await;
+    let mut before = Box::pin(gateway.one().read(SLOW, unsaid()));
+    assert!(timeout(ms(50), &mut before).await.is_err());
+    let purge = |scene: &Scene| {
+        let purge = Purge {
+            upstreams: vec!["alpha".into()],
+            ..Purge::default()
+        };
+        scene.shared.cache.purge(&purge, scene.now());
+    };
+    gateway.tell(purge).await;
+    let after = gateway.other().read(SLOW, unsaid());
+    let (before, after) = tokio::join!(before, after);
+    assert_eq!((*before.unwrap().value, *after.unwrap().value), (1, 2));
+}
