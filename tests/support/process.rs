@@ -1,6 +1,6 @@
 //! A binary as whoever starts it sees it: its lines, its end, and what it serves. Included by path where the binary is.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -122,24 +122,35 @@ fn forward(pipe: impl Read + Send + 'static, from: From, to: Sender<(From, Strin
 
 /// One request over HTTP/1.0, where a body ends with its connection: the status and the body.
 pub(crate) fn ask(method: &str, url: &str, headers: &[String], body: &str) -> (u16, String) {
+    try_ask(method, url, headers, body).unwrap()
+}
+
+/// The same of whoever may end before it has answered.
+pub(crate) fn try_ask(
+    method: &str,
+    url: &str,
+    headers: &[String],
+    body: &str,
+) -> io::Result<(u16, String)> {
     let (host, path) = url
         .strip_prefix("http://")
         .unwrap()
         .split_once('/')
         .unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let own = [
         format!("Host: {host}"),
         format!("Content-Length: {}", body.len()),
     ];
     let head = [headers, &own].concat().join("\r\n");
-    write!(stream, "{method} /{path} HTTP/1.0\r\n{head}\r\n\r\n{body}").unwrap();
+    write!(stream, "{method} /{path} HTTP/1.0\r\n{head}\r\n\r\n{body}")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    stream.read_to_string(&mut answer)?;
+    let parts = answer.split_once("\r\n\r\n");
+    let (head, body) = parts.ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).unwrap();
-    (status.parse().unwrap(), body.to_owned())
+    Ok((status.parse().unwrap(), body.to_owned()))
 }
 
 /// Whether anybody accepts connections there, `host:port`.

@@ -9,8 +9,15 @@ use std::path::PathBuf;
 use process::{Process, ask, listens, run};
 use stub::stub;
 
+#[path = "command_line/killed.rs"]
+mod killed;
 #[path = "../../../tests/support/process.rs"]
 mod process;
+#[path = "../../../tests/support/redis.rs"]
+#[expect(dead_code, reason = "it lives as long as its test here")]
+mod redis;
+#[path = "../../../tests/support/service.rs"]
+mod service;
 #[path = "../../../tests/support/stub.rs"]
 mod stub;
 
