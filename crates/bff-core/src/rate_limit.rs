@@ -34,7 +34,7 @@ mod shared;
 mod standing;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// What a credential that is refused costs its address beyond the request itself.
 const FAILED_CREDENTIAL: u64 = 9;

@@ -51,7 +51,7 @@ pub struct Config {
     /// How long one question to Redis may take. Default 50ms: a healthy one answers in one, and a request has more to do.
     #[serde(default = "Config::timeout", with = "crate::config::duration")]
     pub timeout: Duration,
-    /// How long Redis is not asked after it failed to answer. Default 250ms: soon enough to notice that it is back,
+    /// How long Redis, or the part of a cluster, is not asked after it failed to answer. Default 250ms: soon enough to notice that it is back,
     /// and one request in that time pays for asking.
     #[serde(default = "Config::pause", with = "crate::config::duration")]
     pub pause: Duration,

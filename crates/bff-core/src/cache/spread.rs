@@ -126,7 +126,8 @@ impl Spread {
         for slot in slots {
             call.arg(*slot);
         }
-        let (version, before, news): (u64, u64, Vec<u64>) = self.redis.invoke(&call).await?;
+        let (version, before, news): (u64, u64, Vec<u64>) =
+            self.redis.invoke(&self.key, &call).await?;
         let news = news
             .chunks_exact(2)
             .map(|pair| (pair[0], pair[1]))

@@ -4,7 +4,8 @@
 //! to the store. One question finds a copy or takes the right to make the call for all (a lease); those who find neither
 //! wait for the holder's answer, within a bound. Questions of one screen are written to one connection before any is
 //! answered, so that together they take one round trip. What is one caller's never leaves the process, and Redis that is
-//! away or slow costs an answer at most `store.timeout`, once in a `store.pause`.
+//! away or slow costs an answer at most `store.timeout`, once in a `store.pause`; of a cluster, in each part of it. A copy that is past its freshness there is asked about, and
+//! stands in where that fails: who serves it while it is renewed is the replica that has it.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -204,7 +205,7 @@ impl Tier {
         let mut call = self.look.prepare_invoke();
         call.key(errand.key.as_str()).key(errand.lease_key.as_str());
         call.arg(&errand.token[..]).arg(self.wait_millis());
-        let (record, left): (Vec<u8>, i64) = self.redis.invoke(&call).await?;
+        let (record, left): (Vec<u8>, i64) = self.redis.invoke(&errand.key, &call).await?;
         Ok(match (record.is_empty(), left) {
             (true, 1) => Known::Ours,
             (true, _) => Known::Theirs,

@@ -9,7 +9,7 @@ use super::request::Request;
 use crate::store::redis::Redis;
 use crate::store::{Away, Key};
 
-/// Decides: one script for all keys that lie in one slot, and all scripts side by side on one connection.
+/// Decides: one script for all keys, on a cluster for all that lie in one slot, and all scripts side by side.
 pub(super) async fn decide(
     redis: &Redis,
     script: &Script,
@@ -20,18 +20,22 @@ pub(super) async fn decide(
     // In the order of the policies, which those of one group keep.
     let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
     for (at, key) in keys.iter().enumerate() {
-        match groups.iter_mut().find(|(tag, _)| *tag == key.tag()) {
+        let tag = if redis.is_cluster() { key.tag() } else { "" };
+        match groups.iter_mut().find(|(of, _)| *of == tag) {
             Some((_, group)) => group.push(at),
-            None => groups.push((key.tag(), vec![at])),
+            None => groups.push((tag, vec![at])),
         }
     }
     let asked = groups.iter().map(|(_, group)| {
-        let names: Vec<&str> = group.iter().map(|&at| keys[at].as_str()).collect();
-        let args: Vec<u64> = group
-            .iter()
-            .flat_map(|&at| numbers(&counted[at].1.rule))
-            .collect();
-        async move { redis.run::<Vec<u64>>(script, &names, &args).await }
+        let mut call = script.prepare_invoke();
+        for &at in group {
+            call.key(keys[at].as_str());
+        }
+        for number in group.iter().flat_map(|&at| numbers(&counted[at].1.rule)) {
+            call.arg(number);
+        }
+        let first = &keys[group[0]];
+        async move { redis.invoke::<Vec<u64>>(first, &call).await }
     });
     let answers = join_all(asked).await;
     let mut decisions = vec![Decision::default(); counted.len()];

@@ -9,8 +9,10 @@ use super::adaptive::{Adaptive, Health, WHOLE};
 use super::algorithm::{Algorithm, Rule, State};
 use super::shared::numbers;
 use super::table::Table;
-use crate::store::Store;
+use crate::scope::{Caller, Identity};
+use crate::store::redis::Redis;
 use crate::store::tests::{Server, until_there};
+use crate::store::{Key, Space, Store};
 
 const ALL: [Algorithm; 5] = [
     Algorithm::FixedWindow,
@@ -337,13 +339,24 @@ async fn redis_decides_as_this_process_does() {
     let Store::Redis(redis) = &store else {
         unreachable!()
     };
-    let script = ::redis::Script::new(include_str!("decide.lua"));
+    // The limit moves, as one that follows health does.
+    let shares = [
+        WHOLE,
+        WHOLE,
+        WHOLE / 2,
+        WHOLE / 2,
+        WHOLE,
+        WHOLE,
+        WHOLE / 4,
+        WHOLE,
+    ];
     for algorithm in ALL {
-        let rule = rule(algorithm, (5, 3_600_000_000, 3));
+        let whole = rule(algorithm, (5, 3_600_000_000, 3));
         let mut state = None;
         let key = format!("test:{{{algorithm:?}}}");
-        for _ in 0..8 {
-            let told: Vec<u64> = redis.run(&script, &[&key], &numbers(&rule)).await.unwrap();
+        for share in shares {
+            let rule = whole.at(share);
+            let told = decides(redis, &key, &rule).await;
             let wanted = rule.decide(&mut state, 1, 1);
             let near = |ours: u64, theirs: u64| ours.abs_diff(theirs) < 30_000_000;
             assert_eq!(
@@ -361,43 +374,141 @@ async fn redis_decides_as_this_process_does() {
         // And what it said of when the next one passes comes true.
         let quick = Rule {
             period: 200_000,
-            ..rule
+            ..whole
         };
         let key = format!("quick:{{{algorithm:?}}}");
         let mut told = vec![1];
         while told[0] == 1 {
-            told = redis.run(&script, &[&key], &numbers(&quick)).await.unwrap();
+            told = decides(redis, &key, &quick).await;
         }
         tokio::time::sleep(Duration::from_micros(told[3])).await;
-        told = redis.run(&script, &[&key], &numbers(&quick)).await.unwrap();
+        told = decides(redis, &key, &quick).await;
         assert_eq!(told[0], 1, "{quick:?}");
     }
 }
 
-/// What several limits take together: nothing, when one of them refuses.
-#[tokio::test]
-async fn one_refusal_takes_nothing_from_the_others() {
-    let Some(server) = Server::start() else {
-        return;
-    };
-    let store = server.store();
-    until_there(&store).await;
-    let Store::Redis(redis) = &store else {
-        unreachable!()
-    };
+async fn decides(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
     let script = ::redis::Script::new(include_str!("decide.lua"));
-    let wide = rule(Algorithm::FixedWindow, (10, 3_600_000_000, 1));
-    let tight = rule(Algorithm::TokenBucket, (2, 3_600_000_000, 2));
-    let args = [numbers(&wide), numbers(&tight)].concat();
-    let mut last: Vec<u64> = Vec::new();
-    for _ in 0..5 {
-        last = redis.run(&script, &["w{x}", "t{x}"], &args).await.unwrap();
+    let mut call = script.prepare_invoke();
+    call.key(key);
+    for number in numbers(rule) {
+        call.arg(number);
     }
-    let wide: Vec<u64> = redis
-        .run(&script, &["w{x}"], &numbers(&wide))
-        .await
-        .unwrap();
-    assert_eq!((last[5], wide[1]), (0, 7), "two passed, and this one");
+    let space = Space {
+        name: "test",
+        forgettable: true,
+    };
+    let at = Key::of(space, key.as_bytes(), &[]);
+    redis.invoke(&at, &call).await.unwrap()
+}
+
+#[tokio::test]
+async fn limits_hold_in_one_process_and_over_replicas_on_one_redis() {
+    let shared = crate::store::tests::shared();
+    hold(&[Store::memory(1 << 20, &shared.world)], 10).await;
+    if let Some(server) = Server::start() {
+        let stores = [server.store(), server.store()];
+        until_there(&stores[0]).await;
+        hold(&stores, 10).await;
+    }
+}
+
+/// What limits do wherever they count: in one process, or in replicas that share a store. `all` is how many of everybody
+/// pass: more than ask, where what one limit refuses may have taken from another, as on a cluster.
+pub(crate) async fn hold(replicas: &[Store], all: u32) {
+    for algorithm in [
+        "fixed_window",
+        "sliding_window",
+        "token_bucket",
+        "leaky_meter",
+    ] {
+        one_refusal_takes_nothing_from_the_others(replicas, algorithm, all).await;
+        what_is_told_of_the_next_one_comes_true(replicas, algorithm).await;
+    }
+}
+
+fn open(replicas: &[Store], policies: &serde_json::Value) -> Vec<super::Limits> {
+    let config = serde_json::json!({ "policies": policies });
+    let config: super::Config = serde_json::from_value(config).unwrap();
+    let open = |store: &Store| {
+        let shared = crate::store::tests::shared();
+        super::Limits::open(&config, store.clone(), &shared).unwrap()
+    };
+    replicas.iter().map(open).collect()
+}
+
+fn of(account: &str) -> Caller {
+    Caller::new(Identity {
+        account: account.into(),
+        ..Identity::default()
+    })
+    .unwrap()
+}
+
+/// Two of each caller pass and as many of all as may, whichever replica is asked: who is refused costs the others nothing.
+async fn one_refusal_takes_nothing_from_the_others(replicas: &[Store], algorithm: &str, most: u32) {
+    let policy = |by: &str, limit: u32| {
+        serde_json::json!({
+            "by": [by], "limit": limit, "burst": limit, "period": "1h", "algorithm": algorithm,
+        })
+    };
+    let own = format!("own-{}", algorithm.replace('_', "-"));
+    let all = format!("all-{}", algorithm.replace('_', "-"));
+    let policies = serde_json::json!({ own: policy("caller", 2), all: policy("route", most) });
+    let limits = open(replicas, &policies);
+    let mut passed = Vec::new();
+    for account in ["ada", "ben", "kim", "lea", "mia", "tom"] {
+        let caller = of(account);
+        let mut some = 0;
+        for n in 0..5 {
+            let request = super::Request {
+                caller: Some(&caller),
+                ..anybody()
+            };
+            let (_, answer) = limits[n % limits.len()].count(request).await;
+            some += u32::from(answer.is_ok());
+        }
+        passed.push(some);
+    }
+    let last = most.saturating_sub(10).min(2);
+    assert_eq!(passed, [2, 2, 2, 2, 2, last], "{algorithm}");
+}
+
+/// Who waits as long as a refusal says passes at the other replica, and who comes much earlier does not.
+async fn what_is_told_of_the_next_one_comes_true(replicas: &[Store], algorithm: &str) {
+    let name = format!("next-{}", algorithm.replace('_', "-"));
+    let policy = serde_json::json!({
+        "limit": 3, "burst": 3, "period": "2s", "algorithm": algorithm,
+    });
+    let limits = open(replicas, &serde_json::json!({ name: policy }));
+    let (one, other) = (&limits[0], &limits[limits.len() - 1]);
+    let mut remaining = Vec::new();
+    let refused = loop {
+        let (standing, answer) = one.count(anybody()).await;
+        let mut headers = http::HeaderMap::new();
+        standing.tell(&mut headers);
+        let left = headers["x-ratelimit-remaining"].to_str().unwrap();
+        remaining.push(left.parse::<u32>().unwrap());
+        if let Err(refused) = answer {
+            break refused;
+        }
+    };
+    assert!(
+        remaining.starts_with(&[2, 1, 0]),
+        "{algorithm}: {remaining:?}"
+    );
+    assert_eq!(refused.code(), crate::error::codes::RATE_LIMITED);
+    let wait = refused.retry_hint().unwrap();
+    assert!(
+        wait > Duration::ZERO && wait <= Duration::from_secs(3),
+        "{algorithm}: {wait:?}"
+    );
+    assert!(other.count(anybody()).await.1.is_err(), "{algorithm}");
+    tokio::time::sleep(wait).await;
+    assert!(
+        other.count(anybody()).await.1.is_ok(),
+        "{algorithm}: {wait:?}"
+    );
 }
 
 /// A request of nobody in particular through a door.

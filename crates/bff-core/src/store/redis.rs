@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, Value};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +23,9 @@ use crate::context::{Shared, World};
 /// Deletes what the holder still holds.
 const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+
+/// How many parts of a cluster may be away for themselves: few enough that asking each whether it is back costs little.
+const PARTS: usize = 16;
 
 /// Records in Redis.
 pub struct Redis {
@@ -43,10 +47,11 @@ struct Scripts {
 impl Redis {
     pub(super) fn open(config: &Config, url: &Secret, _: &World) -> Result<Arc<Self>, String> {
         let (connection, named) = Way::open(config, url)?;
+        let parts = if connection.is_cluster() { PARTS } else { 1 };
         Ok(Arc::new(Self {
             named: Arc::new(named),
             connection,
-            link: Link::new(config.pause),
+            link: Link::new(config.pause, parts),
             timeout: config.timeout,
             pause: config.pause,
             scripts: Scripts {
@@ -58,39 +63,34 @@ impl Redis {
         }))
     }
 
+    /// Whether keys may lie apart, so that no script reaches all of them.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.link.parts() > 1
+    }
+
     pub(super) fn is_away(&self) -> bool {
         self.link.is_away()
     }
 
     pub(super) async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Away> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
         // Not MGET: a cluster would want all keys in one slot.
-        let mut pipe = Pipeline::with_capacity(keys.len());
-        for key in keys {
-            pipe.get(key.as_str());
-        }
-        let values: Vec<Option<Vec<u8>>> = self.pipe(&pipe).await?;
+        let values: Vec<Option<Vec<u8>>> =
+            (self.all(keys, |key| (key, Cmd::get(key.as_str())))).await?;
         Ok(values.into_iter().map(|v| v.map(Bytes::from)).collect())
     }
 
     pub(super) async fn put_many(&self, records: &[Record]) -> Result<(), Away> {
-        let mut pipe = Pipeline::with_capacity(records.len());
-        for record in records {
-            let ttl = millis(record.ttl);
-            pipe.pset_ex(record.key.as_str(), &record.value[..], ttl)
-                .ignore();
-        }
-        self.tell(&pipe).await
+        let put = |record: &'_ Record| {
+            let (key, ttl) = (record.key.as_str(), millis(record.ttl));
+            Cmd::pset_ex(key, &record.value[..], ttl)
+        };
+        let told = self.all::<Value, _>(records, |record| (&record.key, put(record)));
+        told.await.map(drop)
     }
 
     pub(super) async fn delete_many(&self, keys: &[Key]) -> Result<(), Away> {
-        let mut pipe = Pipeline::with_capacity(keys.len());
-        for key in keys {
-            pipe.unlink(key.as_str()).ignore();
-        }
-        self.tell(&pipe).await
+        let told = self.all::<Value, _>(keys, |key| (key, Cmd::unlink(key.as_str())));
+        told.await.map(drop)
     }
 
     pub(super) async fn lease(
@@ -103,7 +103,8 @@ impl Redis {
         set.arg("SET").arg(key.as_str()).arg(&token[..]);
         set.arg("NX").arg("PX").arg(millis(ttl));
         let mut connection = self.connection.clone();
-        let answer: Option<String> = self.ask(set.query_async(&mut connection)).await?;
+        let set = set.query_async(&mut connection);
+        let answer: Option<String> = self.ask(self.part(key), set).await?;
         Ok(answer.is_some())
     }
 
@@ -111,7 +112,8 @@ impl Redis {
         let mut call = self.scripts.release.prepare_invoke();
         call.key(key.as_str()).arg(&token[..]);
         let mut connection = self.connection.clone();
-        let _: u32 = self.ask(call.invoke_async(&mut connection)).await?;
+        let release = call.invoke_async(&mut connection);
+        let _: u32 = self.ask(self.part(key), release).await?;
         Ok(())
     }
 
@@ -120,7 +122,8 @@ impl Redis {
         call.key(record.key.as_str());
         call.arg(&record.value[..]).arg(millis(record.ttl));
         let mut connection = self.connection.clone();
-        let there: Option<(Vec<u8>, u64)> = self.ask(call.invoke_async(&mut connection)).await?;
+        let put = call.invoke_async(&mut connection);
+        let there: Option<(Vec<u8>, u64)> = self.ask(self.part(&record.key), put).await?;
         Ok(there.map(|(value, left)| Kept {
             value: value.into(),
             left: Duration::from_millis(left),
@@ -138,41 +141,25 @@ impl Redis {
         if let Some((value, ttl)) = &with {
             call.arg(&value[..]).arg(millis(*ttl));
         }
-        let mut connection = self.connection.clone();
-        self.ask(call.invoke_async(&mut connection)).await
+        self.invoke(key, &call).await
     }
 
-    /// Runs a script on keys that lie in one slot.
-    pub(crate) async fn run<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        keys: &[&str],
-        args: &[u64],
-    ) -> Result<T, Away> {
-        let mut call = script.prepare_invoke();
-        for key in keys {
-            call.key(*key);
-        }
-        for arg in args {
-            call.arg(*arg);
-        }
-        let mut connection = self.connection.clone();
-        self.ask(call.invoke_async(&mut connection)).await
-    }
-
-    /// Runs a script with its keys, which lie in one slot, and arguments.
+    /// Runs a script with its keys, which lie where `key` does, and arguments.
     pub(crate) async fn invoke<T: FromRedisValue>(
         &self,
+        key: &Key,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, Away> {
         let mut connection = self.connection.clone();
-        self.ask(call.invoke_async(&mut connection)).await
+        let call = call.invoke_async(&mut connection);
+        self.ask(self.part(key), call).await
     }
 
     pub(super) async fn publish(&self, name: &str, message: &Bytes) -> Result<(), Away> {
         let publish = Cmd::publish(key::channel(name), &message[..]);
         let mut connection = self.connection.clone();
-        self.ask(publish.query_async(&mut connection)).await
+        // Any node takes it.
+        self.ask(0, publish.query_async(&mut connection)).await
     }
 
     pub(super) fn subscribe(
@@ -207,39 +194,55 @@ impl Redis {
         receiver
     }
 
-    /// Does all of it at once. Nothing is not asked: the library calls that a mistake, and Redis would seem to be away.
-    async fn tell(&self, pipe: &Pipeline) -> Result<(), Away> {
-        if pipe.is_empty() {
-            return Ok(());
+    /// Asks all of it at once, what lies in one part of a cluster as one question; the answers in the same order.
+    async fn all<T: FromRedisValue, Of>(
+        &self,
+        of: &[Of],
+        command: impl Fn(&Of) -> (&Key, Cmd),
+    ) -> Result<Vec<T>, Away> {
+        let mut parts: BTreeMap<usize, (Vec<usize>, Pipeline)> = BTreeMap::new();
+        for (at, of) in of.iter().enumerate() {
+            let (key, command) = command(of);
+            let (places, pipe) = parts.entry(self.part(key)).or_default();
+            places.push(at);
+            pipe.add_command(command);
         }
-        self.pipe(pipe).await
+        let asked = parts.iter().map(|(part, (places, pipe))| async move {
+            let mut connection = self.connection.clone();
+            let answers: Vec<T> = self.ask(*part, pipe.query_async(&mut connection)).await?;
+            Ok(places.iter().copied().zip(answers))
+        });
+        let mut answers: Vec<(usize, T)> =
+            try_join_all(asked).await?.into_iter().flatten().collect();
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Asks all of it at once.
-    async fn pipe<T: FromRedisValue>(&self, pipe: &Pipeline) -> Result<T, Away> {
-        let mut connection = self.connection.clone();
-        self.ask(pipe.query_async(&mut connection)).await
+    /// In which part of it a key lies.
+    fn part(&self, key: &Key) -> usize {
+        key.part(self.link.parts())
     }
 
-    /// One question, and what its answer says of Redis.
+    /// One question to one part, and what its answer says of that.
     async fn ask<T>(
         &self,
+        part: usize,
         question: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, Away> {
-        if !self.link.may_ask() {
+        if !self.link.may_ask(part) {
             return Err(Away);
         }
         match timeout(self.timeout, question).await {
             Ok(Ok(answer)) => {
-                self.link.answered();
+                self.link.answered(part);
                 Ok(answer)
             }
             Ok(Err(error)) => {
-                self.link.failed(&error.to_string());
+                self.link.failed(part, &error.to_string());
                 Err(Away)
             }
             Err(_) => {
-                self.link.failed("no answer in time");
+                self.link.failed(part, "no answer in time");
                 Err(Away)
             }
         }

@@ -60,6 +60,10 @@ impl Way {
         let next = AtomicUsize::new(0);
         Ok((way, Named { servers, next }))
     }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
 }
 
 impl Named {

@@ -123,7 +123,7 @@ impl Tier {
         call.arg(&errand.token[..])
             .arg(&record.encode()[..])
             .arg(ttl);
-        self.redis.invoke(&call).await
+        self.redis.invoke(&errand.key, &call).await
     }
 }
 

@@ -5,8 +5,7 @@ use std::ops::Range;
 use redis::Cmd;
 
 use super::*;
-use crate::rate_limit::{self, Limits, Request};
-use crate::scope::{Caller, Identity};
+use crate::rate_limit::tests as limits;
 use crate::store::idempotency::{Begun, Idempotency, Wanted};
 use crate::store::session::{Sessions, Terms};
 use crate::store::{Seal, idempotency};
@@ -164,7 +163,7 @@ async fn a_cluster_answers_as_one_server_does_and_comes_back_as_one() {
     }
     writes(&store).await;
     sessions(&store).await;
-    limits(&cluster).await;
+    limits::hold(&[cluster.store(), cluster.store()], 1000).await;
     messages(&store).await;
     cluster.kill(0..3);
     assert_eq!(store.get_many(&[key("0")]).await, Err(Away));
@@ -250,38 +249,6 @@ async fn sessions(store: &Store) {
     sessions.remove_all("ada").await.unwrap();
     for id in &ids {
         assert_eq!(sessions.read::<u32>(id).await.unwrap(), None);
-    }
-}
-
-/// Two replicas; each request counts against two limits whose counters lie apart.
-async fn limits(cluster: &Cluster) {
-    let policy =
-        |by: &str, limit: u32| serde_json::json!({"by": [by], "limit": limit, "period": "1h"});
-    let policies = serde_json::json!({"own": policy("caller", 10), "route": policy("route", 1000)});
-    let config =
-        serde_json::from_value::<rate_limit::Config>(serde_json::json!({ "policies": policies }));
-    let config = config.unwrap();
-    let replica = || Limits::open(&config, cluster.store(), &shared()).unwrap();
-    let replicas = [replica(), replica()];
-    for account in ["ada", "ben", "kim"] {
-        let identity = Identity {
-            account: account.into(),
-            ..Identity::default()
-        };
-        let caller = Caller::new(identity).unwrap();
-        let mut passed = 0;
-        for n in 0..16 {
-            let request = Request {
-                address: None,
-                caller: Some(&caller),
-                route: Some("/"),
-                passed: false,
-                path: "/",
-            };
-            let (_, answer) = replicas[n % 2].count(request).await;
-            passed += u32::from(answer.is_ok());
-        }
-        assert_eq!(passed, 10, "{account}");
     }
 }
 
