@@ -21,7 +21,7 @@ use bff_services::{inventory, playback, product, review, user};
 use http::HeaderValue;
 use serde_json::json;
 use services_mock::{Backend, Fault, Mocks, Options};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use web_bff::Upstreams;
 use web_bff::actions::checkout::Checkout;
 
@@ -73,7 +73,9 @@ impl Till {
                 Some((backend, left))
                     if frail.load(Ordering::Relaxed) && name.starts_with(backend) =>
                 {
-                    Ok(Wire::Pipe(Box::new(Lossy { pipe, left })))
+                    let (pipe, written) = tokio::io::split(pipe);
+                    let lossy = tokio::io::join(Lossy { pipe, left }, written);
+                    Ok(Wire::Pipe(Box::new(lossy)))
                 }
                 _ => Ok(Wire::Pipe(Box::new(pipe))),
             }
@@ -226,9 +228,9 @@ fn upstreams(shared: &Shared, writes: Writes) -> Upstreams {
     }
 }
 
-/// A connection that loses every byte after so many, and breaks with the first one lost.
+/// What is read of a connection that loses every byte after so many, and breaks with the first one lost.
 struct Lossy {
-    pipe: DuplexStream,
+    pipe: ReadHalf<DuplexStream>,
     left: usize,
 }
 
@@ -249,23 +251,5 @@ impl AsyncRead for Lossy {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Lossy {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bff_core::net::Wire;
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -36,6 +36,8 @@ pub(super) fn open(
         record.note(name, How::Refused);
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
+    // Only what is read is frail.
+    let (pipe, written) = tokio::io::split(pipe);
     let mut line = Line {
         name: name.to_owned(),
         pipe,
@@ -58,12 +60,13 @@ pub(super) fn open(
             _ => {}
         }
     }
-    Ok(Wire::Pipe(Box::new(line)))
+    Ok(Wire::Pipe(Box::new(tokio::io::join(line, written))))
 }
 
+/// The reading half of one.
 struct Line {
     name: String,
-    pipe: DuplexStream,
+    pipe: ReadHalf<DuplexStream>,
     gone: Pin<Box<WaitForCancellationFutureOwned>>,
     record: Record,
     frailty: Option<Frailty>,
@@ -124,23 +127,5 @@ impl AsyncRead for Line {
             line.left = line.left.map(|left| left - most);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(cx)
     }
 }
