@@ -82,7 +82,7 @@ impl Budget {
         }
     }
 
-    /// A call is needed: once for each, never for its extra attempts.
+    /// A needed call goes to the backend: once for each, never for its extra attempts.
     pub fn deposit(&self) {
         // Two that race may both add just below the bound: it is a bound on saving, not on spending.
         if self.saved.load(Relaxed) < self.most {
@@ -266,21 +266,58 @@ mod tests {
         );
     }
 
+    /// Calls, some of which fail, at some times; what was spent by then, and what was saved, before each and at the end.
+    fn history(config: &Config, steps: &[(u64, bool)]) -> Vec<(Instant, u32, i64)> {
+        let mut now = Instant::now();
+        let (budget, mut extra) = (Budget::new(config, now), 0);
+        let mut seen = Vec::new();
+        for (millis, fails) in steps {
+            seen.push((now, extra, budget.saved.load(Relaxed)));
+            now += Duration::from_millis(*millis);
+            budget.deposit();
+            extra += u32::from(*fails && spend(&budget, now));
+        }
+        seen.push((now, extra, budget.saved.load(Relaxed)));
+        seen
+    }
+
     proptest! {
+        /// Of every stretch, from any call to any later one: a tenth of its calls and what was saved when it began, or,
+        /// where that is less, the reserve; and what a quiet time gives back of that. So never more than the cap.
         #[test]
-        fn extra_attempts_never_pass_the_ratio_and_what_time_lends(
-            steps in prop::collection::vec((0_u64..3000, any::<bool>()), 1..500),
+        fn no_stretch_has_more_extra_attempts_than_its_tenth_and_what_was_saved(
+            saved_up in 0_usize..200,
+            max_saved in 0_u32..20,
+            reserve in 0_u32..5,
+            steps in prop::collection::vec((0_u64..3000, any::<bool>()), 1..150),
         ) {
-            let start = Instant::now();
-            let budget = Budget::new(&Config::default(), start);
-            let (mut now, mut calls, mut extra) = (start, 0, 0);
-            for (millis, fails) in steps {
-                now += Duration::from_millis(millis);
-                budget.deposit();
-                calls += 1;
-                extra += u64::from(fails && spend(&budget, now));
-                let lent = 3 + (now - start).as_secs() / 10;
-                prop_assert!(extra <= calls / 10 + lent);
+            let config = Config { max_saved, reserve, ..Config::default() };
+            let mut all = vec![(0, false); saved_up];
+            all.extend(steps);
+            let seen = history(&config, &all);
+            for (from, (began, spent, saved)) in seen.iter().enumerate() {
+                prop_assert!(*saved < i64::from(max_saved + 1) * ONE);
+                for (until, (ended, spent_then, _)) in seen.iter().enumerate().skip(from) {
+                    let paid = saved + i64::try_from(until - from).unwrap() * 100;
+                    let back = (*ended - *began).as_secs() / 10 + u64::from(until > from);
+                    let most = paid.max(i64::from(reserve) * ONE) + i64::try_from(back).unwrap() * ONE;
+                    let extra = i64::from(spent_then - spent) * ONE;
+                    prop_assert!(extra <= most, "{from}..{until}: {extra} of {most}");
+                }
+            }
+        }
+
+        /// Where failures never pause for long, as at 30 %: exactly, and from the first call on.
+        #[test]
+        fn calls_in_all_are_at_most_a_tenth_more_than_those_needed(
+            steps in prop::collection::vec((0_u64..100, 0_u32..10), 500..1500),
+        ) {
+            let steps: Vec<_> = steps.into_iter().map(|(millis, n)| (millis, n < 3)).collect();
+            let seen = history(&Config::default(), &steps);
+            for (calls, (_, extra, saved)) in seen.iter().enumerate() {
+                let calls = i64::try_from(calls).unwrap();
+                prop_assert_eq!(i64::from(*extra) * ONE + saved, calls * 100, "none is lost, and none made");
+                prop_assert!(*saved >= 0 || *extra <= 3, "only the reserve is lent");
             }
         }
     }

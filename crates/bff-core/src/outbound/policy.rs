@@ -125,8 +125,6 @@ impl<T: Send + Sync + 'static> Policy<T> {
                 .unsent()
                 .because("less time is left than even quick answers take"));
         }
-        // Every call that is needed pays in; extra attempts draw on it.
-        self.budget.deposit();
         let mut tries = Tries {
             attempts: 0,
             uncertain: false,
@@ -211,7 +209,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         };
         tries.last = Some(picked.instance().clone());
         let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
-        let first = self.one(until, repeat, picked, attempt);
+        let first = self.one(until, repeat, picked, tries.attempts == 1, attempt);
         let Some(delay) = delay.flatten() else {
             return first.await;
         };
@@ -228,13 +226,12 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let (true, Some(other)) = (self.config.retry.has_more(tries.attempts), other) else {
             return first.await;
         };
-        let hopeless = self.is_hopeless(until, repeat, Duration::ZERO);
-        if hopeless || !self.budget.spend(cx.extra(), now) {
+        if self.is_hopeless(until, repeat, Duration::ZERO) || !self.budget.spend(cx.extra(), now) {
             return first.await;
         }
         tries.attempts += 1;
         cx.shared().metrics.extra_attempt(self.name, "hedge");
-        let mut second = pin!(self.one(until, repeat, other, attempt));
+        let mut second = pin!(self.one(until, repeat, other, false, attempt));
         // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
         tokio::select! {
             biased;
@@ -249,12 +246,13 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
     }
 
-    /// One attempt at one instance, if there is room and the breaker lets it.
+    /// One attempt at one instance, if there is room and the breaker lets it: `needed` as a call's first, or an extra one.
     async fn one<R, F>(
         &self,
         until: &Until,
         repeat: Repeat,
         picked: Picked<'_, T>,
+        needed: bool,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
     ) -> Result<R, Failure>
     where
@@ -269,11 +267,13 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let lasting = repeat.lasting.then(|| self.bulkhead.enter_stream());
         let _stream = lasting.transpose()?;
         let permit = self.breaker.admit(began).map_err(|open| {
-            let after = Some(open.retry_after);
-            Failure::new(Reason::CircuitOpen)
-                .retry_after(after)
-                .unsent()
+            let failure = Failure::new(Reason::CircuitOpen).unsent();
+            failure.retry_after(Some(open.retry_after))
         })?;
+        // What the backend is spared by now pays for no extra attempts later.
+        if needed {
+            self.budget.deposit();
+        }
         let within = repeat.within.unwrap_or(self.config.attempt_timeout);
         let bound = within.min(left);
         // Boxed, for a hedged call has two of them.

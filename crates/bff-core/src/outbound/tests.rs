@@ -164,3 +164,24 @@ async fn a_retry_that_is_made_says_how_the_call_failed() {
     assert_eq!(failure.reason(), Reason::BadResponse, "{failure:?}");
     assert_eq!(scene.heard.lock().len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_never_reached_the_backend_save_up_no_extra_attempts() {
+    let scene = Scene::with(refusal(500, 0, ""), |config| {
+        config.breaker.consecutive_failures = std::num::NonZeroU32::MAX;
+        config.breaker.minimum_calls = std::num::NonZeroU32::MAX;
+        config.bulkhead.max_concurrent = std::num::NonZeroU32::MIN;
+    });
+    let ask = async |route: &'static str| {
+        let request = Cx::background(scene.cx.shared(), Duration::from_secs(5));
+        let sent = send::<serde_json::Value, _>(&request, &scene.up, Call::get(Public, route));
+        sent.await.unwrap_err()
+    };
+    let refused = |failure: &Failure| failure.reason() == Reason::Overloaded;
+    for n in 0..500 {
+        let one_of_two = tokio::join!(ask("/one"), ask("/other"));
+        assert!(refused(&one_of_two.1), "{n}: there is one place");
+    }
+    // 500 were needed, and every tenth of them pays for one more; so far three were lent, and paid back since.
+    assert_eq!(scene.heard.lock().len(), 500 + 50);
+}
