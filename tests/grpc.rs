@@ -9,6 +9,8 @@ use services_mock::{Backend, Fault};
 use crate::support::Shop;
 use crate::support::instance::Instance;
 
+mod tls;
+
 /// A screen that cannot be without its one gRPC call.
 const PAGE: &str = "/api/products/p-1/playback";
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod redis;
 pub(crate) mod service;
+pub(crate) mod tls;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -107,24 +107,23 @@ async fn amplification(jwks: &str) -> Result<Row> {
         fields: "product",
         within: None,
     };
-    let crowd = |seconds| Crowd {
+    let crowd = Crowd {
         clients: 16,
         pause: Duration::from_millis(10),
-        time: Duration::from_secs(seconds),
+        time: Duration::from_secs(20),
     };
+    // From the first call on, when nothing is saved up: a stretch that begins later may also spend the part of an extra
+    // attempt that was saved before it, and is no measure to the call.
     shop.product.fails(30);
-    // What is saved up at first is spent by then.
-    crowd(10).ask(page).await?;
-    let before = shop.product.calls();
-    let told = crowd(10).ask(page).await?;
-    let calls = shop.product.calls() - before;
+    let told = crowd.ask(page).await?;
+    let calls = shop.product.calls();
     // Whoever was refused before a call was made needed none.
     let refused = |code: &str| ["overloaded", "circuit_open", "rate_limited"].contains(&code);
     let needed = told.iter().filter(|told| !refused(&told.code)).count();
     let ratio = count(calls) / count(needed);
     let failed = failures(&told);
     Ok(Row {
-        what: "calls for each needed, 30 % of them failing",
+        what: "calls for each needed from the first on, 30 % of them failing",
         is: format!("{ratio:.3} ({calls} for {needed}; pages failed: {failed})"),
         aim: "<= 1.1",
         met: ratio <= 1.1,

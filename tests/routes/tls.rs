@@ -1,7 +1,5 @@
-//! Backends behind TLS that speak HTTP/2, with certificates of an authority of one's own. Those of this test are made
-//! for it and good for nothing else: 127.0.0.1, for a hundred years.
+//! Backends behind TLS that speak HTTP/2, with certificates of an authority of one's own.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,53 +8,27 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::dial;
 use super::echo::{PIECE, backend, shop_of};
 use super::echoed;
-use crate::support::{Shop, instant, root, send};
+use crate::support::{Shop, instant, send, tls};
 
 /// The echoing backend behind TLS; answers its address.
 async fn served() -> String {
-    bff_core::auth::install_crypto();
-    let file = |name: &str| root().join("tests/tls").join(name);
-    let chain = CertificateDer::from_pem_file(file("backend.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(file("backend.key")).unwrap();
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move {
-                let Ok(tls) = acceptor.accept(socket).await else {
-                    return;
-                };
-                let service = TowerToHyperService::new(backend());
-                let http = auto::Builder::new(TokioExecutor::new());
-                let io = TokioIo::new(tls);
-                http.serve_connection_with_upgrades(io, service).await.ok();
-            });
-        }
-    });
-    url
+    tls::served(|stream| async move {
+        let service = TowerToHyperService::new(backend());
+        let http = auto::Builder::new(TokioExecutor::new());
+        let io = TokioIo::new(stream);
+        http.serve_connection_with_upgrades(io, service).await.ok();
+    })
+    .await
 }
 
 /// A shop whose route leads there.
 async fn shop(route: &str) -> Shop {
-    let ca = root().join("tests/tls/ca.pem");
-    let (url, ca) = (served().await, ca.display());
-    let order = format!("url = \"{url}\"\nca_file = \"{ca}\"");
+    let (url, ca) = (served().await, tls::ca_file());
+    let order = format!("url = \"{url}\"\nca_file = \"{}\"", ca.display());
     shop_of(&order, route).await
 }
 
