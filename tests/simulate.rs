@@ -35,6 +35,7 @@ use schedule::{Event, run};
 
 use crate::support::instant;
 
+mod calm;
 mod schedule;
 mod storm;
 mod till;

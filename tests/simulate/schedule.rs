@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::storm::{self, Strike};
 use super::till::Till;
-use super::{traffic, visit};
+use super::{calm, traffic, visit};
 use crate::subsets::deadline;
 use crate::town::{Draw, Plan, Town, simulated};
 
@@ -109,12 +109,22 @@ impl Errand {
         operation: &'static str,
         asker: Option<&'static str>,
     ) -> Self {
+        Self::until(gateway, operation, asker, Duration::from_secs(60))
+    }
+
+    /// Somebody hangs up after so long.
+    pub(super) fn until(
+        gateway: &'static str,
+        operation: &'static str,
+        asker: Option<&'static str>,
+        patience: Duration,
+    ) -> Self {
         Self {
             gateway,
             operation,
             asker,
             hurry: None,
-            patience: Duration::from_secs(60),
+            patience,
         }
     }
 
@@ -215,7 +225,7 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
     till.count(&mut log).await;
     town.calm();
     sleep(MENDED_WITHIN).await;
-    let (again, settled) = (visit::again(&scene, &log).await, till.settle(&log).await);
+    let (again, settled) = (calm::again(&scene, &log).await, till.settle(&log).await);
     log.extend(again);
     log.extend(settled);
     log.sort_by_key(|event| event.at);

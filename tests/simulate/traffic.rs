@@ -14,6 +14,13 @@ use crate::town::Called;
 /// The most attempts at one call, and the most that one request may make beyond the calls it needs.
 const ATTEMPTS: usize = 2;
 const EXTRA: usize = 3;
+/// What a backend may be asked beyond that by one life of a gateway within a schedule, as it is shipped: a share of the
+/// calls that are needed, what is lent, and one of those that comes back.
+const SHARE: usize = 10;
+const LENT: usize = 3 + 1;
+
+/// How often each gateway asked each backend, and how many of those calls were extra.
+type Efforts = BTreeMap<(&'static str, Backend), (usize, usize)>;
 
 /// Adds what is wrong to the request that it was done for. What was done for none, a renewal, is nobody's own.
 pub(super) fn check(scene: &Scene<'_>, log: &mut [Event]) {
@@ -25,16 +32,21 @@ pub(super) fn check(scene: &Scene<'_>, log: &mut [Event]) {
     let ends: Vec<_> = (log.iter())
         .map(|e| (e.gateway, e.at, e.at + e.took))
         .collect();
-    for event in log {
+    let mut efforts = Efforts::default();
+    for event in log.iter_mut() {
         let calls = by_request.remove(&event.request).unwrap_or_default();
         let calls = calls.iter().filter(|c| c.backend != Backend::Auth);
         let calls: Vec<&Called> = calls.collect();
         whose(&calls, event);
-        effort(&calls, event);
+        effort(&calls, event, &mut efforts);
         if visit::healthy(event).is_some() {
             time(scene, &calls, event);
             ended(scene, &calls, event, &ends);
         }
+    }
+    // A call that is shared is done for one of several requests, and a renewal for none.
+    if !scene.keeping {
+        budgets(scene, &efforts, log);
     }
     let own = by_request
         .into_values()
@@ -61,7 +73,7 @@ fn whose(calls: &[&Called], event: &mut Event) {
 }
 
 /// No call more often than it may be tried, none that a healthy day does not need, and few extra ones in all.
-fn effort(calls: &[&Called], event: &mut Event) {
+fn effort(calls: &[&Called], event: &mut Event, efforts: &mut Efforts) {
     let mut made: BTreeMap<(Backend, &str), usize> = BTreeMap::new();
     for called in calls {
         *made.entry((called.backend, &called.line)).or_default() += 1;
@@ -78,7 +90,10 @@ fn effort(calls: &[&Called], event: &mut Event) {
             None if event.operation == "cancel" => (1, 1),
             None => (1, ATTEMPTS),
         };
-        extra += made.saturating_sub(needed);
+        let beyond = made.saturating_sub(needed);
+        let effort = efforts.entry((event.gateway, backend)).or_default();
+        *effort = (effort.0 + needed, effort.1 + beyond);
+        extra += beyond;
         if made > most {
             event
                 .broken
@@ -89,6 +104,20 @@ fn effort(calls: &[&Called], event: &mut Event) {
         event
             .broken
             .push(format!("{extra} attempts more than needed"));
+    }
+}
+
+/// Whoever asks a gateway, none of its backends bears more than a share of extra attempts.
+fn budgets(scene: &Scene<'_>, efforts: &Efforts, log: &mut [Event]) {
+    for ((gateway, backend), (calls, extra)) in efforts {
+        let ends = scene.strikes.iter().filter(|s| s.place == *gateway);
+        let most = calls / SHARE + LENT * (1 + ends.count());
+        let last = log.iter_mut().rfind(|event| event.gateway == *gateway);
+        if let Some(last) = last.filter(|_| *extra > most) {
+            let broken =
+                format!("{extra} extra attempts at {backend} of {calls} calls, {most} at most");
+            last.broken.push(broken);
+        }
     }
 }
 

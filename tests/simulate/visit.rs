@@ -1,11 +1,10 @@
-//! Somebody asks for a screen: in a storm, where what is told is held against a healthy day, and afterwards.
+//! Somebody asks for a screen, and what is told is held against a healthy day.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use fleet::Callers;
-use futures_util::future::join_all;
 use services_mock::Backend;
 use tokio::time::sleep;
 
@@ -15,12 +14,7 @@ use crate::screens::{Enrolled, Told, enrolled};
 use crate::town::{Called, Draw, Town, address, simulated};
 
 /// Who asks; the first is nobody.
-const ASKERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
-/// A breaker that is no longer open lets a few calls through first.
-const TRIES: u32 = 8;
-/// How many of them must be good before it is closed, as it is shipped, and more than it lets through until then.
-const CLOSES_AFTER: u32 = 3;
-const AT_ONCE: u32 = 5;
+pub(super) const ASKERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
 
 /// A screen as one asker sees it on a healthy day.
 pub(super) struct Healthy {
@@ -74,51 +68,24 @@ pub(super) fn healthy(event: &Event) -> Option<&'static Healthy> {
 pub(super) async fn draw(scene: &Scene<'_>, draw: &mut Draw, id: String) -> Event {
     let open = |s: &&Enrolled| scene.thronged.is_none_or(|only| s.gateway == only);
     let open: Vec<&Enrolled> = enrolled().iter().filter(open).collect();
-    let screen = draw.one(&open);
+    let mut screen = draw.one(&open);
+    // Who comes at the same moment as others often comes for the same, whoever it is.
+    if scene.thronged.is_some() && draw.chance(60) {
+        let moment = u64::try_from(scene.now().as_millis()).unwrap_or(0);
+        screen = Draw::of(scene.seed, "moment", moment).one(&open);
+    }
     let asker = draw.one(&ASKERS);
     let errand = Errand::draw(draw, screen.gateway, &screen.operation, asker);
     visit(scene, screen, &errand, id).await
 }
 
-/// After a storm: what was left out because a breaker was open is whole again, and for all at once.
-pub(super) async fn again(scene: &Scene<'_>, log: &[Event]) -> Vec<Event> {
-    let whole = |e: &Event| e.states.iter().all(|state| state != "missing");
-    let open = |(_, body): &(u16, String)| body.contains("circuit_open");
-    let lost = (log.iter()).filter(|e| healthy(e).is_some() && e.told.as_ref().is_some_and(open));
-    let mut lost: Vec<_> = lost.map(|e| (e.gateway, e.operation, e.asker)).collect();
-    lost.sort_unstable();
-    lost.dedup();
-    let mut events = Vec::new();
-    for (n, (gateway, operation, asker)) in lost.into_iter().enumerate() {
-        let same = |s: &&Enrolled| s.gateway == gateway && s.operation == operation;
-        let screen = enrolled().iter().find(same).unwrap();
-        let errand = Errand::patient(gateway, operation, asker);
-        let wanted = &HEALTHY[0][&(gateway, operation, asker)].told;
-        let back = |event: &Event| {
-            let status = event.told.as_ref().map(|(status, _)| *status);
-            let all = event.states.len() == wanted.sections.len();
-            status == Some(wanted.status) && all && whole(event)
-        };
-        let visit = |turn: String| visit(scene, screen, &errand, format!("a-{n}-{turn}"));
-        let (mut good, mut tries) = (0, 0);
-        while good < CLOSES_AFTER && tries < TRIES {
-            tries += 1;
-            let event = visit(tries.to_string()).await;
-            good += u32::from(back(&event));
-            events.push(event);
-        }
-        let begin = events.len();
-        events.extend(join_all((0..AT_ONCE).map(|n| visit(format!("all-{n}")))).await);
-        for event in &mut events[begin - 1..] {
-            if !back(event) {
-                event.broken.push("it is not mended".to_owned());
-            }
-        }
-    }
-    events
-}
-
-async fn visit(scene: &Scene<'_>, screen: &'static Enrolled, errand: &Errand, id: String) -> Event {
+/// Asks for a screen, and holds what is told against a healthy day.
+pub(super) async fn visit(
+    scene: &Scene<'_>,
+    screen: &'static Enrolled,
+    errand: &Errand,
+    id: String,
+) -> Event {
     let credential = screen.credential(&scene.town.mocks, errand.asker);
     let request = screen.request(&at(screen.gateway), credential.as_ref());
     let (mut event, came) = errand.run(scene, request, id).await;
