@@ -60,15 +60,10 @@ pub(super) fn check(scene: &Scene<'_>, log: &mut [Event]) {
 fn whose(calls: &[&Called], event: &mut Event) {
     let people = |g: &&fleet::Gateway| g.name == event.gateway && g.callers == Callers::People;
     let asker = event.asker.filter(|_| GATEWAYS.iter().any(|g| people(&g)));
-    for called in calls {
-        let public = [Backend::Product, Backend::Review, Backend::Inventory];
-        let known = (called.user.as_deref()).filter(|_| !public.contains(&called.backend));
-        let right = known == called.user.as_deref() && (known.is_none() || known == asker);
-        if !right {
-            event
-                .broken
-                .push(format!("asked for somebody else: {called:?}"));
-        }
+    for called in calls.iter().filter(|called| !called.is_for(asker)) {
+        event
+            .broken
+            .push(format!("asked for somebody else: {called:?}"));
     }
 }
 
@@ -125,12 +120,11 @@ fn budgets(scene: &Scene<'_>, efforts: &Efforts, log: &mut [Event]) {
 fn time(scene: &Scene<'_>, calls: &[&Called], event: &mut Event) {
     let end = event.at + event.budget;
     for called in calls {
-        let left = end.saturating_sub(called.at).max(Duration::from_millis(1));
-        let right = called.within.is_some_and(|w| w <= left || scene.keeping);
+        let right = called.ends_by(end) || scene.keeping && called.within.is_some();
         if !right {
             event
                 .broken
-                .push(format!("{left:?} is left for {called:?}"));
+                .push(format!("it ends at {end:?}, not {called:?}"));
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::screens::{Enrolled, Told, enrolled};
 use crate::support::never_opens;
-use crate::town::{Plan, Town, address, simulated};
+use crate::town::{Called, Plan, Town, address, simulated};
 
 /// Late, and well within an attempt of any gateway.
 const SLOW: Duration = Duration::from_millis(300);
@@ -58,6 +58,9 @@ pub(crate) struct Outcome {
     pub(crate) told: Told,
     pub(crate) took: Duration,
     pub(crate) calls: BTreeMap<Backend, u64>,
+    /// What each of those said, and when the request began: times since the town did.
+    pub(crate) heard: Vec<Called>,
+    pub(crate) began: Duration,
     /// Backends that still had a call when nobody waited any more.
     pub(crate) orphans: Vec<Backend>,
 }
@@ -212,7 +215,7 @@ async fn ask(
     }
     let url = format!("http://{}", address(screen.gateway));
     let request = screen.request(&url, credential);
-    let asked = Instant::now();
+    let (asked, began) = (Instant::now(), town.record.now());
     let (head, body) = town
         .ask(screen.gateway, request)
         .await
@@ -223,7 +226,10 @@ async fn ask(
     let stats = Backend::ALL.map(|b| (b, town.mocks.stats(b)));
     let called = stats.iter().filter(|(_, s)| s.calls > 0);
     let waiting = stats.iter().filter(|(_, s)| s.in_flight > 0);
+    let calls = town.record.calls();
     Outcome {
+        heard: calls.into_iter().filter(|c| c.at >= began).collect(),
+        began,
         told: screen.told(head.status.as_u16(), head.headers, &body),
         took,
         calls: called.map(|(b, s)| (*b, s.calls)).collect(),

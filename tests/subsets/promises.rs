@@ -102,11 +102,23 @@ pub(super) fn broken_when_healthy(visit: &Visit) -> Vec<String> {
     said.0
 }
 
-/// What must hold whatever came of it: time, attempts, nothing left behind.
+/// What must hold whatever came of it: time, attempts, for whom, nothing left behind.
 fn effort(visit: &Visit, outcome: &Outcome, said: &mut Said) {
     let most = deadline(visit.screen.gateway) + GRACE;
     said.that(&format!("late: {:?}", outcome.took), outcome.took <= most);
     said.same("orphans", &outcome.orphans, &Vec::new());
+    let end = outcome.began + deadline(visit.screen.gateway);
+    let own = outcome.heard.iter().filter(|c| c.backend != Backend::Auth);
+    for called in own {
+        said.that(
+            &format!("it was asked for somebody else: {called:?}"),
+            called.is_for(visit.user),
+        );
+        said.that(
+            &format!("it ends at {end:?}: {called:?}"),
+            called.ends_by(end),
+        );
+    }
     let mut extra = 0;
     for (backend, calls) in &outcome.calls {
         let needed = visit.calls.get(backend).copied().unwrap_or(0);

@@ -43,6 +43,21 @@ pub(crate) struct Called {
     pub(crate) within: Option<Duration>,
 }
 
+impl Called {
+    /// Whether it was made for whoever asked, and for nobody else: what is the same for all is asked for without a name.
+    pub(crate) fn is_for(&self, asker: Option<&str>) -> bool {
+        let public = [Backend::Product, Backend::Review, Backend::Inventory];
+        let user = self.user.as_deref();
+        user.is_none() || user == asker && !public.contains(&self.backend)
+    }
+
+    /// Whether it was given a time, and no more than was left until `end`.
+    pub(crate) fn ends_by(&self, end: Duration) -> bool {
+        let left = end.saturating_sub(self.at).max(Duration::from_millis(1));
+        self.within.is_some_and(|within| within <= left)
+    }
+}
+
 /// Every connection that broke, and every call that arrived. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
