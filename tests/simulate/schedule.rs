@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleet::Gateway;
 use futures_util::future::{join, join_all};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -51,6 +52,9 @@ pub(super) struct Scene<'a> {
     pub(super) strikes: &'a [Strike],
     /// Whether answers are kept and calls shared.
     pub(super) keeping: bool,
+    /// Whether a backend's latency counts as known after a few calls, as it is after many: calls are hedged then, and
+    /// those that would come too late are not made.
+    pub(super) measured: bool,
     pub(super) seed: u64,
     /// The only gateway that is asked, in a schedule that throngs one, by several at the same moment.
     pub(super) thronged: Option<&'static str>,
@@ -77,6 +81,12 @@ ttl = \"300ms\"
 stale_while_revalidate = \"500ms\"
 [upstreams.inventory.cache]
 ttl = \"500ms\"
+";
+
+/// So few calls say how long a backend takes that a schedule has enough of them.
+const MEASURED: &str = "
+[upstream_defaults.latency]
+minimum_samples = 4
 ";
 
 impl Errand {
@@ -182,21 +192,24 @@ pub(crate) fn run(seed: u64, keeping: bool) -> Vec<Event> {
     simulated(schedule(seed, keeping))
 }
 
-pub(super) fn town(seed: u64, frail: bool, keeping: bool) -> Town {
+pub(super) fn town(seed: u64, frail: bool, keeping: bool, measured: bool) -> Town {
+    let also: fn(&Gateway) -> String = match (keeping, measured) {
+        (false, false) => |_| String::new(),
+        (true, false) => |_| KEEPING.to_owned(),
+        (false, true) => |_| MEASURED.to_owned(),
+        (true, true) => |_| format!("{KEEPING}{MEASURED}"),
+    };
     Town::start(Plan {
         seed,
         only: None,
         frail,
-        also: if keeping {
-            |_| KEEPING.to_owned()
-        } else {
-            |_| String::new()
-        },
+        also,
     })
 }
 
 async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
-    let town = town(seed, true, keeping);
+    let measured = Draw::of(seed, "measured", 0).chance(50);
+    let town = town(seed, true, keeping, measured);
     let (strikes, begun) = (storm::draw(seed), Instant::now());
     let mut draw = Draw::of(seed, "throng", 0);
     let names: Vec<&str> = fleet::GATEWAYS.iter().map(|g| g.name).collect();
@@ -205,6 +218,7 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
         town: &town,
         strikes: &strikes,
         keeping,
+        measured,
         seed,
         thronged,
     };

@@ -174,6 +174,8 @@ fn is_so(scene: &Scene<'_>, asked: &Asked, source: &str, reason: &str) -> bool {
     let from = match reason {
         // Whoever is left alone has failed before.
         "circuit_open" => Duration::ZERO,
+        // What was slow a moment ago is taken to be so still.
+        "deadline" if scene.measured => Duration::ZERO,
         // Whoever joins a call shares what befell it before.
         _ if scene.keeping => from.saturating_sub(LONGEST_CALL),
         _ => from,

@@ -29,7 +29,7 @@ type Seen = BTreeMap<(&'static str, &'static str, Option<&'static str>), Healthy
 /// Every screen while nothing is broken, and once more at another time of day.
 pub(super) static HEALTHY: LazyLock<[Seen; 2]> = LazyLock::new(|| {
     simulated(async {
-        let town = town(1, false, false);
+        let town = town(1, false, false, false);
         let now = look(&town, "now").await;
         sleep(Duration::from_millis(1500)).await;
         [now, look(&town, "later").await]
