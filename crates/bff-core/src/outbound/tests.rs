@@ -12,6 +12,8 @@ use crate::net::{Net, Pipes, Wire};
 use crate::scope::Public;
 use crate::telemetry::Metrics;
 
+mod race;
+
 /// A backend, what it was sent, and a context to call it in.
 struct Scene {
     cx: Cx,
