@@ -10,22 +10,35 @@
 //! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many, `SIMULATE_FROM=5000` from that seed on;
 //! `SIMULATE_SEED=7` runs one. A failing seed is kept in [`KEPT`].
 //!
-//! Planted by hand, one at a time, and found by so many of 40 seeds without copies and of 40 with them:
+//! Planted by hand, one at a time: found by so many schedules without copies and with them, and by so many broken lines of
+//! the every-subset proof, in whose 3,740 cases nothing is kept or shared, nobody hangs up or writes, and a gateway's past
+//! is forgotten.
 //!
-//! | planted | found by |
-//! |---|---|
-//! | every caller sent upstream as ben | 39, 39 |
-//! | calls ignore the deadline | 35, 0; so does the inbound guard: 35, 3; that guard alone: 0, 0, for calls end before it |
-//! | backends are not told what time is left | 35, 0 |
-//! | a copy told as fresh; a copy without its age | 0, 32 each |
-//! | four attempts in place of two | 22, 18 |
-//! | a flight that goes on when all have left | 13, 7 |
-//! | an attempt that goes on when its call is dropped | 12, 8 |
-//! | an open breaker that never lets a probe through | 12, 8 |
-//! | a checkout charged under a new key each time | 6, 6 |
-//! | a reset told as `bad_response` | 2, 1 |
-//! | keys of copies and flights without the caller | 0, 0: nothing of a caller is kept, and personal paths name the account |
-//! | any write repeated like a read | 0, 0: every write here is safe to repeat, or passed on without retries |
+//! | planted | of 40 schedules | subsets |
+//! |---|---|---|
+//! | every caller sent upstream as ben | 39, 39 | 6258 |
+//! | calls ignore the deadline | 36, 0, for whoever shares a call waits by its own | 2432 |
+//! | the same, and so does the inbound guard | 36, 3 | 1918 |
+//! | that guard alone | 0, 0, for calls end before it | 0 |
+//! | backends are not told what time is left | 40, 40 | 35159 |
+//! | a copy told as fresh; a copy without its age | 0, 30; 0, 36 | 0; 0 |
+//! | four attempts in place of two | 18, 18 | 4163 |
+//! | a flight that goes on when all have left | 12, 5 | 3228 |
+//! | an attempt that goes on when its call is dropped | 12, 9 | 8968 |
+//! | an open breaker that never lets a probe through | 8, 4 | 0 |
+//!
+//! | planted | of 200 schedules | subsets |
+//! |---|---|---|
+//! | a breaker that stays half-open for ever | 36, 8 | 0 |
+//! | a probe that is dropped keeps its place for ever | 40, 27 | 0 |
+//! | flights without the caller in their key | 0, 24 | 0 |
+//! | copies and flights without the caller in their key | 0, 24, by flights: nothing of a caller is kept | 0 |
+//! | the same, and what is a caller's is kept | 0, 37 | 0 |
+//! | the backends' budgets grant everything | 4, 0, for there whose call it was is not known | 0 |
+//! | a hedge that no budget pays for, or one attempt too many | 0, 0: `outbound/tests/race.rs` finds them | none is hedged |
+//! | any write repeated like a read | 4, 4 | 0 |
+//! | a checkout charged under a new key each time | 9, 9 | 0 |
+//! | a reset told as `bad_response` | 20, 12 | 2872 |
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
@@ -60,7 +73,9 @@ fn every_schedule_keeps_the_promises() {
 #[test]
 fn every_schedule_keeps_the_promises_with_copies() {
     let states = all_keep(true);
-    if asked("SIMULATE_SEED").is_none() {
+    // A few schedules need not have met both.
+    let many = asked("SIMULATE").is_none_or(|count| count >= FEWEST / 2);
+    if asked("SIMULATE_SEED").is_none() && many {
         let seen = |state| states.get(state).is_some_and(|count| *count >= FEWEST);
         assert!(seen("cached") && seen("stale"), "{states:?}");
     }
