@@ -53,6 +53,13 @@ pub struct Pointer {
     pub detail: String,
 }
 
+impl Pointer {
+    /// Where the member `name` of `root` is (RFC 6901 §3).
+    pub(crate) fn below(root: &str, name: &str) -> String {
+        format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
+    }
+}
+
 /// The body of every failure (RFC 9457, `application/problem+json`).
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -10,7 +10,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 use crate::context::{Cx, Urgency};
-use crate::error::{Error, codes};
+use crate::error::Error;
 use crate::routes::Terms;
 
 /// What holds for one route. Limits are properties of a route, read by the edge.
@@ -134,9 +134,6 @@ impl<S: Sync> FromRequestParts<S> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let cx = Cx::from_request_parts(parts, state).await?;
-        match cx.caller() {
-            Some(caller) => Ok(Self(caller.clone())),
-            None => Err(Error::new(codes::UNAUTHENTICATED, "Sign in to see this.")),
-        }
+        cx.require_caller().cloned().map(Self)
     }
 }

@@ -12,6 +12,7 @@ use serde_path_to_error::Segment;
 
 use super::doors::BodyLimit;
 use crate::error::{Error, Pointer, codes};
+use crate::section::fields::OthersRead;
 
 /// The path's parameters, parsed. A parameter that is no identifier names nothing: 404 would hide the
 /// mistake, so it is 422 with its pointer.
@@ -43,7 +44,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
 }
 
 /// The query, parsed and validated, every mistake told at once. Unknown members are refused where `T` denies
-/// them; `fields` belongs to the screen and is read beside it.
+/// them; `fields` belongs to the screen and is read by what stands after this.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -55,6 +56,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.insert(OthersRead);
         query(parts.uri.query().unwrap_or_default()).map(Self)
     }
 }
@@ -64,7 +66,10 @@ fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, 
         .map_err(|_| Error::new(codes::INVALID_REQUEST, "The query is not form-encoded."))?;
     let mut wrong = doubled(&pairs);
     pairs.retain(|(name, _)| {
-        name != "fields" && !wrong.iter().any(|w| w.pointer == below("/query", name))
+        name != "fields"
+            && !wrong
+                .iter()
+                .any(|w| w.pointer == Pointer::below("/query", name))
     });
     // A decoder stops at the first mistake, so what it stopped at is left out and the rest is read again.
     let value: Option<T> = loop {
@@ -76,7 +81,7 @@ fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, 
             Err(error) => unreadable("/query", &error),
         };
         let left = pairs.len();
-        pairs.retain(|(name, _)| below("/query", name) != stopped.pointer);
+        pairs.retain(|(name, _)| Pointer::below("/query", name) != stopped.pointer);
         add(&mut wrong, stopped);
         if pairs.len() == left || wrong.len() >= MAX_TOLD {
             break None;
@@ -101,7 +106,7 @@ fn doubled(pairs: &[(String, String)]) -> Vec<Pointer> {
     names.sort_unstable();
     let doubled = names.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
     let doubled = doubled.take(MAX_TOLD).map(|same| Pointer {
-        pointer: below("/query", same[0]),
+        pointer: Pointer::below("/query", same[0]),
         detail: "given more than once".into(),
     });
     doubled.collect()
@@ -195,7 +200,7 @@ fn unreadable<E: ToString>(root: &str, error: &serde_path_to_error::Error<E>) ->
         match segment {
             Segment::Seq { index } => pointer = format!("{pointer}/{index}"),
             Segment::Map { key: name } | Segment::Enum { variant: name } => {
-                pointer = below(&pointer, name);
+                pointer = Pointer::below(&pointer, name);
             }
             Segment::Unknown => {}
         }
@@ -203,14 +208,9 @@ fn unreadable<E: ToString>(root: &str, error: &serde_path_to_error::Error<E>) ->
     // A missing member has no place; serde names it in its text alone.
     let missing = detail.strip_prefix("missing field `");
     if let Some((name, _)) = missing.and_then(|rest| rest.split_once('`')) {
-        pointer = below(&pointer, name);
+        pointer = Pointer::below(&pointer, name);
     }
     Pointer { pointer, detail }
-}
-
-/// The pointer of a member (RFC 6901 §3).
-fn below(root: &str, name: &str) -> String {
-    format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Every rule that `value` breaks.

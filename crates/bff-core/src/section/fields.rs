@@ -22,6 +22,8 @@ use crate::error::{Error, Pointer};
 
 /// The longest `fields` value read.
 const MAX_BYTES: usize = 2048;
+/// The most mistakes told of one query.
+const MAX_TOLD: usize = 20;
 /// How deep a path may go.
 const MAX_DEPTH: usize = 8;
 
@@ -161,7 +163,8 @@ impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        let want = match value(query)? {
+        let alone = parts.extensions.get::<OthersRead>().is_none();
+        let want = match value(query, alone)? {
             Some(text) => {
                 let cx = Cx::from_request_parts(parts, state).await?;
                 cx.shared().fields.of::<T>().parse(&text)?
@@ -175,20 +178,33 @@ impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
     }
 }
 
-/// The one `fields` parameter of a query.
-fn value(query: &str) -> Result<Option<String>, Error> {
-    if !query.contains("fields=") {
-        return Ok(None);
+/// Says that a query's other members are read, and refused, by what came before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OthersRead;
+
+/// The one `fields` parameter of a query; `alone` it is all that a query may have.
+fn value(query: &str, alone: bool) -> Result<Option<String>, Error> {
+    let mut found = None;
+    let mut wrong: Vec<Pointer> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let detail = match (&*name, &found) {
+            ("fields", None) => {
+                found = Some(value.into_owned());
+                continue;
+            }
+            ("fields", Some(_)) => "given more than once".to_owned(),
+            _ if alone => format!("unknown field `{name}`, expected `fields`"),
+            _ => continue,
+        };
+        let pointer = Pointer::below("/query", &name);
+        if wrong.len() < MAX_TOLD && !wrong.iter().any(|w| w.pointer == pointer) {
+            wrong.push(Pointer { pointer, detail });
+        }
     }
-    let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
-        .map_err(|_| Error::invalid_at("/query", "not a form-encoded query"))?;
-    let mut found = pairs
-        .into_iter()
-        .filter(|(name, _)| name == "fields")
-        .map(|(_, v)| v);
-    match (found.next(), found.next()) {
-        (value, None) => Ok(value),
-        _ => Err(Error::invalid_at("/query/fields", "given more than once")),
+    if wrong.is_empty() {
+        Ok(found)
+    } else {
+        Err(Error::invalid(wrong))
     }
 }
 
