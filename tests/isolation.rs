@@ -1,8 +1,10 @@
 //! Two callers never mix, and nobody passes for another.
 
-use services_mock::Backend;
+use fleet::Callers;
+use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::screens::enrolled;
+use crate::support::{Answer, Shop};
 
 #[tokio::test]
 async fn callers_at_once_each_get_their_own() {
@@ -75,5 +77,56 @@ async fn a_bad_credential_is_refused_even_on_a_public_screen() {
             (401, &"unauthenticated".into()),
             "{bad}"
         );
+    }
+}
+
+/// `Cache-Control` and `Vary` of an answer.
+fn kept_by(page: &Answer) -> (&str, &str) {
+    assert_eq!(page.status, 200);
+    (page.header("cache-control"), page.header("vary"))
+}
+
+#[tokio::test]
+async fn caches_tell_apart_what_differs_by_who_asks() {
+    const PAGE: &str = "/api/product-details/p-1";
+    let shop = Shop::open().await;
+    let ada = shop.bearer("ada");
+    let ada = [("authorization", ada.as_str())];
+    // Nobody's page has no friends; whoever signs in must not be shown it out of the browser's cache.
+    let nobody = shop.get("web", PAGE).await;
+    let (control, vary) = kept_by(&nobody);
+    assert!(control.starts_with("public") && vary.contains("authorization"));
+    let signed_in = shop.get_with("web", PAGE, &ada).await;
+    let (control, vary) = kept_by(&signed_in);
+    assert!(control.starts_with("private") && vary.contains("authorization"));
+    // Without what is personal it is everybody's.
+    let public = format!("{PAGE}?fields=product,reviews");
+    let (nobody, signed_in) = (
+        shop.get("web", &public),
+        shop.get_with("web", &public, &ada),
+    );
+    for page in [nobody.await, signed_in.await] {
+        let (control, vary) = kept_by(&page);
+        assert!(control.starts_with("public") && !vary.contains("authorization"));
+    }
+    // That somebody may not see a thing is theirs too.
+    let mocks = shop.fleet.mocks();
+    mocks.set_fault(Backend::User, Fault::status(403)).unwrap();
+    let refused = shop.get_with("web", PAGE, &ada).await;
+    assert_eq!(refused.section("friends")["reason"], "forbidden");
+    let (control, vary) = kept_by(&refused);
+    assert!(control.starts_with("private") && vary.contains("authorization"));
+}
+
+#[tokio::test]
+async fn what_needs_a_credential_is_in_no_shared_cache() {
+    let shop = Shop::open().await;
+    let partners = enrolled().iter();
+    for screen in partners.filter(|screen| screen.callers() == Callers::Partners) {
+        let page = screen.ask(&shop, &[]).await;
+        assert_eq!(page.status, 200);
+        let control = page.header("cache-control");
+        assert!(control.starts_with("private"), "{screen:?}: {control}");
+        assert!(page.header("vary").contains("x-api-key"), "{screen:?}");
     }
 }

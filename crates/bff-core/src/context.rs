@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -65,6 +66,7 @@ struct Inner {
     language: Language,
     region: Region,
     caller: Option<Caller>,
+    guarded: AtomicBool,
     extra: Extra,
 }
 
@@ -101,6 +103,7 @@ impl Cx {
             language: o.language,
             region: o.region,
             caller: o.caller,
+            guarded: AtomicBool::new(false),
             extra: Extra::default(),
         }))
     }
@@ -192,10 +195,16 @@ impl Cx {
         self.0.caller.as_ref()
     }
 
-    /// Who asks, or 401.
+    /// Who asks, or 401. The answer is then for whoever was let in, and no cache that others read may keep it.
     pub fn require_caller(&self) -> Result<&Caller, Error> {
+        self.0.guarded.store(true, Ordering::Relaxed);
         self.caller()
             .ok_or_else(|| Error::new(codes::UNAUTHENTICATED, "Sign in to see this."))
+    }
+
+    /// Whether this was asked for who asks.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.0.guarded.load(Ordering::Relaxed)
     }
 
     /// The same request with a deadline of its own, for what must be done although its time is up: undoing.

@@ -165,15 +165,25 @@ pub struct Sharing {
     pub private: bool,
     /// It differs by `Accept-Language`.
     pub by_language: bool,
+    /// It differs by who asks: also where nobody is signed in, for somebody might be next time.
+    pub by_caller: bool,
 }
 
 impl Sharing {
+    /// What holds for an answer that is one caller's alone.
+    pub const OWN: Self = Self {
+        private: true,
+        by_language: false,
+        by_caller: true,
+    };
+
     /// What holds for an answer made of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
             private: self.private || other.private,
             by_language: self.by_language || other.by_language,
+            by_caller: self.by_caller || other.by_caller,
         }
     }
 }
@@ -219,10 +229,7 @@ impl Scope for Caller {
     const PERSONAL: bool = true;
 
     fn sharing(&self) -> Sharing {
-        Sharing {
-            private: true,
-            by_language: false,
-        }
+        Sharing::OWN
     }
 
     fn audience(&self) -> Audience {

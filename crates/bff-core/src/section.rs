@@ -6,13 +6,14 @@
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::context::Cx;
 use crate::outbound::{Failure, Fetched, Provenance, Reason, State};
-use crate::scope::{Caller, Scope};
+use crate::scope::{Caller, Scope, Sharing};
 
 pub use fields::{Field, Fields};
 pub use meta::{Entry, Meta};
@@ -33,6 +34,8 @@ pub struct Page<'a> {
     cx: &'a Cx,
     want: &'a Want,
     entries: Mutex<Vec<Entry>>,
+    /// Whether something on it is there for callers only, whoever asks now.
+    personal: AtomicBool,
 }
 
 /// A section's place in the list of sections: they are told in the order they were opened.
@@ -46,6 +49,7 @@ impl<'a> Page<'a> {
             cx,
             want,
             entries: Mutex::new(Vec::with_capacity(6)),
+            personal: AtomicBool::new(false),
         }
     }
 
@@ -114,6 +118,10 @@ impl<'a> Page<'a> {
     where
         F: Future<Output = Result<Fetched<W, Caller>, Failure>>,
     {
+        let name = name.into();
+        if self.want.has(&name) {
+            self.personal.store(true, Ordering::Relaxed);
+        }
         let run = (self.cx.caller()).map(|caller| self.optional(name, fetch(caller), shape));
         async move {
             match run {
@@ -160,7 +168,15 @@ impl<'a> Page<'a> {
         for entry in meta.entries() {
             (self.cx.shared().metrics).section(entry.source(), entry.from.state, entry.from.reason);
         }
-        Screen::new(value, meta, self.want.clone())
+        // A section that is missing tells nothing of whose it would have been, so this does.
+        let personal = self.personal.into_inner();
+        let page = Sharing {
+            private: self.cx.is_guarded() || (personal && self.cx.caller().is_some()),
+            by_caller: self.cx.is_guarded() || personal,
+            by_language: false,
+        };
+        let sharing = meta.sharing().and(page);
+        Screen::new(value, meta, self.want.clone(), sharing)
     }
 
     async fn try_fill<W, S: Scope, T>(

@@ -169,6 +169,7 @@ impl Segment {
         Sharing {
             private: self.known.signed_in && callers_own,
             by_language: self.language.is_some(),
+            by_caller: callers_own,
         }
     }
 }

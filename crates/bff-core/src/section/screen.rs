@@ -8,8 +8,10 @@ use utoipa::openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Meta, Want, write};
+use crate::auth::X_API_KEY;
 use crate::cache::status;
 use crate::error::{Error, codes};
+use crate::scope::Sharing;
 
 /// The header that tells every section's state.
 pub const SECTIONS: HeaderName = HeaderName::from_static("sections");
@@ -20,11 +22,17 @@ pub struct Screen<T> {
     value: T,
     meta: Meta,
     want: Want,
+    sharing: Sharing,
 }
 
 impl<T> Screen<T> {
-    pub(crate) fn new(value: T, meta: Meta, want: Want) -> Self {
-        Self { value, meta, want }
+    pub(crate) fn new(value: T, meta: Meta, want: Want, sharing: Sharing) -> Self {
+        Self {
+            value,
+            meta,
+            want,
+            sharing,
+        }
     }
 
     /// The truth about the sections.
@@ -56,13 +64,16 @@ impl<T: Serialize> IntoResponse for Screen<T> {
             headers.insert(SECTIONS, sections);
         }
         status::tell(self.meta.entries().iter().map(|e| &e.from), headers);
-        let sharing = self.meta.sharing();
         if !self.meta.is_complete() {
             // An incomplete answer is nobody's to keep.
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             return response;
         }
-        let scope = if sharing.private { "private" } else { "public" };
+        let scope = if self.sharing.private {
+            "private"
+        } else {
+            "public"
+        };
         let mut seconds = self.meta.fresh_for().as_secs();
         if let Some(age) = self.meta.age() {
             // Caches subtract it from `max-age` (RFC 9111 §4.2), and what they find is the freshness left.
@@ -76,8 +87,13 @@ impl<T: Serialize> IntoResponse for Screen<T> {
         if let Ok(value) = HeaderValue::try_from(format!("{scope}, max-age={seconds}")) {
             headers.insert(header::CACHE_CONTROL, value);
         }
-        if sharing.by_language {
+        if self.sharing.by_language {
             headers.append(header::VARY, HeaderValue::from_static("accept-language"));
+        }
+        if self.sharing.by_caller {
+            // A browser's own cache has one entry an address, whoever signs in or out on it.
+            headers.append(header::VARY, HeaderValue::from_static("authorization"));
+            headers.append(header::VARY, X_API_KEY.into());
         }
         if let Ok(etag) = HeaderValue::try_from(format!("W/\"{:032x}\"", written.digest)) {
             headers.insert(header::ETAG, etag);
