@@ -8,7 +8,7 @@ use tv_bff::{DEFAULTS, app};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let program = Program {
         name: env!("CARGO_PKG_NAME"),

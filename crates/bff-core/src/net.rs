@@ -19,6 +19,11 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+pub use threads::Threads;
+pub(crate) use threads::home;
+
+mod threads;
+
 /// Anything bytes can be read from and written to.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
@@ -162,6 +167,14 @@ impl Accept {
 }
 
 impl Wire {
+    /// The same connection, woken by the runtime that this is called in.
+    pub(crate) fn moved(self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
+            pipe @ Self::Pipe(_) => Ok(pipe),
+        }
+    }
+
     /// The other side's address, for a socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
-use crate::net::Accept;
+use crate::net::{Accept, Threads};
 
 use accept::Port;
 
@@ -67,6 +68,10 @@ pub struct Config {
     /// queue. Default 10000: well below the usual limit of open files (65536), for those to backends count too.
     #[serde(default = "Config::max_connections")]
     pub max_connections: usize,
+    /// How many threads serve clients, each a share of the connections. Default: as many as there are cores, or as the
+    /// container may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroUsize>,
     /// After being told to stop: how long readiness says so before the listener closes. Default 0s;
     /// behind a load balancer, its check interval.
     #[serde(default, with = "crate::config::duration")]
@@ -134,7 +139,8 @@ pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves, once the backends' instances are known, until `stop`; then drains: readiness says no, the listener closes,
-/// answers and writes end or are cut.
+/// answers and writes end or are cut. Clients on sockets are served by threads of their own, those on pipes where this
+/// is called: in a simulation there is one thread.
 pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
     let admin_closing = CancellationToken::new();
     let until_told = async {
@@ -148,12 +154,17 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         limits: app.limits(),
         closing: app.readiness().leaving(),
         grace: app.drain_timeout(),
+        threads: match &listeners.public {
+            Accept::Tcp(_) => app.threads(),
+            Accept::Pipe(_) => Threads::none(),
+        },
     };
     let admin = Port {
         router: app.admin_router(),
         limits: app.limits(),
         closing: admin_closing.clone(),
         grace: ADMIN_GRACE,
+        threads: Threads::none(),
     };
     let answers_and_writes = async {
         // Who connects meanwhile waits, and finds a gateway that knows whom to ask.

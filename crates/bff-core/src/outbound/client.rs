@@ -25,10 +25,12 @@ use tokio::time::{Instant, timeout};
 use tower::Service;
 
 use super::{BaseUrl, Config, Failure, Reason, Trust, body};
-use crate::net::{Dial, Net, Wire};
+use crate::net::{self, Dial, Net, Wire};
 
-/// The most connections kept idle; one more is closed.
+/// The most connections that a thread keeps idle; one more is closed.
 const MAX_IDLE: usize = 256;
+/// Threads beyond so many share what they keep.
+const HOMES: usize = 64;
 /// The most read of a refusal's body: it holds a reason, not data.
 const MAX_REFUSAL_BYTES: usize = 8 << 10;
 /// How long a refusal may take to be said after its status, which counts without it.
@@ -77,7 +79,8 @@ pub(crate) struct Plain {
     at: Uri,
     host: HeaderValue,
     idle_timeout: Duration,
-    idle: Mutex<VecDeque<Idle>>,
+    /// By the thread that drives them: another one would be woken across cores.
+    idle: Box<[Mutex<VecDeque<Idle>>]>,
 }
 
 #[derive(Debug)]
@@ -92,6 +95,7 @@ struct Lane {
     requests: http1::SendRequest<Full<Bytes>>,
     connection: http1::Connection<TokioIo<Wire>, Full<Bytes>>,
     closed: bool,
+    home: usize,
 }
 
 /// Why a lane carried nothing back.
@@ -115,7 +119,7 @@ impl Plain {
             at: at.unwrap_or_default(),
             host: host.unwrap_or_else(|_| HeaderValue::from_static("")),
             idle_timeout: config.idle_timeout,
-            idle: Mutex::default(),
+            idle: (0..HOMES).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -145,11 +149,12 @@ impl Plain {
 
     /// An idle connection that is still open.
     async fn take(&self) -> Option<Box<Lane>> {
+        let kept = self.idle(net::home());
         loop {
-            let Idle { mut lane, since } = self.idle.lock().pop_back()?;
+            let Idle { mut lane, since } = kept.lock().pop_back()?;
             if since.elapsed() > self.idle_timeout {
                 // Those below it are older still.
-                self.idle.lock().clear();
+                kept.lock().clear();
                 return None;
             }
             if lane.is_ready().await {
@@ -162,7 +167,7 @@ impl Plain {
     async fn keep(&self, mut lane: Box<Lane>, answer: Answer) -> Answer {
         if lane.is_ready().await {
             let since = Instant::now();
-            let mut idle = self.idle.lock();
+            let mut idle = self.idle(lane.home).lock();
             let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
             while idle.len() >= MAX_IDLE || idle.front().is_some_and(old) {
                 idle.pop_front();
@@ -183,7 +188,12 @@ impl Plain {
             requests,
             connection,
             closed: false,
+            home: net::home(),
         }))
+    }
+
+    fn idle(&self, home: usize) -> &Mutex<VecDeque<Idle>> {
+        &self.idle[home % HOMES]
     }
 }
 

@@ -20,7 +20,7 @@ use tower::Service;
 
 use super::heads::{Heads, Watched};
 use crate::inbound::Peer;
-use crate::net::{Accept, Wire};
+use crate::net::{Accept, Threads, Wire};
 
 /// What holds for every connection of a port.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,8 @@ pub(super) struct Port {
     pub(super) closing: CancellationToken,
     /// How long that may take; what is left is cut.
     pub(super) grace: Duration,
+    /// Where its connections are served.
+    pub(super) threads: Threads,
 }
 
 impl Port {
@@ -67,8 +69,10 @@ impl Port {
             let Some((wire, room)) = next else { break };
             let (http, router) = (http.clone(), self.router.clone());
             let (limits, closing) = (self.limits, self.closing.clone());
-            connections.spawn(async move {
-                connection(&http, wire, room, router, limits, &closing).await;
+            self.threads.spawn(&mut connections, async move {
+                if let Ok(wire) = wire.moved() {
+                    connection(&http, wire, room, router, limits, &closing).await;
+                }
             });
         }
         drop(from);

@@ -25,6 +25,7 @@ use crate::discovery::First;
 use crate::error::Code;
 use crate::inbound::shed::Shed;
 use crate::inbound::{self, Doors, Edge};
+use crate::net::Threads;
 use crate::outbound::{self, Upstream};
 use crate::routes::{self, Around};
 use crate::store::{self, Seal, Store};
@@ -275,6 +276,14 @@ impl App {
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.shared.tasks
+    }
+
+    /// The threads that serve clients; none where the machine gives none, which is slower and no worse.
+    pub(super) fn threads(&self) -> Threads {
+        Threads::start(self.config.threads).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no threads to serve with; one does everything");
+            Threads::none()
+        })
     }
 
     pub(super) fn limits(&self) -> Limits {
