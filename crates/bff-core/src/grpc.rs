@@ -7,11 +7,13 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use prost::Message;
 use tokio::time::Instant;
+use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::Codec;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Extensions, Request, Status};
+use tower::util::MapResponse;
 
 use crate::cache::{self, Ask, Fetch, Got, Whole};
 use crate::context::{Cx, Shared};
@@ -23,12 +25,15 @@ use crate::scope::Scope;
 pub use call::Call;
 pub use conversation::{Conversation, converse};
 
+use turns::Turns;
+
 mod call;
 mod channel;
 mod conversation;
 pub mod status;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 /// One gRPC backend as a gateway sees it: one connection to each instance for all calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -181,8 +186,13 @@ fn late(config: &Config, time: Duration) -> Reason {
     }
 }
 
+/// A channel whose answers take turns with what else runs on their thread.
+type InTurns = MapResponse<Channel, fn(http::Response<Body>) -> http::Response<Turns<Body>>>;
+
 /// The channel, connected.
-async fn ready(config: &Config, channel: Channel) -> Result<Grpc<Channel>, Status> {
+async fn ready(config: &Config, channel: Channel) -> Result<Grpc<InTurns>, Status> {
+    let in_turns: fn(http::Response<Body>) -> http::Response<Turns<Body>> = |it| it.map(Turns);
+    let channel = MapResponse::new(channel, in_turns);
     let mut client = Grpc::new(channel).max_decoding_message_size(config.max_body_bytes);
     let closed = |error: tonic::transport::Error| Status::from_error(error.into());
     client.ready().await.map_err(closed)?;
