@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,18 +9,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
-use http::uri::Authority;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+pub use dial::Dial;
 pub use threads::Threads;
 pub(crate) use threads::home;
 
+mod dial;
 mod threads;
 
 /// Anything bytes can be read from and written to.
@@ -246,56 +244,5 @@ impl AsyncWrite for Wire {
 impl Connection for Wire {
     fn connected(&self) -> Connected {
         Connected::new()
-    }
-}
-
-/// The connector of every outbound client: a connection to the URI's authority within `timeout`.
-#[derive(Clone, Debug)]
-pub struct Dial {
-    net: Net,
-    timeout: Duration,
-    to: Option<Authority>,
-}
-
-impl Dial {
-    /// Dials over `net`, giving up after `timeout`.
-    pub fn new(net: Net, timeout: Duration) -> Self {
-        Self {
-            net,
-            timeout,
-            to: None,
-        }
-    }
-
-    /// Dials `address` whatever the URI says: an instance of the backend that the URI names.
-    #[must_use]
-    pub fn to(mut self, address: Authority) -> Self {
-        self.to = Some(address);
-        self
-    }
-}
-
-impl tower::Service<Uri> for Dial {
-    type Response = TokioIo<Wire>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Wire>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { net, timeout, to } = self.clone();
-        Box::pin(async move {
-            let to = to.as_ref().or(uri.authority());
-            let to = to.ok_or(io::ErrorKind::InvalidInput)?;
-            let tls = uri.scheme_str() == Some("https");
-            let port = to.port_u16().unwrap_or(if tls { 443 } else { 80 });
-            let authority = format!("{}:{port}", to.host());
-            match tokio::time::timeout(timeout, net.connect(&authority)).await {
-                Ok(wire) => wire.map(TokioIo::new),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            }
-        })
     }
 }

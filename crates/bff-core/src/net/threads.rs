@@ -147,7 +147,7 @@ mod tests {
             let told = told.clone();
             threads.spawn(&mut tasks, async move {
                 told.send(home()).unwrap();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             });
             assert_eq!(homes.recv().await, Some(2));
         }
