@@ -16,7 +16,7 @@ use crate::scope::Scope;
 
 pub use call::Call;
 pub use failure::{Failure, Reason};
-pub use id::{Id, NotAnId, check_id, read_id};
+pub use id::{Id, NotAnId, Short, check_id, read_id};
 pub use provenance::{Fetched, Provenance, State};
 pub use target::BaseUrl;
 

@@ -166,7 +166,8 @@ impl<'a> Page<'a> {
     pub fn finish<T: Serialize>(self, value: T) -> Screen<T> {
         let meta = Meta::of(self.entries.into_inner());
         for entry in meta.entries() {
-            (self.cx.shared().metrics).section(entry.source(), entry.from.state, entry.from.reason);
+            let from = &entry.from;
+            (self.cx.shared().metrics).section(from.source.clone(), from.state, from.reason);
         }
         // A section that is missing tells nothing of whose it would have been, so this does.
         let personal = self.personal.into_inner();

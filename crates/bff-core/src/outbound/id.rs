@@ -6,6 +6,9 @@ use std::str::FromStr;
 
 use serde::de::{self, Deserializer, Visitor};
 
+/// Where an identifier is held: up to 24 bytes in place, which nearly all have.
+pub use compact_str::CompactString as Short;
+
 /// An identifier parsed at the door: it is one path segment, neither empty nor `.` nor `..`.
 pub trait Id {
     /// The identifier, in characters that need no encoding.
@@ -20,7 +23,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Box<str>);
+        pub struct $name($crate::outbound::Short);
 
         impl ::std::str::FromStr for $name {
             type Err = $crate::outbound::NotAnId;

@@ -8,12 +8,8 @@ use crate::cache::Lookup;
 impl Metrics {
     /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.
     pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: Lookup) {
-        let attributes = [
-            KeyValue::new("upstream", upstream),
-            KeyValue::new("route", route),
-            KeyValue::new("outcome", lookup.as_str()),
-        ];
-        self.0.lookups.add(1, &attributes);
+        let series = [upstream, route, lookup.as_str()];
+        self.0.lookups.of(series, |series| series.add(1));
     }
 
     /// Counts one look into what replicas share: a copy at once or after waiting for another's call, none, none in
