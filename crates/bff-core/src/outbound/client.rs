@@ -17,15 +17,17 @@ use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
-use super::{BaseUrl, Config, Failure, Reason, Trust, body};
+use super::{Config, Failure, Reason, Trust, body};
 use crate::net::{self, Dial, Net, Wire};
+
+use tls::Tls;
+
+mod tls;
 
 /// The most connections that a thread keeps idle; one more is closed.
 const MAX_IDLE: usize = 256;
@@ -236,52 +238,6 @@ impl Lane {
         })
         .await;
         !self.closed && self.requests.is_ready()
-    }
-}
-
-/// Connections over TLS.
-#[derive(Debug)]
-pub(crate) struct Tls {
-    client: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
-    url: BaseUrl,
-}
-
-impl Tls {
-    fn new(config: &Config, dial: Dial, trust: &Trust) -> Self {
-        let connector = trust
-            .connector()
-            .https_only()
-            .enable_all_versions()
-            .wrap_connector(dial);
-        // Idle connections need a timer of their own to expire.
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(config.idle_timeout)
-            .build(connector);
-        Self {
-            client,
-            url: config.url.clone(),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        mut request: Request<Full<Bytes>>,
-        max: usize,
-    ) -> Result<Answer, Failure> {
-        if let Some(target) = request.uri().path_and_query().cloned() {
-            *request.uri_mut() = self.url.absolute(target).map_err(Failure::internal)?;
-        }
-        let response = self.client.request(request).await.map_err(|error| {
-            let failure = unanswered(&error);
-            if error.is_connect() {
-                failure.unsent()
-            } else {
-                failure
-            }
-        })?;
-        read(response, max).await
     }
 }
 
