@@ -105,19 +105,26 @@ impl Ask {
                 Standing::Spent => {}
             }
         }
-        let (lookup, flight) = match self.board(cx, copy.clone(), fetch) {
+        let until = cx.calls_deadline();
+        let (lookup, flight) = match self.board(cx, until, copy.clone(), fetch) {
             Boarded::Landed(entry) => {
                 return Begun::Answered(read.served(cx, &entry, Lookup::Hit));
             }
             Boarded::Joined(flight) => (Lookup::Shared, flight),
             Boarded::Began(flight) => (self.lookup(cx), flight),
         };
-        Begun::Waits(lookup, flight.wait(cx.calls_deadline()), copy)
+        Begun::Waits(lookup, flight.wait(until), copy)
     }
 
     /// Joins the flight for this read, or begins one on behalf of `cx`: its ids go upstream, and its share of extra
     /// attempts pays, for whoever joins might not have called at all.
-    fn board<T, F, Fut>(&self, cx: &Cx, copy: Option<Arc<Entry>>, fetch: F) -> Boarded
+    fn board<T, F, Fut>(
+        &self,
+        cx: &Cx,
+        until: Instant,
+        copy: Option<Arc<Entry>>,
+        fetch: F,
+    ) -> Boarded
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
@@ -149,7 +156,7 @@ impl Ask {
         };
         let is_current =
             |asked| cache.0.config.share_calls && cache.is_current(&self.read.key, asked);
-        let times = (asked, cx.calls_deadline());
+        let times = (asked, until);
         (cache.0.flights).board(&self.read.key, times, is_current, landed, course)
     }
 
@@ -165,10 +172,11 @@ impl Ask {
             return;
         };
         let cx = Cx::background(shared, self.renew_within);
-        if let Boarded::Began(flight) = self.board(&cx, Some(copy.clone()), fetch) {
+        let until = cx.calls_deadline();
+        if let Boarded::Began(flight) = self.board(&cx, until, Some(copy.clone()), fetch) {
             shared.tasks.spawn(async move {
                 // The only call without a waiter; how it ended is known to its metrics and to the copy.
-                let _ = timeout_at(cx.deadline(), flight.wait(cx.calls_deadline())).await;
+                let _ = timeout_at(cx.deadline(), flight.wait(until)).await;
                 drop(place);
             });
         }

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -160,10 +159,6 @@ impl Line {
         self.error = response.extensions().get::<Error>().cloned();
         self.sections = response.headers().get(SECTIONS).cloned();
     }
-
-    fn took(&self) -> Duration {
-        self.started.elapsed()
-    }
 }
 
 impl Drop for Line {
@@ -174,7 +169,8 @@ impl Drop for Line {
         let hung_up = !self.ended || self.untaken;
         let status = if hung_up { 499 } else { self.status };
         let shared = &self.edge.shared;
-        (shared.metrics).request_ended(self.method.as_str(), route, status, self.took());
+        let took = self.started.elapsed();
+        (shared.metrics).request_ended(self.method.as_str(), route, status, took);
         let stalled = self.underway.as_ref().is_some_and(Underway::is_stalled);
         let broken = self.broken.as_deref().or(stalled.then_some(UNTAKEN));
         let app = self.app.as_ref().map(ToString::to_string);
@@ -184,7 +180,7 @@ impl Drop for Line {
             path: self.uri.path(),
             route,
             status,
-            took: self.took(),
+            took,
             request_id: self.seen.request_id().as_str(),
             trace_id: &self.seen.trace().trace_id(),
             client: shared.client.to_str().unwrap_or_default(),

@@ -119,8 +119,9 @@ impl<T: Send + Sync + 'static> Policy<T> {
     where
         F: Future<Output = Result<R, Failure>>,
     {
+        let mut now = Instant::now();
         // What cannot be answered in time is not asked: it would cost the backend work and the client its patience.
-        if self.is_hopeless(until, repeat, Duration::ZERO) {
+        if self.is_hopeless(until, repeat, now, Duration::ZERO) {
             return Err(Failure::new(Reason::Deadline)
                 .unsent()
                 .because("less time is left than even quick answers take"));
@@ -132,7 +133,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
             failed: None,
         };
         loop {
-            let failure = match self.round(cx, until, repeat, &attempt, &mut tries).await {
+            let round = self.round(cx, until, repeat, now, &attempt, &mut tries);
+            let failure = match round.await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
@@ -152,12 +154,12 @@ impl<T: Send + Sync + 'static> Policy<T> {
             tries.failed = Some(failure);
             cx.shared().metrics.extra_attempt(self.name, "retry");
             sleep(wait).await;
+            now = Instant::now();
         }
     }
 
     /// Whether an attempt begun after `wait` would have too little time. Not of one that takes as long as its client.
-    fn is_hopeless(&self, until: &Until, repeat: Repeat, wait: Duration) -> bool {
-        let now = Instant::now();
+    fn is_hopeless(&self, until: &Until, repeat: Repeat, now: Instant, wait: Duration) -> bool {
         let left = until.get().saturating_duration_since(now + wait);
         repeat.within.is_none() && self.hopeless.is(&self.latency, now, left)
     }
@@ -180,7 +182,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let retries = tries.attempts.saturating_sub(1);
         let hint = failure.retry_hint();
         let wait = (self.config.backoff).wait(retries, cx.world().random(), hint, left)?;
-        if self.is_hopeless(until, repeat, wait) {
+        if self.is_hopeless(until, repeat, now, wait) {
             return None;
         }
         // Last, so that nothing is paid for a retry that does not happen.
@@ -193,6 +195,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         cx: &Cx,
         until: &Until,
         repeat: Repeat,
+        now: Instant,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
         tries: &mut Tries<T>,
     ) -> Result<R, Failure>
@@ -200,16 +203,14 @@ impl<T: Send + Sync + 'static> Policy<T> {
         F: Future<Output = Result<R, Failure>>,
     {
         tries.attempts += 1;
-        let now = Instant::now();
-        let picked = self
-            .instances
-            .pick(now, cx.world().random(), tries.last.as_deref());
+        let picked = (self.instances).pick(now, cx.world().random(), tries.last.as_deref());
         let Some(picked) = picked else {
             return Err(Failure::new(Reason::NoInstance).unsent());
         };
         tries.last = Some(picked.instance().clone());
         let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
-        let first = self.one(until, repeat, picked, tries.attempts == 1, attempt);
+        let needed = tries.attempts == 1;
+        let first = self.one(until, repeat, now, picked, needed, attempt);
         let Some(delay) = delay.flatten() else {
             return first.await;
         };
@@ -220,18 +221,17 @@ impl<T: Send + Sync + 'static> Policy<T> {
             () = sleep(delay) => {}
         }
         let now = Instant::now();
-        let other = self
-            .instances
-            .pick(now, cx.world().random(), tries.last.as_deref());
+        let other = (self.instances).pick(now, cx.world().random(), tries.last.as_deref());
         let (true, Some(other)) = (self.config.retry.has_more(tries.attempts), other) else {
             return first.await;
         };
-        if self.is_hopeless(until, repeat, Duration::ZERO) || !self.budget.spend(cx.extra(), now) {
+        let hopeless = self.is_hopeless(until, repeat, now, Duration::ZERO);
+        if hopeless || !self.budget.spend(cx.extra(), now) {
             return first.await;
         }
         tries.attempts += 1;
         cx.shared().metrics.extra_attempt(self.name, "hedge");
-        let mut second = pin!(self.one(until, repeat, other, false, attempt));
+        let mut second = pin!(self.one(until, repeat, now, other, false, attempt));
         // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
         tokio::select! {
             biased;
@@ -251,6 +251,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         &self,
         until: &Until,
         repeat: Repeat,
+        began: Instant,
         picked: Picked<'_, T>,
         needed: bool,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
@@ -258,7 +259,6 @@ impl<T: Send + Sync + 'static> Policy<T> {
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let began = Instant::now();
         let left = until.get().saturating_duration_since(began);
         if left.is_zero() {
             return Err(Failure::new(Reason::Deadline).unsent());
