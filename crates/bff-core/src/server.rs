@@ -146,16 +146,16 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     let until_told = async {
         stop.await;
         app.readiness().drain();
-        sleep(app.drain_delay()).await;
+        sleep(app.config().drain_delay).await;
         app.readiness().leave();
     };
     let public = Port {
         router: app.router(),
         limits: app.limits(),
         closing: app.readiness().leaving(),
-        grace: app.drain_timeout(),
+        grace: app.config().drain_timeout,
         threads: match &listeners.public {
-            Accept::Tcp(_) => app.threads(),
+            Accept::Tcp(_) => Threads::if_any(app.config().threads),
             Accept::Pipe(_) => Threads::none(),
         },
     };

@@ -77,6 +77,14 @@ impl Threads {
         })
     }
 
+    /// The same, or none where the machine gives none: slower, and no worse.
+    pub fn if_any(count: Option<NonZeroUsize>) -> Self {
+        Self::start(count).unwrap_or_else(|error| {
+            tracing::warn!(%error, "no threads to serve with; one does everything");
+            Self::none()
+        })
+    }
+
     /// Serves a connection on the thread that has the fewest.
     pub(crate) fn spawn(
         &self,

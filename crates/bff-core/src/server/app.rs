@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use futures_util::future::join_all;
@@ -25,7 +24,6 @@ use crate::discovery::First;
 use crate::error::Code;
 use crate::inbound::shed::Shed;
 use crate::inbound::{self, Doors, Edge};
-use crate::net::Threads;
 use crate::outbound::{self, Upstream};
 use crate::routes::{self, Around};
 use crate::store::{self, Seal, Store};
@@ -278,12 +276,8 @@ impl App {
         &self.shared.tasks
     }
 
-    /// The threads that serve clients; none where the machine gives none, which is slower and no worse.
-    pub(super) fn threads(&self) -> Threads {
-        Threads::start(self.config.threads).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no threads to serve with; one does everything");
-            Threads::none()
-        })
+    pub(super) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(super) fn limits(&self) -> Limits {
@@ -293,13 +287,5 @@ impl App {
             write_timeout: self.config.write_timeout,
             max_connections: self.config.max_connections,
         }
-    }
-
-    pub(super) fn drain_delay(&self) -> Duration {
-        self.config.drain_delay
-    }
-
-    pub(super) fn drain_timeout(&self) -> Duration {
-        self.config.drain_timeout
     }
 }
