@@ -4,8 +4,9 @@
 //! to the store. One question finds a copy or takes the right to make the call for all (a lease); those who find neither
 //! wait for the holder's answer, within a bound. Questions of one screen are written to one connection before any is
 //! answered, so that together they take one round trip. What is one caller's never leaves the process, and Redis that is
-//! away or slow costs an answer at most `store.timeout`, once in a `store.pause`; of a cluster, in each part of it. A copy that is past its freshness there is asked about, and
-//! stands in where that fails: who serves it while it is renewed is the replica that has it.
+//! away or slow costs an answer at most `store.timeout`, once in a `store.pause`; of a cluster, in each part of it. A copy
+//! that is past its freshness there is asked about, and stands in where that fails: who serves it while it is renewed is
+//! the replica that has it.
 
 use std::any::Any;
 use std::sync::Arc;
