@@ -82,6 +82,13 @@ async fn a_backend_that_keeps_failing_is_left_alone_and_the_client_told() {
     assert_eq!(reviews["reason"], "circuit_open");
     let again = reviews["retryAfterMs"].as_u64().unwrap();
     assert!((1..=10_000).contains(&again), "{again}");
+    // Operators see it; it takes no replica away.
+    let ready = shop
+        .http
+        .get(format!("{}/readyz", shop.fleet.admin_url("web")));
+    let ready = crate::support::send(ready).await;
+    assert_eq!(ready.status(), 200);
+    assert_eq!(ready.text().await.unwrap(), "ready, review: circuit_open");
 }
 
 #[tokio::test]

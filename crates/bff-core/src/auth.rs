@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::context::{Cx, Shared};
 use crate::discovery::First;
 use crate::error::{Error, codes};
+use crate::outbound::Reason;
 use crate::scope::Caller;
 use api_key::ApiKeys;
 use bearer::Bearer;
@@ -60,6 +61,11 @@ impl Authenticator {
     /// The first answer about where the issuer's keys are, which start-up waits for.
     pub(crate) fn first(&self) -> Option<First> {
         self.bearer.as_ref().map(|bearer| bearer.first())
+    }
+
+    /// What is wrong at the moment with where the issuer's keys are, for operators.
+    pub(crate) fn trouble(&self) -> Option<Reason> {
+        self.bearer.as_ref().and_then(|bearer| bearer.trouble())
     }
 
     /// Whether any credential came, good or bad: all that can be said of it without work.

@@ -61,6 +61,11 @@ impl Upstream {
     pub(crate) fn first(&self) -> First {
         self.0.first()
     }
+
+    /// What is wrong with it at the moment, for operators.
+    pub(crate) fn trouble(&self) -> Option<Reason> {
+        self.0.trouble()
+    }
 }
 
 /// Calls a gRPC backend under every policy, outermost first. `wire` makes the answer a value of ours, here,

@@ -26,6 +26,7 @@ mod accept;
 mod admin;
 mod app;
 mod heads;
+mod known;
 mod pages;
 mod production;
 mod readiness;

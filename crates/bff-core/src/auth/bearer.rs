@@ -13,6 +13,7 @@ use super::token::Token;
 use crate::context::Shared;
 use crate::discovery::First;
 use crate::error::Error;
+use crate::outbound::Reason;
 use crate::scope::Caller;
 
 /// What verifies the tokens of one issuer.
@@ -64,6 +65,11 @@ impl Bearer {
     /// The first answer about where the keys are.
     pub(super) fn first(&self) -> First {
         self.keys.first()
+    }
+
+    /// What is wrong at the moment with where the keys are.
+    pub(super) fn trouble(&self) -> Option<Reason> {
+        self.keys.trouble()
     }
 
     /// The caller `sent` names, if it was verified before; without waiting.

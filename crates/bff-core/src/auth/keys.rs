@@ -18,7 +18,7 @@ use super::config::Config;
 use crate::context::{Cx, Shared};
 use crate::discovery::First;
 use crate::error::{Error, codes};
-use crate::outbound::{self, Call, Id, Upstream, check_id};
+use crate::outbound::{self, Call, Id, Reason, Upstream, check_id};
 use crate::scope::Public;
 use document::{Document, Key, KeySet};
 
@@ -94,6 +94,11 @@ impl Keys {
     /// The first answer about where they are.
     pub(super) fn first(&self) -> First {
         self.0.issuer.first()
+    }
+
+    /// What is wrong at the moment with where they are.
+    pub(super) fn trouble(&self) -> Option<Reason> {
+        self.0.issuer.trouble()
     }
 
     /// The generation of the keys known, if any are. When they are old, new ones are fetched meanwhile.

@@ -21,6 +21,8 @@ use super::{Config, Failure, Reason, Repeat, Until};
 use crate::context::{Cx, Shared};
 use crate::discovery::{self, First, Following};
 
+mod standing;
+
 /// Longer than any request.
 const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -84,18 +86,6 @@ impl<T: Send + Sync + 'static> Policy<T> {
     /// The backend's name.
     pub(crate) fn name(&self) -> &'static str {
         self.name
-    }
-
-    /// Counts what goes on at an instance after its attempt, until [`Self::leave`].
-    pub(super) fn stay(&self, instance: &Instance<T>, lasting: bool) {
-        self.bulkhead.stay(lasting);
-        instance.stay();
-    }
-
-    /// Ends what [`Self::stay`] began.
-    pub(super) fn leave(&self, instance: &Instance<T>, lasting: bool) {
-        self.bulkhead.leave(lasting);
-        instance.leave();
     }
 
     /// The first answer about its instances.

@@ -12,6 +12,7 @@ use axum::routing::{get, post};
 use subtle::ConstantTimeEq;
 
 use super::Config;
+use super::known::Known;
 use super::readiness::Readiness;
 use crate::cache::Purge;
 use crate::config::Secret;
@@ -25,19 +26,11 @@ use crate::telemetry::Metrics;
 const MAX_BODY_BYTES: usize = 256 << 10;
 
 /// What can be read. `config` is the effective configuration with its secrets masked.
-pub(super) fn router(
-    readiness: Readiness,
-    store: Store,
-    metrics: Metrics,
-    config: String,
-) -> Router {
+pub(super) fn router(shows: Shows, metrics: Metrics, config: String) -> Router {
     let text = |body: String, kind: &'static str| ([(header::CONTENT_TYPE, kind)], body);
     Router::new()
         .route("/livez", get(|| async { "alive" }))
-        .route(
-            "/readyz",
-            get(move || ready(readiness.clone(), store.clone())),
-        )
+        .route("/readyz", get(move || ready(shows.clone())))
         .route(
             "/metrics",
             get(move || async move { text(metrics.render(), "text/plain; version=0.0.4") }),
@@ -65,18 +58,40 @@ pub(super) fn changes(shared: &Arc<Shared>, config: &Config) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
-/// A store that is away is shown and fails nothing: a gateway without it still answers.
-async fn ready(readiness: Readiness, store: Store) -> Response {
-    let status = if readiness.is_ready() {
+/// Whether it wants traffic, and what is wrong that it can do without. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Shows {
+    readiness: Readiness,
+    store: Store,
+    known: Arc<[Known]>,
+}
+
+impl Shows {
+    pub(super) fn new(readiness: Readiness, store: Store, known: Vec<Known>) -> Self {
+        Self {
+            readiness,
+            store,
+            known: known.into(),
+        }
+    }
+}
+
+/// A store that is away and a backend that is down are shown and fail nothing: a gateway without them still answers.
+async fn ready(shows: Shows) -> Response {
+    let status = if shows.readiness.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = if store.is_redis() {
-        format!("{}, store: {}", readiness.as_str(), store.as_str())
-    } else {
-        readiness.as_str().to_owned()
-    };
+    let mut body = shows.readiness.as_str().to_owned();
+    if shows.store.is_redis() {
+        body = format!("{body}, store: {}", shows.store.as_str());
+    }
+    for backend in &*shows.known {
+        if let Some(reason) = backend.trouble() {
+            body = format!("{body}, {}: {}", backend.name(), reason.as_str());
+        }
+    }
     (status, body).into_response()
 }
 

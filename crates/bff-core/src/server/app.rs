@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
 use super::accept::Limits;
+use super::known::Known;
 use super::readiness::Readiness;
 use super::{Config, admin, pages};
 use crate::action::Writes;
@@ -62,8 +63,8 @@ pub struct Gateway<'a> {
     seal: Seal,
     /// Those that answer over HTTP, for the routes that pass requests on.
     upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
-    /// Whose instances start-up waits to know.
-    awaited: Mutex<Vec<First>>,
+    /// Whose instances start-up waits to know, and who is shown to operators when something is wrong with it.
+    known: Mutex<Vec<Known>>,
     codes: &'static [Code],
     docs: bool,
 }
@@ -94,7 +95,7 @@ impl<'a> Gateway<'a> {
         Ok(Self {
             name,
             settings,
-            awaited: Mutex::new(auth.first().into_iter().collect()),
+            known: Mutex::new(vec![Known::Keys(auth.clone())]),
             auth,
             store,
             seal: Seal::open(settings.store, &shared.world)?,
@@ -138,7 +139,7 @@ impl<'a> Gateway<'a> {
     ) -> Result<Upstream, String> {
         let upstream = Upstream::new(name, config, &self.shared)?;
         self.upstreams.lock().insert(name, upstream.clone());
-        self.awaited.lock().push(upstream.first());
+        self.known.lock().push(Known::Http(upstream.clone()));
         Ok(upstream)
     }
 
@@ -149,7 +150,7 @@ impl<'a> Gateway<'a> {
         config: &outbound::Config,
     ) -> Result<grpc::Upstream, String> {
         let upstream = grpc::Upstream::new(name, config, &self.shared)?;
-        self.awaited.lock().push(upstream.first());
+        self.known.lock().push(Known::Grpc(upstream.clone()));
         Ok(upstream)
     }
 
@@ -210,12 +211,13 @@ impl<'a> Gateway<'a> {
         }
         let router = router.fallback(routes::answer);
         let metrics = self.shared.metrics.clone();
+        let known = self.known.into_inner();
+        let awaited = known.iter().filter_map(Known::first).collect();
         Ok(App {
             name: self.name,
             router: inbound::protect(&edge, router)?,
             admin: admin::router(
-                readiness.clone(),
-                self.store,
+                admin::Shows::new(readiness.clone(), self.store, known),
                 metrics,
                 config::print(config),
             )
@@ -223,7 +225,7 @@ impl<'a> Gateway<'a> {
             api,
             readiness,
             shared: self.shared,
-            awaited: self.awaited.into_inner(),
+            awaited,
             config: self.settings.server.clone(),
         })
     }
