@@ -175,8 +175,9 @@ fn is_unknown(failure: &Failure) -> bool {
     code == codes::OUTCOME_UNKNOWN || code == codes::IN_PROGRESS
 }
 
-/// The backend, or the action itself, said no.
+/// The backend judged the write itself and said no, or the action did. Any other refusal, which a proxy may have made up,
+/// is of this try alone.
 fn is_refusal(failure: &Failure) -> bool {
-    let answered = failure.answered();
-    answered.is_some_and(|s| s.is_client_error()) || failure.error().status().is_client_error()
+    let judged = |s: http::StatusCode| matches!(s.as_u16(), 402 | 422);
+    failure.answered().is_some_and(judged) || failure.error().status().is_client_error()
 }
