@@ -153,9 +153,9 @@ impl<'a> Steps<'a> {
     }
 
     /// Whether nobody knows yet what stands: this try may have done it, or one before it that ended without a word,
-    /// and then only a plain refusal says that it did not.
+    /// and then only a verdict says that it did not.
     fn is_open(&self, failure: &Failure) -> bool {
-        is_unknown(failure) || (self.run.is_again() && !is_refusal(failure))
+        is_unknown(failure) || (self.run.is_again() && !failure.is_verdict())
     }
 
     /// The word for a step that failed.
@@ -173,11 +173,4 @@ impl<'a> Steps<'a> {
 fn is_unknown(failure: &Failure) -> bool {
     let code = failure.error().code();
     code == codes::OUTCOME_UNKNOWN || code == codes::IN_PROGRESS
-}
-
-/// The backend judged the write itself and said no, or the action did. Any other refusal, which a proxy may have made up,
-/// is of this try alone.
-fn is_refusal(failure: &Failure) -> bool {
-    let judged = |s: http::StatusCode| matches!(s.as_u16(), 402 | 422);
-    failure.answered().is_some_and(judged) || failure.error().status().is_client_error()
 }

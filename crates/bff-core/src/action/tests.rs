@@ -160,6 +160,28 @@ async fn what_a_backend_still_does_is_not_refused() {
     assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
 }
 
+/// Of one that ended without a word the same again may meet what is no verdict: a proxy's refusal, a missing route.
+#[tokio::test]
+async fn a_stray_refusal_does_not_settle_what_an_earlier_try_did() {
+    for (reason, status) in [
+        (Reason::BadResponse, StatusCode::IM_A_TEAPOT),
+        (Reason::BadResponse, StatusCode::CONFLICT),
+        (Reason::Forbidden, StatusCode::FORBIDDEN),
+        (Reason::NotFound, StatusCode::NOT_FOUND),
+        (Reason::Overloaded, StatusCode::TOO_MANY_REQUESTS),
+    ] {
+        let stray = || Failure::new(reason).answer(status, Bytes::new());
+        let (code, steps) = told_again(stray()).await;
+        assert_eq!(code, "outcome_unknown", "{status}");
+        assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
+        let (_, steps) = told(stray(), Ok(())).await;
+        assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "refused"}));
+        let verdict = stray().told_as(Error::new(codes::VALIDATION_FAILED, ""));
+        let (_, steps) = told_again(verdict).await;
+        assert_eq!(steps["a"], "unmade", "{status}");
+    }
+}
+
 /// A memory, and a context to write in.
 fn writes(store: Store) -> (Writes, Cx) {
     let cx = cx();

@@ -14,6 +14,8 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, codes};
 
+mod certainty;
+
 /// Why a section is not fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -101,6 +103,8 @@ pub struct Failure {
     outside: Option<Error>,
     /// Whether the request may have reached the backend.
     sent: bool,
+    /// Whether an earlier attempt of the same call may have done what was asked.
+    perhaps_done: bool,
     cause: Option<Cow<'static, str>>,
 }
 
@@ -116,6 +120,7 @@ impl Failure {
             head: None,
             outside: None,
             sent: true,
+            perhaps_done: false,
             cause: None,
         }
     }
@@ -188,39 +193,6 @@ impl Failure {
         !self.sent && self.reason != Reason::Unavailable
     }
 
-    /// Whether what was asked may have been done: it was sent, and not clearly refused.
-    pub(crate) fn is_uncertain(&self) -> bool {
-        let refused = self
-            .status
-            .is_some_and(|s| s.is_client_error() || s == StatusCode::SERVICE_UNAVAILABLE);
-        self.sent && !refused
-    }
-
-    /// The failure of the last attempt when an earlier one is uncertain: only a plain refusal settles it.
-    #[must_use]
-    pub(crate) fn though_perhaps_done(mut self) -> Self {
-        if !self.status.is_some_and(|s| s.is_client_error()) {
-            self.status = None;
-            self.sent = true;
-        }
-        self
-    }
-
-    /// A write that was sent and not clearly refused may have happened: its outcome is unknown.
-    #[must_use]
-    pub(crate) fn after(self, write: bool) -> Self {
-        if !write || !self.is_uncertain() {
-            return self;
-        }
-        let error = unknown();
-        self.told_as(error)
-    }
-
-    /// Nobody knows whether a write happened.
-    pub(crate) fn unknown() -> Self {
-        Self::from(unknown())
-    }
-
     /// Whether the request may have reached the backend.
     pub(crate) fn was_sent(&self) -> bool {
         self.sent
@@ -273,11 +245,6 @@ impl Failure {
         }
         error
     }
-}
-
-fn unknown() -> Error {
-    let detail = "It may have happened. Repeat it with the same Idempotency-Key to learn.";
-    Error::new(codes::OUTCOME_UNKNOWN, detail).retry_after(Some(Duration::from_secs(1)))
 }
 
 impl From<Error> for Failure {
