@@ -17,6 +17,7 @@ use crate::telemetry::Metrics;
 
 mod cluster;
 mod flights;
+mod gateway;
 mod race;
 mod replicas;
 mod sides;

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::sides::On;
+use super::gateway::On;
 use super::*;
 use crate::scope::{Language, Region, Segment};
 use crate::store::tests::ask;
