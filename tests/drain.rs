@@ -66,6 +66,25 @@ async fn a_backend_that_hangs_does_not_hold_the_stop_up() {
     assert!(cut.is_err(), "what has not ended is cut: {cut:?}");
 }
 
+#[tokio::test]
+async fn a_write_whose_client_left_is_done_before_the_gateway_is_gone() {
+    let shop = Shop::open().await;
+    let slow = Fault::latency(Duration::from_millis(500));
+    let mocks = shop.fleet.mocks().clone();
+    mocks.set_fault(Backend::Playback, slow).unwrap();
+    let url = format!("{}/v1/titles/p-9/heartbeat", shop.fleet.url("tv"));
+    let bearer = shop.bearer("ada");
+    let beat = shop.http.post(url).header("authorization", bearer);
+    let saying = tokio::spawn(send(beat.json(&serde_json::json!({"positionS": 77}))));
+    crate::support::until(|| mocks.stats(Backend::Playback).in_flight == 1).await;
+    saying.abort();
+    let began = instant();
+    shop.fleet.stop().await;
+    assert!(began.elapsed() > Duration::from_millis(200), "it waited");
+    let seen = mocks.stats(Backend::Playback);
+    assert_eq!((seen.calls, seen.in_flight, seen.cancelled), (1, 0, 0));
+}
+
 /// Reads a stream to its end, which comes although nobody stops listening.
 async fn heard(mut stream: reqwest::Response) -> String {
     let mut heard = Vec::new();

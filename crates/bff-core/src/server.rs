@@ -150,22 +150,24 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         sleep(app.config().drain_delay).await;
         app.readiness().leave();
     };
+    // Kept to the end: writes whose clients have left run on them too.
+    let threads = match &listeners.public {
+        Accept::Tcp(_) => Threads::if_any(app.config().threads),
+        Accept::Pipe(_) => Threads::none(),
+    };
     let public = Port {
         router: app.router(),
         limits: app.limits(),
         closing: app.readiness().leaving(),
         grace: app.config().drain_timeout,
-        threads: match &listeners.public {
-            Accept::Tcp(_) => Threads::if_any(app.config().threads),
-            Accept::Pipe(_) => Threads::none(),
-        },
+        threads: &threads,
     };
     let admin = Port {
         router: app.admin_router(),
         limits: app.limits(),
         closing: admin_closing.clone(),
         grace: ADMIN_GRACE,
-        threads: Threads::none(),
+        threads: &Threads::none(),
     };
     let answers_and_writes = async {
         // Who connects meanwhile waits, and finds a gateway that knows whom to ask.

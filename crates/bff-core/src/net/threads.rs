@@ -53,28 +53,26 @@ impl Threads {
             Some(count) => count,
             None => thread::available_parallelism()?,
         };
-        let ending = CancellationToken::new();
-        let threads = (1..=count.get()).map(|number| {
+        // Those that have started end with it if one does not.
+        let mut all = Self::default();
+        for number in 1..=count.get() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();
-            let until = ending.clone().cancelled_owned();
-            thread::Builder::new()
-                .name(format!("serve-{number}"))
-                .spawn(move || {
-                    HOME.set(number);
-                    runtime.block_on(until);
-                    // Nobody waits for a name that is still being looked up.
-                    runtime.shutdown_background();
-                })?;
-            Ok(Thread {
+            let until = all.ending.clone().cancelled_owned();
+            let serve = move || {
+                HOME.set(number);
+                runtime.block_on(until);
+                // Nobody waits for a name that is still being looked up.
+                runtime.shutdown_background();
+            };
+            let named = thread::Builder::new().name(format!("serve-{number}"));
+            named.spawn(serve)?;
+            all.threads.push(Thread {
                 runtime: handle,
                 connections: Arc::default(),
-            })
-        });
-        Ok(Self {
-            threads: threads.collect::<io::Result<_>>()?,
-            ending,
-        })
+            });
+        }
+        Ok(all)
     }
 
     /// The same, or none where the machine gives none: slower, and no worse.

@@ -36,7 +36,7 @@ pub(super) struct Limits {
 }
 
 /// What is served on a port, and how it ends.
-pub(super) struct Port {
+pub(super) struct Port<'a> {
     pub(super) router: Router,
     pub(super) limits: Limits,
     /// From then on nothing new is taken, and what has begun may end.
@@ -44,10 +44,10 @@ pub(super) struct Port {
     /// How long that may take; what is left is cut.
     pub(super) grace: Duration,
     /// Where its connections are served.
-    pub(super) threads: Threads,
+    pub(super) threads: &'a Threads,
 }
 
-impl Port {
+impl Port<'_> {
     /// Serves until the port has closed and every connection has ended. Answers until when the grace lasts.
     pub(super) async fn serve(self, mut from: Accept) -> Instant {
         let room = Arc::new(Semaphore::new(self.limits.max_connections));
