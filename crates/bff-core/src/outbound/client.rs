@@ -183,7 +183,10 @@ impl Plain {
         let never = |cause: String| Failure::new(Reason::Unavailable).because(cause).unsent();
         let wire = self.dial.clone().call(self.at.clone()).await;
         let wire = wire.map_err(|error| never(error.to_string()))?;
-        let (requests, connection) = http1::handshake(wire)
+        // One buffer a request: most have no body, and a vector of one costs the kernel more.
+        let (requests, connection) = http1::Builder::new()
+            .writev(false)
+            .handshake(wire)
             .await
             .map_err(|error| never(error.to_string()))?;
         Ok(Box::new(Lane {
