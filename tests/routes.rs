@@ -13,6 +13,7 @@ mod echo;
 mod kept;
 mod leaving;
 mod streams;
+mod terms;
 mod tls;
 mod words;
 

@@ -1,5 +1,7 @@
 //! A backend that tells what it was sent, behind a route of its own; and what it must not be sent.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,6 +13,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -46,6 +49,7 @@ pub(super) fn backend() -> Router {
     Router::new()
         .route("/count", any(count))
         .route("/flood", any(flood))
+        .route("/silent", any(silent))
         .route("/tunnel", any(tunnel))
         .route("/tagged", any(tagged))
         .route("/weak", any(weak))
@@ -87,6 +91,43 @@ async fn count(request: Request) -> String {
 async fn flood() -> Body {
     let piece = Bytes::from(vec![7; PIECE]);
     Body::from_stream(stream::iter(0..100).map(move |_| Ok::<_, std::io::Error>(piece.clone())))
+}
+
+/// A backend that says nothing, and notes what it was sent, byte for byte.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<(String, bool)>>);
+
+impl Heard {
+    /// Waits for one connection; answers where.
+    pub(super) async fn listen(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let heard = self.0.clone();
+        tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = client.read(&mut bytes).await {
+                heard.lock().0 += &String::from_utf8_lossy(&bytes[..n]);
+            }
+            heard.lock().1 = true;
+        });
+        format!("http://{at}")
+    }
+
+    pub(super) fn so_far(&self) -> String {
+        self.0.lock().0.clone()
+    }
+
+    /// Whether the other side has closed.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.lock().1
+    }
+}
+
+/// Says a piece, and then nothing for ever.
+async fn silent() -> Body {
+    let piece = stream::iter([Ok::<_, std::io::Error>("a")]);
+    Body::from_stream(piece.chain(stream::pending()))
 }
 
 async fn tunnel(mut request: Request) -> Response {

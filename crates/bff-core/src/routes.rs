@@ -19,6 +19,7 @@ pub use config::{Config, Credential, Host};
 pub(crate) use pass::{AsItIs, answer};
 pub(crate) use table::{Entry, Table};
 
+mod admit;
 mod body;
 mod config;
 mod forwarded;
@@ -31,6 +32,7 @@ mod path;
 mod reply;
 mod table;
 mod tunnel;
+mod write;
 
 /// `[routes.NAME]` by name.
 pub type Configs = BTreeMap<String, Config>;

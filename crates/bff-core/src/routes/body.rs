@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::write::Coming;
 use crate::error::{Error, codes};
 use crate::outbound::{Clients, Spoilt, Stay};
 
@@ -43,22 +44,31 @@ impl Silence {
     }
 }
 
+const ENDED_EARLY: &str = "The body ended early.";
+
 /// What a client sends.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Body,
     left: u64,
     silence: Silence,
+    coming: Coming,
     spoilt: Spoilt,
 }
 
 impl Upload {
-    /// At most `most` bytes, never silent for longer than `idle`; what is wrong is told to `spoilt`.
-    pub(super) fn new(body: Body, most: u64, idle: Duration, spoilt: Spoilt) -> Self {
+    /// At most `most` bytes, never silent for longer than `idle`; its end is told to `coming`, what is wrong to `spoilt`.
+    pub(super) fn new(
+        body: Body,
+        most: u64,
+        idle: Duration,
+        (coming, spoilt): (Coming, Spoilt),
+    ) -> Self {
         Self {
             body,
             left: most,
             silence: Silence::of(idle),
+            coming,
             spoilt,
         }
     }
@@ -83,10 +93,14 @@ impl http_body::Body for Upload {
             let frame = match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
-                    let ended = Error::new(codes::INVALID_REQUEST, "The body ended early.");
+                    let ended = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
                     return Poll::Ready(Some(Err(me.spoil(ended.because(error)))));
                 }
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) if me.coming.has_come() => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    let left = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
+                    return Poll::Ready(Some(Err(me.spoil(left.because("its client was cut")))));
+                }
                 Poll::Pending => {
                     return me.silence.poll_over(cx).map(|()| {
                         let slow = "The body stopped coming.";
@@ -103,6 +117,10 @@ impl http_body::Body for Upload {
                 return Poll::Ready(Some(Err(me.spoil(Error::new(codes::TOO_LARGE, long)))));
             };
             me.left = left;
+            // Of an announced length nobody asks for what comes after the last piece.
+            if me.body.is_end_stream() {
+                me.coming.has_come();
+            }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
     }

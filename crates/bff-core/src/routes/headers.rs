@@ -138,6 +138,20 @@ pub(super) fn via(headers: &mut HeaderMap, version: Version, by: &HeaderValue) {
     append(headers, header::VIA, &ours);
 }
 
+/// Counts one hop; false when none is left (RFC 9110 §7.6.2). What is no number says nothing.
+pub(super) fn one_hop_less(headers: &mut HeaderMap) -> bool {
+    let left = headers.get(header::MAX_FORWARDS);
+    let left = left.and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
+    match left {
+        None => true,
+        Some(0) => false,
+        Some(left) => {
+            headers.insert(header::MAX_FORWARDS, (left - 1).into());
+            true
+        }
+    }
+}
+
 /// Adds to a comma list, keeping it one line.
 pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, item: &[u8]) {
     let mut list = Vec::new();

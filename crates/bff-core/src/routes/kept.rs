@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, Method, header};
 
-use super::pass::Admitted;
+use super::admit::Admitted;
 use super::{Entry, Route, headers, reply};
 use crate::cache::{self, Ask, Keep, Key, Lookup, Read, status};
 use crate::error::Error;

@@ -10,12 +10,13 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
-use hyper::upgrade::OnUpgrade;
 
+use super::admit::{Admitted, admit, ends_here};
 use super::body::Upload;
 use super::config::Host;
 use super::old::Format;
-use super::{Entry, Route, forwarded, headers, kept, old, path, reply, tunnel};
+use super::write::Coming;
+use super::{Entry, Route, forwarded, headers, kept, old, reply, tunnel};
 use crate::cache::Lookup;
 use crate::context::Cx;
 use crate::error::{Error, codes};
@@ -36,25 +37,34 @@ pub(crate) async fn answer(mut request: Request) -> Response {
     passed.unwrap_or_else(Error::into_response)
 }
 
-/// What is known of a request once it may pass.
-pub(super) struct Admitted {
-    pub(super) cx: Cx,
-    pub(super) format: Format,
-    /// The client's side of a connection that is to become a WebSocket.
-    pub(super) upgrade: Option<OnUpgrade>,
-}
-
 async fn pass(entry: &Arc<Entry>, mut request: Request) -> Result<Response, Error> {
     let route = &*entry.route;
     let admitted = admit(route, &mut request)?;
-    let passage = passage(entry, &admitted, request).await?;
+    if let Some(answer) = ends_here(route, &mut request) {
+        return Ok(answer);
+    }
+    let coming = Coming::default();
+    let passage = passage(entry, &admitted, request, &coming).await?;
     if route.config.cache && kept::suits(&admitted, &passage) {
         let mut response = kept::answer(entry, &admitted, passage).await?;
         response.extensions_mut().insert(AsItIs);
         return Ok(response);
     }
-    let answer = outbound::pass(&admitted.cx, &route.upstream, &passage).await;
-    outdate(route, &admitted.cx, &passage, &answer);
+    if passage.method.is_safe() {
+        return forward(route, admitted, &passage).await;
+    }
+    let (entry, cx) = (entry.clone(), admitted.cx.clone());
+    let write = async move {
+        let done = forward(&entry.route, admitted, &passage).await;
+        done.map_err(Failure::from)
+    };
+    Ok(coming.run(&cx, write).await?)
+}
+
+/// What the backend answers to a request that is not for the cache.
+async fn forward(route: &Route, admitted: Admitted, passage: &Passage) -> Result<Response, Error> {
+    let answer = outbound::pass(&admitted.cx, &route.upstream, passage).await;
+    outdate(route, &admitted.cx, passage, &answer);
     let answer = answer?;
     let mut response = if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
         reply::switch(route, admitted, answer)?
@@ -82,91 +92,13 @@ fn outdate(route: &Route, cx: &Cx, passage: &Passage, answer: &Result<Answer, Fa
     }
 }
 
-impl Admitted {
-    /// Whether the client speaks the old format.
-    pub(super) fn is_old(&self) -> bool {
-        self.format == Format::Old
-    }
-}
-
-/// Everything that is decided by the head, before a byte of the body is asked for.
-fn admit(route: &Route, request: &mut Request) -> Result<Admitted, Error> {
-    let config = &route.config;
-    path::check(request.uri().path()).map_err(|why| {
-        Error::new(
-            codes::INVALID_REQUEST,
-            format!("This path is not passed on: {why}."),
-        )
-    })?;
-    let method = request.method().clone();
-    if !route.methods.contains(&method) {
-        return Err(Error::method_not_allowed(&method, route.allow.clone()));
-    }
-    let cx = request.extensions().get::<Cx>().cloned();
-    let cx = cx.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
-    if !config.public {
-        let caller = cx.require_caller()?;
-        if !config.roles.is_empty() && !config.roles.iter().any(|role| caller.has_role(role)) {
-            return Err(Error::new(codes::FORBIDDEN, codes::FORBIDDEN.meaning()));
-        }
-    }
-    let wanted = tunnel::wanted(
-        config.upgrade,
-        &method,
-        request.version(),
-        request.headers(),
-    )?;
-    let upgrade = wanted.then(|| hyper::upgrade::on(&mut *request));
-    let format = if config.old_format {
-        Format::take(request.headers_mut())?
-    } else {
-        Format::Today
-    };
-    let announced = request.body().size_hint();
-    if announced.exact() != Some(0) {
-        takes(&config.content_types, request.headers())?;
-    }
-    if announced.lower() > route.max_body_bytes {
-        let detail = format!("The body is over {} bytes.", route.max_body_bytes);
-        return Err(Error::new(codes::TOO_LARGE, detail));
-    }
-    Ok(Admitted {
-        cx,
-        format,
-        upgrade,
-    })
-}
-
-/// Whether a body of this media type may pass.
-fn takes(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
-    if types.is_empty() {
-        return Ok(());
-    }
-    let sent = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|t| t.to_str().ok());
-    let essence = sent
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    let fits = |allowed: &String| match allowed.strip_suffix('*') {
-        Some(kind) => essence.starts_with(kind),
-        None => essence == *allowed,
-    };
-    if types.iter().any(fits) {
-        return Ok(());
-    }
-    let detail = format!(
-        "The body is of one of these media types: {}.",
-        types.join(", ")
-    );
-    Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail))
-}
-
 /// The request as the backend gets it.
-async fn passage(entry: &Entry, admitted: &Admitted, request: Request) -> Result<Passage, Error> {
+async fn passage(
+    entry: &Entry,
+    admitted: &Admitted,
+    request: Request,
+    coming: &Coming,
+) -> Result<Passage, Error> {
     let (route, cx) = (&*entry.route, &admitted.cx);
     let config = &route.config;
     let spoilt = Spoilt::default();
@@ -174,8 +106,12 @@ async fn passage(entry: &Entry, admitted: &Admitted, request: Request) -> Result
     let keyed = request.headers().contains_key("idempotency-key");
     let harmless = config.retries && retry::is_repeatable(request.method(), keyed);
     let (parts, body) = request.into_parts();
-    let load = load(route, admitted.format, harmless, (&parts, body), &spoilt).await?;
+    let told = (coming.clone(), spoilt.clone());
+    let load = load(route, admitted.format, harmless, (&parts, body), told).await?;
     let streams = matches!(load, Load::Streamed(_));
+    if !streams {
+        coming.has_come();
+    }
     let target = target(entry, admitted.format, &parts);
     let mut headers = along(route, cx, &parts);
     if admitted.format == Format::Old {
@@ -214,7 +150,7 @@ async fn load(
     format: Format,
     harmless: bool,
     (parts, body): (&Parts, Body),
-    spoilt: &Spoilt,
+    told: (Coming, Spoilt),
 ) -> Result<Load, Error> {
     let size = body.size_hint().exact();
     if size == Some(0) {
@@ -229,7 +165,7 @@ async fn load(
     let keeps = translated || harmless && small;
     if !keeps {
         let idle = route.config.idle;
-        let upload = Upload::new(body, route.max_body_bytes, idle, spoilt.clone());
+        let upload = Upload::new(body, route.max_body_bytes, idle, told);
         return Ok(Load::streamed(Body::new(upload)));
     }
     let mut whole = Request::new(body);

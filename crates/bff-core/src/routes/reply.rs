@@ -7,9 +7,9 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
+use super::admit::Admitted;
 use super::body::Download;
 use super::old::Format;
-use super::pass::Admitted;
 use super::{Route, headers, old, tunnel};
 use crate::error::Error;
 use crate::outbound::{self, Answer, Clients, Failure, Reason, Stay};

@@ -23,22 +23,22 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Whether a request asks for a WebSocket. Any other protocol is refused, and so is this one where the route does not
-/// allow it.
+/// Whether a request asks for a WebSocket. Where the route allows none that is refused. Any other protocol is not known
+/// here, and whoever offers it, as some clients offer HTTP/2 with their first request, is answered in the one it spoke
+/// (RFC 9110 §7.8).
 pub(super) fn wanted(
     allowed: bool,
     method: &Method,
     version: Version,
     headers: &HeaderMap,
 ) -> Result<bool, Error> {
-    if !headers.contains_key(header::UPGRADE) {
+    let asks = version == Version::HTTP_11
+        && lists(headers, header::CONNECTION, "upgrade")
+        && lists(headers, header::UPGRADE, "websocket");
+    if !asks {
         return Ok(false);
     }
-    let websocket = *method == Method::GET
-        && version == Version::HTTP_11
-        && lists(headers, header::CONNECTION, "upgrade")
-        && (headers.get(header::UPGRADE)).is_some_and(is_websocket);
-    if allowed && websocket {
+    if allowed && *method == Method::GET {
         return Ok(true);
     }
     let detail = "This address does not switch to another protocol.";
