@@ -50,8 +50,11 @@ impl Backstage {
             let status = if refused { 409 } else { 204 };
             return StatusCode::from_u16(status).unwrap().into_response();
         }
+        if path == "ill-at-first" && number == 1 {
+            return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        }
         let says = match path {
-            "minute" | "refused" | "varied" | "large" => "max-age=60",
+            "minute" | "refused" | "varied" | "large" | "tagged" | "ill-at-first" => "max-age=60",
             "slow" => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 "max-age=60"
@@ -67,6 +70,9 @@ impl Backstage {
         headers.insert("etag", "\"v1\"".parse().unwrap());
         if !says.is_empty() {
             headers.insert("cache-control", says.parse().unwrap());
+        }
+        if path == "tagged" {
+            headers.insert("cache-tag", "shelf-1, shelf-2".parse().unwrap());
         }
         if path == "varied" {
             headers.insert("vary", "accept-language, x-own".parse().unwrap());
@@ -239,6 +245,54 @@ async fn a_write_outdates_its_address_whatever_the_query_and_a_refused_one_does_
         ("/kept/refused", "HIT"),
     ] {
         assert_eq!(shop.get("web", path).await.header("x-cache"), how, "{path}");
+    }
+}
+
+/// What failed is passed on, and the next one is kept again: who could not be kept is remembered for a while, a mishap
+/// is not.
+#[tokio::test]
+async fn a_mishap_is_not_kept_and_keeps_nothing_from_being_kept() {
+    let once = "[upstreams.order.retry]\nmax_attempts = 1\n";
+    let (shop, backstage) = shop("", once).await;
+    let ill = shop.get("web", "/kept/ill-at-first").await;
+    assert_eq!((ill.status.as_u16(), ill.header("x-cache")), (500, "MISS"));
+    for told_then in ["MISS", "HIT", "HIT"] {
+        let answer = shop.get("web", "/kept/ill-at-first").await;
+        assert_eq!(told(&answer), (told_then, 2));
+    }
+    assert_eq!(backstage.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_purge_reaches_what_routes_keep() {
+    let admin = "[server]\nadmin_token = \"only-for-this-test\"\n";
+    let (shop, _) = shop("", admin).await;
+    let purge = async |body: &serde_json::Value| {
+        let url = format!("{}/cache/purge", shop.fleet.admin_url("web"));
+        let request = shop.http.post(url).bearer_auth("only-for-this-test");
+        assert_eq!(send(request.json(body)).await.status(), 200);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    };
+    let all = ["/kept/tagged", "/kept/tagged?a=b", "/kept/minute"];
+    let key = |path: &str| json!({"keys": [{"upstream": "order", "path": path}]});
+    for (body, killed) in [
+        (json!({"tags": ["shelf-2"]}), [true, true, false]),
+        (key("/tagged"), [true, true, false]),
+        (key("/tagged?a=b"), [false, true, false]),
+        (key("/kept/tagged"), [false, false, false]),
+        (json!({"upstreams": ["order"]}), [true, true, true]),
+        (json!({"upstreams": ["product"]}), [false, false, false]),
+    ] {
+        for path in all {
+            shop.get("web", path).await;
+            assert_eq!(shop.get("web", path).await.header("x-cache"), "HIT");
+        }
+        purge(&body).await;
+        for (path, killed) in all.into_iter().zip(killed) {
+            let how = if killed { "MISS" } else { "HIT" };
+            let answer = shop.get("web", path).await;
+            assert_eq!(answer.header("x-cache"), how, "{path} {body}");
+        }
     }
 }
 

@@ -57,6 +57,7 @@ async fn all(on: &On) {
     everybody_hears_of_a_failure(on).await;
     a_leader_who_leaves_fails_nobody_and_the_last_one_cancels_the_call(on).await;
     nobody_shares_a_call_that_began_before_a_purge(on).await;
+    a_renewal_that_began_before_a_purge_brings_nothing_back(on).await;
 }
 
 async fn a_copy_serves_until_it_is_no_longer_fresh_and_says_how_old_it_is(on: &On) {
@@ -484,19 +485,42 @@ async fn a_leader_who_leaves_fails_nobody_and_the_last_one_cancels_the_call(on: 
     assert!(began.elapsed() < s(5), "{:?}", began.elapsed());
 }
 
+fn purge_all(scene: &Scene) {
+    let purge = Purge {
+        upstreams: vec!["alpha".into()],
+        ..Purge::default()
+    };
+    scene.shared.cache.purge(&purge, scene.now());
+}
+
 async fn nobody_shares_a_call_that_began_before_a_purge(on: &On) {
     let gateway = on.gateway().await;
     let mut before = Box::pin(gateway.one().read(SLOW, unsaid()));
     assert!(timeout(ms(50), &mut before).await.is_err());
-    let purge = |scene: &Scene| {
-        let purge = Purge {
-            upstreams: vec!["alpha".into()],
-            ..Purge::default()
-        };
-        scene.shared.cache.purge(&purge, scene.now());
-    };
-    gateway.tell(purge).await;
+    gateway.tell(purge_all).await;
     let after = gateway.other().read(SLOW, unsaid());
     let (before, after) = tokio::join!(before, after);
     assert_eq!((*before.unwrap().value, *after.unwrap().value), (1, 2));
+}
+
+/// A stale copy is served while it is asked for anew; then it is purged, and only then the answer comes.
+async fn a_renewal_that_began_before_a_purge_brings_nothing_back(on: &On) {
+    let gateway = on.gateway().await;
+    let keep = || stale(30, 600);
+    gateway.one().read(MINUTE, keep()).await.unwrap();
+    gateway.pass(s(70)).await;
+    let page = gateway.one().read(SLOW, keep()).await.unwrap();
+    assert_eq!((*page.value, page.from.state), (1, State::Stale));
+    while gateway.calls() < 2 {
+        sleep(ms(1)).await;
+    }
+    gateway.tell(purge_all).await;
+    let page = gateway.other().read(MINUTE, keep()).await.unwrap();
+    assert_eq!((*page.value, page.from.state), (3, State::Fresh));
+    gateway.settled().await;
+    for scene in gateway.all() {
+        let page = scene.read(MINUTE, keep()).await.unwrap();
+        assert_eq!((*page.value, page.from.state), (3, State::Cached));
+    }
+    assert_eq!(gateway.calls(), 3);
 }

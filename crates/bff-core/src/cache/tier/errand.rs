@@ -45,6 +45,10 @@ impl Errand {
 
     /// This was the answer. It is written beside the work: nobody waits for it.
     pub(crate) fn done(self, of: &Key, entry: &Entry, status: StatusCode, body: Bytes) {
+        // A mishap that is passed on as it is says nothing of the answer after it: somebody else may try.
+        if status.is_server_error() {
+            return;
+        }
         let Some(tier) = self.cache.tier() else {
             return;
         };

@@ -98,7 +98,9 @@ impl<'a> Call<'a> {
             self.judge(false, status, &head, took).may_keep
         };
         let content = self.content(may_keep, answer).await?;
-        if matches!(content, Content::Once(_)) && !known {
+        // A mishap says nothing of the answer after it.
+        let lasts = !known && !status.is_server_error();
+        if matches!(content, Content::Once(_)) && lasts {
             self.cx.shared().cache.unkept(self.key);
         }
         let passed = Passed {
