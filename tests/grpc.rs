@@ -74,13 +74,15 @@ async fn a_call_says_how_long_it_may_take_and_who_asks_what_is_the_callers() {
         ("authorization", ada.as_str()),
         ("x-request-id", "r-1"),
         ("request-timeout", "700"),
+        ("priority", "u=6"),
     ];
     shop.get_with("tv", "/v1/titles/p-1?fields=title,manifest", &headers)
         .await;
     let public = seen();
     assert_eq!(public["x-request-id"], "r-1");
     assert_eq!(public["x-client"], "tv");
-    assert!(public.contains_key("traceparent") && public.contains_key("priority"));
+    assert_eq!(public["priority"], "u=6");
+    assert!(public.contains_key("traceparent"));
     assert!(
         !public.contains_key("x-user-id"),
         "nobody asks for a manifest"

@@ -193,7 +193,7 @@ async fn nobody_notices_that_addresses_in_dns_come_and_go_nor_that_it_dies() {
 }
 
 #[tokio::test]
-async fn without_an_instance_the_answer_is_503_at_once() {
+async fn without_an_instance_the_answer_is_503_at_once_and_with_one_it_is_not() {
     let Some(mut agent) = Agent::that_remembers() else {
         return;
     };
@@ -216,4 +216,26 @@ async fn without_an_instance_the_answer_is_503_at_once() {
     assert!(!page.header("retry-after").is_empty());
     let one = shop.fleet.mocks().stats(Backend::Product).calls;
     assert_eq!(one, 0, "the one of the url is not asked instead");
+    // One comes, goes, and comes back: nothing is held against the backend meanwhile.
+    let instance = Instance::start(Backend::Product).await;
+    let address = instance.address;
+    let service =
+        json!({"Name": "product", "Address": address.ip(), "Port": address.port(), "Check": null});
+    for _ in 0..2 {
+        agent.register("one", service.clone()).await;
+        becomes(&shop, 200).await;
+        agent.put("agent/service/deregister/one", &json!({})).await;
+        becomes(&shop, 503).await;
+    }
+}
+
+/// Asks until the answer is another one, which is soon.
+async fn becomes(shop: &Shop, status: u16) {
+    let other = async {
+        while shop.get("web", PAGE).await.status != status {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let soon = Duration::from_secs(3);
+    tokio::time::timeout(soon, other).await.unwrap();
 }
