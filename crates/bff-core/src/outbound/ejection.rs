@@ -162,15 +162,15 @@ impl Ejector {
 
     /// Ejects outliers, the worst first, and begins a new interval.
     fn compare(&self, at: u64, all: &[&Record]) {
-        let (mut good, mut bad) = (0, 0);
-        for record in all {
-            good += record.good.load(Relaxed);
-            bad += record.bad.load(Relaxed);
-        }
+        // Read once: attempts that end meanwhile are counted on other threads.
+        let counts: Vec<(u32, u32)> = all.iter().map(|record| record.counts()).collect();
+        let sum = counts
+            .iter()
+            .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
         let mut outliers = Vec::new();
-        for record in all.iter().filter(|r| at >= r.until.load(Relaxed)) {
-            let own = (record.good.load(Relaxed), record.bad.load(Relaxed));
-            let rest = (good - own.0, bad - own.1);
+        let compared = all.iter().zip(counts);
+        for (record, own) in compared.filter(|(r, _)| at >= r.until.load(Relaxed)) {
+            let rest = (sum.0 - own.0, sum.1 - own.1);
             let minimum = self.config.minimum_calls.get();
             if own.0 + own.1 < minimum || rest.0 + rest.1 < minimum {
                 continue;
@@ -211,8 +211,14 @@ impl Ejector {
 }
 
 impl Record {
+    /// Good ones and bad ones.
+    fn counts(&self) -> (u32, u32) {
+        (self.good.load(Relaxed), self.bad.load(Relaxed))
+    }
+
     fn calls(&self) -> u32 {
-        self.good.load(Relaxed) + self.bad.load(Relaxed)
+        let (good, bad) = self.counts();
+        good + bad
     }
 }
 

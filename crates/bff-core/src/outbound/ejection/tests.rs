@@ -192,6 +192,26 @@ fn threads_that_race_leave_enough_of_them() {
     }
 }
 
+#[test]
+fn what_is_counted_while_instances_are_compared_confuses_nobody() {
+    let always = Config {
+        interval: Duration::ZERO,
+        ..Config::default()
+    };
+    let backend = Backend::with(&always, 2);
+    std::thread::scope(|threads| {
+        for instance in [0, 0, 1, 1] {
+            let backend = &backend;
+            threads.spawn(move || {
+                for _ in 0..20_000 {
+                    backend.call(instance, Outcome::Good);
+                }
+            });
+        }
+    });
+    assert_eq!(backend.out(), NOBODY);
+}
+
 proptest! {
     #[test]
     fn never_too_many_are_out_and_all_come_back(
