@@ -111,6 +111,9 @@ impl Field {
                 errors.push(wrong(format!(
                     "no field {name:?}; the sections are {known}"
                 )));
+                if errors.len() == MAX_TOLD {
+                    break;
+                }
             }
         }
         if errors.is_empty() {
@@ -254,6 +257,13 @@ mod tests {
             let error = parse(bad).unwrap_err();
             assert_eq!(error.status(), 422, "{bad}");
         }
+    }
+
+    #[test]
+    fn of_a_thousand_mistakes_some_are_told() {
+        let error = parse(&"x,".repeat(MAX_BYTES / 2)).unwrap_err();
+        let told = error.problem("", "/", "id").len();
+        assert!(told < 4 * MAX_BYTES, "{told} bytes");
     }
 
     #[test]
