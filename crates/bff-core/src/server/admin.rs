@@ -132,7 +132,11 @@ impl Changes {
             return Err(Error::new(codes::FORBIDDEN, why));
         };
         let sent = headers.get(header::AUTHORIZATION);
-        let sent = sent.and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        // The scheme's name has no case (RFC 9110 §11.1).
+        let sent = sent.and_then(|value| {
+            let (scheme, token) = value.as_bytes().split_at_checked(b"bearer ".len())?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+        });
         let same = sent.is_some_and(|sent| sent.ct_eq(token.expose().as_bytes()).into());
         if same {
             Ok(())
@@ -214,11 +218,15 @@ mod tests {
 
     #[test]
     fn every_change_and_every_attempt_leaves_one_audit_line_without_the_token() {
-        for (sent, outcome) in [("t0p-secret", "done"), ("t0p-guess", "unauthenticated")] {
+        for (sent, outcome) in [
+            ("Bearer t0p-secret", "done"),
+            ("bearer t0p-secret", "done"),
+            ("Bearer t0p-guess", "unauthenticated"),
+            ("t0p-secret", "unauthenticated"),
+        ] {
             let changes = changes("t0p-secret");
             let mut headers = HeaderMap::new();
-            let bearer = format!("Bearer {sent}").parse().unwrap();
-            headers.insert(header::AUTHORIZATION, bearer);
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(sent));
             let text = logged(Format::Json, "info", || {
                 let done = changes.purge(&headers, br#"{"tags": ["a"]}"#);
                 // There is nobody to tell, and nothing to wait for.
