@@ -27,7 +27,8 @@ pub struct Config {
     #[serde(default = "Config::keys_path")]
     pub keys_path: String,
     /// How old keys may grow before they are fetched again behind the requests' backs. Default 10m: a key that the
-    /// issuer withdrew is believed for no longer than that.
+    /// issuer withdrew is believed for no longer than that and `keys_min_interval`. Where nobody asked for so long, the
+    /// first who does waits for the new ones.
     #[serde(default = "Config::keys_max_age", with = "crate::config::duration")]
     pub keys_max_age: Duration,
     /// The least time between two fetches of keys. Default 10s: made-up key ids cost the issuer six calls a minute.

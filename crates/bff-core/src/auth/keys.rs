@@ -101,14 +101,21 @@ impl Keys {
         self.0.issuer.trouble()
     }
 
-    /// The generation of the keys known, if any are. When they are old, new ones are fetched meanwhile.
+    /// The generation of the keys known, if any are that count. When they are old, new ones are fetched meanwhile.
     pub(super) fn generation(&self) -> Option<u64> {
         let known = self.0.known.load();
         let known = known.as_ref()?;
         if known.since.elapsed() >= self.0.max_age {
             let _ = self.fetch();
         }
-        Some(known.set.generation)
+        (!self.are_past(known)).then_some(known.set.generation)
+    }
+
+    /// Whether they are older than they grow while somebody asks: a key may have been withdrawn long ago, and whoever
+    /// asks first waits for the new ones. Not if the issuer was asked and failed.
+    fn are_past(&self, known: &Known) -> bool {
+        let longest = self.0.max_age.saturating_add(self.0.min_interval);
+        known.since.elapsed() >= longest && self.0.fetching.lock().failed.is_none()
     }
 
     /// The key called `kid`, fetched if it is not known, waiting no longer than `deadline`.
@@ -118,7 +125,8 @@ impl Keys {
         algorithm: Algorithm,
         deadline: Instant,
     ) -> Result<Found, Error> {
-        if let Some(found) = self.look_up(kid, algorithm) {
+        let past = (self.0.known.load().as_ref()).is_some_and(|known| self.are_past(known));
+        if let Some(found) = self.look_up(kid, algorithm).filter(|_| !past) {
             return Ok(found);
         }
         if let Some(flight) = self.fetch() {

@@ -67,6 +67,21 @@ async fn old_keys_are_replaced_meanwhile_and_a_withdrawn_key_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_withdrawn_while_nobody_asked_lets_nobody_in() {
+    for remembered in [true, false] {
+        let scene = Scene::new();
+        let token = EC.sign(&scene.claims(json!({})));
+        assert!(scene.bearer(&token).await.is_ok());
+        scene.issuer.publish(&[&RSA]);
+        advance(seconds(1800)).await;
+        let again = EC.sign(&scene.claims(json!({"jti": "another"})));
+        let sent = if remembered { &token } else { &again };
+        let error = scene.bearer(sent).await.unwrap_err();
+        assert_eq!(error.cause(), Some("the issuer has no key \"ec\""));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_issuer_that_fails_signs_nobody_out() {
     let scene = Scene::new();
     let token = EC.sign(&scene.claims(json!({})));
