@@ -71,7 +71,7 @@ impl Limits {
         }
         let mut policies = Vec::new();
         for (name, policy) in &config.policies {
-            let read = Limit::read(name, policy, counter());
+            let read = Limit::read(&shared.client, name, policy, counter());
             policies.push(read.map_err(|e| format!("inbound.limits.policies.{name}: {e}"))?);
         }
         Ok(Self {

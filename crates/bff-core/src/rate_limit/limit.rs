@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use http::HeaderValue;
 use opentelemetry::metrics::Counter;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -24,6 +25,8 @@ const SPACE: Space = Space {
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) name: Box<str>,
+    /// Whose it is: in a store that several gateways share each counts for itself.
+    gateway: HeaderValue,
     pub(super) policy: Policy,
     pub(super) decisions: Decisions,
     term: Term,
@@ -33,8 +36,13 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// Reads a policy.
-    pub(super) fn read(name: &str, policy: &Policy, counter: Counter<u64>) -> Result<Self, String> {
+    /// Reads a policy of `gateway`.
+    pub(super) fn read(
+        gateway: &HeaderValue,
+        name: &str,
+        policy: &Policy,
+        counter: Counter<u64>,
+    ) -> Result<Self, String> {
         let visible = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(visible) {
             return Err("its name is letters, digits, - and _".to_owned());
@@ -48,6 +56,7 @@ impl Limit {
         let adaptive = policy.adaptive.as_ref().map(config::Adaptive::read);
         Ok(Self {
             name: name.into(),
+            gateway: gateway.clone(),
             term: term(policy.limit)?,
             plans: plans.collect::<Result<_, String>>()?,
             follows: (adaptive.transpose()?).map(|adaptive| (adaptive, Mutex::default())),
@@ -127,7 +136,7 @@ impl Limit {
         });
         let parts: Vec<Vec<u8>> = parts.collect();
         let mut rest: Vec<&[u8]> = parts[1..].iter().map(Vec::as_slice).collect();
-        rest.push(self.name.as_bytes());
+        rest.extend([self.gateway.as_bytes(), self.name.as_bytes()]);
         // A policy that counts otherwise than the release before it counts anew.
         let [algorithm, _, period, ..] = numbers(&self.term.rule).map(u64::to_le_bytes);
         rest.extend([&algorithm[..], &period[..]]);

@@ -413,6 +413,30 @@ async fn limits_hold_in_one_process_and_over_replicas_on_one_redis() {
     }
 }
 
+#[tokio::test]
+async fn gateways_that_share_a_redis_count_each_for_itself() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let store = server.store();
+    until_there(&store).await;
+    let policy = serde_json::json!({ "limit": 1, "period": "1h" });
+    let config = serde_json::json!({ "policies": { "screens": policy } });
+    let config: super::Config = serde_json::from_value(config).unwrap();
+    let ada = of("ada");
+    let asks = super::Request {
+        caller: Some(&ada),
+        ..anybody()
+    };
+    for client in ["one", "two"] {
+        let mut shared = (*crate::store::tests::shared()).clone();
+        shared.client = http::HeaderValue::from_static(client);
+        let limits = super::Limits::open(&config, store.clone(), &shared).unwrap();
+        assert!(limits.count(asks).await.1.is_ok(), "{client}");
+        assert!(limits.count(asks).await.1.is_err(), "{client}");
+    }
+}
+
 /// What limits do wherever they count: in one process, or in replicas that share a store. `all` is how many of everybody
 /// pass: more than ask, where what one limit refuses may have taken from another, as on a cluster.
 pub(crate) async fn hold(replicas: &[Store], all: u32) {
