@@ -237,7 +237,7 @@ impl Flying {
             let tags = self.tags(head).filter(|_| terms.may_keep);
             if let (Some(tags), false) = (tags, terms.fresh_for.is_zero()) {
                 self.put(Entry {
-                    what: What::Nothing(failure.clone()),
+                    what: What::Nothing(failure.clone().without_its_answer()),
                     terms,
                     head: HeaderMap::new(),
                     bytes: 0,

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy, RequestLike, ResponseLike};
 
@@ -158,14 +159,31 @@ pub fn judge(asked: &Asked<'_>, answer: Answer<'_>, keep: &Keep) -> Terms {
     }
 }
 
-/// What of a head is worth keeping.
+/// The same head in memory of its own. What was read is a slice of a buffer that is much larger than what is kept of it,
+/// and lasts as long.
+pub(crate) fn owned(headers: &HeaderMap) -> HeaderMap {
+    let mut text = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values() {
+        text.extend_from_slice(value.as_bytes());
+    }
+    let mut text = text.freeze();
+    let mut owned = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let copy = HeaderValue::from_maybe_shared(text.split_to(value.len()));
+        // It was a value before.
+        owned.append(name, copy.unwrap_or_else(|_| value.clone()));
+    }
+    owned
+}
+
+/// What of a head is worth keeping, in memory of its own.
 pub(super) fn kept_head(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::new();
     replace(&mut kept, headers);
-    kept
+    owned(&kept)
 }
 
-/// A kept head after a 304 (RFC 9111 §3.2); `None` when the 304 is about another version.
+/// A kept head after a 304 (RFC 9111 §3.2), in memory of its own; `None` when the 304 is about another version.
 pub(crate) fn freshened(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap> {
     let plain = |headers: &HeaderMap| {
         let tag = headers.get(header::ETAG)?.to_str().ok()?;
@@ -178,7 +196,7 @@ pub(crate) fn freshened(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap>
     // It was the age of the earlier answer.
     head.remove(header::AGE);
     replace(&mut head, told);
-    Some(head)
+    Some(owned(&head))
 }
 
 fn replace(head: &mut HeaderMap, by: &HeaderMap) {

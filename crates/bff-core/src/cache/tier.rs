@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::entry::{Entry, Standing, What};
 use super::fly::Flying;
+use super::rules;
 use super::spread::Spread;
 use crate::outbound::Until;
 use crate::store::{Away, Key as StoreKey, Redis, Space, Store, token};
@@ -255,7 +256,8 @@ fn entry(flying: &Flying, copy: &Copy, left: Duration, recall: Recall) -> Option
     Some(Arc::new(Entry {
         what: What::Value(recall(&copy.body)?),
         terms: copy.terms,
-        head: copy.head.clone(),
+        // A slice of all that was read, the body included.
+        head: rules::owned(&copy.head),
         bytes: copy.body.len(),
         arrived: Instant::now().checked_sub(here)?,
         asked: flying.asked,

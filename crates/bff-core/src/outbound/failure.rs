@@ -174,6 +174,13 @@ impl Failure {
         self.head.as_deref()
     }
 
+    /// The same without head and body of the answer, which are large beside all else, for whoever keeps it.
+    #[must_use]
+    pub(crate) fn without_its_answer(mut self) -> Self {
+        (self.said, self.head) = (Said::default(), None);
+        self
+    }
+
     /// The code of a domain's own that this refusal is told with.
     #[must_use]
     pub fn told_as(mut self, error: Error) -> Self {

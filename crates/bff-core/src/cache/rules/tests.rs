@@ -277,6 +277,22 @@ fn what_is_one_callers_is_judged_as_in_their_own_cache() {
 }
 
 #[test]
+fn what_is_kept_of_a_head_holds_on_to_nothing_else_that_was_read() {
+    let read = bytes::Bytes::from([b"\"a\"max-age=5public", &[b'x'; 4096][..]].concat());
+    let part = |range| HeaderValue::from_maybe_shared(read.slice(range)).unwrap();
+    let mut head = HeaderMap::new();
+    head.insert(header::ETAG, part(0..3));
+    head.append(header::CACHE_CONTROL, part(3..12));
+    head.append(header::CACHE_CONTROL, part(12..18));
+    let kept = kept_head(&head);
+    assert_eq!(kept, head);
+    let again = freshened(&kept, &head).unwrap();
+    assert_eq!(again, head);
+    drop(head);
+    assert!(read.is_unique());
+}
+
+#[test]
 fn section_4_3_4_a_304_freshens_the_head() {
     let kept = headers(&[
         ("etag", "\"a\""),

@@ -106,7 +106,7 @@ impl<'a> Call<'a> {
         let passed = Passed {
             status,
             asked: passed::values(&self.passage.headers, names),
-            head,
+            head: rules::owned(&head),
             for_all,
             content,
         };
@@ -190,7 +190,7 @@ fn same(copy: &Arc<Passed>, told: &HeaderMap) -> Option<Passed> {
     }
     Some(Passed {
         status: copy.status,
-        head,
+        head: rules::owned(&head),
         asked: copy.asked.clone(),
         for_all: copy.for_all,
         content: Content::Whole(bytes.clone()),

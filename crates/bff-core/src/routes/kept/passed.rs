@@ -69,16 +69,20 @@ pub(super) fn varies(head: &HeaderMap) -> Vec<HeaderName> {
     names
 }
 
-/// The values of these fields.
+/// The values of these fields, in memory of their own.
 pub(super) fn values(
     headers: &HeaderMap,
     of: Vec<HeaderName>,
 ) -> Vec<(HeaderName, Vec<HeaderValue>)> {
-    let value = |name: HeaderName| {
-        let values = headers.get_all(&name).iter().cloned().collect();
+    let copy = |value: &HeaderValue| {
+        // It was a value before.
+        HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
+    };
+    let values = |name: HeaderName| {
+        let values = headers.get_all(&name).iter().map(copy).collect();
         (name, values)
     };
-    of.into_iter().map(value).collect()
+    of.into_iter().map(values).collect()
 }
 
 impl Passed {
@@ -197,6 +201,18 @@ mod tests {
         ] {
             assert!(!passed.fits(&headers(other)), "{other:?}");
         }
+    }
+
+    #[test]
+    fn what_it_was_asked_for_with_holds_on_to_nothing_else_that_was_read() {
+        let read = Bytes::from(vec![b'x'; 4096]);
+        let mut asked = HeaderMap::new();
+        let part = HeaderValue::from_maybe_shared(read.slice(..1));
+        asked.insert(header::ACCEPT, part.unwrap());
+        let passed = passed(&asked);
+        assert!(passed.fits(&asked));
+        drop(asked);
+        assert!(read.is_unique());
     }
 
     #[test]
