@@ -47,23 +47,30 @@ struct Args {
 async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(e) => {
+        Err(e) if e.use_stderr() => return refuse(&one_line(&e)),
+        Err(help) => {
             // A closed terminal is no reason to answer anything else.
-            e.print().ok();
-            return if e.use_stderr() {
-                ExitCode::from(MISCONFIGURED)
-            } else {
-                ExitCode::SUCCESS
-            };
+            help.print().ok();
+            return ExitCode::SUCCESS;
         }
     };
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("services-mock: {message}");
-            ExitCode::from(MISCONFIGURED)
-        }
+        Err(message) => refuse(&message),
     }
+}
+
+fn refuse(message: &str) -> ExitCode {
+    eprintln!("services-mock: {message}");
+    ExitCode::from(MISCONFIGURED)
+}
+
+/// What is wrong with the command line, without the usage and the tips below it.
+fn one_line(mistake: &clap::Error) -> String {
+    let text = mistake.to_string();
+    let said = text.strip_prefix("error: ").unwrap_or(&text);
+    let said = said.lines().take_while(|line| !line.trim().is_empty());
+    said.map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 async fn run(args: Args) -> Result<(), String> {
@@ -86,12 +93,16 @@ async fn run(args: Args) -> Result<(), String> {
     let mut listeners = Vec::new();
     let asked = |b: &Backend| args.only.is_empty() || args.only.contains(b);
     for backend in Backend::ALL.into_iter().filter(asked) {
-        listeners.push((
-            backend,
-            bind(&args, port(&args, backend)?, backend.name()).await?,
-        ));
+        let bound = bind(&args, port(&args, backend)?, backend.name()).await?;
+        listeners.push((backend, bound));
     }
     let control = bind(&args, control_port(&args)?, "control").await?;
+    // All of it or nothing: a port that is taken is the only line.
+    let bound = listeners.iter().map(|(b, bound)| (b.name(), bound));
+    for (what, bound) in bound.chain([("control", &control)]) {
+        let address = bound.local_addr().map_err(|e| e.to_string())?;
+        eprintln!("services-mock: {what} on {address}");
+    }
 
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
@@ -134,10 +145,7 @@ fn above(base: u16, offset: u16) -> Result<u16, String> {
 
 async fn bind(args: &Args, port: u16, what: &str) -> Result<TcpListener, String> {
     let bound = TcpListener::bind((args.host, port)).await;
-    let listener =
-        bound.map_err(|e| format!("cannot listen on {}:{port} for {what}: {e}", args.host))?;
-    eprintln!("services-mock: {what} on {}:{port}", args.host);
-    Ok(listener)
+    bound.map_err(|e| format!("cannot listen on {}:{port} for {what}: {e}", args.host))
 }
 
 /// `MOCK_FAULTS='{"review":{"status":503}}'`

@@ -40,7 +40,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-pub use args::Args;
+pub use args::{Args, not_to_run};
 pub use duration::parse_duration;
 pub use error::Error;
 pub use mode::Mode;

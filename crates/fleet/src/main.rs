@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use bff_core::config::{Error, environment};
+use bff_core::config::{environment, not_to_run};
 use bff_core::server::{refuse, stop_signal};
 use bff_core::telemetry::logs;
 use clap::Parser;
@@ -31,12 +31,7 @@ struct Args {
 async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => {
-            // A closed terminal is no reason to answer anything else.
-            let _ = error.print();
-            let mistake = error.use_stderr();
-            return ExitCode::from(if mistake { Error::EXIT_CODE } else { 0 });
-        }
+        Err(error) => return not_to_run(&error),
     };
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,

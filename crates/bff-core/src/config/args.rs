@@ -40,15 +40,7 @@ enum Outcome<C, T> {
 impl Args {
     /// Reads this process's command line. `Err` is what to exit with: help and version were printed, or a mistake was.
     pub fn from_command_line(name: &'static str, version: &'static str) -> Result<Self, ExitCode> {
-        Self::parsed(name, version, std::env::args_os()).map_err(|error| {
-            // A closed stdout is no reason to fail.
-            let _ = error.print();
-            if error.use_stderr() {
-                ExitCode::from(Error::EXIT_CODE)
-            } else {
-                ExitCode::SUCCESS
-            }
-        })
+        Self::parsed(name, version, std::env::args_os()).map_err(|error| not_to_run(&error))
     }
 
     /// Loads the configuration of this process, lets `build` make of it what it is for, and does what the command line
@@ -109,6 +101,27 @@ impl Args {
     }
 }
 
+/// What to exit with where the command line is no order to run: help was asked for and is printed, or a mistake is, in
+/// one line.
+pub fn not_to_run(error: &clap::Error) -> ExitCode {
+    // A closed terminal is no reason to answer anything else.
+    if error.use_stderr() {
+        let _ = writeln!(std::io::stderr(), "{}", one_line(error));
+        ExitCode::from(Error::EXIT_CODE)
+    } else {
+        let _ = error.print();
+        ExitCode::SUCCESS
+    }
+}
+
+/// The mistake itself: the first paragraph, without the usage and the tips below it.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said = text.strip_prefix("error: ").unwrap_or(&text);
+    let said = said.lines().take_while(|line| !line.trim().is_empty());
+    said.map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,12 +172,21 @@ mod tests {
         let help = args(&["--help"]).unwrap_err();
         assert!(!help.use_stderr());
         assert!(help.to_string().contains("--check-config"), "{help}");
-        assert!(args(&["--confg", "x"]).unwrap_err().use_stderr());
-        assert!(
-            args(&["--check-config", "--print-config"])
-                .unwrap_err()
-                .use_stderr()
-        );
+        for (words, line) in [
+            (&["--confg", "x"][..], "unexpected argument '--confg' found"),
+            (
+                &["--config"],
+                "a value is required for '--config <FILE>' but none was supplied",
+            ),
+            (
+                &["--check-config", "--print-config"],
+                "the argument '--check-config' cannot be used with '--print-config'",
+            ),
+        ] {
+            let mistake = args(words).unwrap_err();
+            assert!(mistake.use_stderr());
+            assert_eq!(one_line(&mistake), line);
+        }
     }
 
     #[test]
