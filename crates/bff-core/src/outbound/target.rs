@@ -51,7 +51,8 @@ impl FromStr for BaseUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = |why: &str| format!("{text:?} is not a backend's address: {why}");
+        // Without the text: it may hold a password.
+        let refuse = |why: &str| format!("this is not a backend's address: {why}");
         let uri: Uri = text.parse().map_err(|_| refuse("not a URL"))?;
         let parts = uri.into_parts();
         let scheme = parts
@@ -61,6 +62,10 @@ impl FromStr for BaseUrl {
         let authority = parts.authority.ok_or_else(|| refuse("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err(refuse("credentials do not belong in it"));
+        }
+        // To whoever only asks for it, a port that is none is no port, and so the scheme's own.
+        if authority.as_str() != authority.host() && authority.port_u16().is_none() {
+            return Err(refuse("its port is no number up to 65535"));
         }
         let path = parts.path_and_query;
         if path.as_ref().is_some_and(|p| p.query().is_some()) || text.contains('#') {
@@ -115,11 +120,18 @@ mod tests {
             "product",
             "ftp://x",
             "http://",
-            "http://a@b",
+            "http://ada:hunter2@b",
+            "http://a:65536",
+            "http://a:99999/b",
+            "http://[::1]:",
             "http://a?b",
             "http://a/#b",
         ] {
-            assert!(bad.parse::<BaseUrl>().is_err(), "{bad}");
+            let line = bad.parse::<BaseUrl>().unwrap_err();
+            assert!(!line.contains("hunter2"), "{line}");
+        }
+        for good in ["http://a:65535", "http://[::1]:80", "http://[::1]"] {
+            assert_eq!(good.parse::<BaseUrl>().unwrap().to_string(), good);
         }
     }
 }
