@@ -90,9 +90,13 @@ impl Sources<'_> {
         match self.merged() {
             Ok(tree) => {
                 let path: Vec<&str> = key.split('.').collect();
-                let place = tree::source_of(&tree, &path)
-                    .map(|source| format!(" in {source}"))
-                    .unwrap_or_default();
+                // Of a section everybody who set a part: nobody else knows which part is wrong.
+                let sources = tree::at(&tree, &path).map(tree::Node::sources);
+                let sources = sources.unwrap_or_default();
+                let (key, place) = match inherit::written_at(&path, &sources) {
+                    Some((path, sources)) => (path.join("."), error::place(&sources)),
+                    None => (key.to_owned(), error::place(&sources)),
+                };
                 Error::new(format!("{key}{place}: {why}"))
             }
             Err(error) => error,

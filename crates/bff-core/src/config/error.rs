@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
+use super::inherit;
 use super::print::bare_or_quoted;
 use super::tree::Source;
 
@@ -26,8 +27,7 @@ impl Error {
 
     /// The line of a fault met while reading the tree.
     pub(super) fn of(fault: Fault, prefix: &str) -> Self {
-        let key = fault.key();
-        let place = fault.place();
+        let (key, place) = fault.setting();
         let setting = match &fault.quoted {
             Some(value) => format!("{key} = {value}{place}"),
             None => format!("{key}{place}"),
@@ -54,7 +54,9 @@ impl Error {
                 } else {
                     ": "
                 };
-                match listed(expected) {
+                let beside = inherit::beside(expected).filter(|_| fault.path.len() == 1);
+                let expected: Vec<&str> = expected.iter().copied().chain(beside).collect();
+                match listed(&expected) {
                     Some(names) => format!("{subject}{separator}expected {names}"),
                     None => subject,
                 }
@@ -157,40 +159,21 @@ impl Fault {
         }
     }
 
-    fn key(&self) -> String {
-        let mut key = String::new();
-        for name in self.path.iter().rev() {
-            if name.starts_with('[') {
-                key.push_str(name);
-                continue;
+    /// The key, and where it is written.
+    fn setting(&self) -> (String, String) {
+        let path: Vec<&str> = self.path.iter().rev().map(String::as_str).collect();
+        match inherit::written_at(&path, &self.sources) {
+            // A key that is missing is set at the one place that misses it.
+            Some((path, sources)) if !matches!(self.what, What::Missing) => {
+                (key(&path), place(&sources))
             }
-            if !key.is_empty() {
-                key.push('.');
-            }
-            key.push_str(&bare_or_quoted(name));
-        }
-        if key.is_empty() {
-            "the configuration".to_owned()
-        } else {
-            key
-        }
-    }
-
-    fn place(&self) -> String {
-        let names: Vec<String> = self.sources.iter().map(Source::to_string).collect();
-        if names.is_empty() {
-            String::new()
-        } else {
-            format!(" in {}", names.join(" and "))
+            _ => (key(&path), place(&self.sources)),
         }
     }
 
     /// The first variable, if nothing but variables set this.
     fn only_variable(&self) -> Option<&str> {
-        match self.sources.first()? {
-            Source::Variable(name) | Source::FileOf(name) => Some(name),
-            _ => None,
-        }
+        self.sources.first()?.variable().map(|name| &**name)
     }
 }
 
@@ -231,6 +214,36 @@ impl de::Error for Fault {
     }
 }
 
+/// A path as it is written in a file, dotted.
+fn key(path: &[&str]) -> String {
+    let mut key = String::new();
+    for name in path {
+        if name.starts_with('[') {
+            key.push_str(name);
+            continue;
+        }
+        if !key.is_empty() {
+            key.push('.');
+        }
+        key.push_str(&bare_or_quoted(name));
+    }
+    if key.is_empty() {
+        "the configuration".to_owned()
+    } else {
+        key
+    }
+}
+
+/// Who wrote it, as the middle of a line.
+pub(super) fn place(sources: &BTreeSet<Source>) -> String {
+    let names: Vec<String> = sources.iter().map(Source::to_string).collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", names.join(" and "))
+    }
+}
+
 /// Rust's names of types, in the words of whoever writes the file.
 fn in_words(expected: &str) -> String {
     let range = match expected {
@@ -238,6 +251,8 @@ fn in_words(expected: &str) -> String {
         "u16" => "a whole number from 0 to 65535",
         "u32" => "a whole number from 0 to 4294967295",
         "u64" | "usize" => "a whole number, 0 or more",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "a nonzero u64" | "a nonzero usize" => "a whole number, 1 or more",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",

@@ -59,8 +59,8 @@ fn section<'a>(
     }
     for (key, value) in keys.iter().filter(|(_, value)| !is_section(value)) {
         path.push(key);
-        let origin = tree::source_of(origins, path)
-            .map(|source| format!(" # {source}"))
+        let origin = tree::at(origins, path)
+            .map(|node| format!(" # {}", node.source))
             .unwrap_or_default();
         path.pop();
         let key = bare_or_quoted(key);

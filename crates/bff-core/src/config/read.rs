@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 
 use super::error::Fault;
 use super::secret;
-use super::tree::{Node, Source, Table, Value};
+use super::tree::{Node, Source, Table, Value, is_nearer};
 use super::variables::both;
 
 /// Reads the whole tree into a `C`.
@@ -44,19 +44,21 @@ fn read_files(table: &mut Table, fields: Option<&[&str]>) -> Result<(), Fault> {
         if (fields.is_some() && has(&long)) || !has(key) {
             continue;
         }
-        let Some(Node {
-            value: Value::TextOrFile(path),
-            source: Source::Variable(variable),
-        }) = table.remove(&long)
+        let Some(file) = table.remove(&long) else {
+            continue;
+        };
+        let (Value::TextOrFile(path), Some(variable)) = (&file.value, file.source.variable())
         else {
             continue;
         };
-        if let Some(Node {
-            source: Source::Variable(other),
-            ..
-        }) = table.get(key)
-        {
-            return Err(Fault::whole(both(other, &variable)));
+        if let Some(other) = table.get(key) {
+            if is_nearer(other, &file) {
+                continue;
+            }
+            let same = !is_nearer(&file, other);
+            if let Some(other) = other.source.variable().filter(|_| same) {
+                return Err(Fault::whole(both(other, variable)));
+            }
         }
         // The path is not quoted: a secret set under the wrong name would be printed.
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -70,7 +72,7 @@ fn read_files(table: &mut Table, fields: Option<&[&str]>) -> Result<(), Fault> {
                 "the file of variable {variable} is empty"
             )));
         }
-        let source = Source::FileOf(variable);
+        let source = file.source.file_of(variable);
         table.insert(
             key.to_owned(),
             Node {

@@ -54,8 +54,43 @@ impl fmt::Display for Source {
             Self::File(path) => write!(f, "file {path}"),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::FileOf(name) => write!(f, "the file of variable {name}"),
+            // A variable's name says so by itself.
+            Self::Inherited(layer) if layer.variable().is_some() => layer.fmt(f),
             Self::Inherited(layer) => write!(f, "upstream_defaults in {layer}"),
         }
+    }
+}
+
+impl Source {
+    /// The variable behind it, if it is one.
+    pub(super) fn variable(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Variable(name) | Self::FileOf(name) => Some(name),
+            Self::Inherited(layer) => layer.variable(),
+            _ => None,
+        }
+    }
+
+    /// Where it was written, of what is handed down.
+    pub(super) fn inherited(&self) -> Option<&Self> {
+        match self {
+            Self::Inherited(layer) => Some(layer),
+            _ => None,
+        }
+    }
+
+    /// The file that a variable names, in its place.
+    pub(super) fn file_of(&self, name: &Arc<str>) -> Self {
+        let file = Self::FileOf(name.clone());
+        match self {
+            Self::Inherited(_) => Self::Inherited(Box::new(file)),
+            _ => file,
+        }
+    }
+
+    /// What it is itself, handed down or not.
+    fn layer(&self) -> &Self {
+        self.inherited().unwrap_or(self)
     }
 }
 
@@ -73,7 +108,7 @@ impl Node {
     /// The value as an error line may quote it: short, on one line. Lists, sections, the content of secret files and
     /// texts that look like an address with a password are never quoted.
     pub(super) fn quoted(&self) -> Option<String> {
-        if matches!(self.source, Source::FileOf(_)) {
+        if matches!(self.source.layer(), Source::FileOf(_)) {
             return None;
         }
         match &self.value {
@@ -125,19 +160,24 @@ pub(super) fn merge(base: &mut Table, over: Table) {
     }
 }
 
-/// Who set the value at `path`, be it through a secret file. `None`: nobody, the type has its own default.
-pub(super) fn source_of(table: &Table, path: &[&str]) -> Option<Source> {
+/// Whether a key's own word is nearer than the secret file of a variable that only hands it down.
+pub(super) fn is_nearer(own: &Node, file: &Node) -> bool {
+    own.source.inherited().is_none() && file.source.inherited().is_some()
+}
+
+/// What stands at `path`, be it a secret file. `None`: nobody set it, the type has its own default.
+pub(super) fn at<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Node> {
     let (first, rest) = path.split_first()?;
     if rest.is_empty() {
+        let own = table.get(*first);
         let through_file = table
             .get(&format!("{first}_file"))
-            .filter(|node| matches!(node.value, Value::TextOrFile(_)));
-        return through_file
-            .or_else(|| table.get(*first))
-            .map(|node| node.source.clone());
+            .filter(|node| matches!(node.value, Value::TextOrFile(_)))
+            .filter(|file| !own.is_some_and(|own| is_nearer(own, file)));
+        return through_file.or(own);
     }
     match &table.get(*first)?.value {
-        Value::Table(inner) => source_of(inner, rest),
+        Value::Table(inner) => at(inner, rest),
         _ => None,
     }
 }

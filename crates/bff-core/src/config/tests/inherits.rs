@@ -128,24 +128,74 @@ probes = 1 # the compiled-in defaults
 }
 
 #[test]
-fn a_key_that_nobody_knows_is_refused_wherever_it_is_said() {
-    let line = loaded(Some("[upstream_defaults.breaker]\nodd = 1"), &[]).unwrap_err();
+fn a_mistake_in_what_is_handed_down_is_told_where_it_is_written() {
+    for (overlay, line) in [
+        (
+            "[upstream_defaults.breaker]\nodd = 1",
+            "unknown key `upstream_defaults.breaker.odd` in the overlay: expected one of `open_for`, `probes`",
+        ),
+        (
+            "[upstream_defaults.breaker]\nprobes = 'x'",
+            "upstream_defaults.breaker.probes = \"x\" in the overlay: expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "upstream_defaults = 7",
+            "upstream_defaults in the overlay: expected a section",
+        ),
+        // An heir's own word is its own mistake.
+        (
+            "[upstreams.beta.breaker]\nodd = 1",
+            "unknown key `upstreams.beta.breaker.odd` in the overlay: expected one of `open_for`, `probes`",
+        ),
+    ] {
+        assert_eq!(loaded(Some(overlay), &[]).unwrap_err(), line);
+    }
+    for (name, line) in [
+        (
+            "ODD",
+            "unknown variable WEB_UPSTREAM_DEFAULTS__ODD: no key `upstream_defaults.odd`, expected one of `url`, \
+             `attempts`, `breaker`, `token`",
+        ),
+        (
+            "ATTEMPTS",
+            "upstream_defaults.attempts = \"x\" in variable WEB_UPSTREAM_DEFAULTS__ATTEMPTS: expected a whole number \
+             from 0 to 4294967295",
+        ),
+    ] {
+        let name = format!("WEB_UPSTREAM_DEFAULTS__{name}");
+        assert_eq!(loaded(None, &[(&name, "x")]).unwrap_err(), line);
+    }
+    // What is missing is missing at its heir.
+    let line = loaded(Some("[upstreams.gamma]\nattempts = 1"), &[]).unwrap_err();
+    assert!(
+        line.starts_with("missing key `upstreams.gamma.url`"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_range_that_is_broken_by_all_is_told_where_it_is_written() {
+    let refused = |overlay| layers(overlay, &[]).refuse("upstreams.alpha.breaker.probes", "why");
+    for (overlay, line) in [
+        (
+            None,
+            "upstream_defaults.breaker.probes in the compiled-in defaults: why",
+        ),
+        (
+            Some("[upstreams.alpha.breaker]\nprobes = 0"),
+            "upstreams.alpha.breaker.probes in the overlay: why",
+        ),
+    ] {
+        assert_eq!(refused(overlay).to_string(), line);
+    }
+}
+
+#[test]
+fn the_table_that_hands_down_is_among_what_may_stand_beside_its_heirs() {
     assert_eq!(
-        line,
-        "unknown key `upstreams.alpha.breaker.odd` in upstream_defaults in the overlay: expected one of `open_for`, `probes`"
+        loaded(None, &[("WEB_NOPE", "1")]).unwrap_err(),
+        "unknown variable WEB_NOPE: no key `nope`, expected one of `upstreams`, `upstream_defaults`"
     );
-    let line = loaded(None, &[("WEB_UPSTREAM_DEFAULTS__ODD", "1")]).unwrap_err();
-    assert!(
-        line.starts_with("unknown variable WEB_UPSTREAM_DEFAULTS__ODD"),
-        "{line}"
-    );
-    let line = loaded(None, &[("WEB_UPSTREAM_DEFAULTS__ATTEMPTS", "many")]).unwrap_err();
-    assert!(
-        line.contains("variable WEB_UPSTREAM_DEFAULTS__ATTEMPTS"),
-        "{line}"
-    );
-    let line = loaded(Some("upstream_defaults = 7"), &[]).unwrap_err();
-    assert_eq!(line, "upstream_defaults in the overlay: expected a section");
 }
 
 #[test]
@@ -157,5 +207,41 @@ fn a_secret_from_a_file_is_handed_down_too() {
         for backend in gateway.upstreams.values() {
             assert_eq!(backend.token.as_ref().unwrap().expose(), "t0k3n");
         }
+    });
+}
+
+#[test]
+fn a_secret_of_ones_own_is_nearer_than_a_file_for_all_and_the_other_way_round() {
+    let token = |gateway: &Gateway, of: &str| gateway.upstreams[of].token.clone().unwrap();
+    let all = "WEB_UPSTREAM_DEFAULTS__TOKEN_FILE";
+    on_disk("near", "t0k3n\n", |path| {
+        let path = path.display().to_string();
+        let own = ("WEB_UPSTREAMS__ALPHA__TOKEN", "own");
+        let sources = layers(None, &[(all, path.as_str()), own]);
+        let gateway: Gateway = load(&sources).unwrap();
+        assert_eq!(token(&gateway, "alpha").expose(), "own");
+        assert_eq!(token(&gateway, "beta").expose(), "t0k3n");
+        let printed = print_with_sources(&gateway, &sources).unwrap();
+        for line in [
+            "token = \"********\" # variable WEB_UPSTREAMS__ALPHA__TOKEN\n",
+            "token = \"********\" # variable WEB_UPSTREAM_DEFAULTS__TOKEN_FILE\n",
+        ] {
+            assert!(printed.contains(line), "{printed}");
+        }
+        let env = [
+            ("WEB_UPSTREAM_DEFAULTS__TOKEN", "all"),
+            ("WEB_UPSTREAMS__ALPHA__TOKEN_FILE", path.as_str()),
+        ];
+        let gateway = loaded(None, &env).unwrap();
+        assert_eq!(token(&gateway, "alpha").expose(), "t0k3n");
+        assert_eq!(token(&gateway, "beta").expose(), "all");
+        let both = [
+            (all, path.as_str()),
+            ("WEB_UPSTREAM_DEFAULTS__TOKEN", "all"),
+        ];
+        assert_eq!(
+            loaded(None, &both).unwrap_err(),
+            "variables WEB_UPSTREAM_DEFAULTS__TOKEN and WEB_UPSTREAM_DEFAULTS__TOKEN_FILE set the same key: keep one"
+        );
     });
 }

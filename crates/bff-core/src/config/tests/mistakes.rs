@@ -22,8 +22,7 @@ fn an_unknown_key_lists_the_known_ones() {
 
 #[test]
 fn an_unknown_variable_is_named() {
-    let known =
-        "expected one of `mode`, `edge`, `inbound`, `session`, `upstreams`, `keys`, `discovery`";
+    let known = "expected one of `mode`, `edge`, `inbound`, `session`, `upstreams`, `keys`, `discovery`, `upstream_defaults`";
     assert_eq!(
         refused_env(&[("WEB_UPSTREAM__X", "hunter2")]),
         format!("unknown variable WEB_UPSTREAM__X: no key `upstream`, {known}")

@@ -64,6 +64,11 @@ fn a_refusal_names_key_and_source() {
         sources.refuse("edge.ports", "why").to_string(),
         "edge.ports: why"
     );
+    // Of a section everybody who set a part of it.
+    assert_eq!(
+        sources.refuse("edge", "why").to_string(),
+        "edge in the compiled-in defaults and variable WEB_EDGE__HOST: why"
+    );
 }
 
 proptest! {
