@@ -1,7 +1,9 @@
 //! Every mistake in a request is told at its own place.
 
+use serde_json::{Value, json};
+
 use crate::screens::enrolled;
-use crate::support::Shop;
+use crate::support::{Answer, Shop, file};
 
 const KEY: (&str, &str) = ("x-api-key", fleet::PARTNER_KEY);
 
@@ -20,9 +22,7 @@ async fn a_query_is_pointed_into_member_by_member() {
         let answer = shop.get_with(gateway, path, &[KEY][..usize::from(gateway == "partner")]);
         let answer = answer.await;
         assert_eq!(answer.body["code"], "validation_failed", "{path}");
-        let errors = answer.body["errors"].as_array().unwrap().iter();
-        let told: Vec<_> = errors.map(|e| e["pointer"].as_str().unwrap()).collect();
-        assert_eq!(told, pointers, "{path}");
+        assert_eq!(told(&answer), pointers, "{path}");
     }
 }
 
@@ -37,8 +37,43 @@ async fn no_screen_reads_past_a_member_it_does_not_know() {
         let headers = [(credential.0, credential.1.as_str())];
         let answer = shop.get_with(screen.gateway, &path, &headers).await;
         assert_eq!(answer.status, 422, "{path}");
-        let errors = answer.body["errors"].as_array().unwrap().iter();
-        let told: Vec<_> = errors.map(|e| e["pointer"].as_str().unwrap()).collect();
+        let told = told(&answer);
         assert!(told.contains(&"/query/odd"), "{path}: {told:?}");
     }
+}
+
+/// Where each operation that takes a body is, by the contract; those that pass requests on take what their backends take.
+fn posted(contract: &Value) -> Vec<String> {
+    let paths = contract["paths"].as_object().unwrap().iter();
+    let ours = paths.filter(|(path, item)| item["post"].is_object() && !path.ends_with("/{path}"));
+    ours.map(|(path, _)| path.replace("{id}", "p-1")).collect()
+}
+
+#[tokio::test]
+async fn a_door_that_reads_no_query_takes_none() {
+    let shop = Shop::open().await;
+    let credential = shop.bearer("ada");
+    let headers = [
+        ("authorization", credential.as_str()),
+        ("idempotency-key", "k-1"),
+    ];
+    let mut doors = 0;
+    for gateway in ["web", "mobile", "tv"] {
+        let contract = file(&format!("bffs/{gateway}/openapi.json")).unwrap();
+        for path in posted(&serde_json::from_str(&contract).unwrap()) {
+            let asked = format!("{path}?odd=1&fields=a&odd=2");
+            let body = json!({"query": "{ __typename }"});
+            let answer = shop.post_with(gateway, &asked, &headers, &body).await;
+            assert_eq!(answer.status, 422, "{gateway} {path}");
+            assert_eq!(told(&answer), ["/query/odd", "/query/fields"], "{path}");
+            doors += 1;
+        }
+    }
+    assert_eq!(doors, 5, "two checkouts, two ways to play, and /graphql");
+}
+
+/// What an answer points at.
+fn told(answer: &Answer) -> Vec<&str> {
+    let errors = answer.body["errors"].as_array().unwrap().iter();
+    errors.map(|e| e["pointer"].as_str().unwrap()).collect()
 }

@@ -166,7 +166,7 @@ impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        let alone = parts.extensions.get::<OthersRead>().is_none();
+        let alone = parts.extensions.insert(OthersRead).is_none();
         let want = match value(query, alone)? {
             Some(text) => {
                 let cx = Cx::from_request_parts(parts, state).await?;
