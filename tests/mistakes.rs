@@ -72,6 +72,45 @@ async fn a_door_that_reads_no_query_takes_none() {
     assert_eq!(doors, 5, "two checkouts, two ways to play, and /graphql");
 }
 
+#[tokio::test]
+async fn arguments_keep_the_rules_of_the_query_they_are_over_rest() {
+    let shop = Shop::open().await;
+    let long = "c".repeat(201);
+    let query =
+        format!(r#"{{ search(q: "", limit: 51, cursor: "{long}") {{ results {{ total }} }} }}"#);
+    let answer = shop.post("web", "/graphql", &json!({"query": query})).await;
+    let errors = answer.body["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 1, "{}", answer.body);
+    let told = &errors[0]["extensions"];
+    assert_eq!(told["code"], "validation_failed");
+    let pointers = told["errors"].as_array().unwrap().iter();
+    let pointers: Vec<_> = pointers.map(|e| e["pointer"].as_str().unwrap()).collect();
+    assert_eq!(
+        pointers,
+        ["/variables/cursor", "/variables/limit", "/variables/q"]
+    );
+    let calls = shop.fleet.mocks().stats(services_mock::Backend::Product);
+    assert_eq!(calls.calls, 0);
+}
+
+#[tokio::test]
+async fn an_argument_whose_variable_nobody_set_has_its_default() {
+    let shop = Shop::open().await;
+    let query =
+        "query($limit: Int) { search(q: \"harbour\", limit: $limit) { results { items { id } } } }";
+    let found = async |variables: Value| {
+        let body = json!({"query": query, "variables": variables});
+        let answer = shop.post("web", "/graphql", &body).await;
+        let items = &answer.body["data"]["search"]["results"]["items"];
+        items
+            .as_array()
+            .map(Vec::len)
+            .unwrap_or_else(|| panic!("{}", answer.body))
+    };
+    assert_eq!(found(json!({})).await, found(json!({"limit": 20})).await);
+    assert_eq!(found(json!({"limit": 2})).await, 2);
+}
+
 /// What an answer points at.
 fn told(answer: &Answer) -> Vec<&str> {
     let errors = answer.body["errors"].as_array().unwrap().iter();

@@ -2,11 +2,11 @@
 
 use async_graphql::{Context, EmptyMutation, EmptySubscription, ID, Object, Schema, SchemaBuilder};
 use bff_core::Error;
-use bff_core::graphql::{answer, enter, outcome};
+use bff_core::graphql::{answer, arguments, enter, outcome};
 use bff_services::product::ProductId;
 
 use crate::Upstreams;
-use crate::rest::featured;
+use crate::rest::{SearchQuery, featured};
 use crate::screens::home::Home;
 use crate::screens::me::Me;
 use crate::screens::product::ProductPage;
@@ -47,18 +47,15 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         q: String,
-        #[graphql(default = 20)] limit: u32,
+        // A variable that nobody set is null to the library, and is to leave the default.
+        #[graphql(default_with = "Some(SearchQuery::limit())")] limit: Option<u32>,
         cursor: Option<String>,
     ) -> Option<SearchPage> {
         let (cx, want) = enter(ctx);
-        let checked = match (q.chars().count(), limit) {
-            (1..=100, 1..=50) => Ok(()),
-            (1..=100, _) => Err(Error::invalid_at("/variables/limit", "1 to 50")),
-            _ => Err(Error::invalid_at("/variables/q", "1 to 100 characters")),
-        };
-        outcome(ctx, checked)?;
+        let limit = limit.unwrap_or_else(SearchQuery::limit);
+        let query = arguments(ctx, SearchQuery { q, limit, cursor })?;
         let up: &Upstreams = ctx.data_unchecked();
-        let screen = SearchPage::assemble(cx, up, &q, (limit, cursor.as_deref()), &want).await;
+        let screen = SearchPage::assemble(cx, up, &query.q, query.page(), &want).await;
         answer(ctx, &want, screen)
     }
 

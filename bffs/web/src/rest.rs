@@ -52,20 +52,25 @@ pub struct SearchQuery {
     /// The text, 1 to 100 characters.
     #[garde(length(chars, min = 1, max = 100))]
     #[param(example = "harbour")]
-    q: String,
+    pub(crate) q: String,
     /// How many results, 1 to 50.
     #[serde(default = "SearchQuery::limit")]
     #[garde(range(min = 1, max = 50))]
     #[param(required = false)]
-    limit: u32,
+    pub(crate) limit: u32,
     /// Where the page begins: the `nextCursor` of the one before.
     #[garde(length(max = 200))]
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 impl SearchQuery {
-    fn limit() -> u32 {
+    pub(crate) fn limit() -> u32 {
         20
+    }
+
+    /// How many results, and from where on.
+    pub(crate) fn page(&self) -> (u32, Option<&str>) {
+        (self.limit, self.cursor.as_deref())
     }
 }
 
@@ -119,8 +124,7 @@ async fn get_search(
     Query(query): Query<SearchQuery>,
     want: Fields<SearchPage>,
 ) -> Result<Screen<SearchPage>, Error> {
-    let page = (query.limit, query.cursor.as_deref());
-    Ok(SearchPage::assemble(&cx, &up, &query.q, page, &want).await?)
+    Ok(SearchPage::assemble(&cx, &up, &query.q, query.page(), &want).await?)
 }
 
 /// Who is signed in

@@ -193,6 +193,11 @@ impl Error {
         self.0.cause.as_deref()
     }
 
+    /// Everything wrong with the input.
+    pub(crate) fn pointers(&self) -> &[Pointer] {
+        &self.0.pointers
+    }
+
     /// When trying again makes sense, if that is known.
     pub fn retry_hint(&self) -> Option<Duration> {
         self.0.retry_after

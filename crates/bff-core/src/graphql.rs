@@ -29,7 +29,7 @@ use crate::inbound::{Door, Writes};
 
 use reply::Reply;
 use request::{Envelope, Media};
-pub use resolve::{answer, enter, outcome};
+pub use resolve::{answer, arguments, enter, outcome};
 use told::Told;
 
 mod contract;
@@ -185,6 +185,9 @@ where
         limits::check_text(&envelope.query, &self.config)?;
         let document = parser::parse_query(&envelope.query)?;
         limits::check(&document, &self.config, !self.mode.is_production())?;
+        if let Some(operation) = chosen(&document, envelope.operation.as_deref()) {
+            request::check_variables(operation, &envelope.variables)?;
+        }
         Ok(document)
     }
 

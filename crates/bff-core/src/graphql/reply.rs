@@ -17,6 +17,9 @@ use crate::section::screen::SECTIONS;
 /// How the library begins what it says about an argument that it could not read during execution.
 const ARGUMENT: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
 
+/// The most mistakes told of a document that is refused: nobody mends more at once, and a short one can hold thousands.
+const MAX_TOLD: usize = 20;
+
 /// In an error's source: a section is missing. Its state is told beside, so it fails nothing.
 pub(super) struct Missing(pub(super) Error);
 
@@ -53,7 +56,11 @@ impl Reply {
             && executed.errors.iter().all(|e| e.path.is_empty());
         Self {
             data: (!refused).then_some(executed.data),
-            errors: executed.errors,
+            errors: if refused {
+                once(executed.errors)
+            } else {
+                executed.errors
+            },
             sections,
         }
     }
@@ -102,6 +109,17 @@ impl Reply {
     }
 }
 
+/// The first mistakes, each once: the library walks a document several times, and says some of them each time.
+fn once(errors: Vec<ServerError>) -> Vec<ServerError> {
+    let mut told: Vec<ServerError> = Vec::new();
+    for error in errors {
+        if told.len() < MAX_TOLD && !told.contains(&error) {
+            told.push(error);
+        }
+    }
+    told
+}
+
 /// Gives an error its text and code for outside, and returns what failed. Ours carry them; of the library's own,
 /// what it says about the document and its arguments may be told, and nothing else.
 fn tell(error: &mut ServerError, cx: &Cx) -> Option<Error> {
@@ -125,6 +143,11 @@ fn tell(error: &mut ServerError, cx: &Cx) -> Option<Error> {
         .insert(async_graphql::ErrorExtensionValues::default());
     extensions.set("code", told.code().name());
     extensions.set("requestId", cx.request_id().as_str());
+    if !told.pointers().is_empty()
+        && let Ok(wrong) = async_graphql::to_value(told.pointers())
+    {
+        extensions.set("errors", wrong);
+    }
     if let Some(after) = told.retry_hint() {
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         extensions.set("retryAfterMs", millis);

@@ -1,6 +1,7 @@
 //! A GraphQL request as it comes over HTTP, and which of the two media types answers it.
 
-use async_graphql::Variables;
+use async_graphql::parser::types::OperationDefinition;
+use async_graphql::{ServerError, Value as ConstValue, Variables};
 use axum::extract::Request;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value};
@@ -191,6 +192,27 @@ fn variables(of: Map<String, Value>, errors: &mut Vec<Pointer>) -> Variables {
         errors.push(wrong("/variables", error.to_string()));
         Variables::default()
     })
+}
+
+/// Whether every variable that must be there is (GraphQL, "Coercing Variable Values"): the library would miss it only where
+/// it is used, and take that for a failure of a resolver.
+pub(super) fn check_variables(
+    operation: &OperationDefinition,
+    given: &Variables,
+) -> Result<(), ServerError> {
+    for variable in &operation.variable_definitions {
+        let (wanted, name) = (&variable.node, &variable.node.name.node);
+        let lacks = match given.get(name) {
+            None => wanted.default_value.is_none(),
+            Some(value) => *value == ConstValue::Null,
+        };
+        if lacks && !wanted.var_type.node.nullable {
+            let kind = &wanted.var_type.node;
+            let text = format!("Variable \"${name}\" of type \"{kind}\" has no value.");
+            return Err(ServerError::new(text, Some(variable.pos)));
+        }
+    }
+    Ok(())
 }
 
 fn wrong(pointer: impl Into<String>, detail: impl Into<String>) -> Pointer {

@@ -1,13 +1,15 @@
-//! What a resolver calls: first [`enter`], last [`answer`] (a screen) or [`outcome`] (anything else).
+//! What a resolver calls: first [`enter`] and [`arguments`], last [`answer`] (a screen) or [`outcome`] (anything else).
 
 use std::sync::Arc;
 
 use async_graphql::{Context, PathSegment, SelectionField, ServerError};
+use garde::Validate;
 
 use super::reply::Missing;
 use super::told::Told;
 use crate::context::Cx;
 use crate::error::Error;
+use crate::inbound::input;
 use crate::outbound::{Failure, Provenance, Reason, State};
 use crate::section::want::Asked;
 use crate::section::{Screen, Want};
@@ -53,6 +55,11 @@ pub fn outcome<T, E: Into<Error>>(ctx: &Context<'_>, result: Result<T, E>) -> Op
             None
         }
     }
+}
+
+/// A root field's arguments, if they keep the rules of their type; else each mistake is told, at `/variables/<name>`.
+pub fn arguments<T: Validate<Context = ()>>(ctx: &Context<'_>, given: T) -> Option<T> {
+    outcome(ctx, input::validated("/variables", given))
 }
 
 /// Adds the fields selected of `of`, those of one name together.

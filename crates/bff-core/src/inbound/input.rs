@@ -195,7 +195,12 @@ pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     reader
         .end()
         .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is more after the JSON."))?;
-    match invalid("", &value) {
+    validated("", value)
+}
+
+/// A value that keeps every rule of its type, or everything that is wrong with it.
+pub(crate) fn validated<T: Validate<Context = ()>>(root: &str, value: T) -> Result<T, Error> {
+    match invalid(root, &value) {
         wrong if wrong.is_empty() => Ok(value),
         wrong => Err(Error::invalid(wrong)),
     }

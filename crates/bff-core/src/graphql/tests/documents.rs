@@ -216,3 +216,42 @@ async fn a_missing_section_keeps_the_code_of_its_domain() {
     assert_eq!(section["reason"], "bad_response", "a closed set");
     assert!(section.get("told").is_none());
 }
+
+#[tokio::test]
+async fn a_mistake_is_told_once_and_not_thousands_of_times() {
+    let door = Door::production();
+    let told = async |document: &str| {
+        let asked = door.query(document).await;
+        asked.body["errors"].as_array().unwrap().len()
+    };
+    // The library walks a document several times.
+    assert_eq!(told("subscription { odd }").await, 1);
+    assert_eq!(told("{ odd }").await, 1);
+    assert_eq!(told("{ odd even }").await, 2);
+    let many: Vec<String> = (0..200).map(|n| format!("x{n}")).collect();
+    assert_eq!(told(&format!("{{ {} }}", many.join(" "))).await, 20);
+}
+
+#[tokio::test]
+async fn a_variable_that_must_be_there_is_missed_before_anything_is_done() {
+    let document = "query($id: ID!, $more: Boolean! = false) {
+        shelfPage(id: $id) { book { title } marginNotes @include(if: $more) { title } } }";
+    let door = Door::production();
+    for variables in [
+        json!({}),
+        json!({"id": null}),
+        json!({"id": "1", "more": null}),
+    ] {
+        let asked = door.ask(json!({"query": document, "variables": variables}));
+        assert!(
+            asked.await.refusal().contains("has no value"),
+            "{variables}"
+        );
+    }
+    assert_eq!(door.fetches.of(BOOK), 0);
+    let good = json!({"query": document, "variables": {"id": "1"}});
+    assert_eq!(
+        door.ask(good).await.data()["shelfPage"]["book"]["title"],
+        "T"
+    );
+}
