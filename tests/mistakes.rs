@@ -94,6 +94,22 @@ async fn arguments_keep_the_rules_of_the_query_they_are_over_rest() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_is_none_is_the_clients_mistake() {
+    let shop = Shop::open().await;
+    let path = "/api/search?q=harbour&cursor=odd";
+    let answer = shop.get("web", path).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["code"]),
+        (400, &"invalid_request".into())
+    );
+    let query =
+        json!({"query": r#"{ search(q: "harbour", cursor: "odd") { results { total } } }"#});
+    let answer = shop.post("web", "/graphql", &query).await;
+    let told = &answer.body["errors"][0]["extensions"];
+    assert_eq!(told["code"], "invalid_request", "{}", answer.body);
+}
+
+#[tokio::test]
 async fn an_argument_whose_variable_nobody_set_has_its_default() {
     let shop = Shop::open().await;
     let query =

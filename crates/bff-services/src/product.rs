@@ -6,7 +6,7 @@ use bff_core::{Cx, Failure, Fetched, Public};
 use serde::Deserialize;
 
 use crate::word::words;
-use crate::{Batch, Items, Moment, Money, Numbered, kept};
+use crate::{Batch, Items, Moment, Money, Numbered, kept, refusal};
 
 bff_core::id! {
     /// A film or series.
@@ -228,7 +228,7 @@ impl ProductClient {
             .query("q", q)
             .query("limit", limit)
             .maybe("cursor", cursor);
-        send(cx, &self.0, kept::listing(call)).await
+        refusal::of_cursor(send(cx, &self.0, kept::listing(call)).await, cursor)
     }
 
     /// What `prefix` may become.
@@ -268,7 +268,7 @@ impl ProductClient {
             .id(id)
             .query("limit", limit)
             .maybe("cursor", cursor);
-        send(cx, &self.0, kept::listing(call)).await
+        refusal::of_cursor(send(cx, &self.0, kept::listing(call)).await, cursor)
     }
 }
 

@@ -50,6 +50,22 @@ pub(crate) fn told_with<T>(
     })
 }
 
+/// Tells a client that what it sent as a list's cursor is none: of all that such a read is made of, that alone only the
+/// backend can judge.
+pub(crate) fn of_cursor<T>(
+    outcome: Result<T, Failure>,
+    cursor: Option<&str>,
+) -> Result<T, Failure> {
+    let told = |failure: Failure| {
+        let detail = "The cursor is none that this list gave out.";
+        failure.told_as(Error::new(codes::INVALID_REQUEST, detail))
+    };
+    outcome.map_err(|failure| match cursor {
+        Some(_) if is(&failure, 400) => told(failure),
+        _ => failure,
+    })
+}
+
 /// Tells what became of the `Idempotency-Key`, where that is why the write was refused.
 pub(crate) fn keyed<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
     outcome.map_err(|failure| {
