@@ -26,7 +26,7 @@ pub struct Answer {
     pub id: String,
     /// Whether anything is known of it.
     pub status: Status,
-    /// How it can be had; null when it was not found.
+    /// How it can be had; null when that is not known.
     pub availability: Option<Availability>,
 }
 
@@ -38,6 +38,8 @@ pub enum Status {
     Found,
     /// There is no such product.
     NotFound,
+    /// It could not be learned: ask again.
+    Unavailable,
 }
 
 /// What can be had in a market.
@@ -92,7 +94,9 @@ fn answers(ids: &[ProductId], wire: &Batch<inventory::Availability>) -> Vec<Answ
             id: id.to_string(),
             status: match availability {
                 Some(_) => Status::Found,
-                None => Status::NotFound,
+                None if wire.not_found.contains(id) => Status::NotFound,
+                // The backend said nothing of it, and that says nothing of the product.
+                None => Status::Unavailable,
             },
             availability,
         }
@@ -114,5 +118,34 @@ impl Availability {
             offers: offers.collect(),
             available_until: wire.available_until.map(|m| m.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_backend_passes_over_is_not_told_to_be_nothing() {
+        let id = |text: &str| text.parse::<ProductId>().unwrap();
+        let one = inventory::Availability {
+            product_id: id("p-1"),
+            region: "DE".to_owned(),
+            stock: None,
+            offers: Vec::new(),
+            available_until: None,
+        };
+        let wire = Batch {
+            items: vec![one],
+            not_found: vec![id("p-2")],
+        };
+        let told = answers(&[id("p-3"), id("p-2"), id("p-1")], &wire);
+        let told: Vec<_> = told.iter().map(|a| (&*a.id, a.status)).collect();
+        let wanted = [
+            ("p-3", Status::Unavailable),
+            ("p-2", Status::NotFound),
+            ("p-1", Status::Found),
+        ];
+        assert_eq!(told, wanted);
     }
 }
