@@ -45,7 +45,7 @@ impl Deadline {
 pub struct RequestTimeout(pub Duration);
 
 impl RequestTimeout {
-    /// What the client sent, if it sent one: a positive integer of at most nine digits, in milliseconds.
+    /// What the client sent, if it sent one: a positive integer, in milliseconds. However large it is, the edge caps it.
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
         let mut sent = headers.get_all(REQUEST_TIMEOUT).iter();
         let Some(first) = sent.next() else {
@@ -60,12 +60,13 @@ impl RequestTimeout {
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        let digits = (1..=9).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
-        let millis: u64 = std::str::from_utf8(text)
-            .ok()
-            .filter(|_| digits)?
-            .parse()
-            .ok()?;
+        if text.is_empty() {
+            return None;
+        }
+        let millis = text.iter().try_fold(0_u64, |millis, digit| {
+            let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+            Some(millis.saturating_mul(10).saturating_add(digit))
+        })?;
         (millis > 0).then(|| Self(Duration::from_millis(millis)))
     }
 
@@ -82,11 +83,20 @@ mod tests {
 
     #[test]
     fn only_positive_integers_pass() {
-        for bad in ["", "0", "000", "-1", "+1", "1.5", "1s", " 1", "1234567890"] {
+        for bad in ["", "0", "000", "-1", "+1", "1.5", "1s", " 1", "1,2"] {
             assert_eq!(RequestTimeout::parse(bad.as_bytes()), None, "{bad:?}");
         }
-        let parsed = RequestTimeout::parse(b"250");
-        assert_eq!(parsed, Some(RequestTimeout(Duration::from_millis(250))));
+        for (good, millis) in [
+            ("250", 250),
+            ("0250", 250),
+            ("1234567890", 1_234_567_890),
+            ("18446744073709551616", u64::MAX),
+            ("99999999999999999999999999", u64::MAX),
+        ] {
+            let parsed = RequestTimeout::parse(good.as_bytes());
+            let wanted = RequestTimeout(Duration::from_millis(millis));
+            assert_eq!(parsed, Some(wanted), "{good}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

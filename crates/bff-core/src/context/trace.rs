@@ -33,15 +33,18 @@ impl Trace {
 
     /// The client's trace continued in a span of ours, or a new one when it sent none that is valid.
     pub fn continue_from(headers: &HeaderMap, world: &World) -> Self {
-        let parent = headers
-            .get(TRACEPARENT)
-            .and_then(|v| parse(v.to_str().ok()?));
+        let mut sent = headers.get_all(TRACEPARENT).iter();
+        // Of two nobody knows which is meant.
+        let parent = match (sent.next(), sent.next()) {
+            (Some(one), None) => one.to_str().ok().and_then(parse),
+            _ => None,
+        };
         match parent {
             Some((trace_id, sampled)) => Self {
                 trace_id,
                 span_id: world.random().max(1),
                 sampled,
-                state: headers.get(TRACESTATE).cloned(),
+                state: state(headers),
             },
             None => Self::begin(world),
         }
@@ -70,6 +73,18 @@ impl Trace {
     pub fn span_id(&self) -> String {
         format!("{:016x}", self.span_id)
     }
+}
+
+/// What vendors sent: a list, in one header or in several (Trace Context §3.3.1.1).
+fn state(headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut sent = headers.get_all(TRACESTATE).iter();
+    let first = sent.next()?;
+    let rest: Vec<&[u8]> = sent.map(HeaderValue::as_bytes).collect();
+    if rest.is_empty() {
+        return Some(first.clone());
+    }
+    let all = [&[first.as_bytes()], &rest[..]].concat().join(&b',');
+    HeaderValue::from_bytes(&all).ok()
 }
 
 /// Writes `n` as lower-case hexadecimal, right-aligned.
@@ -129,6 +144,23 @@ mod tests {
             "{out}"
         );
         assert!(parse(out).is_some());
+    }
+
+    #[test]
+    fn a_state_in_several_headers_is_one_list() {
+        let world = World::real();
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_static(SENT));
+        for state in ["a=1,b=2", "c=3"] {
+            headers.append(TRACESTATE, HeaderValue::from_static(state));
+            let mut out = HeaderMap::new();
+            Trace::continue_from(&headers, &world).propagate(&mut out, &world);
+            let all = if state == "c=3" { "a=1,b=2,c=3" } else { state };
+            assert_eq!(out[TRACESTATE], all);
+        }
+        headers.append(TRACEPARENT, HeaderValue::from_static(SENT));
+        let trace = Trace::continue_from(&headers, &world);
+        assert!(!SENT.contains(&trace.trace_id()), "two parents are none");
     }
 
     #[test]
