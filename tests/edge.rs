@@ -68,6 +68,10 @@ async fn heads_that_are_malformed_or_oversized_are_refused() {
             format!("GET /api/home HTTP/1.1\r\nhost: a\r\n{many}"),
             "431",
         ),
+        (
+            format!("GET /{} HTTP/1.1\r\nhost: a\r\n", "x".repeat(70_000)),
+            "414",
+        ),
         ("GET /api/home HTTP/1.1\r\nhost: a\r\n".to_owned(), "200"),
     ];
     for (head, status) in cases {
@@ -94,6 +98,25 @@ async fn the_admin_port_tells_operators() {
     assert!(metrics.contains("http_server_request_duration_seconds"));
     assert!(text("/config").await.contains("[upstreams.product]"));
     assert_eq!(shop.get("web", "/health").await.body["status"], "ok");
+}
+
+#[tokio::test]
+async fn readiness_names_everybody_without_an_instance_and_stays() {
+    let shop = Shop::with(|fleet| {
+        // Nobody answers there.
+        let nobody = "kind = 'dns'\nname = 'nowhere.invalid'\nnameserver = '127.0.0.1:9'\nstart_timeout = '10ms'\n";
+        let lost = ["auth.keys", "upstreams.review", "upstreams.playback"];
+        let lost = lost.map(|of| format!("[{of}.discovery]\n{nobody}"));
+        fleet.overlays.insert("web".into(), lost.concat());
+    })
+    .await;
+    let url = format!("{}/readyz", shop.fleet.admin_url("web"));
+    let ready = crate::support::send(shop.http.get(url)).await;
+    assert_eq!(ready.status(), 200);
+    assert_eq!(
+        ready.text().await.unwrap(),
+        "ready, auth.keys: no_instance, review: no_instance, playback: no_instance"
+    );
 }
 
 async fn raw(shop: &Shop, request: &str) -> String {

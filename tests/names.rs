@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bff_core::config::Sources;
 use bff_core::context::World;
+use fleet::Callers;
 use serde_json::Value;
 use services_mock::Backend;
 
@@ -199,6 +200,35 @@ async fn compose_configures_every_gateway() {
                 "{name}-bff does not wait for {backend}"
             );
         }
+    }
+}
+
+#[test]
+fn compose_signs_in_at_the_issuer_its_tokens_name_and_breaks_each_backend_at_its_own_port() {
+    let compose = compose();
+    let of = |name: &str| compose["services"][name].clone();
+    for (place, backend) in (3990..).zip(Backend::ALL) {
+        let control = format!("127.0.0.1:{place}:3999");
+        assert_eq!(
+            of(backend.name())["ports"][1],
+            control,
+            "compose's {backend}"
+        );
+    }
+    let words = of("auth")["entrypoint"].as_array().unwrap().clone();
+    let told = words.iter().skip_while(|word| **word != "--issuer").nth(1);
+    let issuer = told.unwrap().as_str().unwrap();
+    let published = format!("http://localhost:{}", Backend::Auth.port());
+    assert_eq!(issuer, published, "as people reach it");
+    for gateway in fleet::GATEWAYS {
+        if gateway.callers == Callers::Partners {
+            continue;
+        }
+        let set: BTreeMap<_, _> = variables(&compose, gateway.name).into_iter().collect();
+        let prefix = gateway.prefix;
+        assert_eq!(set[&format!("{prefix}_AUTH__ISSUER")], issuer);
+        let keys = format!("http://auth:{}", Backend::Auth.port());
+        assert_eq!(set[&format!("{prefix}_AUTH__KEYS__URL")], keys);
     }
 }
 
