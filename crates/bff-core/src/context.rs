@@ -94,6 +94,10 @@ pub struct Opening {
 impl Cx {
     /// Opens a context.
     pub fn open(o: Opening) -> Self {
+        Self::with(o, Extra::default())
+    }
+
+    fn with(o: Opening, extra: Extra) -> Self {
         Self(Arc::new(Inner {
             shared: o.shared,
             request_id: o.request_id,
@@ -104,7 +108,7 @@ impl Cx {
             region: o.region,
             caller: o.caller,
             guarded: AtomicBool::new(false),
-            extra: Extra::default(),
+            extra,
         }))
     }
 
@@ -207,7 +211,8 @@ impl Cx {
         self.0.guarded.load(Ordering::Relaxed)
     }
 
-    /// The same request with a deadline of its own, for what must be done although its time is up: undoing.
+    /// The same request with a deadline of its own, for what must be done although its time is up: undoing. It has the
+    /// extra attempts that are left, and nobody else has any more.
     #[must_use]
     pub fn beyond(&self, time: Duration) -> Self {
         let Inner {
@@ -217,7 +222,7 @@ impl Cx {
             caller,
             ..
         } = &*self.0;
-        Self::open(Opening {
+        let opening = Opening {
             shared: shared.clone(),
             request_id: request_id.clone(),
             trace: trace.clone(),
@@ -226,7 +231,8 @@ impl Cx {
             language: self.0.language,
             region: self.0.region,
             caller: caller.clone(),
-        })
+        };
+        Self::with(opening, self.0.extra.handed_on())
     }
 
     /// Runs a write to its end even when the client hangs up or its time is up; draining waits for it. Whoever still

@@ -1,12 +1,14 @@
 //! What an action of three steps comes to, whichever of them fails and however.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::context::{Cx, Shared, World};
 use crate::error::{Error, codes};
+use crate::outbound::budget::{self, Budget};
 use crate::outbound::{Failure, Fetched, Provenance, Reason};
 use crate::scope::{Caller, Identity, Public, Sharing};
 use crate::store::{self, Seal, Store};
@@ -137,6 +139,26 @@ async fn what_was_done_twice_over_stands_as_it_was() {
     let error = steps.end(outcome).await.unwrap_err().error();
     let problem: serde_json::Value = serde_json::from_slice(&error.problem("", "/", "r")).unwrap();
     assert_eq!(problem["steps"], serde_json::json!({"a": "made"}));
+}
+
+#[tokio::test]
+async fn one_budget_of_extra_attempts_governs_the_steps_and_their_undoing() {
+    let (cx, now) = (cx(), tokio::time::Instant::now());
+    let backend = Budget::new(&budget::Config::default(), now);
+    let spent = [(); 2].map(|()| AtomicBool::new(false));
+    let run = Run::new("act", asked(""), false, Arc::default());
+    let steps = Steps::of(&cx, &run);
+    assert!(backend.spend(cx.extra(), now) && backend.spend(cx.extra(), now));
+    steps.undone_by("a", "unmade", |cx| {
+        for spent in &spent {
+            spent.store(backend.spend(cx.extra(), now), Relaxed);
+        }
+        async { Ok(()) }
+    });
+    let refused: Result<(), Failure> = Err(refused());
+    assert!(steps.end(refused).await.is_err());
+    assert_eq!(spent.map(AtomicBool::into_inner), [true, false]);
+    assert_eq!(cx.extra().left(), 0);
 }
 
 #[tokio::test]

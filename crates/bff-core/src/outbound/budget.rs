@@ -153,6 +153,11 @@ impl Extra {
         self.0.load(Relaxed)
     }
 
+    /// What is left, for the work that goes on in the request's place; nothing is left here.
+    pub(crate) fn handed_on(&self) -> Self {
+        Self(self.0.swap(0, Relaxed).into())
+    }
+
     fn take(&self) -> bool {
         self.0
             .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
