@@ -271,6 +271,10 @@ impl Flying {
 
     fn put(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
+        if !self.cache().is_alive(&self.key, &entry) {
+            // Purged while it was on its way: what was fetched since is not to make room for it.
+            return entry;
+        }
         if entry.is_worth_keeping() {
             self.cache().put(&self.key, &entry);
         } else if self.copy.is_some() {
