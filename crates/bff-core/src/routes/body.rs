@@ -222,3 +222,25 @@ impl http_body::Body for Download {
         hint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_ends_with_its_client_is_no_whole_one() {
+        for gone in [false, true] {
+            let coming = Coming::default();
+            let told = (coming.clone(), Spoilt::default());
+            let piece = futures_util::stream::iter([Ok::<_, std::io::Error>("half")]);
+            let mut upload = Upload::new(Body::from_stream(piece), 100, Duration::MAX, told);
+            assert!(upload.frame().await.unwrap().is_ok());
+            if gone {
+                coming.leave();
+            }
+            assert_eq!(upload.frame().await.is_some_and(|end| end.is_err()), gone);
+        }
+    }
+}

@@ -27,6 +27,11 @@ impl Coming {
         self.end(WHOLE)
     }
 
+    /// Its client is gone; false when all of it had come before.
+    pub(super) fn leave(&self) -> bool {
+        self.end(LEFT)
+    }
+
     /// Whether the state is `end` from now on.
     fn end(&self, end: u8) -> bool {
         match (self.0).compare_exchange(COMING, end, Ordering::AcqRel, Ordering::Acquire) {
@@ -62,8 +67,23 @@ struct Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if self.coming.end(LEFT) {
+        if self.coming.leave() {
             self.write.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_end_holds() {
+        let coming = Coming::default();
+        assert!(coming.has_come() && coming.has_come());
+        assert!(!coming.leave(), "it is done without its client");
+        let coming = Coming::default();
+        assert!(coming.leave());
+        assert!(!coming.has_come(), "its client was cut");
     }
 }
