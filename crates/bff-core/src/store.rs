@@ -112,14 +112,6 @@ pub struct Kept {
     pub left: Duration,
 }
 
-/// The right to do something alone, until it is given back or its time is up.
-#[derive(Debug)]
-#[must_use = "a lease that is not released blocks others until its time is up"]
-pub struct Lease {
-    key: Key,
-    token: Bytes,
-}
-
 /// What is published on a channel from now on. Whoever falls far behind, or whose Redis was away, has missed messages:
 /// `None` says so, and what was learned from the channel may be out of date.
 #[derive(Debug)]
@@ -132,18 +124,6 @@ pub enum Store {
     Memory(Arc<memory::Memory>),
     /// In Redis.
     Redis(Arc<redis::Redis>),
-}
-
-impl Lease {
-    /// A lease of `key` that was taken for this.
-    pub(crate) fn taken(key: Key, token: Bytes) -> Self {
-        Self { key, token }
-    }
-
-    /// Who holds it.
-    pub(crate) fn into_token(self) -> Bytes {
-        self.token
-    }
 }
 
 impl Store {
@@ -209,32 +189,6 @@ impl Store {
         match self {
             Self::Memory(memory) => memory.swap(key, held, with),
             Self::Redis(redis) => redis.swap(key, held, with).await,
-        }
-    }
-
-    /// Takes the right to do something alone for at most `ttl`; none when somebody has it.
-    pub async fn lease(
-        &self,
-        key: Key,
-        ttl: Duration,
-        world: &World,
-    ) -> Result<Option<Lease>, Away> {
-        let token = token(world);
-        let got = match self {
-            Self::Memory(memory) => memory.lease(&key, &token, ttl)?,
-            Self::Redis(redis) => redis.lease(&key, &token, ttl).await?,
-        };
-        Ok(got.then_some(Lease { key, token }))
-    }
-
-    /// Gives a lease back, unless its time was up and somebody else has it by now.
-    pub async fn release(&self, lease: Lease) -> Result<(), Away> {
-        match self {
-            Self::Memory(memory) => {
-                memory.release(&lease.key, &lease.token);
-                Ok(())
-            }
-            Self::Redis(redis) => redis.release(&lease.key, &lease.token).await,
         }
     }
 

@@ -7,7 +7,7 @@
 //! away is told when it is back, and before anything is read from it. A list that is lost, with what Redis knew or
 //! without, outdates everything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub(super) struct Spread {
     /// Slots to be told, each with the number of the latest time that it was to be.
     pending: Mutex<BTreeMap<usize, u64>>,
     told: AtomicU64,
+    /// All that was to be told before this number is.
+    settled: AtomicU64,
     /// There is something to tell.
     news: Notify,
     /// One look at a time.
@@ -74,6 +76,7 @@ impl Spread {
             seen: AtomicU64::new(0),
             pending: Mutex::default(),
             told: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             news: Notify::new(),
             turn: tokio::sync::Mutex::default(),
         }
@@ -151,29 +154,52 @@ struct Answer {
 }
 
 impl Cache {
-    /// Tells what is pending and reads what is new, all of it; false where there is nobody to tell.
+    /// Tells what is pending by now and reads what is new; false where there is nobody to tell.
     pub(crate) async fn sync(&self, world: &World) -> Result<bool, Away> {
         let Some(spread) = self.spread() else {
             return Ok(false);
         };
         let _turn = spread.turn.lock().await;
+        self.look(spread, world).await.map(|()| true)
+    }
+
+    /// The same, unless all that is pending by now has been told by whoever had the turn before.
+    pub(super) async fn settle(&self, spread: &Spread, world: &World) -> Result<(), Away> {
+        let by = spread.told.load(Relaxed);
+        let _turn = spread.turn.lock().await;
+        if spread.settled.load(Relaxed) < by {
+            self.look(spread, world).await?;
+        }
+        Ok(())
+    }
+
+    /// What becomes pending meanwhile is for the next one who looks: nobody would ever be done where much is written.
+    async fn look(&self, spread: &Spread, world: &World) -> Result<(), Away> {
+        let (mut owed, by): (BTreeSet<usize>, u64) = {
+            let pending = spread.pending.lock();
+            (pending.keys().copied().collect(), spread.told.load(Relaxed))
+        };
         loop {
             // It stays pending until it is told: whoever waits for this may leave at any time.
             let told: BTreeMap<usize, u64> = {
                 let pending = spread.pending.lock();
-                let some = pending.iter().take(MOST_PURGED);
-                some.map(|(slot, number)| (*slot, *number)).collect()
+                let some = owed.iter().take(MOST_PURGED);
+                some.filter_map(|slot| Some((*slot, *pending.get(slot)?)))
+                    .collect()
             };
             let answer = spread.ask(told.keys()).await?;
             // What was purged once more meanwhile is told once more.
             (spread.pending.lock()).retain(|slot, number| told.get(slot) != Some(number));
+            owed.retain(|slot| !told.contains_key(slot));
             if answer.before < spread.seen() {
                 // What was purged earlier is forgotten there, and perhaps not all that it killed.
                 spread.tell(EVERYTHING);
+                owed.insert(EVERYTHING);
             }
             let all = self.learn(spread, &told, answer, world.unix_millis());
-            if all && !spread.has_pending() {
-                return Ok(true);
+            if all && owed.is_empty() {
+                spread.settled.fetch_max(by, Relaxed);
+                return Ok(());
             }
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ::redis::Script;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::entry::{Entry, Standing, What};
 use super::fly::Flying;
@@ -124,12 +124,14 @@ impl Tier {
             let metrics = &flying.cx.shared().metrics;
             metrics.cache_shared(flying.key.upstream(), outcome);
         };
-        let looked = self.find(flying, errand, recall, until).await;
-        let looked = looked.inspect_err(|Away| outcome("away"));
-        let (looked, told) = looked.unwrap_or((Looked::Call(None, None), ""));
-        if !told.is_empty() {
-            outcome(told);
-        }
+        // Redis that is slow must not take the time in which whoever waits has to say that there is no answer.
+        let found = timeout_at(until.get(), self.find(flying, errand, recall, until)).await;
+        let (looked, told) = match found {
+            Ok(Ok(found)) => found,
+            Ok(Err(Away)) => (Looked::Call(None, None), "away"),
+            Err(_) => (Looked::Call(None, None), "late"),
+        };
+        outcome(told);
         looked
     }
 
@@ -143,12 +145,12 @@ impl Tier {
         let cache = &flying.cx.shared().cache;
         if self.spread.has_pending() {
             // What was purged here must not be read back.
-            cache.sync(flying.cx.world()).await?;
+            cache.settle(&self.spread, flying.cx.world()).await?;
         }
         let began = Instant::now();
         let (mut pause, mut stale) = (FIRST_PAUSE, None);
         loop {
-            match self.ask(&errand).await? {
+            match self.ask(&mut errand).await? {
                 Known::Record(bytes, left) => match self.read(bytes) {
                     Some(Record::Unkept) => {
                         cache.unkept(&flying.key);
@@ -168,19 +170,16 @@ impl Tier {
                             errand.copy = Some(copy);
                         }
                         // No longer fresh: somebody asks for it anew.
-                        if self.lease(&mut errand, flying).await? {
+                        if self.lease(&mut errand).await? {
                             return Ok((Looked::Call(Some(errand), stale), "miss"));
                         }
                     }
-                    None if self.lease(&mut errand, flying).await? => {
+                    None if self.lease(&mut errand).await? => {
                         return Ok((Looked::Call(Some(errand), None), "miss"));
                     }
                     None => {}
                 },
-                Known::Ours => {
-                    errand.hold();
-                    return Ok((Looked::Call(Some(errand), stale), "miss"));
-                }
+                Known::Ours => return Ok((Looked::Call(Some(errand), stale), "miss")),
                 Known::Theirs => {}
             }
             let end = until.get().min(began + self.config.wait);
@@ -203,13 +202,20 @@ impl Tier {
         alive.then_some(record)
     }
 
-    async fn ask(&self, errand: &Errand) -> Result<Known, Away> {
+    async fn ask(&self, errand: &mut Errand) -> Result<Known, Away> {
         let mut call = self.look.prepare_invoke();
         call.key(errand.key.as_str()).key(errand.lease_key.as_str());
         call.arg(&errand.token[..]).arg(self.wait_millis());
-        let (record, left): (Vec<u8>, i64) = self.redis.invoke(&errand.key, &call).await?;
+        // Who leaves before the answer is here may have got the right, and gives it back.
+        errand.holds = true;
+        let answer = self.redis.invoke(&errand.key, &call).await;
+        errand.holds = false;
+        let (record, left): (Vec<u8>, i64) = answer?;
         Ok(match (record.is_empty(), left) {
-            (true, 1) => Known::Ours,
+            (true, 1) => {
+                errand.holds = true;
+                Known::Ours
+            }
             (true, _) => Known::Theirs,
             (false, left) => {
                 let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
@@ -219,14 +225,12 @@ impl Tier {
     }
 
     /// Takes the right to make the call although there is a record.
-    async fn lease(&self, errand: &mut Errand, flying: &Flying) -> Result<bool, Away> {
-        let (key, world) = (errand.lease_key.clone(), flying.cx.world());
-        let lease = self.store.lease(key, self.config.wait, world).await?;
-        let taken = lease.is_some();
-        if let Some(lease) = lease {
-            errand.take(lease);
-        }
-        Ok(taken)
+    async fn lease(&self, errand: &mut Errand) -> Result<bool, Away> {
+        let (key, token, wait) = (&errand.lease_key, &errand.token, self.config.wait);
+        errand.holds = true;
+        let taken = self.redis.lease(key, token, wait).await;
+        errand.holds = taken == Ok(true);
+        taken
     }
 
     fn wait_millis(&self) -> u64 {

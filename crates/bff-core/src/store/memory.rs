@@ -77,22 +77,6 @@ impl Memory {
         self.shard(key).lock().remove(key);
     }
 
-    pub(super) fn lease(&self, key: &Key, token: &Bytes, ttl: Duration) -> Result<bool, Away> {
-        let mut shard = self.shard(key).lock();
-        if shard.get(key).is_some() {
-            return Ok(false);
-        }
-        shard.put(key.clone(), token.clone(), Instant::now() + ttl)?;
-        Ok(true)
-    }
-
-    pub(super) fn release(&self, key: &Key, token: &Bytes) {
-        let mut shard = self.shard(key).lock();
-        if shard.get(key).as_ref() == Some(token) {
-            shard.remove(key);
-        }
-    }
-
     /// Redis' script for this is `put_new.lua`.
     pub(super) fn put_new(&self, record: &Record) -> Result<Option<super::Kept>, Away> {
         let now = Instant::now();

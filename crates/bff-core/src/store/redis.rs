@@ -93,7 +93,8 @@ impl Redis {
         told.await.map(drop)
     }
 
-    pub(super) async fn lease(
+    /// Takes the right to do something alone for at most `ttl`; false when somebody has it.
+    pub(crate) async fn lease(
         &self,
         key: &Key,
         token: &Bytes,
@@ -108,7 +109,8 @@ impl Redis {
         Ok(answer.is_some())
     }
 
-    pub(super) async fn release(&self, key: &Key, token: &Bytes) -> Result<(), Away> {
+    /// Gives it back, unless its time was up and somebody else has it by now.
+    pub(crate) async fn release(&self, key: &Key, token: &Bytes) -> Result<(), Away> {
         let mut call = self.scripts.release.prepare_invoke();
         call.key(key.as_str()).arg(&token[..]);
         let mut connection = self.connection.clone();

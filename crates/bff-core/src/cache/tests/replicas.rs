@@ -179,14 +179,16 @@ async fn a_holder_that_died_delays_others_by_the_bound_and_one_that_gave_up_does
         return;
     };
     // It died with the right to call, and nobody gives that back.
-    let world = World::real();
-    let died = pair.store.lease(pair.key("cache-lease"), s(3600), &world);
-    let died = died.await.unwrap().unwrap();
+    let (lease, died) = (pair.key("cache-lease"), Bytes::from_static(b"died"));
+    let Store::Redis(redis) = &pair.store else {
+        unreachable!()
+    };
+    assert_eq!(redis.lease(&lease, &died, s(3600)).await, Ok(true));
     let began = Instant::now();
     pair.two.read(MINUTE, unsaid()).await.unwrap();
     let took = began.elapsed();
     assert!(took >= ms(300) && took < ms(1500), "{took:?}");
-    pair.store.release(died).await.unwrap();
+    redis.release(&lease, &died).await.unwrap();
 
     for alpha in ["dropped", "failed"] {
         pair.store.delete_many(&[pair.key("cache")]).await.unwrap();
@@ -208,6 +210,105 @@ async fn a_holder_that_died_delays_others_by_the_bound_and_one_that_gave_up_does
         pair.two.read(MINUTE, unsaid()).await.unwrap();
         assert!(began.elapsed() < ms(300), "{alpha}: {:?}", began.elapsed());
     }
+}
+
+#[tokio::test]
+async fn who_leaves_before_redis_answers_leaves_no_right_behind() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    // Once for somebody else, so that the script is known there.
+    let de = crate::scope::Segment::of("de".parse().unwrap(), crate::scope::Region::NONE, None);
+    let other = (pair.one).read_by(&pair.one.cx(s(5)), de.by_language(), MINUTE, unsaid());
+    other.await.unwrap();
+    // Redis hears the question, and answers when nobody waits any more.
+    let _: String = pair.server.ask(&["CLIENT", "PAUSE", "300", "ALL"]).await;
+    let left = timeout(ms(100), pair.one.read(MINUTE, unsaid())).await;
+    assert!(left.is_err());
+    until_there(&pair.store).await;
+    let began = Instant::now();
+    pair.two.read(MINUTE, unsaid()).await.unwrap();
+    assert!(began.elapsed() < s(2), "{:?}", began.elapsed());
+    assert_eq!(pair.calls(), 2);
+}
+
+#[tokio::test]
+async fn redis_that_hangs_takes_nobody_beyond_their_time() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let world = World::real();
+    let store = server.store_that_waits(s(10), ms(20));
+    let scene = Scene::with(
+        world.clone(),
+        Cache::over(&Config::default(), &world, "test", &store),
+    );
+    until_there(&store).await;
+    let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+    let began = Instant::now();
+    let read = scene.read_by(&scene.cx(ms(300)), Public, MINUTE, unsaid());
+    let failure = read.await.unwrap_err();
+    assert_eq!(failure.reason(), Reason::Deadline);
+    assert!(began.elapsed() < s(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_reads_waits_for_purges_that_were_not_for_those_that_go_on() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let scene = &pair.one;
+    let busy = async {
+        loop {
+            scene.shared.cache.purge(&purge("other"), scene.now());
+            tokio::task::yield_now().await;
+        }
+    };
+    scene.shared.cache.purge(&purge("other"), scene.now());
+    tokio::select! {
+        biased;
+        read = timeout(s(2), scene.read(MINUTE, unsaid())) => {
+            read.expect("it is not kept waiting").unwrap();
+        }
+        () = busy => {}
+    }
+}
+
+#[tokio::test]
+async fn a_purge_is_told_once_for_all_who_read_after_it() {
+    let Some(pair) = pair(s(10)).await else {
+        return;
+    };
+    let scene = &pair.one;
+    let none = crate::scope::Region::NONE;
+    let languages = [
+        "ca", "da", "de", "en", "es", "et", "fi", "fr", "hr", "hu", "it", "nl",
+    ];
+    let segments = languages.map(|language| {
+        crate::scope::Segment::of(language.parse().unwrap(), none, None).by_language()
+    });
+    // Each look and each purge that is told is one script.
+    let scripts = async || {
+        let stats: String = pair.server.ask(&["INFO", "commandstats"]).await;
+        let calls = |line: &str| {
+            let rest = line.strip_prefix("cmdstat_evalsha:calls=")?;
+            rest.split(',').next()?.parse::<usize>().ok()
+        };
+        stats.lines().find_map(calls).unwrap()
+    };
+    scene.read(MINUTE, unsaid()).await.unwrap();
+    pair.record().await;
+    let before = scripts().await;
+    scene.shared.cache.purge(&purge("other"), scene.now());
+    let cx = scene.cx(s(5));
+    let all = join_all(segments.map(|s| scene.read_by(&cx, s, MINUTE, unsaid())));
+    assert!(all.await.iter().all(Result::is_ok));
+    while !scene.shared.tasks.is_empty() {
+        sleep(ms(1)).await;
+    }
+    // Each read looked and landed; what is beyond that was about the purge.
+    let told = scripts().await - before - 2 * languages.len();
+    assert!(told < languages.len() / 2, "{told} for one purge");
 }
 
 #[tokio::test]

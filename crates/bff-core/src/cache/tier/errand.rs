@@ -12,7 +12,7 @@ use super::super::key::Key;
 use super::super::unkept;
 use super::record::{Copy, Record};
 use super::{LONGEST, Tier};
-use crate::store::{Key as StoreKey, Lease};
+use crate::store::Key as StoreKey;
 
 /// For how long a copy that can be asked about is kept beyond its use.
 const LINGERS: Duration = Duration::from_secs(60);
@@ -24,6 +24,7 @@ pub(crate) struct Errand {
     pub(super) key: StoreKey,
     pub(super) lease_key: StoreKey,
     pub(super) token: Bytes,
+    /// Whether the right to make the call is held, or may be.
     pub(super) holds: bool,
     /// The latest purge that was known before the call.
     pub(super) since: u64,
@@ -32,17 +33,6 @@ pub(crate) struct Errand {
 }
 
 impl Errand {
-    /// The right to make the call is held.
-    pub(super) fn hold(&mut self) {
-        self.holds = true;
-    }
-
-    /// The same, by this lease.
-    pub(super) fn take(&mut self, lease: Lease) {
-        self.token = lease.into_token();
-        self.holds = true;
-    }
-
     /// This was the answer. It is written beside the work: nobody waits for it.
     pub(crate) fn done(self, of: &Key, entry: &Entry, status: StatusCode, body: Bytes) {
         // A mishap that is passed on as it is says nothing of the answer after it: somebody else may try.
@@ -140,8 +130,12 @@ impl Drop for Errand {
         let Some(tier) = self.cache.tier() else {
             return;
         };
-        let lease = Lease::taken(self.lease_key.clone(), self.token.clone());
-        let store = tier.store.clone();
-        self.tasks.spawn(async move { store.release(lease).await });
+        let (redis, key, token) = (
+            tier.redis.clone(),
+            self.lease_key.clone(),
+            self.token.clone(),
+        );
+        self.tasks
+            .spawn(async move { redis.release(&key, &token).await });
     }
 }

@@ -196,21 +196,14 @@ async fn records(store: &Store) {
     store.delete_many(&keys[..50]).await.unwrap();
     let left = store.get_many(&keys).await.unwrap();
     assert_eq!(left.iter().flatten().count(), 50);
-    let world = World::real();
+    let Store::Redis(redis) = store else {
+        unreachable!()
+    };
+    let [one, two] = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
     for key in &keys[..10] {
-        let lease = store
-            .lease(key.clone(), LONG, &world)
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(
-            store
-                .lease(key.clone(), LONG, &world)
-                .await
-                .unwrap()
-                .is_none()
-        );
-        store.release(lease).await.unwrap();
+        assert_eq!(redis.lease(key, &one, LONG).await, Ok(true));
+        assert_eq!(redis.lease(key, &two, LONG).await, Ok(false));
+        redis.release(key, &one).await.unwrap();
     }
 }
 
