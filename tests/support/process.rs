@@ -68,12 +68,12 @@ impl Process {
         seen
     }
 
-    /// Sends it a signal, `TERM` or `INT`; it ends in time and answers its exit code.
-    pub(crate) fn stop(self, signal: &str) -> Option<i32> {
+    /// Sends it a signal, `TERM` or `INT`, and it ends in time.
+    pub(crate) fn stop(self, signal: &str) -> Ended {
         let kill = format!("kill -{signal} {}", self.child.id());
         let told = Command::new("sh").args(["-c", &kill]).status().unwrap();
         assert!(told.success(), "{kill}");
-        self.end(STOPS_WITHIN).code
+        self.end(STOPS_WITHIN)
     }
 
     /// Its pipes close when it ends.

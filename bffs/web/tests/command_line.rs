@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use process::{Process, ask, listens, run};
+use process::{Process, ask, listens, run, try_ask};
 use stub::stub;
 
 #[path = "command_line/killed.rs"]
@@ -85,9 +85,37 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
             "production is the default"
         );
         let public = public.to_owned();
-        assert_eq!(web.stop(signal), Some(0), "{signal}");
+        assert_eq!(web.stop(signal).code, Some(0), "{signal}");
         assert!(!listens(&public));
     }
+}
+
+#[test]
+fn what_is_cut_when_it_stops_has_its_lines_in_the_log() {
+    const CUT: usize = 20;
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let env = [
+        ("WEB_UPSTREAMS__PRODUCT__URL", url.as_str()),
+        ("WEB_UPSTREAMS__PRODUCT__ATTEMPT_TIMEOUT", "60s"),
+        ("WEB_INBOUND__DEADLINE", "60s"),
+        ("WEB_SERVER__DRAIN_TIMEOUT", "100ms"),
+    ];
+    let mut web = Process::start(WEB, &[], &[&ANYWHERE[..], &env].concat());
+    let log = web.until("web-bff listens");
+    let public = member(&log[0], "listen").to_owned();
+    let asking = (0..CUT).map(|n| {
+        let url = format!("http://{public}/api/product-details/p-{n}?fields=product");
+        std::thread::spawn(move || try_ask("GET", &url, &[], "").is_err())
+    });
+    let asking: Vec<_> = asking.collect();
+    // Each is under way once its call is.
+    let _calls: Vec<_> = (0..CUT).map(|_| silent.accept().unwrap()).collect();
+    let ended = web.stop("TERM");
+    assert!(asking.into_iter().all(|asked| asked.join().unwrap()));
+    let cut = |line: &&String| line.contains(r#""status":499"#);
+    assert_eq!(ended.out.iter().filter(cut).count(), CUT, "{ended:#?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::select;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
@@ -138,6 +138,8 @@ pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
 
 /// What the admin port's last answers may take, once nothing else runs.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// What dropping all that was cut may take: no more than whatever runs at the moment.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Serves, once the backends' instances are known, until `stop`; then drains: readiness says no, the listener closes,
 /// answers and writes end or are cut. Clients on sockets are served by threads of their own, those on pipes where this
@@ -183,5 +185,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         admin_closing.cancel();
     };
     tokio::join!(until_told, answers_and_writes, admin.serve(listeners.admin));
+    // What was cut is logged when it is dropped.
+    let _ = timeout(CUT_WITHIN, threads.end()).await;
     crate::telemetry::logs::flush();
 }

@@ -115,7 +115,7 @@ fn every_line_of_the_table_works_and_term_stops_it_all() {
         let (status, text) = ask("GET", &format!("{url}{page}"), &[], "");
         assert_eq!(status, 200, "{url}{page}: {text}");
     }
-    assert_eq!(fleet.stop("TERM"), Some(0));
+    assert_eq!(fleet.stop("TERM").code, Some(0));
     assert!(!listens(&format!("127.0.0.1:{base}")));
 }
 
@@ -158,7 +158,7 @@ fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
             .iter()
             .any(|line| line.starts_with("GET /products/p-1 "))
     );
-    assert_eq!(fleet.stop("INT"), Some(0));
+    assert_eq!(fleet.stop("INT").code, Some(0));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 thread_local! {
     /// The number of this thread among those that serve, from 1; 0 is any other.
@@ -30,6 +31,8 @@ pub(crate) fn home() -> usize {
 pub struct Threads {
     threads: Vec<Thread>,
     ending: CancellationToken,
+    /// Counts each thread until all that it served is dropped.
+    serving: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -59,11 +62,13 @@ impl Threads {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();
             let until = all.ending.clone().cancelled_owned();
+            let serving = all.serving.token();
             let serve = move || {
                 HOME.set(number);
                 runtime.block_on(until);
                 // Nobody waits for a name that is still being looked up.
                 runtime.shutdown_background();
+                drop(serving);
             };
             let named = thread::Builder::new().name(format!("serve-{number}"));
             named.spawn(serve)?;
@@ -101,6 +106,13 @@ impl Threads {
             connection.await;
         };
         tasks.spawn_on(connection, &thread.runtime);
+    }
+
+    /// Ends them, and waits until all that they served is dropped, so that it has said its last word.
+    pub(crate) async fn end(&self) {
+        self.ending.cancel();
+        self.serving.close();
+        self.serving.wait().await;
     }
 }
 
