@@ -228,9 +228,9 @@ impl Tier {
     async fn lease(&self, errand: &mut Errand) -> Result<bool, Away> {
         let (key, token, wait) = (&errand.lease_key, &errand.token, self.config.wait);
         errand.holds = true;
-        let taken = self.redis.lease(key, token, wait).await;
-        errand.holds = taken == Ok(true);
-        taken
+        let got = self.redis.lease(key, token, wait).await;
+        errand.holds = got == Ok(true);
+        got
     }
 
     fn wait_millis(&self) -> u64 {

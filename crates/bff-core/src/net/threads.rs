@@ -29,7 +29,7 @@ pub(crate) fn home() -> usize {
 /// Threads that serve. They end when this is dropped.
 #[derive(Debug, Default)]
 pub struct Threads {
-    threads: Vec<Thread>,
+    running: Vec<Thread>,
     ending: CancellationToken,
     /// Counts each thread until all that it served is dropped.
     serving: TaskTracker,
@@ -72,7 +72,7 @@ impl Threads {
             };
             let named = thread::Builder::new().name(format!("serve-{number}"));
             named.spawn(serve)?;
-            all.threads.push(Thread {
+            all.running.push(Thread {
                 runtime: handle,
                 connections: Arc::default(),
             });
@@ -95,7 +95,7 @@ impl Threads {
         connection: impl Future<Output = ()> + Send + 'static,
     ) {
         let fewest = |thread: &&Thread| thread.connections.load(Relaxed);
-        let Some(thread) = self.threads.iter().min_by_key(fewest) else {
+        let Some(thread) = self.running.iter().min_by_key(fewest) else {
             tasks.spawn(connection);
             return;
         };
