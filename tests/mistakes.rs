@@ -118,13 +118,33 @@ async fn an_argument_whose_variable_nobody_set_has_its_default() {
         let body = json!({"query": query, "variables": variables});
         let answer = shop.post("web", "/graphql", &body).await;
         let items = &answer.body["data"]["search"]["results"]["items"];
-        items
-            .as_array()
-            .map(Vec::len)
-            .unwrap_or_else(|| panic!("{}", answer.body))
+        items.as_array().unwrap().len()
     };
     assert_eq!(found(json!({})).await, found(json!({"limit": 20})).await);
     assert_eq!(found(json!({"limit": 2})).await, 2);
+}
+
+#[tokio::test]
+async fn every_door_reads_the_same_json() {
+    let shop = Shop::open().await;
+    let credential = shop.bearer("ada");
+    for (gateway, path, body) in [
+        ("tv", "/v1/titles/p-1/heartbeat", r#"{"positionS": 1}"#),
+        ("web", "/graphql", r#"{"query": "{ __typename }"}"#),
+    ] {
+        for (kind, status) in [
+            ("application/json", 200),
+            ("Application/JSON; charset=\"UTF-8\"", 200),
+            ("application/json; charset=utf-16", 415),
+            ("text/plain", 415),
+        ] {
+            let url = format!("{}{path}", shop.fleet.url(gateway));
+            let request = shop.http.post(url).header("content-type", kind);
+            let request = request.header("authorization", &credential).body(body);
+            let answer = crate::support::send(request).await;
+            assert_eq!(answer.status(), status, "{path} {kind}");
+        }
+    }
 }
 
 /// What an answer points at.

@@ -194,7 +194,7 @@ impl Error {
     }
 
     /// Everything wrong with the input.
-    pub(crate) fn pointers(&self) -> &[Pointer] {
+    pub fn pointers(&self) -> &[Pointer] {
         &self.0.pointers
     }
 

@@ -110,33 +110,11 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
 /// Reads the one body there is a form for, within the door's limits: JSON, one operation. The draft knows parameters in
 /// the address for GET only, which this door does not take.
 pub(super) async fn read(request: Request) -> Result<Envelope, Error> {
-    input::no_query(&request)?;
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|v| v.to_str().ok());
-    if !kind.is_some_and(is_json) {
-        return Err(Error::new(
-            codes::UNSUPPORTED_MEDIA_TYPE,
-            "A GraphQL request is sent as application/json.",
-        ));
-    }
-    let bytes = input::read(request).await?;
+    let bytes = input::json(request).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(codes::INVALID_REQUEST, "The body is not JSON.").because(error)
     })?;
     envelope(value).map_err(Error::invalid)
-}
-
-/// `application/json`, perhaps with parameters, of which only UTF-8 is one we can read.
-fn is_json(kind: &str) -> bool {
-    let mut parts = kind.split(';').map(str::trim);
-    let json = parts
-        .next()
-        .is_some_and(|k| k.eq_ignore_ascii_case("application/json"));
-    json && parts.all(|p| {
-        let (name, value) = p.split_once('=').unwrap_or((p, ""));
-        !name.eq_ignore_ascii_case("charset")
-            || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-    })
 }
 
 /// The members of the one object a request is, or everything that is wrong with it.

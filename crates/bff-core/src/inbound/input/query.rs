@@ -1,0 +1,179 @@
+//! The query as a door parses it, and as none does: a member that nobody reads is refused.
+
+use axum::extract::{FromRequestParts, Request};
+use garde::Validate;
+use http::request::Parts;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use super::{invalid, unreadable};
+use crate::error::{Error, Pointer, codes};
+use crate::section::fields::OthersRead;
+
+/// The query, parsed and validated, every mistake told at once. Unknown members are refused where `T` denies
+/// them; `fields` belongs to the screen and is read by what stands after this.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned + Validate<Context = ()> + Send,
+    S: Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        parts.extensions.insert(OthersRead);
+        query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, Error> {
+    if percent_decode_str(text).decode_utf8().is_err() {
+        return Err(Error::new(
+            codes::INVALID_REQUEST,
+            "The query is not UTF-8.",
+        ));
+    }
+    let pairs = form_urlencoded::parse(text.as_bytes()).into_owned();
+    let mut pairs: Vec<(String, String)> = pairs.collect();
+    let mut wrong = doubled(&pairs);
+    pairs.retain(|(name, _)| {
+        name != "fields"
+            && !wrong
+                .iter()
+                .any(|w| w.pointer == Pointer::below("/query", name))
+    });
+    // A decoder stops at the first mistake, so what it stopped at is left out and the rest is read again.
+    let value: Option<T> = loop {
+        let text = serde_urlencoded::to_string(&pairs).unwrap_or_default();
+        let reader = form_urlencoded::parse(text.as_bytes());
+        let reader = serde_urlencoded::Deserializer::new(reader);
+        let stopped = match serde_path_to_error::deserialize(reader) {
+            Ok(value) => break Some(value),
+            Err(error) => unreadable("/query", &error),
+        };
+        let left = pairs.len();
+        pairs.retain(|(name, _)| Pointer::below("/query", name) != stopped.pointer);
+        add(&mut wrong, stopped);
+        if pairs.len() == left || wrong.len() >= MAX_TOLD {
+            break None;
+        }
+    };
+    let invalid = value.as_ref().map(|v| invalid("/query", v));
+    for pointer in invalid.into_iter().flatten() {
+        add(&mut wrong, pointer);
+    }
+    match value {
+        Some(value) if wrong.is_empty() => Ok(value),
+        _ => Err(Error::invalid(wrong)),
+    }
+}
+
+/// A door that reads a body and no query takes none: a member that nobody reads is unknown there as everywhere.
+pub(super) fn no_query(request: &Request) -> Result<(), Error> {
+    if request.extensions().get::<OthersRead>().is_some() {
+        return Ok(());
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let mut wrong = Vec::new();
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        if wrong.len() < MAX_TOLD {
+            let detail = format!("unknown field `{name}`, there are no fields");
+            let pointer = Pointer::below("/query", &name);
+            add(&mut wrong, Pointer { pointer, detail });
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::invalid(wrong))
+    }
+}
+
+/// The most mistakes told of one query: reading again has a price, and nobody mends more at once.
+const MAX_TOLD: usize = 20;
+
+/// Members that stand there more than once.
+fn doubled(pairs: &[(String, String)]) -> Vec<Pointer> {
+    let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let doubled = names.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
+    let doubled = doubled.take(MAX_TOLD).map(|same| Pointer {
+        pointer: Pointer::below("/query", same[0]),
+        detail: "given more than once".into(),
+    });
+    doubled.collect()
+}
+
+/// Adds a mistake; the first one told of a place is its cause, the others follow from it.
+fn add(wrong: &mut Vec<Pointer>, pointer: Pointer) {
+    if !wrong.iter().any(|w| w.pointer == pointer.pointer) {
+        wrong.push(pointer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize, Validate)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        #[garde(length(min = 1))]
+        ids: String,
+        #[serde(rename = "perPage", default)]
+        #[garde(range(max = 100))]
+        per_page: u32,
+    }
+
+    /// The pointers of what is wrong with a query, in the order told.
+    fn wrong(text: &str) -> Vec<String> {
+        let error = query::<Wanted>(text).unwrap_err();
+        let body = error.problem("", "/", "r");
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let errors = body["errors"].as_array().unwrap().iter();
+        errors
+            .map(|e| e["pointer"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn every_mistake_of_a_query_has_its_own_pointer() {
+        for (text, pointers) in [
+            ("", &["/query/ids"][..]),
+            ("ids=a&perPage=x", &["/query/perPage"]),
+            ("ids=a&perPage=101", &["/query/perPage"]),
+            ("ids=a&odd=1", &["/query/odd"]),
+            ("ids=a&a%2Fb~=1", &["/query/a~1b~0"]),
+            ("ids=a&ids=b", &["/query/ids"]),
+            (
+                "perPage=x&odd=1",
+                &["/query/perPage", "/query/odd", "/query/ids"],
+            ),
+            (
+                "ids=&odd=1&even=2",
+                &["/query/odd", "/query/even", "/query/ids"],
+            ),
+            (
+                "ids=a&perPage=1&perPage=2&odd=1",
+                &["/query/perPage", "/query/odd"],
+            ),
+        ] {
+            assert_eq!(wrong(text), pointers, "{text}");
+        }
+        let unread = query::<Wanted>("ids=%ff").unwrap_err();
+        assert_eq!(unread.code(), codes::INVALID_REQUEST);
+        let good: Wanted = query("ids=a&fields=x&perPage=7").unwrap();
+        assert_eq!((good.ids.as_str(), good.per_page), ("a", 7));
+    }
+
+    #[test]
+    fn what_is_told_of_one_query_is_bounded() {
+        let many: Vec<String> = (0..1000).map(|n| format!("x{n}=1")).collect();
+        assert_eq!(wrong(&many.join("&")).len(), MAX_TOLD);
+        let twice: Vec<String> = (0..1000).map(|n| format!("x{n}=1&x{n}=1")).collect();
+        assert!(wrong(&twice.join("&")).len() <= MAX_TOLD + 1);
+    }
+}
