@@ -85,6 +85,8 @@ async fn only_who_holds_the_token_changes_anything() {
         json!({"tag": ["a"]}),
         json!([]),
         json!({"tags": [""]}),
+        json!({"upstreams": ["product", "reviews"]}),
+        json!({"keys": [{"upstream": "odd", "path": "/a"}]}),
     ] {
         let (status, told, _) = purge(&shop, Some(TOKEN), &wrong).await;
         assert_eq!(

@@ -55,6 +55,12 @@ impl Purge {
         }
     }
 
+    /// The backends it names.
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &str> {
+        let of_keys = self.keys.iter().map(|key| &*key.upstream);
+        self.upstreams.iter().map(String::as_str).chain(of_keys)
+    }
+
     fn stamps(&self) -> impl Iterator<Item = Tag> {
         let words = self.tags.iter().map(|word| Tag::word(word));
         let upstreams = self.upstreams.iter().map(|name| Tag::upstream(name));

@@ -41,10 +41,15 @@ pub(super) fn router(shows: Shows, metrics: Metrics, config: String) -> Router {
         )
 }
 
-/// What can be changed: `POST /cache/purge` with a [`Purge`].
-pub(super) fn changes(shared: &Arc<Shared>, config: &Config) -> Router {
+/// What can be changed: `POST /cache/purge` with a [`Purge`] of what these backends answered.
+pub(super) fn changes(
+    shared: &Arc<Shared>,
+    config: &Config,
+    backends: Vec<&'static str>,
+) -> Router {
     let changes = Arc::new(Changes {
         shared: shared.clone(),
+        backends,
         token: config.admin_token.clone(),
         public_url: config.public_url.trim_end_matches('/').to_owned(),
     });
@@ -97,6 +102,8 @@ async fn ready(shows: Shows) -> Response {
 
 struct Changes {
     shared: Arc<Shared>,
+    /// The names there are.
+    backends: Vec<&'static str>,
     token: Option<Secret>,
     public_url: String,
 }
@@ -115,6 +122,13 @@ impl Changes {
         let names = purge
             .count()
             .map_err(|why| Error::new(codes::INVALID_REQUEST, why))?;
+        // Purging what is not there would tell whoever mistyped a name that it is done.
+        let unknown = purge.backends().find(|name| !self.backends.contains(name));
+        if let Some(name) = unknown {
+            let known = self.backends.join(", ");
+            let detail = format!("There is no backend {name:?} here, only {known}.");
+            return Err(Error::new(codes::INVALID_REQUEST, detail));
+        }
         let at = self.shared.world.unix_millis();
         let cache = &self.shared.cache;
         cache.purge(&purge, at);
@@ -211,6 +225,7 @@ mod tests {
         };
         Changes {
             shared: Arc::new(shared),
+            backends: Vec::new(),
             token: Some(Secret::new(token)),
             public_url: "https://shop.example".into(),
         }

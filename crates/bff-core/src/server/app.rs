@@ -213,6 +213,10 @@ impl<'a> Gateway<'a> {
         let metrics = self.shared.metrics.clone();
         let known = self.known.into_inner();
         let awaited = known.iter().filter_map(Known::first).collect();
+        let backends = known
+            .iter()
+            .filter(|known| !matches!(known, Known::Keys(_)));
+        let names = backends.map(Known::name).collect();
         Ok(App {
             name: self.name,
             router: inbound::protect(&edge, router)?,
@@ -221,7 +225,7 @@ impl<'a> Gateway<'a> {
                 metrics,
                 config::print(config),
             )
-            .merge(admin::changes(&self.shared, self.settings.server)),
+            .merge(admin::changes(&self.shared, self.settings.server, names)),
             api,
             readiness,
             shared: self.shared,
