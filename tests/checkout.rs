@@ -188,6 +188,9 @@ impl Mishap {
 
 const ORDER: Backend = Backend::Order;
 const PAYMENT: Backend = Backend::Payment;
+/// What is ordered here.
+const ORDERED: &str = "/orders/o-ada-24";
+const CANCEL: &str = "/orders/o-ada-24/cancel";
 const AUTHORIZE: &str = "/payments";
 const CAPTURE: &str = "/payments/pay-ada-1/capture";
 const VOID: &str = "/payments/pay-ada-1/void";
@@ -221,7 +224,7 @@ fn mishaps() -> Vec<Mishap> {
             refused(CAPTURE),
             (PAYMENT, fault.clone().on(VOID)),
         ]));
-        for undone in ["/orders/o-ada-25/cancel", "/cart"] {
+        for undone in [CANCEL, "/cart"] {
             mishaps.push(Mishap::of([
                 refused(AUTHORIZE),
                 (ORDER, fault.clone().on(undone)),
@@ -255,7 +258,7 @@ fn whatever_fails_after_that_what_is_told_is_still_so() {
     let all = |backend| (backend, Fault::status(503));
     let later = [
         Mishap::of([all(ORDER)]),
-        Mishap::of([(ORDER, Fault::status(503).on("/orders/o-ada-25"))]),
+        Mishap::of([(ORDER, Fault::status(503).on(ORDERED))]),
         Mishap::of([all(PAYMENT)]),
         Mishap::of([(PAYMENT, Fault::status(503).on(CAPTURE))]),
         Mishap::of([(PAYMENT, Fault::mode(Mode::Hang).on(CAPTURE))]),
@@ -285,6 +288,32 @@ fn whatever_fails_after_that_what_is_told_is_still_so() {
                     assert!(began.is_err(), "{case}: it was done: {:?}", told(&error));
                     check(&error, &truth, &before, true, &case);
                 }
+            }
+            settles(&till, &before, &case).await;
+        });
+    }
+}
+
+#[test]
+fn what_a_forgotten_try_paid_is_not_given_up_where_nobody_can_say_how_it_stands() {
+    let statuses = [503, 500, 404, 418, 422].map(Fault::status);
+    let modes = [Mode::Reset, Mode::Malformed].map(Fault::mode);
+    for fault in statuses.into_iter().chain(modes) {
+        simulated(async {
+            let case = format!("{fault:?}");
+            let mut till = Till::open(None).await;
+            let before = till.truth().await;
+            assert!(till.check_out(GOOD).await.is_ok(), "{case}");
+            assert_eq!(format!("/orders/{}", till.newest().await), ORDERED);
+            till.restart_and_forget();
+            // As often as it is asked how the order stands, and not when it is cancelled.
+            let asked = fault.on(ORDERED).times(2);
+            till.mocks.set_fault(ORDER, asked).unwrap();
+            let again = till.check_out(GOOD).await;
+            let truth = till.truth().await;
+            assert_eq!(truth.cancelled, before.cancelled, "{case}: {truth:?}");
+            if let Err(error) = again {
+                check(&error, &truth, &before, true, &case);
             }
             settles(&till, &before, &case).await;
         });

@@ -146,15 +146,26 @@ impl Till {
         let key: Key = "k-1".parse().unwrap();
         let asked = Asked::new(self.ada.clone(), key, body.to_string().as_bytes());
         let work = |cx, run| async move { Checkout::run(&cx, &self.up, &run, input).await };
-        // A request of its own each time, with a deadline of its own.
-        let cx = self.cx.beyond(REQUEST);
+        let cx = self.request();
         self.up.writes.here(&cx, CHECKOUT, asked, work).await
+    }
+
+    /// The id of ada's newest order.
+    pub(super) async fn newest(&self) -> String {
+        let cx = &self.request();
+        let orders = self.up.order.history(cx, &self.ada, None, 1).await;
+        orders.unwrap().value.items[0].id.to_string()
+    }
+
+    /// A request of its own, with a deadline and extra attempts of its own.
+    fn request(&self) -> Cx {
+        Cx::background(self.cx.shared(), REQUEST)
     }
 
     pub(super) async fn truth(&self) -> Truth {
         self.mocks.clear_faults(None);
         self.frail.store(false, Ordering::Relaxed);
-        let cx = &self.cx.beyond(Duration::from_secs(60));
+        let cx = &Cx::background(self.cx.shared(), Duration::from_secs(60));
         // The breakers may be open from what was tried.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let mut truth = Truth::default();

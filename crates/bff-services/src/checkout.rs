@@ -10,7 +10,8 @@
 //!
 //! The same key finds the order it placed as it was placed then, so how it stands is asked before anything is charged: one
 //! that was given up since, because an earlier try was undone, is not paid for; and one that was paid since, by a try that
-//! nobody remembers, is not given up when this one fails.
+//! nobody remembers, is not given up when this one fails. Where that cannot be learned nothing is charged and nothing given
+//! up: the same key, asked again, learns it.
 
 use std::sync::Arc;
 
@@ -48,22 +49,28 @@ pub async fn check_out(
         steps.undone_by("cart", "restored", move |cx| async move {
             fill(&cx, orders, caller, &lines).await
         });
-        let stands = orders.by_id(cx, caller, &order.id).await;
-        match stands.as_ref().map(|now| now.value.status) {
-            Ok(Status::Cancelled) => {
+        let stands = match orders.by_id(cx, caller, &order.id).await {
+            Ok(now) => now.value.status,
+            // Not to know is no leave to charge it, nor to give up what may be paid.
+            Err(failure) => {
+                steps.came("order", "unknown");
+                steps.came("cart", "unknown");
+                return Err(failure.leaving_unknown());
+            }
+        };
+        match stands {
+            Status::Cancelled => {
                 steps.came("order", "cancelled");
                 return Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into());
             }
-            Ok(Status::Placed) | Err(_) => {}
+            Status::Placed => {}
             // It has come further than this try can have brought it.
-            Ok(_) => run.was_tried_before(),
+            _ => run.was_tried_before(),
         }
         let id = order.id.clone();
         steps.undone_by("order", "cancelled", move |cx| async move {
             orders.cancel(&cx, caller, &id).await
         });
-        // Not to know is no leave to charge.
-        stands?;
         let wanted = Authorization {
             order_id: order.id.clone(),
             amount: order.total.clone(),

@@ -36,10 +36,17 @@ impl Failure {
 
     /// A write that may have happened: its outcome is unknown, whatever was answered last.
     #[must_use]
-    pub(crate) fn after(mut self, write: bool) -> Self {
-        if !write || !self.is_uncertain() {
-            return self;
+    pub(crate) fn after(self, write: bool) -> Self {
+        if write && self.is_uncertain() {
+            self.leaving_unknown()
+        } else {
+            self
         }
+    }
+
+    /// What could not be learned leaves it open whether a write happened.
+    #[must_use]
+    pub fn leaving_unknown(mut self) -> Self {
         // A typed client would tell a refusal by it.
         self.status = None;
         self.told_as(unknown())
