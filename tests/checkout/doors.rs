@@ -118,6 +118,27 @@ async fn a_cart_is_ordered_and_paid_through_each_door_that_sells() {
 }
 
 #[tokio::test]
+async fn nothing_is_ordered_whose_answer_may_not_be_sent() {
+    let shop = Shop::open().await;
+    shop.fill_cart("ada").await;
+    let before = calls(&shop, Backend::Order, "/orders");
+    let bearer = shop.bearer("ada");
+    let headers = [
+        ("authorization", &*bearer),
+        ("idempotency-key", "k-1"),
+        ("accept-encoding", "identity;q=0"),
+    ];
+    let answer = shop
+        .post_with("web", "/api/checkout", &headers, &order(GOOD))
+        .await;
+    assert_eq!(told_of(&answer), (406, "not_acceptable"));
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(calls(&shop, Backend::Order, "/orders"), before);
+    assert_eq!(buy(&shop, "k-1", GOOD).await.status, 201);
+    assert_eq!(calls(&shop, Backend::Order, "/orders"), before + 1);
+}
+
+#[tokio::test]
 async fn who_asks_again_too_soon_is_told_to_wait() {
     let shop = Shop::open().await;
     shop.fill_cart("ada").await;

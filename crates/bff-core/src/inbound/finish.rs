@@ -20,7 +20,7 @@ const PROBLEM: &str = "application/problem+json";
 pub(super) struct Asked {
     method: Method,
     uri: Uri,
-    if_none_match: Option<HeaderValue>,
+    if_none_match: Vec<HeaderValue>,
 }
 
 impl Asked {
@@ -29,7 +29,9 @@ impl Asked {
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
-            if_none_match: request.headers().get(header::IF_NONE_MATCH).cloned(),
+            if_none_match: (request.headers().get_all(header::IF_NONE_MATCH).iter())
+                .cloned()
+                .collect(),
         }
     }
 }
@@ -93,11 +95,12 @@ fn problem(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Re
     if error.status() == StatusCode::UNAUTHORIZED {
         edge.auth.challenge(&error, made.headers_mut());
     }
+    let ours = made.headers().clone();
     for (name, value) in response.headers() {
         let of_the_old_body = name == header::CONTENT_TYPE
             || name == header::CONTENT_LENGTH
             || name == header::CONTENT_ENCODING;
-        if !of_the_old_body && !made.headers().contains_key(name) {
+        if !of_the_old_body && !ours.contains_key(name) {
             made.headers_mut().append(name, value.clone());
         }
     }
@@ -134,12 +137,10 @@ fn is_not_modified(asked: &Asked, response: &Response) -> bool {
         .headers()
         .get(header::ETAG)
         .and_then(|e| e.to_str().ok());
-    let theirs = asked.if_none_match.as_ref().and_then(|e| e.to_str().ok());
-    match (ours, theirs) {
-        (Some(_), Some("*")) => true,
-        (Some(ours), Some(theirs)) => theirs.split(',').any(|tag| opaque(tag) == opaque(ours)),
-        _ => false,
-    }
+    let mut theirs = asked.if_none_match.iter().filter_map(|e| e.to_str().ok());
+    ours.is_some_and(|ours| {
+        theirs.any(|line| line == "*" || line.split(',').any(|tag| opaque(tag) == opaque(ours)))
+    })
 }
 
 /// One `Vary`, each name once, in lower case.
@@ -193,14 +194,21 @@ mod tests {
         response
             .headers_mut()
             .insert(header::ETAG, HeaderValue::from_static("W/\"a\""));
-        let asked = |sent| Asked {
+        let asked = |sent: [&'static str; 2]| Asked {
             method: Method::GET,
             uri: Uri::from_static("/"),
-            if_none_match: Some(HeaderValue::from_static(sent)),
+            if_none_match: sent.map(HeaderValue::from_static).into(),
         };
         for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {
-            assert!(is_not_modified(&asked(same), &response), "{same}");
+            assert!(
+                is_not_modified(&asked([same, "\"c\""]), &response),
+                "{same}"
+            );
+            assert!(
+                is_not_modified(&asked(["\"c\"", same]), &response),
+                "{same}"
+            );
         }
-        assert!(!is_not_modified(&asked("\"b\""), &response));
+        assert!(!is_not_modified(&asked(["\"b\"", "\"c\""]), &response));
     }
 }

@@ -1,9 +1,10 @@
-//! What a request's head must be: one sane Host, bounded headers.
+//! What a request's head must be: one sane Host, bounded headers, and leave to send an answer at all.
 
 use axum::extract::Request;
 use http::uri::Authority;
-use http::{Version, header};
+use http::{HeaderMap, Version, header};
 
+use super::language::weigh;
 use crate::error::{Error, codes};
 
 /// The longest single header, name and value.
@@ -11,7 +12,10 @@ const MAX_HEADER_BYTES: usize = 16 << 10;
 /// The most headers.
 const MAX_HEADERS: usize = 100;
 
-/// Refuses a head that is oversized, or whose Host is missing, doubled or malformed (RFC 9112 §3.2).
+/// The encodings there are.
+const ENCODINGS: [&str; 4] = ["br", "zstd", "gzip", "x-gzip"];
+
+/// Refuses a head that is oversized, whose Host is missing, doubled or malformed (RFC 9112 §3.2), or that takes no answer.
 pub(super) fn check(request: &Request) -> Result<(), Error> {
     let headers = request.headers();
     let long = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
@@ -22,6 +26,11 @@ pub(super) fn check(request: &Request) -> Result<(), Error> {
         return Err(Error::new(codes::HEADERS_TOO_LARGE, detail));
     }
     let bad = |detail| Err(Error::new(codes::INVALID_REQUEST, detail));
+    // Before anything is done: a write whose answer cannot be sent would be done all the same.
+    if takes_no_encoding(headers) {
+        let detail = "Accept-Encoding takes neither br, zstd or gzip nor the content as it is.";
+        return Err(Error::new(codes::NOT_ACCEPTABLE, detail));
+    }
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (None, _) if request.version() < Version::HTTP_11 => Ok(()),
@@ -33,6 +42,26 @@ pub(super) fn check(request: &Request) -> Result<(), Error> {
             _ => bad("The Host header is malformed."),
         },
     }
+}
+
+/// Whether content may be sent neither encoded nor as it is (RFC 9110 §12.5.3).
+fn takes_no_encoding(headers: &HeaderMap) -> bool {
+    let (mut as_it_is, mut any) = (None, None);
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    for range in lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|l| l.split(','))
+    {
+        let (name, weight) = weigh(range);
+        if name.eq_ignore_ascii_case("identity") {
+            as_it_is = Some(weight);
+        } else if name == "*" {
+            any = Some(weight);
+        } else if weight > 0 && ENCODINGS.iter().any(|e| name.eq_ignore_ascii_case(e)) {
+            return false;
+        }
+    }
+    any.unwrap_or_default() == 0 && as_it_is.or(any) == Some(0)
 }
 
 #[cfg(test)]
@@ -60,5 +89,30 @@ mod tests {
         let long = "x".repeat(MAX_HEADER_BYTES);
         assert_eq!(with(&[("host", "a"), ("x", &long)]), Err(431));
         assert_eq!(with(&[("x", "y"); MAX_HEADERS + 1]), Err(431));
+    }
+
+    #[test]
+    fn an_answer_may_be_sent_in_some_encoding() {
+        for (sent, refused) in [
+            ("identity;q=0", true),
+            ("*;q=0", true),
+            ("deflate, identity; q=0.0", true),
+            ("gzip;q=0, *;q=0", true),
+            ("", false),
+            ("deflate", false),
+            ("gzip;q=0", false),
+            ("identity;q=0, gzip", false),
+            ("identity;q=0, *", false),
+            ("*;q=0, identity", false),
+        ] {
+            let answer = with(&[("host", "a"), ("accept-encoding", sent)]);
+            assert_eq!(answer.is_err(), refused, "{sent}");
+        }
+        let lines = [
+            ("host", "a"),
+            ("accept-encoding", "*;q=0"),
+            ("accept-encoding", "br"),
+        ];
+        assert_eq!(with(&lines), Ok(()));
     }
 }

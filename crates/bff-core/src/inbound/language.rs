@@ -7,11 +7,10 @@ use crate::scope::Language;
 /// The best of `ours` for `Accept-Language`; the first of ours when nothing fits.
 pub(super) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
     let default = ours.first().copied().unwrap_or(Language::UNDETERMINED);
-    let Some(text) = headers.get(header::ACCEPT_LANGUAGE) else {
-        return default;
-    };
+    let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
+    let ranges = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
     let mut best = (default, 0);
-    for range in text.to_str().unwrap_or_default().split(',').take(20) {
+    for range in ranges.take(20) {
         let (tag, weight) = weigh(range);
         if let Some(language) = lookup(tag, ours).filter(|_| weight > best.1) {
             best = (language, weight);
@@ -21,7 +20,7 @@ pub(super) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
 }
 
 /// A range and its quality in thousandths; a malformed one weighs nothing.
-fn weigh(range: &str) -> (&str, u32) {
+pub(super) fn weigh(range: &str) -> (&str, u32) {
     let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
     let quality = match parameters.trim().strip_prefix("q=") {
         None => Some(1.0),
