@@ -52,7 +52,7 @@ async fn every_refusal_is_a_problem_with_an_id() {
 async fn heads_that_are_malformed_or_oversized_are_refused() {
     let shop = Shop::open().await;
     let long = "x".repeat(17 << 10);
-    let many = "x: 1\r\n".repeat(101);
+    let [many, most] = [101, 300].map(|n| "x: 1\r\n".repeat(n));
     let cases = [
         ("GET /api/home HTTP/1.1\r\n".to_owned(), "400"),
         (
@@ -69,6 +69,10 @@ async fn heads_that_are_malformed_or_oversized_are_refused() {
             "431",
         ),
         (
+            format!("GET /api/home HTTP/1.1\r\nhost: a\r\n{most}"),
+            "431",
+        ),
+        (
             format!("GET /{} HTTP/1.1\r\nhost: a\r\n", "x".repeat(70_000)),
             "414",
         ),
@@ -79,6 +83,14 @@ async fn heads_that_are_malformed_or_oversized_are_refused() {
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{status}: {answer:.200}"
+        );
+        // What hyper refuses is no request yet.
+        let alone = status == "414" || head.lines().count() > 256;
+        let problem = answer.contains("application/problem+json");
+        assert_eq!(
+            problem,
+            status != "200" && !alone,
+            "{status}: {answer:.400}"
         );
     }
 }
