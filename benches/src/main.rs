@@ -6,6 +6,7 @@ mod args;
 mod backends;
 mod cache;
 mod contestant;
+mod cores;
 mod cpu;
 mod floor;
 mod limits;

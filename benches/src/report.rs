@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Results>,
     /// What (c) cost at each token's first use.
     pub(crate) first: Option<Results>,
+    /// How far apart the cores were, before each round.
+    pub(crate) apart: Vec<Duration>,
 }
 
 impl Report {
@@ -47,6 +49,11 @@ impl Report {
         if let (Some(bare), Some(ours)) = (self.cpu_of("(d) web"), self.cpu_of("(c) web")) {
             let cost = ours - bare;
             writeln!(out, "policies that can be off: (c)-(d) = {cost:.1} µs/req").ok();
+        }
+        self.apart.sort_unstable();
+        if let (Some(low), Some(high)) = (self.apart.first(), self.apart.last()) {
+            let (low, high) = (low.as_nanos(), high.as_nanos());
+            writeln!(out, "from core to core and back: {low} to {high} ns").ok();
         }
         out
     }

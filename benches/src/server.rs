@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::args::Upstreams;
 use crate::{Result, cpu};
@@ -15,10 +16,18 @@ use crate::{Result, cpu};
 /// How long a server may take to listen.
 pub(crate) const START: Duration = Duration::from_secs(15);
 
-/// A running server. Dropping it kills it.
+/// How long a server may take to end.
+const END: Duration = Duration::from_secs(10);
+
+/// How often one that ends is asked whether it has.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A running server. Dropping it ends it.
 pub(crate) struct Server {
     name: String,
     child: Child,
+    /// Whether it ends at SIGTERM. A part of this binary ends when its standard input does.
+    by_signal: bool,
 }
 
 impl Server {
@@ -38,7 +47,8 @@ impl Server {
     pub(crate) fn program(path: &Path, args: &[String], env: &[(&str, String)]) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // Nobody waits for its first line, but somebody has to read what it logs.
-        let (server, _) = Self::start(&name, path, args, env)?;
+        let (mut server, _) = Self::start(&name, path, args, env)?;
+        server.by_signal = true;
         Ok(server)
     }
 
@@ -59,6 +69,7 @@ impl Server {
         let mut server = Self {
             name: name.to_owned(),
             child,
+            by_signal: false,
         };
         let stdout = server.child.stdout.take().ok_or("a pipe is missing")?;
         let (to, first_line) = oneshot::channel();
@@ -81,10 +92,22 @@ impl Server {
 }
 
 impl Drop for Server {
+    /// Ends it as an operator would, so that one which counts itself (a profiler's) can say what it found. It is killed
+    /// if it has not ended after [`END`].
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing else to do about either.
-        self.child.kill().ok();
-        self.child.wait().ok();
+        // It may have ended by itself; there is nothing else to do about any of these.
+        self.child.stdin.take();
+        if self.by_signal {
+            let id = self.child.id().to_string();
+            Command::new("kill").args(["-TERM", &id]).status().ok();
+        }
+        let deadline = Instant::now() + END;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > deadline {
+                self.child.kill().ok();
+            }
+            std::thread::sleep(POLL);
+        }
     }
 }
 
