@@ -66,7 +66,10 @@ const KEPT: [u64; 3] = [12061, 26506, 42013];
 #[test]
 fn every_schedule_keeps_the_promises() {
     let states = all_keep(false);
-    assert_eq!(states.keys().collect::<Vec<_>>(), ["fresh", "missing"]);
+    // One schedule need not have met both.
+    if asked("SIMULATE_SEED").is_none() {
+        assert_eq!(states.keys().collect::<Vec<_>>(), ["fresh", "missing"]);
+    }
 }
 
 /// The same with copies that grow stale within a schedule, and with calls that are shared.
