@@ -147,6 +147,27 @@ async fn every_door_reads_the_same_json() {
     }
 }
 
+/// Serde would take the members of a type in their order for it.
+#[tokio::test]
+async fn a_list_is_no_object() {
+    let shop = Shop::open().await;
+    let credential = shop.bearer("ada");
+    let headers = [
+        ("authorization", credential.as_str()),
+        ("idempotency-key", "k-1"),
+    ];
+    let card = json!(["4111111111111111", "12/30", "987"]);
+    for (gateway, path, body, pointer) in [
+        ("tv", "/v1/titles/p-1/heartbeat", json!([1]), ""),
+        ("web", "/api/checkout", json!([card]), ""),
+        ("web", "/api/checkout", json!({"card": card}), "/card"),
+    ] {
+        let answer = shop.post_with(gateway, path, &headers, &body).await;
+        assert_eq!(answer.status, 422, "{path} {body}: {}", answer.body);
+        assert_eq!(told(&answer), [pointer], "{path} {body}");
+    }
+}
+
 /// What an answer points at.
 fn told(answer: &Answer) -> Vec<&str> {
     let errors = answer.body["errors"].as_array().unwrap().iter();

@@ -13,9 +13,11 @@ use serde_path_to_error::Segment;
 use super::doors::BodyLimit;
 use crate::error::{Error, Pointer, codes};
 
+use objects::Objects;
 pub use query::Query;
 use query::no_query;
 
+mod objects;
 mod query;
 
 /// The path's parameters, parsed. A parameter that is no identifier names nothing: 404 would hide the
@@ -94,11 +96,12 @@ pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     bytes: &[u8],
 ) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value: T =
-        serde_path_to_error::deserialize(&mut reader).map_err(|e| match e.inner().classify() {
+    let value: T = serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|e| {
+        match e.inner().classify() {
             serde_json::error::Category::Data => Error::invalid(vec![unreadable("", &e)]),
             _ => Error::new(codes::INVALID_REQUEST, "The body is not JSON."),
-        })?;
+        }
+    })?;
     reader
         .end()
         .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is more after the JSON."))?;
@@ -247,9 +250,15 @@ mod tests {
                 "unknown field `o/d`, expected `ids` or `perPage`",
             ),
             ("7", "", "invalid type: integer `7`, expected an object"),
+            ("[[]]", "", "invalid type: sequence, expected an object"),
+            (
+                r#"{"lines":[["a",7]]}"#,
+                "/lines/0",
+                "invalid type: sequence, expected an object",
+            ),
         ] {
             let mut reader = serde_json::Deserializer::from_str(text);
-            let read: Result<Lines, _> = serde_path_to_error::deserialize(&mut reader);
+            let read: Result<Lines, _> = serde_path_to_error::deserialize(Objects(&mut reader));
             let told = unreadable("", &read.unwrap_err());
             assert_eq!((&*told.pointer, &*told.detail), (pointer, detail), "{text}");
         }
