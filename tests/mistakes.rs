@@ -168,6 +168,30 @@ async fn a_list_is_no_object() {
     }
 }
 
+#[tokio::test]
+async fn a_body_is_pointed_into_member_by_member() {
+    let shop = Shop::open().await;
+    let credential = shop.bearer("ada");
+    let headers = [
+        ("authorization", credential.as_str()),
+        ("idempotency-key", "k-1"),
+    ];
+    let body = json!({"odd": 1, "card": {"number": 7, "expires": 1, "cvc": [], "odd": 1}});
+    let answer = shop.post_with("web", "/api/checkout", &headers, &body);
+    let answer = answer.await;
+    assert_eq!(answer.status, 422, "{}", answer.body);
+    let mut told = told(&answer);
+    told.sort_unstable();
+    let pointers = [
+        "/card/cvc",
+        "/card/expires",
+        "/card/number",
+        "/card/odd",
+        "/odd",
+    ];
+    assert_eq!(told, pointers);
+}
+
 /// What an answer points at.
 fn told(answer: &Answer) -> Vec<&str> {
     let errors = answer.body["errors"].as_array().unwrap().iter();

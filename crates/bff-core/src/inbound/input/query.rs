@@ -6,7 +6,7 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::{invalid, unreadable};
+use super::{MAX_TOLD, add, invalid, unreadable};
 use crate::error::{Error, Pointer, codes};
 use crate::section::fields::OthersRead;
 
@@ -91,9 +91,6 @@ pub(super) fn no_query(request: &Request) -> Result<(), Error> {
     }
 }
 
-/// The most mistakes told of one query: reading again has a price, and nobody mends more at once.
-const MAX_TOLD: usize = 20;
-
 /// Members that stand there more than once.
 fn doubled(pairs: &[(String, String)]) -> Vec<Pointer> {
     let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
@@ -104,13 +101,6 @@ fn doubled(pairs: &[(String, String)]) -> Vec<Pointer> {
         detail: "given more than once".into(),
     });
     doubled.collect()
-}
-
-/// Adds a mistake; the first one told of a place is its cause, the others follow from it.
-fn add(wrong: &mut Vec<Pointer>, pointer: Pointer) {
-    if !wrong.iter().any(|w| w.pointer == pointer.pointer) {
-        wrong.push(pointer);
-    }
 }
 
 #[cfg(test)]
