@@ -1,5 +1,6 @@
 //! `cargo run`: the fake backends and the gateways, on this machine, in one process.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -40,6 +41,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), String> {
+    let mut real = BTreeMap::new();
+    for (backend, url) in args.real {
+        if real.insert(backend, url).is_some() {
+            return Err(format!("--real names {backend} twice"));
+        }
+    }
     logs::install(&logs::Config {
         log_format: logs::Format::Text,
         log_filter: "warn".to_owned(), // a line a request would bury the table
@@ -49,7 +56,7 @@ async fn run(args: Args) -> Result<(), String> {
     let running = fleet::start(Fleet {
         ports: args.base_port.map_or(Ports::Documented, Ports::Above),
         only: args.only,
-        real: args.real.into_iter().collect(),
+        real,
         env: environment(),
         seed: 1,
         ..Fleet::default()

@@ -191,6 +191,8 @@ fn what_cannot_be_is_refused() {
     );
     let line = refused(&[], &[("WEB_SERVER__LISTEN", "127.0.0.1:1")]);
     assert!(line.starts_with("web: WEB_SERVER__LISTEN "), "{line}");
+    let twice = ["--real", "product=http://a", "--real", "product=http://b"];
+    assert_eq!(refused(&twice, &[]), "--real names product twice");
     for (words, begins) in [
         (
             ["--real", "product=localhost:3002"],
