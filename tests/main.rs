@@ -34,6 +34,7 @@ mod subsets;
 mod support;
 mod tidy;
 mod town;
+mod training;
 mod tv;
 mod web;
 mod writes;
