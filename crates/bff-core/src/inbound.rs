@@ -5,20 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Version};
+use axum::routing::Route;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tower::ServiceBuilder;
-use tower_http::compression::CompressionLayer;
-use tower_http::compression::predicate::{DefaultPredicate, Predicate};
+use tower::layer::layer_fn;
 
 use crate::auth::Authenticator;
 use crate::context::Shared;
 use crate::rate_limit::{self, Limits};
-use crate::routes::{AsItIs, Entry, Table};
+use crate::routes::{Entry, Table};
 use crate::scope::{Language, Region};
 
 pub use doors::{Door, Doors, SignedIn, Writes};
@@ -28,13 +25,18 @@ pub use shed::Class;
 pub use underway::{Requests, Underway};
 pub use write::Write;
 
+use gate::Gate;
+use observe::Seen;
+
 mod address;
 mod admit;
 pub mod client_address;
+mod compress;
 mod cors;
 pub mod doors;
 mod events;
 mod finish;
+mod gate;
 mod head;
 pub mod input;
 mod language;
@@ -150,45 +152,55 @@ impl Edge {
     }
 }
 
-/// Puts the edge around a router. Outermost first.
+/// Puts the edge around each route of a router.
 pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
-    let cors = cors::layer(&edge.config)?;
-    let ours = |_: StatusCode, _: Version, _: &HeaderMap, said: &Extensions| {
-        said.get::<AsItIs>().is_none()
-    };
-    let layers = ServiceBuilder::new()
-        // Request id, trace, metrics and the one log line; Host and header limits; the panic net; problem
-        // documents, security headers, 304, one `Vary`.
-        .layer(from_fn_with_state(edge.clone(), observe::observe))
-        // CORS headers stand on every answer, refusals included.
-        .option_layer(cors)
-        // Whether it may come in, and as whom.
-        .layer(from_fn_with_state(edge.clone(), enter))
-        // br, zstd or gzip, of what the door wrote; a backend's own answer is its own to encode.
-        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(ours)));
-    Ok(router.layer(layers))
+    let cors = cors::layer(&edge.config)?.map(Arc::new);
+    let edge = edge.clone();
+    Ok(router.layer(layer_fn(move |route| Gate {
+        edge: edge.clone(),
+        cors: cors.clone(),
+        route,
+    })))
 }
 
-/// Lets a request in, in order. One layer, for each costs a clone of all that is inside it.
-async fn enter(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+/// What a request passes, outermost first.
+async fn pass(gate: Gate, request: Request) -> Response {
+    let Gate { edge, cors, route } = &gate;
+    // Request id, trace, metrics and the one log line; Host and header limits; the panic net; problem documents,
+    // security headers, 304, one `Vary`.
+    observe::observe(edge, request, |request, seen| async move {
+        // CORS headers stand on every answer, refusals included.
+        let inside = |request| enter(edge, &seen, request, route);
+        cors::around(cors.as_deref(), request, inside).await
+    })
+    .await
+}
+
+/// Lets a request in, in order, if it may come in.
+async fn enter(edge: &Edge, seen: &Seen, mut request: Request, route: &Route) -> Response {
     // The IP filter; the address's own limit, of which a failed credential costs ten.
-    if let Some(refusal) = address::refuse(&edge, &mut request) {
-        return refusal;
-    }
-    // A free slot by intent, or 503 at once, before any work and before the deadline starts.
-    let place = match shed::enter(&edge, &mut request) {
-        Ok(place) => place,
-        Err(error) => return error.into_response(),
+    let client = match address::admit(edge, &request) {
+        Ok(client) => client,
+        Err(refusal) => return *refusal,
     };
-    // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens.
-    let response = admit::admit(&edge, request, next).await;
+    // A free slot by intent, or 503 at once, before any work and before the deadline starts.
+    let door = edge.door(&request);
+    let place = match door.map(|door| shed::enter(edge, &door, &mut request)) {
+        None => None,
+        Some(Ok(place)) => Some(place),
+        Some(Err(error)) => return error.into_response(),
+    };
+    let coming = admit::Coming {
+        client,
+        door,
+        seen,
+        standing: place.as_ref().map(shed::Place::standing),
+    };
+    // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens. What the door
+    // answers is encoded as the client likes it best.
+    let response = admit::admit(edge, coming, request, route).await;
     match place {
         Some(place) => place.answered(response),
         None => response,
     }
-}
-
-/// A header value that is known when compiling.
-const fn fixed(text: &'static str) -> HeaderValue {
-    HeaderValue::from_static(text)
 }

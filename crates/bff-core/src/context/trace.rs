@@ -52,7 +52,9 @@ impl Trace {
 
     /// The trace id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
-        format!("{:032x}", self.trace_id)
+        let mut text = [0; 32];
+        hex(&mut text, self.trace_id);
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Adds the headers of a child span to an upstream request.

@@ -9,28 +9,23 @@ use super::client_address::{client_address, one_client};
 use super::{Config, Edge};
 use crate::error::{Error, codes};
 
-/// Where a request came from, as it counts: of IPv6 the /64. None on a pipe.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Client(pub(super) Option<IpAddr>);
-
-/// Notes where a request came from. The answer is the refusal, if it is refused for that.
-pub(super) fn refuse(edge: &Edge, request: &mut Request) -> Option<Response> {
+/// Where a request came from, as it counts: of IPv6 the /64, and none on a pipe. Otherwise the refusal.
+pub(super) fn admit(edge: &Edge, request: &Request) -> Result<Option<IpAddr>, Box<Response>> {
     let config = &edge.config;
     let address = client_address(request, &config.trusted_proxies, config.client_address_from);
     if address.is_some_and(|address| !is_let_in(config, address)) {
         let error = Error::new(codes::FORBIDDEN, "This address is not let in.");
         let error = error.because("inbound.allow or inbound.deny");
-        return Some(error.into_response());
+        return Err(Box::new(error.into_response()));
     }
     let client = address.map(one_client);
     if let Err(refused) = edge.limits.arrive(client) {
         let (standing, error) = *refused;
         let mut response = error.into_response();
         standing.tell(response.headers_mut());
-        return Some(response);
+        return Err(Box::new(response));
     }
-    request.extensions_mut().insert(Client(client));
-    None
+    Ok(client)
 }
 
 /// Denied is denied; else whoever is allowed, or everybody where nobody is named.

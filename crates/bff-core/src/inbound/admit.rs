@@ -1,17 +1,18 @@
 //! The deadline starts, a credential becomes a caller, and the request's context opens.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use axum::routing::Route;
 use http::{HeaderValue, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::doors::{BodyLimit, Door};
 use super::observe::Seen;
-use super::{Edge, language, quota, shed};
+use super::{Edge, compress, language, quota, shed};
 use crate::context::{Cx, Deadline, RequestTimeout, Urgency};
 use crate::error::{Error, codes};
 use crate::rate_limit::Standing;
@@ -21,26 +22,41 @@ use crate::scope::{Caller, Region, Tag};
 /// What a door is given beyond the deadline to say itself that the deadline passed.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// Answers a request with what is behind the edge, if it may get there.
-pub(super) async fn admit(edge: &Edge, mut request: Request, next: Next) -> Response {
+/// What is known of a request before anybody asks who sent it.
+pub(super) struct Coming<'a> {
+    /// Where it came from, as it counts.
+    pub(super) client: Option<IpAddr>,
+    /// None of pages such as `/health`, and where there is nothing.
+    pub(super) door: Option<Door>,
+    pub(super) seen: &'a Seen,
+    pub(super) standing: Option<&'a shed::Standing>,
+}
+
+/// Answers a request with what its route says, if it may get there.
+pub(super) async fn admit(
+    edge: &Edge,
+    coming: Coming<'_>,
+    mut request: Request,
+    route: &Route,
+) -> Response {
     let mut standing = Standing::default();
-    let opened = open(edge, &mut request, &mut standing).await;
+    let opened = open(edge, &coming, &mut request, &mut standing).await;
     let mut response = match opened {
         Ok(cx) => {
             let language = cx.language();
             let until = cx.deadline() + GRACE;
             request.extensions_mut().insert(cx);
-            let mut response = match timeout_at(until, next.run(request)).await {
+            let mut response = match timeout_at(until, compress::answer(route.clone(), request))
+                .await
+            {
                 Ok(response) => response,
                 Err(_) => Error::new(codes::DEADLINE, codes::DEADLINE.meaning()).into_response(),
             };
-            let ours = response.extensions().get::<AsItIs>().is_none();
-            if let Ok(value) = HeaderValue::from_str(language.as_str())
-                && ours
+            if response.extensions().get::<AsItIs>().is_none()
+                && let Ok(value) = HeaderValue::from_str(language.as_str())
             {
-                response
-                    .headers_mut()
-                    .insert(header::CONTENT_LANGUAGE, value);
+                let headers = response.headers_mut();
+                headers.insert(header::CONTENT_LANGUAGE, value);
             }
             response
         }
@@ -52,9 +68,14 @@ pub(super) async fn admit(edge: &Edge, mut request: Request, next: Next) -> Resp
     response
 }
 
-async fn open(edge: &Edge, request: &mut Request, standing: &mut Standing) -> Result<Cx, Error> {
+async fn open(
+    edge: &Edge,
+    coming: &Coming<'_>,
+    request: &mut Request,
+    standing: &mut Standing,
+) -> Result<Cx, Error> {
     let started = Instant::now();
-    let door = edge.door(request).unwrap_or(Door::SCREEN);
+    let door = coming.door.unwrap_or(Door::SCREEN);
     let passed = request.extensions().get::<Arc<Entry>>();
     let judged_behind = passed.is_some_and(|passed| passed.route.terms().judged_behind);
     let asked = RequestTimeout::from_headers(request.headers())
@@ -70,19 +91,16 @@ async fn open(edge: &Edge, request: &mut Request, standing: &mut Standing) -> Re
         None
     } else {
         let caller = edge.auth.authenticate(request.headers(), head).await;
-        caller.inspect_err(|error| quota::failed(edge, request, error))?
+        caller.inspect_err(|error| quota::failed(edge, coming.client, error))?
     };
-    let seen = request.extensions().get::<Seen>().cloned();
-    let seen =
-        seen.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
     if let Some(caller) = &caller {
-        seen.signed_in();
+        coming.seen.signed_in();
         // What a plan is worth under overload can be known only now, and still nothing was asked of a backend.
-        if let Some(standing) = request.extensions().get::<shed::Standing>() {
+        if let Some(standing) = coming.standing {
             standing.is_of_plan(caller.plan().as_ref().map(Tag::as_str))?;
         }
     }
-    quota::count(edge, request, caller.as_ref(), head, standing).await?;
+    quota::count(edge, coming, request, caller.as_ref(), head, standing).await?;
     let limit = BodyLimit {
         bytes: door.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
         time: edge.config.body_timeout,
@@ -90,8 +108,8 @@ async fn open(edge: &Edge, request: &mut Request, standing: &mut Standing) -> Re
     request.extensions_mut().insert(limit);
     Ok(Cx::open(crate::context::Opening {
         shared: edge.shared.clone(),
-        request_id: seen.request_id().clone(),
-        trace: seen.trace().clone(),
+        request_id: coming.seen.request_id().clone(),
+        trace: coming.seen.trace().clone(),
         deadline,
         urgency: Urgency::of(request.headers(), door.urgency),
         language: language::negotiate(request.headers(), &edge.config.languages),

@@ -1,8 +1,14 @@
 //! Which pages may call, by exact origin (Fetch standard, CORS protocol).
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use super::Config;
@@ -61,6 +67,24 @@ pub(super) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
             .expose_headers(ExposeHeaders::list(EXPOSED.map(HeaderName::from_static)))
             .max_age(Duration::from_secs(3600)),
     ))
+}
+
+/// Answers a request with what is `inside`, or a page's question whether it may ask.
+pub(super) async fn around<F>(
+    layer: Option<&CorsLayer>,
+    request: Request,
+    mut inside: impl FnMut(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
+    let Some(layer) = layer else {
+        return inside(request).await;
+    };
+    let inside = service_fn(|request| inside(request).map(Ok::<_, Infallible>));
+    // Apart, or the future would have room for what is inside twice.
+    let answered = Box::pin(layer.layer(inside).oneshot(request)).await;
+    answered.unwrap_or_else(|never| match never {})
 }
 
 /// `scheme://host[:port]`, as browsers send it.

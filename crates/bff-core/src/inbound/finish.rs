@@ -7,37 +7,42 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
-use super::{Edge, fixed};
+use super::Edge;
 use crate::context::RequestId;
 use crate::context::request_id::X_REQUEST_ID;
 use crate::error::{Error, codes};
 use crate::routes::AsItIs;
 
-/// The media type of RFC 9457.
-const PROBLEM: &str = "application/problem+json";
+const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+// What every answer says alike, made when compiling.
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const NO_CONTENT: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
 /// What of the request the answer depends on.
-pub(super) struct Asked {
-    method: Method,
-    uri: Uri,
-    if_none_match: Vec<HeaderValue>,
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) if_none_match: Vec<HeaderValue>,
 }
 
-impl Asked {
-    /// Read before the request is handed on.
-    pub(super) fn of(request: &Request) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            if_none_match: (request.headers().get_all(header::IF_NONE_MATCH).iter())
-                .cloned()
-                .collect(),
-        }
-    }
+/// The tags a client has, read before its request is handed on.
+pub(super) fn if_none_match(request: &Request) -> Vec<HeaderValue> {
+    let tags = request.headers().get_all(header::IF_NONE_MATCH);
+    tags.iter().cloned().collect()
 }
 
 /// Finishes an answer.
-pub(super) fn finish(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Response {
+pub(super) fn finish(
+    edge: &Edge,
+    asked: &Asked<'_>,
+    id: &RequestId,
+    response: Response,
+) -> Response {
     if response.extensions().get::<AsItIs>().is_some() {
         return add(id, response);
     }
@@ -53,11 +58,10 @@ pub(super) fn finish(edge: &Edge, asked: &Asked, id: &RequestId, response: Respo
         response.headers_mut().remove(header::CONTENT_TYPE);
         response.headers_mut().remove(header::CONTENT_ENCODING);
     }
-    let csp = fixed("default-src 'none'; frame-ancestors 'none'");
-    let headers = response.headers_mut();
-    headers
-        .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(csp);
+    let csp = response
+        .headers_mut()
+        .entry(header::CONTENT_SECURITY_POLICY);
+    csp.or_insert(NO_CONTENT);
     add(id, response)
 }
 
@@ -66,25 +70,25 @@ fn add(id: &RequestId, mut response: Response) -> Response {
     let headers = response.headers_mut();
     fold_vary(headers);
     headers.insert(X_REQUEST_ID, id.header());
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
     let referrer = headers.entry(header::REFERRER_POLICY);
-    referrer.or_insert(fixed("no-referrer"));
-    headers.entry(COOP).or_insert(fixed("same-origin"));
+    referrer.or_insert(NO_REFERRER);
+    headers.entry(COOP).or_insert(SAME_ORIGIN);
     response
 }
-
-const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// A failure that is not written out yet: ours, or the framework's own refusal.
 fn needs_a_problem(response: &Response) -> bool {
     let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return false;
+    }
     let written = response.headers().get(header::CONTENT_TYPE);
-    let written = written.is_some_and(|t| t.as_bytes().starts_with(b"application/"));
-    (status.is_client_error() || status.is_server_error()) && !written
+    !written.is_some_and(|t| t.as_bytes().starts_with(b"application/"))
 }
 
 /// Writes the problem document of a failure, keeping the headers it brought.
-fn problem(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Response {
+fn problem(edge: &Edge, asked: &Asked<'_>, id: &RequestId, response: Response) -> Response {
     let error = match response.extensions().get::<Error>() {
         Some(error) => error.clone(),
         None => framework(asked, &response),
@@ -104,17 +108,16 @@ fn problem(edge: &Edge, asked: &Asked, id: &RequestId, response: Response) -> Re
             made.headers_mut().append(name, value.clone());
         }
     }
-    made.headers_mut()
-        .insert(header::CONTENT_TYPE, fixed(PROBLEM));
+    made.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
     made
 }
 
 /// The router's own refusals, in our words.
-fn framework(asked: &Asked, response: &Response) -> Error {
+fn framework(asked: &Asked<'_>, response: &Response) -> Error {
     let code = match response.status() {
         StatusCode::METHOD_NOT_ALLOWED => {
             let allow = response.headers().get(header::ALLOW).cloned();
-            return Error::method_not_allowed(&asked.method, allow);
+            return Error::method_not_allowed(asked.method, allow);
         }
         StatusCode::NOT_FOUND => codes::NOT_FOUND,
         StatusCode::PAYLOAD_TOO_LARGE => codes::TOO_LARGE,
@@ -127,9 +130,9 @@ fn framework(asked: &Asked, response: &Response) -> Error {
 }
 
 /// RFC 9110 §13.1.2: weak comparison of entity tags, for reads that answered.
-fn is_not_modified(asked: &Asked, response: &Response) -> bool {
+fn is_not_modified(asked: &Asked<'_>, response: &Response) -> bool {
     let read = asked.method == Method::GET || asked.method == Method::HEAD;
-    if !read || response.status() != StatusCode::OK {
+    if !read || asked.if_none_match.is_empty() || response.status() != StatusCode::OK {
         return false;
     }
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
@@ -146,22 +149,28 @@ fn is_not_modified(asked: &Asked, response: &Response) -> bool {
 /// One `Vary`, each name once, in lower case.
 fn fold_vary(headers: &mut HeaderMap) {
     let mut values = headers.get_all(header::VARY).iter();
-    let (Some(_), first) = (values.next(), values.next()) else {
+    let (Some(first), more) = (values.next(), values.next()) else {
         return;
     };
-    if first.is_none() && !headers[header::VARY].as_bytes().contains(&b',') {
+    if more.is_none() && !first.as_bytes().contains(&b',') {
         return;
     }
-    let mut names: Vec<String> = Vec::new();
+    let mut folded = String::with_capacity(64);
     for value in headers.get_all(header::VARY) {
         for name in value.to_str().unwrap_or_default().split(',') {
-            let name = name.trim().to_ascii_lowercase();
-            if !name.is_empty() && !names.contains(&name) {
-                names.push(name);
+            let name = name.trim();
+            let known = |known: &str| known.eq_ignore_ascii_case(name);
+            if name.is_empty() || folded.split(", ").any(known) {
+                continue;
             }
+            if !folded.is_empty() {
+                folded.push_str(", ");
+            }
+            folded.push_str(name);
         }
     }
-    if let Ok(folded) = HeaderValue::try_from(names.join(", ")) {
+    folded.make_ascii_lowercase();
+    if let Ok(folded) = HeaderValue::try_from(folded) {
         headers.insert(header::VARY, folded);
     }
 }
@@ -194,9 +203,10 @@ mod tests {
         response
             .headers_mut()
             .insert(header::ETAG, HeaderValue::from_static("W/\"a\""));
+        let uri = Uri::from_static("/");
         let asked = |sent: [&'static str; 2]| Asked {
-            method: Method::GET,
-            uri: Uri::from_static("/"),
+            method: &Method::GET,
+            uri: &uri,
             if_none_match: sent.map(HeaderValue::from_static).into(),
         };
         for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {

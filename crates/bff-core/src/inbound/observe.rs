@@ -4,6 +4,7 @@
 //! up drops handler and guard alike, so its request is logged too, with status 499.
 
 use std::fmt;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,8 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::{Method, Uri, Version};
@@ -57,12 +57,15 @@ impl Seen {
     }
 }
 
-/// The layer.
-pub(super) async fn observe(
-    State(edge): State<Arc<Edge>>,
+/// Answers a request with what is `inside`, and sees to what every answer has.
+pub(super) async fn observe<F>(
+    edge: &Arc<Edge>,
     mut request: Request,
-    next: Next,
-) -> Response {
+    inside: impl FnOnce(Request, Seen) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let world = &edge.shared.world;
     let seen = Seen(Arc::new(SeenInner {
         request_id: RequestId::accept(request.headers(), world),
@@ -75,7 +78,7 @@ pub(super) async fn observe(
         request.extensions_mut().insert(entry);
     }
     let mut line = Line::open(edge.clone(), seen.clone(), &mut request);
-    let asked = finish::Asked::of(&request);
+    let if_none_match = finish::if_none_match(&request);
     let version = request.version();
     for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
         request.headers_mut().remove(spoofed);
@@ -83,11 +86,15 @@ pub(super) async fn observe(
     let response = if let Err(error) = head::check(&request) {
         error.into_response()
     } else {
-        request.extensions_mut().insert(seen.clone());
-        let inside = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let inside = AssertUnwindSafe(inside(request, seen.clone())).catch_unwind();
         inside.await.unwrap_or_else(|panic| panicked(&*panic))
     };
-    let response = finish::finish(&edge, &asked, seen.request_id(), response);
+    let asked = finish::Asked {
+        method: &line.method,
+        uri: &line.uri,
+        if_none_match,
+    };
+    let response = finish::finish(edge, &asked, seen.request_id(), response);
     line.answered(&response);
     response.map(|body| Logged { body, line }.on(version))
 }

@@ -1,5 +1,6 @@
 //! The caller's quota: counted once the caller is known, and told with the answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request};
@@ -7,25 +8,26 @@ use axum::response::Response;
 use http::header;
 use tokio::time::{Instant, sleep_until};
 
-use super::address::Client;
-use super::{Edge, fixed};
+use super::Edge;
+use super::admit::Coming;
 use crate::error::{Error, codes};
 use crate::rate_limit::{self, Standing};
 use crate::routes::Entry;
 use crate::scope::Caller;
-use crate::section::screen::SECTIONS;
+use crate::section::screen::{JSON, SECTIONS};
 
 /// A credential was refused: its address pays for it.
-pub(super) fn failed(edge: &Edge, request: &Request, error: &Error) {
+pub(super) fn failed(edge: &Edge, client: Option<IpAddr>, error: &Error) {
     // A key that could not be fetched is nobody's guess.
     if error.code() == codes::UNAUTHENTICATED {
-        edge.limits.failed_credential(address(request));
+        edge.limits.failed_credential(client);
     }
 }
 
 /// Counts the request, says in `standing` how its caller stands, and waits its turn where a queue says so.
 pub(super) async fn count(
     edge: &Edge,
+    coming: &Coming<'_>,
     request: &mut Request,
     caller: Option<&Caller>,
     deadline: Instant,
@@ -35,9 +37,9 @@ pub(super) async fn count(
         let matched = request.extensions().get::<MatchedPath>();
         let door = matched.map(MatchedPath::as_str);
         let passed = request.extensions().get::<Arc<Entry>>();
-        let known = door.filter(|path| edge.doors.contains_key(*path));
+        let known = door.filter(|_| coming.door.is_some());
         let counted = rate_limit::Request {
-            address: address(request),
+            address: coming.client,
             caller,
             route: known.or(passed.map(|entry| entry.template.as_str())),
             passed: known.is_none(),
@@ -62,14 +64,7 @@ pub(super) async fn count(
 /// that trying again could mend, and so has no tag.
 pub(super) fn is_failure(response: &Response) -> bool {
     let headers = response.headers();
-    let json = headers.get(header::CONTENT_TYPE) == Some(&fixed("application/json"));
+    let json = headers.get(header::CONTENT_TYPE) == Some(&JSON);
     let lacks = json && headers.contains_key(SECTIONS) && !headers.contains_key(header::ETAG);
     response.status().is_server_error() || lacks
-}
-
-fn address(request: &Request) -> Option<std::net::IpAddr> {
-    request
-        .extensions()
-        .get::<Client>()
-        .and_then(|client| client.0)
 }

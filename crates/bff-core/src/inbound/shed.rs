@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Edge;
+use super::doors::{Door, Writes};
 use crate::auth::Authenticator;
 use crate::context::Shared;
 use crate::error::{Error, codes};
@@ -176,34 +177,44 @@ impl Shed {
     }
 }
 
-/// Takes what a request needs to be worked on, or refuses it. What comes through no door needs nothing.
-pub(super) fn enter(edge: &Edge, request: &mut Request) -> Result<Option<Place>, Error> {
-    let Some(door) = edge.door(request) else {
-        return Ok(None);
-    };
+/// Takes what a request that comes through a door needs to be worked on, or refuses it.
+pub(super) fn enter(edge: &Edge, door: &Door, request: &mut Request) -> Result<Place, Error> {
     let (method, headers) = (request.method(), request.headers());
     let credential = Authenticator::is_given_one(headers);
-    let intent = Intent::of(method, headers, &door, credential);
+    let intent = Intent::of(method, headers, door, credential);
     let streams = door.stream_idle.is_some();
     let timed = !streams || request.body().is_end_stream();
     let working = edge.shed.enter(intent.class(), timed)?;
     let stream = streams.then(|| edge.shed.stream(intent.class()));
     let stream = stream.transpose()?;
-    request.extensions_mut().insert(Standing {
+    let standing = Standing {
         shed: edge.shed.clone(),
         intent,
-    });
-    Ok(Some(Place { working, stream }))
+    };
+    if door.writes == Writes::ByBody {
+        request.extensions_mut().insert(standing.clone());
+    }
+    Ok(Place {
+        working,
+        standing,
+        stream,
+    })
 }
 
 /// What a request holds of the gateway's room.
 pub(super) struct Place {
     working: Working,
+    standing: Standing,
     /// Of an answer that streams.
     stream: Option<Slot>,
 }
 
 impl Place {
+    /// Where the request stands among the others.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     /// Gives up what an answer needs no longer; its body holds the rest to its end.
     pub(super) fn answered(self, response: Response) -> Response {
         let slot = self.working.answered(&response);

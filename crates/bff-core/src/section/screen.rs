@@ -2,19 +2,27 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
 use utoipa::openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{Meta, Want, write};
-use crate::auth::X_API_KEY;
 use crate::cache::status;
 use crate::error::{Error, codes};
 use crate::scope::Sharing;
 
 /// The header that tells every section's state.
 pub const SECTIONS: HeaderName = HeaderName::from_static("sections");
+
+/// Room for what a screen and the edge say of it, or the map would grow twice on the way.
+const HEADERS: usize = 24;
+
+/// The media type of a screen.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Both headers a credential may come in.
+const BY_CALLER: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
 
 /// A screen's value and the truth about its sections.
 #[derive(Clone, Debug)]
@@ -57,9 +65,9 @@ impl<T: Serialize> IntoResponse for Screen<T> {
             }
         };
         let mut response = Response::new(Body::from(written.body));
+        *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/json");
-        headers.insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CONTENT_TYPE, JSON);
         if let Some(sections) = self.meta.header() {
             headers.insert(SECTIONS, sections);
         }
@@ -92,8 +100,7 @@ impl<T: Serialize> IntoResponse for Screen<T> {
         }
         if self.sharing.by_caller {
             // A browser's own cache has one entry an address, whoever signs in or out on it.
-            headers.append(header::VARY, HeaderValue::from_static("authorization"));
-            headers.append(header::VARY, X_API_KEY.into());
+            headers.append(header::VARY, BY_CALLER);
         }
         if let Ok(etag) = HeaderValue::try_from(format!("W/\"{:032x}\"", written.digest)) {
             headers.insert(header::ETAG, etag);
