@@ -1,41 +1,52 @@
 //! What operators see of one policy: how often it let pass, refused or was closed.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::Counter;
+use opentelemetry::metrics::{BoundCounter, Counter};
 
-/// The counter of one policy's decisions. Its labels are made once.
+/// The counter of one policy's decisions.
 pub(super) struct Decisions {
     counter: Counter<u64>,
-    passed: [KeyValue; 2],
-    refused: [KeyValue; 2],
-    closed: [KeyValue; 2],
+    policy: String,
+    /// Found when there is one to count: what never happened is not shown.
+    passed: OnceLock<BoundCounter<u64>>,
+    refused: OnceLock<BoundCounter<u64>>,
+    closed: OnceLock<BoundCounter<u64>>,
 }
 
 impl Decisions {
     pub(super) fn new(counter: Counter<u64>, policy: &str) -> Self {
-        let labels = |outcome| {
-            let policy = KeyValue::new("policy", policy.to_owned());
-            [policy, KeyValue::new("outcome", outcome)]
-        };
         Self {
             counter,
-            passed: labels("passed"),
-            refused: labels("refused"),
-            closed: labels("closed"),
+            policy: policy.to_owned(),
+            passed: OnceLock::new(),
+            refused: OnceLock::new(),
+            closed: OnceLock::new(),
         }
     }
 
     /// One decision.
     pub(super) fn count(&self, allowed: bool) {
-        let labels = if allowed { &self.passed } else { &self.refused };
-        self.counter.add(1, labels);
+        if allowed {
+            self.add(&self.passed, "passed");
+        } else {
+            self.add(&self.refused, "refused");
+        }
     }
 
     /// Nobody could count, and the policy closes then.
     pub(super) fn closed(&self) {
-        self.counter.add(1, &self.closed);
+        self.add(&self.closed, "closed");
+    }
+
+    fn add(&self, series: &OnceLock<BoundCounter<u64>>, outcome: &'static str) {
+        let series = series.get_or_init(|| {
+            let policy = KeyValue::new("policy", self.policy.clone());
+            (self.counter).bind(&[policy, KeyValue::new("outcome", outcome)])
+        });
+        series.add(1);
     }
 }
 

@@ -64,9 +64,10 @@ pub struct Access<'a> {
 
 /// One event with the same fields at either level, which `tracing` wants to know when compiling.
 macro_rules! line {
-    ($level:ident, $a:ident, $path:ident, $status:ident) => {
+    ($level:ident, $a:ident, $path:ident, $status:ident, $message:ident) => {
         tracing::$level!(
             target: "access",
+            message = $message,
             method = $a.method,
             path = $path,
             route = $a.route,
@@ -83,7 +84,6 @@ macro_rules! line {
             cause = $a.cause,
             sections = $a.sections,
             hung_up = $a.hung_up,
-            "{} {} {}", $a.method, $path, $status
         )
     };
 }
@@ -94,10 +94,12 @@ impl Access<'_> {
     pub fn log(&self) {
         let path = self.path.split('?').next().unwrap_or_default();
         let status = if self.hung_up { HUNG_UP } else { self.status };
+        let message = [self.method, path, &status.to_string()].join(" ");
+        let message = message.as_str();
         if status >= 500 {
-            line!(error, self, path, status);
+            line!(error, self, path, status, message);
         } else {
-            line!(info, self, path, status);
+            line!(info, self, path, status, message);
         }
     }
 }

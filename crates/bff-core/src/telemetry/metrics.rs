@@ -10,7 +10,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider, UpDownCounter};
+use opentelemetry::metrics::{
+    BoundHistogram, Counter, Histogram, Meter, MeterProvider, UpDownCounter,
+};
 use opentelemetry::{Key, KeyValue};
 use opentelemetry_prometheus::ResourceSelector;
 use opentelemetry_sdk::Resource;
@@ -19,7 +21,7 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::outbound::{Reason, State};
 
-use series::Series;
+use series::{Known, Series};
 
 mod cache;
 mod series;
@@ -46,6 +48,8 @@ struct Inner {
     /// Dropping the provider would shut the instruments down.
     _provider: SdkMeterProvider,
     server_duration: Histogram<f64>,
+    /// By method, status and route.
+    server_known: Known<(&'static str, u16, Box<str>), BoundHistogram<f64>>,
     server_active: UpDownCounter<i64>,
     tunnels: UpDownCounter<i64>,
     upstream_duration: Series<Histogram<f64>>,
@@ -94,6 +98,7 @@ impl Metrics {
                 "http.server.request.duration",
                 "Requests answered, from the first byte of the head to the last of the body.",
             ),
+            server_known: Known::default(),
             server_active: meter
                 .i64_up_down_counter("http.server.active_requests")
                 .with_description("Requests being answered now.")
@@ -168,12 +173,19 @@ impl Metrics {
 
     /// Counts and times one answered request; `route` is a template, never a path.
     pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
-        let attributes = [
-            KeyValue::new(METHOD, known(method)),
-            KeyValue::new(ROUTE, route.to_owned()),
-            KeyValue::new(STATUS, i64::from(status)),
-        ];
-        (self.0.server_duration).record(took.as_secs_f64(), &attributes);
+        let method = known(method);
+        let is = |(m, s, r): &(&str, u16, Box<str>)| (*m, *s, &**r).cmp(&(method, status, route));
+        let new = || {
+            let attributes = [
+                KeyValue::new(METHOD, method),
+                KeyValue::new(ROUTE, route.to_owned()),
+                KeyValue::new(STATUS, i64::from(status)),
+            ];
+            let series = self.0.server_duration.bind(&attributes);
+            ((method, status, route.into()), series)
+        };
+        let took = took.as_secs_f64();
+        (self.0.server_known).count(is, new, |series| series.record(took));
     }
 
     /// Counts and times one call to a backend; `outcome` is `ok` or a reason.

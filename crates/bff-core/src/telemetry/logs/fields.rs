@@ -12,23 +12,26 @@ pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
 impl Json<'_> {
     /// A member whose name is ours.
     pub(super) fn own(&mut self, name: &'static str, value: impl Serialize) {
-        self.0.push(b',');
-        self.json(name);
-        self.0.push(b':');
+        self.name(name);
         self.json(value);
     }
 
     fn member(&mut self, field: &Field, value: impl Serialize) {
-        self.0.push(b',');
-        match name(field) {
+        self.name(match name(field) {
             // A second member of the same name would be read instead of ours.
-            "timestamp" => self.0.extend_from_slice(b"\"field.timestamp\""),
-            "level" => self.0.extend_from_slice(b"\"field.level\""),
-            "target" => self.0.extend_from_slice(b"\"field.target\""),
-            name => self.json(name),
-        }
-        self.0.push(b':');
+            "timestamp" => "field.timestamp",
+            "level" => "field.level",
+            "target" => "field.target",
+            name => name,
+        });
         self.json(value);
+    }
+
+    /// A name is part of the program, and has nothing to escape.
+    fn name(&mut self, name: &'static str) {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
     }
 
     fn json(&mut self, value: impl Serialize) {

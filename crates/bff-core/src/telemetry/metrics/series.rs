@@ -1,6 +1,8 @@
 //! Series that were counted before, each with a handle of its own: the SDK finds a series by hashing all its labels,
 //! which costs ten times what counting does.
 
+use std::cmp::Ordering;
+
 use arc_swap::ArcSwap;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
@@ -27,6 +29,45 @@ impl Bind for Histogram<f64> {
     }
 }
 
+/// No more series of an instrument are held than the SDK keeps apart.
+const MOST: usize = 2000;
+
+/// The series of an instrument that were counted before, in order of what tells them apart.
+pub(super) struct Known<K, B>(ArcSwap<Vec<(K, B)>>);
+
+impl<K, B> Default for Known<K, B> {
+    fn default() -> Self {
+        Self(ArcSwap::default())
+    }
+}
+
+impl<K: Clone, B: Clone> Known<K, B> {
+    /// Counts in the series that `is` says is the one. At first it is made from a key and a handle of its own.
+    pub(super) fn count(
+        &self,
+        is: impl Fn(&K) -> Ordering,
+        new: impl FnOnce() -> (K, B),
+        count: impl FnOnce(&B),
+    ) {
+        let known = self.0.load();
+        if let Ok(at) = known.binary_search_by(|known| is(&known.0)) {
+            return count(&known[at].1);
+        }
+        let new = new();
+        count(&new.1);
+        self.0.rcu(|known| {
+            let mut more = Vec::clone(known);
+            // Another thread may have been quicker.
+            if let Err(at) = more.binary_search_by(|known| is(&known.0))
+                && more.len() < MOST
+            {
+                more.insert(at, new.clone());
+            }
+            more
+        });
+    }
+}
+
 /// Where a label's value is in the program: what is the same there is the same text.
 type Place = [(usize, usize); 3];
 
@@ -34,8 +75,7 @@ type Place = [(usize, usize); 3];
 pub(super) struct Series<I: Bind> {
     instrument: I,
     names: [&'static str; 3],
-    /// In order of their places.
-    known: ArcSwap<Vec<(Place, I::Bound)>>,
+    known: Known<Place, I::Bound>,
 }
 
 impl<I: Bind> Series<I> {
@@ -43,27 +83,15 @@ impl<I: Bind> Series<I> {
         Self {
             instrument,
             names,
-            known: ArcSwap::default(),
+            known: Known::default(),
         }
     }
 
     /// Counts in the series of these values.
     pub(super) fn of(&self, values: [&'static str; 3], count: impl FnOnce(&I::Bound)) {
         let place = values.map(|value| (value.as_ptr().addr(), value.len()));
-        let known = self.known.load();
-        if let Ok(at) = known.binary_search_by_key(&place, |known| known.0) {
-            return count(&known[at].1);
-        }
-        let bound = self.bind(values);
-        count(&bound);
-        self.known.rcu(|known| {
-            let mut more = Vec::clone(known);
-            // Another thread may have been quicker.
-            if let Err(at) = more.binary_search_by_key(&place, |known| known.0) {
-                more.insert(at, (place, bound.clone()));
-            }
-            more
-        });
+        let is = |known: &Place| known.cmp(&place);
+        self.known.count(is, || (place, self.bind(values)), count);
     }
 
     /// The same for values that are made while the program runs, which is rare.
