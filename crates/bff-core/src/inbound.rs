@@ -199,8 +199,8 @@ async fn enter(edge: &Edge, seen: &Seen, mut request: Request, route: &Route) ->
     // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens. What the door
     // answers is encoded as the client likes it best.
     let response = admit::admit(edge, coming, request, route).await;
-    match place {
-        Some(place) => place.answered(response),
-        None => response,
+    if let Some(slot) = place.and_then(|place| place.answered(&response)) {
+        seen.hold(slot);
     }
+    response
 }

@@ -155,20 +155,17 @@ fn fold_vary(headers: &mut HeaderMap) {
     if more.is_none() && !first.as_bytes().contains(&b',') {
         return;
     }
-    let mut folded = String::with_capacity(64);
+    let mut names: Vec<&str> = Vec::new();
     for value in headers.get_all(header::VARY) {
         for name in value.to_str().unwrap_or_default().split(',') {
             let name = name.trim();
-            let known = |known: &str| known.eq_ignore_ascii_case(name);
-            if name.is_empty() || folded.split(", ").any(known) {
-                continue;
+            let known = |known: &&str| known.eq_ignore_ascii_case(name);
+            if !name.is_empty() && !names.iter().any(known) {
+                names.push(name);
             }
-            if !folded.is_empty() {
-                folded.push_str(", ");
-            }
-            folded.push_str(name);
         }
     }
+    let mut folded = names.join(", ");
     folded.make_ascii_lowercase();
     if let Ok(folded) = HeaderValue::try_from(folded) {
         headers.insert(header::VARY, folded);

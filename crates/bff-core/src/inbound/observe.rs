@@ -7,8 +7,8 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -20,6 +20,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::offered::Offered;
+use super::shed::Slot;
 use super::{Edge, Underway, finish, head};
 use crate::context::{AppVersion, RequestId, Trace};
 use crate::error::{Error, codes};
@@ -29,7 +30,8 @@ use crate::section::screen::SECTIONS;
 use crate::telemetry::access::{Access, Who};
 use crate::telemetry::metrics::Active;
 
-/// What was seen of a request when it came in; shared with the layers inside.
+/// What was seen of a request when it came in, and what it holds; shared with what is inside, and kept to the end of the
+/// answer's body.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen(Arc<SeenInner>);
 
@@ -38,6 +40,7 @@ struct SeenInner {
     request_id: RequestId,
     trace: Trace,
     signed_in: AtomicBool,
+    slot: OnceLock<Slot>,
 }
 
 impl Seen {
@@ -55,6 +58,12 @@ impl Seen {
     pub(crate) fn signed_in(&self) {
         self.0.signed_in.store(true, Ordering::Relaxed);
     }
+
+    /// Holds the request's slot to the end. A client that hangs up gives it back.
+    pub(super) fn hold(&self, slot: Slot) {
+        // There is one a request.
+        let _ = self.0.slot.set(slot);
+    }
 }
 
 /// Answers a request with what is `inside`, and sees to what every answer has.
@@ -71,6 +80,7 @@ where
         request_id: RequestId::accept(request.headers(), world),
         trace: Trace::continue_from(request.headers(), world),
         signed_in: AtomicBool::new(false),
+        slot: OnceLock::new(),
     }));
     if request.extensions().get::<MatchedPath>().is_none()
         && let Some(entry) = edge.routes.find(request.uri().path()).cloned()

@@ -21,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http_body::Body as _;
@@ -34,15 +33,14 @@ use super::doors::{Door, Writes};
 use crate::auth::Authenticator;
 use crate::context::Shared;
 use crate::error::{Error, codes};
-use held::Held;
 use intent::Intent;
 use limit::{Ended, Limit};
-use slots::{Slot, Slots};
+use slots::Slots;
 
 pub use intent::Class;
 pub use shares::Shares;
+pub(super) use slots::Slot;
 
-mod held;
 mod intent;
 pub mod limit;
 mod shares;
@@ -215,13 +213,10 @@ impl Place {
         &self.standing
     }
 
-    /// Gives up what an answer needs no longer; its body holds the rest to its end.
-    pub(super) fn answered(self, response: Response) -> Response {
-        let slot = self.working.answered(&response);
-        match self.stream.or(slot) {
-            Some(slot) => response.map(|body| Body::new(Held { body, _slot: slot })),
-            None => response,
-        }
+    /// Gives up what an answer needs no longer; what comes back is to be held to the end of its body.
+    pub(super) fn answered(self, response: &Response) -> Option<Slot> {
+        let slot = self.working.answered(response);
+        self.stream.or(slot)
     }
 }
 
