@@ -93,7 +93,7 @@ where
         }
         let whole = done.map_err(|failure| failure.after(true))?;
         let from = Provenance::fresh(up.name(), Duration::ZERO, sharing);
-        return Ok(Fetched::new(Arc::new(whole.value), from));
+        return Ok(Fetched::new(whole.value, from));
     }
     let config = up.0.config();
     let ask = Ask {
@@ -143,7 +143,7 @@ where
         let bytes = message.encoded_len();
         let value = wire(message).map_err(|why| Failure::new(Reason::BadResponse).because(why))?;
         Ok(Whole {
-            value,
+            value: Arc::new(value),
             status: StatusCode::OK,
             head,
             bytes,

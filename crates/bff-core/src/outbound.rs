@@ -208,7 +208,7 @@ impl Upstream {
 pub fn send<T, S>(
     cx: &Cx,
     up: &Upstream,
-    call: Call<S>,
+    mut call: Call<S>,
 ) -> impl Future<Output = Result<Fetched<T, S>, Failure>>
 where
     T: DeserializeOwned + Send + Sync + 'static,
@@ -225,7 +225,7 @@ where
                 route: call.route(),
                 sharing: call.sharing(),
             },
-            keep: call.kept_how().clone().under(&config.cache, call.route()),
+            keep: call.take_kept_how().under(&config.cache, call.route()),
             renew_within: config.renew_within(),
             recall: Some(attempt::recall::<T>),
         };
@@ -256,7 +256,7 @@ where
     match done {
         Ok(Got::Whole(whole)) => {
             let from = Provenance::fresh(up.name(), Duration::ZERO, call.sharing());
-            Ok(Fetched::new(Arc::new(whole.value), from))
+            Ok(Fetched::new(whole.value, from))
         }
         // Nothing was asked for on a condition.
         Ok(Got::Same(..)) => Err(Failure::new(Reason::BadResponse).of(up.name()).after(true)),

@@ -56,8 +56,8 @@ where
     F: FnOnce(Fetch) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
 {
+    let (read, never) = (ask.read.clone(), ask.keep.never);
     let begun = ask.begin(cx, fetch);
-    let (read, never) = (ask.read, ask.keep.never);
     async move {
         match begun {
             Begun::Answered(answer) => answer,
@@ -87,14 +87,14 @@ where
 }
 
 impl Ask {
-    fn begin<T, S, F, Fut>(&self, cx: &Cx, fetch: F) -> Begun<T, S>
+    fn begin<T, S, F, Fut>(self, cx: &Cx, fetch: F) -> Begun<T, S>
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
     {
-        let (cache, read) = (&cx.shared().cache, &self.read);
-        let copy = (!self.keep.never).then(|| cache.kept(&read.key)).flatten();
+        let (cache, read, never) = (&cx.shared().cache, self.read.clone(), self.keep.never);
+        let copy = (!never).then(|| cache.kept(&read.key)).flatten();
         if let Some(entry) = &copy {
             match entry.standing(Instant::now()) {
                 Standing::Fresh(_) => return Begun::Answered(read.served(cx, entry, Lookup::Hit)),
@@ -111,7 +111,7 @@ impl Ask {
                 return Begun::Answered(read.served(cx, &entry, Lookup::Hit));
             }
             Boarded::Joined(flight) => (Lookup::Shared, flight),
-            Boarded::Began(flight) => (self.lookup(cx), flight),
+            Boarded::Began(flight) => (lookup(cx, never), flight),
         };
         Begun::Waits(lookup, flight.wait(until), copy)
     }
@@ -119,7 +119,7 @@ impl Ask {
     /// Joins the flight for this read, or begins one on behalf of `cx`: its ids go upstream, and its share of extra
     /// attempts pays, for whoever joins might not have called at all.
     fn board<T, F, Fut>(
-        &self,
+        self,
         cx: &Cx,
         until: Instant,
         copy: Option<Arc<Entry>>,
@@ -130,16 +130,16 @@ impl Ask {
         F: FnOnce(Fetch) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
     {
-        let cache = &cx.shared().cache;
+        let (cache, key, never) = (&cx.shared().cache, self.read.key, self.keep.never);
         let asked = cx.world().unix_millis();
         let flying = Flying {
             cx: cx.clone(),
-            key: self.read.key.clone(),
-            keep: self.keep.clone(),
+            key: key.clone(),
+            keep: self.keep,
             copy,
             asked,
             // Its own branch, for most calls have nothing to share.
-            recall: self.recall.filter(|_| !self.keep.never),
+            recall: self.recall.filter(|_| !never),
         };
         let course = |until: Arc<Until>, leaving: Leaving| {
             let course = async move {
@@ -151,17 +151,16 @@ impl Ask {
             Box::pin(course) as _
         };
         let landed = || {
-            let entry = cache.kept(&self.read.key).filter(|_| !self.keep.never)?;
+            let entry = cache.kept(&key).filter(|_| !never)?;
             matches!(entry.standing(Instant::now()), Standing::Fresh(_)).then_some(entry)
         };
-        let is_current =
-            |asked| cache.0.config.share_calls && cache.is_current(&self.read.key, asked);
+        let is_current = |asked| cache.0.config.share_calls && cache.is_current(&key, asked);
         let times = (asked, until);
-        (cache.0.flights).board(&self.read.key, times, is_current, landed, course)
+        (cache.0.flights).board(&key, times, is_current, landed, course)
     }
 
     /// Asks for the answer anew in the background, unless that is under way, enough others are, or we drain.
-    fn renew<T, F, Fut>(&self, cx: &Cx, copy: &Arc<Entry>, fetch: F)
+    fn renew<T, F, Fut>(self, cx: &Cx, copy: &Arc<Entry>, fetch: F)
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
@@ -181,14 +180,14 @@ impl Ask {
             });
         }
     }
+}
 
-    /// What a call of its own means for somebody who asks whether the cache was of use.
-    fn lookup(&self, cx: &Cx) -> Lookup {
-        if self.keep.never || cx.shared().cache.0.memory.is_none() {
-            Lookup::Bypass
-        } else {
-            Lookup::Miss
-        }
+/// What a call of its own means for somebody who asks whether the cache was of use.
+fn lookup(cx: &Cx, never: bool) -> Lookup {
+    if never || cx.shared().cache.0.memory.is_none() {
+        Lookup::Bypass
+    } else {
+        Lookup::Miss
     }
 }
 

@@ -59,7 +59,8 @@ pub(crate) enum Got<T> {
 
 /// A whole answer, decoded.
 pub(crate) struct Whole<T> {
-    pub(crate) value: T,
+    /// Where all its readers find it, so that no policy on the way moves it.
+    pub(crate) value: Arc<T>,
     pub(crate) status: StatusCode,
     pub(crate) head: HeaderMap,
     /// Of its body as received.
@@ -186,7 +187,7 @@ impl Flying {
             HeaderMap::new()
         };
         let entry = self.put(Entry {
-            what: What::Value(Arc::new(whole.value)),
+            what: What::Value(whole.value),
             terms,
             head,
             bytes: whole.bytes,

@@ -151,7 +151,7 @@ impl Scene {
                 return Ok(Got::Same(head, script.takes));
             }
             Ok(Got::Whole(Whole {
-                value: number,
+                value: Arc::new(number),
                 status: StatusCode::OK,
                 head,
                 bytes: 100,
@@ -213,7 +213,7 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
                     HeaderValue::from_static("max-age=60"),
                 );
                 Ok(Got::Whole(Whole {
-                    value: n,
+                    value: Arc::new(n),
                     status: StatusCode::OK,
                     head,
                     bytes: 2000,

@@ -50,7 +50,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         Failure::new(Reason::BadResponse).because(format!("the body does not decode: {error}"))
     })?;
     Ok(Got::Whole(Whole {
-        value,
+        value: Arc::new(value),
         status: head.status,
         head: head.headers,
         bytes: body.len(),
@@ -90,7 +90,7 @@ fn request<S: Scope>(
     let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
     *request.method_mut() = call.method().clone();
     *request.uri_mut() = target.into();
-    let mut headers = HeaderMap::with_capacity(14);
+    let mut headers = HeaderMap::with_capacity(12);
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     if body.is_some() {
         let json = HeaderValue::from_static("application/json");

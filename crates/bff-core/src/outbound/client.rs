@@ -103,7 +103,7 @@ struct Lane {
 /// Why a lane carried nothing back.
 enum Broken {
     /// It was closed before anything was written: the request is whole.
-    Unsent(Request<Full<Bytes>>),
+    Unsent(Box<Request<Full<Bytes>>>),
     /// Anything else.
     Failed(Failure),
 }
@@ -133,19 +133,26 @@ impl Plain {
         request
             .headers_mut()
             .insert(header::HOST, self.host.clone());
-        while let Some(mut lane) = self.take().await {
+        loop {
+            let kept = self.take().await;
+            let idle = kept.is_some();
+            let mut lane = match kept {
+                Some(lane) => lane,
+                // Boxed, for every call has room for it and few connect.
+                None => Box::pin(self.open()).await?,
+            };
             match lane.carry(request, max).await {
-                Ok(answer) => return Ok(self.keep(lane, answer).await),
+                Ok(answer) => {
+                    if lane.is_ready().await {
+                        self.keep(lane);
+                    }
+                    return Ok(answer);
+                }
                 // The backend closed it while it lay idle. Another may do, and a new one will.
-                Err(Broken::Unsent(whole)) => request = whole,
+                Err(Broken::Unsent(whole)) if idle => request = *whole,
+                Err(Broken::Unsent(_)) => return Err(Failure::new(Reason::Unavailable).unsent()),
                 Err(Broken::Failed(failure)) => return Err(failure),
             }
-        }
-        let mut lane = self.open().await?;
-        match lane.carry(request, max).await {
-            Ok(answer) => Ok(self.keep(lane, answer).await),
-            Err(Broken::Unsent(_)) => Err(Failure::new(Reason::Unavailable).unsent()),
-            Err(Broken::Failed(failure)) => Err(failure),
         }
     }
 
@@ -166,17 +173,14 @@ impl Plain {
     }
 
     /// Keeps a connection that can carry another request.
-    async fn keep(&self, mut lane: Box<Lane>, answer: Answer) -> Answer {
-        if lane.is_ready().await {
-            let since = Instant::now();
-            let mut idle = self.idle(lane.home).lock();
-            let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
-            while idle.len() >= MAX_IDLE || idle.front().is_some_and(old) {
-                idle.pop_front();
-            }
-            idle.push_back(Idle { lane, since });
+    fn keep(&self, lane: Box<Lane>) {
+        let since = Instant::now();
+        let mut idle = self.idle(lane.home).lock();
+        let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
+        while idle.len() >= MAX_IDLE || idle.front().is_some_and(old) {
+            idle.pop_front();
         }
-        answer
+        idle.push_back(Idle { lane, since });
     }
 
     async fn open(&self) -> Result<Box<Lane>, Failure> {
@@ -205,19 +209,20 @@ impl Plain {
 impl Lane {
     /// Sends one request and reads its answer.
     async fn carry(&mut self, request: Request<Full<Bytes>>, max: usize) -> Result<Answer, Broken> {
-        let sent = self.requests.try_send_request(request);
-        let response = self.drive(sent).await.map_err(|mut error| {
-            let whole = error.take_message();
-            whole.map_or_else(|| Broken::Failed(unanswered(error.error())), Broken::Unsent)
+        let answered = {
+            let sent = pin!(self.requests.try_send_request(request));
+            self.drive(sent).await
+        };
+        let response = answered.map_err(|mut error| match error.take_message() {
+            Some(whole) => Broken::Unsent(Box::new(whole)),
+            None => Broken::Failed(unanswered(error.error())),
         })?;
-        self.drive(read(response, max))
-            .await
-            .map_err(Broken::Failed)
+        let read = pin!(read(response, max));
+        self.drive(read).await.map_err(Broken::Failed)
     }
 
     /// Runs `work`, moving the connection's bytes whenever it waits.
-    async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    async fn drive<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         poll_fn(|cx| {
             if let Poll::Ready(done) = work.as_mut().poll(cx) {
                 return Poll::Ready(done);

@@ -200,11 +200,10 @@ impl<T: Send + Sync + 'static> Policy<T> {
         tries.last = Some(picked.instance().clone());
         let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
         let needed = tries.attempts == 1;
-        let first = self.one(until, repeat, now, picked, needed, attempt);
+        let mut first = pin!(self.one(until, repeat, now, picked, needed, attempt));
         let Some(delay) = delay.flatten() else {
             return first.await;
         };
-        let mut first = pin!(first);
         tokio::select! {
             biased;
             done = &mut first => return done,

@@ -79,7 +79,7 @@ async fn ask_for<S: Scope>(
         calls.fetch_add(1, Relaxed);
         sleep(ms(2)).await;
         Ok(Got::Whole(Whole {
-            value: number,
+            value: Arc::new(number),
             status: StatusCode::OK,
             head: HeaderMap::new(),
             bytes: 100,

@@ -110,7 +110,7 @@ impl Reader {
                 return Ok(Got::Same(head, Duration::ZERO));
             }
             Ok(Got::Whole(Whole {
-                value: who,
+                value: Arc::new(who),
                 status: StatusCode::OK,
                 head,
                 bytes: 10,

@@ -26,6 +26,11 @@ impl<S: Scope> Call<S> {
         &self.keep
     }
 
+    /// The same, for the one who keeps; the call itself is only sent from now on.
+    pub(crate) fn take_kept_how(&mut self) -> Keep {
+        std::mem::take(&mut self.keep)
+    }
+
     /// What an answer of type `T` is kept and shared under.
     pub(crate) fn key<T: 'static>(&self, cache: &Cache, upstream: &'static str) -> Key {
         let method = self.method.clone();

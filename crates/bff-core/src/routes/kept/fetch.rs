@@ -212,7 +212,7 @@ fn whole(passed: Passed, took: Duration) -> Whole<Passed> {
         // Its whole head is kept too.
         bytes: bytes + passed.head.len() * 64,
         body: passed.written(),
-        value: passed,
+        value: Arc::new(passed),
         took,
     }
 }
