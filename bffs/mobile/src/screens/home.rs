@@ -62,7 +62,7 @@ impl Home {
 
 fn cards(wire: &[product::Product]) -> Vec<Card> {
     let one = |p: &product::Product| Card {
-        id: p.id.to_string(),
+        id: (&p.id).into(),
         name: p.name.clone(),
         image: scaled(&p.image, WIDTH),
     };

@@ -48,7 +48,7 @@ pub struct Product {
     pub runtime_minutes: u32,
     /// Who may see it.
     #[schema(example = "teen")]
-    pub maturity: String,
+    pub maturity: &'static str,
     /// Its poster, 640 pixels wide.
     pub image: String,
 }
@@ -93,7 +93,7 @@ pub struct Availability {
 pub struct Offer {
     /// Buy, rent or stream.
     #[schema(example = "rent")]
-    pub kind: String,
+    pub kind: &'static str,
     /// What it costs.
     pub price: Money,
 }
@@ -158,12 +158,12 @@ impl ProductScreen {
 impl Product {
     fn from_wire(wire: &product::Product) -> Self {
         Self {
-            id: wire.id.to_string(),
+            id: (&wire.id).into(),
             name: wire.name.clone(),
             description: first_sentence(&wire.description).to_owned(),
             year: wire.year,
             runtime_minutes: wire.runtime_minutes,
-            maturity: wire.maturity.as_str().to_owned(),
+            maturity: wire.maturity.as_str(),
             image: scaled(&wire.image, WIDTH),
         }
     }
@@ -194,7 +194,7 @@ impl Availability {
         Self {
             in_stock: wire.stock != Some(0) && !wire.offers.is_empty(),
             cheapest: cheapest.map(|(kind, price)| Offer {
-                kind: kind.as_str().to_owned(),
+                kind: kind.as_str(),
                 price: Money::from(price),
             }),
         }
@@ -213,7 +213,7 @@ impl From<&bff_services::Money> for Money {
 impl Similar {
     fn from_wire(wire: &Items<product::Product>) -> Vec<Self> {
         let one = |p: &product::Product| Self {
-            id: p.id.to_string(),
+            id: (&p.id).into(),
             name: p.name.clone(),
         };
         wire.items.iter().map(one).collect()

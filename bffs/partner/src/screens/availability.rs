@@ -62,12 +62,12 @@ pub struct Availability {
 pub struct Offer {
     /// Buy, rent or stream.
     #[schema(example = "rent")]
-    pub kind: String,
+    pub kind: &'static str,
     /// What it costs; null when it is included.
     pub price: Option<Money>,
     /// Picture quality.
     #[schema(example = "uhd")]
-    pub quality: String,
+    pub quality: &'static str,
 }
 
 impl AvailabilityPage {
@@ -91,7 +91,7 @@ fn answers(ids: &[ProductId], wire: &Batch<inventory::Availability>) -> Vec<Answ
     let one = |id: &ProductId| {
         let availability = known.get(id).map(|a| Availability::from_wire(a));
         Answer {
-            id: id.to_string(),
+            id: id.into(),
             status: match availability {
                 Some(_) => Status::Found,
                 None if wire.not_found.contains(id) => Status::NotFound,
@@ -108,15 +108,15 @@ impl Availability {
     /// The partner's shape of what can be had.
     pub(crate) fn from_wire(wire: &inventory::Availability) -> Self {
         let offers = wire.offers.iter().map(|o| Offer {
-            kind: o.kind.as_str().to_owned(),
+            kind: o.kind.as_str(),
             price: o.price.as_ref().map(Money::from),
-            quality: o.quality.as_str().to_owned(),
+            quality: o.quality.as_str(),
         });
         Self {
             region: wire.region.clone(),
             in_stock: wire.stock != Some(0) && !wire.offers.is_empty(),
             offers: offers.collect(),
-            available_until: wire.available_until.map(|m| m.to_string()),
+            available_until: wire.available_until.map(String::from),
         }
     }
 }

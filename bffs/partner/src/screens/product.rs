@@ -38,7 +38,7 @@ pub struct Product {
     pub title: String,
     /// Film or series.
     #[schema(example = "film")]
-    pub kind: String,
+    pub kind: &'static str,
     /// The year it came out.
     pub year: u16,
     /// Its genres.
@@ -89,7 +89,7 @@ impl ProductPage {
                 Availability::from_wire
             ),
             page.optional("similar", up.product.similar(cx, id, SIMILAR), |w| {
-                w.items.iter().map(|p| p.id.to_string()).collect()
+                w.items.iter().map(|p| String::from(&p.id)).collect()
             }),
         )?;
         Ok(page.finish(Self {
@@ -105,13 +105,13 @@ impl Product {
     /// The partner's shape of a product.
     pub(crate) fn from_wire(wire: &product::Product) -> Self {
         Self {
-            id: wire.id.to_string(),
+            id: (&wire.id).into(),
             title: wire.name.clone(),
-            kind: wire.kind.as_str().to_owned(),
+            kind: wire.kind.as_str(),
             year: wire.year,
             genres: wire.genres.clone(),
             list_price: Money::from(&wire.price),
-            updated_at: wire.updated_at.to_string(),
+            updated_at: wire.updated_at.into(),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Browse {
 impl Row {
     fn from_wire(id: &CollectionId, wire: &Collection) -> Self {
         Self {
-            id: id.to_string(),
+            id: id.into(),
             title: wire.title.clone(),
             items: tiles(&wire.items),
             next_cursor: wire.next_cursor.clone(),

@@ -107,7 +107,7 @@ impl Manifest {
             codecs: wire.codecs.clone(),
             max_height: wire.max_height.min(device.lines()),
             streams: streams.into_iter().map(stream).collect(),
-            expires_at: hour(wire.expires_at).to_string(),
+            expires_at: hour(wire.expires_at).into(),
         }
     }
 }

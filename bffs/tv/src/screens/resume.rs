@@ -61,7 +61,7 @@ pub fn resumes((positions, titles): &Begun) -> Vec<Resume> {
             tile: Tile::from(title),
             position_s: at.position_s,
             duration_s: at.duration_s,
-            watched_at: at.updated_at.to_string(),
+            watched_at: at.updated_at.into(),
         })
     };
     positions.items.iter().filter_map(resume).collect()

@@ -29,7 +29,7 @@ pub struct Tile {
 impl From<&product::Product> for Tile {
     fn from(wire: &product::Product) -> Self {
         Self {
-            id: wire.id.to_string(),
+            id: (&wire.id).into(),
             title: wire.name.clone(),
             backdrop: backdrop(&wire.image),
             subtitle: subtitle(wire),

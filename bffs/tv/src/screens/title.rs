@@ -42,7 +42,7 @@ pub struct Title {
     pub id: String,
     /// Film or series.
     #[schema(example = "film")]
-    pub kind: String,
+    pub kind: &'static str,
     /// Its title.
     pub name: String,
     /// Its year and length on one line.
@@ -58,7 +58,7 @@ pub struct Title {
     pub seasons: Option<u32>,
     /// Who may see it.
     #[schema(example = "teen")]
-    pub maturity: String,
+    pub maturity: &'static str,
     /// Who plays in it.
     pub cast: Vec<String>,
     /// Who directed it.
@@ -83,7 +83,7 @@ pub struct Availability {
     pub playable: bool,
     /// The best picture of all ways; null when there is none.
     #[schema(example = "uhd")]
-    pub quality: Option<String>,
+    pub quality: Option<&'static str>,
 }
 
 impl TitlePage {
@@ -130,15 +130,15 @@ impl TitlePage {
 impl Title {
     fn from_wire(wire: &product::Product) -> Self {
         Self {
-            id: wire.id.to_string(),
-            kind: wire.kind.as_str().to_owned(),
+            id: (&wire.id).into(),
+            kind: wire.kind.as_str(),
             name: wire.name.clone(),
             subtitle: subtitle(wire),
             description: wire.description.clone(),
             backdrop: backdrop(&wire.image),
             genres: wire.genres.clone(),
             seasons: wire.seasons,
-            maturity: wire.maturity.as_str().to_owned(),
+            maturity: wire.maturity.as_str(),
             cast: wire.cast.iter().map(|role| role.name.clone()).collect(),
             director: wire.director.clone(),
         }
@@ -163,7 +163,7 @@ impl Availability {
             .filter(|q| *q != Quality::Other);
         Self {
             playable: playable().next().is_some(),
-            quality: known.max().map(|q| q.as_str().to_owned()),
+            quality: known.max().map(Quality::as_str),
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct Card {
     pub name: String,
     /// Film or series.
     #[schema(example = "film")]
-    pub kind: String,
+    pub kind: &'static str,
     /// The year it came out.
     pub year: u16,
     /// Its list price.
@@ -48,9 +48,9 @@ pub struct Card {
 impl From<&product::Product> for Card {
     fn from(wire: &product::Product) -> Self {
         Self {
-            id: wire.id.to_string(),
+            id: (&wire.id).into(),
             name: wire.name.clone(),
-            kind: wire.kind.as_str().to_owned(),
+            kind: wire.kind.as_str(),
             year: wire.year,
             price: Money::from(&wire.price),
             image: wire.image.url.clone(),

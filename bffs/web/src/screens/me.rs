@@ -55,7 +55,7 @@ impl Me {
 impl Profile {
     fn from_wire(wire: &user::Profile) -> Self {
         Self {
-            id: wire.id.to_string(),
+            id: (&wire.id).into(),
             name: wire.name.clone(),
             email: wire.email.clone(),
             region: wire.region.clone(),

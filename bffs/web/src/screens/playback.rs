@@ -82,7 +82,7 @@ impl Manifest {
             max_height: wire.max_height,
             streams: wire.streams.iter().map(stream).collect(),
             drm: wire.drm.clone(),
-            expires_at: wire.expires_at.to_string(),
+            expires_at: wire.expires_at.into(),
         }
     }
 }

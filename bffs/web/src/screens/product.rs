@@ -43,7 +43,7 @@ pub struct Product {
     pub id: String,
     /// Film or series.
     #[schema(example = "film")]
-    pub kind: String,
+    pub kind: &'static str,
     /// Its title.
     pub name: String,
     /// A paragraph of text.
@@ -60,7 +60,7 @@ pub struct Product {
     pub seasons: Option<u32>,
     /// Who may see it.
     #[schema(example = "teen")]
-    pub maturity: String,
+    pub maturity: &'static str,
     /// Its list price.
     pub price: Money,
     /// Its poster at full size.
@@ -118,12 +118,12 @@ pub struct Availability {
 pub struct Offer {
     /// Buy, rent or stream.
     #[schema(example = "rent")]
-    pub kind: String,
+    pub kind: &'static str,
     /// What it costs; null when it is included.
     pub price: Option<Money>,
     /// Picture quality.
     #[schema(example = "uhd")]
-    pub quality: String,
+    pub quality: &'static str,
 }
 
 /// What a friend did with it.
@@ -134,7 +134,7 @@ pub struct FriendActivity {
     pub name: String,
     /// Watched, rated or bought.
     #[schema(example = "watched")]
-    pub action: String,
+    pub action: &'static str,
     /// When, in RFC 3339.
     pub at: String,
 }
@@ -182,8 +182,8 @@ impl ProductPage {
 impl Product {
     fn from_wire(wire: &product::Product) -> Self {
         Self {
-            id: wire.id.to_string(),
-            kind: wire.kind.as_str().to_owned(),
+            id: (&wire.id).into(),
+            kind: wire.kind.as_str(),
             name: wire.name.clone(),
             description: wire.description.clone(),
             category: wire.category.clone(),
@@ -191,7 +191,7 @@ impl Product {
             year: wire.year,
             runtime_minutes: wire.runtime_minutes,
             seasons: wire.seasons,
-            maturity: wire.maturity.as_str().to_owned(),
+            maturity: wire.maturity.as_str(),
             price: Money::from(&wire.price),
             image: wire.image.url.clone(),
             cast: wire.cast.iter().map(|role| role.name.clone()).collect(),
@@ -207,7 +207,7 @@ impl Reviews {
             rating: r.rating,
             title: r.title.clone(),
             text: r.text.clone(),
-            created_at: r.created_at.to_string(),
+            created_at: r.created_at.into(),
         });
         Self {
             average: wire.average,
@@ -220,9 +220,9 @@ impl Reviews {
 impl Availability {
     fn from_wire(wire: &inventory::Availability) -> Self {
         let offers = wire.offers.iter().map(|o| Offer {
-            kind: o.kind.as_str().to_owned(),
+            kind: o.kind.as_str(),
             price: o.price.as_ref().map(Money::from),
-            quality: o.quality.as_str().to_owned(),
+            quality: o.quality.as_str(),
         });
         Self {
             region: wire.region.clone(),
@@ -236,8 +236,8 @@ impl FriendActivity {
     fn from_wire(wire: &Items<user::Activity>) -> Vec<Self> {
         let one = |a: &user::Activity| Self {
             name: a.friend.name.clone(),
-            action: a.action.as_str().to_owned(),
-            at: a.at.to_string(),
+            action: a.action.as_str(),
+            at: a.at.into(),
         };
         wire.items.iter().map(one).collect()
     }

@@ -38,6 +38,13 @@ macro_rules! id {
             }
         }
 
+        // For pages: several times cheaper than `to_string`.
+        impl From<&$name> for String {
+            fn from(id: &$name) -> Self {
+                id.0.as_str().to_owned()
+            }
+        }
+
         impl ::serde::Serialize for $name {
             fn serialize<S: ::serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.serialize_str(&self.0)
