@@ -43,8 +43,9 @@ impl Want {
 
     /// What was asked for of a section; `None` when it was not asked for or everything was.
     pub(crate) fn asked(&self, section: &str) -> Option<&Asked> {
+        let asked = self.0.as_ref()?;
         let name = section.split_once('.').map_or(section, |(name, _)| name);
-        self.0.as_ref()?.iter().find(|a| a.name == name)
+        asked.iter().find(|a| a.name == name)
     }
 
     /// The response keys a section has in a GraphQL answer.
