@@ -285,7 +285,6 @@ impl Write for Encoded<'_> {
 }
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "the macro under test makes public types")]
 mod tests {
     use super::*;
     use crate::scope::Public;

@@ -99,7 +99,6 @@ pub fn read_id<'de, D: Deserializer<'de>, I: FromStr<Err = NotAnId>>(d: D) -> Re
 }
 
 #[cfg(test)]
-#[expect(unreachable_pub, reason = "the macro under test makes public types")]
 mod tests {
     use super::*;
 
