@@ -216,7 +216,8 @@ where
 {
     Box::pin(async move {
         if call.is_write() {
-            return write(cx, up, &call).await;
+            // Boxed, so that a read has no room for it.
+            return Box::pin(write(cx, up, &call)).await;
         }
         let config = up.0.config();
         let ask = Ask {

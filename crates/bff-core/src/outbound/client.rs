@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::response::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, header};
@@ -62,14 +63,16 @@ impl Client {
     }
 
     /// Sends a request whose target is in origin form, and reads the answer's body of at most `max` bytes.
-    pub(crate) async fn exchange(
+    ///
+    /// It is boxed where it begins, for it is most of a call, and every policy around an attempt would move it.
+    pub(crate) fn exchange(
         &self,
         request: Request<Full<Bytes>>,
         max: usize,
-    ) -> Result<Answer, Failure> {
+    ) -> BoxFuture<'_, Result<Answer, Failure>> {
         match self {
-            Self::Plain(plain) => plain.exchange(request, max).await,
-            Self::Tls(tls) => tls.exchange(request, max).await,
+            Self::Plain(plain) => Box::pin(plain.exchange(request, max)),
+            Self::Tls(tls) => Box::pin(tls.exchange(request, max)),
         }
     }
 }
@@ -143,7 +146,7 @@ impl Plain {
             };
             match lane.carry(request, max).await {
                 Ok(answer) => {
-                    if lane.is_ready().await {
+                    if lane.is_free() || lane.is_ready().await {
                         self.keep(lane);
                     }
                     return Ok(answer);
@@ -245,6 +248,11 @@ impl Lane {
             Poll::Ready(())
         })
         .await;
+        self.is_free()
+    }
+
+    /// Whether it could carry a request when the connection was last looked at: the one before is over, on both sides.
+    fn is_free(&self) -> bool {
         !self.closed && self.requests.is_ready()
     }
 }

@@ -200,7 +200,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
         tries.last = Some(picked.instance().clone());
         let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
         let needed = tries.attempts == 1;
-        let mut first = pin!(self.one(until, repeat, now, picked, needed, attempt));
+        // Boxed, for a hedged call has two of them, and its own future is moved through every policy around it.
+        let mut first = Box::pin(self.one(until, repeat, now, picked, needed, attempt));
         let Some(delay) = delay.flatten() else {
             return first.await;
         };
@@ -220,7 +221,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
         tries.attempts += 1;
         cx.shared().metrics.extra_attempt(self.name, "hedge");
-        let mut second = pin!(self.one(until, repeat, now, other, false, attempt));
+        let mut second = Box::pin(self.one(until, repeat, now, other, false, attempt));
         // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
         tokio::select! {
             biased;
@@ -265,8 +266,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
         let within = repeat.within.unwrap_or(self.config.attempt_timeout);
         let bound = within.min(left);
-        // Boxed, for a hedged call has two of them.
-        let attempt = Box::pin(attempt(picked.instance().clone(), bound));
+        let attempt = pin!(attempt(picked.instance().clone(), bound));
         // An attempt without a time of its own ends with the call, wherever that end moves.
         let end = began.checked_add(within).unwrap_or(began + FOR_EVER);
         let done = until.cut(end, attempt).await;
