@@ -50,10 +50,9 @@ impl Report {
             let cost = ours - bare;
             writeln!(out, "policies that can be off: (c)-(d) = {cost:.1} µs/req").ok();
         }
-        self.apart.sort_unstable();
-        if let (Some(low), Some(high)) = (self.apart.first(), self.apart.last()) {
-            let (low, high) = (low.as_nanos(), high.as_nanos());
-            writeln!(out, "from core to core and back: {low} to {high} ns").ok();
+        let apart: Vec<f64> = self.apart.iter().map(|d| d.as_secs_f64() * 1e9).collect();
+        if let Some(apart) = median(&apart) {
+            writeln!(out, "from core to core and back: {apart:.0} ns").ok();
         }
         out
     }
