@@ -53,15 +53,15 @@ impl Trace {
     /// The trace id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> String {
         let mut text = [0; 32];
-        hex(&mut text, self.trace_id);
+        hex(&mut text, self.trace_id.to_be_bytes());
         String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Adds the headers of a child span to an upstream request.
     pub fn propagate(&self, headers: &mut HeaderMap, world: &World) {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        hex(&mut text[3..35], self.trace_id);
-        hex(&mut text[36..52], u128::from(world.random().max(1)));
+        hex(&mut text[3..35], self.trace_id.to_be_bytes());
+        hex(&mut text[36..52], world.random().max(1).to_be_bytes());
         text[54] = if self.sampled { b'1' } else { b'0' };
         if let Ok(value) = HeaderValue::from_bytes(&text) {
             headers.insert(TRACEPARENT, value);
@@ -89,11 +89,12 @@ fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&all).ok()
 }
 
-/// Writes `n` as lower-case hexadecimal, right-aligned.
-fn hex(to: &mut [u8], mut n: u128) {
-    for digit in to.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(n & 15) as usize];
-        n >>= 4;
+/// Writes bytes as lower-case hexadecimal.
+fn hex<const BYTES: usize>(to: &mut [u8], bytes: [u8; BYTES]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (digits, byte) in to.chunks_exact_mut(2).zip(bytes) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 
