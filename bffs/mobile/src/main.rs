@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use bff_core::server::{Program, start};
 use mobile_bff::{DEFAULTS, app};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// Linked in place of the system's `malloc`.
+use mimalloc as _;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
