@@ -16,10 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 pub use dial::Dial;
+pub(crate) use moment::now;
 pub use threads::Threads;
 pub(crate) use threads::home;
 
 mod dial;
+mod moment;
 mod threads;
 
 /// Anything bytes can be read from and written to.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::cache::{self, Ask, Fetch, Got};
 use crate::context::{Cx, Shared};
 use crate::discovery::{self, First};
+use crate::net;
 use crate::scope::Scope;
 
 pub use call::Call;
@@ -277,7 +278,7 @@ where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
-    let started = Instant::now();
+    let started = net::now();
     let config = up.0.config();
     let attempt = |instance: Arc<Instance<Clients>>, time| async move {
         attempt::attempt(cx, config, &instance.payload().whole, call, fetch, time).await
@@ -296,5 +297,5 @@ pub(crate) fn told<T>(
     done: &Result<T, Failure>,
 ) {
     let outcome = done.as_ref().err().map_or("ok", |f| f.reason().as_str());
-    (cx.shared().metrics).upstream_call(upstream, route, outcome, started.elapsed());
+    (cx.shared().metrics).upstream_call(upstream, route, outcome, net::now() - started);
 }

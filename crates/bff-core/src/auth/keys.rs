@@ -18,6 +18,7 @@ use super::config::Config;
 use crate::context::{Cx, Shared};
 use crate::discovery::First;
 use crate::error::{Error, codes};
+use crate::net;
 use crate::outbound::{self, Call, Id, Reason, Upstream, check_id};
 use crate::scope::Public;
 use document::{Document, Key, KeySet};
@@ -105,7 +106,7 @@ impl Keys {
     pub(super) fn generation(&self) -> Option<u64> {
         let known = self.0.known.load();
         let known = known.as_ref()?;
-        if known.since.elapsed() >= self.0.max_age {
+        if net::now() - known.since >= self.0.max_age {
             let _ = self.fetch();
         }
         (!self.are_past(known)).then_some(known.set.generation)
@@ -115,7 +116,7 @@ impl Keys {
     /// asks first waits for the new ones. Not if the issuer was asked and failed.
     fn are_past(&self, known: &Known) -> bool {
         let longest = self.0.max_age.saturating_add(self.0.min_interval);
-        known.since.elapsed() >= longest && self.0.fetching.lock().failed.is_none()
+        net::now() - known.since >= longest && self.0.fetching.lock().failed.is_none()
     }
 
     /// The key called `kid`, fetched if it is not known, waiting no longer than `deadline`.

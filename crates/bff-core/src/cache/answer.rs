@@ -14,6 +14,7 @@ use super::key::Key;
 use super::status::Lookup;
 use super::tier::Recall;
 use crate::context::Cx;
+use crate::net;
 use crate::outbound::{Failure, Fetched, Provenance, State, Until};
 use crate::scope::{Scope, Sharing};
 
@@ -81,7 +82,7 @@ where
     T: Send + Sync + 'static,
 {
     let entry = cx.shared().cache.kept(&read.key)?;
-    let fresh = matches!(entry.standing(Instant::now()), Standing::Fresh(_));
+    let fresh = matches!(entry.standing(net::now()), Standing::Fresh(_));
     let served = fresh.then(|| read.served(cx, &entry, Lookup::Hit));
     served.and_then(Result::ok)
 }
@@ -96,7 +97,7 @@ impl Ask {
         let (cache, read, never) = (&cx.shared().cache, self.read.clone(), self.keep.never);
         let copy = (!never).then(|| cache.kept(&read.key)).flatten();
         if let Some(entry) = &copy {
-            match entry.standing(Instant::now()) {
+            match entry.standing(net::now()) {
                 Standing::Fresh(_) => return Begun::Answered(read.served(cx, entry, Lookup::Hit)),
                 Standing::Stale => {
                     self.renew(cx, entry, fetch);
@@ -152,7 +153,7 @@ impl Ask {
         };
         let landed = || {
             let entry = cache.kept(&key).filter(|_| !never)?;
-            matches!(entry.standing(Instant::now()), Standing::Fresh(_)).then_some(entry)
+            matches!(entry.standing(net::now()), Standing::Fresh(_)).then_some(entry)
         };
         let is_current = |asked| cache.0.config.share_calls && cache.is_current(&key, asked);
         let times = (asked, until);
@@ -208,7 +209,7 @@ impl Read {
         let fresh = Provenance::fresh(self.key.upstream(), lasts, self.sharing);
         let from = match lookup {
             Lookup::Hit => {
-                let now = Instant::now();
+                let now = net::now();
                 let here = now.saturating_duration_since(entry.arrived);
                 Provenance {
                     state: State::Cached,
@@ -221,7 +222,7 @@ impl Read {
                 let failing = *entry.failing.lock();
                 Provenance {
                     state: State::Stale,
-                    age: Some(entry.age(Instant::now())),
+                    age: Some(entry.age(net::now())),
                     reason: failing.map(|(reason, _)| reason),
                     retry_after: failing.and_then(|(_, after)| after),
                     fresh_for: Duration::ZERO,
@@ -245,7 +246,7 @@ impl Read {
         T: Send + Sync + 'static,
     {
         let failure = failure.of(self.key.upstream());
-        let (cache, now) = (&cx.shared().cache, Instant::now());
+        let (cache, now) = (&cx.shared().cache, net::now());
         let stand_in =
             copy.filter(|copy| copy.stands_in(&failure, now) && cache.is_alive(&self.key, copy));
         if let Some(copy) = stand_in {
@@ -269,7 +270,7 @@ impl Read {
         let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.sharing);
         let from = Provenance {
             state: State::Stale,
-            age: Some(entry.age(Instant::now())),
+            age: Some(entry.age(net::now())),
             reason: Some(failure.reason()),
             retry_after: failure.retry_hint(),
             lookup: Lookup::StandIn,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use tokio::time::Instant;
 
 use super::Cache;
 use super::answer::Read;
@@ -19,6 +18,7 @@ use super::rules::{self, Answer, Asked, Terms};
 use super::tier::errand::Errand;
 use super::tier::{Looked, Recall};
 use crate::context::Cx;
+use crate::net;
 use crate::outbound::{Failure, Reason, Until};
 
 /// What a backend lets its answer be purged by: a comma list.
@@ -191,7 +191,7 @@ impl Flying {
             terms,
             head,
             bytes: whole.bytes,
-            arrived: Instant::now(),
+            arrived: net::now(),
             asked: self.asked,
             tags: tags.unwrap_or_default(),
             failing: None.into(),
@@ -218,7 +218,7 @@ impl Flying {
             terms: self.judge(StatusCode::OK, &head, took),
             head,
             bytes: copy.bytes,
-            arrived: Instant::now(),
+            arrived: net::now(),
             asked: self.asked,
             tags: copy.tags.clone(),
             failing: None.into(),
@@ -242,7 +242,7 @@ impl Flying {
                     terms,
                     head: HeaderMap::new(),
                     bytes: 0,
-                    arrived: Instant::now(),
+                    arrived: net::now(),
                     asked: self.asked,
                     tags,
                     failing: None.into(),
@@ -255,7 +255,7 @@ impl Flying {
             }
         }
         let Some(copy) = &self.copy else { return };
-        if copy.stands_in(failure, Instant::now()) {
+        if copy.stands_in(failure, net::now()) {
             *copy.failing.lock() = Some((failure.reason(), failure.retry_hint()));
         } else if failure.reason().is_answer() {
             self.forget(errand);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::key::Key;
+use crate::net;
 
 /// How long it is remembered.
 pub(super) const FOR: Duration = Duration::from_secs(10);
@@ -51,6 +52,6 @@ impl Unkept {
     }
 
     fn seconds(&self) -> u64 {
-        self.opened.elapsed().as_secs()
+        (net::now() - self.opened).as_secs()
     }
 }

@@ -8,13 +8,14 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use http::{HeaderValue, header};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use super::doors::{BodyLimit, Door};
 use super::observe::Seen;
 use super::{Edge, compress, language, quota, shed};
 use crate::context::{Cx, Deadline, RequestTimeout, Urgency};
 use crate::error::{Error, codes};
+use crate::net;
 use crate::rate_limit::Standing;
 use crate::routes::{AsItIs, Entry};
 use crate::scope::{Caller, Region, Tag};
@@ -74,7 +75,7 @@ async fn open(
     request: &mut Request,
     standing: &mut Standing,
 ) -> Result<Cx, Error> {
-    let started = Instant::now();
+    let started = net::now();
     let door = coming.door.unwrap_or(Door::SCREEN);
     let passed = request.extensions().get::<Arc<Entry>>();
     let judged_behind = passed.is_some_and(|passed| passed.route.terms().judged_behind);

@@ -24,6 +24,7 @@ use super::shed::Slot;
 use super::{Edge, Underway, finish, head};
 use crate::context::{AppVersion, RequestId, Trace};
 use crate::error::{Error, codes};
+use crate::net;
 use crate::routes::Entry;
 use crate::scope::{X_CLIENT, X_USER_ID, X_USER_ROLE};
 use crate::section::screen::SECTIONS;
@@ -152,7 +153,7 @@ impl Line {
     fn open(edge: Arc<Edge>, seen: Seen, request: &mut Request) -> Self {
         Self {
             underway: request.extensions_mut().remove(),
-            started: Instant::now(),
+            started: net::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),

@@ -33,6 +33,7 @@ use super::doors::{Door, Writes};
 use crate::auth::Authenticator;
 use crate::context::Shared;
 use crate::error::{Error, codes};
+use crate::net;
 use intent::Intent;
 use limit::{Ended, Limit};
 use slots::Slots;
@@ -138,7 +139,7 @@ impl Shed {
         let slot = slot.ok_or_else(|| self.refusal(class, ""))?;
         Ok(Working {
             shed: self.clone(),
-            began: Instant::now(),
+            began: net::now(),
             timed,
             slot: Some(slot),
         })
@@ -166,10 +167,10 @@ impl Shed {
             .because(why)
     }
 
-    fn ended(&self, ended: Ended) {
+    fn ended(&self, now: Instant, ended: Ended) {
         let in_flight = self.slots.taken();
         let mut limit = self.limit.lock();
-        if limit.ended(Instant::now(), ended, in_flight) {
+        if limit.ended(now, ended, in_flight) {
             self.current.store(limit.current(), Relaxed);
         }
     }
@@ -232,7 +233,8 @@ struct Working {
 impl Working {
     /// Notes how the request ended; gives the slot on to whoever holds the body.
     fn answered(mut self, response: &Response) -> Option<Slot> {
-        let took = self.began.elapsed();
+        let now = Instant::now();
+        let took = now - self.began;
         let slot = self.slot.take();
         if !self.timed {
             return slot;
@@ -240,9 +242,9 @@ impl Working {
         let code = response.extensions().get::<Error>().map(Error::code);
         let lost = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
         if code.is_some_and(|code| lost.contains(&code)) {
-            self.shed.ended(Ended::Lost(took));
+            self.shed.ended(now, Ended::Lost(took));
         } else if !response.status().is_client_error() && !response.status().is_server_error() {
-            self.shed.ended(Ended::Answered(took));
+            self.shed.ended(now, Ended::Answered(took));
         }
         // Any other failure came of something else than load, and usually at once.
         slot
@@ -252,7 +254,8 @@ impl Working {
 impl Drop for Working {
     fn drop(&mut self) {
         if self.slot.is_some() && self.timed {
-            self.shed.ended(Ended::HungUp(self.began.elapsed()));
+            let now = Instant::now();
+            self.shed.ended(now, Ended::HungUp(now - self.began));
         }
     }
 }

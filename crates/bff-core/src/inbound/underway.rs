@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::offered::{Offer, Offered};
+use crate::net;
 
 /// The requests of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -136,7 +137,7 @@ impl Clone for Underway {
 impl Drop for Underway {
     fn drop(&mut self) {
         let counted = &self.0.0;
-        let since = u64::try_from(counted.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since = u64::try_from((net::now() - counted.opened).as_millis()).unwrap_or(u64::MAX);
         counted.quiet_since.store(since, Relaxed);
         counted.underway.fetch_sub(1, Relaxed);
     }

@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::moment::Still;
+
 thread_local! {
     /// The number of this thread among those that serve, from 1; 0 is any other.
     static HOME: Cell<usize> = const { Cell::new(0) };
@@ -96,7 +98,7 @@ impl Threads {
     ) {
         let fewest = |thread: &&Thread| thread.connections.load(Relaxed);
         let Some(thread) = self.running.iter().min_by_key(fewest) else {
-            tasks.spawn(connection);
+            tasks.spawn(Still::new(connection));
             return;
         };
         thread.connections.fetch_add(1, Relaxed);
@@ -105,7 +107,7 @@ impl Threads {
             let _one = one;
             connection.await;
         };
-        tasks.spawn_on(connection, &thread.runtime);
+        tasks.spawn_on(Still::new(connection), &thread.runtime);
     }
 
     /// Ends them, and waits until all that they served is dropped, so that it has said its last word.

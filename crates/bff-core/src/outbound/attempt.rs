@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
 
 use super::client::Client;
 use super::{Call, Config, Failure, Reason};
@@ -16,6 +15,7 @@ use crate::cache::{Fetch, Got, Whole};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{Cx, RequestTimeout, deadline::REQUEST_TIMEOUT};
+use crate::net;
 use crate::scope::{Scope, X_CLIENT};
 
 /// Sends the call once and decodes its answer, unless a copy that is held turns out to be good still.
@@ -29,12 +29,12 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     fetch: Option<&Fetch>,
     time: Duration,
 ) -> Result<Got<T>, Failure> {
-    let asked = Instant::now();
+    let asked = net::now();
     let mut request = request(cx, config, call, time)?;
     let conditional = fetch.is_some_and(|fetch| fetch.condition(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
-        return Ok(Got::Same(head.headers, asked.elapsed()));
+        return Ok(Got::Same(head.headers, net::now() - asked));
     }
     if !head.status.is_success() {
         // What is said about a failure of its own is nobody's to read.
@@ -55,7 +55,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         head: head.headers,
         bytes: body.len(),
         body,
-        took: asked.elapsed(),
+        took: net::now() - asked,
     }))
 }
 

@@ -164,7 +164,7 @@ impl Plain {
         let kept = self.idle(net::home());
         loop {
             let Idle { mut lane, since } = kept.lock().pop_back()?;
-            if since.elapsed() > self.idle_timeout {
+            if net::now() - since > self.idle_timeout {
                 // Those below it are older still.
                 kept.lock().clear();
                 return None;
@@ -177,7 +177,7 @@ impl Plain {
 
     /// Keeps a connection that can carry another request.
     fn keep(&self, lane: Box<Lane>) {
-        let since = Instant::now();
+        let since = net::now();
         let mut idle = self.idle(lane.home).lock();
         let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
         while idle.len() >= MAX_IDLE || idle.front().is_some_and(old) {

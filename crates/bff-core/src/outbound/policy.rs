@@ -20,6 +20,7 @@ use super::outcome::Outcome;
 use super::{Config, Failure, Reason, Repeat, Until};
 use crate::context::{Cx, Shared};
 use crate::discovery::{self, First, Following};
+use crate::net;
 
 mod standing;
 
@@ -61,7 +62,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         shared: &Shared,
         make: impl Fn(&Endpoint) -> T + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let now = Instant::now();
+        let now = net::now();
         let seed = shared.world.random();
         let instances = Arc::new(Instances::new(&config.balance, &config.ejection, now));
         let known = instances.clone();
@@ -109,7 +110,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let mut now = Instant::now();
+        let mut now = net::now();
         // What cannot be answered in time is not asked: it would cost the backend work and the client its patience.
         if self.is_hopeless(until, repeat, now, Duration::ZERO) {
             return Err(Failure::new(Reason::Deadline)
@@ -144,7 +145,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             tries.failed = Some(failure);
             cx.shared().metrics.extra_attempt(self.name, "retry");
             sleep(wait).await;
-            now = Instant::now();
+            now = net::now();
         }
     }
 
@@ -167,7 +168,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         {
             return None;
         }
-        let now = Instant::now();
+        let now = net::now();
         let left = until.get().saturating_duration_since(now);
         let retries = tries.attempts.saturating_sub(1);
         let hint = failure.retry_hint();
@@ -210,7 +211,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             done = &mut first => return done,
             () = sleep(delay) => {}
         }
-        let now = Instant::now();
+        let now = net::now();
         let other = (self.instances).pick(now, cx.world().random(), tries.last.as_deref());
         let (true, Some(other)) = (self.config.retry.has_more(tries.attempts), other) else {
             return first.await;
@@ -270,7 +271,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         // An attempt without a time of its own ends with the call, wherever that end moves.
         let end = began.checked_add(within).unwrap_or(began + FOR_EVER);
         let done = until.cut(end, attempt).await;
-        let now = Instant::now();
+        let now = net::now();
         let outcome = done.as_ref().map_or_else(Outcome::of, |_| Outcome::Good);
         if repeat.within.is_some() {
             permit.untimed().done(now, outcome);

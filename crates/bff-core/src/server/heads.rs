@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::accept::Limits;
 use super::stall::Stall;
 use crate::inbound::{Requests, Underway};
-use crate::net::Wire;
+use crate::net::{self, Wire};
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4): there, bytes come at any time and heads are hyper's to bound.
 const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -128,7 +128,7 @@ impl Watched {
         }
         if self.heads.state.load(Relaxed) == WHOLE && !self.heads.requests.any() {
             self.heads.state.store(COMING, Relaxed);
-            self.began = Instant::now();
+            self.began = net::now();
             self.timer = None;
         }
     }
