@@ -10,9 +10,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +23,17 @@ use super::moment::Still;
 thread_local! {
     /// The number of this thread among those that serve, from 1; 0 is any other.
     static HOME: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The longest that a thread that serves sleeps.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Has a timer run out soon at any time. tokio wakes its driver, by a system call, for each new timer that is the
+/// earliest, even if the driver is the thread that sets it and awake: every call's would be, on a thread with no other.
+async fn tick() {
+    loop {
+        sleep(TICK).await;
+    }
 }
 
 /// Which thread drives a socket that is opened here: a number from 1, or 0 where it is none of [`Threads`].
@@ -67,7 +80,13 @@ impl Threads {
             let serving = all.serving.token();
             let serve = move || {
                 HOME.set(number);
-                runtime.block_on(until);
+                runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = until => {}
+                        () = tick() => {}
+                    }
+                });
                 // Nobody waits for a name that is still being looked up.
                 runtime.shutdown_background();
                 drop(serving);
