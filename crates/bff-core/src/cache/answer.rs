@@ -58,7 +58,7 @@ where
     Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
 {
     let (read, never) = (ask.read.clone(), ask.keep.never);
-    let begun = ask.begin(cx, fetch);
+    let begun = ask.begin(cx, &read, fetch);
     async move {
         match begun {
             Begun::Answered(answer) => answer,
@@ -88,26 +88,26 @@ where
 }
 
 impl Ask {
-    fn begin<T, S, F, Fut>(self, cx: &Cx, fetch: F) -> Begun<T, S>
+    fn begin<T, S, F, Fut>(self, cx: &Cx, read: &Read, fetch: F) -> Begun<T, S>
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
     {
-        let (cache, read, never) = (&cx.shared().cache, self.read.clone(), self.keep.never);
+        let (cache, never) = (&cx.shared().cache, self.keep.never);
         let copy = (!never).then(|| cache.kept(&read.key)).flatten();
         if let Some(entry) = &copy {
             match entry.standing(net::now()) {
                 Standing::Fresh(_) => return Begun::Answered(read.served(cx, entry, Lookup::Hit)),
                 Standing::Stale => {
-                    self.renew(cx, entry, fetch);
+                    self.renew(cx, read, entry, fetch);
                     return Begun::Answered(read.served(cx, entry, Lookup::Stale));
                 }
                 Standing::Spent => {}
             }
         }
         let until = cx.calls_deadline();
-        let (lookup, flight) = match self.board(cx, until, copy.clone(), fetch) {
+        let (lookup, flight) = match self.board(cx, read, until, copy.clone(), fetch) {
             Boarded::Landed(entry) => {
                 return Begun::Answered(read.served(cx, &entry, Lookup::Hit));
             }
@@ -122,6 +122,7 @@ impl Ask {
     fn board<T, F, Fut>(
         self,
         cx: &Cx,
+        read: &Read,
         until: Instant,
         copy: Option<Arc<Entry>>,
         fetch: F,
@@ -131,11 +132,11 @@ impl Ask {
         F: FnOnce(Fetch) -> Fut + Send + 'static,
         Fut: Future<Output = Result<Got<T>, Failure>> + Send + 'static,
     {
-        let (cache, key, never) = (&cx.shared().cache, self.read.key, self.keep.never);
+        let (cache, key, never) = (&cx.shared().cache, &read.key, self.keep.never);
         let asked = cx.world().unix_millis();
         let flying = Flying {
             cx: cx.clone(),
-            key: key.clone(),
+            key: self.read.key,
             keep: self.keep,
             copy,
             asked,
@@ -152,16 +153,16 @@ impl Ask {
             Box::pin(course) as _
         };
         let landed = || {
-            let entry = cache.kept(&key).filter(|_| !never)?;
+            let entry = cache.kept(key).filter(|_| !never)?;
             matches!(entry.standing(net::now()), Standing::Fresh(_)).then_some(entry)
         };
-        let is_current = |asked| cache.0.config.share_calls && cache.is_current(&key, asked);
+        let is_current = |asked| cache.0.config.share_calls && cache.is_current(key, asked);
         let times = (asked, until);
-        (cache.0.flights).board(&key, times, is_current, landed, course)
+        (cache.0.flights).board(key, times, is_current, landed, course)
     }
 
     /// Asks for the answer anew in the background, unless that is under way, enough others are, or we drain.
-    fn renew<T, F, Fut>(self, cx: &Cx, copy: &Arc<Entry>, fetch: F)
+    fn renew<T, F, Fut>(self, cx: &Cx, read: &Read, copy: &Arc<Entry>, fetch: F)
     where
         T: Send + Sync + 'static,
         F: FnOnce(Fetch) -> Fut + Send + 'static,
@@ -173,7 +174,7 @@ impl Ask {
         };
         let cx = Cx::background(shared, self.renew_within);
         let until = cx.calls_deadline();
-        if let Boarded::Began(flight) = self.board(&cx, until, Some(copy.clone()), fetch) {
+        if let Boarded::Began(flight) = self.board(&cx, read, until, Some(copy.clone()), fetch) {
             shared.tasks.spawn(async move {
                 // The only call without a waiter; how it ended is known to its metrics and to the copy.
                 let _ = timeout_at(cx.deadline(), flight.wait(until)).await;

@@ -2,31 +2,42 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use super::clock::nanos;
 use super::{Failure, Reason};
 
 /// The end of a call's time: its caller's, or the latest of all who wait for it together.
 #[derive(Debug)]
-pub(crate) struct Until(Mutex<Instant>);
+pub(crate) struct Until {
+    first: Instant,
+    /// How many nanoseconds later it is by now.
+    later: AtomicU64,
+}
 
 impl Until {
     /// A call that ends at `at`.
     pub(crate) fn new(at: Instant) -> Self {
-        Self(Mutex::new(at))
+        Self {
+            first: at,
+            later: AtomicU64::new(0),
+        }
     }
 
     /// When it ends, as things stand.
     pub(crate) fn get(&self) -> Instant {
-        *self.0.lock()
+        self.first + Duration::from_nanos(self.later.load(Relaxed))
     }
 
     /// Somebody waits until `at`.
     pub(crate) fn extend(&self, at: Instant) {
-        let mut end = self.0.lock();
-        *end = (*end).max(at);
+        if at > self.first {
+            let later = nanos(at.duration_since(self.first));
+            self.later.fetch_max(later, Relaxed);
+        }
     }
 
     /// An attempt, cut at its own `end` or at the call's, wherever that has moved meanwhile.
@@ -52,7 +63,6 @@ impl Until {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tokio::time::sleep;
 
     const fn ms(millis: u64) -> Duration {
