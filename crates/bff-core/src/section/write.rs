@@ -9,6 +9,8 @@ use serde_json::error::Error;
 use super::want::Asked;
 use super::{Meta, Want};
 
+mod plain;
+
 /// A written screen.
 pub(super) struct Written {
     /// The JSON document.
@@ -30,7 +32,7 @@ pub(super) fn screen(value: &impl Serialize, meta: &Meta, want: &Want) -> Result
         body.push(b',');
     }
     body.extend_from_slice(b"\"_meta\":");
-    serde_json::to_writer(Body(&mut body), meta)?;
+    plain::write(&mut body, meta)?;
     body.push(b'}');
     Ok(Written { body, digest })
 }
@@ -86,9 +88,9 @@ impl SerializeStruct for Members<'_> {
             Some(asked) if !asked.members.is_empty() => {
                 let mut value = serde_json::to_value(value)?;
                 project(&mut value, &asked.members);
-                serde_json::to_writer(Body(self.body), &value)
+                plain::write(self.body, &value)
             }
-            _ => serde_json::to_writer(Body(self.body), value),
+            _ => plain::write(self.body, value),
         }
     }
 
