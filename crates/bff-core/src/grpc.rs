@@ -13,7 +13,7 @@ use tonic::codec::Codec;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Extensions, Request, Status};
-use tower::util::MapResponse;
+use tower::util::{MapRequest, MapResponse};
 
 use crate::cache::{self, Ask, Fetch, Got, Whole};
 use crate::context::{Cx, Shared};
@@ -30,6 +30,7 @@ use turns::Turns;
 mod call;
 mod channel;
 mod conversation;
+mod hang_up;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -191,13 +192,16 @@ fn late(config: &Config, time: Duration) -> Reason {
     }
 }
 
-/// A channel whose answers take turns with what else runs on their thread.
-type InTurns = MapResponse<Channel, fn(http::Response<Body>) -> http::Response<Turns<Body>>>;
+/// A channel that can be hung up on.
+type Wired = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>>;
+/// One whose answers take turns with what else runs on their thread.
+type InTurns = MapResponse<Wired, fn(http::Response<Body>) -> http::Response<Turns<Body>>>;
 
 /// The channel, connected.
 async fn ready(config: &Config, channel: Channel) -> Result<Grpc<InTurns>, Status> {
     let in_turns: fn(http::Response<Body>) -> http::Response<Turns<Body>> = |it| it.map(Turns);
-    let channel = MapResponse::new(channel, in_turns);
+    let wired = MapRequest::new(channel, hang_up::wire as fn(_) -> _);
+    let channel = MapResponse::new(wired, in_turns);
     let mut client = Grpc::new(channel).max_decoding_message_size(config.max_body_bytes);
     let closed = |error: tonic::transport::Error| Status::from_error(error.into());
     client.ready().await.map_err(closed)?;

@@ -17,13 +17,14 @@ use futures_util::{Stream, StreamExt, stream};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::DropGuard;
 use tonic::codec::Codec;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
-use tonic::{Extensions, Request, Status};
+use tonic::{Request, Status};
 
 use super::call::Outdates;
-use super::{Call, Upstream, late, ready, status};
+use super::{Call, Upstream, hang_up, late, ready, status};
 use crate::context::Cx;
 use crate::outbound::balance::Instance;
 use crate::outbound::{Config, Failure, Reason, Repeat, Stay, Until, told};
@@ -43,6 +44,8 @@ pub struct Conversation<M, T> {
     /// What it outdates, of a write.
     outdates: Option<Outdates>,
     began: Instant,
+    /// Before what is said is dropped. None once it is over.
+    hang_up: Option<DropGuard>,
     say: Option<mpsc::Sender<M>>,
     /// None once it is over.
     replies: Option<Replies<T>>,
@@ -76,14 +79,14 @@ where
     };
     let attempt = |instance: Arc<Instance<Channel>>, time| async move {
         let channel = instance.payload().clone();
-        let (say, replies) = open(cx, config, channel, call, codec(), wire, time).await?;
-        Ok((say, replies, Stay::at(&up.0, instance, lasting)))
+        let opened = open(cx, config, channel, call, codec(), wire, time).await?;
+        Ok((opened, Stay::at(&up.0, instance, lasting)))
     };
     let until = Until::new(cx.calls_deadline());
     let opened = Box::pin(up.0.call(cx, &until, repeat, attempt)).await;
     told(cx, up.name(), call.route, began, &opened);
     let outdates = call.write.then(|| call.outdates());
-    let (say, replies, place) = opened.map_err(|failure| {
+    let ((hang_up, say, replies), place) = opened.map_err(|failure| {
         let failure = failure.of(up.name()).after(call.write);
         told_to_the_cache(cx, up.name(), outdates.as_ref(), Some(&failure));
         failure
@@ -94,6 +97,7 @@ where
         route: call.route,
         outdates,
         began,
+        hang_up: Some(hang_up),
         say: Some(say),
         replies: Some(replies),
         _stay: place,
@@ -109,7 +113,7 @@ async fn open<C, T, S>(
     codec: C,
     wire: fn(C::Decode) -> Result<T, &'static str>,
     time: Duration,
-) -> Result<(mpsc::Sender<C::Encode>, Replies<T>), Failure>
+) -> Result<(DropGuard, mpsc::Sender<C::Encode>, Replies<T>), Failure>
 where
     C: Codec + Send,
     C::Encode: Clone + Sync,
@@ -124,7 +128,8 @@ where
     });
     // No timeout goes along: the backend would end the whole conversation by it, and only its head is bounded.
     let messages = first.chain(rest);
-    let request = Request::from_parts(call.metadata(cx), Extensions::default(), messages);
+    let (hang_up, extensions) = hang_up::line();
+    let request = Request::from_parts(call.metadata(cx), extensions, messages);
     let failed = |status: Status| status::failure(&status, S::PERSONAL, late(config, time));
     let mut client = ready(config, channel).await.map_err(failed)?;
     let path = PathAndQuery::from_static(call.route);
@@ -134,7 +139,7 @@ where
         Ok(message) => wire(message).map_err(|why| Failure::new(Reason::BadResponse).because(why)),
         Err(status) => Err(status::failure(&status, S::PERSONAL, Reason::Timeout)),
     });
-    Ok((say, Box::pin(replies)))
+    Ok((hang_up, say, Box::pin(replies)))
 }
 
 impl<M, T> Conversation<M, T> {
@@ -161,10 +166,14 @@ impl<M, T> Conversation<M, T> {
                 return Some(Ok(reply));
             }
             Ok(Some(Err(failure))) => Some(failure),
-            Ok(None) => None,
+            Ok(None) => {
+                self.hang_up.take().map(DropGuard::disarm);
+                None
+            }
             Err(_) => Some(Failure::new(late).because("it fell silent")),
         };
         // Hung up now, and not only when whoever holds this is done with it.
+        self.hang_up = None;
         (self.say, self.replies) = (None, None);
         let failure = heard?.of(self.upstream).after(self.outdates.is_some());
         told_to_the_cache(

@@ -89,6 +89,14 @@ impl Asked {
         // The last frame of all is empty.
         Some(String::from_utf8_lossy(data.get(5..)?).into_owned())
     }
+
+    /// What it is cut off with instead of one more message.
+    async fn cut(&mut self) -> Option<h2::Reason> {
+        use http_body_util::BodyExt;
+        let error = self.body.frame().await?.err()?;
+        let cause = std::error::Error::source(&error)?.downcast_ref::<h2::Error>();
+        cause?.reason()
+    }
 }
 
 struct Scene {
@@ -224,6 +232,21 @@ async fn a_silence_ends_it_and_hangs_up() {
         talk.hear().await.is_none(),
         "a failure is the last thing heard"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn hanging_up_is_not_saying_that_all_is_said() {
+    let mut scene = Scene::new(0, |_| {});
+    let (talk, mut asked) = scene.talk().await;
+    asked.hear().await;
+    drop(talk);
+    assert_eq!(asked.cut().await, Some(h2::Reason::CANCEL));
+    let (mut talk, mut asked) = scene.talk().await;
+    asked.hear().await;
+    talk.close();
+    assert_eq!(asked.hear().await, None);
+    asked.say("so be it").await;
+    assert_eq!(talk.hear().await.unwrap().unwrap(), "so be it");
 }
 
 #[tokio::test(start_paused = true)]
