@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use prost::Message;
-use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::Codec;
@@ -18,6 +17,7 @@ use tower::util::{MapRequest, MapResponse};
 use crate::cache::{self, Ask, Fetch, Got, Whole};
 use crate::context::{Cx, Shared};
 use crate::discovery::First;
+use crate::net;
 use crate::outbound::balance::{self, Instance};
 use crate::outbound::{Config, Failure, Fetched, Policy, Provenance, Reason, Trust, Until, told};
 use crate::scope::Scope;
@@ -135,10 +135,10 @@ where
     T: Send,
     S: Scope,
 {
-    let started = Instant::now();
+    let started = net::now();
     let config = up.0.config();
     let attempt = |instance: Arc<Instance<Channel>>, time| async move {
-        let asked = Instant::now();
+        let asked = net::now();
         let channel = instance.payload().clone();
         let (message, head) = attempt(cx, config, channel, call, codec(), time).await?;
         let bytes = message.encoded_len();
@@ -149,7 +149,7 @@ where
             head,
             bytes,
             body: bytes::Bytes::new(),
-            took: asked.elapsed(),
+            took: net::now() - asked,
         })
     };
     let done = up.0.call(cx, until, call.repeat(), attempt).await;

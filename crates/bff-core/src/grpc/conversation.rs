@@ -26,6 +26,7 @@ use tonic::{Request, Status};
 use super::call::Outdates;
 use super::{Call, Upstream, hang_up, late, ready, status};
 use crate::context::Cx;
+use crate::net;
 use crate::outbound::balance::Instance;
 use crate::outbound::{Config, Failure, Reason, Repeat, Stay, Until, told};
 use crate::scope::Scope;
@@ -69,7 +70,7 @@ where
     T: Send + 'static,
     S: Scope,
 {
-    let began = Instant::now();
+    let began = net::now();
     let (config, call, codec) = (up.0.config(), &call, &codec);
     // What a deadline bounds as a whole is a call like any other.
     let lasting = cx.longest_silence().is_some();
@@ -227,7 +228,7 @@ fn patience(cx: &Cx) -> (Duration, Reason) {
         return (idle, Reason::Timeout);
     }
     let until = cx.calls_deadline();
-    let left = until.saturating_duration_since(Instant::now());
+    let left = until.saturating_duration_since(net::now());
     (left, Reason::Deadline)
 }
 

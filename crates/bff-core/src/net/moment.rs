@@ -1,8 +1,8 @@
 //! One moment for all that a connection's task does before it waits again.
 //!
-//! A page asks the time some thirty times within as many microseconds, and each reading costs about a thousandth of it.
-//! What is asked here is read once each time that the task is woken, as event loops do. It is for what lasts until
-//! something arrives: calls, copies, deadlines. How long the work itself took is for [`Instant::now`].
+//! A page of three calls asks the time some fifty times, 20 to 30 ns each. What is asked here is read once each time that
+//! the task is woken, as event loops do. It is for what lasts until something arrives: calls, copies, deadlines. How long
+//! the work itself took, and what other threads compare with, is for [`Instant::now`].
 
 use std::cell::Cell;
 use std::future::Future;

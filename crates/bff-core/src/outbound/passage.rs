@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use super::lent::{Gate, Load};
 use super::stream::{Clients, Stay};
 use super::{Failure, Instance, Reason, Repeat, Until, Upstream, attempt, retry, told};
 use crate::context::Cx;
 use crate::error::Error;
+use crate::net;
 
 /// What all of these are called in the metrics of a backend; the edge's own tell the routes apart.
 const ROUTE: &str = "pass-through";
@@ -84,7 +84,7 @@ pub(crate) struct Answer {
 
 /// Passes a request on, under every policy but the hedge.
 pub(crate) async fn pass(cx: &Cx, up: &Upstream, passage: &Passage) -> Result<Answer, Failure> {
-    let started = Instant::now();
+    let started = net::now();
     // The latest answer that counted as a failure; a second attempt forgets it.
     let refused = Mutex::new(None);
     let attempt = |instance: Arc<Instance<Clients>>, time| {
