@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use http::uri::Authority;
 
@@ -30,6 +32,9 @@ pub(crate) struct Settings {
     /// Users, each with a token of their own; no more than the gateway remembers
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=40_000))]
     pub(crate) users: u16,
+    /// The gateway of (c) and (d), if not the `web-bff` beside this program: what `deploy/pgo` leaves, for instance
+    #[arg(long, value_name = "PATH")]
+    pub(crate) gateway: Option<PathBuf>,
     /// Only these rows, for instance `floor,plain`
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Row>,

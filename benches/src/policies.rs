@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::Result;
 use crate::args::Upstreams;
 use crate::tokens::Issuer;
-use crate::{Result, web};
+use crate::web::{self, Variant};
 use backend::Backend;
 use crowd::{Crowd, Page, failures};
 
@@ -166,7 +167,11 @@ async fn slow_option(
     budget: Duration,
 ) -> Result<Row> {
     let shop = Shop::open(jwks).await?;
-    let (_gateway, to) = web::start_with(&shop.upstreams()?, &web::NEVER_OPENS, None).await?;
+    let patient = Variant {
+        more: &web::NEVER_OPENS,
+        ..Variant::default()
+    };
+    let (_gateway, to) = web::start_as(&shop.upstreams()?, patient).await?;
     let page = Page {
         to,
         fields: "product,reviews,availability",

@@ -7,7 +7,8 @@ use crate::contestant::{Contestant, Results};
 use crate::report::Report;
 use crate::server::Server;
 use crate::tokens::Issuer;
-use crate::{Result, cores, web};
+use crate::web::{self, Variant};
+use crate::{Result, cores};
 
 /// How often each token is used after its first verification, at least.
 const USES: usize = 50;
@@ -98,7 +99,12 @@ async fn ours(
     let warm = issuer.tokens(&users("warm", WARM_USERS))?;
     let tokens = issuer.tokens(&users("user", settings.users.into()))?;
 
-    let (server, to) = web::start_with(upstreams, more, None).await?;
+    let variant = Variant {
+        more,
+        program: settings.gateway.as_deref(),
+        ..Variant::default()
+    };
+    let (server, to) = web::start_as(upstreams, variant).await?;
     let proof = r#""complete":true"#;
     let mut gateway = Contestant::new(label, server, to, settings.connections, proof);
     gateway.carry(warm);

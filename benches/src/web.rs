@@ -71,18 +71,28 @@ pub(crate) const NEVER_OPENS: [(&str, &str); 2] = [
     ),
 ];
 
-/// Starts the gateway with everything on and waits until it answers `/health`.
-pub(crate) async fn start(to: &Upstreams) -> Result<(Server, SocketAddr)> {
-    start_with(to, &[], None).await
+/// What else there is to say of a gateway.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Variant<'a> {
+    /// More variables.
+    pub(crate) more: &'a [(&'static str, &'a str)],
+    /// A file of configuration.
+    pub(crate) file: Option<&'a Path>,
+    /// The program, if it is not the one beside this one.
+    pub(crate) program: Option<&'a Path>,
 }
 
-/// The same with more variables, and a file of configuration.
-pub(crate) async fn start_with(
-    to: &Upstreams,
-    more: &[(&'static str, &str)],
-    file: Option<&Path>,
-) -> Result<(Server, SocketAddr)> {
-    let path = std::env::current_exe()?.with_file_name("web-bff");
+/// Starts the gateway with everything on and waits until it answers `/health`.
+pub(crate) async fn start(to: &Upstreams) -> Result<(Server, SocketAddr)> {
+    start_as(to, Variant::default()).await
+}
+
+/// The same of a variant.
+pub(crate) async fn start_as(to: &Upstreams, it: Variant<'_>) -> Result<(Server, SocketAddr)> {
+    let path = match it.program {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()?.with_file_name("web-bff"),
+    };
     if !path.exists() {
         let shown = path.display();
         return Err(format!(
@@ -93,10 +103,13 @@ pub(crate) async fn start_with(
     let (public, admin) = free_addresses().await?;
     let mut env = environment(public, admin, to);
     env.extend(
-        more.iter()
+        it.more
+            .iter()
             .map(|(name, value)| (*name, (*value).to_owned())),
     );
-    let file = file.map(|path| ["--config".to_owned(), path.display().to_string()]);
+    let file = it
+        .file
+        .map(|path| ["--config".to_owned(), path.display().to_string()]);
     let args = file.map(Vec::from).unwrap_or_default();
     let mut server = Server::program(&path, &args, &env)?;
     let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());

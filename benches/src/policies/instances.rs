@@ -18,7 +18,8 @@ use super::backend::Backend;
 use super::crowd::{Crowd, Page, Told, failures};
 use crate::args::Upstreams;
 use crate::server::Server;
-use crate::{Result, part, web};
+use crate::web::{self, Variant};
+use crate::{Result, part};
 
 /// How many instances there are.
 const INSTANCES: usize = 3;
@@ -150,7 +151,11 @@ fn page(to: SocketAddr) -> Page {
 
 async fn start(any: &Backend, file: &File) -> Result<(Server, SocketAddr)> {
     let upstreams = Upstreams::at(&[any.at.port(); 3])?;
-    web::start_with(&upstreams, &[], Some(&file.0)).await
+    let variant = Variant {
+        file: Some(&file.0),
+        ..Variant::default()
+    };
+    web::start_as(&upstreams, variant).await
 }
 
 /// An agent that is a cluster of its own, and forgets everything.
