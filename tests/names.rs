@@ -147,6 +147,21 @@ fn a_gateway_has_one_name() {
     );
 }
 
+#[test]
+fn an_image_is_built_from_every_member() {
+    let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let folders = members.iter().map(|m| m.as_str().unwrap());
+    let folders: BTreeSet<_> = folders.map(|m| m.split('/').next().unwrap()).collect();
+    let file = read("deploy/Dockerfile");
+    let copied = file.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let copied = copied.filter_map(|line| line.split_once(' '));
+    let copied: BTreeSet<_> = copied.filter(|(from, to)| from == to).collect();
+    // The script that optimises gateways comes along.
+    let needed = folders.into_iter().chain(["deploy/pgo"]);
+    assert_eq!(copied, needed.map(|folder| (folder, folder)).collect());
+}
+
 #[tokio::test]
 async fn compose_configures_every_gateway() {
     bff_core::auth::install_crypto();
