@@ -16,6 +16,7 @@ pub(crate) use body::{json, read};
 pub use query::Query;
 
 mod body;
+mod mistakes;
 mod objects;
 mod query;
 
@@ -90,6 +91,11 @@ fn unreadable<E: ToString>(root: &str, error: &serde_path_to_error::Error<E>) ->
         pointer = Pointer::below(&pointer, name);
     }
     Pointer { pointer, detail }
+}
+
+/// A pointer's step as the name that it stands for (RFC 6901 §4).
+fn unescaped(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
 }
 
 /// What a decoder says, without its line and column, for the pointer is more, and without Rust's names of types.

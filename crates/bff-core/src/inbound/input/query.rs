@@ -1,14 +1,19 @@
 //! The query as a door parses it, and as none does: a member that nobody reads is refused.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{FromRequestParts, Request};
 use garde::Validate;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::{MAX_TOLD, add, invalid, unreadable};
+use super::{MAX_TOLD, add, invalid, unescaped, unreadable};
 use crate::error::{Error, Pointer, codes};
 use crate::section::fields::OthersRead;
+
+/// What stands in for a member that is missing, in turn: a number that is a text and an id as well, and a yes.
+const STAND_INS: [&str; 2] = ["0", "true"];
 
 /// The query, parsed and validated, every mistake told at once. Unknown members are refused where `T` denies
 /// them; `fields` belongs to the screen and is read by what stands after this.
@@ -44,7 +49,9 @@ fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, 
                 .iter()
                 .any(|w| w.pointer == Pointer::below("/query", name))
     });
-    // A decoder stops at the first mistake, so what it stopped at is left out and the rest is read again.
+    // A decoder stops at the first mistake, so what it stopped at is left out, or stood in for where it is missing, and
+    // the rest is read again.
+    let mut stand_ins = BTreeMap::new();
     let value: Option<T> = loop {
         let text = serde_urlencoded::to_string(&pairs).unwrap_or_default();
         let reader = form_urlencoded::parse(text.as_bytes());
@@ -55,8 +62,19 @@ fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, 
         };
         let left = pairs.len();
         pairs.retain(|(name, _)| Pointer::below("/query", name) != stopped.pointer);
+        if pairs.len() == left {
+            let Some(name) = stopped.pointer.strip_prefix("/query/") else {
+                add(&mut wrong, stopped);
+                break None;
+            };
+            let values = stand_ins.entry(name.to_owned());
+            match values.or_insert(STAND_INS.iter()).next() {
+                Some(value) => pairs.push((unescaped(name), (*value).to_owned())),
+                None => break None,
+            }
+        }
         add(&mut wrong, stopped);
-        if pairs.len() == left || wrong.len() >= MAX_TOLD {
+        if wrong.len() >= MAX_TOLD {
             break None;
         }
     };
@@ -120,7 +138,11 @@ mod tests {
 
     /// The pointers of what is wrong with a query, in the order told.
     fn wrong(text: &str) -> Vec<String> {
-        let error = query::<Wanted>(text).unwrap_err();
+        told::<Wanted>(text)
+    }
+
+    fn told<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Vec<String> {
+        let error = query::<T>(text).err().unwrap();
         let body = error.problem("", "/", "r");
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let errors = body["errors"].as_array().unwrap().iter();
@@ -157,6 +179,35 @@ mod tests {
         assert_eq!(unread.code(), codes::INVALID_REQUEST);
         let good: Wanted = query("ids=a&fields=x&perPage=7").unwrap();
         assert_eq!((good.ids.as_str(), good.per_page), ("a", 7));
+    }
+
+    #[test]
+    fn all_that_is_missing_is_told() {
+        #[derive(Debug, Deserialize, Validate)]
+        #[expect(dead_code, reason = "it is only read")]
+        struct Much {
+            #[garde(length(min = 2))]
+            name: String,
+            #[garde(range(min = 1))]
+            count: u8,
+            #[garde(skip)]
+            gift: bool,
+            #[garde(skip)]
+            more: Option<u8>,
+        }
+        for (text, pointers) in [
+            ("", &["/query/name", "/query/count", "/query/gift"][..]),
+            (
+                "count=1&more=x",
+                &["/query/more", "/query/name", "/query/gift"],
+            ),
+            (
+                "gift=no&name=a",
+                &["/query/gift", "/query/count", "/query/name"],
+            ),
+        ] {
+            assert_eq!(told::<Much>(text), pointers, "{text}");
+        }
     }
 
     #[test]
