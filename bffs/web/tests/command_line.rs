@@ -138,6 +138,11 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
             r#"inbound.deadline = "250" in variable WEB_INBOUND__DEADLINE: a duration needs a unit: "250ms""#,
         ),
         (
+            "WEB_INBOUND__DEADLINE",
+            "0ms",
+            r#"inbound.deadline = "0ms" in variable WEB_INBOUND__DEADLINE: nothing can be done in no time at all"#,
+        ),
+        (
             "WEB_UPSTREAM__PRODUCT__URL",
             "http://a",
             "unknown variable WEB_UPSTREAM__PRODUCT__URL: no key `upstream`, expected one of ",

@@ -52,16 +52,22 @@ mod write;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How long a whole request may take. Default 2s: people leave pages that take longer.
-    #[serde(default = "Config::deadline", with = "crate::config::duration")]
+    #[serde(default = "Config::deadline", with = "crate::config::duration::some")]
     pub deadline: Duration,
     /// The most a client's `Request-Timeout` may ask for. Default 10s.
-    #[serde(default = "Config::max_deadline", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::max_deadline",
+        with = "crate::config::duration::some"
+    )]
     pub max_deadline: Duration,
     /// The largest request body read, unless the route says otherwise. Default 65536 (64 KiB).
     #[serde(default = "Config::max_body_bytes")]
     pub max_body_bytes: usize,
     /// How long a request's body may take to arrive. Default 5s, and never past the deadline.
-    #[serde(default = "Config::body_timeout", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::body_timeout",
+        with = "crate::config::duration::some"
+    )]
     pub body_timeout: Duration,
     /// The languages there are texts in, the first being the default. Default `["en"]`.
     #[serde(default = "Config::languages")]

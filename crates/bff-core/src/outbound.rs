@@ -74,10 +74,16 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
     /// How long one attempt may take, connecting and reading the body included. Default 1s: a backend
     /// that needs longer is better asked again, or not at all.
-    #[serde(default = "Config::attempt_timeout", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::attempt_timeout",
+        with = "crate::config::duration::some"
+    )]
     pub attempt_timeout: Duration,
     /// How long connecting may take. Default 250ms: within a data centre a handshake takes one.
-    #[serde(default = "Config::connect_timeout", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::connect_timeout",
+        with = "crate::config::duration::some"
+    )]
     pub connect_timeout: Duration,
     /// How long an idle connection is kept. Default 30s: less than the usual keep-alive of a server (75s).
     #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]

@@ -53,7 +53,10 @@ pub struct Config {
     pub public_url: String,
     /// How long a request's head may take to arrive, from its first byte to its last. Default 10s: the slowest
     /// phones need one, and who needs more is holding connections open.
-    #[serde(default = "Config::head_timeout", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::head_timeout",
+        with = "crate::config::duration::some"
+    )]
     pub head_timeout: Duration,
     /// How long a connection may be without a request, over HTTP/1.1 and HTTP/2 alike. Default 75s: longer than load
     /// balancers keep connections idle (60s).
@@ -63,7 +66,10 @@ pub struct Config {
     /// only one answer may stand still, that answer given up, and what it held is free. An answer of which nothing is
     /// there to be sent does not stand still. Default 30s: a phone comes out of a tunnel within it, and who reads no
     /// 16 KiB in that time will not see the end.
-    #[serde(default = "Config::write_timeout", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::write_timeout",
+        with = "crate::config::duration::some"
+    )]
     pub write_timeout: Duration,
     /// The most connections at once, those included that became a `WebSocket`, until these end; more wait in the kernel's
     /// queue. Default 10000: well below the usual limit of open files (65536), for those to backends count too.

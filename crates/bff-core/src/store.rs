@@ -49,7 +49,7 @@ pub struct Config {
     #[serde(default)]
     pub sealing_keys: Vec<Secret>,
     /// How long one question to Redis may take. Default 50ms: a healthy one answers in one, and a request has more to do.
-    #[serde(default = "Config::timeout", with = "crate::config::duration")]
+    #[serde(default = "Config::timeout", with = "crate::config::duration::some")]
     pub timeout: Duration,
     /// How long Redis, or the part of a cluster, is not asked after it failed to answer. Default 250ms: soon enough to notice that it is back,
     /// and one request in that time pays for asking.

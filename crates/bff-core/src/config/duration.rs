@@ -1,7 +1,8 @@
 //! Time in a configuration file: a number and its unit, `"250ms"`. A bare number is refused, because nobody can
 //! tell seconds from milliseconds by looking at it.
 //!
-//! Use as `#[serde(with = "crate::config::duration")]`, or [`option`] with `default` for a time that may be absent.
+//! Use as `#[serde(with = "crate::config::duration")]`, [`some`] for a time in which something has to be done, or
+//! [`option`] with `default` for a time that may be absent.
 
 use std::fmt;
 use std::time::Duration;
@@ -62,6 +63,23 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
 /// Writes the largest unit that needs no fraction: 90 seconds are `90s`, 120 are `2m`.
 pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&shortest(*duration))
+}
+
+/// The same for a time in which something has to be done: none at all would refuse everything.
+pub mod some {
+    use std::time::Duration;
+
+    use serde::de::{Deserializer, Error};
+
+    pub use super::serialize;
+
+    /// Reads a duration of more than nothing with its unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        match super::deserialize(deserializer)? {
+            Duration::ZERO => Err(D::Error::custom("nothing can be done in no time at all")),
+            some => Ok(some),
+        }
+    }
 }
 
 /// The same for a time that may be absent: `#[serde(default, with = "crate::config::duration::option")]`.
@@ -180,6 +198,7 @@ fn shortest(duration: Duration) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde::de::value::{Error as ValueError, StrDeserializer};
 
     #[test]
     fn every_unit_is_read() {
@@ -229,6 +248,14 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Err(why.to_owned()), "{text}");
         }
+    }
+
+    #[test]
+    fn some_time_is_more_than_none() {
+        let read = |text: &str| some::deserialize(StrDeserializer::<ValueError>::new(text));
+        assert_eq!(read("1ns"), Ok(Duration::from_nanos(1)));
+        let refused = ValueError::custom("nothing can be done in no time at all");
+        assert_eq!(read("0ms"), Err(refused));
     }
 
     #[test]
