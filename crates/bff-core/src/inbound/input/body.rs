@@ -62,7 +62,10 @@ pub(in crate::inbound) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     let read = serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|e| {
         match e.inner().classify() {
             serde_json::error::Category::Data => match serde_json::from_slice(bytes) {
-                Ok(body) => Error::invalid(mistakes::all::<T>(body, unreadable("", &e))),
+                Ok(body) => {
+                    let first = unreadable("", &e);
+                    Error::invalid(mistakes::all::<T>((body, bytes.len()), first))
+                }
                 Err(_) => not_json(),
             },
             _ => not_json(),

@@ -12,19 +12,22 @@ use crate::error::Pointer;
 
 /// How often a body is read for its mistakes: one may take several stand-ins.
 const MAX_READ: usize = 80;
+/// How many bytes are read for them, which bounds how often a large body is: half a millisecond for 64 KiB each time.
+const MAX_READ_BYTES: usize = 1 << 20;
 
-/// What a decoder of `T` stops at in `body`, which it did at `first`, and every rule broken by what it can read.
+/// What a decoder of `T` stops at in a body of so many bytes, which it did at `first`, and every rule broken by what it can
+/// read.
 ///
 /// What it stopped at is left out, or another value stands in for it until the decoder goes on from there, and so on. What
 /// nothing stands in for takes what it is in with it.
-pub(super) fn all<T>(mut body: Value, first: Pointer) -> Vec<Pointer>
+pub(super) fn all<T>((mut body, bytes): (Value, usize), first: Pointer) -> Vec<Pointer>
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
     let mut stopped = first.clone();
     let mut wrong = vec![first];
     let mut mended = Mended::default();
-    for _ in 0..MAX_READ {
+    for _ in 0..MAX_READ.min(MAX_READ_BYTES / bytes.max(1)) {
         if wrong.len() >= MAX_TOLD || !mended.mend(&mut body, &stopped) {
             break;
         }
@@ -200,7 +203,7 @@ mod tests {
     fn wrong(text: &str) -> BTreeSet<String> {
         let body: Value = serde_json::from_str(text).unwrap();
         let error = serde_path_to_error::deserialize::<_, Order>(Objects(&body)).unwrap_err();
-        let told = all::<Order>(body, unreadable("", &error));
+        let told = all::<Order>((body, text.len()), unreadable("", &error));
         let many = told.len();
         let told: BTreeSet<String> = told.into_iter().map(|wrong| wrong.pointer).collect();
         assert_eq!(told.len(), many, "told twice: {text}");
@@ -276,6 +279,12 @@ mod tests {
         let many: Vec<String> = (0..1000).map(|n| format!(r#""x{n}":1"#)).collect();
         assert_eq!(wrong(&format!("{{{}}}", many.join(","))).len(), MAX_TOLD);
         let lines = vec!["{}"; 1000].join(",");
-        assert_eq!(wrong(&format!(r#"{{"lines":[{lines}]}}"#)).len(), MAX_TOLD);
+        let large = |spaces: usize| format!(r#"{{"lines":[{lines}]{}}}"#, " ".repeat(spaces));
+        assert_eq!(wrong(&large(0)).len(), MAX_TOLD);
+        assert!(wrong(&large(MAX_READ_BYTES / 4)).len() <= 5);
+        assert_eq!(
+            wrong(&large(MAX_READ_BYTES)),
+            ["/lines/0/id".to_owned()].into()
+        );
     }
 }
