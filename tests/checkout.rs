@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bff_core::Error;
-use serde_json::Value;
+use futures_util::future::join;
+use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
 use till::{BROKE, CLAIM, GOOD, Till, Truth};
 use tokio::time::{sleep, timeout};
@@ -318,6 +319,30 @@ fn what_a_forgotten_try_paid_is_not_given_up_where_nobody_can_say_how_it_stands(
             settles(&till, &before, &case).await;
         });
     }
+}
+
+/// A gateway that leaves and one that comes may be at the same key at once where they have no memory in common.
+#[test]
+fn what_another_gives_up_while_the_money_is_authorised_is_not_paid_for() {
+    simulated(async {
+        let till = Till::open(None).await;
+        let before = till.truth().await;
+        let slow = Fault::latency(Duration::from_millis(300)).on(AUTHORIZE);
+        till.mocks.set_fault(PAYMENT, slow).unwrap();
+        let (came, ()) = join(till.check_out(GOOD), async {
+            sleep(Duration::from_millis(100)).await;
+            till.give_up().await;
+        })
+        .await;
+        let steps = json!({"order": "cancelled", "cart": "restored", "payment": "voided"});
+        assert_eq!(told(&came.unwrap_err()), ("order_cancelled", steps));
+        let cancelled = before.cancelled + 1;
+        let wanted = Truth {
+            cancelled,
+            ..before
+        };
+        assert_eq!(till.truth().await, wanted);
+    });
 }
 
 /// Nothing fails any more: the same key says how it ended, and that is so.

@@ -157,6 +157,13 @@ impl Till {
         orders.unwrap().value.items[0].id.to_string()
     }
 
+    /// What undoes the newest order elsewhere.
+    pub(super) async fn give_up(&self) {
+        let id = self.newest().await.parse().unwrap();
+        let cx = &self.request();
+        self.up.order.cancel(cx, &self.ada, &id).await.unwrap();
+    }
+
     /// A request of its own, with a deadline and extra attempts of its own.
     fn request(&self) -> Cx {
         Cx::background(self.cx.shared(), REQUEST)

@@ -73,6 +73,8 @@ fn effort(calls: &[&Called], event: &mut Event, efforts: &mut Efforts) {
     for called in calls {
         *made.entry((called.backend, &called.line)).or_default() += 1;
     }
+    // A checkout asks how its order stands before the money is authorised, and before it is taken.
+    let paid = made.keys().any(|(backend, _)| *backend == Backend::Payment);
     let mut extra = 0;
     for ((backend, line), made) in made {
         let (needed, most) = match visit::healthy(event) {
@@ -83,6 +85,7 @@ fn effort(calls: &[&Called], event: &mut Event, efforts: &mut Efforts) {
             }
             // What is passed on says of no write that it may be done twice.
             None if event.operation == "cancel" => (1, 1),
+            None if paid && line.starts_with("GET /orders/") => (2, 2 * ATTEMPTS),
             None => (1, ATTEMPTS),
         };
         let beyond = made.saturating_sub(needed);

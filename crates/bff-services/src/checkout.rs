@@ -12,6 +12,10 @@
 //! that was given up since, because an earlier try was undone, is not paid for; and one that was paid since, by a try that
 //! nobody remembers, is not given up when this one fails. Where that cannot be learned nothing is charged and nothing given
 //! up: the same key, asked again, learns it.
+//!
+//! It is asked once more before the money is taken: gateways that have no memory in common, one that leaves and one that
+//! comes, may be at the same key at once, and authorising takes long enough for the other to give the order up. Between that
+//! and the capture is a moment in which it still can: only what gateways have in common, a store in Redis, keeps one out.
 
 use std::sync::Arc;
 
@@ -49,24 +53,7 @@ pub async fn check_out(
         steps.undone_by("cart", "restored", move |cx| async move {
             fill(&cx, orders, caller, &lines).await
         });
-        let stands = match orders.by_id(cx, caller, &order.id).await {
-            Ok(now) => now.value.status,
-            // Not to know is no leave to charge it, nor to give up what may be paid.
-            Err(failure) => {
-                steps.came("order", "unknown");
-                steps.came("cart", "unknown");
-                return Err(failure.leaving_unknown());
-            }
-        };
-        match stands {
-            Status::Cancelled => {
-                steps.came("order", "cancelled");
-                return Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into());
-            }
-            Status::Placed => {}
-            // It has come further than this try can have brought it.
-            _ => run.was_tried_before(),
-        }
+        stands(cx, orders, (run, &steps), &order).await?;
         let id = order.id.clone();
         steps.undone_by("order", "cancelled", move |cx| async move {
             orders.cancel(&cx, caller, &id).await
@@ -82,12 +69,42 @@ pub async fn check_out(
         steps.undone_by("payment", "voided", move |cx| async move {
             payments.void(&cx, caller, &id).await
         });
+        stands(cx, orders, (run, &steps), &order).await?;
         let capture = payments.capture(cx, caller, &payment.id);
         let payment = steps.take("payment", "captured", capture).await?;
         Ok(Checkout { order, payment })
     }
     .await;
     steps.end(outcome).await
+}
+
+/// Goes on if the order can be paid for, as far as it is known now.
+async fn stands(
+    cx: &Cx,
+    orders: &OrderClient,
+    (run, steps): (&Run, &Steps<'_>),
+    order: &Order,
+) -> Result<(), Failure> {
+    match orders.by_id(cx, run.caller(), &order.id).await {
+        Ok(now) => match now.value.status {
+            Status::Placed => Ok(()),
+            Status::Cancelled => {
+                steps.came("order", "cancelled");
+                Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into())
+            }
+            // It has come further than this try can have brought it.
+            _ => {
+                run.was_tried_before();
+                Ok(())
+            }
+        },
+        // Not to know is no leave to charge it, nor to give up what may be paid.
+        Err(failure) => {
+            steps.came("order", "unknown");
+            steps.came("cart", "unknown");
+            Err(failure.leaving_unknown())
+        }
+    }
 }
 
 /// Puts the lines of an order back into the cart.
