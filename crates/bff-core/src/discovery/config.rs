@@ -35,7 +35,7 @@ pub struct Config {
     pub max_interval: Duration,
     /// How long an answer may take, beyond what Consul is asked to block for. Default 2s: within a data centre either
     /// takes milliseconds, and a lost packet is asked for again within it.
-    #[serde(with = "crate::config::duration::some")]
+    #[serde(with = "crate::config::duration")]
     pub timeout: Duration,
     /// How long start-up waits for the first answer. Default 3s: one question may time out. After it the gateway
     /// starts without, because what needs this backend less than all of its screens do should be served.
