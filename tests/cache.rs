@@ -5,11 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bff_core::context::{Shared, World};
-use bff_core::outbound::{self, State, Upstream};
+use bff_core::context::{Env, GatewayHandles};
+use bff_core::outbound::{self, Freshness, Upstream};
 use bff_core::scope::Identity;
-use bff_core::{Caller, Cx};
-use bff_services::review::{Draft, ReviewClient};
+use bff_core::{Caller, RequestContext};
+use bff_services::review::{NewReview, ReviewClient};
 use futures_util::future::join_all;
 use http::HeaderValue;
 use reqwest::Client;
@@ -18,10 +18,10 @@ use services_mock::{Backend, Fault, Mode};
 
 use crate::support::{Answer, Shop, instant, send, until};
 
-mod herd;
-mod people;
+mod isolation;
 mod purge;
 mod replicas;
+mod single_flight;
 
 const PAGE: &str = "/api/product-details/p-1";
 const PART: &str = "/api/product-details/p-1?fields=product,reviews,availability";
@@ -53,20 +53,23 @@ async fn a_moment() {
 }
 
 /// A gateway's own parts and a backend to call in its words, where no screen makes the call.
-fn calling(shop: &Shop, backend: Backend) -> (Cx, Upstream) {
-    let world = World::real();
-    let shared = Arc::new(Shared {
+fn calling(shop: &Shop, backend: Backend) -> (RequestContext, Upstream) {
+    let world = Env::real();
+    let shared = Arc::new(GatewayHandles {
         client: HeaderValue::from_static("web"),
         tasks: tokio_util::task::TaskTracker::new(),
-        leaving: tokio_util::sync::CancellationToken::new(),
-        metrics: bff_core::telemetry::Metrics::unread(),
+        shutdown: tokio_util::sync::CancellationToken::new(),
+        metrics: bff_core::telemetry::Metrics::noop(),
         cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &world),
-        fields: bff_core::section::fields::Known::default(),
-        world,
+        fields: bff_core::section::fields::FieldCache::default(),
+        env: world,
     });
     let config = outbound::Config::at(shop.fleet.backend_url(backend).parse().unwrap());
     let up = Upstream::new(backend.name(), &config, &shared).unwrap();
-    (Cx::background(&shared, Duration::from_secs(5)), up)
+    (
+        RequestContext::background(&shared, Duration::from_secs(5)),
+        up,
+    )
 }
 
 fn caller(account: &str) -> Caller {
@@ -404,12 +407,12 @@ async fn whoever_writes_reads_what_they_wrote() {
     let read = async |id: &str| {
         let read = review.of_product(&cx, &id.parse().unwrap(), 10, None).await;
         let read = read.unwrap();
-        (read.value.count, read.from.state)
+        (read.value.count, read.provenance.state)
     };
     let (before, _) = read("p-1").await;
     read("p-2").await;
-    assert_eq!(read("p-1").await, (before, State::Cached));
-    let draft = Draft {
+    assert_eq!(read("p-1").await, (before, Freshness::Cached));
+    let draft = NewReview {
         product_id: "p-1".parse().unwrap(),
         rating: 5,
         title: "T".into(),
@@ -417,11 +420,11 @@ async fn whoever_writes_reads_what_they_wrote() {
     };
     review.post(&cx, &ada, None, &draft).await.unwrap();
     tokio::time::sleep(Duration::from_millis(2)).await;
-    assert_eq!(read("p-1").await, (before + 1, State::Fresh));
-    assert_eq!(read("p-1").await, (before + 1, State::Cached));
+    assert_eq!(read("p-1").await, (before + 1, Freshness::Fresh));
+    assert_eq!(read("p-1").await, (before + 1, Freshness::Cached));
     assert_eq!(
         read("p-2").await.1,
-        State::Cached,
+        Freshness::Cached,
         "it was not about this one"
     );
 }

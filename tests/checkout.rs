@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use bff_core::Error;
 use futures_util::future::join;
+use harness::{BROKE, BackendState, CLAIM, CheckoutHarness, GOOD};
 use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
-use till::{BROKE, CLAIM, GOOD, Till, Truth};
 use tokio::time::{sleep, timeout};
 
-mod doors;
-mod till;
+mod endpoints;
+mod harness;
 
 /// In one thread, without sockets, on a clock that jumps.
 fn simulated<T>(story: impl Future<Output = T>) -> T {
@@ -43,7 +43,7 @@ enum End {
 const ENDS: [End; 3] = [End::Dropped, End::Killed, End::Forgotten];
 
 /// Asks, and ends the request after `at` milliseconds. Whether it had ended by itself by then.
-async fn ask_and_end(till: &mut Till, number: &str, at: u64, end: End) -> bool {
+async fn ask_and_end(till: &mut CheckoutHarness, number: &str, at: u64, end: End) -> bool {
     let mut request = Box::pin(till.check_out(number));
     let ended = timeout(Duration::from_millis(at), &mut request).await;
     let ended = ended.is_ok();
@@ -74,7 +74,7 @@ fn killed_at_any_moment_the_same_key_pays_once() {
         let mut moments = 0;
         for at in 0.. {
             let ended = simulated(async move {
-                let mut till = Till::open(None).await;
+                let mut till = CheckoutHarness::open(None).await;
                 let before = till.truth().await;
                 till.steady();
                 let ended = ask_and_end(&mut till, GOOD, at, end).await;
@@ -98,7 +98,7 @@ fn killed_twice_the_same_key_pays_once() {
     }) {
         for end in ENDS {
             simulated(async move {
-                let mut till = Till::open(None).await;
+                let mut till = CheckoutHarness::open(None).await;
                 let before = till.truth().await;
                 till.steady();
                 ask_and_end(&mut till, GOOD, at, end).await;
@@ -111,11 +111,11 @@ fn killed_twice_the_same_key_pays_once() {
 }
 
 /// The next to ask with the same key is told that it was done, and it was done once.
-async fn pays_once(till: &Till, before: &Truth, case: &str) {
+async fn pays_once(till: &CheckoutHarness, before: &BackendState, case: &str) {
     let again = till.check_out(GOOD).await;
     again.unwrap_or_else(|e| panic!("{case}: {:?}", told(&e)));
     let truth = till.truth().await;
-    let once = Truth {
+    let once = BackendState {
         captured: before.captured + 1,
         cart: 0,
         // Paid orders ship by themselves; none is left placed.
@@ -130,7 +130,7 @@ fn killed_at_any_moment_a_declined_card_leaves_nothing_behind() {
     for end in ENDS {
         for at in 0.. {
             let ended = simulated(async move {
-                let mut till = Till::open(None).await;
+                let mut till = CheckoutHarness::open(None).await;
                 let before = till.truth().await;
                 till.steady();
                 let ended = ask_and_end(&mut till, BROKE, at, end).await;
@@ -147,7 +147,7 @@ fn killed_at_any_moment_a_declined_card_leaves_nothing_behind() {
                 assert_eq!(stands, ["cancelled", "restored"], "{case}");
                 let truth = till.truth().await;
                 let cancelled = before.cancelled + 1;
-                let wanted = Truth {
+                let wanted = BackendState {
                     cancelled,
                     ..before
                 };
@@ -179,7 +179,7 @@ impl Mishap {
         }
     }
 
-    fn befall(&self, till: &Till) {
+    fn befall(&self, till: &CheckoutHarness) {
         till.frail.store(true, Ordering::Relaxed);
         for (backend, fault) in &self.faults {
             till.mocks.set_fault(*backend, fault.clone()).unwrap();
@@ -240,7 +240,7 @@ fn whatever_fails_what_is_told_is_so_and_the_same_key_settles_it() {
     for mishap in mishaps() {
         simulated(async {
             let case = format!("{mishap:?}");
-            let till = Till::open(mishap.lossy).await;
+            let till = CheckoutHarness::open(mishap.lossy).await;
             let before = till.truth().await;
             mishap.befall(&till);
             let first = till.check_out(GOOD).await;
@@ -269,7 +269,7 @@ fn whatever_fails_after_that_what_is_told_is_still_so() {
     {
         simulated(async {
             let case = format!("{first:?}, then {second:?}");
-            let mut till = Till::open(first.lossy).await;
+            let mut till = CheckoutHarness::open(first.lossy).await;
             let before = till.truth().await;
             first.befall(&till);
             let began = till.check_out(GOOD).await;
@@ -302,7 +302,7 @@ fn what_a_forgotten_try_paid_is_not_given_up_where_nobody_can_say_how_it_stands(
     for fault in statuses.into_iter().chain(modes) {
         simulated(async {
             let case = format!("{fault:?}");
-            let mut till = Till::open(None).await;
+            let mut till = CheckoutHarness::open(None).await;
             let before = till.truth().await;
             assert!(till.check_out(GOOD).await.is_ok(), "{case}");
             assert_eq!(format!("/orders/{}", till.newest().await), ORDERED);
@@ -325,7 +325,7 @@ fn what_a_forgotten_try_paid_is_not_given_up_where_nobody_can_say_how_it_stands(
 #[test]
 fn what_another_gives_up_while_the_money_is_authorised_is_not_paid_for() {
     simulated(async {
-        let till = Till::open(None).await;
+        let till = CheckoutHarness::open(None).await;
         let before = till.truth().await;
         let slow = Fault::latency(Duration::from_millis(300)).on(AUTHORIZE);
         till.mocks.set_fault(PAYMENT, slow).unwrap();
@@ -337,7 +337,7 @@ fn what_another_gives_up_while_the_money_is_authorised_is_not_paid_for() {
         let steps = json!({"order": "cancelled", "cart": "restored", "payment": "voided"});
         assert_eq!(told(&came.unwrap_err()), ("order_cancelled", steps));
         let cancelled = before.cancelled + 1;
-        let wanted = Truth {
+        let wanted = BackendState {
             cancelled,
             ..before
         };
@@ -346,7 +346,7 @@ fn what_another_gives_up_while_the_money_is_authorised_is_not_paid_for() {
 }
 
 /// Nothing fails any more: the same key says how it ended, and that is so.
-async fn settles(till: &Till, before: &Truth, case: &str) {
+async fn settles(till: &CheckoutHarness, before: &BackendState, case: &str) {
     let again = till.check_out(GOOD).await;
     let truth = till.truth().await;
     let captured = truth.captured - before.captured;
@@ -369,7 +369,7 @@ async fn settles(till: &Till, before: &Truth, case: &str) {
 
 /// What a failure says of its steps is what stands. A step that is not named is not spoken of when the outcome is
 /// unknown to a try that is not the first.
-fn check(error: &Error, truth: &Truth, before: &Truth, again: bool, case: &str) {
+fn check(error: &Error, truth: &BackendState, before: &BackendState, again: bool, case: &str) {
     let (code, steps) = told(error);
     let case = format!("{case}: {code} {steps}: {truth:?}");
     let silent = if again && code == "outcome_unknown" {

@@ -37,12 +37,12 @@ const CHOSEN: [&str; 13] = [
     "inbound.deadline",
     "inbound.languages",
     "inbound.regions",
-    "inbound.limits",
-    "inbound.shed.shares.anonymous",
-    "inbound.shed.shares.plans",
+    "inbound.rate_limits",
+    "inbound.load_shedding.class_limits.anonymous",
+    "inbound.load_shedding.class_limits.plans",
     "auth.issuer",
     "auth.audience",
-    "auth.keys",
+    "auth.jwks",
     // Each is a table of its own, of which none is shipped.
     "auth.api_keys",
 ];
@@ -154,7 +154,7 @@ fn every_value_says_what_it_means_and_why() {
         let (mut before, mut explained) = ("", false);
         for line in gateway.defaults.lines() {
             if line.starts_with('[') {
-                let whole = ["[inbound.limits.", "[routes.", "[auth.keys]"];
+                let whole = ["[inbound.rate_limits.", "[routes.", "[auth.jwks]"];
                 explained = line.starts_with("[upstreams.")
                     || before.starts_with("# ") && whole.iter().any(|w| line.starts_with(w));
             }

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use bff_core::context::World;
-use bff_core::discovery::{Config, Following, follow};
+use bff_core::context::Env;
+use bff_core::discovery::{Config, WatchHandle, watch};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A backend being followed, and the instances it was told.
 struct Followed {
-    following: Following,
+    following: WatchHandle,
     given: mpsc::UnboundedReceiver<Vec<String>>,
 }
 
@@ -31,7 +31,7 @@ impl Followed {
         bff_core::auth::install_crypto();
         let (give, given) = mpsc::unbounded_channel();
         let url = "http://alpha.test:3005".parse().unwrap();
-        let following = follow("alpha", &url, config, &World::real(), move |found| {
+        let following = watch("alpha", &url, config, &Env::real(), move |found| {
             let line = |e: &bff_core::discovery::Endpoint| {
                 let zone = e.zone.as_deref().unwrap_or("-");
                 format!("{} {} {zone}", e.address, e.weight)

@@ -112,7 +112,7 @@ async fn a_set_that_plays_is_told_that_its_gateway_leaves() {
     let heard = listening.await.unwrap();
     let (beats, last) = heard.trim_end().rsplit_once("\n\n").unwrap();
     assert!(beats.starts_with("event: beat\n"), "{heard}");
-    assert_eq!(last, "event: leaving\ndata: {}");
+    assert_eq!(last, "event: shutdown\ndata: {}");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ async fn readiness_names_everybody_without_an_instance_and_stays() {
     let shop = Shop::with(|fleet| {
         // Nobody answers there.
         let nobody = "kind = 'dns'\nname = 'nowhere.invalid'\nnameserver = '127.0.0.1:9'\nstart_timeout = '10ms'\n";
-        let lost = ["auth.keys", "upstreams.review", "upstreams.playback"];
+        let lost = ["auth.jwks", "upstreams.review", "upstreams.playback"];
         let lost = lost.map(|of| format!("[{of}.discovery]\n{nobody}"));
         fleet.overlays.insert("web".into(), lost.concat());
     })
@@ -127,7 +127,7 @@ async fn readiness_names_everybody_without_an_instance_and_stays() {
     assert_eq!(ready.status(), 200);
     assert_eq!(
         ready.text().await.unwrap(),
-        "ready, auth.keys: no_instance, review: no_instance, playback: no_instance"
+        "ready, auth.jwks: no_instance, review: no_instance, playback: no_instance"
     );
 }
 

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use services_mock::{Backend, Fault, Mode};
 
+use crate::fault_matrix::forget_hours;
 use crate::screens::{Enrolled, Told, enrolled};
-use crate::subsets::forget_hours;
 use crate::support::{Shop, instant, until};
 
 /// Longer than a healthy call takes on a busy machine.
@@ -57,9 +57,12 @@ fn impatient(defaults: &str) -> toml::Table {
         // Each fault shows as what it is, however often it is met: one attempt, and no breaker that opens.
         let once = toml::Table::from_iter([("max_attempts".to_owned(), 1.into())]);
         upstream.insert("retry".to_owned(), once.into());
-        let never = ["minimum_calls", "consecutive_failures"];
+        let never = ["min_calls", "consecutive_failures"];
         let never = never.map(|name| (name.to_owned(), toml::Value::from(1_000_000)));
-        upstream.insert("breaker".to_owned(), toml::Table::from_iter(never).into());
+        upstream.insert(
+            "circuit_breaker".to_owned(),
+            toml::Table::from_iter(never).into(),
+        );
     }
     table.retain(|name, _| name == "inbound" || name == "upstreams");
     table

@@ -20,7 +20,7 @@ async fn with(gateway: &'static str, config: &str) -> Shop {
 /// The web's screens, so many an hour.
 async fn screens(algorithm: &str, limit: u32, period: &str, more: &str) -> Shop {
     let config = format!(
-        "{more}\n[inbound.limits.policies.screens]\nalgorithm = \"{algorithm}\"\nlimit = {limit}\nperiod = \"{period}\"\n"
+        "{more}\n[inbound.rate_limits.policies.screens]\nalgorithm = \"{algorithm}\"\nlimit = {limit}\nperiod = \"{period}\"\n"
     );
     with("web", &config).await
 }
@@ -53,12 +53,7 @@ fn sides() -> Vec<(String, Option<Redis>)> {
 #[tokio::test]
 async fn what_the_headers_say_is_what_happens() {
     for (store, _redis) in sides() {
-        for algorithm in [
-            "fixed_window",
-            "sliding_window",
-            "token_bucket",
-            "leaky_meter",
-        ] {
+        for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
             let shop = screens(algorithm, 5, "1h", &store).await;
             for left in (0..5).rev() {
                 let answer = shop.get("web", PAGE).await;
@@ -90,12 +85,7 @@ async fn what_the_headers_say_is_what_happens() {
 #[tokio::test]
 async fn who_comes_back_when_told_is_let_in() {
     for (store, _redis) in sides() {
-        for algorithm in [
-            "fixed_window",
-            "sliding_window",
-            "token_bucket",
-            "leaky_meter",
-        ] {
+        for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
             let shop = screens(algorithm, 2, "2s", &store).await;
             let mut answer = shop.get("web", PAGE).await;
             for _ in 0..20 {
@@ -114,7 +104,7 @@ async fn who_comes_back_when_told_is_let_in() {
 
 #[tokio::test]
 async fn a_queue_lets_wait_and_then_refuses() {
-    let config = "[inbound.limits.policies.screens]\nalgorithm = \"leaky_queue\"\nlimit = 10\nperiod = \"5s\"\nburst = 2\n";
+    let config = "[inbound.rate_limits.policies.screens]\nalgorithm = \"leaky_bucket_queue\"\nlimit = 10\nperiod = \"5s\"\nburst = 2\n";
     let shop = with("web", config).await;
     let begun = crate::support::instant();
     let four = futures_util::future::join_all((0..4).map(|_| shop.get("web", PAGE))).await;
@@ -143,8 +133,8 @@ async fn callers_are_counted_apart_and_addresses_are_for_the_rest() {
 
 #[tokio::test]
 async fn the_strictest_of_several_answers() {
-    let config = "[inbound.limits.policies.passed]\nlimit = 10\n\
-                  [inbound.limits.policies.payments]\nlimit = 2\n";
+    let config = "[inbound.rate_limits.policies.proxied]\nlimit = 10\n\
+                  [inbound.rate_limits.policies.payments]\nlimit = 2\n";
     let shop = with("web", config).await;
     let bearer = shop.bearer("u-1");
     let headers = [("authorization", bearer.as_str())];
@@ -152,13 +142,13 @@ async fn the_strictest_of_several_answers() {
         let answer = shop.get_with("web", "/api/payments/none", &headers).await;
         assert_ne!(answer.status, 429);
         assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
-        assert!(answer.header("ratelimit").contains("\"passed\";r="));
+        assert!(answer.header("ratelimit").contains("\"proxied\";r="));
     }
     let refused = shop.get_with("web", "/api/payments/none", &headers).await;
     is_refused(&refused);
     // The refused one took nothing from the other limit.
     assert!(
-        refused.header("ratelimit").contains("\"passed\";r=8;"),
+        refused.header("ratelimit").contains("\"proxied\";r=8;"),
         "{:?}",
         refused.headers
     );
@@ -172,7 +162,7 @@ async fn the_strictest_of_several_answers() {
 async fn a_refused_credential_costs_its_address_ten() {
     let shop = with(
         "web",
-        "[inbound.limits.address]\nlimit = 25\nperiod = \"1h\"\n",
+        "[inbound.rate_limits.per_ip]\nlimit = 25\nperiod = \"1h\"\n",
     )
     .await;
     let bad = [("authorization", "Bearer not.a.token")];
@@ -226,7 +216,7 @@ async fn of_two_replicas_on_one_redis_exactly_the_limit_passes() {
     for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
         // Each counts under a name of its own.
         let more = format!(
-            "{store}[inbound.limits.policies.{algorithm}]\nof = \"doors\"\nlimit = 100\nperiod = \"1h\"\nalgorithm = \"{algorithm}\"\n"
+            "{store}[inbound.rate_limits.policies.{algorithm}]\nof = \"doors\"\nlimit = 100\nperiod = \"1h\"\nalgorithm = \"{algorithm}\"\n"
         );
         let (one, two) = (with("web", &more).await, with("web", &more).await);
         let asked = (0..260).map(|i| if i % 2 == 0 { &one } else { &two }.get("web", PAGE));
@@ -246,8 +236,8 @@ async fn of_two_replicas_on_one_redis_exactly_the_limit_passes() {
 #[tokio::test]
 async fn a_limit_that_follows_its_backend_tells_the_truth_all_the_way() {
     let window = Duration::from_millis(200);
-    let config = "[inbound.limits.policies.passed]\nlimit = 16\nperiod = \"1h\"\nalgorithm = \"fixed_window\"\n\
-                  adaptive = { window = \"200ms\", minimum = 2, least = 0.5, step = 0.05 }\n";
+    let config = "[inbound.rate_limits.policies.proxied]\nlimit = 16\nperiod = \"1h\"\nalgorithm = \"fixed_window\"\n\
+                  adaptive = { window = \"200ms\", min_samples = 2, min_fraction = 0.5, recovery_step = 0.05 }\n";
     let shop = with("web", config).await;
     let bearer = shop.bearer("ada");
     let headers = [("authorization", bearer.as_str())];
@@ -261,7 +251,7 @@ async fn a_limit_that_follows_its_backend_tells_the_truth_all_the_way() {
     tokio::time::sleep(window).await;
     let answer = ask().await;
     assert_eq!(number(&answer, "x-ratelimit-limit"), 8);
-    assert_eq!(answer.header("ratelimit-policy"), "\"passed\";q=8;w=3600");
+    assert_eq!(answer.header("ratelimit-policy"), "\"proxied\";q=8;w=3600");
     assert_eq!(number(&answer, "x-ratelimit-remaining"), 1);
     assert_ne!(ask().await.status, 429);
     is_refused(&ask().await);
@@ -291,7 +281,7 @@ async fn operators_see_decisions_by_policy() {
         .text()
         .await
         .unwrap();
-    for outcome in ["passed", "refused"] {
+    for outcome in ["allowed", "rejected"] {
         let found = text.lines().any(|line| {
             line.starts_with("bff_rate_limit_decisions_total")
                 && line.contains("policy=\"screens\"")
@@ -307,7 +297,7 @@ async fn operators_see_decisions_by_policy() {
 #[tokio::test]
 async fn the_contract_says_where_requests_are_counted_and_pages_may_read_it() {
     let config = "[inbound]\ncors_origins = [\"https://shop.example\"]\n\
-                  [inbound.limits.policies.screens]\npaths = [\"/api/home\"]\nlimit = 1\n";
+                  [inbound.rate_limits.policies.screens]\npaths = [\"/api/home\"]\nlimit = 1\n";
     let shop = with("web", config).await;
     let contract = shop.get("web", "/openapi.json").await.body;
     let of = |path: &str| contract["paths"][path]["get"]["responses"].clone();

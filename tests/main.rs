@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod absences;
 mod cache;
 mod chaos;
 mod checkout;
@@ -12,29 +11,30 @@ mod defaults;
 mod discovery;
 mod drain;
 mod edge;
+mod fault_matrix;
 mod faults;
 mod graphql;
 mod grpc;
 mod isolation;
 mod limits;
-mod mistakes;
 mod mobile;
 mod names;
+mod not_found;
 mod overload;
 mod partner;
-mod playing;
+mod pgo_workload;
+mod playback_stream;
 mod policies;
 mod routes;
 mod screens;
+mod sim_fleet;
 mod simulate;
 mod slow;
-mod stalls;
 mod store;
-mod subsets;
 mod support;
 mod tidy;
-mod town;
-mod training;
 mod tv;
+mod validation_errors;
 mod web;
+mod write_timeout;
 mod writes;

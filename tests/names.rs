@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bff_core::config::Sources;
-use bff_core::context::World;
+use bff_core::context::Env;
 use fleet::Callers;
 use serde_json::Value;
 use services_mock::Backend;
@@ -12,7 +12,14 @@ use crate::support::{file, root};
 
 /// Files of `bff-services` that are shared words and no backend's.
 const SHARED: [&str; 8] = [
-    "checkout", "kept", "lib", "list", "moment", "money", "refusal", "word",
+    "cache_policy",
+    "checkout",
+    "error_mapping",
+    "lib",
+    "list",
+    "money",
+    "open_enum",
+    "timestamp",
 ];
 
 fn read(path: &str) -> String {
@@ -181,7 +188,7 @@ async fn compose_configures_every_gateway() {
             file: None,
             env,
         };
-        let opened = (gateway.open)(&sources, &World::real());
+        let opened = (gateway.open)(&sources, &Env::real());
         let server = opened
             .map_err(|line| format!("{name}: {line}"))
             .unwrap()
@@ -243,7 +250,7 @@ fn compose_signs_in_at_the_issuer_its_tokens_name_and_breaks_each_backend_at_its
         let prefix = gateway.prefix;
         assert_eq!(set[&format!("{prefix}_AUTH__ISSUER")], issuer);
         let keys = format!("http://auth:{}", Backend::Auth.port());
-        assert_eq!(set[&format!("{prefix}_AUTH__KEYS__URL")], keys);
+        assert_eq!(set[&format!("{prefix}_AUTH__JWKS__URL")], keys);
     }
 }
 
@@ -263,6 +270,6 @@ async fn a_variable_that_no_gateway_knows_is_refused() {
         file: None,
         env,
     };
-    let line = (gateway.open)(&sources, &World::real()).err().unwrap();
+    let line = (gateway.open)(&sources, &Env::real()).err().unwrap();
     assert!(line.contains(&unknown), "{line}");
 }

@@ -17,7 +17,9 @@ const PATIENT: (&str, &str) = ("request-timeout", "9000");
 
 /// A gateway with a fixed number of slots, whose backends hang when told to.
 async fn narrow(gateway: &'static str, slots: u32, more: &str) -> Shop {
-    let limit = format!("[inbound.shed.limit]\nmin = {slots}\ninitial = {slots}\nmax = {slots}\n");
+    let limit = format!(
+        "[inbound.load_shedding.concurrency_limit]\nmin = {slots}\ninitial = {slots}\nmax = {slots}\n"
+    );
     // Those who hang are to stay, each at its one attempt.
     let patient = "attempt_timeout = \"9s\"\n";
     let config = format!("{limit}[upstreams.product]\n{patient}{more}");
@@ -128,11 +130,11 @@ async fn prefetches_are_refused_first_and_writes_last() {
         ("signed_in", 1),
     ] {
         let line =
-            format!(r#"bff_inbound_shed_total{{class="{class}",plan="",client="web"}} {count}"#);
+            format!(r#"bff_requests_shed_total{{class="{class}",plan="",client="web"}} {count}"#);
         assert!(told.contains(&line), "{line} is not in\n{told}");
     }
-    assert_eq!(value(&told, "bff_inbound_limit"), 20);
-    assert_eq!(value(&told, "bff_inbound_in_flight"), 19);
+    assert_eq!(value(&told, "bff_concurrency_limit"), 20);
+    assert_eq!(value(&told, "bff_requests_in_flight"), 19);
     hanging.leave(&shop).await;
 }
 
@@ -209,7 +211,7 @@ async fn a_bad_credential_is_401_and_gives_its_slot_back() {
         assert_eq!(answer.status, 401);
     }
     assert_eq!(
-        value(&metrics(&shop, "web").await, "bff_inbound_in_flight"),
+        value(&metrics(&shop, "web").await, "bff_requests_in_flight"),
         2
     );
     hanging.leave(&shop).await;
@@ -230,7 +232,7 @@ async fn slots_come_back_after_hundreds_of_hang_ups_and_answers() {
         assert!(pages.iter().all(|page| page.status == 200));
     }
     assert_eq!(
-        value(&metrics(&shop, "web").await, "bff_inbound_in_flight"),
+        value(&metrics(&shop, "web").await, "bff_requests_in_flight"),
         0
     );
 }
@@ -270,7 +272,7 @@ async fn a_partner_is_refused_by_the_plan_of_its_key() {
     hanging.add(&shop, PARTNER, 3, &[gold]).await;
     refused(&shop.get_with("partner", PARTNER, &[gold]).await);
     let told = metrics(&shop, "partner").await;
-    let line = r#"bff_inbound_shed_total{class="signed_in",plan="bronze",client="partner"} 1"#;
+    let line = r#"bff_requests_shed_total{class="signed_in",plan="bronze",client="partner"} 1"#;
     assert!(told.contains(line), "{told}");
     hanging.leave(&shop).await;
 }
@@ -287,7 +289,7 @@ async fn load(shop: &Shop, clients: usize, time: Duration) -> u32 {
             biased;
             () = &mut over => return least,
             _ = look.tick() => {
-                least = least.min(value(&metrics(shop, "web").await, "bff_inbound_limit"));
+                least = least.min(value(&metrics(shop, "web").await, "bff_concurrency_limit"));
             }
             Some(_) = busy.next() => busy.push(shop.get("web", PAGE)),
         }
@@ -299,8 +301,8 @@ async fn the_limit_goes_down_when_answers_are_late_and_recovers() {
     // Neither breaker nor hedge, so that it is the limit that shows.
     let shop = Shop::with(|fleet| {
         fleet.only = vec!["web".to_owned()];
-        let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.shed.limit]\nmin = 5\ninitial = 40\n\
-            [upstreams.product.breaker]\nminimum_calls = 1000000\nconsecutive_failures = 1000000\n";
+        let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\ninitial = 40\n\
+            [upstreams.product.circuit_breaker]\nminimum_calls = 1000000\nconsecutive_failures = 1000000\n";
         fleet.overlays.insert("web".into(), config.into());
     })
     .await;
@@ -311,7 +313,7 @@ async fn the_limit_goes_down_when_answers_are_late_and_recovers() {
     assert!(ill < 20, "{ill}");
     shop.fleet.mocks().clear_faults(None);
     load(&shop, 30, Duration::from_secs(2)).await;
-    let again = value(&metrics(&shop, "web").await, "bff_inbound_limit");
+    let again = value(&metrics(&shop, "web").await, "bff_concurrency_limit");
     assert!(again >= 30, "{again}");
 }
 
@@ -319,16 +321,16 @@ async fn the_limit_goes_down_when_answers_are_late_and_recovers() {
 async fn a_mistake_in_the_shares_or_a_bulkhead_is_one_line_that_names_its_key() {
     for (config, key) in [
         (
-            "[inbound.shed.limit]\nmin = 2000\n",
-            "inbound.shed.limit.initial",
+            "[inbound.load_shedding.concurrency_limit]\nmin = 2000\n",
+            "inbound.load_shedding.concurrency_limit.initial",
         ),
         (
-            "[inbound.shed.shares]\nprefetch = 0.9\n",
-            "inbound.shed.shares.background",
+            "[inbound.load_shedding.class_limits]\nprefetch = 0.9\n",
+            "inbound.load_shedding.class_limits.background",
         ),
         (
-            "[inbound.shed.shares]\nprefetch = 1.9\n",
-            "inbound.shed.shares.prefetch",
+            "[inbound.load_shedding.class_limits]\nprefetch = 1.9\n",
+            "inbound.load_shedding.class_limits.prefetch",
         ),
         (
             "[upstreams.review.bulkhead]\nmax_concurrent = 0\n",

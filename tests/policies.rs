@@ -32,7 +32,7 @@ async fn one_failure_is_mended_by_a_second_attempt() {
         .http
         .get(format!("{}/metrics", shop.fleet.admin_url("web")));
     let metrics = crate::support::send(metrics).await.text().await.unwrap();
-    let told = |line: &&str| line.starts_with("bff_upstream_extra_attempts_total{");
+    let told = |line: &&str| line.starts_with("bff_upstream_retries_total{");
     assert_eq!(metrics.lines().filter(told).count(), 2, "{metrics}");
 }
 

@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 
 use crate::support::{Answer, Shop};
 
+mod client_disconnect;
 mod echo;
-mod kept;
-mod leaving;
+mod header_semantics;
+mod http_cache;
+mod options;
 mod streams;
-mod terms;
 mod tls;
-mod words;
 
 #[tokio::test]
 async fn the_older_pages_get_what_the_backends_say() {

@@ -48,13 +48,13 @@ use schedule::{Event, run};
 
 use crate::support::instant;
 
-mod calm;
+mod checkout;
+mod client_request;
+mod fault_schedule;
+mod recovery;
+mod response_invariants;
 mod schedule;
-mod storm;
-mod till;
-mod traffic;
-mod truth;
-mod visit;
+mod upstream_invariants;
 
 /// How long an ordinary test run goes on drawing schedules.
 const AS_LONG_AS: Duration = Duration::from_secs(20);

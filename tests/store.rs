@@ -89,7 +89,7 @@ async fn redis_may_be_killed_and_started_under_load() {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(400)).await;
             redis.kill();
-            until(&shop, "away").await;
+            until(&shop, "unavailable").await;
             tokio::time::sleep(Duration::from_millis(400)).await;
             redis.run();
             until(&shop, "redis").await;
@@ -104,13 +104,13 @@ async fn redis_may_be_killed_and_started_under_load() {
 async fn a_gateway_starts_without_its_redis() {
     // Nothing listens there.
     let shop = with("[store]\nurl = \"redis://127.0.0.1:1\"\n".to_owned()).await;
-    until(&shop, "away").await;
+    until(&shop, "unavailable").await;
 }
 
 #[tokio::test]
 async fn a_policy_may_close_while_redis_is_away() {
     let config = "[store]\nurl = \"redis://127.0.0.1:1\"\n\
-                  [inbound.limits.policies.screens]\naway = \"closed\"\n";
+                  [inbound.rate_limits.policies.screens]\naway = \"closed\"\n";
     let shop = with(config.to_owned()).await;
     let refused = shop.get("web", PAGE).await;
     assert_eq!(refused.status, 503);
@@ -125,7 +125,7 @@ async fn a_policy_that_closed_opens_by_itself() {
     let Some(mut redis) = Redis::start() else {
         return;
     };
-    let closes = "timeout = \"2s\"\n[inbound.limits.policies.screens]\naway = \"closed\"\n";
+    let closes = "timeout = \"2s\"\n[inbound.rate_limits.policies.screens]\naway = \"closed\"\n";
     let shop = with(redis.config() + closes).await;
     let status = async || shop.get("web", PAGE).await.status.as_u16();
     assert_eq!(status().await, 200);

@@ -24,7 +24,7 @@ pub(crate) struct Shop {
 /// fault is met then, and every call counts.
 pub(crate) fn unkept(mut overlay: String) -> String {
     if !overlay.contains("[cache]") {
-        overlay.push_str("\n[cache]\nmax_bytes = 0\nshare_calls = false\n");
+        overlay.push_str("\n[cache]\nmax_bytes = 0\ncoalesce_requests = false\n");
     }
     overlay
 }
@@ -176,10 +176,10 @@ impl Answer {
 
 /// A gateway's configuration in which no breaker opens.
 pub(crate) fn never_opens(gateway: &fleet::Gateway) -> String {
-    let breaker = "minimum_calls = 1000000\nconsecutive_failures = 1000000\n";
+    let breaker = "min_calls = 1000000\nconsecutive_failures = 1000000\n";
     let defaults: toml::Table = gateway.defaults.parse().unwrap();
     let upstreams = defaults["upstreams"].as_table().unwrap().keys();
-    let table = |name| format!("[upstreams.{name}.breaker]\n{breaker}");
+    let table = |name| format!("[upstreams.{name}.circuit_breaker]\n{breaker}");
     upstreams.map(table).collect()
 }
 

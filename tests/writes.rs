@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bff_core::context::{Shared, World};
+use bff_core::context::{Env, GatewayHandles};
 use bff_core::error::codes;
 use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
-use bff_core::{Caller, Cx, Failure};
+use bff_core::{Caller, Failure, RequestContext};
 use bff_services::Money;
-use bff_services::order::{OrderClient, Wanted};
+use bff_services::order::{OrderClient, OrderLine};
 use bff_services::payment::{self, Authorization, Card, Decline, PaymentClient};
 use http::HeaderValue;
 use services_mock::Backend;
@@ -19,29 +19,29 @@ use crate::support::Shop;
 /// A context and the backends of one shop, past every gateway.
 struct Till {
     shop: Shop,
-    shared: Arc<Shared>,
-    cx: Cx,
+    shared: Arc<GatewayHandles>,
+    cx: RequestContext,
     ada: Caller,
 }
 
 impl Till {
     async fn open() -> Self {
         let shop = Shop::open().await;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("web"),
-            world: World::real(),
+            env: Env::real(),
             tasks: tokio_util::task::TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            metrics: bff_core::telemetry::Metrics::unread(),
-            cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &World::real()),
-            fields: bff_core::section::fields::Known::default(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: bff_core::telemetry::Metrics::noop(),
+            cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &Env::real()),
+            fields: bff_core::section::fields::FieldCache::default(),
         });
         let identity = Identity {
             account: "ada".into(),
             ..Identity::default()
         };
         Self {
-            cx: Cx::background(&shared, Duration::from_secs(5)),
+            cx: RequestContext::background(&shared, Duration::from_secs(5)),
             ada: Caller::new(identity).unwrap(),
             shared,
             shop,
@@ -58,8 +58,8 @@ fn key(text: &'static str) -> HeaderValue {
     HeaderValue::from_static(text)
 }
 
-fn one(id: &str, quantity: u32) -> [Wanted; 1] {
-    [Wanted {
+fn one(id: &str, quantity: u32) -> [OrderLine; 1] {
+    [OrderLine {
         product_id: id.parse().unwrap(),
         quantity,
     }]
@@ -84,7 +84,7 @@ fn paid_with(number: &str, expiry: &str) -> Authorization {
 async fn a_key_used_for_another_order_is_told_as_that() {
     let till = Till::open().await;
     let orders = OrderClient::new(till.upstream(Backend::Order));
-    let place = async |wanted: &[Wanted]| {
+    let place = async |wanted: &[OrderLine]| {
         let placed = orders.place(&till.cx, &till.ada, key("k-1"), Some(wanted));
         placed.await.map(|placed| placed.value.id.to_string())
     };

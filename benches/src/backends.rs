@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::{Result, part};
+use crate::{Result, subprocess};
 
 pub(crate) const PRODUCT: &str = include_str!("backends/product.json");
 pub(crate) const REVIEWS: &str = include_str!("backends/reviews.json");
@@ -35,13 +35,13 @@ pub(crate) async fn serve(jwks: String) -> Result<()> {
     let inventory = [("/availability/", availability)];
 
     let (a, b, c) = (
-        part::bind().await?,
-        part::bind().await?,
-        part::bind().await?,
+        subprocess::bind().await?,
+        subprocess::bind().await?,
+        subprocess::bind().await?,
     );
-    part::announce(&[&a, &b, &c])?;
+    subprocess::announce(&[&a, &b, &c])?;
     tokio::select! {
-        () = part::orphaned() => Ok(()),
+        () = subprocess::orphaned() => Ok(()),
         end = backend(a, Arc::new(product.into())) => end,
         end = backend(b, Arc::new(review.into())) => end,
         end = backend(c, Arc::new(inventory.into())) => end,

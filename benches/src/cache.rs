@@ -5,10 +5,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use bff_core::Cx;
+use bff_core::RequestContext;
 use bff_core::cache::{Cache, Config};
-use bff_core::context::{Shared, World};
-use bff_core::net::{Accept, Net, Pipes, Wire};
+use bff_core::context::{Env, GatewayHandles};
+use bff_core::net::{Connection, InMemoryNetwork, Listener, Net};
 use bff_core::outbound::{self, Upstream};
 use bff_core::telemetry::Metrics;
 use bff_services::product::{ProductClient, ProductId};
@@ -48,7 +48,7 @@ async fn rounds() -> Result<String> {
     let shared = Config::default();
     let alone = Config {
         max_bytes: 0,
-        share_calls: false,
+        coalesce_requests: false,
         ..Config::default()
     };
     let rows = [
@@ -98,30 +98,30 @@ fn row(out: &mut String, label: &str, took: &mut [u128]) -> Result<()> {
 /// A client of the catalogue, and its backend.
 pub(crate) struct Shop {
     pub(crate) product: ProductClient,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<GatewayHandles>,
     id: ProductId,
 }
 
 impl Shop {
     fn open(cache_control: &'static str, config: &Config) -> Result<Self> {
-        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let backend = Backend::default();
         tokio::spawn(backend.serve(pipes.listen("product:80"), cache_control));
-        let world = World::seeded(1, Net::Pipes(pipes));
+        let world = Env::seeded(1, Net::InMemory(pipes));
         let cache = Cache::new(config, &world);
         Self::with(world, cache)
     }
 
     /// The same with a cache, and a world whose network has a backend.
-    pub(crate) fn with(world: World, cache: Cache) -> Result<Self> {
-        let shared = Arc::new(Shared {
+    pub(crate) fn with(world: Env, cache: Cache) -> Result<Self> {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("bench"),
             tasks: tokio_util::task::TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::new("bench")?,
             cache,
-            fields: bff_core::section::fields::Known::default(),
-            world,
+            fields: bff_core::section::fields::FieldCache::default(),
+            env: world,
         });
         let at = outbound::Config::at("http://product".parse()?);
         Ok(Self {
@@ -136,7 +136,7 @@ impl Shop {
         let began = Instant::now();
         for n in 0..reads {
             // A request of its own for every few reads, as a screen has.
-            let cx = Cx::background(&self.shared, Duration::from_secs(5));
+            let cx = RequestContext::background(&self.shared, Duration::from_secs(5));
             let read = self.product.by_id(&cx, &self.id).await;
             read.map_err(|failure| format!("read {n}: {failure:?}"))?;
         }
@@ -153,7 +153,7 @@ impl Backend {
         self.0.load(Relaxed)
     }
 
-    pub(crate) async fn serve(self, mut accept: Accept, cache_control: &'static str) {
+    pub(crate) async fn serve(self, mut accept: Listener, cache_control: &'static str) {
         while let Some(wire) = accept.next().await {
             let calls = self.0.clone();
             let service = service_fn(move |_: Request<Incoming>| {

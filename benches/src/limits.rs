@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bff_core::cache::Cache;
 use bff_core::config::Secret;
-use bff_core::context::{Shared, World};
+use bff_core::context::{Env, GatewayHandles};
 use bff_core::rate_limit::{Limits, Request};
 use bff_core::store::{self, Store};
 use bff_core::telemetry::Metrics;
@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::server::Server;
-use crate::{Result, part};
+use crate::{Result, subprocess};
 
 /// Addresses in turns, each of which is counted for itself.
 const ADDRESSES: u32 = 10_000;
@@ -95,7 +95,7 @@ impl Row {
         redis: Option<&str>,
         (requests, at_once): (u32, u32),
     ) -> Result<Self> {
-        let world = World::real();
+        let world = Env::real();
         let store = store::Config {
             url: redis.map(Secret::new),
             // Redis shares the machine with whoever measures.
@@ -103,14 +103,14 @@ impl Row {
             ..store::Config::default()
         };
         let store = Store::open(&store, &world)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("bench"),
             tasks: tokio_util::task::TaskTracker::new(),
             metrics: Metrics::new("bench")?,
             cache: Cache::new(&bff_core::cache::Config::default(), &world),
-            fields: bff_core::section::fields::Known::default(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            world,
+            fields: bff_core::section::fields::FieldCache::default(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            env: world,
         });
         let wide = json!({"limit": 1_000_000, "period": "1m", "by": ["address"]});
         let policies: serde_json::Map<_, _> = (names.iter())
@@ -151,14 +151,14 @@ impl Row {
             passed: false,
             path: "/page",
         };
-        let (_, passes) = self.limits.count(request).await;
+        let (_, passes) = self.limits.check(request).await;
         Ok(passes.map_err(|error| format!("{}: {error:?}", self.what))?)
     }
 }
 
 /// A Redis of its own that keeps nothing, and its address.
 async fn redis(settings: &Settings) -> Result<(Server, String)> {
-    let at = part::bind().await?.local_addr()?;
+    let at = subprocess::bind().await?.local_addr()?;
     let args = format!(
         "--bind 127.0.0.1 --port {} --appendonly no --save",
         at.port()

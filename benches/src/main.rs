@@ -4,21 +4,21 @@
 
 mod args;
 mod backends;
+mod baseline_axum_reqwest;
+mod baseline_hyper;
 mod cache;
-mod contestant;
-mod cores;
+mod core_latency;
 mod cpu;
-mod floor;
 mod limits;
 mod load;
 mod overload;
-mod part;
-mod plain;
 mod policies;
 mod replicas;
 mod report;
 mod rounds;
 mod server;
+mod subprocess;
+mod system_under_test;
 mod tokens;
 mod web;
 
@@ -59,8 +59,8 @@ async fn main() -> ExitCode {
         Some(Part::Overload(settings)) => measure(overload::run(settings)).await,
         Some(Part::Bounded { jwks }) => overload::bounded::serve(jwks).await,
         Some(Part::Backends { jwks }) => backends::serve(jwks).await,
-        Some(Part::Floor(upstreams)) => floor::serve(upstreams).await,
-        Some(Part::Plain(upstreams)) => plain::serve(upstreams).await,
+        Some(Part::Floor(upstreams)) => baseline_hyper::serve(upstreams).await,
+        Some(Part::Plain(upstreams)) => baseline_axum_reqwest::serve(upstreams).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

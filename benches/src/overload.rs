@@ -13,7 +13,7 @@ use crate::args::Upstreams;
 use crate::server::Server;
 use crate::tokens::Issuer;
 use crate::{Result, web};
-use open::{Clients, Met, Mix};
+use open::{ClientResults, Clients, Mix};
 
 pub(crate) mod bounded;
 mod open;
@@ -69,7 +69,7 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
     Ok(report(capacity, peak, seconds, met))
 }
 
-fn report(capacity: f64, peak: f64, seconds: Duration, met: [Met; 3]) -> String {
+fn report(capacity: f64, peak: f64, seconds: Duration, met: [ClientResults; 3]) -> String {
     let all: usize = met.iter().map(|class| class.took.len()).sum();
     let goodput = count(all) / seconds.as_secs_f64();
     let share = 100.0 * goodput / peak;

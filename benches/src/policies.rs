@@ -13,10 +13,10 @@ use crate::args::Upstreams;
 use crate::tokens::Issuer;
 use crate::web::{self, Variant};
 use backend::Backend;
-use crowd::{Crowd, Page, failures};
+use clients::{Crowd, Page, failures};
 
 mod backend;
-mod crowd;
+mod clients;
 mod instances;
 
 /// What is measured with.
@@ -146,7 +146,7 @@ async fn orphans(jwks: &str) -> Result<Row> {
     let (mut calls, mut orphans) = (0, 0);
     for clients in HANG_UPS {
         let all = 3 * clients;
-        crowd::hang_up(page, clients, || shop.in_flight() >= all).await?;
+        clients::hang_up(page, clients, || shop.in_flight() >= all).await?;
         sleep(CANCELLED_WITHIN).await;
         calls += all;
         orphans += shop.in_flight();

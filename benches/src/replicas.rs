@@ -4,11 +4,11 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bff_core::Cx;
+use bff_core::RequestContext;
 use bff_core::cache::{Cache, Config};
 use bff_core::config::Secret;
-use bff_core::context::World;
-use bff_core::net::{Net, Pipes, Wire};
+use bff_core::context::Env;
+use bff_core::net::{Connection, InMemoryNetwork, Net};
 use bff_core::store::{self, Store};
 use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep};
@@ -47,7 +47,7 @@ struct Replicas {
 
 impl Replicas {
     fn open(redis: &Redis) -> Result<Self> {
-        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let backend = Backend::default();
         tokio::spawn(
             backend
@@ -55,8 +55,8 @@ impl Replicas {
                 .serve(pipes.listen("product:80"), "max-age=3600"),
         );
         let replica = |seed| {
-            let world = World::seeded(seed, Net::Pipes(pipes.clone()));
-            let cache = Cache::over(&Config::default(), &world, "bench", &redis.store);
+            let world = Env::seeded(seed, Net::InMemory(pipes.clone()));
+            let cache = Cache::with_shared_tier(&Config::default(), &world, "bench", &redis.store);
             Shop::with(world, cache)
         };
         Ok(Self {
@@ -67,7 +67,7 @@ impl Replicas {
     }
 
     async fn read(shop: &Shop, id: &str) -> Result<()> {
-        let cx = Cx::background(&shop.shared, Duration::from_secs(30));
+        let cx = RequestContext::background(&shop.shared, Duration::from_secs(30));
         let read = shop.product.by_id(&cx, &id.parse()?).await;
         read.map_err(|failure| format!("{failure:?}"))?;
         Ok(())
@@ -132,7 +132,7 @@ impl Redis {
         };
         let redis = Self {
             child,
-            store: Store::open(&config, &World::real())?,
+            store: Store::open(&config, &Env::real())?,
         };
         for _ in 0..500 {
             if redis.store.publish("bench", "there".into()).await.is_ok() {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::args::Settings;
-use crate::contestant::Results;
+use crate::system_under_test::Results;
 
 /// What (c) may cost, in floors.
 const AIM: f64 = 1.50;

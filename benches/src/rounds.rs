@@ -3,12 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::args::{Row, Settings, Upstreams};
-use crate::contestant::{Contestant, Results};
 use crate::report::Report;
 use crate::server::Server;
+use crate::system_under_test::{Results, SystemUnderTest};
 use crate::tokens::Issuer;
 use crate::web::{self, Variant};
-use crate::{Result, cores};
+use crate::{Result, core_latency};
 
 /// How often each token is used after its first verification, at least.
 const USES: usize = 50;
@@ -57,7 +57,7 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
         // Another one begins each time, so that nobody always follows the same neighbour.
         let places = gateways.len().max(1);
         gateways.rotate_left(usize::from(round > 0) % places);
-        report.apart.push(cores::round_trip()?);
+        report.apart.push(core_latency::round_trip()?);
         for (gateway, requests) in &mut gateways {
             gateway.turn(*requests).await?;
         }
@@ -75,14 +75,14 @@ async fn own(
     part: &str,
     settings: &Settings,
     upstreams: &Upstreams,
-) -> Result<Contestant> {
+) -> Result<SystemUnderTest> {
     let (server, bound) = Server::part(part, &upstreams.to_args()).await?;
     let &[only] = &bound[..] else {
         return Err(format!("{part} announced {} ports", bound.len()).into());
     };
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, only));
     let proof = r#""availability":{"productId":"p-1""#;
-    let mut gateway = Contestant::new(label, server, to, settings.connections, proof);
+    let mut gateway = SystemUnderTest::new(label, server, to, settings.connections, proof);
     gateway.warm(WARM).await?;
     Ok(gateway)
 }
@@ -94,7 +94,7 @@ async fn ours(
     issuer: &Issuer,
     settings: &Settings,
     upstreams: &Upstreams,
-) -> Result<(Contestant, Results)> {
+) -> Result<(SystemUnderTest, Results)> {
     eprintln!("signing {} tokens", settings.users);
     let warm = issuer.tokens(&users("warm", WARM_USERS))?;
     let tokens = issuer.tokens(&users("user", settings.users.into()))?;
@@ -106,7 +106,7 @@ async fn ours(
     };
     let (server, to) = web::start_as(upstreams, variant).await?;
     let proof = r#""complete":true"#;
-    let mut gateway = Contestant::new(label, server, to, settings.connections, proof);
+    let mut gateway = SystemUnderTest::new(label, server, to, settings.connections, proof);
     gateway.carry(warm);
     gateway.warm(WARM).await?;
 

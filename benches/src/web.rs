@@ -14,7 +14,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::args::Upstreams;
 use crate::server::{START, Server};
 use crate::tokens::{AUDIENCE, ISSUER};
-use crate::{Result, part};
+use crate::{Result, subprocess};
 
 /// How often a gateway that starts is asked whether it is there.
 const POLL: Duration = Duration::from_millis(50);
@@ -37,11 +37,11 @@ fn environment(
         ("WEB_UPSTREAMS__INVENTORY__URL", url(&to.inventory)),
         ("WEB_AUTH__ISSUER", ISSUER.to_owned()),
         ("WEB_AUTH__AUDIENCE", AUDIENCE.to_owned()),
-        ("WEB_AUTH__KEYS__URL", url(&to.product)),
+        ("WEB_AUTH__JWKS__URL", url(&to.product)),
         // Counted as ever, and wide enough that one machine's load meets the gateway and not its limits.
-        ("WEB_INBOUND__LIMITS__ADDRESS__LIMIT", ROOM.to_string()),
+        ("WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT", ROOM.to_string()),
         (
-            "WEB_INBOUND__LIMITS__POLICIES__SCREENS__LIMIT",
+            "WEB_INBOUND__RATE_LIMITS__POLICIES__SCREENS__LIMIT",
             ROOM.to_string(),
         ),
     ]
@@ -50,10 +50,13 @@ fn environment(
 /// Every policy switched off that configuration lets be switched off. Limits cannot: they stay as wide as above.
 pub(crate) const BARE: [(&str, &str); 8] = [
     ("WEB_CACHE__MAX_BYTES", "0"),
-    ("WEB_CACHE__SHARE_CALLS", "false"),
+    ("WEB_CACHE__COALESCE_REQUESTS", "false"),
     ("WEB_UPSTREAM_DEFAULTS__RETRY__MAX_ATTEMPTS", "1"),
-    ("WEB_UPSTREAM_DEFAULTS__HOPELESS__QUANTILE", "0"),
-    ("WEB_UPSTREAM_DEFAULTS__BALANCE__POLICY", "random"),
+    (
+        "WEB_UPSTREAM_DEFAULTS__DEADLINE_FILTER__MIN_LATENCY_QUANTILE",
+        "0",
+    ),
+    ("WEB_UPSTREAM_DEFAULTS__LOAD_BALANCING__POLICY", "random"),
     ("WEB_UPSTREAM_DEFAULTS__BULKHEAD__MAX_CONCURRENT", "1000000"),
     NEVER_OPENS[0],
     NEVER_OPENS[1],
@@ -62,11 +65,11 @@ pub(crate) const BARE: [(&str, &str); 8] = [
 /// A breaker that never opens.
 pub(crate) const NEVER_OPENS: [(&str, &str); 2] = [
     (
-        "WEB_UPSTREAM_DEFAULTS__BREAKER__MINIMUM_CALLS",
+        "WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__MIN_CALLS",
         "1000000000",
     ),
     (
-        "WEB_UPSTREAM_DEFAULTS__BREAKER__CONSECUTIVE_FAILURES",
+        "WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__CONSECUTIVE_FAILURES",
         "1000000000",
     ),
 ];
@@ -136,6 +139,6 @@ async fn is_up(client: &Client<HttpConnector, Empty<Bytes>>, at: SocketAddr) -> 
 
 /// Two addresses that were free a moment ago: the gateway is told its ports and does not tell the kernel's choice.
 async fn free_addresses() -> Result<(SocketAddr, SocketAddr)> {
-    let (a, b) = (part::bind().await?, part::bind().await?);
+    let (a, b) = (subprocess::bind().await?, subprocess::bind().await?);
     Ok((a.local_addr()?, b.local_addr()?))
 }

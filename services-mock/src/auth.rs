@@ -31,9 +31,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::people;
-use crate::reply::{Answer, Json, Problem, Query, private, public};
-use crate::world::World;
+use crate::response::{Answer, Json, Problem, Query, private, public};
+use crate::users;
+use crate::world::MockState;
 
 use keys::{Algorithm, Generation};
 use tokens::Subject;
@@ -43,7 +43,7 @@ pub(crate) use tokens::{mint, token_for};
 const MAX_AGE_S: u32 = 300;
 const PASSWORD: &str = "demo";
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/jwks", get(jwks))
@@ -91,7 +91,7 @@ impl State {
 }
 
 /// The endpoints of the authorization code and device grants join this list with their routes.
-async fn discovery(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
+async fn discovery(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response {
     let issuer = &world.issuer;
     let body = serde_json::json!({
         "issuer": issuer,
@@ -107,7 +107,7 @@ async fn discovery(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
     public(&headers, MAX_AGE_S, &body)
 }
 
-async fn jwks(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
+async fn jwks(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response {
     let published = world.auth.published();
     let both = |g: &Generation| [g.jwk(Algorithm::Rs256), g.jwk(Algorithm::Es256)];
     let keys: Vec<_> = published.iter().flat_map(both).flatten().collect();
@@ -126,11 +126,11 @@ struct Choice {
 }
 
 async fn login(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     Query(choice): Query<Choice>,
     Json(credentials): Json<Credentials>,
 ) -> Answer {
-    let person = people::find(&credentials.username).filter(|_| credentials.password == PASSWORD);
+    let person = users::find(&credentials.username).filter(|_| credentials.password == PASSWORD);
     let person = person.ok_or_else(|| {
         Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -155,13 +155,13 @@ struct UserInfo<'a> {
     maturity: &'static str,
 }
 
-async fn userinfo(Of(world): Of<Arc<World>>, headers: HeaderMap) -> Response {
+async fn userinfo(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response {
     let header = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let token = header.and_then(|text| text.strip_prefix("Bearer "));
     let sub = token.and_then(|token| tokens::verify(&world, token));
-    let Some(person) = sub.as_deref().and_then(people::find) else {
+    let Some(person) = sub.as_deref().and_then(users::find) else {
         let mut response = Problem::unauthenticated("needs a valid access token").into_response();
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
-use crate::reply::Problem;
+use crate::response::Problem;
 
 /// `X-User-Id` and `X-User-Role`, as a backend behind the gateway reads them; 401 without the first.
 #[derive(Clone, Debug)]

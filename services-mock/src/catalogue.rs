@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::clock::Time;
-use crate::reply::{etag, to_bytes};
+use crate::response::{etag, to_bytes};
 
 pub(crate) use words::{CATEGORIES, person};
 

@@ -19,10 +19,10 @@ use http::StatusCode;
 
 use crate::backend::Backend;
 use crate::faults::Fault;
-use crate::reply::{Answer, Problem, no_content, private};
-use crate::world::World;
+use crate::response::{Answer, Problem, no_content, private};
+use crate::world::MockState;
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/health", get(health))
         .route("/faults", get(list_faults).delete(clear_all_faults))
@@ -40,14 +40,14 @@ async fn health() -> Response {
     private(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
 }
 
-async fn list_faults(State(world): State<Arc<World>>) -> Response {
+async fn list_faults(State(world): State<Arc<MockState>>) -> Response {
     let all = Backend::ALL
         .into_iter()
         .map(|b| (b.name(), world.probe(b).faults.lock().list()));
     private(StatusCode::OK, &all.collect::<BTreeMap<_, _>>())
 }
 
-async fn show_faults(State(world): State<Arc<World>>, Path(backend): Path<String>) -> Answer {
+async fn show_faults(State(world): State<Arc<MockState>>, Path(backend): Path<String>) -> Answer {
     let backend = parse(&backend)?;
     Ok(private(
         StatusCode::OK,
@@ -56,7 +56,7 @@ async fn show_faults(State(world): State<Arc<World>>, Path(backend): Path<String
 }
 
 async fn set_fault(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<MockState>>,
     Path(backend): Path<String>,
     body: Bytes,
 ) -> Answer {
@@ -72,24 +72,24 @@ async fn set_fault(
     ))
 }
 
-async fn clear_faults(State(world): State<Arc<World>>, Path(backend): Path<String>) -> Answer {
+async fn clear_faults(State(world): State<Arc<MockState>>, Path(backend): Path<String>) -> Answer {
     world.clear_faults(Some(parse(&backend)?));
     Ok(no_content())
 }
 
-async fn clear_all_faults(State(world): State<Arc<World>>) -> Response {
+async fn clear_all_faults(State(world): State<Arc<MockState>>) -> Response {
     world.clear_faults(None);
     no_content()
 }
 
-async fn list_stats(State(world): State<Arc<World>>) -> Response {
+async fn list_stats(State(world): State<Arc<MockState>>) -> Response {
     let all = Backend::ALL
         .into_iter()
         .map(|b| (b.name(), world.probe(b).counters.lock().snapshot()));
     private(StatusCode::OK, &all.collect::<BTreeMap<_, _>>())
 }
 
-async fn show_stats(State(world): State<Arc<World>>, Path(backend): Path<String>) -> Answer {
+async fn show_stats(State(world): State<Arc<MockState>>, Path(backend): Path<String>) -> Answer {
     let backend = parse(&backend)?;
     Ok(private(
         StatusCode::OK,
@@ -97,17 +97,17 @@ async fn show_stats(State(world): State<Arc<World>>, Path(backend): Path<String>
     ))
 }
 
-async fn clear_stats(State(world): State<Arc<World>>) -> Response {
+async fn clear_stats(State(world): State<Arc<MockState>>) -> Response {
     world.clear_stats();
     no_content()
 }
 
-async fn reset(State(world): State<Arc<World>>) -> Response {
+async fn reset(State(world): State<Arc<MockState>>) -> Response {
     world.reset();
     no_content()
 }
 
-async fn rotate(State(world): State<Arc<World>>) -> Response {
+async fn rotate(State(world): State<Arc<MockState>>) -> Response {
     world.auth.rotate();
     no_content()
 }

@@ -1,7 +1,7 @@
 //! Faults on demand: what may go wrong, who asked for it, and whether it strikes this call.
 
 mod answer;
-mod bomb;
+mod gzip_bomb;
 mod text;
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::draw::Draw;
+use crate::seeded_rng::SeededRng;
 
 pub(crate) use answer::answer;
 
@@ -73,7 +73,7 @@ pub(crate) enum Failure {
 
 /// What the standing faults do to one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Blow {
+pub(crate) struct InjectedFault {
     pub(crate) delay: Duration,
     pub(crate) failure: Option<Failure>,
 }
@@ -185,7 +185,7 @@ impl Fault {
 
 /// The faults that stand at one backend, at most one for each route.
 #[derive(Debug, Default)]
-pub(crate) struct Standing(Vec<Stands>);
+pub(crate) struct ActiveFaults(Vec<Stands>);
 
 #[derive(Debug)]
 struct Stands {
@@ -194,7 +194,7 @@ struct Stands {
     calls: u64,
 }
 
-impl Standing {
+impl ActiveFaults {
     /// Puts a fault in the place of the one with the same route.
     pub(crate) fn set(&mut self, fault: Fault) {
         self.0.retain(|s| s.fault.route != fault.route);
@@ -215,7 +215,7 @@ impl Standing {
     }
 
     /// What happens to a call of `path`; counts `next` down when the fault strikes.
-    pub(crate) fn strike(&mut self, draw: Draw, backend: &str, path: &str) -> Blow {
+    pub(crate) fn apply(&mut self, draw: SeededRng, backend: &str, path: &str) -> InjectedFault {
         let covering = self
             .0
             .iter()
@@ -225,7 +225,7 @@ impl Standing {
             .max_by_key(|(_, s)| s.fault.route_len())
             .map(|(i, _)| i)
         else {
-            return Blow::default();
+            return InjectedFault::default();
         };
         let blow = self.0[at].strike(draw, backend);
         if self.0[at].fault.next == Some(0) {
@@ -236,12 +236,12 @@ impl Standing {
 }
 
 impl Stands {
-    fn strike(&mut self, draw: Draw, backend: &str) -> Blow {
+    fn strike(&mut self, draw: SeededRng, backend: &str) -> InjectedFault {
         let fault = &mut self.fault;
         if let Some(period) = fault.flap {
             let periods = self.since.elapsed().as_nanos() / period.as_nanos().max(1);
             if periods % 2 == 1 {
-                return Blow::default();
+                return InjectedFault::default();
             }
         }
         self.calls += 1;
@@ -253,7 +253,7 @@ impl Stands {
         if failure.is_some() || fault.failure().is_none() {
             fault.next = fault.next.map(|left| left.saturating_sub(1));
         }
-        Blow { delay, failure }
+        InjectedFault { delay, failure }
     }
 }
 
@@ -268,7 +268,7 @@ fn delay(latency: Option<Duration>, jitter: Option<Duration>, luck: impl Fn() ->
 mod tests {
     use super::*;
 
-    const DRAW: Draw = Draw(1);
+    const DRAW: SeededRng = SeededRng(1);
 
     fn fault(json: &str) -> Result<Fault, String> {
         let fault: Fault = serde_json::from_str(json).map_err(|e| e.to_string())?;
@@ -296,10 +296,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_matching_route_wins_and_next_is_counted_down() {
-        let mut standing = Standing::default();
+        let mut standing = ActiveFaults::default();
         standing.set(Fault::status(500));
         standing.set(Fault::status(503).on("/products/p-1").times(1));
-        let hit = |standing: &mut Standing, path| standing.strike(DRAW, "product", path).failure;
+        let hit = |standing: &mut ActiveFaults, path| standing.apply(DRAW, "product", path).failure;
         assert_eq!(
             hit(&mut standing, "/products/p-10"),
             Some(Failure::Status(StatusCode::INTERNAL_SERVER_ERROR))
@@ -316,16 +316,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn flapping_turns_it_off_and_on_again() {
-        let mut standing = Standing::default();
+        let mut standing = ActiveFaults::default();
         standing.set(fault(r#"{"status":503,"flap":"2s"}"#).unwrap());
         let mut seen = Vec::new();
         for _ in 0..4 {
-            seen.push(
-                standing
-                    .strike(DRAW, "review", "/reviews")
-                    .failure
-                    .is_some(),
-            );
+            seen.push(standing.apply(DRAW, "review", "/reviews").failure.is_some());
             tokio::time::advance(Duration::from_secs(2)).await;
         }
         assert_eq!(seen, [true, false, true, false]);
@@ -334,14 +329,10 @@ mod tests {
     #[tokio::test]
     async fn the_error_rate_is_kept_and_replays() {
         let run = || {
-            let mut standing = Standing::default();
+            let mut standing = ActiveFaults::default();
             standing.set(fault(r#"{"errorRate":0.3}"#).unwrap());
-            let calls = (0..1000).map(|_| {
-                standing
-                    .strike(DRAW, "review", "/reviews")
-                    .failure
-                    .is_some()
-            });
+            let calls =
+                (0..1000).map(|_| standing.apply(DRAW, "review", "/reviews").failure.is_some());
             calls.collect::<Vec<_>>()
         };
         let failed = run().into_iter().filter(|failed| *failed).count();
@@ -351,13 +342,10 @@ mod tests {
 
     #[tokio::test]
     async fn jitter_stays_within_its_bounds() {
-        let mut standing = Standing::default();
+        let mut standing = ActiveFaults::default();
         standing.set(fault(r#"{"latency":"200ms","jitter":"50ms"}"#).unwrap());
         for _ in 0..100 {
-            let delay = standing
-                .strike(DRAW, "review", "/reviews")
-                .delay
-                .as_millis();
+            let delay = standing.apply(DRAW, "review", "/reviews").delay.as_millis();
             assert!((150..=250).contains(&delay), "{delay}");
         }
     }

@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::request::Parts;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::reply::{Problem, private_bytes};
+use crate::response::{Problem, private_bytes};
 
 /// The key of a write; 400 where it is unusable.
 pub(crate) struct IdempotencyKey(pub(crate) Option<String>);

@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{CATALOGUE, Listed, Money};
 use crate::clock::Time;
-use crate::draw::Draw;
 use crate::paging;
-use crate::reply::{Answer, Problem, Query, public};
-use crate::world::World;
+use crate::response::{Answer, Problem, Query, public};
+use crate::seeded_rng::SeededRng;
+use crate::world::MockState;
 
 const MAX_AGE_S: u32 = 10;
 /// Not the mocks' seed: licences are the same for all.
-const DRAW: Draw = Draw(0x0011_ce75);
+const DRAW: SeededRng = SeededRng(0x0011_ce75);
 const REGIONS: [(&str, &str); 6] = [
     ("DE", "EUR"),
     ("AT", "EUR"),
@@ -35,7 +35,7 @@ const REGIONS: [(&str, &str); 6] = [
     ("US", "USD"),
 ];
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/availability", get(batch))
         .route("/availability/{productId}", get(show))

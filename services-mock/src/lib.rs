@@ -8,12 +8,12 @@
 
 mod auth;
 mod backend;
+mod call_recorder;
 mod caller;
 mod catalogue;
 mod clock;
 mod connection;
 mod control;
-mod draw;
 mod faults;
 mod idempotency;
 mod inventory;
@@ -21,22 +21,22 @@ mod mocks;
 mod order;
 mod paging;
 mod payment;
-mod people;
 mod playback;
 mod product;
-mod reply;
+mod response;
 mod review;
+mod seeded_rng;
 mod stats;
 mod user;
-mod watch;
+mod users;
 mod world;
 
 pub use backend::{Backend, UnknownBackend};
+pub use call_recorder::CallEvent;
 pub use connection::{connection, control_connection, serve, serve_control};
 pub use faults::{Fault, Mode};
 pub use mocks::{Mocks, Options};
 pub use stats::Stats;
-pub use watch::Moment;
 
 #[cfg(test)]
 mod tests;

@@ -8,11 +8,11 @@ use axum::middleware::{Next, from_fn};
 use time::OffsetDateTime;
 
 use crate::backend::Backend;
+use crate::call_recorder::{CallEvent, Watched, watch};
 use crate::faults::Fault;
 use crate::stats::Stats;
-use crate::watch::{Moment, Watched, watch};
-use crate::world::World;
-use crate::{auth, control, inventory, order, payment, playback, product, reply, review, user};
+use crate::world::MockState;
+use crate::{auth, control, inventory, order, payment, playback, product, response, review, user};
 
 /// What a set of mocks starts from.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Options {
 /// All eight backends. Clones share everything.
 #[derive(Clone)]
 pub struct Mocks {
-    world: Arc<World>,
+    world: Arc<MockState>,
     apps: Arc<Apps>,
 }
 
@@ -43,7 +43,7 @@ impl Mocks {
     /// Fresh mocks. Create them inside the runtime whose clock they are to follow.
     pub fn new(options: Options) -> Self {
         Self {
-            world: Arc::new(World::new(options)),
+            world: Arc::new(MockState::new(options)),
             apps: Arc::default(),
         }
     }
@@ -72,7 +72,7 @@ impl Mocks {
     /// hold these mocks.
     pub fn watched_by(
         &self,
-        witness: impl Fn(Backend, u64, Moment<'_>) + Send + Sync + 'static,
+        witness: impl Fn(Backend, u64, CallEvent<'_>) + Send + Sync + 'static,
     ) -> Result<(), &'static str> {
         self.world.watched_by(Box::new(witness))
     }
@@ -117,7 +117,7 @@ impl Mocks {
     }
 }
 
-fn build(world: &Arc<World>, backend: Backend) -> Router {
+fn build(world: &Arc<MockState>, backend: Backend) -> Router {
     let routes = match backend {
         Backend::Auth => auth::routes(),
         Backend::User => user::routes(),
@@ -141,10 +141,10 @@ fn build(world: &Arc<World>, backend: Backend) -> Router {
     routes.with_state(world.clone()).layer(layer)
 }
 
-fn with_fallbacks(routes: Router<Arc<World>>) -> Router<Arc<World>> {
+fn with_fallbacks(routes: Router<Arc<MockState>>) -> Router<Arc<MockState>> {
     routes
-        .fallback(reply::no_route)
-        .method_not_allowed_fallback(reply::wrong_method)
+        .fallback(response::no_route)
+        .method_not_allowed_fallback(response::wrong_method)
 }
 
 #[cfg(test)]

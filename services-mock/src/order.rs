@@ -35,12 +35,12 @@ use crate::caller::Caller;
 use crate::clock::Time;
 use crate::idempotency::{Answers, IdempotencyKey};
 use crate::paging::by_cursor;
-use crate::reply::{Answer, Json, Problem, Query, no_content, parse, private, to_bytes};
-use crate::world::World;
+use crate::response::{Answer, Json, Problem, Query, no_content, parse, private, to_bytes};
+use crate::world::MockState;
 
 use account::{Account, Line, Order, Status};
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/cart", get(cart).delete(clear_cart))
         .route("/cart/items/{productId}", put(put_item).delete(remove_item))
@@ -53,18 +53,18 @@ pub(crate) fn routes() -> Router<Arc<World>> {
 /// Carts and orders of all users.
 #[derive(Default)]
 pub(crate) struct State {
-    books: Mutex<Books>,
+    books: Mutex<UserOrders>,
     /// Rings after every change of an order's status.
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Books {
+struct UserOrders {
     accounts: BTreeMap<String, Account>,
     answers: Answers,
 }
 
-impl Books {
+impl UserOrders {
     fn account(&mut self, user: &str) -> &mut Account {
         if !self.accounts.contains_key(user) {
             self.accounts.insert(user.to_owned(), Account::of(user));
@@ -81,7 +81,7 @@ impl Books {
 
 impl State {
     pub(crate) fn reset(&self) {
-        *self.books.lock() = Books::default();
+        *self.books.lock() = UserOrders::default();
         self.changed.notify_waiters();
     }
 
@@ -97,12 +97,12 @@ impl State {
     }
 }
 
-async fn cart(Of(world): Of<Arc<World>>, caller: Caller) -> Answer {
+async fn cart(Of(world): Of<Arc<MockState>>, caller: Caller) -> Answer {
     let mut books = world.order.books.lock();
     Ok(private(StatusCode::OK, &books.account(&caller.id).cart()))
 }
 
-async fn clear_cart(Of(world): Of<Arc<World>>, caller: Caller) -> Answer {
+async fn clear_cart(Of(world): Of<Arc<MockState>>, caller: Caller) -> Answer {
     world.order.books.lock().account(&caller.id).lines.clear();
     Ok(no_content())
 }
@@ -114,7 +114,7 @@ struct Quantity {
 }
 
 async fn put_item(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     Path(product): Path<String>,
     Json(wanted): Json<Quantity>,
@@ -127,7 +127,7 @@ async fn put_item(
 }
 
 async fn remove_item(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     Path(product): Path<String>,
 ) -> Answer {
@@ -151,7 +151,7 @@ struct Wanted {
 }
 
 async fn place(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
@@ -217,7 +217,11 @@ struct List<'a> {
     next_cursor: Option<String>,
 }
 
-async fn list(Of(world): Of<Arc<World>>, caller: Caller, Query(query): Query<ListQuery>) -> Answer {
+async fn list(
+    Of(world): Of<Arc<MockState>>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Answer {
     let now = world.clock.now();
     let mut books = world.order.books.lock();
     let orders = &mut books.account(&caller.id).orders;
@@ -230,14 +234,14 @@ async fn list(Of(world): Of<Arc<World>>, caller: Caller, Query(query): Query<Lis
     Ok(private(StatusCode::OK, &List { items, next_cursor }))
 }
 
-async fn show(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn show(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
     let mut books = world.order.books.lock();
     let order = books.order(&caller.id, &id, world.clock.now());
     let order = order.ok_or_else(|| Problem::not_found("order", &id))?;
     Ok(private(StatusCode::OK, &order.view()))
 }
 
-async fn cancel(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn cancel(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
     let now = world.clock.now();
     let mut books = world.order.books.lock();
     let order = books.order(&caller.id, &id, now);

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::reply::Problem;
+use crate::response::Problem;
 
 /// The most ids that one batch may ask for.
 pub(crate) const MAX_IDS: usize = 100;

@@ -27,13 +27,13 @@ use crate::caller::Caller;
 use crate::catalogue::Money;
 use crate::clock::Time;
 use crate::idempotency::{Answers, IdempotencyKey};
-use crate::reply::{Answer, Problem, private, to_bytes};
-use crate::world::World;
+use crate::response::{Answer, Problem, private, to_bytes};
+use crate::world::MockState;
 
 /// The card that is always refused.
 const DECLINED: &str = "4000000000000002";
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/payments", post(authorise))
         .route("/payments/{id}", get(show))
@@ -129,7 +129,7 @@ impl Card {
 }
 
 async fn authorise(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
@@ -187,12 +187,12 @@ fn declined(payment: &Payment, reason: &str) -> Bytes {
     to_bytes(&body)
 }
 
-async fn show(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn show(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
     let mut books = world.payment.0.lock();
     Ok(private(StatusCode::OK, find(&mut books, &caller, &id)?))
 }
 
-async fn capture(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn capture(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
     let payment = advance(&world, &caller, &id, Status::Captured)?;
     world
         .order
@@ -200,7 +200,7 @@ async fn capture(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<Strin
     Ok(private(StatusCode::OK, &payment))
 }
 
-async fn void(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn void(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
     Ok(private(
         StatusCode::OK,
         &advance(&world, &caller, &id, Status::Voided)?,
@@ -208,7 +208,7 @@ async fn void(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>)
 }
 
 /// From authorised to `to`; a second time finds what it wants.
-fn advance(world: &World, caller: &Caller, id: &str, to: Status) -> Result<Payment, Problem> {
+fn advance(world: &MockState, caller: &Caller, id: &str, to: Status) -> Result<Payment, Problem> {
     let mut books = world.payment.0.lock();
     let payment = find(&mut books, caller, id)?;
     if payment.status != Status::Authorized && payment.status != to {

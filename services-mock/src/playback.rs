@@ -24,16 +24,16 @@ use parking_lot::Mutex;
 
 use crate::catalogue::{CATALOGUE, Listed, PRODUCTS};
 use crate::clock::Time;
-use crate::draw::Draw;
-use crate::world::World;
+use crate::seeded_rng::SeededRng;
+use crate::world::MockState;
 
 use proto::Position;
 use proto::playback_server::PlaybackServer;
 
 /// Not the mocks' seed: the first positions are the same for all.
-const DRAW: Draw = Draw(0x000_91a7);
+const DRAW: SeededRng = SeededRng(0x000_91a7);
 
-pub(crate) fn routes(world: Arc<World>) -> Router<Arc<World>> {
+pub(crate) fn routes(world: Arc<MockState>) -> Router<Arc<MockState>> {
     let server = PlaybackServer::new(service::Service { world });
     tonic::service::Routes::new(server)
         .into_axum_router()

@@ -30,13 +30,13 @@ use serde_json::value::RawValue;
 
 use crate::catalogue::{CATALOGUE, CATEGORIES, Listed};
 use crate::paging::{self, by_cursor, by_page, limit_of};
-use crate::reply::{Answer, Problem, Query, public, public_bytes};
-use crate::world::World;
+use crate::response::{Answer, Problem, Query, public, public_bytes};
+use crate::world::MockState;
 
 const PRODUCT_MAX_AGE_S: u32 = 60;
 const LIST_MAX_AGE_S: u32 = 300;
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/products", get(list))
         .route("/products/{id}", get(show))

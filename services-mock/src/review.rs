@@ -28,13 +28,13 @@ use crate::catalogue::CATALOGUE;
 use crate::clock::Time;
 use crate::idempotency::{Answers, IdempotencyKey};
 use crate::paging::{self, by_cursor};
-use crate::people::{self, Named};
-use crate::reply::{Answer, Problem, Query, parse, private_bytes, public, to_bytes};
-use crate::world::World;
+use crate::response::{Answer, Problem, Query, parse, private_bytes, public, to_bytes};
+use crate::users::{self, Named};
+use crate::world::MockState;
 
 const MAX_AGE_S: u32 = 30;
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/reviews", get(list).post(write))
         .route("/reviews/summary", get(summary))
@@ -116,7 +116,7 @@ struct List<'a> {
 }
 
 async fn list(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     Query(query): Query<ListQuery>,
     headers: HeaderMap,
 ) -> Answer {
@@ -150,7 +150,7 @@ struct Summaries<'a> {
 }
 
 async fn summary(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     Query(query): Query<SummaryQuery>,
     headers: HeaderMap,
 ) -> Answer {
@@ -199,7 +199,7 @@ impl Draft {
 }
 
 async fn write(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
@@ -232,7 +232,7 @@ async fn write(
 }
 
 fn author(id: &str) -> Named {
-    let known = people::find(id).map(|person| people::named(&person));
+    let known = users::find(id).map(|person| users::named(&person));
     known.unwrap_or_else(|| Named {
         id: id.to_owned(),
         name: "Guest".to_owned(),

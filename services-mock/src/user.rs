@@ -27,14 +27,14 @@ use serde::{Deserialize, Serialize};
 use crate::caller::Caller;
 use crate::catalogue::CATEGORIES;
 use crate::paging::{by_page, limit_of};
-use crate::people::{self, PEOPLE, Person};
-use crate::reply::{Answer, Json, Problem, Query, private};
-use crate::world::World;
+use crate::response::{Answer, Json, Problem, Query, private};
+use crate::users::{self, PEOPLE, Person};
+use crate::world::MockState;
 
 const LANGUAGES: [&str; 6] = ["en", "de", "fr", "it", "es", "pt"];
 const MAX_ADDRESSES: usize = 20;
 
-pub(crate) fn routes() -> Router<Arc<World>> {
+pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
         .route("/users", get(list))
         .route("/users/{id}", get(show))
@@ -193,7 +193,11 @@ async fn show(caller: Caller, Path(id): Path<String>) -> Answer {
     Ok(private(StatusCode::OK, &readable(&caller, &id)?))
 }
 
-async fn preferences(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn preferences(
+    Of(world): Of<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer {
     let person = readable(&caller, &id)?;
     let set = world
         .user
@@ -208,7 +212,7 @@ async fn preferences(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<S
 }
 
 async fn set_preferences(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(wanted): Json<Preferences>,
@@ -220,7 +224,11 @@ async fn set_preferences(
     Ok(answer)
 }
 
-async fn addresses(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn addresses(
+    Of(world): Of<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Answer {
     let person = readable(&caller, &id)?;
     let mut items = vec![Address {
         id: "a-1".to_owned(),
@@ -239,7 +247,7 @@ async fn addresses(Of(world): Of<Arc<World>>, caller: Caller, Path(id): Path<Str
 }
 
 async fn add_address(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(place): Json<Place>,
@@ -267,7 +275,7 @@ async fn friends(caller: Caller, Path(id): Path<String>) -> Answer {
     Ok(private(
         StatusCode::OK,
         &Items {
-            items: people::friends(&id),
+            items: users::friends(&id),
         },
     ))
 }
@@ -286,7 +294,7 @@ async fn activity(
 ) -> Answer {
     readable(&caller, &id)?;
     let limit = limit_of(query.limit, 20)?;
-    let mut items = people::friends_activity(&id);
+    let mut items = users::friends_activity(&id);
     items.retain(|a| query.product_id.as_ref().is_none_or(|p| a.product_id == *p));
     items.truncate(limit);
     Ok(private(StatusCode::OK, &Items { items }))
@@ -295,5 +303,5 @@ async fn activity(
 /// The person, if the caller may read them.
 fn readable(caller: &Caller, id: &str) -> Result<Person, Problem> {
     caller.may_read(id)?;
-    people::find(id).ok_or_else(|| Problem::not_found("user", id))
+    users::find(id).ok_or_else(|| Problem::not_found("user", id))
 }

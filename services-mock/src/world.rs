@@ -4,36 +4,36 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::Backend;
+use crate::call_recorder::{CallEvent, CallObserver, CallRecorder};
 use crate::clock::Clock;
-use crate::draw::Draw;
 use crate::faults::Fault;
 use crate::mocks::Options;
-use crate::watch::{Moment, Probe, Witness};
+use crate::seeded_rng::SeededRng;
 use crate::{auth, order, payment, playback, review, user};
 
 /// The state behind every router of one [`crate::Mocks`].
-pub(crate) struct World {
+pub(crate) struct MockState {
     pub(crate) issuer: String,
     pub(crate) clock: Clock,
-    pub(crate) draw: Draw,
+    pub(crate) draw: SeededRng,
     pub(crate) auth: auth::State,
     pub(crate) user: user::State,
     pub(crate) order: order::State,
     pub(crate) payment: payment::State,
     pub(crate) review: review::State,
     pub(crate) playback: playback::State,
-    probes: [Probe; 8],
+    probes: [CallRecorder; 8],
     /// How many calls there were, at all backends.
     calls: AtomicU64,
-    witness: OnceLock<Witness>,
+    witness: OnceLock<CallObserver>,
 }
 
-impl World {
+impl MockState {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             issuer: options.issuer,
             clock: Clock::new(options.epoch),
-            draw: Draw(options.seed),
+            draw: SeededRng(options.seed),
             auth: auth::State::default(),
             user: user::State::default(),
             order: order::State::default(),
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    pub(crate) fn probe(&self, backend: Backend) -> &Probe {
+    pub(crate) fn probe(&self, backend: Backend) -> &CallRecorder {
         &self.probes[backend.index()]
     }
 
@@ -56,14 +56,14 @@ impl World {
     }
 
     /// Tells whoever watches, if anybody does.
-    pub(crate) fn tell(&self, backend: Backend, call: u64, moment: Moment<'_>) {
+    pub(crate) fn tell(&self, backend: Backend, call: u64, moment: CallEvent<'_>) {
         if let Some(witness) = self.witness.get() {
             witness(backend, call, moment);
         }
     }
 
     /// Nobody may have been named before.
-    pub(crate) fn watched_by(&self, witness: Witness) -> Result<(), &'static str> {
+    pub(crate) fn watched_by(&self, witness: CallObserver) -> Result<(), &'static str> {
         let named = self.witness.set(witness);
         named.map_err(|_| "somebody watches these backends already")
     }

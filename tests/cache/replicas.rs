@@ -1,7 +1,7 @@
 //! Two replicas of a gateway before the same backends, on one Redis.
 
-use super::herd::many;
 use super::purge::{TOKEN, purge};
+use super::single_flight::many;
 use super::*;
 use crate::support::redis::Redis;
 
@@ -29,7 +29,7 @@ async fn replicas(config: &str) -> (Shop, Shop) {
 /// The machine that runs tests is busy with other things too.
 fn patient(redis: &Redis) -> String {
     format!(
-        "{}timeout = \"2s\"\n[cache]\nmax_bytes = 67108864\n[cache.shared]\nwait = \"10s\"\n",
+        "{}timeout = \"2s\"\n[cache]\nmax_bytes = 67108864\n[cache.shared]\nlease_wait = \"10s\"\n",
         redis.config()
     )
 }
@@ -44,7 +44,7 @@ async fn a_thousand_equal_requests_at_two_replicas_are_one_call_to_each_backend(
     let Some(redis) = Redis::start() else {
         return;
     };
-    let wide = "[inbound]\ndeadline = \"20s\"\n[inbound.shed.limit]\ninitial = 2000\nmax = 2000\n";
+    let wide = "[inbound]\ndeadline = \"20s\"\n[inbound.load_shedding.concurrency_limit]\ninitial = 2000\nmax = 2000\n";
     let (one, two) = replicas(&format!("{}{wide}", patient(&redis))).await;
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
         let slow = Fault::latency(Duration::from_millis(700));
@@ -92,7 +92,7 @@ async fn what_one_replica_fetched_the_other_shows_as_a_copy_and_counts() {
     two.get("web", PART).await;
     let text = metrics(&two).await;
     let counted = |line: &&str| {
-        line.starts_with("bff_cache_shared_lookups_total{outcome=\"hit\",upstream=\"product\"")
+        line.starts_with("bff_cache_l2_lookups_total{outcome=\"hit\",upstream=\"product\"")
             && line.ends_with(" 1")
     };
     assert!(text.lines().any(|line| counted(&line)), "{text}");
@@ -118,8 +118,8 @@ async fn a_purge_at_one_replica_is_seen_at_the_other_within_a_second() {
         let (before, began) = (product(), instant());
         let (status, told, _) = purge(&one, Some(TOKEN), &body).await;
         assert_eq!(
-            (status.as_u16(), &told["reached"]),
-            (200, &"replicas".into())
+            (status.as_u16(), &told["scope"]),
+            (200, &"all_replicas".into())
         );
         while product() == before {
             two.get("web", PART).await;

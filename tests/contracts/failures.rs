@@ -7,8 +7,8 @@ use std::time::Duration;
 use fleet::Callers;
 use services_mock::Backend;
 
+use crate::fault_matrix::{Assignment, Blow, Outcome, Visit, deadline, visits};
 use crate::screens::Enrolled;
-use crate::subsets::{Assignment, Blow, Outcome, Visit, deadline, visits};
 
 /// What one failing backend does to one screen.
 struct Tried {

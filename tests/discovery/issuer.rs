@@ -30,7 +30,7 @@ async fn agent(mut told: watch::Receiver<Option<u16>>) -> String {
 async fn who_signs_in_first_waits_until_the_issuer_is_found() {
     let (tell, told) = watch::channel(None);
     let found_by = format!(
-        "[auth.keys.discovery]\nkind = \"consul\"\nname = \"issuer\"\nconsul = {{ url = \"{}\" }}\n",
+        "[auth.jwks.discovery]\nkind = \"consul\"\nname = \"issuer\"\nconsul = {{ url = \"{}\" }}\n",
         agent(told).await
     );
     let shop = Shop::with(|fleet| {

@@ -1,6 +1,6 @@
 //! A gRPC backend behind TLS, with a certificate of an authority of one's own.
 
-use bff_core::context::World;
+use bff_core::context::Env;
 use services_mock::{Backend, Mocks, Options};
 
 use super::PAGE;
@@ -11,7 +11,7 @@ async fn served() -> (String, Mocks) {
     let mocks = Mocks::new(Options {
         seed: 1,
         issuer: String::new(),
-        epoch: World::real().now().into(),
+        epoch: Env::real().now().into(),
     });
     let heard = mocks.clone();
     let url = tls::served(move |stream| {

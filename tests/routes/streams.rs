@@ -92,7 +92,7 @@ async fn whoever_reads_nothing_is_cut_in_constant_memory() {
 
 #[tokio::test]
 async fn a_body_that_stalls_is_cut() {
-    let shop = shop("idle = \"300ms\"\ntimeout = \"5s\"").await;
+    let shop = shop("idle_timeout = \"300ms\"\ntimeout = \"5s\"").await;
     let mut client = dial(&shop).await;
     let head = "POST /echo/count HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nabc";
     let began = instant();
@@ -109,7 +109,10 @@ async fn a_body_that_stalls_is_cut() {
 async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
     // That nothing is said is no stall.
     let quick = "[server]\nwrite_timeout = \"100ms\"";
-    let open = shop(&format!("upgrade = true\nidle = \"400ms\"\n{quick}")).await;
+    let open = shop(&format!(
+        "websocket = true\nidle_timeout = \"400ms\"\n{quick}"
+    ))
+    .await;
     let mut client = dial(&open).await;
     client.write_all(ASK.as_bytes()).await.unwrap();
     let head = until_blank_line(&mut client).await;
@@ -142,7 +145,7 @@ async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
 /// A WebSocket is a connection of its client's until it ends, and takes a place as every other.
 #[tokio::test]
 async fn websockets_count_among_the_connections_until_they_end() {
-    let few = "upgrade = true\nidle = \"700ms\"\n[server]\nmax_connections = 1";
+    let few = "websocket = true\nidle_timeout = \"700ms\"\n[server]\nmax_connections = 1";
     let shop = shop(few).await;
     let mut tunnel = dial(&shop).await;
     tunnel.write_all(ASK.as_bytes()).await.unwrap();

@@ -12,11 +12,11 @@ use http_body_util::Full;
 use services_mock::Backend;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::storm::{self, Strike};
-use super::till::Till;
-use super::{calm, traffic, visit};
-use crate::subsets::deadline;
-use crate::town::{Draw, Plan, Town, simulated};
+use super::checkout::Till;
+use super::fault_schedule::{self, Strike};
+use super::{client_request, recovery, upstream_invariants};
+use crate::fault_matrix::deadline;
+use crate::sim_fleet::{Draw, Plan, SimFleet, simulated};
 
 /// How many requests a schedule makes.
 const REQUESTS: u64 = 20;
@@ -48,7 +48,7 @@ pub(crate) struct Event {
 
 /// What all requests of a schedule share.
 pub(super) struct Scene<'a> {
-    pub(super) town: &'a Town,
+    pub(super) town: &'a SimFleet,
     pub(super) strikes: &'a [Strike],
     /// Whether answers are kept and calls shared.
     pub(super) keeping: bool,
@@ -188,18 +188,18 @@ impl Scene<'_> {
 
 /// Runs a schedule to its end; `keeping` with gateways that keep and share what they fetch.
 pub(crate) fn run(seed: u64, keeping: bool) -> Vec<Event> {
-    LazyLock::force(&visit::HEALTHY);
+    LazyLock::force(&client_request::HEALTHY);
     simulated(schedule(seed, keeping))
 }
 
-pub(super) fn town(seed: u64, frail: bool, keeping: bool, measured: bool) -> Town {
+pub(super) fn town(seed: u64, frail: bool, keeping: bool, measured: bool) -> SimFleet {
     let also: fn(&Gateway) -> String = match (keeping, measured) {
         (false, false) => |_| String::new(),
         (true, false) => |_| KEEPING.to_owned(),
         (false, true) => |_| MEASURED.to_owned(),
         (true, true) => |_| format!("{KEEPING}{MEASURED}"),
     };
-    Town::start(Plan {
+    SimFleet::start(Plan {
         seed,
         only: None,
         frail,
@@ -210,7 +210,7 @@ pub(super) fn town(seed: u64, frail: bool, keeping: bool, measured: bool) -> Tow
 async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
     let measured = Draw::of(seed, "measured", 0).chance(50);
     let town = town(seed, true, keeping, measured);
-    let (strikes, begun) = (storm::draw(seed), Instant::now());
+    let (strikes, begun) = (fault_schedule::draw(seed), Instant::now());
     let mut draw = Draw::of(seed, "throng", 0);
     let names: Vec<&str> = fleet::GATEWAYS.iter().map(|g| g.name).collect();
     let thronged = draw.chance(50).then(|| draw.one(&names));
@@ -224,7 +224,7 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
     };
     let till = Till::open(&scene).await;
     let asking = join_all((0..REQUESTS).map(|n| ask(&scene, &till, n)));
-    let (mut log, ()) = join(asking, storm::happen(&town, &strikes, begun)).await;
+    let (mut log, ()) = join(asking, fault_schedule::happen(&town, &strikes, begun)).await;
     // No orphans: once everybody has an answer or left, no call outlives them, hanging ones included; only what is
     // renewed in the background does, by its own deadline.
     sleep(if keeping { LONGEST_CALL } else { GRACE }).await;
@@ -235,11 +235,11 @@ async fn schedule(seed: u64, keeping: bool) -> Vec<Event> {
         assert!(!waiting, "seed {seed}: orphans at {backend}");
     }
     sleep(LONGEST_CALL).await;
-    traffic::check(&scene, &mut log);
+    upstream_invariants::check(&scene, &mut log);
     till.count(&mut log).await;
-    town.calm();
+    town.clear_faults();
     sleep(MENDED_WITHIN).await;
-    let (again, settled) = (calm::again(&scene, &log).await, till.settle(&log).await);
+    let (again, settled) = (recovery::again(&scene, &log).await, till.settle(&log).await);
     log.extend(again);
     log.extend(settled);
     log.sort_by_key(|event| event.at);
@@ -262,6 +262,6 @@ async fn ask(scene: &Scene<'_>, till: &Till<'_>, n: u64) -> Event {
     } else if what < 20 {
         till.cancel(&mut draw, id).await
     } else {
-        visit::draw(scene, &mut draw, id).await
+        client_request::draw(scene, &mut draw, id).await
     }
 }

@@ -1,6 +1,6 @@
 //! One more instance of a backend, beside those of the fleet, with counts of its own.
 
-use bff_core::context::World;
+use bff_core::context::Env;
 use services_mock::{Backend, Mocks, Options, Stats};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -26,7 +26,7 @@ impl Instance {
         let mocks = Mocks::new(Options {
             seed: 1,
             issuer: String::new(),
-            epoch: World::real().now().into(),
+            epoch: Env::real().now().into(),
         });
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();

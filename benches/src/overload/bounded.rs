@@ -16,14 +16,14 @@ use tokio::time::sleep;
 
 use super::{SERVICE, SLOTS};
 use crate::backends::PRODUCT;
-use crate::{Result, part};
+use crate::{Result, subprocess};
 
 /// Serves until the benchmark is gone; announces its one port.
 pub(crate) async fn serve(jwks: String) -> Result<()> {
-    let listener = part::bind().await?;
-    part::announce(&[&listener])?;
+    let listener = subprocess::bind().await?;
+    subprocess::announce(&[&listener])?;
     tokio::select! {
-        () = part::orphaned() => Ok(()),
+        () = subprocess::orphaned() => Ok(()),
         end = accept(listener, Bytes::from(jwks)) => end,
     }
 }

@@ -46,7 +46,7 @@ impl Mix {
 
 /// What clients of one class met.
 #[derive(Default)]
-pub(crate) struct Met {
+pub(crate) struct ClientResults {
     pub(crate) offered: usize,
     /// How long each answer took that came within the deadline.
     pub(crate) took: Vec<Duration>,
@@ -86,7 +86,12 @@ impl Clients {
     }
 
     /// `rate` a second come for `time` (Poisson). All are waited for; what came of them, by class.
-    pub(crate) async fn come(&self, rate: f64, mix: Mix, time: Duration) -> Result<[Met; 3]> {
+    pub(crate) async fn come(
+        &self,
+        rate: f64,
+        mix: Mix,
+        time: Duration,
+    ) -> Result<[ClientResults; 3]> {
         let began = Instant::now();
         let (mut at, mut random) = (Duration::ZERO, Random(1));
         let mut clients = JoinSet::new();
@@ -100,7 +105,7 @@ impl Clients {
             let client = self.clone();
             clients.spawn(async move { (class, client.ask(class).await) });
         }
-        let mut met = <[Met; 3]>::default();
+        let mut met = <[ClientResults; 3]>::default();
         while let Some(done) = clients.join_next().await {
             let (class, end) = done?;
             let met = &mut met[class];

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::backends::{self, AVAILABILITY, Answers, PRODUCT, REVIEWS};
-use crate::{Result, part};
+use crate::{Result, subprocess};
 
 /// One instance. Dropped, it is gone.
 pub(super) struct Backend {
@@ -54,7 +54,7 @@ impl Drop for Leaving {
 impl Backend {
     /// One that is well, and answers as product, review, inventory or issuer alike.
     pub(super) async fn start(jwks: &str) -> Result<Self> {
-        let listener = part::bind().await?;
+        let listener = subprocess::bind().await?;
         let fixed = |body: &'static str| Bytes::from_static(body.as_bytes());
         let answers = [
             ("/products/", fixed(PRODUCT)),

@@ -15,11 +15,11 @@ use tokio::time::{Instant, sleep};
 
 use super::Row;
 use super::backend::Backend;
-use super::crowd::{Crowd, Page, Told, failures};
+use super::clients::{Crowd, Page, Told, failures};
 use crate::args::Upstreams;
 use crate::server::Server;
 use crate::web::{self, Variant};
-use crate::{Result, part};
+use crate::{Result, subprocess};
 
 /// How many instances there are.
 const INSTANCES: usize = 3;
@@ -171,7 +171,7 @@ impl Agent {
         let mut args: Vec<String> = always.split_whitespace().map(str::to_owned).collect();
         let mut bound = Vec::new();
         for name in ["http-port", "server-port", "serf-lan-port", "serf-wan-port"] {
-            let listener = part::bind().await?;
+            let listener = subprocess::bind().await?;
             let port = listener.local_addr()?.port().to_string();
             args.extend([format!("-{name}"), port]);
             bound.push(listener);

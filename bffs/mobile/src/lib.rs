@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bff_core::action::Writes;
+use bff_core::action::IdempotentWrites;
 use bff_core::config::Mode;
-use bff_core::context::World;
-use bff_core::server::{App, Configured, Gateway, Settings};
+use bff_core::context::Env;
+use bff_core::server::{App, GatewayBuilder, GatewayConfig, Settings};
 use bff_core::{auth, cache, inbound, outbound, routes, server, store, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::order::OrderClient;
@@ -79,10 +79,10 @@ pub struct Upstreams {
     /// Payments.
     pub payment: PaymentClient,
     /// What is remembered of writes.
-    pub writes: Writes,
+    pub writes: IdempotentWrites,
 }
 
-impl Configured for Config {
+impl GatewayConfig for Config {
     fn settings(&self) -> Settings<'_> {
         Settings {
             mode: self.mode,
@@ -98,8 +98,9 @@ impl Configured for Config {
 }
 
 /// The gateway, ready to be served.
-pub fn app(config: &Config, world: &World) -> Result<App, String> {
-    let gateway = Gateway::open("mobile", config.settings(), world)?.codes(bff_services::CODES);
+pub fn app(config: &Config, world: &Env) -> Result<App, String> {
+    let gateway =
+        GatewayBuilder::open("mobile", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
         product: ProductClient::new(gateway.upstream("product", &backends.product)?),
@@ -109,5 +110,5 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
         writes: gateway.writes(),
     };
-    gateway.finish(rest::doors(), Arc::new(up), config)
+    gateway.build(rest::doors(), Arc::new(up), config)
 }

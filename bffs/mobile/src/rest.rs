@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use bff_core::action::Created;
-use bff_core::inbound::{Doors, Path, Write};
+use bff_core::inbound::{Endpoints, IdempotentRequest, Path};
 use bff_core::section::Fields;
-use bff_core::{Cx, Error, Screen};
+use bff_core::{Error, RequestContext, Screen};
 use bff_services::checkout::CHECKOUT;
 use bff_services::product::{CollectionId, ProductId};
 use utoipa::OpenApi;
@@ -22,8 +22,8 @@ use crate::screens::product::ProductScreen;
 struct Api;
 
 /// The routes.
-pub fn doors() -> Doors<Arc<Upstreams>> {
-    Doors::new(Api::openapi())
+pub fn doors() -> Endpoints<Arc<Upstreams>> {
+    Endpoints::new(Api::openapi())
         .screen(routes!(get_home))
         .screen(routes!(get_product))
         .screen(routes!(create_checkout))
@@ -41,7 +41,7 @@ fn featured() -> Result<CollectionId, Error> {
     params(("fields" = Option<String>, Query, description = "Sections and members wanted, such as `featured.name,new`")),
     responses((status = 200, body = Screen<Home>)))]
 async fn get_home(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     want: Fields<Home>,
 ) -> Result<Screen<Home>, Error> {
@@ -54,7 +54,7 @@ async fn get_home(
            ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `product.name,availability.cheapest.price`")),
     responses((status = 200, body = Screen<ProductScreen>)))]
 async fn get_product(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<ProductScreen>,
@@ -71,11 +71,14 @@ async fn get_product(
     request_body = CheckoutInput,
     responses((status = 201, body = Checkout)), security(("bearer" = [])))]
 async fn create_checkout(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    Write { asked, input }: Write<CheckoutInput>,
+    IdempotentRequest {
+        request: asked,
+        input,
+    }: IdempotentRequest<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
     let writes = up.writes.clone();
     let work = |cx, run| async move { Checkout::run(&cx, &up, &run, input).await };
-    writes.once(&cx, CHECKOUT, asked, work).await
+    writes.run_once(&cx, CHECKOUT, asked, work).await
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bff_core::config::Mode;
-use bff_core::context::World;
-use bff_core::server::{App, Configured, Gateway, Settings};
+use bff_core::context::Env;
+use bff_core::server::{App, GatewayBuilder, GatewayConfig, Settings};
 use bff_core::{auth, cache, inbound, outbound, routes, server, store, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::product::ProductClient;
@@ -68,7 +68,7 @@ pub struct Upstreams {
     pub inventory: InventoryClient,
 }
 
-impl Configured for Config {
+impl GatewayConfig for Config {
     fn settings(&self) -> Settings<'_> {
         Settings {
             mode: self.mode,
@@ -84,8 +84,8 @@ impl Configured for Config {
 }
 
 /// The gateway, ready to be served.
-pub fn app(config: &Config, world: &World) -> Result<App, String> {
-    let gateway = Gateway::open("partner", config.settings(), world)?
+pub fn app(config: &Config, world: &Env) -> Result<App, String> {
+    let gateway = GatewayBuilder::open("partner", config.settings(), world)?
         .codes(bff_services::CODES)
         .public_docs();
     let backends = &config.upstreams;
@@ -94,5 +94,5 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
     };
-    gateway.finish(rest::doors(), Arc::new(up), config)
+    gateway.build(rest::doors(), Arc::new(up), config)
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use bff_core::error::Pointer;
-use bff_core::inbound::{Doors, Path, Query, SignedIn};
+use bff_core::error::FieldError;
+use bff_core::inbound::{Authenticated, Endpoints, Path, Query};
 use bff_core::section::Fields;
-use bff_core::{Cx, Error, Screen};
+use bff_core::{Error, RequestContext, Screen};
 use bff_services::product::ProductId;
 use garde::Validate;
 use serde::Deserialize;
@@ -29,8 +29,8 @@ const MAX_IDS: usize = 50;
 struct Api;
 
 /// The routes.
-pub fn doors() -> Doors<Arc<Upstreams>> {
-    Doors::new(Api::openapi())
+pub fn doors() -> Endpoints<Arc<Upstreams>> {
+    Endpoints::new(Api::openapi())
         .screen(routes!(list_products))
         .screen(routes!(get_product))
         .screen(routes!(get_availability))
@@ -85,7 +85,7 @@ impl AvailabilityQuery {
         let mut wrong = Vec::new();
         let mut tell = |detail: String| {
             let pointer = "/query/ids".to_owned();
-            wrong.push(Pointer { pointer, detail });
+            wrong.push(FieldError { pointer, detail });
         };
         let given = self.ids.split(',').count();
         if given > MAX_IDS {
@@ -111,8 +111,8 @@ impl AvailabilityQuery {
     params(ProductsQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted", example = "products.items.id")),
     responses((status = 200, body = Screen<ProductsPage>)), security(("apiKey" = [])))]
 async fn list_products(
-    cx: Cx,
-    _caller: SignedIn,
+    cx: RequestContext,
+    _caller: Authenticated,
     State(up): State<Arc<Upstreams>>,
     Query(query): Query<ProductsQuery>,
     want: Fields<ProductsPage>,
@@ -127,8 +127,8 @@ async fn list_products(
            ("fields" = Option<String>, Query, description = "Sections and members wanted", example = "product.title,rating")),
     responses((status = 200, body = Screen<ProductPage>)), security(("apiKey" = [])))]
 async fn get_product(
-    cx: Cx,
-    _caller: SignedIn,
+    cx: RequestContext,
+    _caller: Authenticated,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<ProductPage>,
@@ -141,8 +141,8 @@ async fn get_product(
     params(AvailabilityQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted", example = "items.status")),
     responses((status = 200, body = Screen<AvailabilityPage>)), security(("apiKey" = [])))]
 async fn get_availability(
-    cx: Cx,
-    _caller: SignedIn,
+    cx: RequestContext,
+    _caller: Authenticated,
     State(up): State<Arc<Upstreams>>,
     Query(query): Query<AvailabilityQuery>,
     want: Fields<AvailabilityPage>,

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bff_core::config::Mode;
-use bff_core::context::World;
-use bff_core::server::{App, Configured, Gateway, Settings};
+use bff_core::context::Env;
+use bff_core::server::{App, GatewayBuilder, GatewayConfig, Settings};
 use bff_core::{auth, cache, inbound, outbound, routes, server, store, telemetry};
 use bff_services::inventory::InventoryClient;
 use bff_services::playback::PlaybackClient;
@@ -90,7 +90,7 @@ pub struct Upstreams {
 
 /// The collections of the browse screen.
 #[derive(Clone, Debug)]
-pub struct Shelves {
+pub struct BrowseRows {
     /// The one whose first product is the hero.
     pub featured: CollectionId,
     /// The rows, top to bottom.
@@ -99,14 +99,14 @@ pub struct Shelves {
 
 /// What the doors work with.
 #[derive(Clone, Debug)]
-pub struct Tv {
+pub struct TvState {
     /// The backends.
     pub up: Upstreams,
     /// What the browse screen shows.
-    pub shelves: Shelves,
+    pub shelves: BrowseRows,
 }
 
-impl Configured for Config {
+impl GatewayConfig for Config {
     fn settings(&self) -> Settings<'_> {
         Settings {
             mode: self.mode,
@@ -122,9 +122,9 @@ impl Configured for Config {
 }
 
 /// The gateway, ready to be served.
-pub fn app(config: &Config, world: &World) -> Result<App, String> {
-    let shelves = Shelves::open(&config.browse)?;
-    let gateway = Gateway::open("tv", config.settings(), world)?.codes(bff_services::CODES);
+pub fn app(config: &Config, world: &Env) -> Result<App, String> {
+    let shelves = BrowseRows::open(&config.browse)?;
+    let gateway = GatewayBuilder::open("tv", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
         product: ProductClient::new(gateway.upstream("product", &backends.product)?),
@@ -132,10 +132,10 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
         playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
     };
-    gateway.finish(rest::doors(), Arc::new(Tv { up, shelves }), config)
+    gateway.build(rest::doors(), Arc::new(TvState { up, shelves }), config)
 }
 
-impl Shelves {
+impl BrowseRows {
     /// A row is told by its id, so none may be there twice.
     fn open(config: &BrowseConfig) -> Result<Self, String> {
         let mut seen = HashSet::new();

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use bff_core::inbound::{Body, Door, Doors, Events, Path, Query, SignedIn};
+use bff_core::inbound::{Authenticated, Body, EndpointOptions, Endpoints, Path, Query, SseStream};
 use bff_core::section::Fields;
-use bff_core::{Cx, Error, Screen};
+use bff_core::{Error, RequestContext, Screen};
 use bff_services::product::ProductId;
 use futures_util::{Stream, TryStreamExt};
 use garde::Validate;
@@ -16,8 +16,8 @@ use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::routes;
 
-use crate::Tv;
-use crate::actions::heartbeat::{Beat, Position, beat, play};
+use crate::TvState;
+use crate::actions::heartbeat::{Beat, Position, heartbeat, playback_events};
 use crate::screens::browse::Browse;
 use crate::screens::manifest::Device;
 use crate::screens::title::TitlePage;
@@ -27,18 +27,18 @@ use crate::screens::title::TitlePage;
 struct Api;
 
 /// A set that plays hears something every 15 s at the latest; twice that is a connection that broke.
-const PLAYING: Door = Door {
+const PLAYING: EndpointOptions = EndpointOptions {
     stream_idle: Some(Duration::from_secs(30)),
-    ..Door::SCREEN
+    ..EndpointOptions::SCREEN
 };
 
 /// The routes.
-pub fn doors() -> Doors<Arc<Tv>> {
-    Doors::new(Api::openapi())
+pub fn doors() -> Endpoints<Arc<TvState>> {
+    Endpoints::new(Api::openapi())
         .screen(routes!(get_browse))
         .screen(routes!(get_title))
         .screen(routes!(post_heartbeat))
-        .door(PLAYING, routes!(post_playing))
+        .endpoint(PLAYING, routes!(post_playing))
 }
 
 /// For which set.
@@ -58,8 +58,8 @@ pub struct TitleQuery {
     params(("fields" = Option<String>, Query, description = "Sections and members wanted, such as `hero,rows.title`")),
     responses((status = 200, body = Screen<Browse>)))]
 async fn get_browse(
-    cx: Cx,
-    State(tv): State<Arc<Tv>>,
+    cx: RequestContext,
+    State(tv): State<Arc<TvState>>,
     want: Fields<Browse>,
 ) -> Result<Screen<Browse>, Error> {
     Ok(Browse::assemble(&cx, &tv.up, &tv.shelves, &want).await?)
@@ -71,8 +71,8 @@ async fn get_browse(
            ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `title.name,rating`")),
     responses((status = 200, body = Screen<TitlePage>)))]
 async fn get_title(
-    cx: Cx,
-    State(tv): State<Arc<Tv>>,
+    cx: RequestContext,
+    State(tv): State<Arc<TvState>>,
     Path(id): Path<ProductId>,
     Query(query): Query<TitleQuery>,
     want: Fields<TitlePage>,
@@ -85,13 +85,13 @@ async fn get_title(
     params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
     responses((status = 200, body = Beat)), security(("bearer" = [])))]
 async fn post_heartbeat(
-    cx: Cx,
-    SignedIn(caller): SignedIn,
-    State(tv): State<Arc<Tv>>,
+    cx: RequestContext,
+    Authenticated(caller): Authenticated,
+    State(tv): State<Arc<TvState>>,
     Path(id): Path<ProductId>,
     Body(at): Body<Position>,
 ) -> Result<Json<Beat>, Error> {
-    Ok(Json(beat(&cx, &tv.up, &caller, &id, at).await?))
+    Ok(Json(heartbeat(&cx, &tv.up, &caller, &id, at).await?))
 }
 
 /// Play: the gateway says where the set is for as long as it holds the stream
@@ -103,12 +103,12 @@ async fn post_heartbeat(
     params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
     responses((status = 200, body = Beat, content_type = "text/event-stream")), security(("bearer" = [])))]
 async fn post_playing(
-    cx: Cx,
-    SignedIn(caller): SignedIn,
-    State(tv): State<Arc<Tv>>,
+    cx: RequestContext,
+    Authenticated(caller): Authenticated,
+    State(tv): State<Arc<TvState>>,
     Path(id): Path<ProductId>,
     Body(from): Body<Position>,
-) -> Result<Events<impl Stream<Item = Result<Beat, Error>>>, Error> {
-    let beats = play(&cx, &tv.up, &caller, &id, from).await?;
-    Ok(Events::new(cx, "beat", beats.map_err(Error::from)))
+) -> Result<SseStream<impl Stream<Item = Result<Beat, Error>>>, Error> {
+    let beats = playback_events(&cx, &tv.up, &caller, &id, from).await?;
+    Ok(SseStream::new(cx, "beat", beats.map_err(Error::from)))
 }

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, EmptyMutation, EmptySubscription, ID, Object, Schema, SchemaBuilder};
 use bff_core::Error;
-use bff_core::graphql::{answer, arguments, enter, outcome};
+use bff_core::graphql::{resolve, resolve_screen, selection, validate_args};
 use bff_services::product::ProductId;
 
 use crate::Upstreams;
@@ -26,20 +26,20 @@ pub fn schema() -> SchemaBuilder<Query, EmptyMutation, EmptySubscription> {
 impl Query {
     /// One product in full.
     async fn product_page(&self, ctx: &Context<'_>, id: ID) -> Option<ProductPage> {
-        let (cx, want) = enter(ctx);
+        let (cx, want) = selection(ctx);
         let id = id.parse::<ProductId>();
         let id = id.map_err(|why| Error::invalid_at("/variables/id", why.to_string()));
-        let id = outcome(ctx, id)?;
+        let id = resolve(ctx, id)?;
         let screen = ProductPage::assemble(cx, ctx.data_unchecked(), &id, &want).await;
-        answer(ctx, &want, screen)
+        resolve_screen(ctx, &want, screen)
     }
 
     /// The first page.
     async fn home(&self, ctx: &Context<'_>) -> Option<Home> {
-        let (cx, want) = enter(ctx);
-        let featured = outcome(ctx, featured())?;
+        let (cx, want) = selection(ctx);
+        let featured = resolve(ctx, featured())?;
         let screen = Home::assemble(cx, ctx.data_unchecked(), &featured, &want).await;
-        answer(ctx, &want, screen)
+        resolve_screen(ctx, &want, screen)
     }
 
     /// What the catalogue holds for a text.
@@ -51,19 +51,19 @@ impl Query {
         #[graphql(default_with = "Some(SearchQuery::limit())")] limit: Option<u32>,
         cursor: Option<String>,
     ) -> Option<SearchPage> {
-        let (cx, want) = enter(ctx);
+        let (cx, want) = selection(ctx);
         let limit = limit.unwrap_or_else(SearchQuery::limit);
-        let query = arguments(ctx, SearchQuery { q, limit, cursor })?;
+        let query = validate_args(ctx, SearchQuery { q, limit, cursor })?;
         let up: &Upstreams = ctx.data_unchecked();
         let screen = SearchPage::assemble(cx, up, &query.q, query.page(), &want).await;
-        answer(ctx, &want, screen)
+        resolve_screen(ctx, &want, screen)
     }
 
     /// Who is signed in.
     async fn me(&self, ctx: &Context<'_>) -> Option<Me> {
-        let (cx, want) = enter(ctx);
-        let caller = outcome(ctx, cx.require_caller())?;
+        let (cx, want) = selection(ctx);
+        let caller = resolve(ctx, cx.require_caller())?;
         let screen = Me::assemble(cx, ctx.data_unchecked(), caller, &want).await;
-        answer(ctx, &want, screen)
+        resolve_screen(ctx, &want, screen)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bff_core::action::Writes;
+use bff_core::action::IdempotentWrites;
 use bff_core::config::Mode;
-use bff_core::context::World;
-use bff_core::server::{App, Configured, Gateway, Settings};
+use bff_core::context::Env;
+use bff_core::server::{App, GatewayBuilder, GatewayConfig, Settings};
 use bff_core::{
     auth, cache, graphql as engine, inbound, outbound, routes, server, store, telemetry,
 };
@@ -97,10 +97,10 @@ pub struct Upstreams {
     /// Payments.
     pub payment: PaymentClient,
     /// What is remembered of writes.
-    pub writes: Writes,
+    pub writes: IdempotentWrites,
 }
 
-impl Configured for Config {
+impl GatewayConfig for Config {
     fn settings(&self) -> Settings<'_> {
         Settings {
             mode: self.mode,
@@ -116,8 +116,8 @@ impl Configured for Config {
 }
 
 /// The gateway, ready to be served.
-pub fn app(config: &Config, world: &World) -> Result<App, String> {
-    let gateway = Gateway::open("web", config.settings(), world)?.codes(bff_services::CODES);
+pub fn app(config: &Config, world: &Env) -> Result<App, String> {
+    let gateway = GatewayBuilder::open("web", config.settings(), world)?.codes(bff_services::CODES);
     let backends = &config.upstreams;
     let up = Upstreams {
         product: ProductClient::new(gateway.upstream("product", &backends.product)?),
@@ -136,6 +136,6 @@ pub fn app(config: &Config, world: &World) -> Result<App, String> {
         &config.graphql,
         config.mode,
     );
-    let doors = rest::doors().beside(graphql);
-    gateway.finish(doors, Arc::new(up), config)
+    let doors = rest::routes().merge(graphql);
+    gateway.build(doors, Arc::new(up), config)
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use bff_core::action::Created;
-use bff_core::inbound::{Doors, Path, Query, Write};
+use bff_core::inbound::{Endpoints, IdempotentRequest, Path, Query};
 use bff_core::section::Fields;
-use bff_core::{Cx, Error, Screen};
+use bff_core::{Error, RequestContext, Screen};
 use bff_services::checkout::CHECKOUT;
 use bff_services::product::{CollectionId, ProductId};
 use garde::Validate;
@@ -27,8 +27,8 @@ use crate::screens::search::SearchPage;
 struct Api;
 
 /// The routes.
-pub fn doors() -> Doors<Arc<Upstreams>> {
-    Doors::new(Api::openapi())
+pub fn routes() -> Endpoints<Arc<Upstreams>> {
+    Endpoints::new(Api::openapi())
         .screen(routes!(get_product_details))
         .screen(routes!(get_playback))
         .screen(routes!(get_home))
@@ -80,7 +80,7 @@ impl SearchQuery {
            ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `product.name,reviews`")),
     responses((status = 200, body = Screen<ProductPage>)))]
 async fn get_product_details(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<ProductPage>,
@@ -94,7 +94,7 @@ async fn get_product_details(
            ("fields" = Option<String>, Query, description = "Sections and members wanted")),
     responses((status = 200, body = Screen<Playback>)))]
 async fn get_playback(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     want: Fields<Playback>,
@@ -107,7 +107,7 @@ async fn get_playback(
     params(("fields" = Option<String>, Query, description = "Sections and members wanted")),
     responses((status = 200, body = Screen<Home>)))]
 async fn get_home(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     want: Fields<Home>,
 ) -> Result<Screen<Home>, Error> {
@@ -119,7 +119,7 @@ async fn get_home(
     params(SearchQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted")),
     responses((status = 200, body = Screen<SearchPage>)))]
 async fn get_search(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Query(query): Query<SearchQuery>,
     want: Fields<SearchPage>,
@@ -132,7 +132,7 @@ async fn get_search(
     params(("fields" = Option<String>, Query, description = "Sections and members wanted")),
     responses((status = 200, body = Screen<Me>)), security(("bearer" = [])))]
 async fn get_me(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     want: Fields<Me>,
 ) -> Result<Screen<Me>, Error> {
@@ -148,11 +148,14 @@ async fn get_me(
     request_body = CheckoutInput,
     responses((status = 201, body = Checkout)), security(("bearer" = [])))]
 async fn create_checkout(
-    cx: Cx,
+    cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    Write { asked, input }: Write<CheckoutInput>,
+    IdempotentRequest {
+        request: asked,
+        input,
+    }: IdempotentRequest<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
     let writes = up.writes.clone();
     let work = |cx, run| async move { Checkout::run(&cx, &up, &run, input).await };
-    writes.once(&cx, CHECKOUT, asked, work).await
+    writes.run_once(&cx, CHECKOUT, asked, work).await
 }

@@ -148,9 +148,9 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
             "unknown variable WEB_UPSTREAM__PRODUCT__URL: no key `upstream`, expected one of ",
         ),
         (
-            "WEB_UPSTREAM_DEFAULTS__BREAKER__PROBES",
+            "WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__HALF_OPEN_MAX_CALLS",
             "x",
-            r#"upstream_defaults.breaker.probes = "x" in variable WEB_UPSTREAM_DEFAULTS__BREAKER__PROBES: "#,
+            r#"upstream_defaults.circuit_breaker.half_open_max_calls = "x" in variable WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__HALF_OPEN_MAX_CALLS: "#,
         ),
         (
             "WEB_UPSTREAMS__PRODUCT__URL",
@@ -158,19 +158,19 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
             "upstreams.product.url in variable WEB_UPSTREAMS__PRODUCT__URL: this is not a backend's address: ",
         ),
         (
-            "WEB_INBOUND__LIMITS__ADDRESS__LIMIT",
+            "WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT",
             "0",
-            "inbound.limits.address in the compiled-in defaults and variable WEB_INBOUND__LIMITS__ADDRESS__LIMIT: ",
+            "inbound.rate_limits.per_ip in the compiled-in defaults and variable WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT: ",
         ),
         (
-            "WEB_SERVER__THREADS",
+            "WEB_SERVER__WORKER_THREADS",
             "0",
-            r#"server.threads = "0" in variable WEB_SERVER__THREADS: expected a whole number, 1 or more"#,
+            r#"server.worker_threads = "0" in variable WEB_SERVER__WORKER_THREADS: expected a whole number, 1 or more"#,
         ),
         (
-            "WEB_AUTH__KEYS_PATH",
+            "WEB_AUTH__JWKS_PATH",
             "jwks",
-            "auth.keys_path in variable WEB_AUTH__KEYS_PATH: ",
+            "auth.jwks_path in variable WEB_AUTH__JWKS_PATH: ",
         ),
         (
             "WEB_INBOUND__CORS_ORIGINS",
@@ -200,7 +200,7 @@ fn production_refuses_what_development_takes() {
     );
     for (name, text, key) in [
         ("WEB_AUTH__ISSUER", "http://id.example", "auth.issuer"),
-        ("WEB_AUTH__KEYS__URL", "http://id.example", "auth.keys.url"),
+        ("WEB_AUTH__JWKS__URL", "http://id.example", "auth.jwks.url"),
         (
             "WEB_SERVER__PUBLIC_URL",
             "http://shop.example",

@@ -14,20 +14,20 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
+pub use idempotent::IdempotentWrites;
 pub use key::Key;
-pub use run::{Asked, Run};
-pub use steps::{Steps, Told};
-pub use writes::Writes;
+pub use run::{WriteAttempt, WriteRequest};
+pub use saga::{Saga, StepOutcomes};
 
+mod idempotent;
 mod key;
 mod run;
-mod steps;
+mod saga;
 #[cfg(test)]
 mod tests;
-mod writes;
 
 /// How long undoing may take, whatever is left of the request's own time.
-const UNDO_WITHIN: Duration = Duration::from_secs(5);
+const COMPENSATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A write that was done: 201, and nobody keeps the answer.
 pub struct Created<T> {

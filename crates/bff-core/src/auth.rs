@@ -9,8 +9,8 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 use tokio::time::Instant;
 
-use crate::context::{Cx, Shared};
-use crate::discovery::First;
+use crate::context::{GatewayHandles, RequestContext};
+use crate::discovery::InitialResolution;
 use crate::error::{Error, codes};
 use crate::outbound::Reason;
 use crate::scope::Caller;
@@ -18,11 +18,11 @@ use api_key::ApiKeys;
 use bearer::Bearer;
 use challenge::Challenges;
 use credential::Credential;
-use refusal::Refusal;
+use error::AuthError;
 
 pub use config::{ApiKey, Config};
 pub use credential::X_API_KEY;
-pub use keys::Algorithm;
+pub use jwks::Algorithm;
 
 pub mod api_key;
 mod bearer;
@@ -30,12 +30,12 @@ mod challenge;
 mod claims;
 mod config;
 mod credential;
-mod keys;
-mod refusal;
-mod remembered;
+mod error;
+mod jwks;
 #[cfg(test)]
 mod tests;
 mod token;
+mod token_cache;
 
 /// Turns credentials into callers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// What `config` accepts, or one line saying which of its keys is wrong. Nothing is fetched yet.
-    pub fn new(config: &Config, shared: &Arc<Shared>) -> Result<Self, String> {
+    pub fn new(config: &Config, shared: &Arc<GatewayHandles>) -> Result<Self, String> {
         let bearer = Bearer::new(config, shared)?.map(Arc::new);
         let api_keys = ApiKeys::new(&config.api_keys)?;
         let challenges = Challenges::new(&shared.client, bearer.is_some(), !api_keys.is_empty())?;
@@ -59,17 +59,17 @@ impl Authenticator {
     }
 
     /// The first answer about where the issuer's keys are, which start-up waits for.
-    pub(crate) fn first(&self) -> Option<First> {
+    pub(crate) fn initial_discovery(&self) -> Option<InitialResolution> {
         self.bearer.as_ref().map(|bearer| bearer.first())
     }
 
     /// What is wrong at the moment with where the issuer's keys are, for operators.
-    pub(crate) fn trouble(&self) -> Option<Reason> {
+    pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
         self.bearer.as_ref().and_then(|bearer| bearer.trouble())
     }
 
     /// Whether any credential came, good or bad: all that can be said of it without work.
-    pub(crate) fn is_given_one(headers: &HeaderMap) -> bool {
+    pub(crate) fn has_credential(headers: &HeaderMap) -> bool {
         headers.contains_key(header::AUTHORIZATION) || headers.contains_key(X_API_KEY)
     }
 
@@ -83,10 +83,10 @@ impl Authenticator {
             None => return Ok(None),
             Some(Credential::Bearer(token)) => match &self.bearer {
                 Some(bearer) => bearer.verify(token, deadline).await?,
-                None => return Err(Refusal::Off("bearer tokens").into()),
+                None => return Err(AuthError::Disabled("bearer tokens").into()),
             },
             Some(Credential::ApiKey(_)) if self.api_keys.is_empty() => {
-                return Err(Refusal::Off("API keys").into());
+                return Err(AuthError::Disabled("API keys").into());
             }
             Some(Credential::ApiKey(key)) => self.api_keys.verify(key)?,
         };
@@ -100,13 +100,13 @@ impl Authenticator {
 }
 
 /// Who asks, if they have `role`; else 401 for nobody and 403 for anybody else.
-pub fn require_role<'a>(cx: &'a Cx, role: &str) -> Result<&'a Caller, Error> {
+pub fn require_role<'a>(cx: &'a RequestContext, role: &str) -> Result<&'a Caller, Error> {
     let caller = cx.require_caller()?;
     if caller.has_role(role) {
         return Ok(caller);
     }
     let error = Error::new(codes::FORBIDDEN, codes::FORBIDDEN.meaning());
-    Err(error.because(format_args!("the caller does not have the role {role}")))
+    Err(error.with_cause(format_args!("the caller does not have the role {role}")))
 }
 
 /// Chooses the crypto library of this process, for TLS and for tokens. Every `main` and every test calls it first;

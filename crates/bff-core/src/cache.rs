@@ -13,48 +13,48 @@ use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::context::World;
+use crate::context::Env;
 use crate::scope::Scope;
 use crate::store::Store;
 
 pub use hash::Tag;
-pub use keep::{Keep, Rule, Rules};
 pub use key::Key;
+pub use policy::{CacheOverrides, CachePolicy, RouteCacheOverrides};
 pub use purge::Purge;
-pub use status::Lookup;
-pub use tier::Config as SharedConfig;
+pub use shared_tier::Config as SharedConfig;
+pub use status::CacheResult;
 
-pub(crate) use answer::{Ask, Read, answer, peek};
-pub(crate) use fly::{Fetch, Got, Whole, keep};
+pub(crate) use fetch::{FetchContext, FetchResult, FullResponse, store_response};
+pub(crate) use read_through::{ReadKey, ReadThrough, get_fresh, get_or_fetch};
 
 use entry::Entry;
-use flight::Flights;
+use hit_for_miss::HitForMiss;
 use memory::Memory;
-use spread::Spread;
-use stamps::Stamps;
-use tier::Tier;
-use unkept::Unkept;
+use purge_replication::PurgeReplication;
+use purge_timestamps::PurgeTimestamps;
+use shared_tier::SharedTier;
+use single_flight::SingleFlight;
 
-mod answer;
+mod annotations;
 mod directives;
 mod entry;
-mod flight;
-mod fly;
+mod fetch;
 mod hash;
-mod keep;
+mod hit_for_miss;
 mod key;
+pub(crate) mod length_prefixed;
 mod memory;
-mod note;
+mod policy;
 mod purge;
-pub mod rules;
-mod spread;
-mod stamps;
+mod purge_replication;
+mod purge_timestamps;
+mod read_through;
+pub mod rfc9111;
+mod shared_tier;
+mod single_flight;
 pub mod status;
 #[cfg(test)]
 mod tests;
-pub(crate) mod text;
-mod tier;
-mod unkept;
 
 /// How many tags' purges are told apart.
 const PURGES: usize = 1 << 16;
@@ -70,9 +70,9 @@ pub struct Config {
     pub max_bytes: u64,
     /// The most answers asked for anew in the background at once, while stale ones are served. Default 64: a quarter
     /// of what one backend takes from a gateway; more wait for the next reader.
-    pub max_renewals: usize,
+    pub max_background_revalidations: usize,
     /// Whether equal calls at the same time become one. Default true; off shows each call by itself.
-    pub share_calls: bool,
+    pub coalesce_requests: bool,
     /// What replicas share.
     pub shared: SharedConfig,
 }
@@ -81,8 +81,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_bytes: 64 << 20,
-            max_renewals: 64,
-            share_calls: true,
+            max_background_revalidations: 64,
+            coalesce_requests: true,
             shared: SharedConfig::default(),
         }
     }
@@ -96,36 +96,36 @@ struct Inner {
     config: Config,
     seed: u64,
     memory: Option<Memory>,
-    tier: Option<Tier>,
-    flights: Flights,
-    purged: Stamps,
-    written: Stamps,
-    unkept: Unkept,
+    tier: Option<SharedTier>,
+    flights: SingleFlight,
+    purged: PurgeTimestamps,
+    written: PurgeTimestamps,
+    unkept: HitForMiss,
     renewing: AtomicUsize,
 }
 
 impl Cache {
     /// An empty cache of this process alone. Its keys are placed by a seed of the world's.
-    pub fn new(config: &Config, world: &World) -> Self {
+    pub fn new(config: &Config, world: &Env) -> Self {
         Self::with(config, world, None)
     }
 
     /// A cache that shares what it keeps with the other replicas of `gateway`, if they have a store in common.
-    pub fn over(config: &Config, world: &World, gateway: &str, store: &Store) -> Self {
-        let tier = Tier::new(&config.shared, gateway, store);
+    pub fn with_shared_tier(config: &Config, world: &Env, gateway: &str, store: &Store) -> Self {
+        let tier = SharedTier::new(&config.shared, gateway, store);
         Self::with(config, world, tier.filter(|_| config.max_bytes > 0))
     }
 
-    fn with(config: &Config, world: &World, tier: Option<Tier>) -> Self {
+    fn with(config: &Config, world: &Env, tier: Option<SharedTier>) -> Self {
         Self(Arc::new(Inner {
             // Of its own draws, so that it moves nobody else's.
-            seed: world.named("cache").random(),
+            seed: world.fork("cache").random(),
             memory: Memory::new(config.max_bytes),
             tier,
-            flights: Flights::new(),
-            purged: Stamps::new(PURGES),
-            written: Stamps::new(WRITERS),
-            unkept: Unkept::new(),
+            flights: SingleFlight::new(),
+            purged: PurgeTimestamps::new(PURGES),
+            written: PurgeTimestamps::new(WRITERS),
+            unkept: HitForMiss::new(),
             renewing: AtomicUsize::new(0),
             config: config.clone(),
         }))
@@ -143,30 +143,31 @@ impl Cache {
     }
 
     /// The copy under `key` that no purge has killed.
-    fn kept(&self, key: &Key) -> Option<Arc<Entry>> {
+    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         let entry = self.0.memory.as_ref()?.get(key)?;
-        self.is_alive(key, &entry).then_some(entry)
+        self.is_valid(key, &entry).then_some(entry)
     }
 
-    fn is_alive(&self, key: &Key, entry: &Entry) -> bool {
-        self.0.purged.allow(&entry.tags, entry.asked) && self.is_not_outwritten(key, entry.asked)
+    fn is_valid(&self, key: &Key, entry: &Entry) -> bool {
+        self.0.purged.is_newer(&entry.tags, entry.requested_at)
+            && self.is_newer_than_callers_writes(key, entry.requested_at)
     }
 
     /// Whether nothing that was asked for at `asked` is outdated by now, as far as its key tells.
     fn is_current(&self, key: &Key, asked: u64) -> bool {
-        self.0.purged.allow(&key.tags(), asked) && self.is_not_outwritten(key, asked)
+        self.0.purged.is_newer(&key.tags(), asked) && self.is_newer_than_callers_writes(key, asked)
     }
 
-    fn is_not_outwritten(&self, key: &Key, asked: u64) -> bool {
-        key.own()
-            .is_none_or(|own| self.0.written.allow(&[own], asked))
+    fn is_newer_than_callers_writes(&self, key: &Key, asked: u64) -> bool {
+        key.caller_tag()
+            .is_none_or(|own| self.0.written.is_newer(&[own], asked))
     }
 
-    fn tier(&self) -> Option<&Tier> {
+    fn tier(&self) -> Option<&SharedTier> {
         self.0.tier.as_ref()
     }
 
-    fn spread(&self) -> Option<&Spread> {
+    fn spread(&self) -> Option<&PurgeReplication> {
         self.tier().map(|tier| &tier.spread)
     }
 
@@ -188,16 +189,16 @@ impl Cache {
     }
 
     /// A place for one renewal in the background, for as long as the guard lives.
-    fn renewal(&self) -> Option<Renewal> {
-        let room = |busy| (busy < self.0.config.max_renewals).then(|| busy + 1);
+    fn try_start_revalidation(&self) -> Option<RevalidationPermit> {
+        let room = |busy| (busy < self.0.config.max_background_revalidations).then(|| busy + 1);
         let taken = self.0.renewing.fetch_update(Relaxed, Relaxed, room);
-        taken.ok().map(|_| Renewal(self.clone()))
+        taken.ok().map(|_| RevalidationPermit(self.clone()))
     }
 }
 
-struct Renewal(Cache);
+struct RevalidationPermit(Cache);
 
-impl Drop for Renewal {
+impl Drop for RevalidationPermit {
     fn drop(&mut self) {
         self.0.0.renewing.fetch_sub(1, Relaxed);
     }

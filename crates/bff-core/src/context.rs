@@ -15,50 +15,50 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::error::{Error, codes};
 use crate::outbound::Failure;
-use crate::outbound::budget::Extra;
+use crate::outbound::budget::RequestRetryAllowance;
 use crate::scope::{Caller, Language, Region, Segment};
 use crate::telemetry::Metrics;
 
 pub use app_version::AppVersion;
 pub use deadline::{Deadline, RequestTimeout};
+pub use env::Env;
 pub use request_id::RequestId;
 pub use trace::Trace;
 pub use urgency::Urgency;
-pub use world::World;
 
 pub mod app_version;
 pub mod deadline;
+pub mod env;
 pub mod request_id;
 pub mod trace;
 pub mod urgency;
-pub mod world;
 
 /// One request's context: who asks, until when, how urgently, and under which ids. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cx(Arc<Inner>);
+pub struct RequestContext(Arc<Inner>);
 
 /// What belongs to the gateway and not to one request.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct GatewayHandles {
     /// The client class, sent upstream as `X-Client`.
     pub client: HeaderValue,
     /// Network, clock and randomness.
-    pub world: World,
+    pub env: Env,
     /// Work that must run to its end; draining waits for it.
     pub tasks: TaskTracker,
     /// Cancelled when the gateway leaves, a while before what is left is cut.
-    pub leaving: CancellationToken,
+    pub shutdown: CancellationToken,
     /// This gateway's own instruments.
     pub metrics: Metrics,
     /// What it keeps of its backends' answers.
     pub cache: Cache,
     /// The fields of its screens, read from their schemas once.
-    pub fields: crate::section::fields::Known,
+    pub fields: crate::section::fields::FieldCache,
 }
 
 #[derive(Debug)]
 struct Inner {
-    shared: Arc<Shared>,
+    shared: Arc<GatewayHandles>,
     request_id: RequestId,
     trace: Trace,
     deadline: Deadline,
@@ -66,15 +66,15 @@ struct Inner {
     language: Language,
     region: Region,
     caller: Option<Caller>,
-    guarded: AtomicBool,
-    extra: Extra,
+    identity_was_read: AtomicBool,
+    retry_allowance: RequestRetryAllowance,
 }
 
 /// The parts of a context, to make one.
 #[derive(Debug)]
-pub struct Opening {
+pub struct RequestContextParts {
     /// The gateway.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<GatewayHandles>,
     /// Echoed to the client and sent upstream.
     pub request_id: RequestId,
     /// The trace this request continues or begins.
@@ -91,13 +91,13 @@ pub struct Opening {
     pub caller: Option<Caller>,
 }
 
-impl Cx {
+impl RequestContext {
     /// Opens a context.
-    pub fn open(o: Opening) -> Self {
-        Self::with(o, Extra::default())
+    pub fn open(o: RequestContextParts) -> Self {
+        Self::with(o, RequestRetryAllowance::default())
     }
 
-    fn with(o: Opening, extra: Extra) -> Self {
+    fn with(o: RequestContextParts, extra: RequestRetryAllowance) -> Self {
         Self(Arc::new(Inner {
             shared: o.shared,
             request_id: o.request_id,
@@ -107,17 +107,17 @@ impl Cx {
             language: o.language,
             region: o.region,
             caller: o.caller,
-            guarded: AtomicBool::new(false),
-            extra,
+            identity_was_read: AtomicBool::new(false),
+            retry_allowance: extra,
         }))
     }
 
     /// A context for the gateway's own work: nobody's, not urgent, done within `time`.
-    pub fn background(shared: &Arc<Shared>, time: Duration) -> Self {
-        Self::open(Opening {
+    pub fn background(shared: &Arc<GatewayHandles>, time: Duration) -> Self {
+        Self::open(RequestContextParts {
             shared: shared.clone(),
-            request_id: RequestId::mint(&shared.world),
-            trace: Trace::begin(&shared.world),
+            request_id: RequestId::generate(&shared.env),
+            trace: Trace::begin(&shared.env),
             deadline: Deadline::Total(Instant::now() + time),
             urgency: Urgency::LOWEST,
             language: Language::UNDETERMINED,
@@ -127,13 +127,13 @@ impl Cx {
     }
 
     /// The gateway's own parts.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<GatewayHandles> {
         &self.0.shared
     }
 
     /// Network, clock and randomness.
-    pub fn world(&self) -> &World {
-        &self.0.shared.world
+    pub fn world(&self) -> &Env {
+        &self.0.shared.env
     }
 
     /// The id echoed to the client and sent upstream.
@@ -152,7 +152,7 @@ impl Cx {
     }
 
     /// When calls to backends end: a small reserve before the deadline, so that the answer itself leaves in time.
-    pub fn calls_deadline(&self) -> Instant {
+    pub fn upstream_deadline(&self) -> Instant {
         self.0.deadline.calls()
     }
 
@@ -162,7 +162,7 @@ impl Cx {
     }
 
     /// How long a stream may be silent, as its door says; none where the whole answer is out by the deadline.
-    pub fn longest_silence(&self) -> Option<Duration> {
+    pub fn stream_idle_timeout(&self) -> Option<Duration> {
         match self.0.deadline {
             Deadline::Stream { idle, .. } => Some(idle),
             Deadline::Total(_) => None,
@@ -170,13 +170,13 @@ impl Cx {
     }
 
     /// Resolves when the gateway leaves: what would go on for as long as somebody listens says so then, and ends.
-    pub fn leaving(&self) -> WaitForCancellationFutureOwned {
-        self.0.shared.leaving.clone().cancelled_owned()
+    pub fn shutdown(&self) -> WaitForCancellationFutureOwned {
+        self.0.shared.shutdown.clone().cancelled_owned()
     }
 
     /// What all calls of this request together may try beyond what is needed.
-    pub(crate) fn extra(&self) -> &Extra {
-        &self.0.extra
+    pub(crate) fn retry_allowance(&self) -> &RequestRetryAllowance {
+        &self.0.retry_allowance
     }
 
     /// How urgent the work is.
@@ -201,20 +201,20 @@ impl Cx {
 
     /// Who asks, or 401. The answer is then for whoever was let in, and no cache that others read may keep it.
     pub fn require_caller(&self) -> Result<&Caller, Error> {
-        self.0.guarded.store(true, Ordering::Relaxed);
+        self.0.identity_was_read.store(true, Ordering::Relaxed);
         self.caller()
             .ok_or_else(|| Error::new(codes::UNAUTHENTICATED, "Sign in to see this."))
     }
 
     /// Whether this was asked for who asks.
-    pub(crate) fn is_guarded(&self) -> bool {
-        self.0.guarded.load(Ordering::Relaxed)
+    pub(crate) fn identity_was_read(&self) -> bool {
+        self.0.identity_was_read.load(Ordering::Relaxed)
     }
 
     /// The same request with a deadline of its own, for what must be done although its time is up: undoing. It has the
     /// extra attempts that are left, and nobody else has any more.
     #[must_use]
-    pub fn beyond(&self, time: Duration) -> Self {
+    pub fn with_deadline(&self, time: Duration) -> Self {
         let Inner {
             shared,
             request_id,
@@ -222,7 +222,7 @@ impl Cx {
             caller,
             ..
         } = &*self.0;
-        let opening = Opening {
+        let opening = RequestContextParts {
             shared: shared.clone(),
             request_id: request_id.clone(),
             trace: trace.clone(),
@@ -232,7 +232,7 @@ impl Cx {
             region: self.0.region,
             caller: caller.clone(),
         };
-        Self::with(opening, self.0.extra.handed_on())
+        Self::with(opening, self.0.retry_allowance.take_all())
     }
 
     /// Runs a write to its end even when the client hangs up or its time is up; draining waits for it. Whoever still
@@ -251,8 +251,8 @@ impl Cx {
     }
 }
 
-/// Handlers take `Cx` first; the edge has put it there.
-impl<S: Sync> FromRequestParts<S> for Cx {
+/// Handlers take `RequestContext` first; the edge has put it there.
+impl<S: Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {

@@ -11,95 +11,95 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::context::World;
+use crate::context::Env;
 use crate::net::Net;
 use crate::outbound::BaseUrl;
-use consul::Agent;
+use consul::ConsulWatcher;
 use dns::Dns;
-use follow::{Follower, Source};
-use pace::Pace;
+use poll_schedule::PollSchedule;
+use watcher::{Source, Watcher};
 
 pub use crate::outbound::balance::Endpoint;
-pub use config::{Config, Consul, Fixed, Kind};
+pub use config::{Config, Consul, Kind, StaticEndpoint};
 
 mod config;
 mod consul;
 mod dns;
-mod follow;
-mod pace;
+mod poll_schedule;
 #[cfg(test)]
 mod tests;
+mod watcher;
 
 /// Follows the instances of `backend`, whose address without discovery is `url`, until the answer is dropped. Whenever
 /// they change, `give` gets all of them, sorted by address; a fixed list is given before this function returns. The
 /// address of an endpoint says host and port, but for that of `url` itself, which is as it is written there.
 ///
-/// `give` must not own what owns the [`Following`], or neither is ever dropped. The error is one line, `key: why`, whose
+/// `give` must not own what owns the [`WatchHandle`], or neither is ever dropped. The error is one line, `key: why`, whose
 /// key is one of the backend's `discovery` table. Must be called inside the runtime.
-pub fn follow(
+pub fn watch(
     backend: &'static str,
     url: &BaseUrl,
     config: &Config,
-    world: &World,
+    world: &Env,
     give: impl Fn(&[Endpoint]) + Send + Sync + 'static,
-) -> Result<Following, String> {
+) -> Result<WatchHandle, String> {
     config.check()?;
     let own = own_port(url);
     let known = CancellationToken::new();
     let until = Instant::now() + config.start_timeout;
     let source = match (config.kind, world.net()) {
         // On pipes a name is what it stands for.
-        (Kind::Fixed, _) | (Kind::Dns | Kind::Srv, Net::Pipes(_)) => None,
+        (Kind::Static, _) | (Kind::Dns | Kind::Srv, Net::InMemory(_)) => None,
         (Kind::Dns, _) => Some(Source::Dns(Dns::addresses(config, url, own)?)),
         (Kind::Srv, _) => Some(Source::Dns(Dns::services(config)?)),
-        (Kind::Consul, net) => Some(Source::Consul(Agent::new(config, own, net)?)),
+        (Kind::Consul, net) => Some(Source::Consul(ConsulWatcher::new(config, own, net)?)),
     };
     let task = if let Some(source) = source {
-        let pace = Pace::new(config, world.named(backend));
-        let follower = Follower::new(backend, pace, Box::new(give), known.clone());
+        let pace = PollSchedule::new(config, world.fork(backend));
+        let follower = Watcher::new(backend, pace, Box::new(give), known.clone());
         Some(AbortOnDropHandle::new(tokio::spawn(follower.run(source))))
     } else {
         let fixed = if config.endpoints.is_empty() {
             vec![endpoint(url.authority().clone())]
         } else {
-            follow::in_order(config.fixed()?)
+            watcher::in_order(config.fixed()?)
         };
         give(&fixed);
         known.cancel();
         None
     };
-    Ok(Following {
-        first: First { known, until },
+    Ok(WatchHandle {
+        first: InitialResolution { known, until },
         _task: task,
     })
 }
 
 /// A backend's instances being followed. Dropping it ends that.
 #[derive(Debug)]
-pub struct Following {
-    first: First,
+pub struct WatchHandle {
+    first: InitialResolution,
     _task: Option<AbortOnDropHandle<()>>,
 }
 
-impl Following {
+impl WatchHandle {
     /// The first answer, to wait for.
-    pub fn first(&self) -> &First {
+    pub fn first(&self) -> &InitialResolution {
         &self.first
     }
 }
 
 /// The first answer about a backend's instances. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct First {
+pub struct InitialResolution {
     /// Cancelled when instances are known for the first time.
     known: CancellationToken,
     until: Instant,
 }
 
-impl First {
+impl InitialResolution {
     /// Waits for it, no longer than `start_timeout` after the following began; says whether it came. If not, they are
     /// still being asked for.
-    pub async fn came(&self) -> bool {
+    pub async fn wait(&self) -> bool {
         timeout_at(self.until, self.known.cancelled()).await.is_ok()
     }
 }

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use codes::Code;
-pub(crate) use kept::Kept;
+pub(crate) use stored::StoredError;
 
 pub mod codes;
-mod kept;
+mod stored;
 
 /// A step of an action, and what came of it.
 pub(crate) type Step = (Cow<'static, str>, Cow<'static, str>);
@@ -34,7 +34,7 @@ struct Inner {
     /// For the log only: what really happened.
     cause: Option<String>,
     retry_after: Option<Duration>,
-    pointers: Vec<Pointer>,
+    pointers: Vec<FieldError>,
     allow: Option<HeaderValue>,
     /// What came of each step of an action.
     steps: Vec<Step>,
@@ -44,7 +44,7 @@ struct Inner {
 
 /// One thing wrong with an input.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
-pub struct Pointer {
+pub struct FieldError {
     /// Where: a JSON pointer (RFC 6901) into the body, or `/query/<name>`, `/header/<name>`, `/path/<name>`.
     #[schema(example = "/query/limit")]
     pub pointer: String,
@@ -53,7 +53,7 @@ pub struct Pointer {
     pub detail: String,
 }
 
-impl Pointer {
+impl FieldError {
     /// Where the member `name` of `root` is (RFC 6901 §3).
     pub(crate) fn below(root: &str, name: &str) -> String {
         format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
@@ -86,9 +86,9 @@ pub struct Problem<'a> {
     #[schema(value_type = String)]
     pub request_id: &'a str,
     /// Everything wrong with the input, at once.
-    #[serde(skip_serializing_if = "<[Pointer]>::is_empty")]
-    #[schema(value_type = Vec<Pointer>, required = false)]
-    pub errors: &'a [Pointer],
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    #[schema(value_type = Vec<FieldError>, required = false)]
+    pub errors: &'a [FieldError],
     /// What stands, where a write of several steps failed: what came of each step, such as `placed` or `unknown`.
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "by_name")]
     #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
@@ -115,7 +115,7 @@ impl Error {
     }
 
     /// 422 with everything that is wrong.
-    pub fn invalid(pointers: Vec<Pointer>) -> Self {
+    pub fn invalid(pointers: Vec<FieldError>) -> Self {
         let mut error = Self::new(
             codes::VALIDATION_FAILED,
             "Parts of the request are not valid.",
@@ -126,7 +126,7 @@ impl Error {
 
     /// 422 for one wrong place.
     pub fn invalid_at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::invalid(vec![Pointer {
+        Self::invalid(vec![FieldError {
             pointer: pointer.into(),
             detail: detail.into(),
         }])
@@ -142,28 +142,28 @@ impl Error {
 
     /// What really happened, for the log only.
     #[must_use]
-    pub fn because(mut self, cause: impl ToString) -> Self {
+    pub fn with_cause(mut self, cause: impl ToString) -> Self {
         self.edit().cause = Some(cause.to_string());
         self
     }
 
     /// When trying again makes sense.
     #[must_use]
-    pub fn retry_after(mut self, after: Option<Duration>) -> Self {
+    pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.edit().retry_after = after;
         self
     }
 
     /// What came of each step of the action that failed.
     #[must_use]
-    pub(crate) fn after_steps(mut self, steps: Vec<Step>) -> Self {
+    pub(crate) fn with_steps(mut self, steps: Vec<Step>) -> Self {
         self.edit().steps = steps;
         self
     }
 
     /// It was the token of the request: the edge says so in its challenge.
     #[must_use]
-    pub(crate) fn refusing_a_token(mut self) -> Self {
+    pub(crate) fn invalid_token(mut self) -> Self {
         self.edit().token_refused = true;
         self
     }
@@ -194,7 +194,7 @@ impl Error {
     }
 
     /// Everything wrong with the input.
-    pub fn pointers(&self) -> &[Pointer] {
+    pub fn pointers(&self) -> &[FieldError] {
         &self.0.pointers
     }
 
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_problem_names_its_page_and_every_wrong_place() {
-        let error = Error::invalid(vec![Pointer {
+        let error = Error::invalid(vec![FieldError {
             pointer: "/query/limit".into(),
             detail: "greater than 100".into(),
         }]);
@@ -270,13 +270,14 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up() {
-        let error = Error::new(codes::UNAVAILABLE, "x").retry_after(Some(Duration::from_millis(1)));
+        let error =
+            Error::new(codes::UNAVAILABLE, "x").with_retry_after(Some(Duration::from_millis(1)));
         assert_eq!(error.into_response().headers()[header::RETRY_AFTER], "1");
     }
 
     #[test]
     fn the_cause_stays_inside() {
-        let error = Error::new(codes::INTERNAL, "Something broke.").because("host db-1 refused");
+        let error = Error::new(codes::INTERNAL, "Something broke.").with_cause("host db-1 refused");
         let body = String::from_utf8(error.problem("", "/", "r")).unwrap();
         assert!(!body.contains("db-1"));
     }

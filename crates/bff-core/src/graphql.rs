@@ -1,4 +1,4 @@
-//! The GraphQL door: one document in, one operation executed with [`Cx`], the truth about every section out.
+//! The GraphQL door: one document in, one operation executed with [`RequestContext`], the truth about every section out.
 //!
 //! Before anything is executed the document is parsed once and its cost is counted; a resolver turns what the
 //! document selects into a [`Want`](crate::section::Want) with [`enter`], assembles a screen with it and hands that
@@ -21,26 +21,26 @@ use serde::{Deserialize, Serialize};
 use utoipa::OpenApi;
 
 use crate::config::Mode;
-use crate::context::Cx;
+use crate::context::RequestContext;
 use crate::error::Error;
-use crate::inbound::doors::Beside;
-use crate::inbound::shed::Standing;
-use crate::inbound::{Door, Writes};
+use crate::inbound::endpoints::ExtraRoutes;
+use crate::inbound::load_shed::AdmissionTicket;
+use crate::inbound::{EndpointOptions, WriteDetection};
 
-use reply::Reply;
 use request::{Envelope, Media};
-pub use resolve::{answer, arguments, enter, outcome};
-use told::Told;
+pub use resolve::{resolve, resolve_screen, selection, validate_args};
+use response::Reply;
+use section_states::SectionStates;
 
-mod contract;
 mod graphiql;
 mod limits;
-mod reply;
+mod openapi;
 mod request;
 mod resolve;
+mod response;
+mod section_states;
 #[cfg(test)]
 mod tests;
-mod told;
 
 /// What a GraphQL request may cost.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -78,16 +78,16 @@ impl Default for Config {
     }
 }
 
-/// `POST /graphql`; in development also `GET /graphiql`. What resolvers need beyond [`Cx`] is the schema's own
+/// `POST /graphql`; in development also `GET /graphiql`. What resolvers need beyond [`RequestContext`] is the schema's own
 /// data, put into the builder.
-pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> Beside
+pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> ExtraRoutes
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
     S: SubscriptionType + 'static,
 {
     let endpoint = Arc::new(Endpoint::new(schema, config, mode));
-    let execute = move |cx: Cx, request: HttpRequest| {
+    let execute = move |cx: RequestContext, request: HttpRequest| {
         let endpoint = endpoint.clone();
         async move { endpoint.serve(cx, request).await }
     };
@@ -99,18 +99,18 @@ where
     if !mode.is_production() {
         router = router.merge(graphiql::routes());
     }
-    Beside {
+    ExtraRoutes {
         router,
-        api: contract::Contract::openapi(),
-        door: Door {
-            time: None,
+        api: openapi::Contract::openapi(),
+        door: EndpointOptions {
+            timeout: None,
             max_body_bytes: Some(config.max_body_bytes),
-            writes: if M::is_empty() {
-                Writes::Never
+            write_detection: if M::is_empty() {
+                WriteDetection::ReadOnly
             } else {
-                Writes::ByBody
+                WriteDetection::ByBody
             },
-            ..Door::SCREEN
+            ..EndpointOptions::SCREEN
         },
     }
 }
@@ -152,7 +152,7 @@ where
                 .limit_depth(depth)
                 .limit_complexity(complexity)
         } else {
-            schema.extension(limits::Explorable { depth, complexity })
+            schema.extension(limits::LimitsWithIntrospection { depth, complexity })
         };
         Self {
             schema: schema.finish(),
@@ -161,17 +161,17 @@ where
         }
     }
 
-    async fn serve(&self, cx: Cx, request: HttpRequest) -> Result<Response, Error> {
+    async fn serve(&self, cx: RequestContext, request: HttpRequest) -> Result<Response, Error> {
         let media = Media::accepted(request.headers())?;
-        let standing = request.extensions().get::<Standing>().cloned();
+        let standing = request.extensions().get::<AdmissionTicket>().cloned();
         let envelope = request::read(request).await?;
         let reply = match self.parse(&envelope) {
             Ok(document) => {
-                let operation = chosen(&document, envelope.operation.as_deref());
+                let operation = selected_operation(&document, envelope.operation.as_deref());
                 if let Some(standing) = standing
                     && !operation.is_some_and(is_write)
                 {
-                    standing.is_a_read()?;
+                    standing.recheck_as_read()?;
                 }
                 self.execute(&cx, envelope, document).await?
             }
@@ -185,7 +185,7 @@ where
         limits::check_text(&envelope.query, &self.config)?;
         let document = parser::parse_query(&envelope.query)?;
         limits::check(&document, &self.config, !self.mode.is_production())?;
-        if let Some(operation) = chosen(&document, envelope.operation.as_deref()) {
+        if let Some(operation) = selected_operation(&document, envelope.operation.as_deref()) {
             request::check_variables(operation, &envelope.variables)?;
         }
         Ok(document)
@@ -193,17 +193,17 @@ where
 
     async fn execute(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         envelope: Envelope,
         document: ExecutableDocument,
     ) -> Result<Reply, Error> {
-        let told = Arc::new(Told::default());
+        let told = Arc::new(SectionStates::default());
         let mut request = Request::new(envelope.query)
             .variables(envelope.variables)
             .data(cx.clone())
             .data(told.clone());
         let mut write = false;
-        if let Some(operation) = chosen(&document, envelope.operation.as_deref()) {
+        if let Some(operation) = selected_operation(&document, envelope.operation.as_deref()) {
             write = is_write(operation);
             // The library reads `@include(if: $v)` without the variable's default.
             for variable in &operation.variable_definitions {
@@ -214,7 +214,7 @@ where
                 }
             }
             if limits::is_introspection(&operation.selection_set) {
-                request = request.data(limits::Exploring);
+                request = request.data(limits::IntrospectionQuery);
             }
         }
         request.operation_name = envelope.operation;
@@ -236,7 +236,7 @@ fn is_write(operation: &OperationDefinition) -> bool {
 }
 
 /// The operation that will be executed, if the request says clearly which.
-fn chosen<'a>(
+fn selected_operation<'a>(
     document: &'a ExecutableDocument,
     name: Option<&str>,
 ) -> Option<&'a OperationDefinition> {

@@ -14,27 +14,29 @@ use tonic::transport::Channel;
 use tonic::{Extensions, Request, Status};
 use tower::util::{MapRequest, MapResponse};
 
-use crate::cache::{self, Ask, Fetch, Got, Whole};
-use crate::context::{Cx, Shared};
-use crate::discovery::First;
+use crate::cache::{self, FetchContext, FetchResult, FullResponse, ReadThrough};
+use crate::context::{GatewayHandles, RequestContext};
+use crate::discovery::InitialResolution;
 use crate::net;
 use crate::outbound::balance::{self, Instance};
-use crate::outbound::{Config, Failure, Fetched, Policy, Provenance, Reason, Trust, Until, told};
+use crate::outbound::{
+    Config, Failure, Fetched, Policy, Provenance, Reason, SharedDeadline, TrustRoots, record_call,
+};
 use crate::scope::Scope;
 
+pub use bidi_stream::{BidiStream, open_stream};
 pub use call::Call;
-pub use conversation::{Conversation, converse};
 
-use turns::Turns;
+use cooperative_body::CooperativeBody;
 
+mod bidi_stream;
 mod call;
+mod cancel;
 mod channel;
-mod conversation;
-mod hang_up;
+mod cooperative_body;
 pub mod status;
 #[cfg(test)]
 mod tests;
-mod turns;
 
 /// One gRPC backend as a gateway sees it: one connection to each instance for all calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,9 +46,13 @@ impl Upstream {
     /// A backend called `name` in configuration, metrics and provenance. It connects with the first call.
     ///
     /// A path in the address is not used: gRPC has none. Must be called inside the runtime.
-    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
-        let (net, of) = (shared.world.net().clone(), config.clone());
-        let trust = Trust::open(config.ca_file.as_deref());
+    pub fn new(
+        name: &'static str,
+        config: &Config,
+        shared: &GatewayHandles,
+    ) -> Result<Self, String> {
+        let (net, of) = (shared.env.net().clone(), config.clone());
+        let trust = TrustRoots::open(config.ca_file.as_deref());
         let trust = trust.map_err(|line| format!("upstreams.{name}.{line}"))?;
         let channel =
             move |at: &balance::Endpoint| channel::channel(&of, &net, &at.address, &trust);
@@ -59,20 +65,20 @@ impl Upstream {
     }
 
     /// The first answer about its instances, which start-up waits for.
-    pub(crate) fn first(&self) -> First {
+    pub(crate) fn first(&self) -> InitialResolution {
         self.0.first()
     }
 
     /// What is wrong with it at the moment, for operators.
     pub(crate) fn trouble(&self) -> Option<Reason> {
-        self.0.trouble()
+        self.0.unhealthy_reason()
     }
 }
 
 /// Calls a gRPC backend under every policy, outermost first. `wire` makes the answer a value of ours, here,
 /// so that every policy sees an answer that cannot be used as a failure.
 pub async fn send<C, T, S>(
-    cx: &Cx,
+    cx: &RequestContext,
     up: &Upstream,
     call: Call<S, C::Encode>,
     codec: impl Fn() -> C + Send + Sync + 'static,
@@ -87,47 +93,51 @@ where
 {
     let (cache, sharing) = (&cx.shared().cache, call.scope.sharing());
     if call.write {
-        let until = Until::new(cx.calls_deadline());
+        let until = SharedDeadline::new(cx.upstream_deadline());
         let done = Box::pin(one(cx, up, &call, (&codec, &wire), &until)).await;
-        if done.as_ref().err().is_none_or(Failure::is_uncertain) {
+        if done
+            .as_ref()
+            .err()
+            .is_none_or(Failure::may_have_been_applied)
+        {
             call.outdates().tell(cx, up.name());
         }
-        let whole = done.map_err(|failure| failure.after(true))?;
+        let whole = done.map_err(|failure| failure.for_write(true))?;
         let from = Provenance::fresh(up.name(), Duration::ZERO, sharing);
         return Ok(Fetched::new(whole.value, from));
     }
     let config = up.0.config();
-    let ask = Ask {
-        read: cache::Read {
+    let ask = ReadThrough {
+        read: cache::ReadKey {
             key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
             route: call.route,
             sharing,
         },
-        keep: call.keep.clone().under(&config.cache, call.route),
-        renew_within: config.renew_within(),
+        keep: call.keep.clone().with_overrides(&config.cache, call.route),
+        renew_within: config.revalidation_timeout(),
         // A message is made into a value by a closure of the call's: its answers stay in this process.
         recall: None,
     };
     let up = up.clone();
-    cache::answer(cx, ask, |fetch: Fetch| async move {
+    cache::get_or_fetch(cx, ask, |fetch: FetchContext| async move {
         let (cx, until) = (&fetch.cx, &fetch.until);
         let whole = one(cx, &up, &call, (&codec, &wire), until).await?;
-        Ok(Got::Whole(whole))
+        Ok(FetchResult::Full(whole))
     })
     .await
 }
 
 /// One call: every policy but the cache's.
 async fn one<C, T, S>(
-    cx: &Cx,
+    cx: &RequestContext,
     up: &Upstream,
     call: &Call<S, C::Encode>,
     (codec, wire): (
         &(impl Fn() -> C + Sync),
         &(impl Fn(C::Decode) -> Result<T, &'static str> + Sync),
     ),
-    until: &Until,
-) -> Result<Whole<T>, Failure>
+    until: &SharedDeadline,
+) -> Result<FullResponse<T>, Failure>
 where
     C: Codec + Send,
     C::Encode: Clone + Sync,
@@ -142,8 +152,9 @@ where
         let channel = instance.payload().clone();
         let (message, head) = attempt(cx, config, channel, call, codec(), time).await?;
         let bytes = message.encoded_len();
-        let value = wire(message).map_err(|why| Failure::new(Reason::BadResponse).because(why))?;
-        Ok(Whole {
+        let value =
+            wire(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))?;
+        Ok(FullResponse {
             value: Arc::new(value),
             status: StatusCode::OK,
             head,
@@ -153,13 +164,13 @@ where
         })
     };
     let done = up.0.call(cx, until, call.repeat(), attempt).await;
-    told(cx, up.name(), call.route, started, &done);
-    done.map_err(|failure| failure.of(up.name()))
+    record_call(cx, up.name(), call.route, started, &done);
+    done.map_err(|failure| failure.with_upstream(up.name()))
 }
 
 /// Sends the message once; the answer's headers say how long it may be kept, in the words that HTTP has for it.
 async fn attempt<C, S>(
-    cx: &Cx,
+    cx: &RequestContext,
     config: &Config,
     channel: Channel,
     call: &Call<S, C::Encode>,
@@ -195,12 +206,14 @@ fn late(config: &Config, time: Duration) -> Reason {
 /// A channel that can be hung up on.
 type Wired = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>>;
 /// One whose answers take turns with what else runs on their thread.
-type InTurns = MapResponse<Wired, fn(http::Response<Body>) -> http::Response<Turns<Body>>>;
+type Cooperative =
+    MapResponse<Wired, fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>>>;
 
 /// The channel, connected.
-async fn ready(config: &Config, channel: Channel) -> Result<Grpc<InTurns>, Status> {
-    let in_turns: fn(http::Response<Body>) -> http::Response<Turns<Body>> = |it| it.map(Turns);
-    let wired = MapRequest::new(channel, hang_up::wire as fn(_) -> _);
+async fn ready(config: &Config, channel: Channel) -> Result<Grpc<Cooperative>, Status> {
+    let in_turns: fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>> =
+        |it| it.map(CooperativeBody);
+    let wired = MapRequest::new(channel, cancel::wire as fn(_) -> _);
     let channel = MapResponse::new(wired, in_turns);
     let mut client = Grpc::new(channel).max_decoding_message_size(config.max_body_bytes);
     let closed = |error: tonic::transport::Error| Status::from_error(error.into());

@@ -13,39 +13,39 @@ use serde::{Deserialize, Serialize};
 use tower::layer::layer_fn;
 
 use crate::auth::Authenticator;
-use crate::context::Shared;
-use crate::rate_limit::{self, Limits};
+use crate::context::GatewayHandles;
+use crate::rate_limit::Limits;
 use crate::routes::{Entry, Table};
 use crate::scope::{Language, Region};
 
-pub use doors::{Door, Doors, SignedIn, Writes};
-pub use events::Events;
-pub use input::{Body, Path, Query};
-pub use shed::Class;
-pub use underway::{Requests, Underway};
-pub use write::Write;
+pub use connection_activity::{ConnectionActivity, InFlightRequest};
+pub use endpoints::{Authenticated, EndpointOptions, Endpoints, WriteDetection};
+pub use extract::{Body, Path, Query};
+pub use idempotent_request::IdempotentRequest;
+pub use load_shed::PriorityClass;
+pub use sse::SseStream;
 
-use gate::Gate;
-use observe::Seen;
+use access_log::RequestState;
+use edge_service::EdgeService;
 
-mod address;
-mod admit;
-pub mod client_address;
+mod access_log;
+mod authenticate;
+pub mod client_ip;
 mod compress;
+mod connection_activity;
 mod cors;
-pub mod doors;
-mod events;
-mod finish;
-mod gate;
-mod head;
-pub mod input;
+mod edge_service;
+pub mod endpoints;
+pub mod extract;
+mod finalize_response;
+mod idempotent_request;
+mod ip_filter;
 mod language;
-mod observe;
-mod offered;
-mod quota;
-pub mod shed;
-mod underway;
-mod write;
+pub mod load_shed;
+mod rate_limit;
+mod sse;
+mod validate_headers;
+mod write_timeout_body;
 
 /// What the edge lets in, and for how long.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -88,7 +88,7 @@ pub struct Config {
     /// Which header those proxies write the client's address into, `x-forwarded-for` or `forwarded`. Default
     /// `x-forwarded-for`, and only one: a proxy may pass on what a client wrote into the other.
     #[serde(default)]
-    pub client_address_from: client_address::Told,
+    pub client_ip_header: client_ip::ForwardedHeader,
     /// The addresses or networks let in. Default none, which lets in everybody who is not denied.
     #[serde(default)]
     pub allow: Vec<IpNet>,
@@ -97,10 +97,10 @@ pub struct Config {
     pub deny: Vec<IpNet>,
     /// How much one client may ask for. Default: no limit.
     #[serde(default)]
-    pub limits: rate_limit::Config,
+    pub rate_limits: crate::rate_limit::Config,
     /// How many requests are worked on at once, and who goes first when there are more.
     #[serde(default)]
-    pub shed: shed::Config,
+    pub load_shedding: load_shed::Config,
 }
 
 impl Config {
@@ -136,12 +136,12 @@ pub struct Peer(pub Option<SocketAddr>);
 /// What the edge knows of its gateway.
 #[derive(Debug)]
 pub struct Edge {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<GatewayHandles>,
     pub(crate) config: Config,
-    pub(crate) doors: doors::Table,
+    pub(crate) doors: endpoints::Table,
     pub(crate) routes: Table,
     pub(crate) auth: Authenticator,
-    pub(crate) shed: Arc<shed::Shed>,
+    pub(crate) shed: Arc<load_shed::LoadShedder>,
     pub(crate) limits: Limits,
     /// What `type` of a problem begins with, without a final slash.
     pub(crate) public_url: String,
@@ -149,9 +149,9 @@ pub struct Edge {
 
 impl Edge {
     /// The door a request comes through; none for pages such as `/health`, and where there is nothing.
-    fn door(&self, request: &Request) -> Option<Door> {
+    fn endpoint_options(&self, request: &Request) -> Option<EndpointOptions> {
         if let Some(passed) = request.extensions().get::<Arc<Entry>>() {
-            return Some(Door::passing(passed.route.terms()));
+            return Some(EndpointOptions::for_proxy_route(passed.route.terms()));
         }
         let path = request.extensions().get::<MatchedPath>()?;
         self.doors.get(path.as_str()).copied()
@@ -159,10 +159,10 @@ impl Edge {
 }
 
 /// Puts the edge around each route of a router.
-pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
+pub fn layer(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
     let cors = cors::layer(&edge.config)?.map(Arc::new);
     let edge = edge.clone();
-    Ok(router.layer(layer_fn(move |route| Gate {
+    Ok(router.layer(layer_fn(move |route| EdgeService {
         edge: edge.clone(),
         cors: cors.clone(),
         route,
@@ -170,42 +170,47 @@ pub fn protect(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
 }
 
 /// What a request passes, outermost first.
-async fn pass(gate: Gate, request: Request) -> Response {
-    let Gate { edge, cors, route } = &gate;
+async fn handle(gate: EdgeService, request: Request) -> Response {
+    let EdgeService { edge, cors, route } = &gate;
     // Request id, trace, metrics and the one log line; Host and header limits; the panic net; problem documents,
     // security headers, 304, one `Vary`.
-    observe::observe(edge, request, |request, seen| async move {
+    access_log::observe(edge, request, |request, seen| async move {
         // CORS headers stand on every answer, refusals included.
-        let inside = |request| enter(edge, &seen, request, route);
-        cors::around(cors.as_deref(), request, inside).await
+        let inside = |request| handle_admitted(edge, &seen, request, route);
+        cors::apply(cors.as_deref(), request, inside).await
     })
     .await
 }
 
 /// Lets a request in, in order, if it may come in.
-async fn enter(edge: &Edge, seen: &Seen, mut request: Request, route: &Route) -> Response {
+async fn handle_admitted(
+    edge: &Edge,
+    seen: &RequestState,
+    mut request: Request,
+    route: &Route,
+) -> Response {
     // The IP filter; the address's own limit, of which a failed credential costs ten.
-    let client = match address::admit(edge, &request) {
+    let client = match ip_filter::check_address(edge, &request) {
         Ok(client) => client,
         Err(refusal) => return *refusal,
     };
     // A free slot by intent, or 503 at once, before any work and before the deadline starts.
-    let door = edge.door(&request);
-    let place = match door.map(|door| shed::enter(edge, &door, &mut request)) {
+    let door = edge.endpoint_options(&request);
+    let place = match door.map(|door| load_shed::enter(edge, &door, &mut request)) {
         None => None,
         Some(Ok(place)) => Some(place),
         Some(Err(error)) => return error.into_response(),
     };
-    let coming = admit::Coming {
+    let coming = authenticate::EdgeState {
         client,
         door,
         seen,
-        standing: place.as_ref().map(shed::Place::standing),
+        standing: place.as_ref().map(load_shed::Admission::standing),
     };
     // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens. What the door
     // answers is encoded as the client likes it best.
-    let response = admit::admit(edge, coming, request, route).await;
-    if let Some(slot) = place.and_then(|place| place.answered(&response)) {
+    let response = authenticate::authenticate_and_handle(edge, coming, request, route).await;
+    if let Some(slot) = place.and_then(|place| place.finish(&response)) {
         seen.hold(slot);
     }
     response

@@ -2,7 +2,7 @@
 //!
 //! A gateway is a set of *screens*: tailored answers assembled from *sections*, each from one backend call.
 //! The way in is [`inbound`], the way out is [`outbound`]; they never name each other and meet only in
-//! [`context::Cx`]. What a screen is made of, and what it tells its client about every part, is [`section`].
+//! [`context::RequestContext`]. What a screen is made of, and what it tells its client about every part, is [`section`].
 
 pub mod action;
 pub mod auth;
@@ -26,8 +26,8 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 
-pub use context::Cx;
+pub use context::RequestContext;
 pub use error::{Code, Error};
 pub use outbound::{Failure, Fetched, Reason};
 pub use scope::{Caller, Public, Segment};
-pub use section::{Page, Screen, Want};
+pub use section::{FieldSelection, Screen, ScreenBuilder};

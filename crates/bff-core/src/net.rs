@@ -9,31 +9,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::connect::{Connected, Connection as HyperConnection};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-pub use dial::Dial;
-pub(crate) use moment::now;
-pub use threads::Threads;
-pub(crate) use threads::home;
+pub(crate) use coarse_clock::now;
+pub use connector::Connector;
+pub use worker_threads::Threads;
+pub(crate) use worker_threads::worker_index;
 
-mod dial;
-mod moment;
-mod threads;
+mod coarse_clock;
+mod connector;
+mod worker_threads;
 
 /// Anything bytes can be read from and written to.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 /// One connection, over whichever network.
-pub enum Wire {
+pub enum Connection {
     /// A socket.
     Tcp(TcpStream),
     /// A pipe, perhaps wrapped by a fault.
-    Pipe(Box<dyn Io>),
+    InMemory(Box<dyn Io>),
 }
 
 /// Where connections go.
@@ -42,24 +42,24 @@ pub enum Net {
     /// The machine's network.
     Tcp,
     /// Pipes inside this process.
-    Pipes(Arc<Pipes>),
+    InMemory(Arc<InMemoryNetwork>),
 }
 
 /// Where connections come from.
-pub enum Accept {
+pub enum Listener {
     /// A bound socket.
     Tcp(TcpListener),
-    /// The listening end of a name in [`Pipes`].
-    Pipe(mpsc::UnboundedReceiver<DuplexStream>),
+    /// The listening end of a name in [`InMemoryNetwork`].
+    InMemory(mpsc::UnboundedReceiver<DuplexStream>),
 }
 
 /// What a simulation does to a new connection: refuses it, or wraps it.
-pub type Dialled = dyn Fn(&str, u64, DuplexStream) -> io::Result<Wire> + Send + Sync;
+pub type ConnectHook = dyn Fn(&str, u64, DuplexStream) -> io::Result<Connection> + Send + Sync;
 
 /// The in-memory network: names that listen, and how many connections each was asked for.
-pub struct Pipes {
+pub struct InMemoryNetwork {
     listening: Mutex<BTreeMap<String, Listening>>,
-    dialled: Box<Dialled>,
+    dialled: Box<ConnectHook>,
 }
 
 struct Listening {
@@ -70,10 +70,10 @@ struct Listening {
 /// Bytes a pipe holds before its writer waits.
 const PIPE_BYTES: usize = 64 << 10;
 
-impl Pipes {
+impl InMemoryNetwork {
     /// A network in which every connection is as `dialled` makes it from (name, ordinal, pipe).
     pub fn new(
-        dialled: impl Fn(&str, u64, DuplexStream) -> io::Result<Wire> + Send + Sync + 'static,
+        dialled: impl Fn(&str, u64, DuplexStream) -> io::Result<Connection> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             listening: Mutex::default(),
@@ -82,14 +82,14 @@ impl Pipes {
     }
 
     /// Starts listening on `name` (`host:port`); an earlier listener of that name is replaced.
-    pub fn listen(&self, name: &str) -> Accept {
+    pub fn listen(&self, name: &str) -> Listener {
         let (to, from) = mpsc::unbounded_channel();
         let listening = Listening { to, dials: 0 };
         self.listening.lock().insert(name.to_owned(), listening);
-        Accept::Pipe(from)
+        Listener::InMemory(from)
     }
 
-    fn connect(&self, name: &str) -> io::Result<Wire> {
+    fn connect(&self, name: &str) -> io::Result<Connection> {
         let (to, ordinal) = {
             let mut listening = self.listening.lock();
             let end = listening
@@ -106,13 +106,13 @@ impl Pipes {
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Wire")
     }
 }
 
-impl fmt::Debug for Pipes {
+impl fmt::Debug for InMemoryNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pipes")
     }
@@ -124,27 +124,27 @@ impl Net {
         clippy::disallowed_methods,
         reason = "this is the one connector the ban points to"
     )]
-    pub async fn connect(&self, authority: &str) -> io::Result<Wire> {
+    pub async fn connect(&self, authority: &str) -> io::Result<Connection> {
         match self {
             Self::Tcp => {
                 let stream = TcpStream::connect(authority).await?;
                 stream.set_nodelay(true)?;
-                Ok(Wire::Tcp(stream))
+                Ok(Connection::Tcp(stream))
             }
-            Self::Pipes(pipes) => pipes.connect(authority),
+            Self::InMemory(pipes) => pipes.connect(authority),
         }
     }
 }
 
-impl Accept {
+impl Listener {
     /// The next connection, or `None` when this listener can give no more.
-    pub async fn next(&mut self) -> Option<Wire> {
+    pub async fn next(&mut self) -> Option<Connection> {
         match self {
             Self::Tcp(listener) => loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
-                        return Some(Wire::Tcp(stream));
+                        return Some(Connection::Tcp(stream));
                     }
                     // Out of descriptors, or a connection that died in the queue: neither ends a server.
                     Err(error) => {
@@ -153,7 +153,10 @@ impl Accept {
                     }
                 }
             },
-            Self::Pipe(from) => from.recv().await.map(|io| Wire::Pipe(Box::new(io))),
+            Self::InMemory(from) => from
+                .recv()
+                .await
+                .map(|io| Connection::InMemory(Box::new(io))),
         }
     }
 
@@ -161,17 +164,17 @@ impl Accept {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Pipe(_) => None,
+            Self::InMemory(_) => None,
         }
     }
 }
 
-impl Wire {
+impl Connection {
     /// The same connection, woken by the runtime that this is called in.
-    pub(crate) fn moved(self) -> io::Result<Self> {
+    pub(crate) fn rebind_to_runtime(self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
-            pipe @ Self::Pipe(_) => Ok(pipe),
+            pipe @ Self::InMemory(_) => Ok(pipe),
         }
     }
 
@@ -179,13 +182,13 @@ impl Wire {
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Pipe(_) => None,
+            Self::InMemory(_) => None,
         }
     }
 }
 
 /// Reads are handed to whichever stream is inside; so are writes, below.
-impl AsyncRead for Wire {
+impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -193,12 +196,12 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Self::Pipe(s) => Pin::new(s).poll_read(cx, buf),
+            Self::InMemory(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -206,7 +209,7 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
-            Self::Pipe(s) => Pin::new(s).poll_write(cx, buf),
+            Self::InMemory(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
@@ -217,33 +220,33 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Self::Pipe(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::InMemory(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(s) => s.is_write_vectored(),
-            Self::Pipe(s) => s.is_write_vectored(),
+            Self::InMemory(s) => s.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_flush(cx),
-            Self::Pipe(s) => Pin::new(s).poll_flush(cx),
+            Self::InMemory(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
-            Self::Pipe(s) => Pin::new(s).poll_shutdown(cx),
+            Self::InMemory(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }
 
-impl Connection for Wire {
+impl HyperConnection for Connection {
     fn connected(&self) -> Connected {
         Connected::new()
     }

@@ -12,12 +12,12 @@ use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth;
-use crate::error::{Pointer, Problem};
+use crate::error::{FieldError, Problem};
 use crate::rate_limit::Limits;
 use crate::routes::Configs;
 
-mod limits;
-mod passed;
+mod proxy_routes;
+mod rate_limits;
 
 /// The reference page's own scripts and styles come from this gateway; its styles are also inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
@@ -25,7 +25,7 @@ const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; im
 
 /// Adds what every operation shares, the problem answer, the credentials this gateway takes and its limits, and what is
 /// passed on.
-pub(crate) fn complete(
+pub(crate) fn finalize(
     mut api: OpenApi,
     auth: &auth::Config,
     routes: &Configs,
@@ -34,9 +34,9 @@ pub(crate) fn complete(
     let components = api.components.get_or_insert_with(Components::new);
     let schemas = &mut components.schemas;
     schemas.insert("Problem".into(), Problem::schema());
-    schemas.insert(Pointer::name().into(), Pointer::schema());
+    schemas.insert(FieldError::name().into(), FieldError::schema());
     let mut security = Vec::new();
-    if auth.keys.is_some() {
+    if auth.jwks.is_some() {
         security.push("bearer");
         let bearer = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
@@ -64,14 +64,14 @@ pub(crate) fn complete(
         }
     }
     for (path, item) in &mut api.paths.paths {
-        limits::tell(item, counting, path, false);
+        rate_limits::add_headers(item, counting, path, false);
     }
-    for (address, mut item) in passed::paths(routes, &security) {
-        limits::tell(&mut item, counting, &address, true);
+    for (address, mut item) in proxy_routes::paths(routes, &security) {
+        rate_limits::add_headers(&mut item, counting, &address, true);
         api.paths.paths.entry(address).or_insert(item);
     }
     if let (Some(components), true) = (&mut api.components, counting.any()) {
-        limits::describe(components);
+        rate_limits::describe(components);
     }
     api
 }
@@ -89,7 +89,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 }
 
 /// `/docs`: the reference page, served without any other host.
-pub(crate) fn reference(api: OpenApi) -> Router {
+pub(crate) fn docs_page(api: OpenApi) -> Router {
     // The page reads its own copy, so that `/openapi.json` stays with the other pages.
     let page = SwaggerUi::new("/docs").url("/docs/openapi.json", api);
     let page = page.config(Config::from("/docs/openapi.json").try_it_out_enabled(true));

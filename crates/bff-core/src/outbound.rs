@@ -9,58 +9,57 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::cache::{self, Ask, Fetch, Got};
-use crate::context::{Cx, Shared};
-use crate::discovery::{self, First};
+use crate::cache::{self, FetchContext, FetchResult, ReadThrough};
+use crate::context::{GatewayHandles, RequestContext};
+use crate::discovery::{self, InitialResolution};
 use crate::net;
 use crate::scope::Scope;
 
+pub use base_url::BaseUrl;
 pub use call::Call;
 pub use failure::{Failure, Reason};
-pub use id::{Id, NotAnId, Short, check_id, read_id};
-pub use provenance::{Fetched, Provenance, State};
-pub use target::BaseUrl;
+pub use id::{Id, InvalidId, Short, deserialize_id, validate_id};
+pub use provenance::{Fetched, Freshness, Provenance};
 
 use balance::{Endpoint, Instance};
-pub(crate) use body::read as read_answer;
 pub(crate) use client::Client;
-pub(crate) use lent::Load;
-pub(crate) use passage::{Again, Answer, Passage, Spoilt, pass};
+pub(crate) use forward::{ClientBodyError, ForwardRequest, ForwardResponse, RetryPolicy, forward};
 pub(crate) use policy::Policy;
-pub(crate) use repeat::Repeat;
-pub(crate) use stream::{Clients, Stay};
-pub(crate) use trust::Trust;
-pub(crate) use until::Until;
+pub(crate) use replay_body::RequestBody;
+pub(crate) use response_body::read_limited as read_answer;
+pub(crate) use retry::RetryTraits;
+pub(crate) use shared_deadline::SharedDeadline;
+pub(crate) use stream::{InFlightGuard, InstanceClients};
+pub(crate) use trust_roots::TrustRoots;
 
 mod attempt;
 pub mod backoff;
 pub mod balance;
-mod body;
+mod base_url;
 pub mod breaker;
 pub mod budget;
 pub mod bulkhead;
 mod call;
 mod client;
-mod clock;
-pub mod ejection;
+pub mod deadline_filter;
 mod failure;
+mod forward;
 pub mod hedge;
-pub mod hopeless;
 mod id;
 pub mod latency;
-mod lent;
+mod monotonic;
 pub mod outcome;
-mod passage;
+pub mod outlier_detection;
 mod policy;
 mod provenance;
-mod repeat;
+mod replay_body;
+mod response_body;
 pub mod retry;
+mod shared_deadline;
 mod stream;
-mod target;
 #[cfg(test)]
 mod tests;
-mod trust;
-mod until;
+mod trust_roots;
 
 /// How one backend is called.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -102,13 +101,13 @@ pub struct Config {
     pub backoff: backoff::Config,
     /// How many extra attempts, retries and hedges alike, there may be in relation to calls.
     #[serde(default)]
-    pub budget: budget::Config,
+    pub retry_budget: budget::Config,
     /// When a slow read of those that allow it is asked a second time.
     #[serde(default)]
     pub hedge: hedge::Config,
     /// When a call is not begun, because what is left of its time is too short for an answer.
     #[serde(default)]
-    pub hopeless: hopeless::Config,
+    pub deadline_filter: deadline_filter::Config,
     /// Over which time latency is measured, for the hedge and for what is hopeless.
     #[serde(default)]
     pub latency: latency::Config,
@@ -117,16 +116,16 @@ pub struct Config {
     pub bulkhead: bulkhead::Config,
     /// When the backend is left alone for a while.
     #[serde(default)]
-    pub breaker: breaker::Config,
+    pub circuit_breaker: breaker::Config,
     /// Which instance takes an attempt.
     #[serde(default)]
-    pub balance: balance::Config,
+    pub load_balancing: balance::Config,
     /// When one instance of several is left out for a while.
     #[serde(default)]
-    pub ejection: ejection::Config,
+    pub outlier_detection: outlier_detection::Config,
     /// How its answers are kept, over what its calls say.
     #[serde(default)]
-    pub cache: cache::Rules,
+    pub cache: cache::CacheOverrides,
 }
 
 impl Config {
@@ -142,20 +141,20 @@ impl Config {
             discovery: discovery::Config::default(),
             retry: retry::Config::default(),
             backoff: backoff::Config::default(),
-            budget: budget::Config::default(),
+            retry_budget: budget::Config::default(),
             hedge: hedge::Config::default(),
-            hopeless: hopeless::Config::default(),
+            deadline_filter: deadline_filter::Config::default(),
             latency: latency::Config::default(),
             bulkhead: bulkhead::Config::default(),
-            breaker: breaker::Config::default(),
-            balance: balance::Config::default(),
-            ejection: ejection::Config::default(),
-            cache: cache::Rules::default(),
+            circuit_breaker: breaker::Config::default(),
+            load_balancing: balance::Config::default(),
+            outlier_detection: outlier_detection::Config::default(),
+            cache: cache::CacheOverrides::default(),
         }
     }
 
     /// How long a call may take that nobody waits for: every attempt it has.
-    pub(crate) fn renew_within(&self) -> Duration {
+    pub(crate) fn revalidation_timeout(&self) -> Duration {
         self.attempt_timeout * self.retry.max_attempts.get()
     }
 
@@ -178,16 +177,20 @@ impl Config {
 
 /// One backend as a gateway sees it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Policy<Clients>>);
+pub struct Upstream(Arc<Policy<InstanceClients>>);
 
 impl Upstream {
     /// A backend called `name` in configuration, metrics and provenance. The error is one line that names the key
     /// of a mistake.
-    pub fn new(name: &'static str, config: &Config, shared: &Shared) -> Result<Self, String> {
-        let (net, of) = (shared.world.net().clone(), config.clone());
-        let trust = Trust::open(config.ca_file.as_deref());
+    pub fn new(
+        name: &'static str,
+        config: &Config,
+        shared: &GatewayHandles,
+    ) -> Result<Self, String> {
+        let (net, of) = (shared.env.net().clone(), config.clone());
+        let trust = TrustRoots::open(config.ca_file.as_deref());
         let trust = trust.map_err(|line| format!("upstreams.{name}.{line}"))?;
-        let client = move |at: &Endpoint| Clients::new(&of, &net, &at.address, &trust);
+        let client = move |at: &Endpoint| InstanceClients::new(&of, &net, &at.address, &trust);
         Ok(Self(Arc::new(Policy::new(name, config, shared, client)?)))
     }
 
@@ -197,7 +200,7 @@ impl Upstream {
     }
 
     /// The first answer about its instances, which start-up waits for.
-    pub(crate) fn first(&self) -> First {
+    pub(crate) fn initial_discovery(&self) -> InitialResolution {
         self.0.first()
     }
 
@@ -213,7 +216,7 @@ impl Upstream {
 /// cancelling it. It is boxed as soon as it is made: a screen joins many calls, and each place that a future is
 /// handed through would move it by the kilobyte.
 pub fn send<T, S>(
-    cx: &Cx,
+    cx: &RequestContext,
     up: &Upstream,
     mut call: Call<S>,
 ) -> impl Future<Output = Result<Fetched<T, S>, Failure>>
@@ -224,79 +227,96 @@ where
     Box::pin(async move {
         if call.is_write() {
             // Boxed, so that a read has no room for it.
-            return Box::pin(write(cx, up, &call)).await;
+            return Box::pin(send_write(cx, up, &call)).await;
         }
         let config = up.0.config();
-        let ask = Ask {
-            read: cache::Read {
+        let ask = ReadThrough {
+            read: cache::ReadKey {
                 key: call.key::<T>(&cx.shared().cache, up.name()),
                 route: call.route(),
                 sharing: call.sharing(),
             },
-            keep: call.take_kept_how().under(&config.cache, call.route()),
-            renew_within: config.renew_within(),
-            recall: Some(attempt::recall::<T>),
+            keep: call
+                .take_cache_policy()
+                .with_overrides(&config.cache, call.route()),
+            renew_within: config.revalidation_timeout(),
+            recall: Some(attempt::decode_cached::<T>),
         };
         let up = up.clone();
         // First the cache, then a call in flight for the same scope, then all other policies, and at last an attempt.
-        cache::answer(cx, ask, |fetch| async move {
+        cache::get_or_fetch(cx, ask, |fetch| async move {
             let (cx, until) = (&fetch.cx, &fetch.until);
-            one(cx, &up, &call, Some(&fetch), until).await
+            call_upstream(cx, &up, &call, Some(&fetch), until).await
         })
         .await
     })
 }
 
 /// A write is nobody else's, and outdates what was read before.
-async fn write<T, S>(cx: &Cx, up: &Upstream, call: &Call<S>) -> Result<Fetched<T, S>, Failure>
+async fn send_write<T, S>(
+    cx: &RequestContext,
+    up: &Upstream,
+    call: &Call<S>,
+) -> Result<Fetched<T, S>, Failure>
 where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
-    let until = Until::new(cx.calls_deadline());
-    let done = one(cx, up, call, None, &until).await;
-    if done.as_ref().err().is_none_or(Failure::is_uncertain) {
+    let until = SharedDeadline::new(cx.upstream_deadline());
+    let done = call_upstream(cx, up, call, None, &until).await;
+    if done
+        .as_ref()
+        .err()
+        .is_none_or(Failure::may_have_been_applied)
+    {
         let target = call.path();
         let at = (up.name(), target.as_bytes());
-        let keep = call.kept_how();
-        (cx.shared().cache).written(at, &call.audience(), keep, cx.world().unix_millis());
+        let keep = call.cache_policy();
+        (cx.shared().cache).invalidate_after_write(
+            at,
+            &call.audience(),
+            keep,
+            cx.world().unix_millis(),
+        );
     }
     match done {
-        Ok(Got::Whole(whole)) => {
+        Ok(FetchResult::Full(whole)) => {
             let from = Provenance::fresh(up.name(), Duration::ZERO, call.sharing());
             Ok(Fetched::new(whole.value, from))
         }
         // Nothing was asked for on a condition.
-        Ok(Got::Same(..)) => Err(Failure::new(Reason::BadResponse).of(up.name()).after(true)),
-        Err(failure) => Err(failure.after(true)),
+        Ok(FetchResult::NotModified(..)) => Err(Failure::new(Reason::BadResponse)
+            .with_upstream(up.name())
+            .for_write(true)),
+        Err(failure) => Err(failure.for_write(true)),
     }
 }
 
 /// One call: every policy but the cache's.
-async fn one<T, S>(
-    cx: &Cx,
+async fn call_upstream<T, S>(
+    cx: &RequestContext,
     up: &Upstream,
     call: &Call<S>,
-    fetch: Option<&Fetch>,
-    until: &Until,
-) -> Result<Got<T>, Failure>
+    fetch: Option<&FetchContext>,
+    until: &SharedDeadline,
+) -> Result<FetchResult<T>, Failure>
 where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
     let started = net::now();
     let config = up.0.config();
-    let attempt = |instance: Arc<Instance<Clients>>, time| async move {
+    let attempt = |instance: Arc<Instance<InstanceClients>>, time| async move {
         attempt::attempt(cx, config, &instance.payload().whole, call, fetch, time).await
     };
-    let done = up.0.call(cx, until, call.repeat(), attempt).await;
-    told(cx, up.name(), call.route(), started, &done);
-    done.map_err(|failure| failure.of(up.name()))
+    let done = up.0.call(cx, until, call.retry_traits(), attempt).await;
+    record_call(cx, up.name(), call.route(), started, &done);
+    done.map_err(|failure| failure.with_upstream(up.name()))
 }
 
 /// Counts and times a call by how it ended.
-pub(crate) fn told<T>(
-    cx: &Cx,
+pub(crate) fn record_call<T>(
+    cx: &RequestContext,
     upstream: &'static str,
     route: &'static str,
     started: Instant,

@@ -10,29 +10,29 @@ use std::time::Duration;
 
 use ::redis::Script;
 
-use crate::context::Shared;
+use crate::context::GatewayHandles;
 use crate::error::{Error, codes};
 use crate::store::Store;
 
 pub use algorithm::{Algorithm, Decision, Rule};
-pub use config::{Address, By, Config, Of, Policy, WhenAway};
+pub use config::{Address, AppliesTo, Config, KeyPart, OnStoreFailure, Policy};
+pub use headers::RateLimitState;
 pub use request::Request;
-pub use standing::Standing;
 
-use decisions::Decisions;
+use headers::{EffectiveLimit, PolicyResult};
 use limit::Limit;
+use metrics::Decisions;
 use request::hash_address;
-use standing::{Term, Told};
 
 pub mod adaptive;
 pub mod algorithm;
 mod config;
-mod decisions;
+mod headers;
 mod limit;
+mod local;
+mod metrics;
+mod redis;
 mod request;
-mod shared;
-mod standing;
-mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -45,47 +45,52 @@ const MOST_POLICIES: usize = 64;
 /// All limits of a gateway.
 #[derive(Debug)]
 pub struct Limits {
-    address: Option<(Term, Decisions)>,
+    address: Option<(EffectiveLimit, Decisions)>,
     policies: Vec<Limit>,
-    table: table::Table,
+    table: local::Table,
     seed: u64,
     store: Store,
     script: Script,
 }
 
 /// A policy that counts a request, and what holds for its caller.
-type Counted<'a> = (&'a Limit, Cow<'a, Term>);
+type Counted<'a> = (&'a Limit, Cow<'a, EffectiveLimit>);
 
 impl Limits {
     /// Reads the limits. The error names its key.
-    pub fn open(config: &Config, store: Store, shared: &Shared) -> Result<Self, String> {
+    pub fn open(config: &Config, store: Store, shared: &GatewayHandles) -> Result<Self, String> {
         let counter = || shared.metrics.rate_limits();
-        let address = config.address.as_ref().map(Address::rule).transpose();
-        let address = address.map_err(|e| format!("inbound.limits.address: {e}"))?;
+        let address = config.per_ip.as_ref().map(Address::rule).transpose();
+        let address = address.map_err(|e| format!("inbound.rate_limits.per_ip: {e}"))?;
         let address = address.map(|rule| {
             let decisions = Decisions::new(counter(), "address");
-            (Term::new("address", rule), decisions)
+            (EffectiveLimit::new("address", rule), decisions)
         });
         if config.policies.len() > MOST_POLICIES {
-            return Err(format!("inbound.limits.policies: at most {MOST_POLICIES}"));
+            return Err(format!(
+                "inbound.rate_limits.policies: at most {MOST_POLICIES}"
+            ));
         }
         let mut policies = Vec::new();
         for (name, policy) in &config.policies {
             let read = Limit::read(&shared.client, name, policy, counter());
-            policies.push(read.map_err(|e| format!("inbound.limits.policies.{name}: {e}"))?);
+            policies.push(read.map_err(|e| format!("inbound.rate_limits.policies.{name}: {e}"))?);
         }
         Ok(Self {
             address,
             policies,
-            table: table::Table::new(),
-            seed: shared.world.random(),
+            table: local::Table::new(),
+            seed: shared.env.random(),
             store,
             script: Script::new(include_str!("rate_limit/decide.lua")),
         })
     }
 
     /// Counts a request against its address's own limit.
-    pub fn arrive(&self, address: Option<IpAddr>) -> Result<(), Box<(Standing, Error)>> {
+    pub fn check_address(
+        &self,
+        address: Option<IpAddr>,
+    ) -> Result<(), Box<(RateLimitState, Error)>> {
         let (Some((term, decisions)), Some(address)) = (&self.address, address) else {
             return Ok(());
         };
@@ -94,12 +99,12 @@ impl Limits {
             return Ok(());
         }
         decisions.count(false);
-        let told = Told {
+        let told = PolicyResult {
             name: "address",
             term,
             decision,
         };
-        Err(Box::new((Standing::of(&[told]), refusal(decision))))
+        Err(Box::new((RateLimitState::of(&[told]), refusal(decision))))
     }
 
     /// Whether any address may ask only so much.
@@ -133,10 +138,10 @@ impl Limits {
     }
 
     /// Counts a request against every policy it matches, and says how its caller stands with each.
-    pub async fn count(&self, request: Request<'_>) -> (Standing, Result<(), Error>) {
+    pub async fn check(&self, request: Request<'_>) -> (RateLimitState, Result<(), Error>) {
         let mut matching = self.policies.iter().filter(|l| l.matches(&request));
         let Some(first) = matching.next() else {
-            return (Standing::default(), Ok(()));
+            return (RateLimitState::default(), Ok(()));
         };
         let now = self.table.now();
         let second = matching.next();
@@ -153,12 +158,12 @@ impl Limits {
             .collect();
         match self.decide(&counted, &request).await {
             Ok(decisions) => self.tell(&counted, &decisions),
-            Err(error) => (Standing::default(), Err(error)),
+            Err(error) => (RateLimitState::default(), Err(error)),
         }
     }
 
     /// How a request that counted was answered, for the limits that follow it; most do not, and nobody looks then.
-    pub fn answered(&self, standing: &Standing, failed: impl FnOnce() -> bool) {
+    pub fn record_outcome(&self, standing: &RateLimitState, failed: impl FnOnce() -> bool) {
         let mut followed = standing.followed;
         let failed = followed != 0 && failed();
         while followed != 0 {
@@ -174,7 +179,7 @@ impl Limits {
         &self,
         counted: &[Counted<'_>],
         decisions: &[Decision],
-    ) -> (Standing, Result<(), Error>) {
+    ) -> (RateLimitState, Result<(), Error>) {
         let mut worst: Option<Decision> = None;
         for ((limit, _), decision) in counted.iter().zip(decisions) {
             limit.decisions.count(decision.allowed);
@@ -183,11 +188,12 @@ impl Limits {
             }
         }
         let mut standing = if let ([one], [decision]) = (counted, decisions) {
-            Standing::of(&[told(one, decision)])
+            RateLimitState::of(&[told(one, decision)])
         } else {
             let all = counted.iter().zip(decisions);
-            let all: Vec<Told<'_>> = all.map(|(one, decision)| told(one, decision)).collect();
-            Standing::of(&all)
+            let all: Vec<PolicyResult<'_>> =
+                all.map(|(one, decision)| told(one, decision)).collect();
+            RateLimitState::of(&all)
         };
         // Whoever is refused asks nothing of anybody.
         if let Some(decision) = worst {
@@ -200,7 +206,7 @@ impl Limits {
     /// Which of the limits that counted want to know how the request is answered.
     fn followed(&self, counted: &[Counted<'_>]) -> u64 {
         let mut followed = 0;
-        for (limit, _) in counted.iter().filter(|(limit, _)| limit.follows()) {
+        for (limit, _) in counted.iter().filter(|(limit, _)| limit.is_adaptive()) {
             let at = self.policies.iter().position(|l| std::ptr::eq(l, *limit));
             followed |= at.map_or(0, |at| 1 << at);
         }
@@ -213,16 +219,18 @@ impl Limits {
         request: &Request<'_>,
     ) -> Result<Vec<Decision>, Error> {
         if let Store::Redis(redis) = &self.store {
-            if let Ok(decisions) = shared::decide(redis, &self.script, counted, request).await {
+            if let Ok(decisions) = redis::decide(redis, &self.script, counted, request).await {
                 return Ok(decisions);
             }
-            let closed = |(limit, _): &&Counted<'_>| limit.policy.away == WhenAway::Closed;
+            let closed = |(limit, _): &&Counted<'_>| {
+                limit.policy.on_store_failure == OnStoreFailure::FailClosed
+            };
             if let Some((limit, _)) = counted.iter().find(closed) {
                 limit.decisions.closed();
                 let detail = "Requests cannot be counted at the moment.";
                 return Err(Error::new(codes::UNAVAILABLE, detail)
-                    .because("the store is away, and the policy closes then")
-                    .retry_after(Some(Duration::from_secs(1))));
+                    .with_cause("the store is away, and the policy closes then")
+                    .with_retry_after(Some(Duration::from_secs(1))));
             }
         }
         Ok(self.local(counted, request))
@@ -258,8 +266,8 @@ impl Limits {
     }
 }
 
-fn told<'a>((limit, term): &'a Counted<'_>, decision: &Decision) -> Told<'a> {
-    Told {
+fn told<'a>((limit, term): &'a Counted<'_>, decision: &Decision) -> PolicyResult<'a> {
+    PolicyResult {
         name: &limit.name,
         term,
         decision: *decision,
@@ -268,5 +276,5 @@ fn told<'a>((limit, term): &'a Counted<'_>, decision: &Decision) -> Told<'a> {
 
 fn refusal(decision: Decision) -> Error {
     let after = Duration::from_micros(decision.retry_after);
-    Error::new(codes::RATE_LIMITED, codes::RATE_LIMITED.meaning()).retry_after(Some(after))
+    Error::new(codes::RATE_LIMITED, codes::RATE_LIMITED.meaning()).with_retry_after(Some(after))
 }

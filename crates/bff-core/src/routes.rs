@@ -16,23 +16,23 @@ use tokio_util::sync::CancellationToken;
 use crate::outbound::Upstream;
 
 pub use config::{Config, Credential, Host};
-pub(crate) use pass::{AsItIs, answer};
+pub(crate) use handler::{ProxiedResponse, fallback};
 pub(crate) use table::{Entry, Table};
 
 mod admit;
 mod body;
+mod case_conversion;
 mod config;
 mod forwarded;
+mod handler;
 mod headers;
-mod kept;
-mod names;
-mod old;
-mod pass;
+mod http_cache;
 mod path;
-mod reply;
+mod response;
 mod table;
-mod tunnel;
-mod write;
+mod v1_format;
+mod websocket;
+mod write_completion;
 
 /// `[routes.NAME]` by name.
 pub type Configs = BTreeMap<String, Config>;
@@ -47,12 +47,12 @@ pub(crate) struct Route {
     allow: Option<HeaderValue>,
     /// The largest body a client may send.
     max_body_bytes: u64,
-    around: Arc<Around>,
+    around: Arc<RouteContext>,
 }
 
 /// What all routes of a gateway share.
 #[derive(Debug)]
-pub(crate) struct Around {
+pub(crate) struct RouteContext {
     /// The proxies whose word on the client's address counts.
     pub(crate) trusted: Vec<IpNet>,
     /// `inbound.max_body_bytes`.
@@ -63,7 +63,7 @@ pub(crate) struct Around {
 
 /// What the edge has to know of a route before it lets a request in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct RouteLimits {
     /// How long the head may take, if not as long as any other.
     pub(crate) timeout: Option<Duration>,
     /// The longest silence after it.
@@ -71,16 +71,17 @@ pub(crate) struct Terms {
     /// The largest body.
     pub(crate) max_body_bytes: u64,
     /// Whether the backend judges the client's credential.
-    pub(crate) judged_behind: bool,
+    pub(crate) auth_by_upstream: bool,
 }
 
 impl Route {
-    pub(crate) fn terms(&self) -> Terms {
-        Terms {
+    pub(crate) fn terms(&self) -> RouteLimits {
+        RouteLimits {
             timeout: self.config.timeout,
-            idle: self.config.idle,
+            idle: self.config.idle_timeout,
             max_body_bytes: self.max_body_bytes,
-            judged_behind: self.config.public && self.config.passes(Credential::Authorization),
+            auth_by_upstream: self.config.allow_anonymous
+                && self.config.passes(Credential::Authorization),
         }
     }
 }
@@ -89,7 +90,7 @@ impl Route {
 pub(crate) fn open(
     configs: &Configs,
     upstreams: &BTreeMap<&'static str, Upstream>,
-    around: Around,
+    around: RouteContext,
 ) -> Result<Table, String> {
     let around = Arc::new(around);
     let mut table = Table::default();
@@ -112,7 +113,7 @@ pub(crate) fn open(
 }
 
 impl Route {
-    fn new(config: &Config, upstream: &Upstream, around: &Arc<Around>) -> Self {
+    fn new(config: &Config, upstream: &Upstream, around: &Arc<RouteContext>) -> Self {
         let mut methods: Vec<Method> = (config.methods.iter())
             .filter_map(|m| config::method(m))
             .collect();

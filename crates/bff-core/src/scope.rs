@@ -124,7 +124,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub use audience::Audience;
 pub use caller::{Caller, Identity};
-pub use segment::{Language, Region, Segment, Tag};
+pub use segment::{Label, Language, Region, Segment};
 
 mod audience;
 pub mod caller;
@@ -143,7 +143,7 @@ pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
     const PERSONAL: bool;
 
     /// Who may share the answer.
-    fn sharing(&self) -> Sharing;
+    fn sharing(&self) -> CacheVisibility;
 
     /// Who shares a copy of it, or a call for it: the part of every key that tells readers apart.
     fn audience(&self) -> Audience;
@@ -160,7 +160,7 @@ impl Shareable for Segment {}
 
 /// Who may keep a copy of an answer, as our own `Cache-Control` and `Vary` say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sharing {
+pub struct CacheVisibility {
     /// Only the caller's own cache.
     pub private: bool,
     /// It differs by `Accept-Language`.
@@ -169,9 +169,9 @@ pub struct Sharing {
     pub by_caller: bool,
 }
 
-impl Sharing {
+impl CacheVisibility {
     /// What holds for an answer that is one caller's alone.
-    pub const OWN: Self = Self {
+    pub const PRIVATE: Self = Self {
         private: true,
         by_language: false,
         by_caller: true,
@@ -195,8 +195,8 @@ pub struct Public;
 impl Scope for Public {
     const PERSONAL: bool = false;
 
-    fn sharing(&self) -> Sharing {
-        Sharing::default()
+    fn sharing(&self) -> CacheVisibility {
+        CacheVisibility::default()
     }
 
     fn audience(&self) -> Audience {
@@ -209,7 +209,7 @@ impl Scope for Public {
 impl Scope for Segment {
     const PERSONAL: bool = false;
 
-    fn sharing(&self) -> Sharing {
+    fn sharing(&self) -> CacheVisibility {
         Segment::sharing(self)
     }
 
@@ -228,8 +228,8 @@ impl Scope for Segment {
 impl Scope for Caller {
     const PERSONAL: bool = true;
 
-    fn sharing(&self) -> Sharing {
-        Sharing::OWN
+    fn sharing(&self) -> CacheVisibility {
+        CacheVisibility::PRIVATE
     }
 
     fn audience(&self) -> Audience {

@@ -1,6 +1,6 @@
 //! A page of sections: what is required, what is optional, what is personal, and the truth about each.
 //!
-//! A screen opens a [`Page`], fetches its sections side by side through it, and finishes into a [`Screen`]:
+//! A screen opens a [`ScreenBuilder`], fetches its sections side by side through it, and finishes into a [`Screen`]:
 //! the screen's own value and, for every section asked for, where it is from. The engine never guesses: a
 //! typed fetch brings its own [`Provenance`].
 
@@ -11,29 +11,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::context::Cx;
-use crate::outbound::{Failure, Fetched, Provenance, Reason, State};
-use crate::scope::{Caller, Scope, Sharing};
+use crate::context::RequestContext;
+use crate::outbound::{Failure, Fetched, Freshness, Provenance, Reason};
+use crate::scope::{CacheVisibility, Caller, Scope};
 
 pub use fields::{Field, Fields};
-pub use meta::{Entry, Meta};
+pub use meta::{Meta, SectionMeta};
 pub use screen::Screen;
-pub use want::Want;
+pub use selection::FieldSelection;
 
 pub mod fields;
 pub mod meta;
 pub mod screen;
-pub mod want;
+pub mod selection;
 mod write;
 
 /// A section's name: the name of the screen's member, or `rows.<id>` for one of many.
 pub type Name = Cow<'static, str>;
 
 /// A screen being assembled.
-pub struct Page<'a> {
-    cx: &'a Cx,
-    want: &'a Want,
-    entries: Mutex<Vec<Entry>>,
+pub struct ScreenBuilder<'a> {
+    cx: &'a RequestContext,
+    want: &'a FieldSelection,
+    entries: Mutex<Vec<SectionMeta>>,
     /// Whether something on it is there for callers only, whoever asks now.
     personal: AtomicBool,
 }
@@ -42,9 +42,9 @@ pub struct Page<'a> {
 #[derive(Clone, Copy)]
 struct Slot(usize);
 
-impl<'a> Page<'a> {
+impl<'a> ScreenBuilder<'a> {
     /// Opens a page for what the client wants of it.
-    pub fn new(cx: &'a Cx, want: &'a Want) -> Self {
+    pub fn new(cx: &'a RequestContext, want: &'a FieldSelection) -> Self {
         Self {
             cx,
             want,
@@ -64,7 +64,7 @@ impl<'a> Page<'a> {
         let slot = self.open(name.into());
         async move {
             // No timer here: every call ends in time by itself, less the reserve that this needs.
-            Ok(self.keep(slot, &fetch.await?, shape))
+            Ok(self.record(slot, &fetch.await?, shape))
         }
     }
 
@@ -77,7 +77,7 @@ impl<'a> Page<'a> {
         shape: impl FnOnce(&W) -> T,
     ) -> impl Future<Output = Result<Option<T>, Failure>> {
         let name = name.into();
-        let slot = self.want.has(&name).then(|| self.open(name));
+        let slot = self.want.contains(&name).then(|| self.open(name));
         async move {
             match slot {
                 Some(slot) => Ok(self.try_fill(slot, fetch, shape).await),
@@ -96,11 +96,11 @@ impl<'a> Page<'a> {
         fallback: impl FnOnce() -> T,
     ) -> impl Future<Output = Result<Option<T>, Failure>> {
         let name = name.into();
-        let slot = self.want.has(&name).then(|| self.open(name));
+        let slot = self.want.contains(&name).then(|| self.open(name));
         async move {
             let Some(slot) = slot else { return Ok(None) };
             let value = self.try_fill(slot, fetch, shape).await.unwrap_or_else(|| {
-                self.entries.lock()[slot.0].from.state = State::Fallback;
+                self.entries.lock()[slot.0].from.state = Freshness::Fallback;
                 fallback()
             });
             Ok(Some(value))
@@ -119,7 +119,7 @@ impl<'a> Page<'a> {
         F: Future<Output = Result<Fetched<W, Caller>, Failure>>,
     {
         let name = name.into();
-        if self.want.has(&name) {
+        if self.want.contains(&name) {
             self.personal.store(true, Ordering::Relaxed);
         }
         let run = (self.cx.caller()).map(|caller| self.optional(name, fetch(caller), shape));
@@ -145,7 +145,7 @@ impl<'a> Page<'a> {
         F: Future<Output = Result<Fetched<W, S>, Failure>>,
     {
         let shape = std::sync::Arc::new(shape);
-        let wanted = self.want.has(name);
+        let wanted = self.want.contains(name);
         let rows: Vec<_> = keys
             .into_iter()
             .filter(|_| wanted)
@@ -163,7 +163,7 @@ impl<'a> Page<'a> {
     }
 
     /// The finished screen.
-    pub fn finish<T: Serialize>(self, value: T) -> Screen<T> {
+    pub fn build<T: Serialize>(self, value: T) -> Screen<T> {
         let meta = Meta::of(self.entries.into_inner());
         for entry in meta.entries() {
             let from = &entry.from;
@@ -171,9 +171,9 @@ impl<'a> Page<'a> {
         }
         // A section that is missing tells nothing of whose it would have been, so this does.
         let personal = self.personal.into_inner();
-        let page = Sharing {
-            private: self.cx.is_guarded() || (personal && self.cx.caller().is_some()),
-            by_caller: self.cx.is_guarded() || personal,
+        let page = CacheVisibility {
+            private: self.cx.identity_was_read() || (personal && self.cx.caller().is_some()),
+            by_caller: self.cx.identity_was_read() || personal,
             by_language: false,
         };
         let sharing = meta.sharing().and(page);
@@ -187,7 +187,7 @@ impl<'a> Page<'a> {
         shape: impl FnOnce(&W) -> T,
     ) -> Option<T> {
         match fetch.await {
-            Ok(fetched) => Some(self.keep(slot, &fetched, shape)),
+            Ok(fetched) => Some(self.record(slot, &fetched, shape)),
             Err(failure) => {
                 self.entries.lock()[slot.0].from = missing(&failure);
                 None
@@ -197,20 +197,20 @@ impl<'a> Page<'a> {
 
     fn open(&self, name: Name) -> Slot {
         let mut entries = self.entries.lock();
-        entries.push(Entry {
+        entries.push(SectionMeta {
             name,
             from: missing(&Failure::new(Reason::Deadline)),
         });
         Slot(entries.len() - 1)
     }
 
-    fn keep<W, S: Scope, T>(
+    fn record<W, S: Scope, T>(
         &self,
         slot: Slot,
         fetched: &Fetched<W, S>,
         shape: impl FnOnce(&W) -> T,
     ) -> T {
-        self.entries.lock()[slot.0].from = fetched.from.clone();
+        self.entries.lock()[slot.0].from = fetched.provenance.clone();
         shape(&fetched.value)
     }
 }
@@ -219,13 +219,13 @@ fn missing(failure: &Failure) -> Provenance {
     let fresh = Provenance::fresh(
         failure.source(),
         std::time::Duration::ZERO,
-        crate::scope::Sharing::default(),
+        crate::scope::CacheVisibility::default(),
     );
     Provenance {
-        state: State::Missing,
+        state: Freshness::Missing,
         reason: Some(failure.reason()),
-        retry_after: failure.retry_hint(),
-        told: failure.told().cloned(),
+        retry_after: failure.retry_after(),
+        public_error: failure.public_error().cloned(),
         ..fresh
     }
 }

@@ -15,23 +15,23 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
-use crate::net::{Accept, Threads};
+use crate::net::{Listener, Threads};
 
-use accept::Port;
+use accept::AcceptLoop;
 
-pub use app::{App, Gateway, Settings};
-pub use start::{Configured, Program, open, refuse, start, stop_signal};
+pub use app::{App, GatewayBuilder, Settings};
+pub use start::{GatewayConfig, Program, build, exit_with_error, start, stop_signal};
 
 mod accept;
 mod admin;
 mod app;
-mod heads;
-mod known;
-mod pages;
-mod production;
+mod dependencies;
+mod header_timeout;
+mod production_checks;
 mod readiness;
-mod stall;
 mod start;
+mod system_endpoints;
+mod write_timeout;
 
 /// Where a gateway listens, and how it starts and stops.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -44,7 +44,7 @@ pub struct Config {
     /// Whether `admin_listen` may be an address that other machines can reach, as in a pod whose network only lets
     /// operators in. Default false: in production any but a loopback address is refused.
     #[serde(default)]
-    pub admin_beyond_loopback: bool,
+    pub admin_allow_remote: bool,
     /// What whoever changes something on the admin port sends as its bearer token, best from a file. Default none:
     /// nothing can be changed.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct Config {
         default = "Config::head_timeout",
         with = "crate::config::duration::some"
     )]
-    pub head_timeout: Duration,
+    pub header_read_timeout: Duration,
     /// How long a connection may be without a request, over HTTP/1.1 and HTTP/2 alike. Default 75s: longer than load
     /// balancers keep connections idle (60s).
     #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
@@ -78,7 +78,7 @@ pub struct Config {
     /// How many threads serve clients, each a share of the connections. Default: as many as there are cores, or as the
     /// container may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threads: Option<NonZeroUsize>,
+    pub worker_threads: Option<NonZeroUsize>,
     /// After being told to stop: how long readiness says so before the listener closes. Default 0s;
     /// behind a load balancer, its check interval.
     #[serde(default, with = "crate::config::duration")]
@@ -114,9 +114,9 @@ impl Config {
 /// A gateway's two bound listeners.
 pub struct Listeners {
     /// For clients.
-    pub public: Accept,
+    pub public: Listener,
     /// For operators.
-    pub admin: Accept,
+    pub admin: Listener,
 }
 
 /// Binds both addresses. The error is one line that names the one that failed.
@@ -124,7 +124,7 @@ pub async fn bind(config: &Config) -> Result<Listeners, String> {
     let one = |address: SocketAddr| async move {
         let bound = TcpListener::bind(address).await;
         bound
-            .map(Accept::Tcp)
+            .map(Listener::Tcp)
             .map_err(|error| cannot_listen(address, &error))
     };
     Ok(Listeners {
@@ -145,7 +145,7 @@ pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
 /// What the admin port's last answers may take, once nothing else runs.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// What dropping all that was cut may take: no more than whatever runs at the moment.
-const CUT_WITHIN: Duration = Duration::from_secs(1);
+const ABORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves, once the backends' instances are known, until `stop`; then drains: readiness says no, the listener closes,
 /// answers and writes end or are cut. Clients on sockets are served by threads of their own, those on pipes where this
@@ -156,21 +156,21 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         stop.await;
         app.readiness().drain();
         sleep(app.config().drain_delay).await;
-        app.readiness().leave();
+        app.readiness().begin_shutdown();
     };
     // Kept to the end: writes whose clients have left run on them too.
     let threads = match &listeners.public {
-        Accept::Tcp(_) => Threads::if_any(app.config().threads),
-        Accept::Pipe(_) => Threads::none(),
+        Listener::Tcp(_) => Threads::try_start(app.config().worker_threads),
+        Listener::InMemory(_) => Threads::none(),
     };
-    let public = Port {
+    let public = AcceptLoop {
         router: app.router(),
         limits: app.limits(),
-        closing: app.readiness().leaving(),
+        closing: app.readiness().shutdown_token(),
         grace: app.config().drain_timeout,
         threads: &threads,
     };
-    let admin = Port {
+    let admin = AcceptLoop {
         router: app.admin_router(),
         limits: app.limits(),
         closing: admin_closing.clone(),
@@ -182,7 +182,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         select! {
             biased;
             () = public.closing.cancelled() => {}
-            () = app.knows_its_backends() => app.readiness().started(),
+            () = app.wait_for_discovery() => app.readiness().started(),
         }
         // One bound for both.
         let until = public.serve(listeners.public).await;
@@ -192,6 +192,6 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     };
     tokio::join!(until_told, answers_and_writes, admin.serve(listeners.admin));
     // What was cut is logged when it is dropped.
-    let _ = timeout(CUT_WITHIN, threads.end()).await;
+    let _ = timeout(ABORT_GRACE, threads.end()).await;
     crate::telemetry::logs::flush();
 }

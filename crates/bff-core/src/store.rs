@@ -2,7 +2,7 @@
 //!
 //! Every record has a time to live. Every key carries a hash tag, so that what belongs together lies in one slot of a
 //! Redis Cluster, and the version of the encoding, so that two releases side by side do not read each other's bytes.
-//! Redis is never waited for longer than `timeout`: whoever asks learns within that time that it is [`Away`].
+//! Redis is never waited for longer than `timeout`: whoever asks learns within that time that it is [`StoreUnavailable`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::config::Secret;
-use crate::context::{Shared, World};
+use crate::context::{Env, GatewayHandles};
 
-pub use idempotency::{Begun, Claim, Idempotency, Wanted};
-pub use key::{Key, Space};
-pub use seal::Seal;
+pub use encryption::RecordCipher;
+pub use idempotency::{BeginResult, Claim, Idempotency, IdempotentWrite};
+pub use key::{Key, Namespace};
 
 pub(crate) use self::redis::Redis;
 pub(crate) use key::channel;
 
+mod availability;
+mod connection;
+pub mod device_authorization;
+mod encrypted;
+pub mod encryption;
 pub mod idempotency;
 mod key;
-mod link;
 mod memory;
-pub mod pairing;
 pub(crate) mod redis;
-pub mod seal;
-mod sealed;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod tests;
-mod way;
 
 /// Where shared state is kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -47,14 +47,14 @@ pub struct Config {
     /// seals and all of them open, so that a new one comes first and the old one goes when all it sealed has ended.
     /// Default none, which production refuses together with `url`; best from a file.
     #[serde(default)]
-    pub sealing_keys: Vec<Secret>,
+    pub encryption_keys: Vec<Secret>,
     /// How long one question to Redis may take. Default 50ms: a healthy one answers in one, and a request has more to do.
     #[serde(default = "Config::timeout", with = "crate::config::duration::some")]
     pub timeout: Duration,
     /// How long Redis, or the part of a cluster, is not asked after it failed to answer. Default 250ms: soon enough to notice that it is back,
     /// and one request in that time pays for asking.
     #[serde(default = "Config::pause", with = "crate::config::duration")]
-    pub pause: Duration,
+    pub retry_interval: Duration,
     /// The most that is kept in this process of what must not be forgotten early, in bytes; beyond it writes are
     /// refused. And the most of what may be, beyond which the record that would end first goes. Default 67108864 (64 MiB).
     #[serde(default = "Config::memory_bytes")]
@@ -65,9 +65,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             url: None,
-            sealing_keys: Vec::new(),
+            encryption_keys: Vec::new(),
             timeout: Self::timeout(),
-            pause: Self::pause(),
+            retry_interval: Self::pause(),
             memory_bytes: Self::memory_bytes(),
         }
     }
@@ -90,7 +90,7 @@ impl Config {
 /// The store did not answer in time, or has no room for what may not be forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store is away")]
-pub struct Away;
+pub struct StoreUnavailable;
 
 /// One record to keep.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub struct Record {
 
 /// A record that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredRecord {
     /// What it holds.
     pub value: Bytes,
     /// How long it is kept yet.
@@ -128,7 +128,7 @@ pub enum Store {
 
 impl Store {
     /// Opens the store. Redis need not be there yet.
-    pub fn open(config: &Config, world: &World) -> Result<Self, String> {
+    pub fn open(config: &Config, world: &Env) -> Result<Self, String> {
         match &config.url {
             None => Ok(Self::memory(config.memory_bytes, world)),
             Some(url) => Ok(Self::Redis(redis::Redis::open(config, url, world)?)),
@@ -136,12 +136,12 @@ impl Store {
     }
 
     /// A store in this process.
-    pub fn memory(bytes: usize, world: &World) -> Self {
+    pub fn memory(bytes: usize, world: &Env) -> Self {
         Self::Memory(Arc::new(memory::Memory::new(bytes, world.random())))
     }
 
     /// What the records hold that are there, in the order of the keys. One round trip.
-    pub async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Away> {
+    pub async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreUnavailable> {
         match self {
             Self::Memory(memory) => Ok(keys.iter().map(|key| memory.get(key)).collect()),
             Self::Redis(redis) => redis.get_many(keys).await,
@@ -149,7 +149,7 @@ impl Store {
     }
 
     /// Keeps records. One round trip.
-    pub async fn put_many(&self, records: Vec<Record>) -> Result<(), Away> {
+    pub async fn put_many(&self, records: Vec<Record>) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(memory) => records
                 .into_iter()
@@ -159,7 +159,7 @@ impl Store {
     }
 
     /// Forgets records. One round trip.
-    pub async fn delete_many(&self, keys: &[Key]) -> Result<(), Away> {
+    pub async fn delete_many(&self, keys: &[Key]) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(memory) => {
                 for key in keys {
@@ -172,7 +172,10 @@ impl Store {
     }
 
     /// Keeps a record where there is none; else tells the one that is there. Atomic.
-    pub async fn put_new(&self, record: &Record) -> Result<Option<Kept>, Away> {
+    pub async fn insert_if_absent(
+        &self,
+        record: &Record,
+    ) -> Result<Option<StoredRecord>, StoreUnavailable> {
         match self {
             Self::Memory(memory) => memory.put_new(record),
             Self::Redis(redis) => redis.put_new(record).await,
@@ -180,12 +183,12 @@ impl Store {
     }
 
     /// Replaces a record that is still `held`, or forgets it; false when it is another by now, or none. Atomic.
-    pub async fn swap(
+    pub async fn compare_and_swap(
         &self,
         key: &Key,
         held: &Bytes,
         with: Option<(Bytes, Duration)>,
-    ) -> Result<bool, Away> {
+    ) -> Result<bool, StoreUnavailable> {
         match self {
             Self::Memory(memory) => memory.swap(key, held, with),
             Self::Redis(redis) => redis.swap(key, held, with).await,
@@ -193,7 +196,11 @@ impl Store {
     }
 
     /// Tells every subscriber of a channel, in every process that shares the store.
-    pub async fn publish(&self, channel: &'static str, message: Bytes) -> Result<(), Away> {
+    pub async fn publish(
+        &self,
+        channel: &'static str,
+        message: Bytes,
+    ) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(memory) => {
                 memory.publish(channel, message);
@@ -204,7 +211,7 @@ impl Store {
     }
 
     /// What is published from now on. On Redis one task follows each channel until `shared`'s tasks are closed.
-    pub fn subscribe(&self, channel: &'static str, shared: &Shared) -> Subscription {
+    pub fn subscribe(&self, channel: &'static str, shared: &GatewayHandles) -> Subscription {
         match self {
             Self::Memory(memory) => Subscription(memory.subscribe(channel)),
             Self::Redis(redis) => Subscription(redis.subscribe(channel, shared)),
@@ -220,7 +227,7 @@ impl Store {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Memory(_) => "in process",
-            Self::Redis(redis) if redis.is_away() => "away",
+            Self::Redis(redis) if redis.is_away() => "unavailable",
             Self::Redis(_) => "redis",
         }
     }
@@ -239,6 +246,6 @@ impl Subscription {
 }
 
 /// Who holds a lease or a claim: nobody guesses it.
-pub(crate) fn token(world: &World) -> Bytes {
+pub(crate) fn token(world: &Env) -> Bytes {
     Bytes::from(world.uuid().into_bytes().to_vec())
 }

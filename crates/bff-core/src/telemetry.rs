@@ -3,9 +3,9 @@
 //! [`metrics`] are what a scrape reads, [`access`] is the one line each request leaves, [`logs`] is how a line is
 //! written.
 
-pub use access::Access;
+pub use access_log::AccessLogRecord;
 pub use metrics::Metrics;
 
-pub mod access;
+pub mod access_log;
 pub mod logs;
 pub mod metrics;

@@ -19,10 +19,10 @@
 
 use std::sync::Arc;
 
-use bff_core::action::{Run, Steps};
-use bff_core::{Caller, Cx, Error, Failure};
+use bff_core::action::{Saga, WriteAttempt};
+use bff_core::{Caller, Error, Failure, RequestContext};
 
-use crate::order::{Line, ORDER_CANCELLED, Order, OrderClient, Status};
+use crate::order::{ORDER_CANCELLED, Order, OrderClient, OrderItem, Status};
 use crate::payment::{Authorization, Card, Payment, PaymentClient};
 
 /// What a client's key is a key of, in every gateway that sells.
@@ -39,23 +39,23 @@ pub struct Checkout {
 
 /// Places the order, authorises the payment, captures it. The same key does so once.
 pub async fn check_out(
-    cx: &Cx,
+    cx: &RequestContext,
     (orders, payments): (&OrderClient, &PaymentClient),
-    run: &Run,
+    run: &WriteAttempt,
     card: Card,
 ) -> Result<Checkout, Failure> {
-    let (caller, steps) = (run.caller(), Steps::of(cx, run));
+    let (caller, steps) = (run.caller(), Saga::of(cx, run));
     let outcome = async {
         let place = orders.place(cx, caller, run.key("order"), None);
-        let order = steps.take("order", "placed", place).await?;
-        steps.came("cart", "emptied");
+        let order = steps.step("order", "placed", place).await?;
+        steps.record("cart", "emptied");
         let lines = order.items.clone();
-        steps.undone_by("cart", "restored", move |cx| async move {
-            fill(&cx, orders, caller, &lines).await
+        steps.compensate_with("cart", "restored", move |cx| async move {
+            restore_cart(&cx, orders, caller, &lines).await
         });
-        stands(cx, orders, (run, &steps), &order).await?;
+        ensure_payable(cx, orders, (run, &steps), &order).await?;
         let id = order.id.clone();
-        steps.undone_by("order", "cancelled", move |cx| async move {
+        steps.compensate_with("order", "cancelled", move |cx| async move {
             orders.cancel(&cx, caller, &id).await
         });
         let wanted = Authorization {
@@ -64,14 +64,14 @@ pub async fn check_out(
             card,
         };
         let authorize = payments.authorize(cx, caller, run.key("payment"), &wanted);
-        let payment = steps.take("payment", "authorized", authorize).await?;
+        let payment = steps.step("payment", "authorized", authorize).await?;
         let id = payment.id.clone();
-        steps.undone_by("payment", "voided", move |cx| async move {
+        steps.compensate_with("payment", "voided", move |cx| async move {
             payments.void(&cx, caller, &id).await
         });
-        stands(cx, orders, (run, &steps), &order).await?;
+        ensure_payable(cx, orders, (run, &steps), &order).await?;
         let capture = payments.capture(cx, caller, &payment.id);
-        let payment = steps.take("payment", "captured", capture).await?;
+        let payment = steps.step("payment", "captured", capture).await?;
         Ok(Checkout { order, payment })
     }
     .await;
@@ -79,40 +79,40 @@ pub async fn check_out(
 }
 
 /// Goes on if the order can be paid for, as far as it is known now.
-async fn stands(
-    cx: &Cx,
+async fn ensure_payable(
+    cx: &RequestContext,
     orders: &OrderClient,
-    (run, steps): (&Run, &Steps<'_>),
+    (run, steps): (&WriteAttempt, &Saga<'_>),
     order: &Order,
 ) -> Result<(), Failure> {
     match orders.by_id(cx, run.caller(), &order.id).await {
         Ok(now) => match now.value.status {
             Status::Placed => Ok(()),
             Status::Cancelled => {
-                steps.came("order", "cancelled");
+                steps.record("order", "cancelled");
                 Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into())
             }
             // It has come further than this try can have brought it.
             _ => {
-                run.was_tried_before();
+                run.mark_retry();
                 Ok(())
             }
         },
         // Not to know is no leave to charge it, nor to give up what may be paid.
         Err(failure) => {
-            steps.came("order", "unknown");
-            steps.came("cart", "unknown");
-            Err(failure.leaving_unknown())
+            steps.record("order", "unknown");
+            steps.record("cart", "unknown");
+            Err(failure.into_outcome_unknown())
         }
     }
 }
 
 /// Puts the lines of an order back into the cart.
-async fn fill(
-    cx: &Cx,
+async fn restore_cart(
+    cx: &RequestContext,
     orders: &OrderClient,
     caller: &Caller,
-    lines: &[Line],
+    lines: &[OrderItem],
 ) -> Result<(), Failure> {
     for line in lines {
         let put = orders.put_item(cx, caller, &line.product_id, line.quantity);

@@ -2,14 +2,14 @@
 //! as long as the backend says (10 s), and never stale: a price or a stock that is not true is worse than none.
 
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Cx, Failure, Fetched, Segment};
+use bff_core::{Failure, Fetched, RequestContext, Segment};
 use serde::Deserialize;
 
+use crate::open_enum::open_enum;
 use crate::product::ProductId;
-use crate::word::words;
-use crate::{Batch, Moment, Money};
+use crate::{Batch, Money, Timestamp};
 
-words! {
+open_enum! {
     /// How a product can be had.
     OfferKind {
         /// For ever.
@@ -23,7 +23,7 @@ words! {
         Other = "other"
     }
 }
-words! {
+open_enum! {
     /// How good the picture is.
     Quality {
         /// 1080 lines.
@@ -49,7 +49,7 @@ pub struct Availability {
     /// The ways to have it; none where the region has no licence.
     pub offers: Vec<Offer>,
     /// When the licence ends, if it does.
-    pub available_until: Option<Moment>,
+    pub available_until: Option<Timestamp>,
 }
 
 /// One way to have a product.
@@ -76,11 +76,11 @@ impl InventoryClient {
     /// How one product can be had in the request's region.
     pub async fn of_product(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         id: &ProductId,
     ) -> Result<Fetched<Availability, Segment>, Failure> {
         let call = Call::get(cx.segment(), "/availability/{id}")
-            .id(id)
+            .path_id(id)
             .region("region");
         send(cx, &self.0, call).await
     }
@@ -88,11 +88,11 @@ impl InventoryClient {
     /// How at most 100 products can be had in the request's region.
     pub async fn of_products(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Availability>, Segment>, Failure> {
         let call = Call::get(cx.segment(), "/availability")
-            .ids("ids", ids)
+            .query_ids("ids", ids)
             .region("region");
         send(cx, &self.0, call).await
     }

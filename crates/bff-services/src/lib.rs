@@ -11,22 +11,22 @@
 pub mod checkout;
 pub mod inventory;
 pub mod list;
-pub mod moment;
 pub mod money;
 pub mod order;
 pub mod payment;
 pub mod playback;
 pub mod product;
 pub mod review;
+pub mod timestamp;
 pub mod user;
 
-mod kept;
-mod refusal;
-mod word;
+mod cache_policy;
+mod error_mapping;
+mod open_enum;
 
-pub use list::{Batch, Items, Numbered, Slice};
-pub use moment::Moment;
+pub use list::{Batch, CursorPage, Items, NumberedPage};
 pub use money::Money;
+pub use timestamp::Timestamp;
 
 /// Every code that is a backend's own.
 pub const CODES: &[bff_core::Code] = &[

@@ -25,7 +25,7 @@ pub struct Batch<T> {
 /// A part of a list, and where the next part begins.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Slice<T> {
+pub struct CursorPage<T> {
     /// In the backend's order.
     pub items: Vec<T>,
     /// Opaque; absent at the end.
@@ -35,7 +35,7 @@ pub struct Slice<T> {
 /// One numbered page of a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Numbered<T> {
+pub struct NumberedPage<T> {
     /// In the backend's order.
     pub items: Vec<T>,
     /// From 1.

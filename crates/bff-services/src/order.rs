@@ -2,13 +2,13 @@
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Caller, Code, Cx, Failure, Fetched};
+use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
+use crate::open_enum::open_enum;
 use crate::product::ProductId;
-use crate::word::words;
-use crate::{Moment, Money, Slice, refusal};
+use crate::{CursorPage, Money, Timestamp, error_mapping};
 
 /// The order was not accepted.
 pub const ORDER_REFUSED: Code = Code::new(
@@ -42,7 +42,7 @@ bff_core::id! {
     OrderId
 }
 
-words! {
+open_enum! {
     /// How far an order has come.
     Status {
         /// Not paid yet.
@@ -63,7 +63,7 @@ words! {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Cart {
     /// One line for each product.
-    pub items: Vec<Line>,
+    pub items: Vec<OrderItem>,
     /// What all of it costs.
     pub total: Money,
 }
@@ -71,7 +71,7 @@ pub struct Cart {
 /// Some pieces of one product.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Line {
+pub struct OrderItem {
     /// Of what.
     pub product_id: ProductId,
     /// How many.
@@ -89,17 +89,17 @@ pub struct Order {
     /// How far it has come.
     pub status: Status,
     /// One line for each product.
-    pub items: Vec<Line>,
+    pub items: Vec<OrderItem>,
     /// What all of it costs.
     pub total: Money,
     /// When it was placed.
-    pub placed_at: Moment,
+    pub placed_at: Timestamp,
 }
 
 /// Something to order.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Wanted {
+pub struct OrderLine {
     /// What.
     pub product_id: ProductId,
     /// How many: 1 to 99.
@@ -112,9 +112,9 @@ struct Quantity {
 }
 
 #[derive(Serialize)]
-struct Placement<'a> {
+struct PlaceOrder<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    items: Option<&'a [Wanted]>,
+    items: Option<&'a [OrderLine]>,
 }
 
 /// The calls about the caller's cart and orders.
@@ -128,90 +128,98 @@ impl OrderClient {
     }
 
     /// What the caller is about to order.
-    pub async fn cart(&self, cx: &Cx, caller: &Caller) -> Result<Fetched<Cart, Caller>, Failure> {
+    pub async fn cart(
+        &self,
+        cx: &RequestContext,
+        caller: &Caller,
+    ) -> Result<Fetched<Cart, Caller>, Failure> {
         send(cx, &self.0, Call::get(caller.clone(), "/cart")).await
     }
 
     /// Makes the cart hold `quantity` (1 to 99) pieces of a product.
     pub async fn put_item(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &ProductId,
         quantity: u32,
     ) -> Result<Fetched<Cart, Caller>, Failure> {
         let call = Call::new(caller.clone(), Method::PUT, "/cart/items/{id}")
-            .id(id)
+            .path_id(id)
             .json(&Quantity { quantity });
         let outcome = send(cx, &self.0, call).await;
-        let outcome = refusal::told(outcome, 404, codes::NOT_FOUND);
-        refusal::told(outcome, 422, ORDER_REFUSED)
+        let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
+        error_mapping::map_status(outcome, 422, ORDER_REFUSED)
     }
 
     /// Takes a product out of the cart; it need not be there.
     pub async fn remove_item(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &ProductId,
     ) -> Result<Fetched<Cart, Caller>, Failure> {
-        let call = Call::new(caller.clone(), Method::DELETE, "/cart/items/{id}").id(id);
+        let call = Call::new(caller.clone(), Method::DELETE, "/cart/items/{id}").path_id(id);
         send(cx, &self.0, call).await
     }
 
     /// Orders `items`, or what is in the cart. The same key places the same order once.
     pub async fn place(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         key: HeaderValue,
-        items: Option<&[Wanted]>,
+        items: Option<&[OrderLine]>,
     ) -> Result<Fetched<Order, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/orders")
             .idempotency_key(key)
-            .json(&Placement { items });
+            .json(&PlaceOrder { items });
         let outcome = send(cx, &self.0, call).await;
-        let outcome = refusal::told(outcome, 404, codes::NOT_FOUND);
-        refusal::keyed(refusal::told(outcome, 422, ORDER_REFUSED))
+        let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
+        error_mapping::map_idempotency_errors(error_mapping::map_status(
+            outcome,
+            422,
+            ORDER_REFUSED,
+        ))
     }
 
     /// Gives an order up, which undoes placing it; a second time finds it given up.
     pub async fn cancel(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &OrderId,
     ) -> Result<Fetched<Order, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/orders/{id}/cancel")
-            .id(id)
+            .path_id(id)
             .idempotent();
         let outcome = send(cx, &self.0, call).await;
-        let outcome = refusal::told(outcome, 404, codes::NOT_FOUND);
-        refusal::told(outcome, 409, ORDER_SHIPPED)
+        let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
+        error_mapping::map_status(outcome, 409, ORDER_SHIPPED)
     }
 
     /// The caller's orders, newest first.
     pub async fn history(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         cursor: Option<&str>,
         limit: u32,
-    ) -> Result<Fetched<Slice<Order>, Caller>, Failure> {
+    ) -> Result<Fetched<CursorPage<Order>, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/orders")
             .query("limit", limit)
-            .maybe("cursor", cursor);
+            .query_opt("cursor", cursor);
         send(cx, &self.0, call).await
     }
 
     /// One of the caller's orders.
     pub async fn by_id(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &OrderId,
     ) -> Result<Fetched<Order, Caller>, Failure> {
-        let call = Call::get(caller.clone(), "/orders/{id}").id(id);
+        let call = Call::get(caller.clone(), "/orders/{id}").path_id(id);
         send(cx, &self.0, call).await
     }
 }
@@ -230,7 +238,7 @@ mod tests {
             "total": {"amount": 2598, "currency": "EUR"}
         });
         let history = json!({"items": [order], "nextCursor": null});
-        let history: Slice<Order> = from_value(history).unwrap();
+        let history: CursorPage<Order> = from_value(history).unwrap();
         assert_eq!(history.items[0].status, Status::Other);
         let cart = json!({"items": [], "total": {"amount": 0, "currency": "EUR"}});
         assert!(from_value::<Cart>(cart).unwrap().items.is_empty());
@@ -238,13 +246,13 @@ mod tests {
 
     #[test]
     fn ordering_the_cart_names_no_items() {
-        let cart = to_value(Placement { items: None }).unwrap();
+        let cart = to_value(PlaceOrder { items: None }).unwrap();
         assert_eq!(cart, json!({}));
-        let wanted = [Wanted {
+        let wanted = [OrderLine {
             product_id: "p-1".parse().unwrap(),
             quantity: 2,
         }];
-        let wire = to_value(Placement {
+        let wire = to_value(PlaceOrder {
             items: Some(&wanted),
         });
         let expected = json!({"items": [{"productId": "p-1", "quantity": 2}]});

@@ -2,13 +2,13 @@
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Caller, Code, Cx, Failure, Fetched};
+use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
+use crate::open_enum::open_enum;
 use crate::order::OrderId;
-use crate::word::words;
-use crate::{Money, refusal};
+use crate::{Money, error_mapping};
 
 pub use card::{Card, CardNumber, Cvc, Digits, NotDigits};
 
@@ -46,7 +46,7 @@ bff_core::id! {
     PaymentId
 }
 
-words! {
+open_enum! {
     /// How far a payment has come.
     Status {
         /// The money is set aside.
@@ -63,7 +63,7 @@ words! {
     }
 }
 
-words! {
+open_enum! {
     /// Why the bank said no.
     Decline {
         /// There is not enough money.
@@ -90,15 +90,15 @@ impl Decline {
 /// Why the bank said no, if that is how `failure` came about.
 pub fn decline(failure: &Failure) -> Option<Decline> {
     #[derive(Deserialize)]
-    struct Said {
+    struct DeclineBody {
         reason: Decline,
     }
     let said = || {
         failure
-            .refused::<Said>()
+            .error_body::<DeclineBody>()
             .map_or(Decline::Other, |s| s.reason)
     };
-    refusal::is(failure, 402).then(said)
+    error_mapping::is(failure, 402).then(said)
 }
 
 /// A payment.
@@ -142,7 +142,7 @@ impl PaymentClient {
     /// Sets money aside. The same key does so once; a declined card is [`PAYMENT_DECLINED`].
     pub async fn authorize(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         key: HeaderValue,
         wanted: &Authorization,
@@ -152,51 +152,55 @@ impl PaymentClient {
             .json(wanted);
         let outcome = send(cx, &self.0, call).await;
         let detail = |failure: &Failure| decline(failure).unwrap_or(Decline::Other).text();
-        let outcome = refusal::told_with(outcome, 402, PAYMENT_DECLINED, detail);
-        refusal::keyed(refusal::told(outcome, 422, PAYMENT_REFUSED))
+        let outcome = error_mapping::map_status_with(outcome, 402, PAYMENT_DECLINED, detail);
+        error_mapping::map_idempotency_errors(error_mapping::map_status(
+            outcome,
+            422,
+            PAYMENT_REFUSED,
+        ))
     }
 
     /// One of the caller's payments.
     pub async fn by_id(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &PaymentId,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
-        let call = Call::get(caller.clone(), "/payments/{id}").id(id);
+        let call = Call::get(caller.clone(), "/payments/{id}").path_id(id);
         send(cx, &self.0, call).await
     }
 
     /// Takes the money set aside; a second time finds it taken.
     pub async fn capture(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &PaymentId,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/payments/{id}/capture")
-            .id(id)
+            .path_id(id)
             .idempotent();
-        settled(send(cx, &self.0, call).await)
+        ensure_settled(send(cx, &self.0, call).await)
     }
 
     /// Lets go the money set aside, which undoes authorising; a second time finds it let go.
     pub async fn void(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &PaymentId,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/payments/{id}/void")
-            .id(id)
+            .path_id(id)
             .idempotent();
-        settled(send(cx, &self.0, call).await)
+        ensure_settled(send(cx, &self.0, call).await)
     }
 }
 
-fn settled<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
-    let outcome = refusal::told(outcome, 404, codes::NOT_FOUND);
-    refusal::told(outcome, 409, PAYMENT_SETTLED)
+fn ensure_settled<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
+    let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
+    error_mapping::map_status(outcome, 409, PAYMENT_SETTLED)
 }
 
 #[cfg(test)]
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn why_the_bank_said_no_is_read_of_a_declined_payment_only() {
         let failure = |status, said: &str| {
-            Failure::new(Reason::BadResponse).answer(status, said.to_owned().into())
+            Failure::new(Reason::BadResponse).with_response(status, said.to_owned().into())
         };
         let declined = |said| decline(&failure(StatusCode::PAYMENT_REQUIRED, said));
         let funds = r#"{"error":"payment_declined","reason":"insufficient_funds"}"#;

@@ -3,16 +3,16 @@
 
 use bff_core::error::codes;
 use bff_core::grpc::{Call, Upstream, send};
-use bff_core::{Caller, Cx, Failure, Fetched, Public};
+use bff_core::{Caller, Failure, Fetched, Public, RequestContext};
 use serde::Deserialize;
 use tonic_prost::ProstCodec;
 
 use crate::product::ProductId;
-use crate::{Items, Moment, refusal};
+use crate::{Items, Timestamp, error_mapping};
 
-pub use watching::{Going, Watching, is_past_the_end};
+pub use heartbeat::{HeartbeatReply, HeartbeatStream, is_past_the_end};
 
-mod watching;
+mod heartbeat;
 
 #[expect(unreachable_pub, clippy::pedantic, reason = "generated")]
 mod proto {
@@ -67,7 +67,7 @@ pub struct Manifest {
     /// How it is protected, for instance `widevine`.
     pub drm: String,
     /// Until when the addresses are good.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }
 
 /// One way to play it.
@@ -93,7 +93,7 @@ pub struct Position {
     /// How long it is, in seconds.
     pub duration_s: u32,
     /// When it was watched last.
-    pub updated_at: Moment,
+    pub updated_at: Timestamp,
 }
 
 /// The calls about playing.
@@ -109,7 +109,7 @@ impl PlaybackClient {
     /// What a device of a class plays for one product, protected as the class prefers.
     pub async fn manifest(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         id: &ProductId,
         device_class: DeviceClass,
     ) -> Result<Fetched<Manifest, Public>, Failure> {
@@ -125,7 +125,7 @@ impl PlaybackClient {
     /// How far the caller has come in what they watched last, newest first; at most 100.
     pub async fn positions(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         limit: u32,
     ) -> Result<Fetched<Items<Position>, Caller>, Failure> {
@@ -138,7 +138,7 @@ impl PlaybackClient {
     /// Remembers how far the caller has come in one product; a second time changes nothing.
     pub async fn save_position(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         id: &ProductId,
         position_s: u32,
@@ -150,7 +150,7 @@ impl PlaybackClient {
         let route = "/playback.v1.Playback/SavePosition";
         let call = Call::write(caller.clone(), route, message).repeatable();
         let outcome = send(cx, &self.0, call, ProstCodec::default, position).await;
-        refusal::told(outcome, 422, codes::VALIDATION_FAILED)
+        error_mapping::map_status(outcome, 422, codes::VALIDATION_FAILED)
     }
 }
 
@@ -196,8 +196,8 @@ fn product_id(text: &str) -> Result<ProductId, &'static str> {
     text.parse().map_err(|_| "a product_id is no identifier")
 }
 
-fn moment(seconds: i64) -> Result<Moment, &'static str> {
-    Moment::from_unix(seconds).ok_or("a time is out of bounds")
+fn moment(seconds: i64) -> Result<Timestamp, &'static str> {
+    Timestamp::from_unix(seconds).ok_or("a time is out of bounds")
 }
 
 #[cfg(test)]

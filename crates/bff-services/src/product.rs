@@ -2,11 +2,11 @@
 //! for a backend that fails. What a product costs here is its list price; offers have their own backend.
 
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Cx, Failure, Fetched, Public};
+use bff_core::{Failure, Fetched, Public, RequestContext};
 use serde::Deserialize;
 
-use crate::word::words;
-use crate::{Batch, Items, Moment, Money, Numbered, kept, refusal};
+use crate::open_enum::open_enum;
+use crate::{Batch, Items, Money, NumberedPage, Timestamp, cache_policy, error_mapping};
 
 bff_core::id! {
     /// A film or series.
@@ -17,7 +17,7 @@ bff_core::id! {
     CollectionId
 }
 
-words! {
+open_enum! {
     /// What a product is.
     Kind {
         /// One film.
@@ -29,7 +29,7 @@ words! {
         Other = "other"
     }
 }
-words! {
+open_enum! {
     /// Who may see a product, the smallest audience last: a new level counts as the strictest.
     Maturity {
         /// Everybody.
@@ -79,7 +79,7 @@ pub struct Product {
     /// Who directed it.
     pub director: String,
     /// When any of this last changed.
-    pub updated_at: Moment,
+    pub updated_at: Timestamp,
 }
 
 /// A picture at its full size.
@@ -113,7 +113,7 @@ pub struct Category {
 
 /// A row without its products.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Heading {
+pub struct CollectionSummary {
     /// Its id.
     pub id: CollectionId,
     /// Its title.
@@ -137,7 +137,7 @@ pub struct Collection {
 /// What a search found.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Found {
+pub struct SearchResults {
     /// The products of this part, best match first.
     pub items: Vec<Product>,
     /// How many products match.
@@ -170,105 +170,117 @@ impl ProductClient {
     /// One product.
     pub async fn by_id(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         id: &ProductId,
     ) -> Result<Fetched<Product, Public>, Failure> {
         // Whole pages wait for it.
-        let call = Call::get(Public, "/products/{id}").id(id).hedged();
-        send(cx, &self.0, kept::detail(call.tag(tag(id)))).await
+        let call = Call::get(Public, "/products/{id}").path_id(id).hedged();
+        send(cx, &self.0, cache_policy::detail(call.cache_tag(tag(id)))).await
     }
 
     /// At most 100 products.
     pub async fn by_ids(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Product>, Public>, Failure> {
-        let call = Call::get(Public, "/products").ids("ids", ids);
-        send(cx, &self.0, kept::detail(call)).await
+        let call = Call::get(Public, "/products").query_ids("ids", ids);
+        send(cx, &self.0, cache_policy::detail(call)).await
     }
 
     /// The page `page` (from 1) of all products, or of those of a category.
     pub async fn list(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         page: u32,
         per_page: u32,
         category: Option<&str>,
-    ) -> Result<Fetched<Numbered<Product>, Public>, Failure> {
+    ) -> Result<Fetched<NumberedPage<Product>, Public>, Failure> {
         let call = Call::get(Public, "/products")
             .query("page", page)
             .query("perPage", per_page)
-            .maybe("category", category);
-        send(cx, &self.0, kept::listing(call)).await
+            .query_opt("category", category);
+        send(cx, &self.0, cache_policy::listing(call)).await
     }
 
     /// What somebody who likes this product may like.
     pub async fn similar(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         id: &ProductId,
         limit: u32,
     ) -> Result<Fetched<Items<Product>, Public>, Failure> {
         let call = Call::get(Public, "/products/{id}/similar")
-            .id(id)
+            .path_id(id)
             .query("limit", limit);
-        send(cx, &self.0, kept::listing(call)).await
+        send(cx, &self.0, cache_policy::listing(call)).await
     }
 
     /// What has every word of `q`; an empty text finds nothing.
     pub async fn search(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         q: &str,
         limit: u32,
         cursor: Option<&str>,
-    ) -> Result<Fetched<Found, Public>, Failure> {
+    ) -> Result<Fetched<SearchResults, Public>, Failure> {
         let call = Call::get(Public, "/search")
             .query("q", q)
             .query("limit", limit)
-            .maybe("cursor", cursor);
-        refusal::of_cursor(send(cx, &self.0, kept::listing(call)).await, cursor)
+            .query_opt("cursor", cursor);
+        error_mapping::map_invalid_cursor(
+            send(cx, &self.0, cache_policy::listing(call)).await,
+            cursor,
+        )
     }
 
     /// What `prefix` may become.
     pub async fn suggestions(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         prefix: &str,
         limit: u32,
     ) -> Result<Fetched<Suggestions, Public>, Failure> {
         let call = Call::get(Public, "/suggestions")
             .query("prefix", prefix)
             .query("limit", limit);
-        send(cx, &self.0, kept::listing(call)).await
+        send(cx, &self.0, cache_policy::listing(call)).await
     }
 
     /// Every category.
-    pub async fn categories(&self, cx: &Cx) -> Result<Fetched<Items<Category>, Public>, Failure> {
+    pub async fn categories(
+        &self,
+        cx: &RequestContext,
+    ) -> Result<Fetched<Items<Category>, Public>, Failure> {
         let call = Call::get(Public, "/categories");
-        send(cx, &self.0, kept::listing(call)).await
+        send(cx, &self.0, cache_policy::listing(call)).await
     }
 
     /// Every row, the featured one first.
-    pub async fn collections(&self, cx: &Cx) -> Result<Fetched<Items<Heading>, Public>, Failure> {
+    pub async fn collections(
+        &self,
+        cx: &RequestContext,
+    ) -> Result<Fetched<Items<CollectionSummary>, Public>, Failure> {
         let call = Call::get(Public, "/collections");
-        send(cx, &self.0, kept::listing(call)).await
+        send(cx, &self.0, cache_policy::listing(call)).await
     }
 
     /// One row from `cursor` on.
     pub async fn collection(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         id: &CollectionId,
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<Fetched<Collection, Public>, Failure> {
         let call = Call::get(Public, "/collections/{id}")
-            .id(id)
+            .path_id(id)
             .query("limit", limit)
-            .maybe("cursor", cursor);
-        refusal::of_cursor(send(cx, &self.0, kept::listing(call)).await, cursor)
+            .query_opt("cursor", cursor);
+        error_mapping::map_invalid_cursor(
+            send(cx, &self.0, cache_policy::listing(call)).await,
+            cursor,
+        )
     }
 }
 
@@ -327,12 +339,18 @@ mod tests {
             (1, Some("bzI"))
         );
         let found = json!({"items": [sample()], "total": 1, "nextCursor": null});
-        assert_eq!(from_value::<Found>(found).unwrap().next_cursor, None);
+        assert_eq!(
+            from_value::<SearchResults>(found).unwrap().next_cursor,
+            None
+        );
         let batch = json!({"items": [sample()], "notFound": ["p-999"]});
         let batch: Batch<Product> = from_value(batch).unwrap();
         assert_eq!(batch.not_found[0].to_string(), "p-999");
         let page = json!({"items": [sample()], "page": 1, "perPage": 20, "total": 360});
-        assert_eq!(from_value::<Numbered<Product>>(page).unwrap().total, 360);
+        assert_eq!(
+            from_value::<NumberedPage<Product>>(page).unwrap().total,
+            360
+        );
         let letters = json!({"items": ["The Quiet Harbour"], "nextLetters": ["a", " "]});
         assert_eq!(
             from_value::<Suggestions>(letters).unwrap().next_letters,

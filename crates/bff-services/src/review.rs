@@ -3,13 +3,13 @@
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::scope::Scope;
-use bff_core::{Caller, Code, Cx, Failure, Fetched, Public};
+use bff_core::{Caller, Code, Failure, Fetched, Public, RequestContext};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use crate::product::{self, ProductId};
 use crate::user::Person;
-use crate::{Batch, Moment, kept, refusal};
+use crate::{Batch, Timestamp, cache_policy, error_mapping};
 
 /// The review was not accepted.
 pub const REVIEW_REFUSED: Code = Code::new(
@@ -70,13 +70,13 @@ pub struct Review {
     /// The rest.
     pub text: String,
     /// When it was written.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
 }
 
 /// A review to post.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Draft {
+pub struct NewReview {
     /// Of what.
     pub product_id: ProductId,
     /// 1 (worst) to 5.
@@ -100,54 +100,65 @@ impl ReviewClient {
     /// The reviews of one product, newest first.
     pub async fn of_product(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         id: &ProductId,
         limit: u32,
         cursor: Option<&str>,
     ) -> Result<Fetched<Reviews, Public>, Failure> {
         let call = Call::get(Public, "/reviews")
             .query("productId", id)
-            .of_one_thing()
+            .single_resource()
             .query("limit", limit)
-            .maybe("cursor", cursor);
-        let call = about(call, std::slice::from_ref(id));
-        send(cx, &self.0, kept::content(call, 10)).await
+            .query_opt("cursor", cursor);
+        let call = tag_products(call, std::slice::from_ref(id));
+        send(cx, &self.0, cache_policy::content(call, 10)).await
     }
 
     /// The summaries of at most 100 products.
     pub async fn summaries(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Summary>, Public>, Failure> {
-        let call = Call::get(Public, "/reviews/summary").ids("ids", ids);
-        send(cx, &self.0, kept::content(about(call, ids), 10)).await
+        let call = Call::get(Public, "/reviews/summary").query_ids("ids", ids);
+        send(
+            cx,
+            &self.0,
+            cache_policy::content(tag_products(call, ids), 10),
+        )
+        .await
     }
 
     /// Posts a review of the caller's.
     pub async fn post(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         key: Option<HeaderValue>,
-        draft: &Draft,
+        draft: &NewReview,
     ) -> Result<Fetched<Review, Caller>, Failure> {
         let mut call = Call::post(caller.clone(), "/reviews")
             .json(draft)
-            .tag(tag(&draft.product_id));
+            .cache_tag(tag(&draft.product_id));
         if let Some(key) = key {
             call = call.idempotency_key(key);
         }
         let outcome = send(cx, &self.0, call).await;
-        refusal::keyed(refusal::told(outcome, 422, REVIEW_REFUSED))
+        error_mapping::map_idempotency_errors(error_mapping::map_status(
+            outcome,
+            422,
+            REVIEW_REFUSED,
+        ))
     }
 }
 
 /// Marks reviews by their products: posting one purges what is kept of that product's.
-fn about<S: Scope>(call: Call<S>, ids: &[ProductId]) -> Call<S> {
+fn tag_products<S: Scope>(call: Call<S>, ids: &[ProductId]) -> Call<S> {
     // More than these are purged by time alone.
     let ids = ids.iter().take(20);
-    ids.fold(call, |call, id| call.tag(tag(id)).tag(product::tag(id)))
+    ids.fold(call, |call, id| {
+        call.cache_tag(tag(id)).cache_tag(product::tag(id))
+    })
 }
 
 fn tag(id: &ProductId) -> String {
@@ -177,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_draft_is_written_as_the_backend_reads_it() {
-        let draft = Draft {
+        let draft = NewReview {
             product_id: "p-1".parse().unwrap(),
             rating: 4,
             title: "T".into(),

@@ -2,13 +2,13 @@
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Caller, Code, Cx, Failure, Fetched};
+use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
+use crate::open_enum::open_enum;
 use crate::product::{Maturity, ProductId};
-use crate::word::words;
-use crate::{Items, Moment, refusal};
+use crate::{Items, Timestamp, error_mapping};
 
 /// There is no room for one more address.
 pub const TOO_MANY_ADDRESSES: Code = Code::new(
@@ -28,7 +28,7 @@ bff_core::id! {
     AddressId
 }
 
-words! {
+open_enum! {
     /// What a friend did.
     Action {
         /// Saw it.
@@ -60,7 +60,7 @@ pub struct Profile {
     /// The most they may see.
     pub maturity: Maturity,
     /// Since when they have an account.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
 }
 
 /// Somebody, as others see them.
@@ -94,13 +94,13 @@ pub struct Address {
     pub id: AddressId,
     /// The address itself.
     #[serde(flatten)]
-    pub place: Place,
+    pub place: PostalAddress,
 }
 
 /// An address, on a letter.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Place {
+pub struct PostalAddress {
     /// Who lives there.
     pub name: String,
     /// Street and number.
@@ -124,7 +124,7 @@ pub struct Activity {
     /// What.
     pub action: Action,
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// The calls about the caller.
@@ -140,83 +140,83 @@ impl UserClient {
     /// Who the caller is.
     pub async fn profile(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
     ) -> Result<Fetched<Profile, Caller>, Failure> {
-        let call = Call::get(caller.clone(), "/users/{caller}").own();
+        let call = Call::get(caller.clone(), "/users/{caller}").caller_id();
         send(cx, &self.0, call).await
     }
 
     /// What the caller likes.
     pub async fn preferences(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
     ) -> Result<Fetched<Preferences, Caller>, Failure> {
-        let call = Call::get(caller.clone(), "/users/{caller}/preferences").own();
+        let call = Call::get(caller.clone(), "/users/{caller}/preferences").caller_id();
         send(cx, &self.0, call).await
     }
 
     /// Replaces what the caller likes.
     pub async fn set_preferences(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         wanted: &Preferences,
     ) -> Result<Fetched<Preferences, Caller>, Failure> {
         let call = Call::new(caller.clone(), Method::PUT, "/users/{caller}/preferences")
-            .own()
+            .caller_id()
             .json(wanted);
-        refusal::told(send(cx, &self.0, call).await, 422, codes::VALIDATION_FAILED)
+        error_mapping::map_status(send(cx, &self.0, call).await, 422, codes::VALIDATION_FAILED)
     }
 
     /// Where the caller lives.
     pub async fn addresses(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
     ) -> Result<Fetched<Items<Address>, Caller>, Failure> {
-        let call = Call::get(caller.clone(), "/users/{caller}/addresses").own();
+        let call = Call::get(caller.clone(), "/users/{caller}/addresses").caller_id();
         send(cx, &self.0, call).await
     }
 
     /// Adds an address.
     pub async fn add_address(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
-        place: &Place,
+        place: &PostalAddress,
     ) -> Result<Fetched<Address, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/users/{caller}/addresses")
-            .own()
+            .caller_id()
             .json(place);
         let outcome = send(cx, &self.0, call).await;
-        let outcome = refusal::told(outcome, 409, TOO_MANY_ADDRESSES);
-        refusal::told(outcome, 422, codes::VALIDATION_FAILED)
+        let outcome = error_mapping::map_status(outcome, 409, TOO_MANY_ADDRESSES);
+        error_mapping::map_status(outcome, 422, codes::VALIDATION_FAILED)
     }
 
     /// The caller's friends.
     pub async fn friends(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
     ) -> Result<Fetched<Items<Person>, Caller>, Failure> {
-        let call = Call::get(caller.clone(), "/users/{caller}/friends").own();
+        let call = Call::get(caller.clone(), "/users/{caller}/friends").caller_id();
         send(cx, &self.0, call).await
     }
 
     /// What the caller's friends did, newest first; with one product, or with any.
     pub async fn friends_activity(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         caller: &Caller,
         product_id: Option<&ProductId>,
         limit: u32,
     ) -> Result<Fetched<Items<Activity>, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/users/{caller}/friends/activity")
-            .own()
+            .caller_id()
             .query("limit", limit)
-            .maybe("productId", product_id);
+            .query_opt("productId", product_id);
         send(cx, &self.0, call).await
     }
 }

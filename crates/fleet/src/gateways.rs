@@ -1,7 +1,7 @@
 //! The gateways there are: one line each.
 
 use bff_core::config::{self, Sources};
-use bff_core::context::World;
+use bff_core::context::Env;
 use bff_core::server::{self, App};
 
 /// Every gateway, in the order of its port.
@@ -26,7 +26,7 @@ pub struct Gateway {
     /// Who calls it.
     pub callers: Callers,
     /// Reads its configuration and builds it. The error is one line.
-    pub open: fn(&Sources<'_>, &World) -> Result<Opened, String>,
+    pub open: fn(&Sources<'_>, &Env) -> Result<BuiltGateway, String>,
 }
 
 /// Who calls a gateway, and so which credential it takes.
@@ -39,7 +39,7 @@ pub enum Callers {
 }
 
 /// A gateway that is built and not yet served.
-pub struct Opened {
+pub struct BuiltGateway {
     /// The gateway.
     pub app: App,
     /// Where its configuration says it listens, after all layers.
@@ -58,10 +58,10 @@ macro_rules! gateway {
             open: |sources, world| {
                 let config: $bff::Config =
                     config::load(sources).map_err(|error| error.to_string())?;
-                let app = server::open(&config, sources, world, $bff::app);
+                let app = server::build(&config, sources, world, $bff::app);
                 let app = app.map_err(|error| error.to_string())?;
                 let server = config.server;
-                Ok(Opened { app, server })
+                Ok(BuiltGateway { app, server })
             },
         }
     };

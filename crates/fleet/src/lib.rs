@@ -7,22 +7,22 @@
 use std::collections::BTreeMap;
 
 use bff_core::config::Sources;
-use bff_core::context::World;
-use bff_core::net::Accept;
+use bff_core::context::Env;
+use bff_core::net::Listener;
 use bff_core::server::{self, App, Listeners};
 use services_mock::{Backend, Mocks};
 use tokio::net::TcpListener;
 
-pub use gateways::{Callers, GATEWAYS, Gateway, Opened};
+pub use gateways::{BuiltGateway, Callers, GATEWAYS, Gateway};
 pub use overlay::{Addresses, PARTNER_KEY};
 pub use ports::Ports;
 pub use running::Running;
 
+pub mod banner;
 mod gateways;
 pub mod overlay;
 mod ports;
 mod running;
-pub mod table;
 
 /// What to run, and where.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ pub async fn start(fleet: Fleet) -> Result<Running, String> {
     for gateway in chosen {
         bound.push(bind(fleet.ports, gateway).await?);
     }
-    let world = World::real();
+    let world = Env::real();
     let mocks = Mocks::new(services_mock::Options {
         seed: fleet.seed,
         issuer: backends.issuer().to_owned(),
@@ -72,8 +72,8 @@ pub async fn start(fleet: Fleet) -> Result<Running, String> {
     let mut running = Running::new(mocks, backends);
     for (one, app) in ready {
         let listeners = Listeners {
-            public: Accept::Tcp(one.public),
-            admin: Accept::Tcp(one.admin),
+            public: Listener::Tcp(one.public),
+            admin: Listener::Tcp(one.admin),
         };
         running.serve(one.gateway.name, one.addresses, listeners, app);
     }
@@ -112,7 +112,7 @@ fn open(
     fleet: &Fleet,
     bound: &Bound,
     backends: &BTreeMap<Backend, String>,
-    world: &World,
+    world: &Env,
 ) -> Result<App, String> {
     let gateway = bound.gateway;
     let named = |line: String| format!("{}: {line}", gateway.name);

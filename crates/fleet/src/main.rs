@@ -5,10 +5,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use bff_core::config::{environment, not_to_run};
-use bff_core::server::{refuse, stop_signal};
+use bff_core::server::{exit_with_error, stop_signal};
 use bff_core::telemetry::logs;
 use clap::Parser;
-use fleet::{Fleet, Ports, table};
+use fleet::{Fleet, Ports, banner};
 use services_mock::Backend;
 
 /// The fake backends and the gateways, on this machine, in one process
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
     };
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => refuse(&line),
+        Err(line) => exit_with_error(&line),
     }
 }
 
@@ -63,7 +63,7 @@ async fn run(args: Args) -> Result<(), String> {
     })
     .await?;
     // Nobody reading the table is no reason to stop.
-    let _ = write!(std::io::stdout(), "{}", table::table(&running));
+    let _ = write!(std::io::stdout(), "{}", banner::table(&running));
     stop.await;
     running.stop().await;
     Ok(())

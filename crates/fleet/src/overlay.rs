@@ -55,7 +55,7 @@ pub fn of(
     set(&mut overlay, &["server", "admin_listen"], admin);
     set(&mut overlay, &["server", "public_url"], addresses.url());
     // So that a load test from one machine meets the gateway, and not a limit that knows nothing of it yet.
-    let initial = ["inbound", "shed", "limit", "initial"];
+    let initial = ["inbound", "load_shedding", "concurrency_limit", "initial"];
     set(&mut overlay, &initial, 1000);
     let upstreams = section(&defaults, "upstreams").into_iter().flatten();
     for (name, _) in upstreams {
@@ -64,13 +64,13 @@ pub fn of(
         let url = url(backends, backend)?;
         set(&mut overlay, &["upstreams", name, "url"], url);
     }
-    open_wide(&mut overlay, &defaults, gateway.callers);
-    let has_keys = section(&defaults, "auth").is_some_and(|auth| auth.contains_key("keys"));
+    relax_limits(&mut overlay, &defaults, gateway.callers);
+    let has_keys = section(&defaults, "auth").is_some_and(|auth| auth.contains_key("jwks"));
     if gateway.callers == Callers::People || has_keys {
         let issuer = url(backends, Backend::Auth)?;
         set(&mut overlay, &["auth", "issuer"], issuer);
         set(&mut overlay, &["auth", "audience"], AUDIENCE);
-        set(&mut overlay, &["auth", "keys", "url"], issuer);
+        set(&mut overlay, &["auth", "jwks", "url"], issuer);
     }
     if gateway.callers == Callers::Partners {
         set(
@@ -86,15 +86,19 @@ pub fn of(
 }
 
 /// No limit is in the way of a load test, which comes from one address; a partner's plan is part of the demo and stays.
-fn open_wide(overlay: &mut Table, defaults: &Table, callers: Callers) {
-    let limits = section(defaults, "inbound").and_then(|inbound| section(inbound, "limits"));
+fn relax_limits(overlay: &mut Table, defaults: &Table, callers: Callers) {
+    let limits = section(defaults, "inbound").and_then(|inbound| section(inbound, "rate_limits"));
     let Some(limits) = limits else { return };
-    if limits.contains_key("address") {
-        set(overlay, &["inbound", "limits", "address", "limit"], WIDE);
+    if limits.contains_key("per_ip") {
+        set(
+            overlay,
+            &["inbound", "rate_limits", "per_ip", "limit"],
+            WIDE,
+        );
     }
     if callers == Callers::People {
         for (name, _) in section(limits, "policies").into_iter().flatten() {
-            let path = ["inbound", "limits", "policies", name, "limit"];
+            let path = ["inbound", "rate_limits", "policies", name, "limit"];
             set(overlay, &path, WIDE);
         }
     }

@@ -145,7 +145,7 @@ impl Running {
     }
 
     /// Whether this backend is a mock.
-    pub fn fakes(&self, backend: Backend) -> bool {
+    pub fn is_mocked(&self, backend: Backend) -> bool {
         self.faked.contains(&backend)
     }
 

@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Algorithm;
 use super::tokens::{self, Subject};
-use super::{ACCESS_TTL, people};
+use super::{ACCESS_TTL, users};
 use crate::clock::Time;
-use crate::reply::{Answer, Problem, private};
-use crate::world::World;
+use crate::response::{Answer, Problem, private};
+use crate::world::MockState;
 
 /// The grants that `POST /token` knows.
 pub(super) const SUPPORTED: [&str; 2] = ["refresh_token", "client_credentials"];
@@ -74,7 +74,7 @@ struct Tokens {
 }
 
 pub(super) async fn token(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     headers: HeaderMap,
     form: Result<Form<TokenRequest>, FormRejection>,
 ) -> Answer {
@@ -94,7 +94,7 @@ pub(super) async fn token(
 
 /// A fresh pair of tokens; `family` continues the login that it names.
 pub(super) fn session(
-    world: &World,
+    world: &MockState,
     subject: &Subject,
     alg: Algorithm,
     family: Option<u64>,
@@ -123,7 +123,7 @@ pub(super) fn session(
     }))
 }
 
-fn refresh(world: &World, token: &str) -> Answer {
+fn refresh(world: &MockState, token: &str) -> Answer {
     let now = world.clock.now();
     let (user, family, alg) = {
         let mut all = world.auth.refresh.lock();
@@ -141,13 +141,13 @@ fn refresh(world: &World, token: &str) -> Answer {
         known.spent = true;
         (known.user.clone(), family, known.alg)
     };
-    let Some(person) = people::find(&user) else {
+    let Some(person) = users::find(&user) else {
         return Ok(refused("invalid_grant", "the user is gone"));
     };
     session(world, &Subject::of(&person), alg, Some(family))
 }
 
-fn client_credentials(world: &World, headers: &HeaderMap, request: TokenRequest) -> Answer {
+fn client_credentials(world: &MockState, headers: &HeaderMap, request: TokenRequest) -> Answer {
     let basic = basic(headers);
     let in_form = request.client_id.zip(request.client_secret);
     let (id, secret) = basic.or(in_form).unwrap_or_default();

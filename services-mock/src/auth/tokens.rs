@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::ACCESS_TTL;
 use super::keys::{Algorithm, bytes, text};
-use crate::people::{self, Person};
-use crate::reply::to_bytes;
-use crate::world::World;
+use crate::response::to_bytes;
+use crate::users::{self, Person};
+use crate::world::MockState;
 
 const AUDIENCE: &str = "bff";
 /// For whom ID tokens are: the client that asks people to sign in (OpenID Connect Core §2).
@@ -100,8 +100,8 @@ struct Checked {
 }
 
 /// An access token for a user that exists, as a login would give it.
-pub(crate) fn token_for(world: &World, user: &str) -> Option<String> {
-    let subject = Subject::of(&people::find(user)?);
+pub(crate) fn token_for(world: &MockState, user: &str) -> Option<String> {
+    let subject = Subject::of(&users::find(user)?);
     access(
         world,
         &subject,
@@ -111,8 +111,8 @@ pub(crate) fn token_for(world: &World, user: &str) -> Option<String> {
 }
 
 /// An access token for any subject; one that is not known is a grown-up customer in DE.
-pub(crate) fn mint(world: &World, sub: &str, ttl: Duration) -> String {
-    let known = people::find(sub).map(|person| Subject::of(&person));
+pub(crate) fn mint(world: &MockState, sub: &str, ttl: Duration) -> String {
+    let known = users::find(sub).map(|person| Subject::of(&person));
     let subject = known.unwrap_or_else(|| Subject {
         roles: ["customer"],
         ..Subject::client(sub, "openid profile shop".to_owned())
@@ -121,7 +121,12 @@ pub(crate) fn mint(world: &World, sub: &str, ttl: Duration) -> String {
     access(world, &subject, world.auth.signing().algorithm(), ttl).unwrap_or_default()
 }
 
-pub(super) fn access(world: &World, of: &Subject, alg: Algorithm, ttl: Duration) -> Option<String> {
+pub(super) fn access(
+    world: &MockState,
+    of: &Subject,
+    alg: Algorithm,
+    ttl: Duration,
+) -> Option<String> {
     let iat = world.clock.now().unix();
     let claims = Access {
         iss: &world.issuer,
@@ -140,7 +145,7 @@ pub(super) fn access(world: &World, of: &Subject, alg: Algorithm, ttl: Duration)
     signed(world, alg, "at+jwt", &claims)
 }
 
-pub(super) fn identity(world: &World, of: &Subject, alg: Algorithm) -> Option<String> {
+pub(super) fn identity(world: &MockState, of: &Subject, alg: Algorithm) -> Option<String> {
     let iat = world.clock.now().unix();
     let exp = iat + i64::try_from(ACCESS_TTL.as_secs()).unwrap_or(0);
     let claims = Identity {
@@ -155,7 +160,7 @@ pub(super) fn identity(world: &World, of: &Subject, alg: Algorithm) -> Option<St
 }
 
 /// The subject of an access token, if it is ours and has not expired.
-pub(super) fn verify(world: &World, token: &str) -> Option<String> {
+pub(super) fn verify(world: &MockState, token: &str) -> Option<String> {
     let (message, signature) = token.rsplit_once('.')?;
     let (header, payload) = message.split_once('.')?;
     let (header, payload, signature) = (bytes(header)?, bytes(payload)?, bytes(signature)?);
@@ -171,7 +176,7 @@ pub(super) fn verify(world: &World, token: &str) -> Option<String> {
     valid.then_some(claims.sub)
 }
 
-fn signed(world: &World, alg: Algorithm, typ: &str, claims: &impl Serialize) -> Option<String> {
+fn signed(world: &MockState, alg: Algorithm, typ: &str, claims: &impl Serialize) -> Option<String> {
     let generation = world.auth.signing();
     let header = Header {
         alg,

@@ -3,10 +3,10 @@
 use super::words::{ADJECTIVES, CATEGORIES, CLOSINGS, HEROES, NOUNS, PARTS, PLACES, TURNS, person};
 use super::{Image, Kind, Listed, Maturity, Money, Product, Role};
 use crate::clock::Time;
-use crate::draw::Draw;
+use crate::seeded_rng::SeededRng;
 
 /// Not the mocks' seed: the catalogue is the same for all.
-const DRAW: Draw = Draw(0x0005_ca7a_1096);
+const DRAW: SeededRng = SeededRng(0x0005_ca7a_1096);
 
 /// The rows: id, title.
 const ROWS: [(&str, &str); 8] = [

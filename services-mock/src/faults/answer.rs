@@ -11,8 +11,8 @@ use futures_util::{StreamExt, stream};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
-use super::{Failure, Mode, bomb};
-use crate::reply::Problem;
+use super::{Failure, Mode, gzip_bomb};
+use crate::response::Problem;
 
 /// A gRPC message that any message type decodes to its defaults.
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
@@ -120,13 +120,13 @@ fn endless(grpc: bool) -> Body {
 
 fn gzip_bomb(grpc: bool) -> Response {
     if grpc {
-        let mut response = with_body(grpc, Body::from(bomb::grpc_message()));
+        let mut response = with_body(grpc, Body::from(gzip_bomb::grpc_message()));
         response
             .headers_mut()
             .insert("grpc-encoding", HeaderValue::from_static("gzip"));
         return response;
     }
-    let mut response = with_body(grpc, Body::from(bomb::gzip()));
+    let mut response = with_body(grpc, Body::from(gzip_bomb::gzip()));
     response
         .headers_mut()
         .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

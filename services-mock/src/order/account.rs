@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use crate::catalogue::{CATALOGUE, Money, PRODUCTS};
 use crate::clock::Time;
-use crate::draw::Draw;
-use crate::reply::Problem;
+use crate::response::Problem;
+use crate::seeded_rng::SeededRng;
 
 /// Not the mocks' seed: past orders are the same for all.
-const DRAW: Draw = Draw(0x000_0bde5);
+const DRAW: SeededRng = SeededRng(0x000_0bde5);
 /// How long an order stays paid before it ships.
 const SHIPS_AFTER: Duration = Duration::from_secs(3);
 

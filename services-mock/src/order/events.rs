@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::account::Status;
 use crate::caller::Caller;
 use crate::clock::Time;
-use crate::reply::Problem;
-use crate::world::World;
+use crate::response::Problem;
+use crate::world::MockState;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,7 +27,7 @@ struct Change<'a> {
 
 /// A reader of one order's history.
 struct Reader {
-    world: Arc<World>,
+    world: Arc<MockState>,
     user: String,
     order: String,
     /// How many changes were sent.
@@ -43,7 +43,7 @@ enum Look {
 }
 
 pub(super) async fn events(
-    Of(world): Of<Arc<World>>,
+    Of(world): Of<Arc<MockState>>,
     caller: Caller,
     Path(order): Path<String>,
     headers: HeaderMap,

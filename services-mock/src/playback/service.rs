@@ -13,7 +13,7 @@ use super::proto::{
 };
 use super::{duration_s, position};
 use crate::catalogue::{CATALOGUE, Listed};
-use crate::world::World;
+use crate::world::MockState;
 
 /// How long a manifest's addresses stay good, in seconds.
 const MANIFEST_TTL_S: i64 = 6 * 60 * 60;
@@ -40,7 +40,7 @@ const RENDITIONS: [(u32, u32); 5] = [
 
 /// The service over one world.
 pub(super) struct Service {
-    pub(super) world: Arc<World>,
+    pub(super) world: Arc<MockState>,
 }
 
 #[tonic::async_trait]
@@ -117,7 +117,7 @@ impl Playback for Service {
 }
 
 /// A beat saves the position too. One past the end is refused, and that status ends the stream.
-fn reply(world: &World, user: &str, beat: &HeartbeatRequest) -> Result<HeartbeatReply, Status> {
+fn reply(world: &MockState, user: &str, beat: &HeartbeatRequest) -> Result<HeartbeatReply, Status> {
     let listed = CATALOGUE.by_id(&beat.product_id);
     let now = world.clock.now();
     if let Some(listed) = listed {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{LIST_MAX_AGE_S, raw};
 use crate::catalogue::{CATALOGUE, Listed};
 use crate::paging::{by_cursor, limit_of};
-use crate::reply::{Answer, Problem, Query, public};
+use crate::response::{Answer, Problem, Query, public};
 
 /// The longest text worth searching for.
 const MAX_TEXT: usize = 200;

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use super::Review;
 use crate::catalogue::PRODUCTS;
 use crate::clock::Time;
-use crate::draw::Draw;
-use crate::people;
+use crate::seeded_rng::SeededRng;
+use crate::users;
 
-const DRAW: Draw = Draw(0x000e_71e3);
+const DRAW: SeededRng = SeededRng(0x000e_71e3);
 /// What `p-1` was given: 37 ratings, 4.2 on average.
 const FIRST: [(u8, usize); 5] = [(5, 17), (4, 13), (3, 5), (2, 1), (1, 1)];
 
@@ -123,7 +123,7 @@ fn review(number: usize, i: usize, rating: u8) -> Review {
     Review {
         id: format!("r-{number}-{}", i + 1),
         product_id: format!("p-{number}"),
-        author: people::author(number * 11 + i),
+        author: users::author(number * 11 + i),
         rating,
         title: title.to_owned(),
         text: text.to_owned(),

@@ -107,14 +107,14 @@ async fn a_witness_hears_of_every_call_that_it_arrived_and_that_it_left() {
     let mocks = mocks();
     let heard = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
     let list = heard.clone();
-    let hear = move |backend: Backend, call, moment: crate::Moment<'_>| {
+    let hear = move |backend: Backend, call, moment: crate::CallEvent<'_>| {
         let said = match moment {
-            crate::Moment::Arrived {
+            crate::CallEvent::Arrived {
                 method,
                 path,
                 headers,
             } => format!("{method} {path} {:?}", headers["x-request-id"]),
-            crate::Moment::Left => "left".to_owned(),
+            crate::CallEvent::Left => "left".to_owned(),
         };
         list.lock().push((backend, call, said));
     };

@@ -1,7 +1,7 @@
 //! Ordering what is in the cart, and paying for it: what a phone sends and is told.
 
-use bff_core::action::Run;
-use bff_core::{Cx, Failure};
+use bff_core::action::WriteAttempt;
+use bff_core::{Failure, RequestContext};
 use bff_services::checkout::check_out;
 use bff_services::payment::{Card, CardNumber, Cvc};
 use garde::Validate;
@@ -55,9 +55,9 @@ pub struct Checkout {
 impl Checkout {
     /// Orders what is in the cart and pays for it.
     pub async fn run(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
-        run: &Run,
+        run: &WriteAttempt,
         input: CheckoutInput,
     ) -> Result<Self, Failure> {
         let till = (&up.order, &up.payment);

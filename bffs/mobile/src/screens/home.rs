@@ -1,6 +1,6 @@
 //! Mobile's first screen: what is featured and what is new, in small cards.
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::{self, CollectionId};
 use serde::Serialize;
 use tokio::try_join;
@@ -40,12 +40,12 @@ pub struct Card {
 impl Home {
     /// Fetches the sections side by side; the featured row is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         featured: &CollectionId,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (featured, new) = try_join!(
             page.required(
                 "featured",
@@ -56,7 +56,7 @@ impl Home {
                 &w.items
             )),
         )?;
-        Ok(page.finish(Self { featured, new }))
+        Ok(page.build(Self { featured, new }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What mobile shows of one product: what fits on a phone.
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
 use bff_services::{Items, inventory, product, review};
 use serde::Serialize;
@@ -122,12 +122,12 @@ pub struct Similar {
 impl ProductScreen {
     /// Fetches the sections side by side; only the product itself is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (product, rating, availability, similar) = try_join!(
             page.required("product", up.product.by_id(cx, id), Product::from_wire),
             page.optional(
@@ -146,7 +146,7 @@ impl ProductScreen {
                 Similar::from_wire
             ),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             product,
             rating,
             availability,

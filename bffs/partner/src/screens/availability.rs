@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
 use bff_services::{Batch, inventory};
 use serde::Serialize;
@@ -73,15 +73,15 @@ pub struct Offer {
 impl AvailabilityPage {
     /// Asks for all of `ids` at once.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         ids: &[ProductId],
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let known = up.inventory.of_products(cx, ids);
         let items = page.required("items", known, |w| answers(ids, w)).await?;
-        Ok(page.finish(Self { items }))
+        Ok(page.build(Self { items }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a partner learns about one product.
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
 use bff_services::{Batch, Money as WireMoney, product, review};
 use serde::Serialize;
@@ -73,12 +73,12 @@ pub struct Money {
 impl ProductPage {
     /// Fetches the sections side by side; only the product itself is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let ids = std::slice::from_ref(id);
         let (product, rating, availability, similar) = try_join!(
             page.required("product", up.product.by_id(cx, id), Product::from_wire),
@@ -92,7 +92,7 @@ impl ProductPage {
                 w.items.iter().map(|p| String::from(&p.id)).collect()
             }),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             product,
             rating: rating.flatten(),
             availability,

@@ -1,7 +1,7 @@
 //! The catalogue, page by numbered page.
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
-use bff_services::{Numbered, product};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
+use bff_services::{NumberedPage, product};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -32,21 +32,21 @@ pub struct Products {
 impl ProductsPage {
     /// Fetches the page numbered `at.0` of pages of `at.1` products.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         at: (u32, u32),
         category: Option<&str>,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let list = up.product.list(cx, at.0, at.1, category);
         let products = page.required("products", list, Products::from_wire).await?;
-        Ok(page.finish(Self { products }))
+        Ok(page.build(Self { products }))
     }
 }
 
 impl Products {
-    fn from_wire(wire: &Numbered<product::Product>) -> Self {
+    fn from_wire(wire: &NumberedPage<product::Product>) -> Self {
         Self {
             items: wire.items.iter().map(Product::from_wire).collect(),
             page: wire.page,

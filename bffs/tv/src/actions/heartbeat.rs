@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use bff_core::{Caller, Cx, Failure};
-use bff_services::playback::{Going, Watching, is_past_the_end};
+use bff_core::{Caller, Failure, RequestContext};
+use bff_services::playback::{HeartbeatReply, HeartbeatStream, is_past_the_end};
 use bff_services::product::ProductId;
 use futures_util::{Stream, stream};
 use garde::Validate;
@@ -18,11 +18,11 @@ use utoipa::ToSchema;
 use crate::Upstreams;
 
 /// The longest time between two beats: what a set loses at most when its plug is pulled.
-const SELDOM: Duration = Duration::from_secs(15);
+const MAX_INTERVAL: Duration = Duration::from_secs(15);
 /// The shortest: a backend that asks for more would be asked for itself.
-const OFTEN: Duration = Duration::from_secs(1);
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one stream lasts at most, so that a set's credential is looked at again now and then.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const MAX_STREAM_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Where a set is.
 #[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
@@ -50,8 +50,8 @@ pub struct Beat {
 
 /// One beat. It is done once it was remembered; a position past the end is refused; without an answer it may have been
 /// remembered or not. It runs to its end although the set hangs up.
-pub async fn beat(
-    cx: &Cx,
+pub async fn heartbeat(
+    cx: &RequestContext,
     up: &Upstreams,
     caller: &Caller,
     id: &ProductId,
@@ -67,8 +67,8 @@ pub async fn beat(
 
 /// Beats for a set while it plays, for it plays a second each second: until the set hangs up, which is how it says that
 /// it stopped, until it is told to stop, until the title is over, or until the stream is an hour old.
-pub async fn play(
-    cx: &Cx,
+pub async fn playback_events(
+    cx: &RequestContext,
     up: &Upstreams,
     caller: &Caller,
     id: &ProductId,
@@ -83,13 +83,13 @@ pub async fn play(
         next: None,
     };
     Ok(stream::unfold(Some(playing), |playing| async {
-        playing?.go_on().await
+        playing?.next_beat().await
     }))
 }
 
 /// A set that plays, as its stream sees it.
 struct Playing {
-    watching: Watching,
+    watching: HeartbeatStream,
     from: u32,
     /// The position said last.
     said: u32,
@@ -100,19 +100,19 @@ struct Playing {
 
 impl Playing {
     /// The next beat; without a `Playing` behind it, the last one. None when all is said.
-    async fn go_on(mut self) -> Option<(Result<Beat, Failure>, Option<Self>)> {
+    async fn next_beat(mut self) -> Option<(Result<Beat, Failure>, Option<Self>)> {
         let heard = match self.next {
             // What it was opened with.
-            None => self.watching.hear().await,
-            Some(next) if next.duration_since(self.began) > LONGEST => None,
+            None => self.watching.recv().await,
+            Some(next) if next.duration_since(self.began) > MAX_STREAM_AGE => None,
             Some(next) => select! {
                 biased;
                 // What the backend says unasked counts at once: that the set is to stop, or that nobody listens.
-                heard = self.watching.hear() => heard,
+                heard = self.watching.recv() => heard,
                 () = sleep_until(next) => {
                     self.said = self.from.saturating_add(self.played_s());
-                    self.watching.say(self.said).await;
-                    self.watching.hear().await
+                    self.watching.send(self.said).await;
+                    self.watching.recv().await
                 }
             },
         };
@@ -134,11 +134,11 @@ impl Playing {
 }
 
 impl Beat {
-    fn of(position_s: u32, going: Going) -> Self {
+    fn of(position_s: u32, going: HeartbeatReply) -> Self {
         Self {
             position_s,
             keep_playing: going.keep_playing,
-            next_in_s: going.next_in.clamp(OFTEN, SELDOM).as_secs(),
+            next_in_s: going.next_in.clamp(MIN_INTERVAL, MAX_INTERVAL).as_secs(),
         }
     }
 }

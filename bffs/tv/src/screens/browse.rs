@@ -1,14 +1,14 @@
 //! The tv's first screen: the hero, and rows that each go on by their own cursor.
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::{Collection, CollectionId};
 use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
-use super::resume::{Resume, begun, resumes};
+use super::continue_watching::{Resume, continue_watching, resumes};
 use super::tile::{Tile, tiles};
-use crate::{Shelves, Upstreams};
+use crate::{BrowseRows, Upstreams};
 
 /// How many tiles a row begins with.
 const TILES: u32 = 10;
@@ -45,19 +45,23 @@ pub struct Row {
 impl Browse {
     /// Fetches hero, rows and what the caller began side by side; only the hero is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
-        shelves: &Shelves,
-        want: &Want,
+        shelves: &BrowseRows,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (hero, continue_watching, rows) = try_join!(
             page.required(
                 "hero",
                 up.product.collection(cx, &shelves.featured, None, 1),
                 |w| w.items.first().map(Tile::from)
             ),
-            page.personal("continueWatching", |caller| begun(cx, up, caller), resumes),
+            page.personal(
+                "continueWatching",
+                |caller| continue_watching(cx, up, caller),
+                resumes
+            ),
             page.each(
                 "rows",
                 shelves.rows.iter().cloned(),
@@ -68,7 +72,7 @@ impl Browse {
                 Row::from_wire,
             ),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             hero,
             continue_watching,
             rows,

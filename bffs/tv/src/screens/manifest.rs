@@ -1,6 +1,6 @@
 //! What a set plays for one title: only what its class can show, in the order in which to try it.
 
-use bff_services::Moment;
+use bff_services::Timestamp;
 use bff_services::playback::{self, DeviceClass};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -81,8 +81,8 @@ pub struct Stream {
 }
 
 /// The hour that has begun by then.
-fn hour(at: Moment) -> Moment {
-    Moment::from_unix(at.unix() - at.unix().rem_euclid(3600)).unwrap_or(at)
+fn hour(at: Timestamp) -> Timestamp {
+    Timestamp::from_unix(at.unix() - at.unix().rem_euclid(3600)).unwrap_or(at)
 }
 
 impl Manifest {

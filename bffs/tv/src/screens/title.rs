@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::inventory::{self, OfferKind, Quality};
 use bff_services::product::{self, ProductId};
 use bff_services::review;
@@ -89,13 +89,13 @@ pub struct Availability {
 impl TitlePage {
     /// Fetches the sections side by side; only the title itself is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
         device: Device,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (title, rating, availability, manifest, similar) = try_join!(
             page.required("title", up.product.by_id(cx, id), Title::from_wire),
             page.optional(
@@ -117,7 +117,7 @@ impl TitlePage {
                 &w.items
             )),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             title,
             rating: rating.flatten(),
             availability,

@@ -1,7 +1,7 @@
 //! Ordering what is in the cart, and paying for it: what a browser sends and is told.
 
-use bff_core::action::Run;
-use bff_core::{Cx, Failure};
+use bff_core::action::WriteAttempt;
+use bff_core::{Failure, RequestContext};
 use bff_services::checkout::check_out;
 use bff_services::order;
 use bff_services::payment::{self, Card, CardNumber, Cvc};
@@ -93,9 +93,9 @@ pub struct Payment {
 impl Checkout {
     /// Orders what is in the cart and pays for it.
     pub async fn run(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
-        run: &Run,
+        run: &WriteAttempt,
         input: CheckoutInput,
     ) -> Result<Self, Failure> {
         let till = (&up.order, &up.payment);
@@ -119,7 +119,7 @@ impl From<CardInput> for Card {
 
 impl Order {
     fn from_wire(wire: &order::Order) -> Self {
-        let line = |line: &order::Line| Line {
+        let line = |line: &order::OrderItem| Line {
             product_id: line.product_id.to_string(),
             quantity: line.quantity,
             price: Money::from(&line.price),

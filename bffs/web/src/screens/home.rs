@@ -1,7 +1,7 @@
 //! The web's first page: what is featured, the categories, and what is new.
 
 use async_graphql::SimpleObject;
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::CollectionId;
 use serde::Serialize;
 use tokio::try_join;
@@ -37,12 +37,12 @@ pub struct Category {
 impl Home {
     /// Fetches the sections side by side; the featured row is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         featured: &CollectionId,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (featured, categories, catalogue) = try_join!(
             page.required(
                 "featured",
@@ -60,7 +60,7 @@ impl Home {
                 &w.items
             )),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             featured,
             categories,
             catalogue,

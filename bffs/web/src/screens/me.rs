@@ -1,7 +1,7 @@
 //! Who is signed in.
 
 use async_graphql::SimpleObject;
-use bff_core::{Caller, Cx, Failure, Page, Screen, Want};
+use bff_core::{Caller, Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::user;
 use serde::Serialize;
 use tokio::try_join;
@@ -36,19 +36,19 @@ pub struct Profile {
 impl Me {
     /// Fetches profile and friends side by side.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         caller: &Caller,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (profile, friends) = try_join!(
             page.required("profile", up.user.profile(cx, caller), Profile::from_wire),
             page.optional("friends", up.user.friends(cx, caller), |w| {
                 w.items.iter().map(|f| f.name.clone()).collect()
             }),
         )?;
-        Ok(page.finish(Self { profile, friends }))
+        Ok(page.build(Self { profile, friends }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How a browser plays one product.
 
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::playback::{self, DeviceClass};
 use bff_services::product::ProductId;
 use serde::Serialize;
@@ -54,17 +54,17 @@ pub struct Stream {
 impl Playback {
     /// Fetches the manifest for browsers, without which there is nothing to show.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let fetch = up.playback.manifest(cx, id, DeviceClass::Browser);
         let manifest = page
             .required("manifest", fetch, Manifest::from_wire)
             .await?;
-        Ok(page.finish(Self { manifest }))
+        Ok(page.build(Self { manifest }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Everything the web shows about one product.
 
 use async_graphql::SimpleObject;
-use bff_core::{Cx, Failure, Page, Screen, Want};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
 use bff_services::{Items, inventory, product, review, user};
 use serde::Serialize;
@@ -142,12 +142,12 @@ pub struct FriendActivity {
 impl ProductPage {
     /// Fetches the sections side by side; only the product itself is required.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (product, reviews, availability, similar, friends) = try_join!(
             page.required("product", up.product.by_id(cx, id), Product::from_wire),
             page.optional(
@@ -169,7 +169,7 @@ impl ProductPage {
                 FriendActivity::from_wire,
             ),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             product,
             reviews,
             availability,

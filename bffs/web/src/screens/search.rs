@@ -1,8 +1,8 @@
 //! What the catalogue holds for a text.
 
 use async_graphql::SimpleObject;
-use bff_core::{Cx, Failure, Page, Screen, Want};
-use bff_services::product::Found;
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
+use bff_services::product::SearchResults;
 use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
@@ -38,14 +38,14 @@ pub struct Results {
 impl SearchPage {
     /// Fetches results and suggestions side by side.
     pub async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         up: &Upstreams,
         text: &str,
         page: (u32, Option<&str>),
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
         let (limit, cursor) = page;
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let (results, suggestions) = try_join!(
             page.required(
                 "results",
@@ -58,7 +58,7 @@ impl SearchPage {
                 |w| w.items.clone()
             ),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             results,
             suggestions,
         }))
@@ -66,7 +66,7 @@ impl SearchPage {
 }
 
 impl Results {
-    fn from_wire(wire: &Found) -> Self {
+    fn from_wire(wire: &SearchResults) -> Self {
         Self {
             total: wire.total,
             items: cards(&wire.items),

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bff_core::context::World;
+use bff_core::context::Env;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use services_mock::{Backend, Fault, Mocks, Mode, Moment, Options};
+use services_mock::{Backend, CallEvent, Fault, Mocks, Mode, Options};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -94,7 +94,7 @@ impl Till {
         let mocks = Mocks::new(Options {
             seed: 1,
             issuer: urls[0].1.clone(),
-            epoch: World::real().now().into(),
+            epoch: Env::real().now().into(),
         });
         drop(entered);
         for (backend, listener) in listeners {
@@ -109,15 +109,15 @@ impl Till {
         let doom = Arc::new(Doom::default());
         *doom.mocks.lock() = Some(mocks.clone());
         let told = doom.clone();
-        let witness = move |backend, _, moment: Moment<'_>| {
+        let witness = move |backend, _, moment: CallEvent<'_>| {
             if CALLED.contains(&backend) {
-                told.sees(backend, matches!(moment, Moment::Arrived { .. }));
+                told.sees(backend, matches!(moment, CallEvent::Arrived { .. }));
             }
         };
         mocks.watched_by(witness).unwrap();
         let [auth, order, payment] = urls.each_ref().map(|(_, url)| url);
         let text = format!(
-            "mode = 'development'\n{redis}timeout = '2s'\nsealing_keys = ['{}']\n\
+            "mode = 'development'\n{redis}timeout = '2s'\nencryption_keys = ['{}']\n\
              [auth]\nissuer = '{auth}'\naudience = 'bff'\n[auth.keys]\nurl = '{auth}'\n\
              [upstreams.order]\nurl = '{order}'\n[upstreams.payment]\nurl = '{payment}'\n",
             "A".repeat(43)

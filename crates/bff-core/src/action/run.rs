@@ -14,7 +14,7 @@ use crate::scope::Caller;
 
 /// Who asks for a write, what they call it by, and what they sent.
 #[derive(Clone)]
-pub struct Asked {
+pub struct WriteRequest {
     pub(super) caller: Caller,
     pub(super) key: Key,
     /// SHA-256 of the body.
@@ -23,9 +23,9 @@ pub struct Asked {
 
 /// One try at a write: its key for each step, and what is known of the tries before.
 #[derive(Debug)]
-pub struct Run {
+pub struct WriteAttempt {
     operation: &'static str,
-    asked: Asked,
+    asked: WriteRequest,
     /// An earlier try ended without a word of what it came to.
     again: AtomicBool,
     begun: Arc<AtomicBool>,
@@ -33,7 +33,7 @@ pub struct Run {
     leaves: Arc<AtomicBool>,
 }
 
-impl Asked {
+impl WriteRequest {
     /// A write that `caller` calls by `key`.
     pub fn new(caller: Caller, key: Key, body: &[u8]) -> Self {
         let mut body_hash = [0; 32];
@@ -47,16 +47,16 @@ impl Asked {
 }
 
 /// The hash of a body could be guessed from, and the key lets whoever has it learn what the write came to.
-impl fmt::Debug for Asked {
+impl fmt::Debug for WriteRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Asked")
     }
 }
 
-impl Run {
+impl WriteAttempt {
     pub(super) fn new(
         operation: &'static str,
-        asked: Asked,
+        asked: WriteRequest,
         again: bool,
         begun: Arc<AtomicBool>,
     ) -> Self {
@@ -75,7 +75,7 @@ impl Run {
     }
 
     /// Something could not be undone.
-    pub(super) fn leaves_something(&self) {
+    pub(super) fn mark_partial(&self) {
         self.leaves.store(true, Ordering::Relaxed);
     }
 
@@ -87,7 +87,7 @@ impl Run {
     /// The key of one step. It follows from who asked and the client's key alone, so that each try has the same, and
     /// it fits a header.
     pub fn key(&self, step: &str) -> HeaderValue {
-        let (account, profile) = self.asked.caller.names();
+        let (account, profile) = self.asked.caller.account_and_profile();
         let key = self.asked.key.as_str();
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [account, profile, self.operation, step, key] {
@@ -101,12 +101,12 @@ impl Run {
 
     /// An earlier try got further than is remembered, as what stands at the backends shows. From now on only a plain
     /// refusal says that something was not done.
-    pub fn was_tried_before(&self) {
+    pub fn mark_retry(&self) {
         self.again.store(true, Ordering::Relaxed);
     }
 
     /// Whether an earlier try ended without a word of what it came to.
-    pub(super) fn is_again(&self) -> bool {
+    pub(super) fn is_retry(&self) -> bool {
         self.again.load(Ordering::Relaxed)
     }
 
@@ -116,7 +116,7 @@ impl Run {
     }
 
     /// Nothing was done after all, by this try or another.
-    pub(super) fn did_nothing(&self) {
+    pub(super) fn mark_untouched(&self) {
         self.begun.store(false, Ordering::Relaxed);
     }
 }
@@ -126,14 +126,18 @@ mod tests {
     use super::*;
     use crate::scope::Identity;
 
-    fn run((account, profile): (&str, Option<&str>), operation: &'static str, key: &str) -> Run {
+    fn run(
+        (account, profile): (&str, Option<&str>),
+        operation: &'static str,
+        key: &str,
+    ) -> WriteAttempt {
         let identity = Identity {
             account: account.into(),
             profile: profile.map(Into::into),
             ..Identity::default()
         };
-        let asked = Asked::new(Caller::new(identity).unwrap(), key.parse().unwrap(), b"");
-        Run::new(operation, asked, false, Arc::default())
+        let asked = WriteRequest::new(Caller::new(identity).unwrap(), key.parse().unwrap(), b"");
+        WriteAttempt::new(operation, asked, false, Arc::default())
     }
 
     #[test]

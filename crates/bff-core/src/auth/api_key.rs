@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
-use super::Refusal;
+use super::AuthError;
 use super::config::ApiKey;
 use crate::scope::{Caller, Identity};
 
@@ -68,17 +68,17 @@ impl ApiKeys {
     }
 
     /// The caller who holds `sent`. An unknown id costs the work of a wrong secret, and the answer is the same.
-    pub(super) fn verify(&self, sent: &[u8]) -> Result<Caller, Refusal> {
-        let (id, secret) = split(sent).ok_or(Refusal::KeyShape)?;
+    pub(super) fn verify(&self, sent: &[u8]) -> Result<Caller, AuthError> {
+        let (id, secret) = split(sent).ok_or(AuthError::MalformedKey)?;
         let known = self.0.get(id);
         let expected = known.map_or(&[0; 32], |k| &k.hash);
         let exists = Choice::from(u8::from(known.is_some()));
         let proven: [u8; 32] = Sha256::digest(secret).into();
         let good = bool::from(proven.ct_eq(expected) & exists);
         match known {
-            None => Err(Refusal::KeyUnknown(id.into())),
-            Some(_) if !good => Err(Refusal::KeySecret(id.into())),
-            Some(known) if known.disabled => Err(Refusal::KeyDisabled(id.into())),
+            None => Err(AuthError::KeyUnknown(id.into())),
+            Some(_) if !good => Err(AuthError::KeySecret(id.into())),
+            Some(known) if known.disabled => Err(AuthError::KeyDisabled(id.into())),
             Some(known) => Ok(known.caller.clone()),
         }
     }
@@ -181,13 +181,19 @@ mod tests {
     fn every_wrong_key_is_refused_for_its_reason() {
         let keys = keys();
         let refused = |sent: &str| keys.verify(sent.as_bytes()).unwrap_err();
-        assert_eq!(refused("bffp_old_second"), Refusal::KeySecret("old".into()));
-        assert_eq!(refused("bffp_no_second"), Refusal::KeyUnknown("no".into()));
+        assert_eq!(
+            refused("bffp_old_second"),
+            AuthError::KeySecret("old".into())
+        );
+        assert_eq!(
+            refused("bffp_no_second"),
+            AuthError::KeyUnknown("no".into())
+        );
         assert_eq!(
             refused("bffp_off_third"),
-            Refusal::KeyDisabled("off".into())
+            AuthError::KeyDisabled("off".into())
         );
-        assert_eq!(refused("bffp_off_x"), Refusal::KeySecret("off".into()));
+        assert_eq!(refused("bffp_off_x"), AuthError::KeySecret("off".into()));
         let long = format!("bffp_old_{}", "x".repeat(257));
         for bad in [
             "",
@@ -199,7 +205,7 @@ mod tests {
             "bffp_OLD_x",
             &long,
         ] {
-            assert_eq!(refused(bad), Refusal::KeyShape, "{bad}");
+            assert_eq!(refused(bad), AuthError::MalformedKey, "{bad}");
         }
     }
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Refusal;
+use super::AuthError;
 use super::claims::{Claims, Expected};
 use super::config::Config;
-use super::keys::{Algorithm, Keys};
-use super::remembered::Remembered;
+use super::jwks::{Algorithm, Jwks};
 use super::token::Token;
-use crate::context::Shared;
-use crate::discovery::First;
+use super::token_cache::VerifiedTokenCache;
+use crate::context::GatewayHandles;
+use crate::discovery::InitialResolution;
 use crate::error::Error;
 use crate::outbound::Reason;
 use crate::scope::Caller;
@@ -19,26 +19,29 @@ use crate::scope::Caller;
 /// What verifies the tokens of one issuer.
 #[derive(Debug)]
 pub(super) struct Bearer {
-    shared: Arc<Shared>,
+    shared: Arc<GatewayHandles>,
     expected: Expected,
     algorithms: Vec<Algorithm>,
     token_type: String,
-    keys: Keys,
-    remembered: Remembered,
+    keys: Jwks,
+    remembered: VerifiedTokenCache,
 }
 
 impl Bearer {
     /// What `config` asks for: nothing without an issuer.
-    pub(super) fn new(config: &Config, shared: &Arc<Shared>) -> Result<Option<Self>, String> {
+    pub(super) fn new(
+        config: &Config,
+        shared: &Arc<GatewayHandles>,
+    ) -> Result<Option<Self>, String> {
         let Some(issuer) = config.issuer.as_deref().filter(|i| !i.is_empty()) else {
-            return match (&config.audience, &config.keys) {
+            return match (&config.audience, &config.jwks) {
                 (None, None) => Ok(None),
                 _ => Err("issuer is missing: tokens of any issuer would be nobody's".to_owned()),
             };
         };
         let audience = config.audience.as_deref().filter(|a| !a.is_empty());
         let audience = audience.ok_or("audience is missing: it goes with issuer")?;
-        let backend = config.keys.as_ref();
+        let backend = config.jwks.as_ref();
         let backend = backend.ok_or("keys.url is missing: it goes with issuer")?;
         if config.algorithms.is_empty() {
             return Err("algorithms is empty: no token could ever be verified".to_owned());
@@ -57,13 +60,13 @@ impl Bearer {
             },
             algorithms: config.algorithms.clone(),
             token_type: config.token_type.clone(),
-            keys: Keys::new(config, backend, shared)?,
-            remembered: Remembered::new(config.verified_tokens, &shared.world),
+            keys: Jwks::new(config, backend, shared)?,
+            remembered: VerifiedTokenCache::new(config.token_cache_size, &shared.env),
         }))
     }
 
     /// The first answer about where the keys are.
-    pub(super) fn first(&self) -> First {
+    pub(super) fn first(&self) -> InitialResolution {
         self.keys.first()
     }
 
@@ -73,15 +76,15 @@ impl Bearer {
     }
 
     /// The caller `sent` names, if it was verified before; without waiting.
-    fn recall(&self, sent: &[u8]) -> Option<Caller> {
+    fn cached(&self, sent: &[u8]) -> Option<Caller> {
         let generation = self.keys.generation()?;
-        let now = self.shared.world.unix_seconds();
+        let now = self.shared.env.unix_seconds();
         self.remembered.get(sent, now, generation)
     }
 
     /// The caller `sent` names. Waits for keys at most until `deadline`, and only when they are not there.
     pub(super) async fn verify(&self, sent: &[u8], deadline: Instant) -> Result<Caller, Error> {
-        if let Some(caller) = self.recall(sent) {
+        if let Some(caller) = self.cached(sent) {
             return Ok(caller);
         }
         let token = Token::parse(sent, &self.algorithms)?;
@@ -92,9 +95,9 @@ impl Bearer {
             .await?;
         let claims = Claims(token.verify(&found.key)?);
         // Time may have passed while keys were fetched.
-        let now = self.shared.world.unix_seconds();
+        let now = self.shared.env.unix_seconds();
         let expires = claims.check(&self.expected, now)?;
-        let caller = Caller::new(claims.identity()?).map_err(Refusal::Identity)?;
+        let caller = Caller::new(claims.identity()?).map_err(AuthError::Identity)?;
         // Within the leeway past its end a token still counts, but is checked each time.
         if now < expires {
             let caller = caller.clone();

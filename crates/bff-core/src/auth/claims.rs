@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Refusal;
+use super::AuthError;
 use crate::scope::Identity;
 
 /// The claims of a token whose signature verified.
@@ -29,9 +29,9 @@ const WORDS: &str = "at most 64 words of 1 to 128 visible ASCII characters";
 
 impl Claims {
     /// Checks issuer, audience and times at `now` (RFC 7519 §4.1); returns `exp`.
-    pub(super) fn check(&self, expected: &Expected, now: u64) -> Result<u64, Refusal> {
+    pub(super) fn check(&self, expected: &Expected, now: u64) -> Result<u64, AuthError> {
         if self.get("iss").and_then(Value::as_str) != Some(&expected.issuer) {
-            return Err(Refusal::Issuer);
+            return Err(AuthError::Issuer);
         }
         let ours = |aud: &Value| aud.as_str() == Some(&expected.audience);
         let named = match self.get("aud") {
@@ -40,30 +40,30 @@ impl Claims {
             None => false,
         };
         if !named {
-            return Err(Refusal::Audience);
+            return Err(AuthError::Audience);
         }
         let leeway = expected.leeway;
-        let expires = self.time("exp")?.ok_or(Refusal::NoClaim("exp"))?;
+        let expires = self.time("exp")?.ok_or(AuthError::NoClaim("exp"))?;
         if now >= expires.saturating_add(leeway) {
-            return Err(Refusal::Expired(now - expires));
+            return Err(AuthError::Expired(now - expires));
         }
         match self.time("nbf")? {
             Some(from) if from > now.saturating_add(leeway) => {
-                return Err(Refusal::NotYet(from - now));
+                return Err(AuthError::NotYet(from - now));
             }
             _ => {}
         }
         match self.time("iat")? {
             Some(issued) if issued > now.saturating_add(leeway) => {
-                Err(Refusal::IssuedAhead(issued - now))
+                Err(AuthError::IssuedAhead(issued - now))
             }
             _ => Ok(expires),
         }
     }
 
     /// Whom the token names. A claim of the wrong type refuses the token: half an identity is none.
-    pub(super) fn identity(&self) -> Result<Identity, Refusal> {
-        let account = self.text("sub")?.ok_or(Refusal::NoClaim("sub"))?;
+    pub(super) fn identity(&self) -> Result<Identity, AuthError> {
+        let account = self.text("sub")?.ok_or(AuthError::NoClaim("sub"))?;
         Ok(Identity {
             account: account.to_owned(),
             profile: self.text("profile")?.map(str::to_owned),
@@ -82,36 +82,36 @@ impl Claims {
     }
 
     /// Seconds since 1970, perhaps with a fraction (RFC 7519 §2), which is dropped.
-    fn time(&self, name: &'static str) -> Result<Option<u64>, Refusal> {
+    fn time(&self, name: &'static str) -> Result<Option<u64>, AuthError> {
         let seconds = |value: &Value| {
             value.as_u64().or_else(|| {
                 let whole = Duration::try_from_secs_f64(value.as_f64()?).ok()?;
                 Some(whole.as_secs())
             })
         };
-        let wrong = Refusal::Claim(name, "a number of seconds since 1970");
+        let wrong = AuthError::Claim(name, "a number of seconds since 1970");
         let value = self.get(name);
         value.map(|v| seconds(v).ok_or(wrong)).transpose()
     }
 
-    fn text(&self, name: &'static str) -> Result<Option<&str>, Refusal> {
+    fn text(&self, name: &'static str) -> Result<Option<&str>, AuthError> {
         let sane = |value: &Value| value.as_str().is_some_and(is_word);
         match self.get(name) {
-            Some(value) if !sane(value) => Err(Refusal::Claim(name, TEXT)),
+            Some(value) if !sane(value) => Err(AuthError::Claim(name, TEXT)),
             value => Ok(value.and_then(Value::as_str)),
         }
     }
 
     /// A word of a closed list.
-    fn word<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
-        let wrong = |_| Refusal::Claim(name, "1 to 16 letters, digits, `-` or `_`");
+    fn word<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, AuthError> {
+        let wrong = |_| AuthError::Claim(name, "1 to 16 letters, digits, `-` or `_`");
         let text = self.text(name)?;
         text.map(|text| text.parse().map_err(wrong)).transpose()
     }
 
     /// `roles`: a list, or one role as a text. They are sent on as a comma list, so none has a comma.
-    fn roles(&self) -> Result<Vec<String>, Refusal> {
-        let wrong = || Refusal::Claim("roles", WORDS);
+    fn roles(&self) -> Result<Vec<String>, AuthError> {
+        let wrong = || AuthError::Claim("roles", WORDS);
         let roles: Vec<&str> = match self.get("roles") {
             None => return Ok(Vec::new()),
             Some(Value::String(one)) => vec![one],
@@ -131,8 +131,8 @@ impl Claims {
     }
 
     /// `scope`: a list in one text, divided by spaces (RFC 8693 §4.2).
-    fn scopes(&self) -> Result<Vec<String>, Refusal> {
-        let wrong = || Refusal::Claim("scope", WORDS);
+    fn scopes(&self) -> Result<Vec<String>, AuthError> {
+        let wrong = || AuthError::Claim("scope", WORDS);
         let Some(value) = self.get("scope") else {
             return Ok(Vec::new());
         };
@@ -163,7 +163,7 @@ mod tests {
         Claims(claims.as_object().unwrap().clone())
     }
 
-    fn check(edit: Value, now: u64) -> Result<u64, Refusal> {
+    fn check(edit: Value, now: u64) -> Result<u64, AuthError> {
         let expected = Expected {
             issuer: "i".into(),
             audience: "a".into(),
@@ -177,28 +177,31 @@ mod tests {
         assert_eq!(check(json!({}), 0), Ok(1000));
         assert_eq!(check(json!({"aud": ["x", "a"]}), 0), Ok(1000));
         for iss in [json!("i/"), json!("I"), json!(["i"]), Value::Null] {
-            assert_eq!(check(json!({"iss": iss}), 0), Err(Refusal::Issuer));
+            assert_eq!(check(json!({"iss": iss}), 0), Err(AuthError::Issuer));
         }
         for aud in [json!("ab"), json!([]), json!({"a": "a"}), Value::Null] {
-            assert_eq!(check(json!({"aud": aud}), 0), Err(Refusal::Audience));
+            assert_eq!(check(json!({"aud": aud}), 0), Err(AuthError::Audience));
         }
     }
 
     #[test]
     fn times_are_kept_with_leeway() {
         assert_eq!(check(json!({}), 1029), Ok(1000));
-        assert_eq!(check(json!({}), 1030), Err(Refusal::Expired(30)));
+        assert_eq!(check(json!({}), 1030), Err(AuthError::Expired(30)));
         assert_eq!(check(json!({"exp": 1000.9}), 1029), Ok(1000));
-        assert_eq!(check(json!({"exp": null}), 0), Err(Refusal::NoClaim("exp")));
+        assert_eq!(
+            check(json!({"exp": null}), 0),
+            Err(AuthError::NoClaim("exp"))
+        );
         assert_eq!(check(json!({"nbf": 130}), 100), Ok(1000));
-        assert_eq!(check(json!({"nbf": 131}), 100), Err(Refusal::NotYet(31)));
+        assert_eq!(check(json!({"nbf": 131}), 100), Err(AuthError::NotYet(31)));
         assert_eq!(
             check(json!({"iat": 131}), 100),
-            Err(Refusal::IssuedAhead(31))
+            Err(AuthError::IssuedAhead(31))
         );
         for bad in [json!("1000"), json!(-1), json!(1e300), json!([1])] {
             let refused = check(json!({"exp": bad}), 0);
-            assert!(matches!(refused, Err(Refusal::Claim("exp", _))), "{bad}");
+            assert!(matches!(refused, Err(AuthError::Claim("exp", _))), "{bad}");
         }
         assert_eq!(check(json!({"exp": u64::MAX}), 0), Ok(u64::MAX));
     }
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn a_claim_of_the_wrong_type_or_size_refuses_the_token() {
         let missing = claims(json!({"sub": null})).identity().unwrap_err();
-        assert_eq!(missing, Refusal::NoClaim("sub"));
+        assert_eq!(missing, AuthError::NoClaim("sub"));
         let (long, many) = ("x".repeat(129), "x ".repeat(65));
         for (name, bad) in [
             ("sub", json!(7)),
@@ -249,7 +252,7 @@ mod tests {
         ] {
             let refused = claims(json!({ name: bad })).identity().unwrap_err();
             assert!(
-                matches!(refused, Refusal::Claim(n, _) if n == name),
+                matches!(refused, AuthError::Claim(n, _) if n == name),
                 "{name}"
             );
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::keys::Algorithm;
+use super::jwks::Algorithm;
 use crate::config::Secret;
 use crate::outbound;
 
@@ -22,21 +22,21 @@ pub struct Config {
     /// The backend that publishes the issuer's keys, with its own limits. Required with `issuer`; configured and not
     /// discovered, because the issuer's public address is often not the one that servers reach it by.
     #[serde(default)]
-    pub keys: Option<outbound::Config>,
+    pub jwks: Option<outbound::Config>,
     /// The path of the key document (JWKS, RFC 7517 §5) at that backend. Default `/jwks`.
-    #[serde(default = "Config::keys_path")]
-    pub keys_path: String,
+    #[serde(default = "Config::jwks_path")]
+    pub jwks_path: String,
     /// How old keys may grow before they are fetched again behind the requests' backs. Default 10m: a key that the
     /// issuer withdrew is believed for no longer than that and `keys_min_interval`. Where nobody asked for so long, the
     /// first who does waits for the new ones.
     #[serde(default = "Config::keys_max_age", with = "crate::config::duration")]
-    pub keys_max_age: Duration,
+    pub jwks_max_age: Duration,
     /// The least time between two fetches of keys. Default 10s: made-up key ids cost the issuer six calls a minute.
     #[serde(
         default = "Config::keys_min_interval",
         with = "crate::config::duration"
     )]
-    pub keys_min_interval: Duration,
+    pub jwks_min_refresh_interval: Duration,
     /// What the header of an access token says it is (`typ`, without `application/`, in any case). Default `at+jwt`
     /// (RFC 9068 §2.1). An ID token is signed by the same keys for the same person, and `typ` is what tells it apart
     /// whatever its `aud`: with an issuer that calls its access tokens `JWT`, only `audience` is left to do so.
@@ -51,7 +51,7 @@ pub struct Config {
     /// How many verified tokens are remembered, so that their signature is checked once. Default 50000: at the usual
     /// 1 kB a token, 50 MB when full.
     #[serde(default = "Config::verified_tokens")]
-    pub verified_tokens: usize,
+    pub token_cache_size: usize,
     /// The API keys by their id, `a-z 0-9 -`. Default: none, API keys are off. Several keys of one account replace
     /// one another without downtime: add the new, move the clients, disable the old.
     #[serde(default)]
@@ -83,21 +83,21 @@ impl Default for Config {
         Self {
             issuer: None,
             audience: None,
-            keys: None,
-            keys_path: Self::keys_path(),
-            keys_max_age: Self::keys_max_age(),
-            keys_min_interval: Self::keys_min_interval(),
+            jwks: None,
+            jwks_path: Self::jwks_path(),
+            jwks_max_age: Self::keys_max_age(),
+            jwks_min_refresh_interval: Self::keys_min_interval(),
             token_type: Self::token_type(),
             algorithms: Self::algorithms(),
             leeway: Self::leeway(),
-            verified_tokens: Self::verified_tokens(),
+            token_cache_size: Self::verified_tokens(),
             api_keys: BTreeMap::new(),
         }
     }
 }
 
 impl Config {
-    fn keys_path() -> String {
+    fn jwks_path() -> String {
         "/jwks".to_owned()
     }
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::Refusal;
+use super::AuthError;
 
 /// The header of an API key.
 pub const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -17,28 +17,28 @@ pub(super) enum Credential<'a> {
 }
 
 /// The one credential of a request. Two are refused: which of them counts must not be a guess.
-pub(super) fn find(headers: &HeaderMap) -> Result<Option<Credential<'_>>, Refusal> {
+pub(super) fn find(headers: &HeaderMap) -> Result<Option<Credential<'_>>, AuthError> {
     let mut bearers = headers.get_all(header::AUTHORIZATION).iter();
     let mut keys = headers.get_all(X_API_KEY).iter();
     match (bearers.next(), keys.next()) {
         (None, None) => Ok(None),
         (Some(value), None) if bearers.next().is_none() => bearer(value).map(Some),
         (None, Some(key)) if keys.next().is_none() => Ok(Some(Credential::ApiKey(key.as_bytes()))),
-        _ => Err(Refusal::Several),
+        _ => Err(AuthError::Several),
     }
 }
 
 /// The scheme's name has no case (RFC 9110 §11.1); one or more spaces end it.
-fn bearer(value: &HeaderValue) -> Result<Credential<'_>, Refusal> {
+fn bearer(value: &HeaderValue) -> Result<Credential<'_>, AuthError> {
     let value = value.as_bytes();
     let (scheme, token) = value
         .iter()
         .position(|b| *b == b' ')
         .and_then(|at| value.split_at_checked(at))
-        .ok_or(Refusal::Scheme)?;
+        .ok_or(AuthError::Scheme)?;
     let token = token.trim_ascii();
     if !scheme.eq_ignore_ascii_case(b"bearer") || token.is_empty() {
-        return Err(Refusal::Scheme);
+        return Err(AuthError::Scheme);
     }
     Ok(Credential::Bearer(token))
 }
@@ -76,7 +76,7 @@ mod tests {
             "Bearera.b.c",
         ] {
             let sent = headers(&[(header::AUTHORIZATION, bad)]);
-            assert_eq!(find(&sent), Err(Refusal::Scheme), "{bad:?}");
+            assert_eq!(find(&sent), Err(AuthError::Scheme), "{bad:?}");
         }
     }
 
@@ -89,7 +89,7 @@ mod tests {
             [key.clone(), key.clone()],
             [bearer, key],
         ] {
-            assert_eq!(find(&headers(&sent)), Err(Refusal::Several));
+            assert_eq!(find(&headers(&sent)), Err(AuthError::Several));
         }
     }
 }

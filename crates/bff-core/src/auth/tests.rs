@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::Secret;
-use crate::context::{Deadline, Opening, RequestId, Trace, Urgency, World};
+use crate::context::{Deadline, Env, RequestContextParts, RequestId, Trace, Urgency};
 use crate::error::Code;
 use crate::net::Net;
 use crate::outbound;
@@ -30,16 +30,16 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn shared(net: Net) -> Arc<Shared> {
+fn shared(net: Net) -> Arc<GatewayHandles> {
     install_crypto();
-    Arc::new(Shared {
+    Arc::new(GatewayHandles {
         client: HeaderValue::from_static("test"),
-        world: World::seeded(7, net),
+        env: Env::seeded(7, net),
         tasks: TaskTracker::new(),
-        leaving: tokio_util::sync::CancellationToken::new(),
-        metrics: Metrics::unread(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
-        fields: crate::section::fields::Known::default(),
+        shutdown: tokio_util::sync::CancellationToken::new(),
+        metrics: Metrics::noop(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
+        fields: crate::section::fields::FieldCache::default(),
     })
 }
 
@@ -50,8 +50,8 @@ fn config() -> Config {
     Config {
         issuer: Some("https://issuer.example".into()),
         audience: Some("gateway".into()),
-        keys: Some(issuer),
-        keys_path: "/oidc/jwks".into(),
+        jwks: Some(issuer),
+        jwks_path: "/oidc/jwks".into(),
         ..Config::default()
     }
 }
@@ -60,7 +60,7 @@ fn config() -> Config {
 struct Scene {
     issuer: Arc<Issuer>,
     auth: Authenticator,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayHandles>,
 }
 
 impl Scene {
@@ -70,7 +70,7 @@ impl Scene {
 
     fn with(config: &Config) -> Self {
         let (issuer, pipes) = Issuer::start(&[&RSA, &EC]);
-        let shared = shared(Net::Pipes(pipes));
+        let shared = shared(Net::InMemory(pipes));
         let auth = Authenticator::new(config, &shared).unwrap();
         Self {
             issuer,
@@ -80,7 +80,7 @@ impl Scene {
     }
 
     fn now(&self) -> u64 {
-        self.shared.world.unix_seconds()
+        self.shared.env.unix_seconds()
     }
 
     /// Good claims for an hour, with `edit` over them.
@@ -196,10 +196,10 @@ async fn a_role_is_required_of_somebody() {
             })
             .unwrap()
         });
-        Cx::open(Opening {
+        RequestContext::open(RequestContextParts {
             shared: shared.clone(),
-            request_id: RequestId::mint(&shared.world),
-            trace: Trace::begin(&shared.world),
+            request_id: RequestId::generate(&shared.env),
+            trace: Trace::begin(&shared.env),
             deadline: Deadline::Total(Instant::now()),
             urgency: Urgency::LOWEST,
             language: Language::UNDETERMINED,
@@ -207,7 +207,7 @@ async fn a_role_is_required_of_somebody() {
             caller,
         })
     };
-    let status = |cx: &Cx| {
+    let status = |cx: &RequestContext| {
         require_role(cx, "ADMIN")
             .map(|_| ())
             .map_err(|e| e.status())

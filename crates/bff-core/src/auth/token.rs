@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::Refusal;
-use super::keys::Algorithm;
-use super::keys::document::Key;
+use super::AuthError;
+use super::jwks::Algorithm;
+use super::jwks::key_set::Key;
 
 /// The largest token that is looked at, in bytes: ten times what issuers sign.
 const MAX_TOKEN: usize = 8 << 10;
@@ -42,8 +42,8 @@ struct Header {
 
 impl<'a> Token<'a> {
     /// Takes `sent` apart, if it asks for one of `allowed`.
-    pub(super) fn parse(sent: &'a [u8], allowed: &[Algorithm]) -> Result<Self, Refusal> {
-        let malformed = Refusal::Malformed;
+    pub(super) fn parse(sent: &'a [u8], allowed: &[Algorithm]) -> Result<Self, AuthError> {
+        let malformed = AuthError::Malformed;
         if sent.len() > MAX_TOKEN {
             return Err(malformed("it is over 8192 bytes"));
         }
@@ -70,10 +70,10 @@ impl<'a> Token<'a> {
         let algorithm = match header.alg.as_str() {
             "RS256" => Algorithm::RS256,
             "ES256" => Algorithm::ES256,
-            _ => return Err(Refusal::Algorithm),
+            _ => return Err(AuthError::Algorithm),
         };
         if !allowed.contains(&algorithm) {
-            return Err(Refusal::Algorithm);
+            return Err(AuthError::Algorithm);
         }
         Ok(Self {
             algorithm,
@@ -86,7 +86,7 @@ impl<'a> Token<'a> {
     }
 
     /// Refuses a token that is not of `kind`: a media type, whose `application/` may be left out (RFC 7515 §4.1.9).
-    pub(super) fn is_a(&self, kind: &str) -> Result<(), Refusal> {
+    pub(super) fn is_a(&self, kind: &str) -> Result<(), AuthError> {
         let bare = |kind: &str| {
             let kind = kind.to_ascii_lowercase();
             kind.strip_prefix("application/")
@@ -96,16 +96,16 @@ impl<'a> Token<'a> {
         if bare(&self.kind) == bare(kind) {
             Ok(())
         } else {
-            Err(Refusal::Type)
+            Err(AuthError::Type)
         }
     }
 
     /// The claims, once `key` has verified the signature over them. Times are not looked at here: the library's own
     /// check would read the machine's clock.
-    pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, Refusal> {
+    pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, AuthError> {
         let algorithm = match key.algorithm() {
             mine if mine != self.algorithm => {
-                return Err(Refusal::AlgorithmOfKey(self.kid.as_str().into()));
+                return Err(AuthError::AlgorithmOfKey(self.kid.as_str().into()));
             }
             Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
             Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
@@ -114,13 +114,13 @@ impl<'a> Token<'a> {
         let verified =
             jsonwebtoken::crypto::verify(self.signature, message, key.decoding(), algorithm);
         if !matches!(verified, Ok(true)) {
-            return Err(Refusal::Signature);
+            return Err(AuthError::Signature);
         }
         let payload = URL_SAFE_NO_PAD
             .decode(self.payload)
-            .map_err(|_| Refusal::Malformed("its payload is not base64url"))?;
+            .map_err(|_| AuthError::Malformed("its payload is not base64url"))?;
         serde_json::from_slice(&payload)
-            .map_err(|_| Refusal::Malformed("its payload is not a JSON object"))
+            .map_err(|_| AuthError::Malformed("its payload is not a JSON object"))
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     const ALL: &[Algorithm] = &[Algorithm::RS256, Algorithm::ES256];
 
-    fn parse(header: &str, allowed: &[Algorithm]) -> Result<String, Refusal> {
+    fn parse(header: &str, allowed: &[Algorithm]) -> Result<String, AuthError> {
         let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
         Token::parse(token.as_bytes(), allowed).map(|t| t.kid)
     }
@@ -140,10 +140,10 @@ mod tests {
     fn the_header_decides_what_is_looked_up_and_nothing_more() {
         let good = r#"{"alg":"RS256","kid":"k","jwk":{"kty":"oct"},"jku":"http://x"}"#;
         assert_eq!(parse(good, ALL), Ok("k".into()));
-        assert_eq!(parse(good, &[Algorithm::ES256]), Err(Refusal::Algorithm));
+        assert_eq!(parse(good, &[Algorithm::ES256]), Err(AuthError::Algorithm));
         for alg in ["none", "None", "HS256", "RS512", "rs256", ""] {
             let header = format!(r#"{{"alg":"{alg}","kid":"k"}}"#);
-            assert_eq!(parse(&header, ALL), Err(Refusal::Algorithm), "{alg}");
+            assert_eq!(parse(&header, ALL), Err(AuthError::Algorithm), "{alg}");
         }
     }
 
@@ -161,7 +161,7 @@ mod tests {
             &long,
         ] {
             let refused = parse(bad, ALL);
-            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{bad}");
+            assert!(matches!(refused, Err(AuthError::Malformed(_))), "{bad}");
         }
         let huge = "a".repeat(MAX_TOKEN + 1);
         for bad in [
@@ -175,7 +175,7 @@ mod tests {
             &huge,
         ] {
             let refused = Token::parse(bad.as_bytes(), ALL);
-            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{bad}");
+            assert!(matches!(refused, Err(AuthError::Malformed(_))), "{bad}");
         }
     }
 
@@ -190,7 +190,7 @@ mod tests {
         for typ in ["at+jwt", "AT+JWT", "application/at+jwt"] {
             let typ = format!(r#","typ":"{typ}""#);
             assert_eq!(is_a(&typ, "at+jwt"), Ok(()), "{typ}");
-            assert_eq!(is_a(&typ, "JWT"), Err(Refusal::Type), "{typ}");
+            assert_eq!(is_a(&typ, "JWT"), Err(AuthError::Type), "{typ}");
         }
         for typ in [
             "",
@@ -199,7 +199,7 @@ mod tests {
             r#","typ":"JWT""#,
             r#","typ":"at""#,
         ] {
-            assert_eq!(is_a(typ, "at+jwt"), Err(Refusal::Type), "{typ}");
+            assert_eq!(is_a(typ, "at+jwt"), Err(AuthError::Type), "{typ}");
         }
         assert_eq!(is_a(r#","typ":"jwt""#, "JWT"), Ok(()));
     }

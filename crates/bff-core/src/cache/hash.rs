@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Hashes piece by piece with xxh3, each piece seeded by those before it.
-pub(super) struct Chain(u64);
+pub(super) struct ChainedXxh(u64);
 
-impl Chain {
+impl ChainedXxh {
     /// The hash of `value` under `seed`.
     pub(super) fn hash(seed: u64, value: &impl Hash) -> u64 {
         let mut chain = Self(seed);
@@ -16,7 +16,7 @@ impl Chain {
     }
 }
 
-impl Hasher for Chain {
+impl Hasher for ChainedXxh {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
@@ -28,9 +28,9 @@ impl Hasher for Chain {
 
 /// For keys that were hashed when they were made.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hashed(u64);
+pub(super) struct PrehashedBuildHasher(u64);
 
-impl BuildHasher for Hashed {
+impl BuildHasher for PrehashedBuildHasher {
     type Hasher = Self;
 
     fn build_hasher(&self) -> Self {
@@ -38,7 +38,7 @@ impl BuildHasher for Hashed {
     }
 }
 
-impl Hasher for Hashed {
+impl Hasher for PrehashedBuildHasher {
     /// A key writes one number and nothing else; this is for completeness only.
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
@@ -60,22 +60,22 @@ pub struct Tag(pub(super) u64);
 
 impl Tag {
     /// The tag `word`.
-    pub fn word(word: &str) -> Self {
-        Self(Chain::hash(0, &("word", word)))
+    pub fn named(word: &str) -> Self {
+        Self(ChainedXxh::hash(0, &("word", word)))
     }
 
     /// Everything a backend answered.
     pub fn upstream(name: &str) -> Self {
-        Self(Chain::hash(0, &("upstream", name)))
+        Self(ChainedXxh::hash(0, &("upstream", name)))
     }
 
     /// What a backend answered at a path, whatever the query was.
     pub fn path(upstream: &str, path: &[u8]) -> Self {
-        Self(Chain::hash(0, &("path", upstream, path)))
+        Self(ChainedXxh::hash(0, &("path", upstream, path)))
     }
 
     /// What a backend answered at a path and a query.
     pub fn target(upstream: &str, target: &[u8]) -> Self {
-        Self(Chain::hash(0, &("target", upstream, target)))
+        Self(ChainedXxh::hash(0, &("target", upstream, target)))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use super::hash::{Chain, Tag};
+use super::hash::{ChainedXxh, Tag};
 use crate::scope::{Audience, Scope};
 
 /// The identity of an answer. Two calls have the same only if every part is the same; who may share it comes from
@@ -30,7 +30,7 @@ struct Asked {
     target: Bytes,
     audience: Audience,
     /// One answer made into two types is two values.
-    made_into: TypeId,
+    value_type: TypeId,
 }
 
 impl Key {
@@ -47,9 +47,9 @@ impl Key {
             method,
             target,
             audience: scope.audience(),
-            made_into: TypeId::of::<T>(),
+            value_type: TypeId::of::<T>(),
         };
-        let hash = Chain::hash(seed, &asked);
+        let hash = ChainedXxh::hash(seed, &asked);
         Self(Arc::new(Parts { hash, asked }))
     }
 
@@ -60,7 +60,7 @@ impl Key {
 
     /// What replicas of `gateway` know it by; `None` for what is one caller's, which never leaves the process. What it
     /// was made into is no part of it: what is shared is the answer as it came.
-    pub(super) fn shared_by(&self, gateway: &str) -> Option<Vec<u8>> {
+    pub(super) fn shared_key(&self, gateway: &str) -> Option<Vec<u8>> {
         let Asked {
             upstream,
             method,
@@ -102,7 +102,7 @@ impl Key {
     }
 
     /// What a write of the same caller at the same backend outdates; `None` for what is nobody's own.
-    pub(super) fn own(&self) -> Option<Tag> {
+    pub(super) fn caller_tag(&self) -> Option<Tag> {
         let Asked {
             upstream, audience, ..
         } = &self.0.asked;
@@ -116,7 +116,7 @@ impl Key {
 
 /// Everything of one caller at one backend.
 pub(super) fn own(upstream: &str, audience: &Audience) -> Option<Tag> {
-    let hash = || Tag(Chain::hash(0, &(upstream, audience)));
+    let hash = || Tag(ChainedXxh::hash(0, &(upstream, audience)));
     audience.is_personal().then(hash)
 }
 
@@ -210,6 +210,6 @@ mod tests {
         assert_eq!(path, Tag::path("alpha", b"/a/b"));
         assert_eq!(target, Tag::target("alpha", b"/a/b?c=1"));
         assert_ne!(path, Tag::path("beta", b"/a/b"));
-        assert!(key::<u8>("/a", &Public).own().is_none());
+        assert!(key::<u8>("/a", &Public).caller_tag().is_none());
     }
 }

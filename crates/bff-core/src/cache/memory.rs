@@ -6,7 +6,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 use super::entry::Entry;
-use super::hash::Hashed;
+use super::hash::PrehashedBuildHasher;
 use super::key::Key;
 
 /// What a copy weighs on average: by this the tables are sized, and no bound depends on it.
@@ -16,7 +16,7 @@ const SHARDS: usize = 16;
 
 /// Copies by key; what is used least goes first when there is no room. Entries know themselves how long they are
 /// good, so nothing here has a clock.
-pub(super) struct Memory(Cache<Key, Arc<Entry>, ByBytes, Hashed>);
+pub(super) struct Memory(Cache<Key, Arc<Entry>, ByBytes, PrehashedBuildHasher>);
 
 #[derive(Clone)]
 struct ByBytes;
@@ -39,7 +39,8 @@ impl Memory {
             .ok()
             .filter(|_| max_bytes > 0)?;
         let lifecycle = DefaultLifecycle::default();
-        let cache = Cache::with_options(options, ByBytes, Hashed::default(), lifecycle);
+        let cache =
+            Cache::with_options(options, ByBytes, PrehashedBuildHasher::default(), lifecycle);
         Some(Self(cache))
     }
 

@@ -4,14 +4,14 @@ use serde::Deserialize;
 
 use super::Cache;
 use super::hash::Tag;
-use super::keep::Keep;
 use super::key;
+use super::policy::CachePolicy;
 use crate::scope::Audience;
 
 /// The most names in one purge.
-const MOST: usize = 1000;
+const MAX_NAMES: usize = 1000;
 /// The longest name.
-const LONGEST: usize = 2048;
+const MAX_NAME_BYTES: usize = 2048;
 
 /// What to purge, as the admin port reads it: `{"tags": ["a-1"], "keys": [{"upstream": "alpha", "path": "/things/1"}],
 /// "upstreams": ["beta"]}`.
@@ -21,7 +21,7 @@ pub struct Purge {
     /// Answers that their backend (`Cache-Tag`) or their call gave one of these words.
     pub tags: Vec<String>,
     /// Answers to these requests.
-    pub keys: Vec<Place>,
+    pub keys: Vec<PurgeTarget>,
     /// Everything these backends answered.
     pub upstreams: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub struct Purge {
 /// A request, whoever made it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct PurgeTarget {
     /// The backend.
     pub upstream: String,
     /// Path and query as sent upstream; without a query, whatever it was.
@@ -42,7 +42,7 @@ impl Purge {
         let count = self.tags.len() + self.keys.len() + self.upstreams.len();
         let keys = self.keys.iter().flat_map(|k| [&k.upstream, &k.path]);
         let mut names = self.tags.iter().chain(&self.upstreams).chain(keys);
-        if names.any(|name| name.is_empty() || name.len() > LONGEST) {
+        if names.any(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
             return Err("A tag, a backend and a path are 1 to 2048 bytes long.");
         }
         if self.keys.iter().any(|key| !key.path.starts_with('/')) {
@@ -50,7 +50,7 @@ impl Purge {
         }
         match count {
             0 => Err("Name at least one of tags, keys and upstreams."),
-            1..=MOST => Ok(count),
+            1..=MAX_NAMES => Ok(count),
             _ => Err("Name at most 1000 in one purge."),
         }
     }
@@ -62,9 +62,9 @@ impl Purge {
     }
 
     fn stamps(&self) -> impl Iterator<Item = Tag> {
-        let words = self.tags.iter().map(|word| Tag::word(word));
+        let words = self.tags.iter().map(|word| Tag::named(word));
         let upstreams = self.upstreams.iter().map(|name| Tag::upstream(name));
-        let keys = self.keys.iter().map(|Place { upstream, path }| {
+        let keys = self.keys.iter().map(|PurgeTarget { upstream, path }| {
             if path.contains('?') {
                 Tag::target(upstream, path.as_bytes())
             } else {
@@ -80,11 +80,11 @@ impl Cache {
     /// flights in the air land, and nobody else joins them.
     pub(crate) fn purge(&self, purge: &Purge, at: u64) {
         for tag in purge.stamps() {
-            self.outdate(tag, at);
+            self.invalidate(tag, at);
         }
     }
 
-    fn outdate(&self, tag: Tag, at: u64) {
+    fn invalidate(&self, tag: Tag, at: u64) {
         self.0.purged.stamp(tag, at);
         if let Some(spread) = self.spread() {
             spread.purged(tag);
@@ -94,20 +94,20 @@ impl Cache {
     /// A write that was passed on was, or may have been, done at `at`: whatever was asked for at its path (RFC 9111
     /// §4.4), with any query, and everything that its caller asked this backend for are outdated. The screens' copies
     /// are too.
-    pub(crate) fn passed(
+    pub(crate) fn invalidate_forwarded_write(
         &self,
         (upstream, target): (&str, &str),
         audience: Option<&Audience>,
         at: u64,
     ) {
         let path = target.split('?').next().unwrap_or_default();
-        self.outdate(Tag::path(upstream, path.as_bytes()), at);
+        self.invalidate(Tag::path(upstream, path.as_bytes()), at);
         if let Some(audience) = audience {
-            self.outdate_own(upstream, audience, at);
+            self.invalidate_caller(upstream, audience, at);
         }
     }
 
-    fn outdate_own(&self, upstream: &str, audience: &Audience, at: u64) {
+    fn invalidate_caller(&self, upstream: &str, audience: &Audience, at: u64) {
         if let Some(own) = key::own(upstream, audience) {
             self.0.written.stamp(own, at);
             if let Some(spread) = self.spread() {
@@ -118,18 +118,18 @@ impl Cache {
 
     /// A write was, or may have been, done at `at`: the same address (RFC 9111 §4.4), what the call names, and
     /// everything that its caller asked this backend for are outdated.
-    pub(crate) fn written(
+    pub(crate) fn invalidate_after_write(
         &self,
         (upstream, target): (&str, &[u8]),
         audience: &Audience,
-        keep: &Keep,
+        keep: &CachePolicy,
         at: u64,
     ) {
-        self.outdate(Tag::target(upstream, target), at);
+        self.invalidate(Tag::target(upstream, target), at);
         for tag in &keep.tags {
-            self.outdate(*tag, at);
+            self.invalidate(*tag, at);
         }
-        self.outdate_own(upstream, audience, at);
+        self.invalidate_caller(upstream, audience, at);
     }
 }
 

@@ -13,29 +13,29 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// How one read used the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lookup {
+pub enum CacheResult {
     /// A fresh copy; no backend was called.
     Hit,
     /// A stale copy, while it is renewed in the background.
     Stale,
     /// A stale copy, because the backend failed.
-    StandIn,
+    StaleIfError,
     /// A call that was in flight already.
-    Shared,
+    Coalesced,
     /// A call of its own.
     Miss,
     /// A call of its own for what is never kept.
     Bypass,
 }
 
-impl Lookup {
+impl CacheResult {
     /// The word in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Stale => "stale",
-            Self::StandIn => "stand_in",
-            Self::Shared => "shared",
+            Self::StaleIfError => "stale_if_error",
+            Self::Coalesced => "coalesced",
             Self::Miss => "miss",
             Self::Bypass => "bypass",
         }
@@ -43,35 +43,37 @@ impl Lookup {
 }
 
 /// Tells how a whole answer came about: one member for all of its sections. Nothing is told of one without sections.
-pub(crate) fn tell<'a>(
+pub(crate) fn write_headers<'a>(
     sections: impl Iterator<Item = &'a Provenance> + Clone,
     headers: &mut HeaderMap,
 ) {
-    let all = |known: &[Lookup]| sections.clone().all(|s| known.contains(&s.lookup));
-    let any = |known: Lookup| sections.clone().any(|s| s.lookup == known);
+    let all = |known: &[CacheResult]| sections.clone().all(|s| known.contains(&s.cache_result));
+    let any = |known: CacheResult| sections.clone().any(|s| s.cache_result == known);
     if sections.clone().next().is_none() {
         return;
     }
-    let (word, status): (&'static str, Cow<'static, str>) = if any(Lookup::StandIn) {
-        let failed = sections.clone().find(|s| s.lookup == Lookup::StandIn);
+    let (word, status): (&'static str, Cow<'static, str>) = if any(CacheResult::StaleIfError) {
+        let failed = sections
+            .clone()
+            .find(|s| s.cache_result == CacheResult::StaleIfError);
         let reason = failed.and_then(|s| s.reason);
         let status = reason.map_or("bff; fwd=stale".into(), |reason| {
             format!("bff; fwd=stale; detail={}", reason.as_str()).into()
         });
         ("STALE", status)
-    } else if all(&[Lookup::Hit]) {
+    } else if all(&[CacheResult::Hit]) {
         let left = sections.clone().map(|s| s.fresh_for).min();
         let left = left.unwrap_or_default().as_secs();
         ("HIT", format!("bff; hit; ttl={left}").into())
-    } else if all(&[Lookup::Hit, Lookup::Stale]) {
+    } else if all(&[CacheResult::Hit, CacheResult::Stale]) {
         ("STALE", "bff; hit; detail=stale".into())
-    } else if any(Lookup::Stale) {
+    } else if any(CacheResult::Stale) {
         ("STALE", "bff; fwd=partial; detail=stale".into())
-    } else if any(Lookup::Hit) {
+    } else if any(CacheResult::Hit) {
         ("MISS", "bff; fwd=partial".into())
-    } else if all(&[Lookup::Shared]) {
+    } else if all(&[CacheResult::Coalesced]) {
         ("MISS", "bff; fwd=miss; collapsed".into())
-    } else if all(&[Lookup::Bypass]) {
+    } else if all(&[CacheResult::Bypass]) {
         ("BYPASS", "bff; fwd=bypass".into())
     } else {
         ("MISS", "bff; fwd=miss".into())
@@ -86,22 +88,22 @@ pub(crate) fn tell<'a>(
 mod tests {
     use super::*;
     use crate::outbound::Reason;
-    use crate::scope::Sharing;
+    use crate::scope::CacheVisibility;
     use std::time::Duration;
 
-    fn told(lookups: &[(Lookup, u64)]) -> (String, String) {
+    fn told(lookups: &[(CacheResult, u64)]) -> (String, String) {
         let sections: Vec<Provenance> = (lookups.iter())
             .map(|(lookup, left)| {
                 let left = Duration::from_secs(*left);
                 Provenance {
-                    lookup: *lookup,
-                    reason: (*lookup == Lookup::StandIn).then_some(Reason::Timeout),
-                    ..Provenance::fresh("alpha", left, Sharing::default())
+                    cache_result: *lookup,
+                    reason: (*lookup == CacheResult::StaleIfError).then_some(Reason::Timeout),
+                    ..Provenance::fresh("alpha", left, CacheVisibility::default())
                 }
             })
             .collect();
         let mut headers = HeaderMap::new();
-        tell(sections.iter(), &mut headers);
+        write_headers(sections.iter(), &mut headers);
         let text = |name| {
             let value = headers.get(name);
             value.map_or(String::new(), |v: &HeaderValue| {
@@ -113,12 +115,12 @@ mod tests {
 
     #[test]
     fn a_composed_answer_has_one_member() {
-        use Lookup::{Bypass, Hit, Miss, Shared, Stale, StandIn};
+        use CacheResult::{Bypass, Coalesced, Hit, Miss, Stale, StaleIfError};
         for (lookups, word, status) in [
             (&[(Hit, 9), (Hit, 4)][..], "HIT", "bff; hit; ttl=4"),
             (&[(Hit, 9), (Miss, 9)], "MISS", "bff; fwd=partial"),
             (&[(Miss, 9), (Bypass, 9)], "MISS", "bff; fwd=miss"),
-            (&[(Shared, 9)], "MISS", "bff; fwd=miss; collapsed"),
+            (&[(Coalesced, 9)], "MISS", "bff; fwd=miss; collapsed"),
             (&[(Bypass, 0), (Bypass, 0)], "BYPASS", "bff; fwd=bypass"),
             (&[(Hit, 9), (Stale, 0)], "STALE", "bff; hit; detail=stale"),
             (
@@ -127,7 +129,7 @@ mod tests {
                 "bff; fwd=partial; detail=stale",
             ),
             (
-                &[(Miss, 9), (StandIn, 0)],
+                &[(Miss, 9), (StaleIfError, 0)],
                 "STALE",
                 "bff; fwd=stale; detail=timeout",
             ),

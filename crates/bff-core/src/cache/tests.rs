@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::context::{Cx, Shared};
+use crate::context::{GatewayHandles, RequestContext};
 use crate::net::Net;
-use crate::outbound::{Failure, Fetched, Reason, State};
-use crate::scope::{Caller, Identity, Public, Sharing};
+use crate::outbound::{Failure, Fetched, Freshness, Reason};
+use crate::scope::{CacheVisibility, Caller, Identity, Public};
 use crate::telemetry::Metrics;
 
 mod cluster;
@@ -58,7 +58,7 @@ impl Script {
 
 /// A gateway's cache, and how often the backend was called.
 struct Scene {
-    shared: Arc<Shared>,
+    shared: Arc<GatewayHandles>,
     calls: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
 }
@@ -74,20 +74,20 @@ impl Drop for Ended {
 
 impl Scene {
     fn new(config: &Config) -> Self {
-        let world = World::seeded(7, Net::Tcp);
+        let world = Env::seeded(7, Net::Tcp);
         let cache = Cache::new(config, &world);
         Self::with(world, cache)
     }
 
-    fn with(world: World, cache: Cache) -> Self {
-        let shared = Arc::new(Shared {
+    fn with(world: Env, cache: Cache) -> Self {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("test"),
             tasks: TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::unread(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: Metrics::noop(),
             cache,
-            fields: crate::section::fields::Known::default(),
-            world,
+            fields: crate::section::fields::FieldCache::default(),
+            env: world,
         });
         Self {
             shared,
@@ -101,37 +101,41 @@ impl Scene {
     }
 
     fn now(&self) -> u64 {
-        self.shared.world.unix_millis()
+        self.shared.env.unix_millis()
     }
 
-    fn cx(&self, time: Duration) -> Cx {
-        Cx::background(&self.shared, time)
+    fn cx(&self, time: Duration) -> RequestContext {
+        RequestContext::background(&self.shared, time)
     }
 
-    async fn read(&self, script: Script, keep: Keep) -> Result<Fetched<u32, Public>, Failure> {
+    async fn read(
+        &self,
+        script: Script,
+        keep: CachePolicy,
+    ) -> Result<Fetched<u32, Public>, Failure> {
         self.read_by(&self.cx(s(5)), Public, script, keep).await
     }
 
     /// A read whose value is the number of the call that brought it.
     fn read_by<S: Scope>(
         &self,
-        cx: &Cx,
+        cx: &RequestContext,
         scope: S,
         script: Script,
-        keep: Keep,
+        keep: CachePolicy,
     ) -> impl Future<Output = Result<Fetched<u32, S>, Failure>> + Send + use<S> {
         let (calls, ended, cx) = (self.calls.clone(), self.ended.clone(), cx.clone());
-        let ask = Ask {
-            read: Read {
+        let ask = ReadThrough {
+            read: ReadKey {
                 key: (self.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &scope),
                 route: "/things/{id}",
-                sharing: Sharing::default(),
+                sharing: CacheVisibility::default(),
             },
             keep,
             renew_within: s(1),
             recall: Some(recall),
         };
-        let fetch = move |fetch: Fetch| async move {
+        let fetch = move |fetch: FetchContext| async move {
             let number = calls.fetch_add(1, Relaxed) + 1;
             let _ended = Ended(ended);
             let slow = async {
@@ -139,7 +143,7 @@ impl Scene {
                 Ok(())
             };
             // As every attempt is.
-            fetch.until.cut(Instant::now() + s(9999), slow).await?;
+            fetch.until.timeout(Instant::now() + s(9999), slow).await?;
             let mut condition = HeaderMap::new();
             let copy = fetch.condition(&mut condition);
             let mut head = HeaderMap::new();
@@ -148,9 +152,9 @@ impl Scene {
             }
             if copy && script.unchanged {
                 assert_eq!(condition[header::IF_NONE_MATCH], "\"v1\"");
-                return Ok(Got::Same(head, script.takes));
+                return Ok(FetchResult::NotModified(head, script.takes));
             }
-            Ok(Got::Whole(Whole {
+            Ok(FetchResult::Full(FullResponse {
                 value: Arc::new(number),
                 status: StatusCode::OK,
                 head,
@@ -159,7 +163,7 @@ impl Scene {
                 took: Duration::ZERO,
             }))
         };
-        async move { answer(&cx, ask, fetch).await }
+        async move { get_or_fetch(&cx, ask, fetch).await }
     }
 }
 
@@ -177,8 +181,8 @@ fn caller(account: &str, profile: &str) -> Caller {
     .unwrap()
 }
 
-fn stale(while_revalidate: u64, if_error: u64) -> Keep {
-    let mut keep = Keep::unsaid(false);
+fn stale(while_revalidate: u64, if_error: u64) -> CachePolicy {
+    let mut keep = CachePolicy::default_for(false);
     keep.stale_while_revalidate(s(while_revalidate));
     keep.stale_if_error(s(if_error));
     keep
@@ -194,13 +198,13 @@ const MINUTE: Script = Script {
 async fn nothing_is_kept_beyond_the_bytes_allowed() {
     let read = |scene: &Scene, n: u32| {
         let key = (scene.shared.cache).key::<u32>("alpha", Method::GET, n.to_string(), &Public);
-        let ask = Ask {
-            read: Read {
+        let ask = ReadThrough {
+            read: ReadKey {
                 key,
                 route: "/",
-                sharing: Sharing::default(),
+                sharing: CacheVisibility::default(),
             },
-            keep: Keep::unsaid(false),
+            keep: CachePolicy::default_for(false),
             renew_within: s(1),
             recall: None,
         };
@@ -212,7 +216,7 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
                     header::CACHE_CONTROL,
                     HeaderValue::from_static("max-age=60"),
                 );
-                Ok(Got::Whole(Whole {
+                Ok(FetchResult::Full(FullResponse {
                     value: Arc::new(n),
                     status: StatusCode::OK,
                     head,
@@ -221,7 +225,9 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
                     took: Duration::ZERO,
                 }))
             };
-            answer::<u32, Public, _, _>(&cx, ask, fetch).await.unwrap()
+            get_or_fetch::<u32, Public, _, _>(&cx, ask, fetch)
+                .await
+                .unwrap()
         }
     };
     let small = Config {
@@ -243,11 +249,11 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
     for _ in 0..2 {
         let page = read(&scene, 1).await;
         assert_eq!(
-            (page.from.state, page.from.lookup),
-            (State::Fresh, Lookup::Bypass)
+            (page.provenance.state, page.provenance.cache_result),
+            (Freshness::Fresh, CacheResult::Bypass)
         );
         assert_eq!(
-            page.from.fresh_for,
+            page.provenance.fresh_for,
             s(60),
             "what is told outside does not depend on it"
         );

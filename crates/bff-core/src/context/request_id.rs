@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::world::World;
+use super::env::Env;
 
 /// The header, in and out.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -15,16 +15,16 @@ pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// The client's id if it sent exactly one sane id, else a new one.
-    pub fn accept(headers: &HeaderMap, world: &World) -> Self {
+    pub fn accept(headers: &HeaderMap, world: &Env) -> Self {
         let mut sent = headers.get_all(X_REQUEST_ID).iter();
         match (sent.next(), sent.next()) {
-            (Some(id), None) if sane(id.as_bytes()) => Self(id.clone()),
-            _ => Self::mint(world),
+            (Some(id), None) if is_valid(id.as_bytes()) => Self(id.clone()),
+            _ => Self::generate(world),
         }
     }
 
     /// A new id: a UUIDv7.
-    pub fn mint(world: &World) -> Self {
+    pub fn generate(world: &Env) -> Self {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = world.uuid().hyphenated().encode_lower(&mut text);
         Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none")))
@@ -41,7 +41,7 @@ impl RequestId {
     }
 }
 
-fn sane(id: &[u8]) -> bool {
+fn is_valid(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
@@ -60,7 +60,7 @@ mod tests {
         for id in sent {
             headers.append(X_REQUEST_ID, HeaderValue::from_static(id));
         }
-        RequestId::accept(&headers, &World::real())
+        RequestId::accept(&headers, &Env::real())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::world::World;
+use super::env::Env;
 
 /// The header, in and out.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -21,7 +21,7 @@ pub struct Trace {
 
 impl Trace {
     /// A new trace, not sampled until somebody decides so.
-    pub fn begin(world: &World) -> Self {
+    pub fn begin(world: &Env) -> Self {
         let trace_id = u128::from(world.random()) << 64 | u128::from(world.random().max(1));
         Self {
             trace_id,
@@ -32,7 +32,7 @@ impl Trace {
     }
 
     /// The client's trace continued in a span of ours, or a new one when it sent none that is valid.
-    pub fn continue_from(headers: &HeaderMap, world: &World) -> Self {
+    pub fn continue_from(headers: &HeaderMap, world: &Env) -> Self {
         let mut sent = headers.get_all(TRACEPARENT).iter();
         // Of two nobody knows which is meant.
         let parent = match (sent.next(), sent.next()) {
@@ -58,7 +58,7 @@ impl Trace {
     }
 
     /// Adds the headers of a child span to an upstream request.
-    pub fn propagate(&self, headers: &mut HeaderMap, world: &World) {
+    pub fn propagate(&self, headers: &mut HeaderMap, world: &Env) {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         hex(&mut text[3..35], self.trace_id.to_be_bytes());
         hex(&mut text[36..52], world.random().max(1).to_be_bytes());
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_trace_is_continued_in_a_span_of_its_own() {
-        let world = World::real();
+        let world = Env::real();
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_static(SENT));
         let trace = Trace::continue_from(&headers, &world);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_state_in_several_headers_is_one_list() {
-        let world = World::real();
+        let world = Env::real();
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_static(SENT));
         for state in ["a=1,b=2", "c=3"] {

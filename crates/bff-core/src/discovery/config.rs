@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, parse};
 use crate::config::Secret;
-use crate::outbound::{BaseUrl, check_id};
+use crate::outbound::{BaseUrl, validate_id};
 
 /// Where the instances of one backend are asked for. Its `url` still gives scheme, `Host` and path prefix; discovery
 /// gives the addresses that connections go to.
@@ -17,7 +17,7 @@ pub struct Config {
     /// Who knows the instances. Default `fixed`.
     pub kind: Kind,
     /// `fixed`: the instances, `{ address = "host:port", weight = 1, zone = "a" }`. Default: one, that of `url`.
-    pub endpoints: Vec<Fixed>,
+    pub endpoints: Vec<StaticEndpoint>,
     /// The name asked for. `dns`: a host, by default that of `url`. `srv`: `_service._proto.name` (RFC 2782). `consul`:
     /// a service. DNS names are absolute: search domains would make a failure of one name look like "none" of another.
     pub name: Option<String>,
@@ -46,18 +46,18 @@ pub struct Config {
 /// One instance of a fixed list.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fixed {
+pub struct StaticEndpoint {
     /// Where it listens: `host:port`, an IPv6 address in brackets.
     pub address: String,
     /// Its share of the calls, compared with the other instances'; at least 1. Default 1: equal shares.
-    #[serde(default = "Fixed::weight")]
+    #[serde(default = "StaticEndpoint::weight")]
     pub weight: u16,
     /// The availability zone it runs in. Default: not known.
     #[serde(default)]
     pub zone: Option<String>,
 }
 
-impl Fixed {
+impl StaticEndpoint {
     fn weight() -> u16 {
         1
     }
@@ -69,7 +69,7 @@ impl Fixed {
 pub enum Kind {
     /// Configuration: `endpoints`.
     #[default]
-    Fixed,
+    Static,
     /// A and AAAA records (RFC 1035, RFC 3596), all on the port of `url`. AAAA are asked for when there is no A: an
     /// instance that has both is one instance.
     Dns,
@@ -109,7 +109,7 @@ impl Consul {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            kind: Kind::Fixed,
+            kind: Kind::Static,
             endpoints: Vec::new(),
             name: None,
             nameserver: None,
@@ -131,7 +131,7 @@ impl Config {
             }
             Err(format!("{key}: not read by this kind"))
         };
-        only(!self.endpoints.is_empty(), "endpoints", &[Kind::Fixed])?;
+        only(!self.endpoints.is_empty(), "endpoints", &[Kind::Static])?;
         only(
             self.nameserver.is_some(),
             "nameserver",
@@ -152,7 +152,7 @@ impl Config {
 
     /// The fixed list, parsed.
     pub(super) fn fixed(&self) -> Result<Vec<Endpoint>, String> {
-        let instance = |fixed: &Fixed| {
+        let instance = |fixed: &StaticEndpoint| {
             let address = parse(&fixed.address).filter(|_| fixed.weight > 0);
             let refused = || {
                 let address = &fixed.address;
@@ -179,7 +179,7 @@ impl Config {
         let missing = "consul: required by this kind";
         let consul = self.consul.as_ref().ok_or(missing)?;
         let name = self.required_name()?;
-        check_id(name).map_err(|why| format!("name: {why}"))?;
+        validate_id(name).map_err(|why| format!("name: {why}"))?;
         Ok((consul, name))
     }
 }

@@ -13,10 +13,10 @@ use http_body_util::Full;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::follow::Answer;
+use super::watcher::Answer;
 use super::{Config, Endpoint, address, config, endpoint};
 use crate::net::Net;
-use crate::outbound::{self, Call, Client, Id, Trust};
+use crate::outbound::{self, Call, Client, Id, TrustRoots};
 use crate::scope::Public;
 
 const INDEX: &str = "x-consul-index";
@@ -27,7 +27,7 @@ const FILTERED: &str = "x-consul-results-filtered-by-acls";
 const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// One service at one agent, asked for again and again.
-pub(super) struct Agent {
+pub(super) struct ConsulWatcher {
     client: Client,
     config: config::Consul,
     service: Service,
@@ -44,12 +44,12 @@ pub(super) struct Agent {
 struct Service(String);
 
 impl Id for Service {
-    fn as_segment(&self) -> &str {
+    fn as_path_segment(&self) -> &str {
         &self.0
     }
 }
 
-impl Agent {
+impl ConsulWatcher {
     /// The agent of `config`, over `net`; `port` is that of instances that have registered none.
     pub(super) fn new(config: &Config, port: u16, net: &Net) -> Result<Self, String> {
         let (consul, name) = config.required_consul()?;
@@ -61,7 +61,7 @@ impl Agent {
         });
         let backend = outbound::Config::at(consul.url.clone());
         Ok(Self {
-            client: Client::new(&backend, net, backend.url.authority(), &Trust::PUBLIC),
+            client: Client::new(&backend, net, backend.url.authority(), &TrustRoots::PUBLIC),
             config: consul.clone(),
             service: Service(name.to_owned()),
             token: token.transpose()?,
@@ -110,9 +110,9 @@ impl Agent {
 
     fn request(&self, known: u64) -> Result<Request<Full<Bytes>>, String> {
         let mut call = Call::get(Public, "/v1/health/service/{name}")
-            .id(&self.service)
+            .path_id(&self.service)
             .query("passing", 1)
-            .maybe("dc", self.config.datacenter.as_ref());
+            .query_opt("dc", self.config.datacenter.as_ref());
         for tag in &self.config.tags {
             call = call.query("tag", tag);
         }

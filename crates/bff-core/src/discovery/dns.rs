@@ -14,7 +14,7 @@ use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::timeout;
 
-use super::follow::Answer;
+use super::watcher::Answer;
 use super::{Config, Endpoint, address, endpoint};
 use crate::outbound::BaseUrl;
 

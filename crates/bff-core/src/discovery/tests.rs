@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::config::Secret;
-use crate::net::Pipes;
+use crate::net::InMemoryNetwork;
 use agent::{FakeAgent, Reply, instance};
 
 mod agent;
@@ -47,15 +47,15 @@ fn consul(agent: &str) -> Config {
 
 /// A backend being followed, and what was given on.
 struct Followed {
-    following: Following,
+    following: WatchHandle,
     given: mpsc::UnboundedReceiver<Vec<Endpoint>>,
 }
 
 impl Followed {
-    fn new(config: &Config, world: &World) -> Self {
+    fn new(config: &Config, world: &Env) -> Self {
         let (give, given) = mpsc::unbounded_channel();
         let give = move |found: &[Endpoint]| give.send(found.to_vec()).unwrap();
-        let following = follow("alpha", &url(), config, world, give).unwrap();
+        let following = watch("alpha", &url(), config, world, give).unwrap();
         Self { following, given }
     }
 
@@ -82,7 +82,7 @@ async fn an_entry_becomes_an_instance() {
     asked.token = Some(Secret::new("s3cret"));
     asked.datacenter = Some("eu".into());
     asked.tags = vec!["v2".into(), "a b".into()];
-    let mut followed = Followed::new(&config, &World::real());
+    let mut followed = Followed::new(&config, &Env::real());
     let node = |service: Value| json!({"Node": {"Address": "10.0.0.9", "Meta": {"zone": "n"}}, "Service": service});
     let body = json!([
         node(json!({"Address": "", "Port": 80, "Meta": null, "Weights": {"Passing": 7, "Warning": 1}})),
@@ -120,7 +120,7 @@ async fn an_entry_becomes_an_instance() {
 #[tokio::test]
 async fn instances_come_and_go_and_only_changes_are_given() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &World::real());
+    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
     let [a, b] = [instance("10.0.0.1", 1), instance("10.0.0.2", 1)];
     agent.reply(Reply::ok(1, json!([a])));
     agent.reply(Reply::ok(2, json!([a])));
@@ -145,7 +145,7 @@ async fn instances_come_and_go_and_only_changes_are_given() {
 #[tokio::test]
 async fn an_index_that_goes_backwards_is_forgotten() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &World::real());
+    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
     agent.reply(Reply::ok(10, json!([instance("10.0.0.1", 1)])));
     agent.reply(Reply::ok(4, json!([instance("10.0.0.2", 1)])));
     agent.reply(Reply::ok(4, json!([instance("10.0.0.3", 1)])));
@@ -161,7 +161,7 @@ async fn an_index_that_goes_backwards_is_forgotten() {
 #[tokio::test]
 async fn a_failing_agent_takes_no_instance_away() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &World::real());
+    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
     agent.reply(Reply::ok(7, json!([instance("10.0.0.1", 1)])));
     agent.reply(Reply::status(500));
     agent.reply(Reply::status(404));
@@ -182,7 +182,7 @@ async fn an_agent_that_hangs_is_given_up() {
     let mut agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
     (config.timeout, config.max_interval) = (millis(40), millis(160));
-    let mut followed = Followed::new(&config, &World::real());
+    let mut followed = Followed::new(&config, &Env::real());
     agent.reply(Reply::ok(7, json!([instance("10.0.0.1", 1)])));
     assert_eq!(followed.addresses().await, ["10.0.0.1:1"]);
     assert_eq!(agent.asked().await.index(), None);
@@ -197,19 +197,19 @@ async fn an_agent_that_hangs_is_given_up() {
 async fn start_up_waits_for_the_first_answer_and_no_longer_than_it_may() {
     let agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
-    let mut followed = Followed::new(&config, &World::real());
+    let mut followed = Followed::new(&config, &Env::real());
     agent.reply(Reply::ok(1, json!([])));
-    assert!(followed.following.first().came().await);
+    assert!(followed.following.first().wait().await);
     assert!(followed.next().await.is_empty());
     config.start_timeout = millis(30);
-    let silent = Followed::new(&config, &World::real());
-    assert!(!soon(silent.following.first().came()).await);
+    let silent = Followed::new(&config, &Env::real());
+    assert!(!soon(silent.following.first().wait()).await);
 }
 
 #[tokio::test]
 async fn dropping_ends_it() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &World::real());
+    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
     agent.asked().await;
     drop(followed.following);
     assert_eq!(
@@ -223,12 +223,12 @@ async fn dropping_ends_it() {
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_down_is_asked_ever_later() {
     let (dialled, mut dials) = mpsc::unbounded_channel();
-    let pipes = Pipes::new(move |_, _, _| {
+    let pipes = InMemoryNetwork::new(move |_, _, _| {
         dialled.send(Instant::now()).unwrap();
         Err(std::io::ErrorKind::ConnectionRefused.into())
     });
     let _listening = pipes.listen("agent:8500");
-    let world = World::seeded(1, Net::Pipes(pipes));
+    let world = Env::seeded(1, Net::InMemory(pipes));
     let config = Config {
         min_interval: Duration::from_secs(1),
         ..consul("http://agent:8500")
@@ -249,9 +249,10 @@ async fn an_agent_that_is_down_is_asked_ever_later() {
 
 #[tokio::test(start_paused = true)]
 async fn on_pipes_consul_is_asked_and_names_stand_for_themselves() {
-    let pipes = Pipes::new(|_, _, pipe| Ok(crate::net::Wire::Pipe(Box::new(pipe))));
+    let pipes =
+        InMemoryNetwork::new(|_, _, pipe| Ok(crate::net::Connection::InMemory(Box::new(pipe))));
     let mut agent = FakeAgent::on(pipes.listen("agent:8500"), "http://agent:8500");
-    let world = World::seeded(1, Net::Pipes(pipes));
+    let world = Env::seeded(1, Net::InMemory(pipes));
     let mut followed = Followed::new(&consul("http://agent:8500"), &world);
     agent.reply(Reply::ok(1, json!([instance("alpha-1", 80)])));
     assert_eq!(followed.addresses().await, ["alpha-1:80"]);
@@ -270,17 +271,17 @@ async fn on_pipes_consul_is_asked_and_names_stand_for_themselves() {
 #[tokio::test]
 async fn a_fixed_list_is_known_at_once() {
     let mut config = Config::default();
-    let mut followed = Followed::new(&config, &World::real());
+    let mut followed = Followed::new(&config, &Env::real());
     let own = followed.given.try_recv().unwrap();
     assert_eq!(own, [at("alpha.internal:3005")]);
-    assert!(followed.following.first().came().await);
-    let fixed = |address: &str| Fixed {
+    assert!(followed.following.first().wait().await);
+    let fixed = |address: &str| StaticEndpoint {
         address: address.into(),
         weight: 1,
         zone: None,
     };
     config.endpoints = ["b:1", "a:1", "b:1"].map(fixed).to_vec();
-    let mut followed = Followed::new(&config, &World::real());
+    let mut followed = Followed::new(&config, &Env::real());
     assert_eq!(followed.given.try_recv().unwrap(), ["a:1", "b:1"].map(at));
     for (url, port) in [
         ("http://a", 80),

@@ -55,7 +55,7 @@ impl Code {
     }
 
     /// Who can mend it, and whether to try again.
-    pub const fn mend(self) -> &'static str {
+    pub const fn remedy(self) -> &'static str {
         self.mend
     }
 }

@@ -148,30 +148,30 @@ pub(super) fn refused(text: impl Into<String>, at: Option<Pos>) -> ServerError {
 }
 
 /// In a request's data: it only asks about the schema.
-pub(super) struct Exploring;
+pub(super) struct IntrospectionQuery;
 
 /// Depth and complexity in development. They are the library's own measures and the same bounds as in production,
 /// but for the explorer's question about the schema, which is deeper than any screen.
-pub(super) struct Explorable {
+pub(super) struct LimitsWithIntrospection {
     pub(super) depth: usize,
     pub(super) complexity: usize,
 }
 
-impl ExtensionFactory for Explorable {
+impl ExtensionFactory for LimitsWithIntrospection {
     fn create(&self) -> Arc<dyn Extension> {
         Arc::new(Self { ..*self })
     }
 }
 
 #[async_graphql::async_trait::async_trait]
-impl Extension for Explorable {
+impl Extension for LimitsWithIntrospection {
     async fn validation(
         &self,
         ctx: &ExtensionContext<'_>,
         next: NextValidation<'_>,
     ) -> Result<ValidationResult, Vec<ServerError>> {
         let measured = next.run(ctx).await?;
-        let (depth, complexity) = match ctx.data_opt::<Exploring>() {
+        let (depth, complexity) = match ctx.data_opt::<IntrospectionQuery>() {
             Some(_) => INTROSPECTION,
             None => (self.depth, self.complexity),
         };

@@ -6,8 +6,8 @@ use axum::extract::Request;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, Pointer, codes};
-use crate::inbound::input;
+use crate::error::{Error, FieldError, codes};
+use crate::inbound::extract;
 
 /// One operation to execute.
 #[derive(Debug)]
@@ -110,15 +110,15 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
 /// Reads the one body there is a form for, within the door's limits: JSON, one operation. The draft knows parameters in
 /// the address for GET only, which this door does not take.
 pub(super) async fn read(request: Request) -> Result<Envelope, Error> {
-    let bytes = input::json(request).await?;
+    let bytes = extract::json(request).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        Error::new(codes::INVALID_REQUEST, "The body is not JSON.").because(error)
+        Error::new(codes::INVALID_REQUEST, "The body is not JSON.").with_cause(error)
     })?;
     envelope(value).map_err(Error::invalid)
 }
 
 /// The members of the one object a request is, or everything that is wrong with it.
-fn envelope(value: Value) -> Result<Envelope, Vec<Pointer>> {
+fn envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
     let members = match value {
         Value::Object(members) => members,
         Value::Array(_) => return Err(vec![wrong("", "one operation a request, not a list")]),
@@ -165,7 +165,7 @@ fn envelope(value: Value) -> Result<Envelope, Vec<Pointer>> {
     }
 }
 
-fn variables(of: Map<String, Value>, errors: &mut Vec<Pointer>) -> Variables {
+fn variables(of: Map<String, Value>, errors: &mut Vec<FieldError>) -> Variables {
     serde_json::from_value(Value::Object(of)).unwrap_or_else(|error| {
         errors.push(wrong("/variables", error.to_string()));
         Variables::default()
@@ -193,8 +193,8 @@ pub(super) fn check_variables(
     Ok(())
 }
 
-fn wrong(pointer: impl Into<String>, detail: impl Into<String>) -> Pointer {
-    Pointer {
+fn wrong(pointer: impl Into<String>, detail: impl Into<String>) -> FieldError {
+    FieldError {
         pointer: pointer.into(),
         detail: detail.into(),
     }

@@ -5,38 +5,45 @@ use std::sync::Arc;
 use async_graphql::{Context, PathSegment, SelectionField, ServerError};
 use garde::Validate;
 
-use super::reply::Missing;
-use super::told::Told;
-use crate::context::Cx;
+use super::response::Missing;
+use super::section_states::SectionStates;
+use crate::context::RequestContext;
 use crate::error::Error;
-use crate::inbound::input;
-use crate::outbound::{Failure, Provenance, Reason, State};
-use crate::section::want::Asked;
-use crate::section::{Screen, Want};
+use crate::inbound::extract;
+use crate::outbound::{Failure, Freshness, Provenance, Reason};
+use crate::section::selection::SelectedField;
+use crate::section::{FieldSelection, Screen};
 
 /// The request, and what the document selects of this field: through fragments, without what `@skip` and
 /// `@include` take out, with every response key that aliases give a section.
 ///
 /// # Panics
 /// When the schema is executed past this module's routes.
-pub fn enter<'a>(ctx: &Context<'a>) -> (&'a Cx, Want) {
+pub fn selection<'a>(ctx: &Context<'a>) -> (&'a RequestContext, FieldSelection) {
     let mut asked = Vec::new();
-    gather(ctx.field(), &mut asked);
-    (ctx.data_unchecked::<Cx>(), Want::only(asked))
+    collect_fields(ctx.field(), &mut asked);
+    (
+        ctx.data_unchecked::<RequestContext>(),
+        FieldSelection::only(asked),
+    )
 }
 
 /// A screen as this field's value. Its sections' states go to `extensions.sections`; a section that is missing, or
 /// the screen that failed, becomes an error with the path of response keys.
-pub fn answer<T>(ctx: &Context<'_>, want: &Want, screen: Result<Screen<T>, Failure>) -> Option<T> {
-    let screen = outcome(ctx, screen)?;
+pub fn resolve_screen<T>(
+    ctx: &Context<'_>,
+    want: &FieldSelection,
+    screen: Result<Screen<T>, Failure>,
+) -> Option<T> {
+    let screen = resolve(ctx, screen)?;
     let path = path(ctx);
-    let told = ctx.data_unchecked::<Arc<Told>>();
+    let told = ctx.data_unchecked::<Arc<SectionStates>>();
     for entry in screen.meta().entries() {
         for key in want.keys(&entry.name) {
             let mut path = path.clone();
             path.push(PathSegment::Field(key.clone()));
             told.push(&path, &entry.from);
-            if entry.from.state == State::Missing {
+            if entry.from.state == Freshness::Missing {
                 tell(ctx, path, Missing(missing(&entry.from)));
             }
         }
@@ -46,7 +53,7 @@ pub fn answer<T>(ctx: &Context<'_>, want: &Want, screen: Result<Screen<T>, Failu
 
 /// A result without sections as this field's value: an action's outcome, an argument that was read, a caller
 /// that is required. Its failure becomes an error with the path of response keys.
-pub fn outcome<T, E: Into<Error>>(ctx: &Context<'_>, result: Result<T, E>) -> Option<T> {
+pub fn resolve<T, E: Into<Error>>(ctx: &Context<'_>, result: Result<T, E>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(error) => {
@@ -58,26 +65,26 @@ pub fn outcome<T, E: Into<Error>>(ctx: &Context<'_>, result: Result<T, E>) -> Op
 }
 
 /// A root field's arguments, if they keep the rules of their type; else each mistake is told, at `/variables/<name>`.
-pub fn arguments<T: Validate<Context = ()>>(ctx: &Context<'_>, given: T) -> Option<T> {
-    outcome(ctx, input::validated("/variables", given))
+pub fn validate_args<T: Validate<Context = ()>>(ctx: &Context<'_>, given: T) -> Option<T> {
+    resolve(ctx, extract::validated("/variables", given))
 }
 
 /// Adds the fields selected of `of`, those of one name together.
-fn gather(of: SelectionField<'_>, into: &mut Vec<Asked>) {
+fn collect_fields(of: SelectionField<'_>, into: &mut Vec<SelectedField>) {
     for field in of.selection_set() {
         let name = field.name();
         if name.starts_with("__") {
             continue;
         }
         let at = into.iter().position(|a| a.name == name).unwrap_or_else(|| {
-            into.push(Asked::new(name));
+            into.push(SelectedField::new(name));
             into.len() - 1
         });
         let key = field.alias().unwrap_or(name);
         if !into[at].keys.iter().any(|k| k == key) {
             into[at].keys.push(key.to_owned());
         }
-        gather(field, &mut into[at].members);
+        collect_fields(field, &mut into[at].members);
     }
 }
 
@@ -94,9 +101,9 @@ fn tell<E: Send + Sync + 'static>(ctx: &Context<'_>, path: Vec<PathSegment>, err
 }
 
 fn missing(from: &Provenance) -> Error {
-    if let Some(told) = &from.told {
+    if let Some(told) = &from.public_error {
         return told.clone();
     }
     let code = from.reason.unwrap_or(Reason::Unavailable).code();
-    Error::new(code, code.meaning()).retry_after(from.retry_after)
+    Error::new(code, code.meaning()).with_retry_after(from.retry_after)
 }

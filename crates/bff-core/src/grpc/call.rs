@@ -6,11 +6,11 @@ use http::HeaderMap;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 
-use crate::cache::Keep;
-use crate::context::Cx;
+use crate::cache::CachePolicy;
+use crate::context::RequestContext;
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
-use crate::outbound::{Repeat, retry};
+use crate::outbound::{RetryTraits, retry};
 use crate::scope::{Audience, Scope, Shareable, X_CLIENT};
 
 /// One message to a gRPC backend, the whole call or what a conversation opens with: owned, so that it can outlive the
@@ -22,7 +22,7 @@ pub struct Call<S, M> {
     pub(super) message: M,
     pub(super) write: bool,
     harmless: bool,
-    pub(super) keep: Keep,
+    pub(super) keep: CachePolicy,
 }
 
 impl<S: Scope, M> Call<S, M> {
@@ -34,7 +34,7 @@ impl<S: Scope, M> Call<S, M> {
             message,
             write: false,
             harmless: true,
-            keep: Keep::unsaid(S::PERSONAL),
+            keep: CachePolicy::default_for(S::PERSONAL),
         }
     }
 
@@ -54,18 +54,18 @@ impl<S: Scope, M> Call<S, M> {
         self
     }
 
-    pub(super) fn repeat(&self) -> Repeat {
-        Repeat {
-            harmless: self.harmless,
+    pub(super) fn repeat(&self) -> RetryTraits {
+        RetryTraits {
+            idempotent: self.harmless,
             hedged: false,
-            within: None,
-            lasting: false,
-            worth: retry::is_worth_it_over_grpc,
+            attempt_timeout: None,
+            streaming: false,
+            is_retryable: retry::is_retryable_grpc,
         }
     }
 
     /// Who asks, how urgently, under which ids: what HTTP backends get as headers.
-    pub(super) fn metadata(&self, cx: &Cx) -> MetadataMap {
+    pub(super) fn metadata(&self, cx: &RequestContext) -> MetadataMap {
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(X_REQUEST_ID, cx.request_id().header());
         headers.insert(PRIORITY, cx.urgency().header());
@@ -104,8 +104,8 @@ impl<S: Scope, M: Message> Call<S, M> {
     }
 
     /// What it outdates when it was, or may have been, done.
-    pub(super) fn outdates(&self) -> Outdates {
-        Outdates {
+    pub(super) fn outdates(&self) -> CacheInvalidation {
+        CacheInvalidation {
             target: self.target(),
             audience: self.scope.audience(),
             keep: self.keep.clone(),
@@ -115,17 +115,17 @@ impl<S: Scope, M: Message> Call<S, M> {
 
 /// What a write outdates of what was read before.
 #[derive(Debug)]
-pub(super) struct Outdates {
+pub(super) struct CacheInvalidation {
     target: Vec<u8>,
     audience: Audience,
-    keep: Keep,
+    keep: CachePolicy,
 }
 
-impl Outdates {
+impl CacheInvalidation {
     /// It was, or may have been, done now.
-    pub(super) fn tell(&self, cx: &Cx, upstream: &'static str) {
+    pub(super) fn tell(&self, cx: &RequestContext, upstream: &'static str) {
         let now = cx.world().unix_millis();
         let at = (upstream, &self.target[..]);
-        (cx.shared().cache).written(at, &self.audience, &self.keep, now);
+        (cx.shared().cache).invalidate_after_write(at, &self.audience, &self.keep, now);
     }
 }

@@ -8,8 +8,8 @@ use tonic::codegen::http::uri::{Authority, PathAndQuery};
 use tonic::transport::{Channel, Endpoint};
 use tower::{BoxError, Service as _};
 
-use crate::net::{Dial, Net};
-use crate::outbound::{Config, Trust};
+use crate::net::{Connector, Net};
+use crate::outbound::{Config, TrustRoots};
 
 /// After how long a silence a call in flight asks whether the connection still stands: a lost peer would otherwise cost
 /// every call its whole timeout until TCP gives up, and every conversation its patience. While none is in flight nobody
@@ -19,13 +19,18 @@ const PING_AFTER: Duration = Duration::from_secs(5);
 
 /// The channel of the instance at `address`; it connects with the first call. The connector is ours, TLS included, so
 /// that a simulation's pipes carry gRPC too.
-pub(super) fn channel(config: &Config, net: &Net, address: &Authority, trust: &Trust) -> Channel {
+pub(super) fn channel(
+    config: &Config,
+    net: &Net,
+    address: &Authority,
+    trust: &TrustRoots,
+) -> Channel {
     let limit = config.connect_timeout;
     let tls = trust
         .connector()
         .https_or_http()
         .enable_http2()
-        .wrap_connector(Dial::new(net.clone(), limit).to(address.clone()));
+        .wrap_connector(Connector::new(net.clone(), limit).to(address.clone()));
     let connector = tower::service_fn(move |uri: http::Uri| {
         let connecting = tls.clone().call(uri);
         async move {

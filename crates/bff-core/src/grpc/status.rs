@@ -70,9 +70,9 @@ pub(super) fn failure(status: &Status, personal: bool, late: Reason) -> Failure 
         return Failure::new(late);
     }
     if status.source().is_some() {
-        let failure = Failure::new(Reason::Unavailable).because(status.message().to_owned());
+        let failure = Failure::new(Reason::Unavailable).with_cause(status.message().to_owned());
         return if caused_by::<ConnectError>(status) {
-            failure.unsent()
+            failure.not_sent()
         } else {
             failure
         };
@@ -83,14 +83,14 @@ pub(super) fn failure(status: &Status, personal: bool, late: Reason) -> Failure 
         .and_then(|v| v.to_str().ok()?.parse().ok())
         .map(Duration::from_millis);
     let failure = Failure::new(reason)
-        .retry_after(retry_after)
-        .because(format!(
+        .with_retry_after(retry_after)
+        .with_cause(format!(
             "it answered {:?}: {}",
             status.code(),
             status.message()
         ));
     match answered {
-        Some(answered) => failure.answer(answered, bytes::Bytes::new()),
+        Some(answered) => failure.with_response(answered, bytes::Bytes::new()),
         None => failure,
     }
 }
@@ -214,7 +214,7 @@ mod tests {
                 let failed = failure(&status, personal, Reason::Timeout);
                 assert_eq!(failed.reason().as_str(), reason, "{row:?}");
                 let counts = failed
-                    .answered()
+                    .upstream_status()
                     .map_or("-".into(), |s| s.as_u16().to_string());
                 assert_eq!(counts, *answered, "{row:?}");
                 let error = failed.error();
@@ -251,10 +251,10 @@ mod tests {
     fn what_never_left_can_be_told_from_what_broke_on_its_way() {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let connect = Status::from_error(Box::new(ConnectError(refused().into())));
-        let failed = failure(&connect, true, Reason::Timeout).after(true);
+        let failed = failure(&connect, true, Reason::Timeout).for_write(true);
         assert_eq!(failed.error().code(), Reason::Unavailable.code());
         let reset = Status::from_error(Box::new(refused()));
-        let failed = failure(&reset, true, Reason::Timeout).after(true);
+        let failed = failure(&reset, true, Reason::Timeout).for_write(true);
         assert_eq!(failed.error().code(), codes::OUTCOME_UNKNOWN);
     }
 
@@ -265,7 +265,7 @@ mod tests {
             .metadata_mut()
             .insert(PUSHBACK, "1500".parse().unwrap());
         let failed = failure(&later, false, Reason::Timeout);
-        assert_eq!(failed.retry_hint(), Some(Duration::from_millis(1500)));
+        assert_eq!(failed.retry_after(), Some(Duration::from_millis(1500)));
         let told = status(&failed.error());
         assert_eq!(told.metadata().get(PUSHBACK).unwrap(), "1500");
     }

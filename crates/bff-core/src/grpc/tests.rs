@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::*;
-use crate::context::{Deadline, Opening, RequestId, Trace, Urgency, World};
+use crate::context::{Deadline, Env, RequestContextParts, RequestId, Trace, Urgency};
 use crate::error::codes;
-use crate::net::{Net, Pipes, Wire};
+use crate::net::{Connection, InMemoryNetwork, Net};
 use crate::scope::{Language, Public, Region};
 use crate::telemetry::Metrics;
 
@@ -101,7 +101,7 @@ impl Asked {
 }
 
 struct Scene {
-    cx: Cx,
+    cx: RequestContext,
     up: Upstream,
     asked: mpsc::UnboundedReceiver<Asked>,
 }
@@ -110,24 +110,24 @@ impl Scene {
     /// A backend that answers its calls with a head at once, but for the first `refused`: those it is unavailable for.
     fn new(refused: usize, change: impl FnOnce(&mut Config)) -> Self {
         crate::auth::install_crypto();
-        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let (to, asked) = mpsc::unbounded_channel();
         tokio::spawn(serve(pipes.listen("backend:80"), refused, to));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("test"),
-            world: World::seeded(7, Net::Pipes(pipes)),
+            env: Env::seeded(7, Net::InMemory(pipes)),
             tasks: TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::unread(),
-            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
-            fields: crate::section::fields::Known::default(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: Metrics::noop(),
+            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
+            fields: crate::section::fields::FieldCache::default(),
         });
         let mut config = Config::at("http://backend".parse().unwrap());
         change(&mut config);
         let up = Upstream::new("backend", &config, &shared).unwrap();
-        let cx = Cx::open(Opening {
-            request_id: RequestId::mint(&shared.world),
-            trace: Trace::begin(&shared.world),
+        let cx = RequestContext::open(RequestContextParts {
+            request_id: RequestId::generate(&shared.env),
+            trace: Trace::begin(&shared.env),
             deadline: Deadline::Stream {
                 head: Instant::now() + HEAD,
                 idle: IDLE,
@@ -144,12 +144,12 @@ impl Scene {
     async fn open(
         &self,
         call: Call<Public, String>,
-    ) -> Result<Conversation<String, String>, Failure> {
-        converse(&self.cx, &self.up, call, || Text, Ok).await
+    ) -> Result<BidiStream<String, String>, Failure> {
+        open_stream(&self.cx, &self.up, call, || Text, Ok).await
     }
 
     /// Opens a conversation that works.
-    async fn talk(&mut self) -> (Conversation<String, String>, Asked) {
+    async fn talk(&mut self) -> (BidiStream<String, String>, Asked) {
         let talk = self.open(hello()).await.unwrap();
         (talk, self.asked.recv().await.unwrap())
     }
@@ -159,7 +159,7 @@ fn hello() -> Call<Public, String> {
     Call::write(Public, "/test.Talks/Talk", "hello".to_owned())
 }
 
-async fn serve(mut from: crate::net::Accept, refused: usize, to: mpsc::UnboundedSender<Asked>) {
+async fn serve(mut from: crate::net::Listener, refused: usize, to: mpsc::UnboundedSender<Asked>) {
     let left = Arc::new(AtomicUsize::new(refused));
     while let Some(wire) = from.next().await {
         let (to, left) = (to.clone(), left.clone());
@@ -207,14 +207,14 @@ async fn it_goes_on_past_the_deadline_and_ends_well() {
     assert_eq!(asked.hear().await.unwrap(), "hello");
     for _ in 0..10 {
         asked.say("well?").await;
-        assert_eq!(talk.hear().await.unwrap().unwrap(), "well?");
+        assert_eq!(talk.recv().await.unwrap().unwrap(), "well?");
         tokio::time::sleep(IDLE * 9 / 10).await;
-        assert!(talk.say("yes".to_owned()).await);
+        assert!(talk.send("yes".to_owned()).await);
         assert_eq!(asked.hear().await.unwrap(), "yes");
     }
     asked.end("0").await;
-    assert!(talk.hear().await.is_none());
-    assert!(!talk.say("anybody?".to_owned()).await);
+    assert!(talk.recv().await.is_none());
+    assert!(!talk.send("anybody?".to_owned()).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +222,7 @@ async fn a_silence_ends_it_and_hangs_up() {
     let mut scene = Scene::new(0, |_| {});
     let (mut talk, asked) = scene.talk().await;
     let began = Instant::now();
-    let failure = talk.hear().await.unwrap().unwrap_err();
+    let failure = talk.recv().await.unwrap().unwrap_err();
     assert_eq!(
         (failure.reason(), failure.source()),
         (Reason::Timeout, "backend")
@@ -230,7 +230,7 @@ async fn a_silence_ends_it_and_hangs_up() {
     assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
     asked.answer.closed().await;
     assert!(
-        talk.hear().await.is_none(),
+        talk.recv().await.is_none(),
         "a failure is the last thing heard"
     );
 }
@@ -247,7 +247,7 @@ async fn hanging_up_is_not_saying_that_all_is_said() {
     talk.close();
     assert_eq!(asked.hear().await, None);
     asked.say("so be it").await;
-    assert_eq!(talk.hear().await.unwrap().unwrap(), "so be it");
+    assert_eq!(talk.recv().await.unwrap().unwrap(), "so be it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,13 +255,13 @@ async fn an_end_without_a_status_is_a_failure_and_says_so() {
     let mut scene = Scene::new(0, |_| {});
     let (mut talk, asked) = scene.talk().await;
     drop(asked);
-    let failure = talk.hear().await.unwrap().unwrap_err();
+    let failure = talk.recv().await.unwrap().unwrap_err();
     assert_eq!(failure.reason(), Reason::BadResponse);
     assert_eq!(failure.error().code(), codes::OUTCOME_UNKNOWN, "of a write");
     let (mut talk, asked) = scene.talk().await;
     asked.end("3").await;
-    let refused = talk.hear().await.unwrap().unwrap_err();
-    assert_eq!(refused.answered().map(|s| s.as_u16()), Some(422));
+    let refused = talk.recv().await.unwrap().unwrap_err();
+    assert_eq!(refused.upstream_status().map(|s| s.as_u16()), Some(422));
 }
 
 #[tokio::test(start_paused = true)]
@@ -281,9 +281,9 @@ async fn a_message_is_bounded() {
     let mut scene = Scene::new(0, |config| config.max_body_bytes = 100);
     let (mut talk, asked) = scene.talk().await;
     asked.say(&"x".repeat(100)).await;
-    assert_eq!(talk.hear().await.unwrap().unwrap().len(), 100);
+    assert_eq!(talk.recv().await.unwrap().unwrap().len(), 100);
     asked.say(&"x".repeat(101)).await;
-    let failure = talk.hear().await.unwrap().unwrap_err();
+    let failure = talk.recv().await.unwrap().unwrap_err();
     assert_eq!(failure.reason(), Reason::BadResponse);
 }
 
@@ -320,7 +320,7 @@ async fn the_one_reply_needs_a_good_end() {
             }
             asked.end(status).await;
         };
-        let (reply, ()) = tokio::join!(talk.reply(), backend);
+        let (reply, ()) = tokio::join!(talk.recv_only(), backend);
         assert_eq!(reply.is_ok(), good, "{said} {status} {reply:?}");
     }
 }

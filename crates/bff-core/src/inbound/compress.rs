@@ -12,11 +12,11 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
-use crate::routes::AsItIs;
+use crate::routes::ProxiedResponse;
 
 /// Has the route answer, and encodes that as the client likes it best. What is left as it is, is left in its own body:
 /// an encoder's is some kilobytes, encoding or not.
-pub(super) async fn answer(mut route: Route, request: Request) -> Response {
+pub(super) async fn call_and_compress(mut route: Route, request: Request) -> Response {
     let taken = request.headers().get_all(header::ACCEPT_ENCODING);
     let taken: Vec<HeaderValue> = taken.iter().cloned().collect();
     let response = (route.call(request).await).unwrap_or_else(|never| match never {});
@@ -24,7 +24,7 @@ pub(super) async fn answer(mut route: Route, request: Request) -> Response {
         return response;
     }
     if taken.is_empty() {
-        return differs(response);
+        return vary_on_accept_encoding(response);
     }
     // Apart, or every answer's future would have room for an encoder.
     Box::pin(encode(taken, response)).await
@@ -32,14 +32,14 @@ pub(super) async fn answer(mut route: Route, request: Request) -> Response {
 
 fn may_be_encoded(response: &Response) -> bool {
     let headers = response.headers();
-    response.extensions().get::<AsItIs>().is_none()
+    response.extensions().get::<ProxiedResponse>().is_none()
         && !headers.contains_key(header::CONTENT_ENCODING)
         && !headers.contains_key(header::CONTENT_RANGE)
         && DefaultPredicate::new().should_compress(response)
 }
 
 /// Whoever asks otherwise is answered otherwise.
-fn differs(mut response: Response) -> Response {
+fn vary_on_accept_encoding(mut response: Response) -> Response {
     let vary = header::ACCEPT_ENCODING.into();
     response.headers_mut().append(header::VARY, vary);
     response

@@ -70,7 +70,7 @@ pub(super) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
 }
 
 /// Answers a request with what is `inside`, or a page's question whether it may ask.
-pub(super) async fn around<F>(
+pub(super) async fn apply<F>(
     layer: Option<&CorsLayer>,
     request: Request,
     mut inside: impl FnMut(Request) -> F,

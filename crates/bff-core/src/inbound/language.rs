@@ -11,7 +11,7 @@ pub(super) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
     let ranges = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
     let mut best = (default, 0);
     for range in ranges.take(20) {
-        let (tag, weight) = weigh(range);
+        let (tag, weight) = parse_quality(range);
         if let Some(language) = lookup(tag, ours).filter(|_| weight > best.1) {
             best = (language, weight);
         }
@@ -20,7 +20,7 @@ pub(super) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
 }
 
 /// A range and its quality in thousandths; a malformed one weighs nothing.
-pub(super) fn weigh(range: &str) -> (&str, u32) {
+pub(super) fn parse_quality(range: &str) -> (&str, u32) {
     let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
     let quality = match parameters.trim().strip_prefix("q=") {
         None => Some(1.0),

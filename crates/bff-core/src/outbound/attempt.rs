@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use super::{Call, Config, Failure, Reason};
-use crate::cache::{Fetch, Got, Whole};
+use crate::cache::{FetchContext, FetchResult, FullResponse};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
-use crate::context::{Cx, RequestTimeout, deadline::REQUEST_TIMEOUT};
+use crate::context::{RequestContext, RequestTimeout, deadline::REQUEST_TIMEOUT};
 use crate::net;
 use crate::scope::{Scope, X_CLIENT};
 
@@ -22,34 +22,35 @@ use crate::scope::{Scope, X_CLIENT};
 ///
 /// The body is decoded here so that every policy around an attempt sees a bad body as a failure.
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
-    cx: &Cx,
+    cx: &RequestContext,
     config: &Config,
     client: &Client,
     call: &Call<S>,
-    fetch: Option<&Fetch>,
+    fetch: Option<&FetchContext>,
     time: Duration,
-) -> Result<Got<T>, Failure> {
+) -> Result<FetchResult<T>, Failure> {
     let asked = net::now();
     let mut request = request(cx, config, call, time)?;
     let conditional = fetch.is_some_and(|fetch| fetch.condition(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
-        return Ok(Got::Same(head.headers, net::now() - asked));
+        return Ok(FetchResult::NotModified(head.headers, net::now() - asked));
     }
     if !head.status.is_success() {
         // What is said about a failure of its own is nobody's to read.
         let refused = head.status.is_client_error();
         let said = if refused { body } else { Bytes::new() };
-        let failure = refusal(head.status, &head.headers, call).answer(head.status, said);
+        let failure =
+            failure_from_status(head.status, &head.headers, call).with_response(head.status, said);
         return Err(match failure.reason() {
-            Reason::NotFound => failure.with_head(head.headers),
+            Reason::NotFound => failure.with_response_headers(head.headers),
             _ => failure,
         });
     }
     let value = decode(&body).map_err(|error| {
-        Failure::new(Reason::BadResponse).because(format!("the body does not decode: {error}"))
+        Failure::new(Reason::BadResponse).with_cause(format!("the body does not decode: {error}"))
     })?;
-    Ok(Got::Whole(Whole {
+    Ok(FetchResult::Full(FullResponse {
         value: Arc::new(value),
         status: head.status,
         head: head.headers,
@@ -60,7 +61,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
 }
 
 /// The value of a body that decoded before, here or in another replica.
-pub(super) fn recall<T>(body: &[u8]) -> Option<Arc<dyn Any + Send + Sync>>
+pub(super) fn decode_cached<T>(body: &[u8]) -> Option<Arc<dyn Any + Send + Sync>>
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
@@ -79,13 +80,13 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
 }
 
 fn request<S: Scope>(
-    cx: &Cx,
+    cx: &RequestContext,
     config: &Config,
     call: &Call<S>,
     time: Duration,
 ) -> Result<Request<Full<Bytes>>, Failure> {
     let target = config.url.origin_form(call.path());
-    let target = target.map_err(|error| Failure::internal(error).unsent())?;
+    let target = target.map_err(|error| Failure::internal(error).not_sent())?;
     let body = call.body()?;
     let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
     *request.method_mut() = call.method().clone();
@@ -97,13 +98,13 @@ fn request<S: Scope>(
         headers.insert(header::CONTENT_TYPE, json);
     }
     propagate(cx, time, &mut headers);
-    call.identify(&mut headers);
+    call.add_identity_headers(&mut headers);
     *request.headers_mut() = headers;
     Ok(request)
 }
 
 /// What goes along on every call: the request's id and trace, the time left for it, its urgency, the client class.
-pub(super) fn propagate(cx: &Cx, time: Duration, headers: &mut HeaderMap) {
+pub(super) fn propagate(cx: &RequestContext, time: Duration, headers: &mut HeaderMap) {
     headers.insert(X_REQUEST_ID, cx.request_id().header());
     headers.insert(REQUEST_TIMEOUT, RequestTimeout::header(time));
     headers.insert(PRIORITY, cx.urgency().header());
@@ -112,7 +113,11 @@ pub(super) fn propagate(cx: &Cx, time: Duration, headers: &mut HeaderMap) {
 }
 
 /// What a backend's refusal means to our client.
-fn refusal<S: Scope>(status: StatusCode, headers: &HeaderMap, call: &Call<S>) -> Failure {
+fn failure_from_status<S: Scope>(
+    status: StatusCode,
+    headers: &HeaderMap,
+    call: &Call<S>,
+) -> Failure {
     let reason = match status.as_u16() {
         404 if call.is_of_one_thing() && !call.is_write() => Reason::NotFound,
         403 if S::PERSONAL => Reason::Forbidden,
@@ -121,8 +126,8 @@ fn refusal<S: Scope>(status: StatusCode, headers: &HeaderMap, call: &Call<S>) ->
         _ => Reason::BadResponse,
     };
     Failure::new(reason)
-        .retry_after(retry_after(headers))
-        .because(format!("it answered {status}"))
+        .with_retry_after(retry_after(headers))
+        .with_cause(format!("it answered {status}"))
 }
 
 /// When a backend wants to be asked again, said in seconds (RFC 9110 §10.2.3).

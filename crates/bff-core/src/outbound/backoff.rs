@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::nanos;
+use super::monotonic::nanos;
 
 /// How long attempts of one call stand apart.
 #[derive(Clone, Debug, Deserialize, Serialize)]

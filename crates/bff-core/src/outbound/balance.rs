@@ -14,16 +14,16 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::clock::Clock;
-use super::ejection::{self, Ejector};
+use super::monotonic::Clock;
+use super::outlier_detection::{self, OutlierDetector};
 use crate::config::Share;
-use load::Decay;
-use set::{Member, Pool, Set, Skip};
+use peak_ewma::Decay;
+use set::{Candidates, Exclude, InstanceSet, WeightedInstance};
 
-pub use instance::{Instance, Picked};
+pub use instance::{Instance, InstanceGuard};
 
 mod instance;
-mod load;
+mod peak_ewma;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -33,25 +33,25 @@ mod tests;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// By which rule. Default `least_loaded`: it alone notices that an instance is slow.
-    pub policy: Policy,
+    pub policy: LbPolicy,
     /// The gateway's own zone, as discovery names it. Default none: zones do not matter.
     pub zone: Option<String>,
     /// Instances of the own zone are preferred while this share of them is healthy. Default 0.7: below it they
     /// would drown in what all zones together can bear.
-    pub zone_healthy: Share,
+    pub zone_min_healthy: Share,
     /// How long a peak of latency is remembered, as the time constant of its decay. Default 10s: as long as a
     /// pause for garbage or a cold cache bothers an instance.
     #[serde(with = "crate::config::duration")]
-    pub decay: Duration,
+    pub ewma_decay: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            policy: Policy::LeastLoaded,
+            policy: LbPolicy::LeastLoaded,
             zone: None,
-            zone_healthy: Share::percent(70),
-            decay: Duration::from_secs(10),
+            zone_min_healthy: Share::percent(70),
+            ewma_decay: Duration::from_secs(10),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Default for Config {
 /// A rule by which an instance is chosen. All respect weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Policy {
+pub enum LbPolicy {
     /// One after the other.
     RoundRobin,
     /// Any.
@@ -98,8 +98,8 @@ pub struct Instances<T> {
     config: Config,
     clock: Clock,
     decay: Decay,
-    ejector: Ejector,
-    set: ArcSwap<Set<T>>,
+    ejector: OutlierDetector,
+    set: ArcSwap<InstanceSet<T>>,
     /// Held while the set is replaced, so that two who replace it do not forget each other's instances.
     replacing: Mutex<()>,
     turn: AtomicU64,
@@ -107,12 +107,12 @@ pub struct Instances<T> {
 
 impl<T> Instances<T> {
     /// No instance yet.
-    pub fn new(config: &Config, ejection: &ejection::Config, now: Instant) -> Self {
+    pub fn new(config: &Config, ejection: &outlier_detection::Config, now: Instant) -> Self {
         Self {
             clock: Clock::new(now),
-            decay: Decay::over(config.decay),
-            ejector: Ejector::new(ejection, now),
-            set: ArcSwap::from_pointee(Set::default()),
+            decay: Decay::over(config.ewma_decay),
+            ejector: OutlierDetector::new(ejection, now),
+            set: ArcSwap::from_pointee(InstanceSet::default()),
             replacing: Mutex::new(()),
             turn: AtomicU64::new(0),
             config: config.clone(),
@@ -125,7 +125,7 @@ impl<T> Instances<T> {
         let _replacing = self.replacing.lock();
         let old = self.set.load();
         let zone = self.config.zone.as_deref();
-        let set = Set::of(found, zone, |endpoint| {
+        let set = InstanceSet::of(found, zone, |endpoint| {
             old.find(&endpoint.address).unwrap_or_else(|| {
                 let payload = make(endpoint);
                 Arc::new(Instance::new(endpoint.address.clone(), payload))
@@ -142,79 +142,86 @@ impl<T> Instances<T> {
         now: Instant,
         random: u64,
         avoid: Option<&Instance<T>>,
-    ) -> Option<Picked<'_, T>> {
+    ) -> Option<InstanceGuard<'_, T>> {
         let set = self.set.load();
-        let pool = self.pool(&set, now, avoid);
+        let pool = self.candidates(&set, now, avoid);
         let member = match self.config.policy {
-            Policy::RoundRobin => pool.at(pool.turn(self.turn.fetch_add(1, Relaxed))),
-            Policy::Random => pool.at(pool.scaled(low(random))),
-            Policy::LeastLoaded => self.lesser(&pool, now, random),
+            LbPolicy::RoundRobin => {
+                pool.by_weight_index(pool.round_robin_index(self.turn.fetch_add(1, Relaxed)))
+            }
+            LbPolicy::Random => pool.by_weight_index(pool.scaled(low_(random))),
+            LbPolicy::LeastLoaded => self.power_of_two_choices(&pool, now, random),
         }?;
-        Some(Picked::new(self, member.instance.clone(), now))
+        Some(InstanceGuard::new(self, member.instance.clone(), now))
     }
 
     /// What each instance is doing.
     pub fn states(&self, now: Instant) -> Vec<State> {
         let at = self.clock.nanos(now);
         let set = self.set.load();
-        let state = |m: &Member<T>| State {
+        let state = |m: &WeightedInstance<T>| State {
             address: m.instance.address().clone(),
             in_flight: m.instance.in_flight(),
             latency: m.instance.latency.cost(at, self.decay),
-            ejected: self.ejector.is_out(now, &m.instance.health),
+            ejected: self.ejector.is_ejected(now, &m.instance.health),
         };
         set.members().iter().map(state).collect()
     }
 
     /// Who may take the attempt.
-    fn pool<'s>(
+    fn candidates<'s>(
         &'s self,
-        set: &'s Set<T>,
+        set: &'s InstanceSet<T>,
         now: Instant,
         avoid: Option<&'s Instance<T>>,
-    ) -> Pool<'s, T> {
-        let (near, all) = (set.near(), set.members());
-        if avoid.is_none() && !self.ejector.is_anybody_out(now) {
+    ) -> Candidates<'s, T> {
+        let (near, all) = (set.same_zone(), set.members());
+        if avoid.is_none() && !self.ejector.any_ejected(now) {
             // The usual case walks over nobody.
-            return Pool::whole(if near.is_empty() { all } else { near });
+            return Candidates::whole(if near.is_empty() { all } else { near });
         }
         let out = Some((&self.ejector, now));
-        let healthy = Skip { out, avoid: None };
-        let well = Pool::without(near, healthy).map_or(0, |pool| pool.len());
+        let healthy = Exclude { out, avoid: None };
+        let well = Candidates::without(near, healthy).map_or(0, |pool| pool.len());
         let in_zone = u32::try_from(near.len()).unwrap_or(u32::MAX);
-        let home = if self.config.zone_healthy.reached(well, in_zone) && well > 0 {
+        let home = if self.config.zone_min_healthy.reached(well, in_zone) && well > 0 {
             near
         } else {
             all
         };
-        let other = Skip { out, avoid };
-        let any_other = Skip { out: None, avoid };
-        Pool::without(home, other)
-            .or_else(|| Pool::without(all, other))
-            .or_else(|| Pool::without(all, healthy))
-            .or_else(|| Pool::without(all, any_other))
-            .unwrap_or_else(|| Pool::whole(all))
+        let other = Exclude { out, avoid };
+        let any_other = Exclude { out: None, avoid };
+        Candidates::without(home, other)
+            .or_else(|| Candidates::without(all, other))
+            .or_else(|| Candidates::without(all, healthy))
+            .or_else(|| Candidates::without(all, any_other))
+            .unwrap_or_else(|| Candidates::whole(all))
     }
 
     /// The less loaded of two.
-    fn lesser<'s>(&self, pool: &Pool<'s, T>, now: Instant, random: u64) -> Option<&'s Member<T>> {
-        let one = pool.at(pool.scaled(low(random)))?;
+    fn power_of_two_choices<'s>(
+        &self,
+        pool: &Candidates<'s, T>,
+        now: Instant,
+        random: u64,
+    ) -> Option<&'s WeightedInstance<T>> {
+        let one = pool.by_weight_index(pool.scaled(low_(random)))?;
         if pool.len() == 1 {
             return Some(one);
         }
-        let two = pool.at(pool.scaled(low(random >> 32)))?;
+        let two = pool.by_weight_index(pool.scaled(low_(random >> 32)))?;
         let two = if std::ptr::eq(one, two) {
             pool.after(one)
         } else {
             two
         };
         let at = self.clock.nanos(now);
-        let load = |member: &Member<T>| member.load(at, self.decay);
+        let load = |member: &WeightedInstance<T>| member.load(at, self.decay);
         Some(if load(two) < load(one) { two } else { one })
     }
 }
 
 /// The lower half of a draw.
-fn low(random: u64) -> u32 {
+fn low_(random: u64) -> u32 {
     u32::try_from(random & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::outcome::Outcome;
+use super::outcome::AttemptOutcome;
 use crate::config::Share;
 use window::Window;
 
@@ -22,7 +22,7 @@ mod window;
 
 /// What a refused caller is told while probes are under way: they take about one attempt, and `Retry-After`
 /// counts in seconds.
-const PROBING: Duration = Duration::from_secs(1);
+const HALF_OPEN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// When one backend's breaker opens and closes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -34,31 +34,31 @@ pub struct Config {
     pub window: Duration,
     /// How many calls the window needs before its ratios count. Default 20: with fewer, bad luck looks like
     /// an outage.
-    pub minimum_calls: NonZeroU32,
+    pub min_calls: NonZeroU32,
     /// Opens when this share of the window's calls failed. Default 0.5: retries and copies carry a lower one.
-    pub failure_ratio: Share,
+    pub failure_rate_threshold: Share,
     /// Opens when this share of the window's calls was slow. Default 0.9: a backend that is slow for nearly
     /// everybody is about to time out for everybody.
-    pub slow_ratio: Share,
+    pub slow_call_rate_threshold: Share,
     /// From when on a call is slow. Default: 80 % of the attempt timeout, the last moment at which slowness can
     /// be told from failure.
     #[serde(with = "crate::config::duration::option")]
-    pub slow_call: Option<Duration>,
+    pub slow_call_threshold: Option<Duration>,
     /// Opens after so many failures in a row while the window holds less than its minimum; above the minimum,
     /// after as many as the minimum. Default 5: with little traffic there is no ratio to wait for, and with
     /// much of it five in a row are chance (once in 400 calls where three in ten fail).
     pub consecutive_failures: NonZeroU32,
     /// How long it stays open before the first probe. Default 10s: a restart takes about that.
     #[serde(with = "crate::config::duration")]
-    pub open_for: Duration,
+    pub open_duration: Duration,
     /// The longest it stays open; each failed round of probes doubles the time, with jitter. Default 1m: a
     /// backend that came back is noticed within it.
     #[serde(with = "crate::config::duration")]
-    pub max_open: Duration,
+    pub max_open_duration: Duration,
     /// How many probes may be under way at once. Default 3: enough to decide quickly, too few to hurt.
-    pub probes: NonZeroU32,
+    pub half_open_max_calls: NonZeroU32,
     /// How many good probes close it. Default 3: one may be luck.
-    pub closes_after: NonZeroU32,
+    pub half_open_successes: NonZeroU32,
 }
 
 impl Default for Config {
@@ -66,15 +66,15 @@ impl Default for Config {
         let count = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         Self {
             window: Duration::from_secs(10),
-            minimum_calls: count(20),
-            failure_ratio: Share::percent(50),
-            slow_ratio: Share::percent(90),
-            slow_call: None,
+            min_calls: count(20),
+            failure_rate_threshold: Share::percent(50),
+            slow_call_rate_threshold: Share::percent(90),
+            slow_call_threshold: None,
             consecutive_failures: count(5),
-            open_for: Duration::from_secs(10),
-            max_open: Duration::from_secs(60),
-            probes: count(3),
-            closes_after: count(3),
+            open_duration: Duration::from_secs(10),
+            max_open_duration: Duration::from_secs(60),
+            half_open_max_calls: count(3),
+            half_open_successes: count(3),
         }
     }
 }
@@ -117,7 +117,7 @@ pub enum State {
 
 /// Refused: the backend is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open {
+pub struct CircuitOpen {
     /// When it is worth trying again.
     pub retry_after: Duration,
 }
@@ -131,7 +131,9 @@ impl Breaker {
             opened: 0,
         };
         Self {
-            slow_call: config.slow_call.unwrap_or(attempt_timeout * 4 / 5),
+            slow_call: config
+                .slow_call_threshold
+                .unwrap_or(attempt_timeout * 4 / 5),
             config: config.clone(),
             seed,
             inner: Mutex::new(inner),
@@ -139,23 +141,23 @@ impl Breaker {
     }
 
     /// Lets one attempt through, or says when to try again.
-    pub fn admit(&self, now: Instant) -> Result<Permit<'_>, Open> {
+    pub fn admit(&self, now: Instant) -> Result<Permit<'_>, CircuitOpen> {
         let mut inner = self.inner.lock();
         if let Phase::Open { until } = inner.phase {
             if now < until {
                 let retry_after = until - now;
-                return Err(Open { retry_after });
+                return Err(CircuitOpen { retry_after });
             }
-            inner.turn(Phase::HalfOpen {
+            inner.transition(Phase::HalfOpen {
                 under_way: 0,
                 good: 0,
             });
         }
         let mut probe = false;
         if let Phase::HalfOpen { under_way, .. } = &mut inner.phase {
-            if *under_way >= self.config.probes.get() {
-                let retry_after = PROBING;
-                return Err(Open { retry_after });
+            if *under_way >= self.config.half_open_max_calls.get() {
+                let retry_after = HALF_OPEN_RETRY_AFTER;
+                return Err(CircuitOpen { retry_after });
             }
             *under_way += 1;
             probe = true;
@@ -179,8 +181,8 @@ impl Breaker {
     }
 
     fn open(&self, inner: &mut Inner, now: Instant) {
-        let open_for = self.config.open_for;
-        let longest = self.config.max_open.max(open_for);
+        let open_for = self.config.open_duration;
+        let longest = self.config.max_open_duration.max(open_for);
         let doubled = open_for.saturating_mul(1 << inner.opened.min(20));
         let most = doubled.min(longest);
         // The first time is exact; later ones are spread, or every replica would probe at the same moment.
@@ -192,24 +194,24 @@ impl Breaker {
         );
         inner.opened = inner.opened.saturating_add(1);
         let until = now + least + spread;
-        inner.turn(Phase::Open { until });
+        inner.transition(Phase::Open { until });
     }
 
     /// Whether the calls counted are enough to open.
     fn trips(&self, window: &Window, streak: u32) -> bool {
         let c = &self.config;
         let sum = window.sum();
-        if sum.calls < c.minimum_calls.get() {
+        if sum.calls < c.min_calls.get() {
             return streak >= c.consecutive_failures.get();
         }
-        streak >= c.consecutive_failures.max(c.minimum_calls).get()
-            || c.failure_ratio.reached(sum.bad, sum.calls)
-            || c.slow_ratio.reached(sum.slow, sum.calls)
+        streak >= c.consecutive_failures.max(c.min_calls).get()
+            || c.failure_rate_threshold.reached(sum.bad, sum.calls)
+            || c.slow_call_rate_threshold.reached(sum.slow, sum.calls)
     }
 }
 
 impl Inner {
-    fn turn(&mut self, phase: Phase) {
+    fn transition(&mut self, phase: Phase) {
         self.phase = phase;
         self.generation += 1;
     }
@@ -237,21 +239,21 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// Says that how long the attempt takes is not the backend's doing, so that it is never slow.
-    pub(super) fn untimed(mut self) -> Self {
+    pub(super) fn ignore_latency(mut self) -> Self {
         self.timed = false;
         self
     }
 
     /// Reports how the attempt ended.
-    pub fn done(mut self, now: Instant, outcome: Outcome) {
+    pub fn done(mut self, now: Instant, outcome: AttemptOutcome) {
         let breaker = self.breaker;
         let slow = self.timed && now.saturating_duration_since(self.began) >= breaker.slow_call;
         let bad = match outcome {
-            Outcome::Good => false,
-            Outcome::Bad => true,
-            Outcome::Cut if slow => true,
+            AttemptOutcome::Success => false,
+            AttemptOutcome::Failure => true,
+            AttemptOutcome::DeadlineExceeded if slow => true,
             // Only a probe's place is given back, by the drop.
-            Outcome::Cut | Outcome::Neutral => return,
+            AttemptOutcome::DeadlineExceeded | AttemptOutcome::Ignored => return,
         };
         self.probe = false;
         let mut inner = breaker.inner.lock();
@@ -270,9 +272,9 @@ impl Permit<'_> {
             Phase::HalfOpen { under_way, good } => {
                 *under_way -= 1;
                 *good += 1;
-                if *good >= breaker.config.closes_after.get() {
+                if *good >= breaker.config.half_open_successes.get() {
                     inner.opened = 0;
-                    inner.turn(Phase::closed(&breaker.config, now));
+                    inner.transition(Phase::closed(&breaker.config, now));
                 }
             }
             // No permit is of a generation in which it was open.

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::clock::nanos;
+use super::monotonic::nanos;
 use crate::config::Share;
 
 /// One extra attempt, in the thousandths that are counted.
@@ -23,23 +23,23 @@ pub struct Config {
     pub ratio: Share,
     /// The most extra attempts saved up. Default 100: what 10 s at 100 calls/s deposit, so that an hour
     /// without failure does not pay for a storm.
-    pub max_saved: u32,
+    pub max_tokens: u32,
     /// Extra attempts there are without savings, so that the first failures after a quiet time can be retried.
     /// They are lent: what calls deposit later pays them back first. Default 3: one request's worth.
-    pub reserve: u32,
+    pub min_retries: u32,
     /// After how long without any extra attempt one of the reserve comes back. Default 10s: above 1 call/s, a
     /// backend that keeps failing gets the ratio and no more.
     #[serde(with = "crate::config::duration")]
-    pub reserve_refill: Duration,
+    pub min_retries_refill: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             ratio: Share::percent(10),
-            max_saved: 100,
-            reserve: 3,
-            reserve_refill: Duration::from_secs(10),
+            max_tokens: 100,
+            min_retries: 3,
+            min_retries_refill: Duration::from_secs(10),
         }
     }
 }
@@ -69,14 +69,14 @@ impl Budget {
         #[expect(clippy::cast_possible_truncation, reason = "a share is at most one")]
         let deposit = (config.ratio.get() * 1000.0).round() as i64;
         let reserve = Reserve {
-            most: config.reserve,
-            left: config.reserve,
-            refill: config.reserve_refill.max(Duration::from_millis(1)),
+            most: config.min_retries,
+            left: config.min_retries,
+            refill: config.min_retries_refill.max(Duration::from_millis(1)),
             at: now,
         };
         Self {
             deposit,
-            most: i64::from(config.max_saved) * ONE,
+            most: i64::from(config.max_tokens) * ONE,
             saved: AtomicI64::new(0),
             reserve: Mutex::new(reserve),
         }
@@ -91,7 +91,7 @@ impl Budget {
     }
 
     /// Takes one extra attempt from this backend and from the request, or from neither.
-    pub fn spend(&self, request: &Extra, now: Instant) -> bool {
+    pub fn spend(&self, request: &RequestRetryAllowance, now: Instant) -> bool {
         if !request.take() {
             return false;
         }
@@ -136,9 +136,9 @@ impl Reserve {
 
 /// The extra attempts of one request, shared by all the calls it makes to whichever backend.
 #[derive(Debug)]
-pub struct Extra(AtomicU32);
+pub struct RequestRetryAllowance(AtomicU32);
 
-impl Extra {
+impl RequestRetryAllowance {
     /// How many there are unless told otherwise: enough for a few mishaps, too few to double a screen of ten
     /// calls.
     pub const DEFAULT: u32 = 3;
@@ -154,7 +154,7 @@ impl Extra {
     }
 
     /// What is left, for the work that goes on in the request's place; nothing is left here.
-    pub(crate) fn handed_on(&self) -> Self {
+    pub(crate) fn take_all(&self) -> Self {
         Self(self.0.swap(0, Relaxed).into())
     }
 
@@ -169,7 +169,7 @@ impl Extra {
     }
 }
 
-impl Default for Extra {
+impl Default for RequestRetryAllowance {
     fn default() -> Self {
         Self::new(Self::DEFAULT)
     }
@@ -181,7 +181,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn spend(budget: &Budget, now: Instant) -> bool {
-        budget.spend(&Extra::default(), now)
+        budget.spend(&RequestRetryAllowance::default(), now)
     }
 
     /// Calls of which some fail, each tried again once if the budget lets it: attempts for each call.
@@ -256,13 +256,13 @@ mod tests {
             Budget::new(&Config::default(), now),
             Budget::new(
                 &Config {
-                    reserve: 0,
+                    min_retries: 0,
                     ..Config::default()
                 },
                 now,
             ),
         );
-        let request = Extra::default();
+        let request = RequestRetryAllowance::default();
         assert!(!poor.spend(&request, now));
         assert_eq!(request.left(), 3);
         assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
             reserve in 0_u32..5,
             steps in prop::collection::vec((0_u64..3000, any::<bool>()), 1..150),
         ) {
-            let config = Config { max_saved, reserve, ..Config::default() };
+            let config = Config { max_tokens: max_saved, min_retries: reserve, ..Config::default() };
             let mut all = vec![(0, false); saved_up];
             all.extend(steps);
             let seen = history(&config, &all);

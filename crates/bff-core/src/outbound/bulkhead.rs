@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Reason};
 
 /// When a place is likely to be free again; `Retry-After` counts in seconds.
-const SOON: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One backend's share of the gateway.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -37,12 +37,12 @@ impl Default for Config {
 /// The places of one backend.
 #[derive(Debug)]
 pub struct Bulkhead {
-    calls: Places,
-    streams: Places,
+    calls: BoundedSlots,
+    streams: BoundedSlots,
 }
 
 #[derive(Debug)]
-struct Places {
+struct BoundedSlots {
     most: u32,
     taken: AtomicU32,
     peak: AtomicU32,
@@ -54,36 +54,36 @@ impl Bulkhead {
     /// All places free.
     pub fn new(config: &Config) -> Self {
         Self {
-            calls: Places::of(
+            calls: BoundedSlots::of(
                 config.max_concurrent,
                 "max_concurrent attempts are under way",
             ),
-            streams: Places::of(config.max_streams, "max_streams streams are under way"),
+            streams: BoundedSlots::of(config.max_streams, "max_streams streams are under way"),
         }
     }
 
     /// Takes a place for as long as the guard lives, or fails at once.
-    pub fn enter(&self) -> Result<Place<'_>, Failure> {
+    pub fn enter(&self) -> Result<Permit<'_>, Failure> {
         self.calls.enter()
     }
 
     /// The same among the streams.
-    pub fn enter_stream(&self) -> Result<Place<'_>, Failure> {
+    pub fn enter_stream(&self) -> Result<Permit<'_>, Failure> {
         self.streams.enter()
     }
 
     /// Takes a place for work that goes on after its attempt, which was let in and still holds its own: it is never
     /// refused.
-    pub(super) fn stay(&self, lasting: bool) {
+    pub(super) fn acquire_unchecked(&self, lasting: bool) {
         self.of(lasting).taken.fetch_add(1, Relaxed);
     }
 
     /// Gives back a place taken by [`Self::stay`].
-    pub(super) fn leave(&self, lasting: bool) {
+    pub(super) fn release(&self, lasting: bool) {
         self.of(lasting).taken.fetch_sub(1, Relaxed);
     }
 
-    fn of(&self, lasting: bool) -> &Places {
+    fn of(&self, lasting: bool) -> &BoundedSlots {
         if lasting { &self.streams } else { &self.calls }
     }
 
@@ -98,7 +98,7 @@ impl Bulkhead {
     }
 }
 
-impl Places {
+impl BoundedSlots {
     fn of(most: NonZeroU32, full: &'static str) -> Self {
         Self {
             most: most.get(),
@@ -108,19 +108,19 @@ impl Places {
         }
     }
 
-    fn enter(&self) -> Result<Place<'_>, Failure> {
+    fn enter(&self) -> Result<Permit<'_>, Failure> {
         let room = |taken| (taken < self.most).then(|| taken + 1);
         match self.taken.fetch_update(Relaxed, Relaxed, room) {
             Ok(before) => {
                 if before >= self.peak.load(Relaxed) {
                     self.peak.fetch_max(before + 1, Relaxed);
                 }
-                Ok(Place(self))
+                Ok(Permit(self))
             }
             Err(_) => Err(Failure::new(Reason::Overloaded)
-                .unsent()
-                .retry_after(Some(SOON))
-                .because(self.full)),
+                .not_sent()
+                .with_retry_after(Some(RETRY_AFTER))
+                .with_cause(self.full)),
         }
     }
 }
@@ -128,9 +128,9 @@ impl Places {
 /// A place taken; free again when dropped.
 #[derive(Debug)]
 #[must_use = "dropped, the place is free again"]
-pub struct Place<'a>(&'a Places);
+pub struct Permit<'a>(&'a BoundedSlots);
 
-impl Drop for Place<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.0.taken.fetch_sub(1, Relaxed);
     }
@@ -154,13 +154,13 @@ mod tests {
         let bulkhead = of(1);
         // As an attempt does whose answer goes on streaming.
         let attempt = (bulkhead.enter().unwrap(), bulkhead.enter_stream().unwrap());
-        bulkhead.stay(true);
+        bulkhead.acquire_unchecked(true);
         drop(attempt);
         let refused = bulkhead.enter_stream().unwrap_err();
         assert_eq!(refused.reason(), Reason::Overloaded);
         let call = bulkhead.enter().unwrap();
         assert!(bulkhead.enter().is_err());
-        bulkhead.leave(true);
+        bulkhead.release(true);
         assert!(bulkhead.enter_stream().is_ok());
         drop(call);
     }
@@ -172,7 +172,7 @@ mod tests {
         let _second = bulkhead.enter().unwrap();
         let refused = bulkhead.enter().unwrap_err();
         assert_eq!(refused.reason(), Reason::Overloaded);
-        assert_eq!(refused.retry_hint(), Some(SOON));
+        assert_eq!(refused.retry_after(), Some(RETRY_AFTER));
         drop(first);
         assert!(bulkhead.enter().is_ok());
     }

@@ -7,11 +7,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use super::{Failure, Id, Repeat, retry};
-use crate::cache::Keep;
-use crate::scope::{Caller, Scope, Segment, Sharing};
+use super::{Failure, Id, RetryTraits, retry};
+use crate::cache::CachePolicy;
+use crate::scope::{CacheVisibility, Caller, Scope, Segment};
 
-mod kept;
+mod caching;
 
 /// RFC 3986 §3.4 leaves these as they are in a query value; spaces become `%20`.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -42,26 +42,26 @@ pub struct Call<S> {
     path: String,
     has_query: bool,
     of_one_thing: bool,
-    body: Result<Option<Bytes>, NotJson>,
-    repeatable: Repeatable,
+    body: Result<Option<Bytes>, SerializeBodyError>,
+    repeatable: Idempotency,
     hedged: bool,
-    keep: Keep,
+    keep: CachePolicy,
 }
 
 /// Why doing it twice may be doing it once.
 #[derive(Clone)]
-enum Repeatable {
+enum Idempotency {
     /// The method says so, or nothing does.
-    ByMethod,
+    FromMethod,
     /// The call says so.
-    Said,
+    Declared,
     /// The backend knows the repetition by this key.
-    Keyed(HeaderValue),
+    Key(HeaderValue),
 }
 
 /// A body that could not be written. Why stays unsaid: serde's text may quote the body.
 #[derive(Clone, Copy)]
-struct NotJson;
+struct SerializeBodyError;
 
 impl<S: Scope> Call<S> {
     /// A read of `route`, a path in which `{…}` are holes for identifiers.
@@ -85,16 +85,16 @@ impl<S: Scope> Call<S> {
             has_query: false,
             of_one_thing: route.contains('{'),
             body: Ok(None),
-            repeatable: Repeatable::ByMethod,
+            repeatable: Idempotency::FromMethod,
             hedged: false,
-            keep: Keep::unsaid(S::PERSONAL),
+            keep: CachePolicy::default_for(S::PERSONAL),
         }
     }
 
     /// Fills the next hole.
     #[must_use]
-    pub fn id(self, id: &impl Id) -> Self {
-        self.fill(id.as_segment())
+    pub fn path_id(self, id: &impl Id) -> Self {
+        self.fill_placeholder(id.as_path_segment())
     }
 
     /// Adds a query parameter.
@@ -112,7 +112,7 @@ impl<S: Scope> Call<S> {
 
     /// Adds a query parameter if there is a value.
     #[must_use]
-    pub fn maybe(self, name: &'static str, value: Option<impl Display>) -> Self {
+    pub fn query_opt(self, name: &'static str, value: Option<impl Display>) -> Self {
         match value {
             Some(value) => self.query(name, value),
             None => self,
@@ -121,19 +121,19 @@ impl<S: Scope> Call<S> {
 
     /// Adds identifiers as one comma list.
     #[must_use]
-    pub fn ids<'a, I: Id + 'a>(
+    pub fn query_ids<'a, I: Id + 'a>(
         self,
         name: &'static str,
         ids: impl IntoIterator<Item = &'a I>,
     ) -> Self {
-        let list: Vec<&str> = ids.into_iter().map(Id::as_segment).collect();
+        let list: Vec<&str> = ids.into_iter().map(Id::as_path_segment).collect();
         self.query(name, list.join(","))
     }
 
     /// Says that the call is about one thing although its route has no hole, for instance because the identifier
     /// stands in the query: then 404 says that there is no such thing, and not that the address is wrong.
     #[must_use]
-    pub fn of_one_thing(mut self) -> Self {
+    pub fn single_resource(mut self) -> Self {
         self.of_one_thing = true;
         self
     }
@@ -142,21 +142,23 @@ impl<S: Scope> Call<S> {
     #[must_use]
     pub fn json(mut self, body: &impl Serialize) -> Self {
         let written = serde_json::to_vec(body);
-        self.body = written.map(|b| Some(b.into())).map_err(|_| NotJson);
+        self.body = written
+            .map(|b| Some(b.into()))
+            .map_err(|_| SerializeBodyError);
         self
     }
 
     /// Marks a write as repeatable under this key.
     #[must_use]
     pub fn idempotency_key(mut self, key: HeaderValue) -> Self {
-        self.repeatable = Repeatable::Keyed(key);
+        self.repeatable = Idempotency::Key(key);
         self
     }
 
     /// Says that doing it twice is doing it once, although its method does not say so.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
-        self.repeatable = Repeatable::Said;
+        self.repeatable = Idempotency::Declared;
         self
     }
 
@@ -174,20 +176,20 @@ impl<S: Scope> Call<S> {
     }
 
     /// Who may share the answer.
-    pub fn sharing(&self) -> Sharing {
+    pub fn sharing(&self) -> CacheVisibility {
         self.scope.sharing()
     }
 
-    pub(crate) fn repeat(&self) -> Repeat {
-        Repeat {
-            harmless: retry::is_repeatable(
+    pub(crate) fn retry_traits(&self) -> RetryTraits {
+        RetryTraits {
+            idempotent: retry::is_repeatable(
                 &self.method,
-                !matches!(self.repeatable, Repeatable::ByMethod),
+                !matches!(self.repeatable, Idempotency::FromMethod),
             ),
             hedged: self.hedged && !self.is_write(),
-            within: None,
-            lasting: false,
-            worth: retry::is_worth_it,
+            attempt_timeout: None,
+            streaming: false,
+            is_retryable: retry::is_retryable,
         }
     }
 
@@ -208,7 +210,9 @@ impl<S: Scope> Call<S> {
     pub(crate) fn body(&self) -> Result<Option<&Bytes>, Failure> {
         match &self.body {
             Ok(body) => Ok(body.as_ref()),
-            Err(NotJson) => Err(Failure::internal("the body of the call is no JSON").unsent()),
+            Err(SerializeBodyError) => {
+                Err(Failure::internal("the body of the call is no JSON").not_sent())
+            }
         }
     }
 
@@ -219,14 +223,14 @@ impl<S: Scope> Call<S> {
         path
     }
 
-    pub(crate) fn identify(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_identity_headers(&self, headers: &mut HeaderMap) {
         self.scope.identify(headers);
-        if let Repeatable::Keyed(key) = &self.repeatable {
+        if let Idempotency::Key(key) = &self.repeatable {
             headers.insert("idempotency-key", key.clone());
         }
     }
 
-    fn fill(mut self, segment: &str) -> Self {
+    fn fill_placeholder(mut self, segment: &str) -> Self {
         debug_assert!(!self.has_query, "holes are filled before the query begins");
         if let Some((before, hole)) = self.rest.split_once('{') {
             self.path.push_str(before);
@@ -257,7 +261,7 @@ impl Call<Segment> {
 impl Call<Caller> {
     /// Fills the next hole with the caller's own account.
     #[must_use]
-    pub fn own(mut self) -> Self {
+    pub fn caller_id(mut self) -> Self {
         if let Some((before, hole)) = self.rest.split_once('{') {
             self.path.push_str(before);
             self.path.push_str(self.scope.path_segment());
@@ -299,15 +303,17 @@ mod tests {
     fn holes_are_filled_in_order_and_values_encoded() {
         let id: ThingId = "a-1".parse().unwrap();
         let call = Call::get(Public, "/things/{id}/parts")
-            .id(&id)
+            .path_id(&id)
             .query("q", "a&b c")
             .query("n", 2);
         assert_eq!(call.path(), "/things/a-1/parts?q=a%26b%20c&n=2");
         assert_eq!(call.route(), "/things/{id}/parts");
-        let list = Call::get(Public, "/things").ids("ids", [&id, &id]);
+        let list = Call::get(Public, "/things").query_ids("ids", [&id, &id]);
         assert_eq!(list.path(), "/things?ids=a-1,a-1");
         assert!(call.is_of_one_thing() && !list.is_of_one_thing());
-        let one = Call::get(Public, "/things").query("id", &id).of_one_thing();
+        let one = Call::get(Public, "/things")
+            .query("id", &id)
+            .single_resource();
         assert!(one.is_of_one_thing());
     }
 
@@ -323,7 +329,7 @@ mod tests {
         #[test]
         fn whatever_parses_stays_one_segment(text: String) {
             if let Ok(id) = text.parse::<ThingId>() {
-                let path = Call::get(Public, "/a/{id}/b").id(&id).path();
+                let path = Call::get(Public, "/a/{id}/b").path_id(&id).path();
                 prop_assert_eq!(path.split('/').collect::<Vec<_>>(), vec!["", "a", &text, "b"]);
             }
         }

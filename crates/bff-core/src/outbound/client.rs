@@ -23,8 +23,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
-use super::{Config, Failure, Reason, Trust, body};
-use crate::net::{self, Dial, Net, Wire};
+use super::{Config, Failure, Reason, TrustRoots, response_body};
+use crate::net::{self, Connection, Connector, Net};
 
 use tls::Tls;
 
@@ -33,11 +33,11 @@ mod tls;
 /// The most connections that a thread keeps idle; one more is closed.
 const MAX_IDLE: usize = 256;
 /// Threads beyond so many share what they keep.
-const HOMES: usize = 64;
+const POOL_SHARDS: usize = 64;
 /// The most read of a refusal's body: it holds a reason, not data.
 const MAX_REFUSAL_BYTES: usize = 8 << 10;
 /// How long a refusal may take to be said after its status, which counts without it.
-const REFUSE_WITHIN: Duration = Duration::from_millis(100);
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// An answer, read to its end.
 pub(crate) type Answer = (Parts, Bytes);
@@ -46,19 +46,19 @@ pub(crate) type Answer = (Parts, Bytes);
 #[derive(Debug)]
 pub(crate) enum Client {
     /// HTTP/1.1, in clear.
-    Plain(Box<Plain>),
+    Cleartext(Box<CleartextClient>),
     /// Over TLS, HTTP/2 or HTTP/1.1.
     Tls(Box<Tls>),
 }
 
 impl Client {
     /// A client of the instance at `address`, over `net`.
-    pub(crate) fn new(config: &Config, net: &Net, address: &Authority, trust: &Trust) -> Self {
-        let dial = Dial::new(net.clone(), config.connect_timeout).to(address.clone());
+    pub(crate) fn new(config: &Config, net: &Net, address: &Authority, trust: &TrustRoots) -> Self {
+        let dial = Connector::new(net.clone(), config.connect_timeout).to(address.clone());
         if config.url.is_tls() {
             Self::Tls(Box::new(Tls::new(config, dial, trust)))
         } else {
-            Self::Plain(Box::new(Plain::new(config, dial)))
+            Self::Cleartext(Box::new(CleartextClient::new(config, dial)))
         }
     }
 
@@ -71,7 +71,7 @@ impl Client {
         max: usize,
     ) -> BoxFuture<'_, Result<Answer, Failure>> {
         match self {
-            Self::Plain(plain) => Box::pin(plain.exchange(request, max)),
+            Self::Cleartext(plain) => Box::pin(plain.exchange(request, max)),
             Self::Tls(tls) => Box::pin(tls.exchange(request, max)),
         }
     }
@@ -79,8 +79,8 @@ impl Client {
 
 /// Connections without TLS, the latest used first.
 #[derive(Debug)]
-pub(crate) struct Plain {
-    dial: Dial,
+pub(crate) struct CleartextClient {
+    dial: Connector,
     at: Uri,
     host: HeaderValue,
     idle_timeout: Duration,
@@ -90,29 +90,29 @@ pub(crate) struct Plain {
 
 #[derive(Debug)]
 struct Idle {
-    lane: Box<Lane>,
+    lane: Box<PooledConnection>,
     since: Instant,
 }
 
 /// One connection, and the handle that puts requests into it.
 #[derive(Debug)]
-struct Lane {
+struct PooledConnection {
     requests: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<TokioIo<Wire>, Full<Bytes>>,
+    connection: http1::Connection<TokioIo<Connection>, Full<Bytes>>,
     closed: bool,
     home: usize,
 }
 
 /// Why a lane carried nothing back.
-enum Broken {
+enum SendError {
     /// It was closed before anything was written: the request is whole.
     Unsent(Box<Request<Full<Bytes>>>),
     /// Anything else.
     Failed(Failure),
 }
 
-impl Plain {
-    fn new(config: &Config, dial: Dial) -> Self {
+impl CleartextClient {
+    fn new(config: &Config, dial: Connector) -> Self {
         let authority = config.url.authority();
         // An authority is made of characters that a header value may hold.
         let host = HeaderValue::from_str(authority.as_str());
@@ -124,7 +124,7 @@ impl Plain {
             at: at.unwrap_or_default(),
             host: host.unwrap_or_else(|_| HeaderValue::from_static("")),
             idle_timeout: config.idle_timeout,
-            idle: (0..HOMES).map(|_| Mutex::default()).collect(),
+            idle: (0..POOL_SHARDS).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Plain {
                 // Boxed, for every call has room for it and few connect.
                 None => Box::pin(self.open()).await?,
             };
-            match lane.carry(request, max).await {
+            match lane.send_and_read(request, max).await {
                 Ok(answer) => {
                     if lane.is_free() || lane.is_ready().await {
                         self.keep(lane);
@@ -152,16 +152,18 @@ impl Plain {
                     return Ok(answer);
                 }
                 // The backend closed it while it lay idle. Another may do, and a new one will.
-                Err(Broken::Unsent(whole)) if idle => request = *whole,
-                Err(Broken::Unsent(_)) => return Err(Failure::new(Reason::Unavailable).unsent()),
-                Err(Broken::Failed(failure)) => return Err(failure),
+                Err(SendError::Unsent(whole)) if idle => request = *whole,
+                Err(SendError::Unsent(_)) => {
+                    return Err(Failure::new(Reason::Unavailable).not_sent());
+                }
+                Err(SendError::Failed(failure)) => return Err(failure),
             }
         }
     }
 
     /// An idle connection that is still open.
-    async fn take(&self) -> Option<Box<Lane>> {
-        let kept = self.idle(net::home());
+    async fn take(&self) -> Option<Box<PooledConnection>> {
+        let kept = self.idle(net::worker_index());
         loop {
             let Idle { mut lane, since } = kept.lock().pop_back()?;
             if net::now() - since > self.idle_timeout {
@@ -176,7 +178,7 @@ impl Plain {
     }
 
     /// Keeps a connection that can carry another request.
-    fn keep(&self, lane: Box<Lane>) {
+    fn keep(&self, lane: Box<PooledConnection>) {
         let since = net::now();
         let mut idle = self.idle(lane.home).lock();
         let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
@@ -186,8 +188,12 @@ impl Plain {
         idle.push_back(Idle { lane, since });
     }
 
-    async fn open(&self) -> Result<Box<Lane>, Failure> {
-        let never = |cause: String| Failure::new(Reason::Unavailable).because(cause).unsent();
+    async fn open(&self) -> Result<Box<PooledConnection>, Failure> {
+        let never = |cause: String| {
+            Failure::new(Reason::Unavailable)
+                .with_cause(cause)
+                .not_sent()
+        };
         let wire = self.dial.clone().call(self.at.clone()).await;
         let wire = wire.map_err(|error| never(error.to_string()))?;
         // One buffer a request: most have no body, and a vector of one costs the kernel more.
@@ -196,32 +202,36 @@ impl Plain {
             .handshake(wire)
             .await
             .map_err(|error| never(error.to_string()))?;
-        Ok(Box::new(Lane {
+        Ok(Box::new(PooledConnection {
             requests,
             connection,
             closed: false,
-            home: net::home(),
+            home: net::worker_index(),
         }))
     }
 
     fn idle(&self, home: usize) -> &Mutex<VecDeque<Idle>> {
-        &self.idle[home % HOMES]
+        &self.idle[home % POOL_SHARDS]
     }
 }
 
-impl Lane {
+impl PooledConnection {
     /// Sends one request and reads its answer.
-    async fn carry(&mut self, request: Request<Full<Bytes>>, max: usize) -> Result<Answer, Broken> {
+    async fn send_and_read(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        max: usize,
+    ) -> Result<Answer, SendError> {
         let answered = {
             let sent = pin!(self.requests.try_send_request(request));
             self.drive(sent).await
         };
         let response = answered.map_err(|mut error| match error.take_message() {
-            Some(whole) => Broken::Unsent(Box::new(whole)),
-            None => Broken::Failed(unanswered(error.error())),
+            Some(whole) => SendError::Unsent(Box::new(whole)),
+            None => SendError::Failed(no_response(error.error())),
         })?;
         let read = pin!(read(response, max));
-        self.drive(read).await.map_err(Broken::Failed)
+        self.drive(read).await.map_err(SendError::Failed)
     }
 
     /// Runs `work`, moving the connection's bytes whenever it waits.
@@ -261,19 +271,19 @@ impl Lane {
 async fn read(response: Response<Incoming>, max: usize) -> Result<Answer, Failure> {
     let (head, body) = response.into_parts();
     let body = if head.status.is_success() {
-        body::read(&head.headers, body, max).await?
+        response_body::read_limited(&head.headers, body, max).await?
     } else {
-        let said = body::read(&head.headers, body, MAX_REFUSAL_BYTES);
-        let said = timeout(REFUSE_WITHIN, said).await;
+        let said = response_body::read_limited(&head.headers, body, MAX_REFUSAL_BYTES);
+        let said = timeout(ERROR_BODY_TIMEOUT, said).await;
         said.ok().and_then(Result::ok).unwrap_or_default()
     };
     Ok((head, body))
 }
 
 /// Nothing was answered: reset, or closed too soon.
-fn unanswered(error: &(dyn std::error::Error + 'static)) -> Failure {
+fn no_response(error: &(dyn std::error::Error + 'static)) -> Failure {
     let cause = error
         .source()
         .map_or_else(|| error.to_string(), ToString::to_string);
-    Failure::new(Reason::Unavailable).because(cause)
+    Failure::new(Reason::Unavailable).with_cause(cause)
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::error::{Code, Error, codes};
 
-mod certainty;
+mod write_outcome;
 
 /// Why a section is not fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -60,7 +60,7 @@ impl Reason {
     }
 
     /// Whether the reason is an answer (trying again changes nothing) and not a mishap.
-    pub fn is_answer(self) -> bool {
+    pub fn is_definitive(self) -> bool {
         matches!(self, Self::NotFound | Self::Forbidden)
     }
 
@@ -82,9 +82,9 @@ impl Reason {
 
 /// What a backend said when it refused. It may quote what was sent, so it is never printed.
 #[derive(Clone, Default)]
-struct Said(Bytes);
+struct ErrorBody(Bytes);
 
-impl fmt::Debug for Said {
+impl fmt::Debug for ErrorBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
     }
@@ -97,7 +97,7 @@ pub struct Failure {
     source: &'static str,
     retry_after: Option<Duration>,
     status: Option<StatusCode>,
-    said: Said,
+    said: ErrorBody,
     /// The head of an answer that says that there is nothing: that may be kept.
     head: Option<Arc<HeaderMap>>,
     outside: Option<Error>,
@@ -116,7 +116,7 @@ impl Failure {
             source: "",
             retry_after: None,
             status: None,
-            said: Said::default(),
+            said: ErrorBody::default(),
             head: None,
             outside: None,
             sent: true,
@@ -128,12 +128,12 @@ impl Failure {
     /// Something of ours broke.
     pub(crate) fn internal(cause: impl ToString) -> Self {
         let error = Error::new(codes::INTERNAL, "The gateway could not finish this.");
-        Self::from(error.because(cause))
+        Self::from(error.with_cause(cause))
     }
 
     /// The backend it happened at, unless one is named already.
     #[must_use]
-    pub(crate) fn of(mut self, source: &'static str) -> Self {
+    pub(crate) fn with_upstream(mut self, source: &'static str) -> Self {
         if self.source.is_empty() {
             self.source = source;
         }
@@ -142,61 +142,61 @@ impl Failure {
 
     /// What really happened, for the log.
     #[must_use]
-    pub fn because(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
+    pub fn with_cause(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
     /// When to try again.
     #[must_use]
-    pub fn retry_after(mut self, after: Option<Duration>) -> Self {
+    pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after;
         self
     }
 
     /// What the backend answered.
     #[must_use]
-    pub fn answer(mut self, status: StatusCode, said: Bytes) -> Self {
+    pub fn with_response(mut self, status: StatusCode, said: Bytes) -> Self {
         self.status = Some(status);
-        self.said = Said(said);
+        self.said = ErrorBody(said);
         self
     }
 
     /// With which head it was answered that there is nothing.
     #[must_use]
-    pub(crate) fn with_head(mut self, head: HeaderMap) -> Self {
+    pub(crate) fn with_response_headers(mut self, head: HeaderMap) -> Self {
         self.head = Some(Arc::new(head));
         self
     }
 
     /// With which head it was answered that there is nothing.
-    pub(crate) fn head(&self) -> Option<&HeaderMap> {
+    pub(crate) fn response_headers(&self) -> Option<&HeaderMap> {
         self.head.as_deref()
     }
 
     /// The same without head and body of the answer, which are large beside all else, for whoever keeps it.
     #[must_use]
-    pub(crate) fn without_its_answer(mut self) -> Self {
-        (self.said, self.head) = (Said::default(), None);
+    pub(crate) fn without_response(mut self) -> Self {
+        (self.said, self.head) = (ErrorBody::default(), None);
         self
     }
 
     /// The code of a domain's own that this refusal is told with.
     #[must_use]
-    pub fn told_as(mut self, error: Error) -> Self {
+    pub fn with_public_error(mut self, error: Error) -> Self {
         self.outside = Some(error);
         self
     }
 
     /// The request never left: no connection could be made.
     #[must_use]
-    pub(crate) fn unsent(mut self) -> Self {
+    pub(crate) fn not_sent(mut self) -> Self {
         self.sent = false;
         self
     }
 
     /// Whether a policy of ours refused the attempt: what else is not sent could not be connected.
-    pub(crate) fn is_our_refusal(&self) -> bool {
+    pub(crate) fn is_local_rejection(&self) -> bool {
         !self.sent && self.reason != Reason::Unavailable
     }
 
@@ -216,23 +216,23 @@ impl Failure {
     }
 
     /// When to try again, if that is known.
-    pub fn retry_hint(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
     /// What it is told as, if that is a code of its own.
-    pub fn told(&self) -> Option<&Error> {
+    pub fn public_error(&self) -> Option<&Error> {
         self.outside.as_ref()
     }
 
     /// What the backend answered, if it answered.
-    pub fn answered(&self) -> Option<StatusCode> {
+    pub fn upstream_status(&self) -> Option<StatusCode> {
         self.status
     }
 
     /// What the backend said when it refused with a 4xx, if that is JSON of this shape: for its typed client alone,
     /// which tells it on in words of its own.
-    pub fn refused<T: DeserializeOwned>(&self) -> Option<T> {
+    pub fn error_body<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.said.0).ok()
     }
 
@@ -245,10 +245,10 @@ impl Failure {
         let retry_after = self.retry_after.or_else(|| {
             (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(Duration::from_secs(1))
         });
-        let mut error = Error::new(code, code.meaning()).retry_after(retry_after);
+        let mut error = Error::new(code, code.meaning()).with_retry_after(retry_after);
         if !self.source.is_empty() {
             let cause = self.cause.as_deref().unwrap_or("no more is known");
-            error = error.because(format_args!("{}: {cause}", self.source));
+            error = error.with_cause(format_args!("{}: {cause}", self.source));
         }
         error
     }
@@ -256,7 +256,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(Reason::BadResponse).told_as(error)
+        Self::new(Reason::BadResponse).with_public_error(error)
     }
 }
 

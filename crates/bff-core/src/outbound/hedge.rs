@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::latency::{Latency, Recent};
+use super::latency::{CachedQuantile, Latency};
 use crate::config::Share;
 
 /// When a second attempt is sent after the first.
@@ -33,7 +33,7 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Hedge {
     min_delay: Duration,
-    recent: Recent,
+    recent: CachedQuantile,
 }
 
 impl Hedge {
@@ -41,7 +41,7 @@ impl Hedge {
     pub fn new(config: &Config, now: Instant) -> Self {
         Self {
             min_delay: config.min_delay,
-            recent: Recent::new(config.quantile, now),
+            recent: CachedQuantile::new(config.quantile, now),
         }
     }
 

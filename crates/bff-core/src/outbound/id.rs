@@ -12,7 +12,7 @@ pub use compact_str::CompactString as Short;
 /// An identifier parsed at the door: it is one path segment, neither empty nor `.` nor `..`.
 pub trait Id {
     /// The identifier, in characters that need no encoding.
-    fn as_segment(&self) -> &str;
+    fn as_path_segment(&self) -> &str;
 }
 
 /// An identifier type: 1 to 64 characters of `A-Z a-z 0-9 - _ . ~`, never `.` or `..` alone.
@@ -26,9 +26,9 @@ macro_rules! id {
         pub struct $name($crate::outbound::Short);
 
         impl ::std::str::FromStr for $name {
-            type Err = $crate::outbound::NotAnId;
+            type Err = $crate::outbound::InvalidId;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $crate::outbound::check_id(text).map(|()| Self(text.into()))
+                $crate::outbound::validate_id(text).map(|()| Self(text.into()))
             }
         }
 
@@ -53,12 +53,12 @@ macro_rules! id {
 
         impl<'de> ::serde::Deserialize<'de> for $name {
             fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                $crate::outbound::read_id(d)
+                $crate::outbound::deserialize_id(d)
             }
         }
 
         impl $crate::outbound::Id for $name {
-            fn as_segment(&self) -> &str {
+            fn as_path_segment(&self) -> &str {
                 &self.0
             }
         }
@@ -68,22 +68,24 @@ macro_rules! id {
 /// A text that is not an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an identifier is 1 to 64 of A-Z a-z 0-9 - _ . ~ and neither `.` nor `..`")]
-pub struct NotAnId;
+pub struct InvalidId;
 
 /// Whether `text` is an identifier.
-pub fn check_id(text: &str) -> Result<(), NotAnId> {
+pub fn validate_id(text: &str) -> Result<(), InvalidId> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let good = (1..=64).contains(&text.len()) && text.bytes().all(plain);
     (good && text != "." && text != "..")
         .then_some(())
-        .ok_or(NotAnId)
+        .ok_or(InvalidId)
 }
 
 /// Reads an identifier from where its text stands, without a copy to parse it from.
-pub fn read_id<'de, D: Deserializer<'de>, I: FromStr<Err = NotAnId>>(d: D) -> Result<I, D::Error> {
+pub fn deserialize_id<'de, D: Deserializer<'de>, I: FromStr<Err = InvalidId>>(
+    d: D,
+) -> Result<I, D::Error> {
     struct Text<I>(PhantomData<I>);
 
-    impl<I: FromStr<Err = NotAnId>> Visitor<'_> for Text<I> {
+    impl<I: FromStr<Err = InvalidId>> Visitor<'_> for Text<I> {
         type Value = I;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,7 +114,7 @@ mod tests {
         for bad in [
             "", ".", "..", "a/b", "a\\b", "a%2fb", "a b", "a\nb", "ü", "a?b", "a;b",
         ] {
-            assert_eq!(bad.parse::<ThingId>(), Err(NotAnId), "{bad:?}");
+            assert_eq!(bad.parse::<ThingId>(), Err(InvalidId), "{bad:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::clock::{Clock, nanos};
+use super::monotonic::{Clock, nanos};
 use crate::config::Share;
 
 /// Each doubling of time is cut in so many parts: a quantile is at most an eighth too long.
@@ -17,7 +17,7 @@ const BUCKETS: usize = 25 * 8;
 
 /// For how long a quantile that was worked out is used: walking the histogram for every call would cost more than
 /// all other policies together.
-const GOOD_FOR: Duration = Duration::from_millis(100);
+const QUANTILE_CACHE_TTL: Duration = Duration::from_millis(100);
 
 /// What stands for "nothing is known".
 const UNKNOWN: u64 = u64::MAX;
@@ -29,16 +29,16 @@ pub struct Config {
     /// How long each of the two halves of the window lasts; a quantile is of the present half and the one
     /// before. Default 10s: some hundred samples at 10 calls/s, and old news after 20 s.
     #[serde(with = "crate::config::duration")]
-    pub half: Duration,
+    pub half_window: Duration,
     /// How many samples a quantile needs. Default 50: the slowest twentieth of fewer is one or two calls.
-    pub minimum_samples: u32,
+    pub min_samples: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            half: Duration::from_secs(10),
-            minimum_samples: 50,
+            half_window: Duration::from_secs(10),
+            min_samples: 50,
         }
     }
 }
@@ -56,7 +56,7 @@ pub struct Latency {
 
 /// One quantile of a backend's latencies, as it was a moment ago.
 #[derive(Debug)]
-pub struct Recent {
+pub struct CachedQuantile {
     quantile: Share,
     clock: Clock,
     /// Until when `value` is used, in nanoseconds of the clock.
@@ -73,8 +73,8 @@ impl Latency {
         let histogram = || Histogram([const { AtomicU32::new(0) }; BUCKETS]);
         Self {
             clock: Clock::new(now),
-            half: nanos(config.half).max(1),
-            minimum: u64::from(config.minimum_samples.max(1)),
+            half: nanos(config.half_window).max(1),
+            minimum: u64::from(config.min_samples.max(1)),
             current: AtomicU64::new(0),
             halves: [histogram(), histogram()],
         }
@@ -83,13 +83,13 @@ impl Latency {
     /// Counts an answer that took `time`.
     pub fn record(&self, now: Instant, time: Duration) {
         let micros = nanos(time) / 1000;
-        self.present(now).0[bucket(micros)].fetch_add(1, Relaxed);
+        self.current_window(now).0[bucket(micros)].fetch_add(1, Relaxed);
     }
 
     /// The time within which the share `q` of the answers came, at most an eighth too long; `None` while there
     /// are too few. Walks the whole histogram: ask now and then, not for every call.
     pub fn quantile(&self, now: Instant, q: f64) -> Option<Duration> {
-        self.present(now);
+        self.current_window(now);
         let [a, b] = &self.halves;
         let counts = || {
             let pairs = a.0.iter().zip(&b.0);
@@ -117,7 +117,7 @@ impl Latency {
 
     /// The half that is filled now; what is too old is emptied by whoever comes first. Samples that others add in
     /// that moment may be lost: quantiles can do without them.
-    fn present(&self, now: Instant) -> &Histogram {
+    fn current_window(&self, now: Instant) -> &Histogram {
         let half = self.clock.nanos(now) / self.half;
         let current = self.current.load(Relaxed);
         if half > current
@@ -135,7 +135,7 @@ impl Latency {
     }
 }
 
-impl Recent {
+impl CachedQuantile {
     /// Nothing is known.
     pub fn new(quantile: Share, now: Instant) -> Self {
         Self {
@@ -152,7 +152,7 @@ impl Recent {
         let until = self.until.load(Relaxed);
         if at >= until {
             // One works it out; those who race use the last value meanwhile.
-            let next = at + nanos(GOOD_FOR);
+            let next = at + nanos(QUANTILE_CACHE_TTL);
             let won = self.until.compare_exchange(until, next, Relaxed, Relaxed);
             if won.is_ok() {
                 let value = latency.quantile(now, self.quantile.get());
@@ -242,7 +242,7 @@ mod tests {
     fn threads_lose_nothing_within_a_half() {
         let now = Instant::now();
         let config = Config {
-            minimum_samples: 8000,
+            min_samples: 8000,
             ..Config::default()
         };
         let latency = Latency::new(&config, now);

@@ -10,14 +10,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Reason;
-use crate::cache::Lookup;
+use crate::cache::CacheResult;
 use crate::error::Error;
-use crate::scope::{Caller, Scope, Sharing};
+use crate::scope::{CacheVisibility, Caller, Scope};
 
 /// How good a section's data is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum Freshness {
     /// Fetched for this request, or shared with a call that was in flight.
     Fresh,
     /// A copy within its freshness lifetime.
@@ -30,7 +30,7 @@ pub enum State {
     Missing,
 }
 
-impl State {
+impl Freshness {
     /// The state as the contract writes it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl State {
 #[derive(Clone, Debug)]
 pub struct Provenance {
     /// How good it is.
-    pub state: State,
+    pub state: Freshness,
     /// The backend, or a comma list of several.
     pub source: Cow<'static, str>,
     /// How old, for a copy.
@@ -59,32 +59,36 @@ pub struct Provenance {
     /// How long the backend lets it be kept from now on; zero when it may not be.
     pub fresh_for: Duration,
     /// Who may share it.
-    pub sharing: Sharing,
+    pub sharing: CacheVisibility,
     /// How the cache was used.
-    pub lookup: Lookup,
+    pub cache_result: CacheResult,
     /// What is told of a failure that has a code of its own; `reason` stays a closed set.
-    pub told: Option<Error>,
+    pub public_error: Option<Error>,
 }
 
 impl Provenance {
     /// An answer that just came from `source`.
-    pub(crate) fn fresh(source: &'static str, fresh_for: Duration, sharing: Sharing) -> Self {
+    pub(crate) fn fresh(
+        source: &'static str,
+        fresh_for: Duration,
+        sharing: CacheVisibility,
+    ) -> Self {
         Self {
-            state: State::Fresh,
+            state: Freshness::Fresh,
             source: Cow::Borrowed(source),
             age: None,
             reason: None,
             retry_after: None,
             fresh_for,
             sharing,
-            lookup: Lookup::Miss,
-            told: None,
+            cache_result: CacheResult::Miss,
+            public_error: None,
         }
     }
 
     /// What holds for a value made of both: the worst state, the least freshness, every source once.
     #[must_use]
-    pub fn and(self, other: &Self) -> Self {
+    pub fn merge(self, other: &Self) -> Self {
         let worse = if other.state > self.state {
             other
         } else {
@@ -98,8 +102,8 @@ impl Provenance {
         Self {
             state: worse.state,
             reason: worse.reason,
-            told: worse.told.clone(),
-            lookup: worse.lookup,
+            public_error: worse.public_error.clone(),
+            cache_result: worse.cache_result,
             source,
             age: self.age.max(other.age),
             retry_after: self.retry_after.max(other.retry_after),
@@ -114,7 +118,7 @@ pub struct Fetched<T, S> {
     /// The value.
     pub value: Arc<T>,
     /// Where it is from.
-    pub from: Provenance,
+    pub provenance: Provenance,
     scope: PhantomData<fn() -> S>,
 }
 
@@ -122,7 +126,7 @@ impl<T, S> Fetched<T, S> {
     pub(crate) fn new(value: Arc<T>, from: Provenance) -> Self {
         Self {
             value,
-            from,
+            provenance: from,
             scope: PhantomData,
         }
     }
@@ -136,8 +140,8 @@ impl<T> Fetched<T, Caller> {
         other: Option<Fetched<U, S>>,
     ) -> Fetched<(Arc<T>, Option<Arc<U>>), Caller> {
         let (from, other) = match other {
-            Some(other) => (self.from.and(&other.from), Some(other.value)),
-            None => (self.from, None),
+            Some(other) => (self.provenance.merge(&other.provenance), Some(other.value)),
+            None => (self.provenance, None),
         };
         Fetched::new(Arc::new((self.value, other)), from)
     }
@@ -147,7 +151,7 @@ impl<T: fmt::Debug, S> fmt::Debug for Fetched<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetched")
             .field("value", &self.value)
-            .field("from", &self.from)
+            .field("from", &self.provenance)
             .finish_non_exhaustive()
     }
 }
@@ -156,20 +160,20 @@ impl<T: fmt::Debug, S> fmt::Debug for Fetched<T, S> {
 mod tests {
     use super::*;
 
-    fn from(source: &'static str, state: State, fresh_for: u64) -> Provenance {
+    fn from(source: &'static str, state: Freshness, fresh_for: u64) -> Provenance {
         let fresh_for = Duration::from_secs(fresh_for);
         Provenance {
             state,
-            ..Provenance::fresh(source, fresh_for, Sharing::default())
+            ..Provenance::fresh(source, fresh_for, CacheVisibility::default())
         }
     }
 
     #[test]
     fn several_sources_take_the_worst_state() {
-        let both = from("a", State::Fresh, 60).and(&from("b", State::Stale, 0));
-        assert_eq!(both.state, State::Stale);
+        let both = from("a", Freshness::Fresh, 60).merge(&from("b", Freshness::Stale, 0));
+        assert_eq!(both.state, Freshness::Stale);
         assert_eq!(both.source, "a, b");
         assert_eq!(both.fresh_for, Duration::ZERO);
-        assert_eq!(both.and(&from("b", State::Fresh, 9)).source, "a, b");
+        assert_eq!(both.merge(&from("b", Freshness::Fresh, 9)).source, "a, b");
     }
 }

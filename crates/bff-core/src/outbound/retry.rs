@@ -8,6 +8,7 @@
 //! | any other answer; the request's own time is up; refused by a policy of ours | never |
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -33,9 +34,25 @@ impl Default for Config {
 
 impl Config {
     /// Whether a call that made `attempts` may make one more.
-    pub fn has_more(&self, attempts: u32) -> bool {
+    pub fn allows_another(&self, attempts: u32) -> bool {
         attempts < self.max_attempts.get()
     }
+}
+
+/// How a call may be repeated.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RetryTraits {
+    /// Whether doing it twice is doing it once.
+    pub(crate) idempotent: bool,
+    /// Whether a second attempt may race a slow first one.
+    pub(crate) hedged: bool,
+    /// How long an attempt may take, if not as long as the backend's own `attempt_timeout`. It is then not the backend
+    /// alone that takes the time, as while a client's body streams through, and no measure of how fast it is.
+    pub(crate) attempt_timeout: Option<Duration>,
+    /// Whether it goes on after the head of its answer for as long as its client likes, as streams do.
+    pub(crate) streaming: bool,
+    /// Whether a call that failed so, being harmless to repeat or not, may be tried again.
+    pub(crate) is_retryable: fn(&Failure, bool) -> bool,
 }
 
 /// Whether doing it twice is doing it once: RFC 9110 §9.2.2, or the call says so, or has a key by which the backend knows the
@@ -45,14 +62,14 @@ pub fn is_repeatable(method: &Method, said_so: bool) -> bool {
 }
 
 /// Whether a call over HTTP that failed like this may be tried again.
-pub fn is_worth_it(failure: &Failure, repeatable: bool) -> bool {
+pub fn is_retryable(failure: &Failure, repeatable: bool) -> bool {
     match failure.reason() {
         // A policy of ours refused it before it left: asking again at once changes nothing.
         Reason::Overloaded if !failure.was_sent() => false,
-        Reason::Overloaded => repeatable && failure.retry_hint().is_some(),
+        Reason::Overloaded => repeatable && failure.retry_after().is_some(),
         Reason::Unavailable => repeatable || !failure.was_sent(),
         Reason::Timeout => repeatable,
-        Reason::BadResponse => repeatable && failure.answered().is_none_or(is_mishap),
+        Reason::BadResponse => repeatable && failure.upstream_status().is_none_or(is_transient),
         Reason::Deadline
         | Reason::CircuitOpen
         | Reason::NoInstance
@@ -63,11 +80,11 @@ pub fn is_worth_it(failure: &Failure, repeatable: bool) -> bool {
 }
 
 /// The same over gRPC, where only `UNAVAILABLE` says that trying again is sane (gRFC A6).
-pub fn is_worth_it_over_grpc(failure: &Failure, repeatable: bool) -> bool {
-    failure.reason() == Reason::Unavailable && is_worth_it(failure, repeatable)
+pub fn is_retryable_grpc(failure: &Failure, repeatable: bool) -> bool {
+    failure.reason() == Reason::Unavailable && is_retryable(failure, repeatable)
 }
 
-fn is_mishap(status: StatusCode) -> bool {
+fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
@@ -91,12 +108,13 @@ mod tests {
     ];
 
     fn failure(reason: Reason, status: u16, asked: bool, sent: bool) -> Failure {
-        let failure = Failure::new(reason).retry_after(asked.then_some(Duration::from_secs(1)));
+        let failure =
+            Failure::new(reason).with_retry_after(asked.then_some(Duration::from_secs(1)));
         let failure = match StatusCode::from_u16(status) {
-            Ok(status) => failure.answer(status, bytes::Bytes::new()),
+            Ok(status) => failure.with_response(status, bytes::Bytes::new()),
             Err(_) => failure,
         };
-        if sent { failure } else { failure.unsent() }
+        if sent { failure } else { failure.not_sent() }
     }
 
     #[test]
@@ -121,30 +139,30 @@ mod tests {
             (Reason::SwitchedOff, 0, false),
         ] {
             let failure = failure(reason, status, false, true);
-            assert_eq!(is_worth_it(&failure, true), again, "{reason:?} {status}");
-            assert!(!is_worth_it(&failure, false), "{reason:?} {status}");
+            assert_eq!(is_retryable(&failure, true), again, "{reason:?} {status}");
+            assert!(!is_retryable(&failure, false), "{reason:?} {status}");
         }
     }
 
     #[test]
     fn what_never_left_is_tried_again_whatever_the_method() {
         let refused = failure(Reason::Unavailable, 0, false, false);
-        assert!(is_worth_it(&refused, false));
-        assert!(is_worth_it_over_grpc(&refused, false));
+        assert!(is_retryable(&refused, false));
+        assert!(is_retryable_grpc(&refused, false));
     }
 
     #[test]
     fn a_busy_backend_is_asked_again_only_when_it_says_when() {
-        assert!(is_worth_it(
+        assert!(is_retryable(
             &failure(Reason::Overloaded, 429, true, true),
             true
         ));
-        assert!(!is_worth_it(
+        assert!(!is_retryable(
             &failure(Reason::Overloaded, 429, false, true),
             true
         ));
         let full = failure(Reason::Overloaded, 0, true, false);
-        assert!(!is_worth_it(&full, true), "our own bulkhead");
+        assert!(!is_retryable(&full, true), "our own bulkhead");
     }
 
     #[test]
@@ -160,7 +178,7 @@ mod tests {
     fn grpc_repeats_what_is_unavailable_and_nothing_else() {
         for reason in EVERY {
             let failed = failure(reason, 0, true, true);
-            let again = is_worth_it_over_grpc(&failed, true);
+            let again = is_retryable_grpc(&failed, true);
             assert_eq!(again, reason == Reason::Unavailable, "{reason:?}");
         }
     }
@@ -173,8 +191,8 @@ mod tests {
             asked: bool,
         ) {
             let failure = failure(reason, status, asked, true);
-            prop_assert!(!is_worth_it(&failure, false));
-            prop_assert!(!is_worth_it_over_grpc(&failure, false));
+            prop_assert!(!is_retryable(&failure, false));
+            prop_assert!(!is_retryable_grpc(&failure, false));
         }
     }
 }

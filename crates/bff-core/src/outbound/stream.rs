@@ -15,28 +15,28 @@ use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::balance::Instance;
-use super::lent::Lent;
-use super::{BaseUrl, Client, Config, Failure, Policy, Reason, Trust};
-use crate::net::{Dial, Net};
+use super::replay_body::AttemptBody;
+use super::{BaseUrl, Client, Config, Failure, Policy, Reason, TrustRoots};
+use crate::net::{Connector, Net};
 
 /// What is kept for one instance: the client of whole answers, and that of streams from the first stream on.
 #[derive(Debug)]
-pub(crate) struct Clients {
+pub(crate) struct InstanceClients {
     pub(super) whole: Client,
     streams: OnceLock<Streams>,
-    dial: Dial,
+    dial: Connector,
     url: BaseUrl,
-    trust: Trust,
+    trust: TrustRoots,
     idle_timeout: Duration,
 }
 
-impl Clients {
+impl InstanceClients {
     /// Clients of the instance at `address`, over `net`.
-    pub(super) fn new(config: &Config, net: &Net, address: &Authority, trust: &Trust) -> Self {
+    pub(super) fn new(config: &Config, net: &Net, address: &Authority, trust: &TrustRoots) -> Self {
         Self {
             whole: Client::new(config, net, address, trust),
             streams: OnceLock::new(),
-            dial: Dial::new(net.clone(), config.connect_timeout).to(address.clone()),
+            dial: Connector::new(net.clone(), config.connect_timeout).to(address.clone()),
             url: config.url.clone(),
             trust: trust.clone(),
             idle_timeout: config.idle_timeout,
@@ -47,7 +47,7 @@ impl Clients {
     /// for HTTP/1.1 whatever the backend would rather speak.
     pub(super) async fn exchange(
         &self,
-        mut request: Request<Lent>,
+        mut request: Request<AttemptBody>,
         plain_1: bool,
     ) -> Result<Response<Incoming>, Failure> {
         if let Some(target) = request.uri().path_and_query().cloned() {
@@ -77,7 +77,7 @@ impl Clients {
         }
     }
 
-    fn client<C: Connect + Clone>(&self, connector: C) -> Box<legacy::Client<C, Lent>> {
+    fn client<C: Connect + Clone>(&self, connector: C) -> Box<legacy::Client<C, AttemptBody>> {
         let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -89,12 +89,12 @@ impl Clients {
 
 #[derive(Debug)]
 enum Streams {
-    Clear(Box<legacy::Client<Dial, Lent>>),
+    Clear(Box<legacy::Client<Connector, AttemptBody>>),
     Tls {
         /// HTTP/2 or HTTP/1.1, as the backend likes.
-        any: Box<legacy::Client<HttpsConnector<Dial>, Lent>>,
+        any: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
         /// HTTP/1.1, for what HTTP/2 has no words for.
-        one: Box<legacy::Client<HttpsConnector<Dial>, Lent>>,
+        one: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
     },
 }
 
@@ -104,9 +104,9 @@ fn unanswered(error: &legacy::Error) -> Failure {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let failure = Failure::new(Reason::Unavailable).because(cause.to_string());
+    let failure = Failure::new(Reason::Unavailable).with_cause(cause.to_string());
     if error.is_connect() {
-        failure.unsent()
+        failure.not_sent()
     } else {
         failure
     }
@@ -114,13 +114,13 @@ fn unanswered(error: &legacy::Error) -> Failure {
 
 /// A place held at a backend until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Stay<T: Send + Sync + 'static> {
+pub(crate) struct InFlightGuard<T: Send + Sync + 'static> {
     policy: Arc<Policy<T>>,
     instance: Arc<Instance<T>>,
     lasting: bool,
 }
 
-impl<T: Send + Sync + 'static> Stay<T> {
+impl<T: Send + Sync + 'static> InFlightGuard<T> {
     /// Holds a place at `instance` from now on: among the streams if it is `lasting`, else among the calls.
     pub(crate) fn at(policy: &Arc<Policy<T>>, instance: Arc<Instance<T>>, lasting: bool) -> Self {
         policy.stay(&instance, lasting);
@@ -133,7 +133,7 @@ impl<T: Send + Sync + 'static> Stay<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Drop for Stay<T> {
+impl<T: Send + Sync + 'static> Drop for InFlightGuard<T> {
     fn drop(&mut self) {
         self.policy.leave(&self.instance, self.lasting);
     }

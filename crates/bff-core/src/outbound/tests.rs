@@ -6,9 +6,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::context::World;
+use crate::context::Env;
 use crate::error::codes;
-use crate::net::{Net, Pipes, Wire};
+use crate::net::{Connection, InMemoryNetwork, Net};
 use crate::scope::Public;
 use crate::telemetry::Metrics;
 
@@ -16,7 +16,7 @@ mod race;
 
 /// A backend, what it was sent, and a context to call it in.
 struct Scene {
-    cx: Cx,
+    cx: RequestContext,
     up: Upstream,
     heard: Arc<Mutex<Vec<String>>>,
 }
@@ -30,26 +30,26 @@ impl Scene {
     /// The same, called otherwise than by default.
     fn with(said: impl Into<String>, change: impl FnOnce(&mut Config)) -> Self {
         crate::auth::install_crypto();
-        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let heard = Arc::default();
         tokio::spawn(answer(
             pipes.listen("backend:80"),
             said.into(),
             Arc::clone(&heard),
         ));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("test"),
-            world: World::seeded(7, Net::Pipes(pipes)),
+            env: Env::seeded(7, Net::InMemory(pipes)),
             tasks: TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::unread(),
-            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
-            fields: crate::section::fields::Known::default(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: Metrics::noop(),
+            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
+            fields: crate::section::fields::FieldCache::default(),
         });
         let mut config = Config::at("http://backend".parse().unwrap());
         change(&mut config);
         let up = Upstream::new("backend", &config, &shared).unwrap();
-        let cx = Cx::background(&shared, Duration::from_secs(5));
+        let cx = RequestContext::background(&shared, Duration::from_secs(5));
         Self { cx, up, heard }
     }
 
@@ -59,7 +59,7 @@ impl Scene {
     }
 }
 
-async fn answer(mut listener: crate::net::Accept, said: String, heard: Arc<Mutex<Vec<String>>>) {
+async fn answer(mut listener: crate::net::Listener, said: String, heard: Arc<Mutex<Vec<String>>>) {
     while let Some(mut wire) = listener.next().await {
         let (said, heard) = (said.clone(), heard.clone());
         tokio::spawn(async move {
@@ -112,15 +112,18 @@ async fn a_typed_client_reads_what_a_refusal_says_and_nobody_prints_it() {
     for status in [402, 404, 409, 422] {
         let scene = Scene::new(refusal(status, body.len(), body));
         let failure = scene.failure(Call::post(Public, "/things")).await;
-        assert_eq!(failure.refused::<Why>().unwrap().error, "secret");
-        assert!(failure.refused::<Vec<u8>>().is_none(), "of another shape");
-        assert_eq!(failure.answered().map(|s| s.as_u16()), Some(status));
+        assert_eq!(failure.error_body::<Why>().unwrap().error, "secret");
+        assert!(
+            failure.error_body::<Vec<u8>>().is_none(),
+            "of another shape"
+        );
+        assert_eq!(failure.upstream_status().map(|s| s.as_u16()), Some(status));
         let printed = format!("{failure:?} {:?}", failure.error());
         assert!(!printed.contains("secret"), "{printed}");
     }
     let scene = Scene::new(refusal(500, body.len(), body));
     let failure = scene.failure(Call::get(Public, "/things")).await;
-    assert!(failure.refused::<Why>().is_none(), "no refusal");
+    assert!(failure.error_body::<Why>().is_none(), "no refusal");
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,28 +135,28 @@ async fn a_refusal_counts_however_much_and_slowly_it_is_said() {
         let began = Instant::now();
         let failure = scene.failure(Call::post(Public, "/things")).await;
         assert_eq!(
-            failure.answered().map(|s| s.as_u16()),
+            failure.upstream_status().map(|s| s.as_u16()),
             Some(402),
             "{length}"
         );
-        assert!(failure.refused::<String>().is_none(), "{length}");
+        assert!(failure.error_body::<String>().is_none(), "{length}");
         assert_ne!(failure.error().code(), codes::OUTCOME_UNKNOWN, "{length}");
         assert!(began.elapsed() < Duration::from_millis(200), "{length}");
     }
     let whole = format!("\"{}\"", "x".repeat((8 << 10) - 2));
     let scene = Scene::new(refusal(402, whole.len(), &whole));
     let failure = scene.failure(Call::post(Public, "/things")).await;
-    assert!(failure.refused::<String>().is_some(), "8 KiB are read");
+    assert!(failure.error_body::<String>().is_some(), "8 KiB are read");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_is_refused_does_not_hide_why_it_was_needed() {
     let scene = Scene::with(refusal(500, 0, ""), |config| {
-        config.breaker.consecutive_failures = std::num::NonZeroU32::MIN;
+        config.circuit_breaker.consecutive_failures = std::num::NonZeroU32::MIN;
     });
     let first = scene.failure(Call::get(Public, "/things")).await;
     assert_eq!(first.reason(), Reason::BadResponse, "{first:?}");
-    assert_eq!(first.retry_hint(), None, "nor when the breaker closes");
+    assert_eq!(first.retry_after(), None, "nor when the breaker closes");
     let second = scene.failure(Call::get(Public, "/things")).await;
     assert_eq!(second.reason(), Reason::CircuitOpen, "{second:?}");
     assert_eq!(scene.heard.lock().len(), 1, "nobody was asked again");
@@ -170,12 +173,12 @@ async fn a_retry_that_is_made_says_how_the_call_failed() {
 #[tokio::test(start_paused = true)]
 async fn calls_that_never_reached_the_backend_save_up_no_extra_attempts() {
     let scene = Scene::with(refusal(500, 0, ""), |config| {
-        config.breaker.consecutive_failures = std::num::NonZeroU32::MAX;
-        config.breaker.minimum_calls = std::num::NonZeroU32::MAX;
+        config.circuit_breaker.consecutive_failures = std::num::NonZeroU32::MAX;
+        config.circuit_breaker.min_calls = std::num::NonZeroU32::MAX;
         config.bulkhead.max_concurrent = std::num::NonZeroU32::MIN;
     });
     let ask = async |route: &'static str| {
-        let request = Cx::background(scene.cx.shared(), Duration::from_secs(5));
+        let request = RequestContext::background(scene.cx.shared(), Duration::from_secs(5));
         let sent = send::<serde_json::Value, _>(&request, &scene.up, Call::get(Public, route));
         sent.await.unwrap_err()
     };

@@ -24,7 +24,7 @@ pub enum Algorithm {
     /// The same arithmetic from the other side: a bucket that overflows above `burst` and leaks `limit` a period.
     LeakyMeter,
     /// Requests leave one by one, `limit` a period; up to `burst` wait their turn, and the next is refused.
-    LeakyQueue,
+    LeakyBucketQueue,
 }
 
 /// One limit.
@@ -60,7 +60,7 @@ pub struct Decision {
 
 impl Rule {
     /// What `limit`, `burst` times `period` may be at most.
-    pub const MOST: u64 = 1 << 53;
+    pub const MAX_PRODUCT: u64 = 1 << 53;
 
     /// The same rule at so many thousandths of its limit. What is remembered of a key stays good: a bucket that was half
     /// empty is half empty.
@@ -79,7 +79,7 @@ impl Rule {
         match self.algorithm {
             Algorithm::FixedWindow | Algorithm::SlidingWindow => self.limit,
             Algorithm::TokenBucket | Algorithm::LeakyMeter => self.burst,
-            Algorithm::LeakyQueue => self.burst + 1,
+            Algorithm::LeakyBucketQueue => self.burst + 1,
         }
     }
 
@@ -103,7 +103,7 @@ impl Rule {
             Algorithm::FixedWindow => self.fixed(state, now, cost),
             Algorithm::SlidingWindow => self.sliding(state, now, cost),
             Algorithm::TokenBucket | Algorithm::LeakyMeter => self.bucket(state, now, cost),
-            Algorithm::LeakyQueue => self.queue(state, now, cost),
+            Algorithm::LeakyBucketQueue => self.queue(state, now, cost),
         }
     }
 

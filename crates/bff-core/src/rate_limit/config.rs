@@ -16,7 +16,7 @@ pub struct Config {
     /// What one address may ask of one replica, before anything is known of who it is: a token bucket in this process.
     /// Default none. A credential that is refused costs ten.
     #[serde(default)]
-    pub address: Option<Address>,
+    pub per_ip: Option<Address>,
     /// The caller's quotas by their name, which clients read in `RateLimit-Policy`: letters, digits, `-` and `_`. A
     /// request counts against each that it matches, and the strictest answers. Default none.
     #[serde(default)]
@@ -43,13 +43,13 @@ pub struct Address {
 pub struct Policy {
     /// Which requests: those the gateway answers itself, those it passes on, or both. Default both.
     #[serde(default)]
-    pub of: Of,
+    pub applies_to: AppliesTo,
     /// Which of them: route templates, or prefixes of paths that end at a `/`. Default all.
     #[serde(default)]
     pub paths: Vec<String>,
     /// Whose requests count together: all that have these in common. Default `["caller"]`.
     #[serde(default = "Policy::by")]
-    pub by: Vec<By>,
+    pub key_by: Vec<KeyPart>,
     /// How they are counted. Default `token_bucket`.
     #[serde(default)]
     pub algorithm: Algorithm,
@@ -58,7 +58,7 @@ pub struct Policy {
     /// The period.
     #[serde(with = "crate::config::duration")]
     pub period: Duration,
-    /// How many at once (buckets), or how many wait (`leaky_queue`). Default: as many as `limit`.
+    /// How many at once (buckets), or how many wait (`leaky_bucket_queue`). Default: as many as `limit`.
     #[serde(default)]
     pub burst: Option<u64>,
     /// Other limits by the caller's plan, each the burst too unless `burst` is given. Default none.
@@ -66,7 +66,7 @@ pub struct Policy {
     pub plans: BTreeMap<String, u64>,
     /// What holds while Redis is away. Default `local`.
     #[serde(default)]
-    pub away: WhenAway,
+    pub on_store_failure: OnStoreFailure,
     /// That the limit shrinks while its requests are answered by failures, and recovers. Default none: it stays as it is.
     #[serde(default)]
     pub adaptive: Option<Adaptive>,
@@ -84,16 +84,16 @@ pub struct Adaptive {
     /// Which share of a window's answers must be failures for the limit to halve, more than 0. Default 0.5, as the
     /// breakers have it.
     #[serde(default = "Adaptive::failing")]
-    pub failing: Share,
+    pub failure_ratio: Share,
     /// How many answers a window must have to say anything. Default 10: fewer say little.
     #[serde(default = "Adaptive::minimum")]
-    pub minimum: u32,
+    pub min_samples: u32,
     /// Which share of the limit is left at least, more than 0. Default 0.1: enough to find out that all is well again.
     #[serde(default = "Adaptive::tenth")]
-    pub least: Share,
+    pub min_fraction: Share,
     /// Which share of the limit a better window gives back, more than 0. Default 0.1: all of it in ten seconds.
     #[serde(default = "Adaptive::tenth")]
-    pub step: Share,
+    pub recovery_step: Share,
 }
 
 impl Adaptive {
@@ -125,10 +125,10 @@ impl Adaptive {
         };
         Ok(adaptive::Adaptive {
             window,
-            failing: part("failing", self.failing)?,
-            minimum: self.minimum.into(),
-            least: part("least", self.least)?,
-            step: part("step", self.step)?,
+            failing: part("failure_ratio", self.failure_ratio)?,
+            minimum: self.min_samples.into(),
+            least: part("min_fraction", self.min_fraction)?,
+            step: part("recovery_step", self.recovery_step)?,
         })
     }
 }
@@ -136,20 +136,20 @@ impl Adaptive {
 /// Which requests a policy is about.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum Of {
+pub enum AppliesTo {
     /// All that come through a door or a route.
     #[default]
     All,
     /// Those with a door: screens, actions, GraphQL.
-    Doors,
+    Endpoints,
     /// Those that a route of the configuration passes on.
-    Passed,
+    Proxied,
 }
 
 /// What requests have in common that count together.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum By {
+pub enum KeyPart {
     /// The address the request came from; of IPv6 the /64.
     Address,
     /// The account, or the address of whoever is not signed in.
@@ -165,17 +165,17 @@ pub enum By {
 /// What holds while Redis is away.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
-pub enum WhenAway {
+pub enum OnStoreFailure {
     /// Each replica counts for itself, to the same limit.
     #[default]
     Local,
     /// Nobody passes: 503.
-    Closed,
+    FailClosed,
 }
 
 impl Policy {
-    fn by() -> Vec<By> {
-        vec![By::Caller]
+    fn by() -> Vec<KeyPart> {
+        vec![KeyPart::Caller]
     }
 
     pub(super) fn rule(&self, limit: u64) -> Result<Rule, String> {
@@ -201,7 +201,7 @@ fn rule(
         return Err("limit, burst and period are more than 0".to_owned());
     }
     let most = limit.max(burst).saturating_add(1);
-    if most.saturating_mul(period) >= Rule::MOST {
+    if most.saturating_mul(period) >= Rule::MAX_PRODUCT {
         return Err("limit and burst times period (in microseconds) stay below 2^53".to_owned());
     }
     Ok(Rule {

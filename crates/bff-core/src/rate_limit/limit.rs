@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::adaptive::{Adaptive, Health, WHOLE};
-use super::config::{self, Of, Policy};
-use super::decisions::Decisions;
+use super::config::{self, AppliesTo, Policy};
+use super::headers::EffectiveLimit;
+use super::metrics::Decisions;
+use super::redis::numbers;
 use super::request::{Request, Subject, hash_address, subject};
-use super::shared::numbers;
-use super::standing::Term;
 use crate::scope::Caller;
-use crate::store::{Key, Space};
+use crate::store::{Key, Namespace};
 
-const SPACE: Space = Space {
+const SPACE: Namespace = Namespace {
     name: "limit",
-    forgettable: true,
+    evictable: true,
 };
 
 /// One policy, read.
@@ -29,8 +29,8 @@ pub(super) struct Limit {
     gateway: HeaderValue,
     pub(super) policy: Policy,
     pub(super) decisions: Decisions,
-    term: Term,
-    plans: Vec<(Box<str>, Term)>,
+    term: EffectiveLimit,
+    plans: Vec<(Box<str>, EffectiveLimit)>,
     /// The health it follows, where it does.
     follows: Option<(Adaptive, Mutex<Health>)>,
 }
@@ -47,11 +47,11 @@ impl Limit {
         if name.is_empty() || name.len() > 64 || !name.bytes().all(visible) {
             return Err("its name is letters, digits, - and _".to_owned());
         }
-        if policy.by.is_empty() {
+        if policy.key_by.is_empty() {
             return Err("by is not empty".to_owned());
         }
         let plans = policy.plans.iter();
-        let term = |limit| Ok::<_, String>(Term::new(name, policy.rule(limit)?));
+        let term = |limit| Ok::<_, String>(EffectiveLimit::new(name, policy.rule(limit)?));
         let plans = plans.map(|(plan, limit)| Ok((plan.as_str().into(), term(*limit)?)));
         let adaptive = policy.adaptive.as_ref().map(config::Adaptive::read);
         Ok(Self {
@@ -70,10 +70,10 @@ impl Limit {
         let Some(route) = request.route else {
             return false;
         };
-        let of = match self.policy.of {
-            Of::All => true,
-            Of::Doors => !request.passed,
-            Of::Passed => request.passed,
+        let of = match self.policy.applies_to {
+            AppliesTo::All => true,
+            AppliesTo::Endpoints => !request.passed,
+            AppliesTo::Proxied => request.passed,
         };
         let paths = &self.policy.paths;
         let below = |prefix: &String| {
@@ -85,13 +85,13 @@ impl Limit {
     }
 
     /// What holds for this caller now.
-    pub(super) fn term(&self, caller: Option<&Caller>, now: u64) -> Cow<'_, Term> {
+    pub(super) fn term(&self, caller: Option<&Caller>, now: u64) -> Cow<'_, EffectiveLimit> {
         let plan = caller.and_then(Caller::plan_name);
         let own = plan.and_then(|plan| self.plans.iter().find(|(name, _)| **name == *plan));
         let term = own.map_or(&self.term, |(_, term)| term);
         match self.share(now) {
             WHOLE => Cow::Borrowed(term),
-            share => Cow::Owned(Term::new(&self.name, term.rule.at(share))),
+            share => Cow::Owned(EffectiveLimit::new(&self.name, term.rule.at(share))),
         }
     }
 
@@ -111,14 +111,14 @@ impl Limit {
     }
 
     /// Whether it wants to know how requests are answered.
-    pub(super) fn follows(&self) -> bool {
+    pub(super) fn is_adaptive(&self) -> bool {
         self.follows.is_some()
     }
 
     /// Whose counter it is, without an allocation; the seed is this process's own, so that nobody can aim at another's counter.
     pub(super) fn key(&self, seed: u64, request: &Request<'_>) -> u64 {
         let name = xxh3_64_with_seed(self.name.as_bytes(), seed);
-        let parts = self.policy.by.iter();
+        let parts = self.policy.key_by.iter();
         parts.fold(name, |hash, by| match subject(*by, request) {
             Subject::Text(kind, text) => {
                 xxh3_64_with_seed(text.as_bytes(), hash.wrapping_add(u64::from(kind)))
@@ -129,11 +129,15 @@ impl Limit {
 
     /// The same for Redis.
     pub(super) fn shared_key(&self, request: &Request<'_>) -> Key {
-        let parts = self.policy.by.iter().map(|by| match subject(*by, request) {
-            Subject::Text(kind, text) => [&[kind], text.as_bytes()].concat(),
-            Subject::Address(Some(address)) => format!("a{address}").into_bytes(),
-            Subject::Address(None) => b"a".to_vec(),
-        });
+        let parts = self
+            .policy
+            .key_by
+            .iter()
+            .map(|by| match subject(*by, request) {
+                Subject::Text(kind, text) => [&[kind], text.as_bytes()].concat(),
+                Subject::Address(Some(address)) => format!("a{address}").into_bytes(),
+                Subject::Address(None) => b"a".to_vec(),
+            });
         let parts: Vec<Vec<u8>> = parts.collect();
         let mut rest: Vec<&[u8]> = parts[1..].iter().map(Vec::as_slice).collect();
         rest.extend([self.gateway.as_bytes(), self.name.as_bytes()]);

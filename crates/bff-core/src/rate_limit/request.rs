@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::config::By;
+use super::config::KeyPart;
 use crate::scope::Caller;
 
 /// What is known of a request that counts.
@@ -28,26 +28,26 @@ pub(super) enum Subject<'a> {
     Address(Option<IpAddr>),
 }
 
-pub(super) fn subject<'a>(by: By, request: &Request<'a>) -> Subject<'a> {
+pub(super) fn subject<'a>(by: KeyPart, request: &Request<'a>) -> Subject<'a> {
     let account = request.caller.map(Caller::account);
     let caller = account.map_or(Subject::Address(request.address), |a| {
         Subject::Text(b'c', a)
     });
     match by {
-        By::Address => Subject::Address(request.address),
-        By::Caller => caller,
-        By::ApiKey => match request.caller.and_then(Caller::key_id) {
+        KeyPart::Address => Subject::Address(request.address),
+        KeyPart::Caller => caller,
+        KeyPart::ApiKey => match request.caller.and_then(Caller::key_id) {
             Some(key) => Subject::Text(b'k', key),
             None => caller,
         },
-        By::Plan => Subject::Text(
+        KeyPart::Plan => Subject::Text(
             b'p',
             request
                 .caller
                 .and_then(Caller::plan_name)
                 .unwrap_or_default(),
         ),
-        By::Route => Subject::Text(b'r', request.route.unwrap_or_default()),
+        KeyPart::Route => Subject::Text(b'r', request.route.unwrap_or_default()),
     }
 }
 

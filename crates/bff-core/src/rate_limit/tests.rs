@@ -7,19 +7,19 @@ use proptest::prelude::*;
 
 use super::adaptive::{Adaptive, Health, WHOLE};
 use super::algorithm::{Algorithm, Rule, State};
-use super::shared::numbers;
-use super::table::Table;
+use super::local::Table;
+use super::redis::numbers;
 use crate::scope::{Caller, Identity};
 use crate::store::redis::Redis;
 use crate::store::tests::{Server, until_there};
-use crate::store::{Key, Space, Store};
+use crate::store::{Key, Namespace, Store};
 
 const ALL: [Algorithm; 5] = [
     Algorithm::FixedWindow,
     Algorithm::SlidingWindow,
     Algorithm::TokenBucket,
     Algorithm::LeakyMeter,
-    Algorithm::LeakyQueue,
+    Algorithm::LeakyBucketQueue,
 ];
 
 fn rules() -> impl Strategy<Value = (u64, u64, u64)> {
@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn a_queue_lets_one_out_after_another(r in rules(), gaps in gaps()) {
-        let rule = rule(Algorithm::LeakyQueue, r);
+        let rule = rule(Algorithm::LeakyBucketQueue, r);
         let (mut state, mut now) = (None, 1);
         // When each one leaves that waits or was the last to leave.
         let mut leaves: VecDeque<u64> = VecDeque::new();
@@ -394,9 +394,9 @@ async fn decides(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
     for number in numbers(rule) {
         call.arg(number);
     }
-    let space = Space {
+    let space = Namespace {
         name: "test",
-        forgettable: true,
+        evictable: true,
     };
     let at = Key::of(space, key.as_bytes(), &[]);
     redis.invoke(&at, &call).await.unwrap()
@@ -405,7 +405,7 @@ async fn decides(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
 #[tokio::test]
 async fn limits_hold_in_one_process_and_over_replicas_on_one_redis() {
     let shared = crate::store::tests::shared();
-    hold(&[Store::memory(1 << 20, &shared.world)], 10).await;
+    hold(&[Store::memory(1 << 20, &shared.env)], 10).await;
     if let Some(server) = Server::start() {
         let stores = [server.store(), server.store()];
         until_there(&stores[0]).await;
@@ -432,20 +432,15 @@ async fn gateways_that_share_a_redis_count_each_for_itself() {
         let mut shared = (*crate::store::tests::shared()).clone();
         shared.client = http::HeaderValue::from_static(client);
         let limits = super::Limits::open(&config, store.clone(), &shared).unwrap();
-        assert!(limits.count(asks).await.1.is_ok(), "{client}");
-        assert!(limits.count(asks).await.1.is_err(), "{client}");
+        assert!(limits.check(asks).await.1.is_ok(), "{client}");
+        assert!(limits.check(asks).await.1.is_err(), "{client}");
     }
 }
 
 /// What limits do wherever they count: in one process, or in replicas that share a store. `all` is how many of everybody
 /// pass: more than ask, where what one limit refuses may have taken from another, as on a cluster.
 pub(crate) async fn hold(replicas: &[Store], all: u32) {
-    for algorithm in [
-        "fixed_window",
-        "sliding_window",
-        "token_bucket",
-        "leaky_meter",
-    ] {
+    for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
         one_refusal_takes_nothing_from_the_others(replicas, algorithm, all).await;
         what_is_told_of_the_next_one_comes_true(replicas, algorithm).await;
     }
@@ -473,7 +468,7 @@ fn of(account: &str) -> Caller {
 async fn one_refusal_takes_nothing_from_the_others(replicas: &[Store], algorithm: &str, most: u32) {
     let policy = |by: &str, limit: u32| {
         serde_json::json!({
-            "by": [by], "limit": limit, "burst": limit, "period": "1h", "algorithm": algorithm,
+            "key_by": [by], "limit": limit, "burst": limit, "period": "1h", "algorithm": algorithm,
         })
     };
     let own = format!("own-{}", algorithm.replace('_', "-"));
@@ -489,7 +484,7 @@ async fn one_refusal_takes_nothing_from_the_others(replicas: &[Store], algorithm
                 caller: Some(&caller),
                 ..anybody()
             };
-            let (_, answer) = limits[n % limits.len()].count(request).await;
+            let (_, answer) = limits[n % limits.len()].check(request).await;
             some += u32::from(answer.is_ok());
         }
         passed.push(some);
@@ -508,9 +503,9 @@ async fn what_is_told_of_the_next_one_comes_true(replicas: &[Store], algorithm: 
     let (one, other) = (&limits[0], &limits[limits.len() - 1]);
     let mut remaining = Vec::new();
     let refused = loop {
-        let (standing, answer) = one.count(anybody()).await;
+        let (standing, answer) = one.check(anybody()).await;
         let mut headers = http::HeaderMap::new();
-        standing.tell(&mut headers);
+        standing.write_headers(&mut headers);
         let left = headers["x-ratelimit-remaining"].to_str().unwrap();
         remaining.push(left.parse::<u32>().unwrap());
         if let Err(refused) = answer {
@@ -527,10 +522,10 @@ async fn what_is_told_of_the_next_one_comes_true(replicas: &[Store], algorithm: 
         wait > Duration::ZERO && wait <= Duration::from_secs(3),
         "{algorithm}: {wait:?}"
     );
-    assert!(other.count(anybody()).await.1.is_err(), "{algorithm}");
+    assert!(other.check(anybody()).await.1.is_err(), "{algorithm}");
     tokio::time::sleep(wait).await;
     assert!(
-        other.count(anybody()).await.1.is_ok(),
+        other.check(anybody()).await.1.is_ok(),
         "{algorithm}: {wait:?}"
     );
 }
@@ -559,15 +554,15 @@ fn follows(adaptive: &serde_json::Value) -> super::Config {
 async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
     let config = follows(&serde_json::json!({}));
     let shared = crate::store::tests::shared();
-    let store = Store::memory(1 << 20, &shared.world);
+    let store = Store::memory(1 << 20, &shared.env);
     let limits = super::Limits::open(&config, store, &shared).unwrap();
     let quota = async |failed: Option<bool>| {
-        let (standing, passes) = limits.count(anybody()).await;
+        let (standing, passes) = limits.check(anybody()).await;
         if let (Some(failed), true) = (failed, passes.is_ok()) {
-            limits.answered(&standing, || failed);
+            limits.record_outcome(&standing, || failed);
         }
         let mut headers = http::HeaderMap::new();
-        standing.tell(&mut headers);
+        standing.write_headers(&mut headers);
         let quota = headers["x-ratelimit-limit"].to_str().unwrap();
         assert!(
             headers["ratelimit-policy"]
@@ -605,13 +600,13 @@ async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
 fn what_a_limit_cannot_follow_is_refused() {
     for (key, value) in [
         ("window", serde_json::json!("0s")),
-        ("failing", 0.into()),
-        ("least", 0.into()),
-        ("step", 0.into()),
+        ("failure_ratio", 0.into()),
+        ("min_fraction", 0.into()),
+        ("recovery_step", 0.into()),
     ] {
         let config = follows(&serde_json::json!({ key: value }));
         let shared = crate::store::tests::shared();
-        let store = Store::memory(1 << 20, &shared.world);
+        let store = Store::memory(1 << 20, &shared.env);
         let line = super::Limits::open(&config, store, &shared).unwrap_err();
         assert!(
             line.contains("policies.screens: adaptive") && line.contains(key),
@@ -632,15 +627,15 @@ async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
         ..crate::store::Config::default()
     };
     let shared = crate::store::tests::shared();
-    for (away, closes) in [("local", false), ("closed", true)] {
-        let policy = serde_json::json!({ "limit": 100, "period": "1h", "away": away });
+    for (away, closes) in [("local", false), ("fail_closed", true)] {
+        let policy = serde_json::json!({ "limit": 100, "period": "1h", "on_store_failure": away });
         let config = serde_json::json!({ "policies": { "screens": policy } });
         let config: super::Config = serde_json::from_value(config).unwrap();
-        let store = Store::open(&store, &shared.world).unwrap();
+        let store = Store::open(&store, &shared.env).unwrap();
         let limits = super::Limits::open(&config, store, &shared).unwrap();
         for asked in 0..20 {
             let began = tokio::time::Instant::now();
-            let (standing, passes) = limits.count(anybody()).await;
+            let (standing, passes) = limits.check(anybody()).await;
             let took = began.elapsed();
             // The first pays for finding out, and one in each pause after that.
             assert!(
@@ -653,7 +648,7 @@ async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
                 assert_eq!(error.retry_hint(), Some(Duration::from_secs(1)));
             }
             let mut headers = http::HeaderMap::new();
-            standing.tell(&mut headers);
+            standing.write_headers(&mut headers);
             assert_eq!(
                 headers.contains_key("ratelimit"),
                 !closes,

@@ -6,28 +6,28 @@ use http::{HeaderMap, Method, StatusCode, header};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
 
-use super::old::Format;
-use super::{Route, headers, path, tunnel};
-use crate::context::Cx;
+use super::v1_format::ApiVersion;
+use super::{Route, headers, path, websocket};
+use crate::context::RequestContext;
 use crate::error::{Error, codes};
 
 /// What is known of a request once it may pass.
-pub(super) struct Admitted {
-    pub(super) cx: Cx,
-    pub(super) format: Format,
+pub(super) struct AuthorizedRequest {
+    pub(super) cx: RequestContext,
+    pub(super) format: ApiVersion,
     /// The client's side of a connection that is to become a WebSocket.
     pub(super) upgrade: Option<OnUpgrade>,
 }
 
-impl Admitted {
+impl AuthorizedRequest {
     /// Whether the client speaks the old format.
     pub(super) fn is_old(&self) -> bool {
-        self.format == Format::Old
+        self.format == ApiVersion::V1
     }
 }
 
 /// Everything that is decided by the head, before a byte of the body is asked for.
-pub(super) fn admit(route: &Route, request: &mut Request) -> Result<Admitted, Error> {
+pub(super) fn admit(route: &Route, request: &mut Request) -> Result<AuthorizedRequest, Error> {
     let config = &route.config;
     path::check(request.uri().path()).map_err(|why| {
         Error::new(
@@ -39,35 +39,35 @@ pub(super) fn admit(route: &Route, request: &mut Request) -> Result<Admitted, Er
     if !route.methods.contains(&method) {
         return Err(Error::method_not_allowed(&method, route.allow.clone()));
     }
-    let cx = request.extensions().get::<Cx>().cloned();
+    let cx = request.extensions().get::<RequestContext>().cloned();
     let cx = cx.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
-    if !config.public {
+    if !config.allow_anonymous {
         let caller = cx.require_caller()?;
         if !config.roles.is_empty() && !config.roles.iter().any(|role| caller.has_role(role)) {
             return Err(Error::new(codes::FORBIDDEN, codes::FORBIDDEN.meaning()));
         }
     }
-    let wanted = tunnel::wanted(
-        config.upgrade,
+    let wanted = websocket::requested_upgrade(
+        config.websocket,
         &method,
         request.version(),
         request.headers(),
     )?;
     let upgrade = wanted.then(|| hyper::upgrade::on(&mut *request));
-    let format = if config.old_format {
-        Format::take(request.headers_mut())?
+    let format = if config.v1_format {
+        ApiVersion::extract(request.headers_mut())?
     } else {
-        Format::Today
+        ApiVersion::Latest
     };
     let announced = request.body().size_hint();
     if announced.exact() != Some(0) {
-        takes(&config.content_types, request.headers())?;
+        accepts_content_type(&config.content_types, request.headers())?;
     }
     if announced.lower() > route.max_body_bytes {
         let detail = format!("The body is over {} bytes.", route.max_body_bytes);
         return Err(Error::new(codes::TOO_LARGE, detail));
     }
-    Ok(Admitted {
+    Ok(AuthorizedRequest {
         cx,
         format,
         upgrade,
@@ -75,7 +75,7 @@ pub(super) fn admit(route: &Route, request: &mut Request) -> Result<Admitted, Er
 }
 
 /// Whether a body of this media type may pass.
-fn takes(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
+fn accepts_content_type(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
     if types.is_empty() {
         return Ok(());
     }
@@ -103,8 +103,10 @@ fn takes(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
 }
 
 /// OPTIONS that may be passed on no further is answered here (RFC 9110 §7.6.2).
-pub(super) fn ends_here(route: &Route, request: &mut Request) -> Option<Response> {
-    if *request.method() != Method::OPTIONS || headers::one_hop_less(request.headers_mut()) {
+pub(super) fn answer_max_forwards(route: &Route, request: &mut Request) -> Option<Response> {
+    if *request.method() != Method::OPTIONS
+        || headers::decrement_max_forwards(request.headers_mut())
+    {
         return None;
     }
     let mut response = StatusCode::NO_CONTENT.into_response();

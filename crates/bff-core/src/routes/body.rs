@@ -12,18 +12,18 @@ use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::write::Coming;
+use super::write_completion::UploadState;
 use crate::error::{Error, codes};
-use crate::outbound::{Clients, Spoilt, Stay};
+use crate::outbound::{ClientBodyError, InFlightGuard, InstanceClients};
 
 /// Measures how long somebody is waited for.
 #[derive(Debug)]
-struct Silence {
+struct IdleTimer {
     longest: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Silence {
+impl IdleTimer {
     fn of(longest: Duration) -> Self {
         Self {
             longest,
@@ -32,7 +32,7 @@ impl Silence {
     }
 
     /// Something came.
-    fn broken(&mut self) {
+    fn reset(&mut self) {
         self.timer = None;
     }
 
@@ -51,9 +51,9 @@ const ENDED_EARLY: &str = "The body ended early.";
 pub(super) struct Upload {
     body: Body,
     left: u64,
-    silence: Silence,
-    coming: Coming,
-    spoilt: Spoilt,
+    silence: IdleTimer,
+    coming: UploadState,
+    spoilt: ClientBodyError,
 }
 
 impl Upload {
@@ -62,20 +62,20 @@ impl Upload {
         body: Body,
         most: u64,
         idle: Duration,
-        (coming, spoilt): (Coming, Spoilt),
+        (coming, spoilt): (UploadState, ClientBodyError),
     ) -> Self {
         Self {
             body,
             left: most,
-            silence: Silence::of(idle),
+            silence: IdleTimer::of(idle),
             coming,
             spoilt,
         }
     }
 
-    fn spoil(&self, error: Error) -> axum::Error {
+    fn fail(&self, error: Error) -> axum::Error {
         let told = axum::Error::new(error.detail().to_owned());
-        self.spoilt.by(error);
+        self.spoilt.set(error);
         told
     }
 }
@@ -94,32 +94,32 @@ impl http_body::Body for Upload {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
                     let ended = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
-                    return Poll::Ready(Some(Err(me.spoil(ended.because(error)))));
+                    return Poll::Ready(Some(Err(me.fail(ended.with_cause(error)))));
                 }
-                Poll::Ready(None) if me.coming.has_come() => return Poll::Ready(None),
+                Poll::Ready(None) if me.coming.mark_complete() => return Poll::Ready(None),
                 Poll::Ready(None) => {
                     let left = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
-                    return Poll::Ready(Some(Err(me.spoil(left.because("its client was cut")))));
+                    return Poll::Ready(Some(Err(me.fail(left.with_cause("its client was cut")))));
                 }
                 Poll::Pending => {
                     return me.silence.poll_over(cx).map(|()| {
                         let slow = "The body stopped coming.";
-                        Some(Err(me.spoil(Error::new(codes::INVALID_REQUEST, slow))))
+                        Some(Err(me.fail(Error::new(codes::INVALID_REQUEST, slow))))
                     });
                 }
             };
-            me.silence.broken();
+            me.silence.reset();
             let Ok(data) = frame.into_data() else {
                 continue;
             };
             let Some(left) = me.left.checked_sub(data.len() as u64) else {
                 let long = "The body is longer than this address takes.";
-                return Poll::Ready(Some(Err(me.spoil(Error::new(codes::TOO_LARGE, long)))));
+                return Poll::Ready(Some(Err(me.fail(Error::new(codes::TOO_LARGE, long)))));
             };
             me.left = left;
             // Of an announced length nobody asks for what comes after the last piece.
             if me.body.is_end_stream() {
-                me.coming.has_come();
+                me.coming.mark_complete();
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -140,18 +140,22 @@ pub(super) struct Download {
     /// What was read of it before.
     first: Bytes,
     body: Incoming,
-    silence: Silence,
+    silence: IdleTimer,
     /// Ends it, of what would go on for as long as somebody listens.
     leaving: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _stay: Stay<Clients>,
+    _stay: InFlightGuard<InstanceClients>,
 }
 
 impl Download {
-    pub(super) fn new(body: Incoming, idle: Duration, stay: Stay<Clients>) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        idle: Duration,
+        stay: InFlightGuard<InstanceClients>,
+    ) -> Self {
         Self {
             first: Bytes::new(),
             body,
-            silence: Silence::of(idle),
+            silence: IdleTimer::of(idle),
             leaving: None,
             _stay: stay,
         }
@@ -190,7 +194,7 @@ impl http_body::Body for Download {
         loop {
             match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    me.silence.broken();
+                    me.silence.reset();
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
@@ -232,13 +236,13 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_ends_with_its_client_is_no_whole_one() {
         for gone in [false, true] {
-            let coming = Coming::default();
-            let told = (coming.clone(), Spoilt::default());
+            let coming = UploadState::default();
+            let told = (coming.clone(), ClientBodyError::default());
             let piece = futures_util::stream::iter([Ok::<_, std::io::Error>("half")]);
             let mut upload = Upload::new(Body::from_stream(piece), 100, Duration::MAX, told);
             assert!(upload.frame().await.unwrap().is_ok());
             if gone {
-                coming.leave();
+                coming.client_gone();
             }
             assert_eq!(upload.frame().await.is_some_and(|end| end.is_err()), gone);
         }

@@ -34,10 +34,10 @@ pub struct Config {
     /// Whose name the backend reads as `Host`. Default `"upstream"`: its own, by which its certificate and virtual
     /// hosts know it; `"client"` is what the client asked for.
     #[serde(default)]
-    pub host: Host,
+    pub host_header: Host,
     /// Whether nobody needs to be signed in. Default false: an open address is opened on purpose.
     #[serde(default)]
-    pub public: bool,
+    pub allow_anonymous: bool,
     /// Who may: one of these roles is enough. Default none, which is everybody who is signed in.
     #[serde(default)]
     pub roles: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Config {
     /// The longest silence of a body that streams, either way, and of an upgraded connection. Default 30s: event
     /// streams that live send something that often.
     #[serde(default = "Config::idle", with = "crate::config::duration")]
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// Whether what failed may be sent again, under the backend's `retry` and `budget`: idempotent methods and
     /// requests with an `Idempotency-Key`, with no body or one that was kept; a body of which nothing was sent, always.
     /// Default true.
@@ -61,7 +61,7 @@ pub struct Config {
     /// The largest announced body that is kept until it need not be sent again. Default 16384 (16 KiB): forms and
     /// commands, not uploads.
     #[serde(default = "Config::kept_body_bytes")]
-    pub kept_body_bytes: usize,
+    pub retry_buffer_bytes: usize,
     /// The largest body a client may send. Default `inbound.max_body_bytes`.
     #[serde(default)]
     pub max_body_bytes: Option<u64>,
@@ -72,10 +72,10 @@ pub struct Config {
     /// Which credentials of the client the backend sees. Default none: it learns who asks from `X-User-Id` and
     /// `X-User-Role`. On a public route that passes `"authorization"` the backend judges it, and the gateway does not.
     #[serde(default)]
-    pub credentials: Vec<Credential>,
+    pub forward_credentials: Vec<Credential>,
     /// Whether a `WebSocket` may be opened. Default false.
     #[serde(default)]
-    pub upgrade: bool,
+    pub websocket: bool,
     /// Whether answers are kept as RFC 9111 lets a shared cache, and shared with other clients and replicas. Default
     /// false. What the backend says decides; of who is signed in only what it says is for all is kept.
     #[serde(default)]
@@ -90,7 +90,7 @@ pub struct Config {
     /// Whether `X-API-Version: v1` is spoken: JSON members and query parameters in `snake_case` outside, `camelCase` at
     /// the backend. Default false.
     #[serde(default)]
-    pub old_format: bool,
+    pub v1_format: bool,
 }
 
 /// Whose name the backend reads as `Host`.
@@ -137,7 +137,7 @@ impl Config {
 
     /// Whether the backend sees this credential.
     pub(super) fn passes(&self, credential: Credential) -> bool {
-        self.credentials.contains(&credential)
+        self.forward_credentials.contains(&credential)
     }
 
     /// The first mistake: its key within the route's table, and why.
@@ -150,12 +150,12 @@ impl Config {
             let known = METHODS.map(|m| m.to_string()).join(", ");
             return Err(format!("methods: {unknown:?} is none of {known}"));
         }
-        if self.upgrade && !self.methods.iter().any(|m| m == "GET") {
+        if self.websocket && !self.methods.iter().any(|m| m == "GET") {
             return Err(
-                "upgrade: a WebSocket is opened with GET, which is not in methods".to_owned(),
+                "websocket: a WebSocket is opened with GET, which is not in methods".to_owned(),
             );
         }
-        if self.public && !self.roles.is_empty() {
+        if self.allow_anonymous && !self.roles.is_empty() {
             return Err("roles: a public route asks nobody who they are".to_owned());
         }
         if self.roles.iter().any(|role| role.trim().is_empty()) {
@@ -165,7 +165,7 @@ impl Config {
         for (key, time) in [
             ("timeout", self.timeout),
             ("attempt_timeout", self.attempt_timeout),
-            ("idle", Some(self.idle)),
+            ("idle_timeout", Some(self.idle_timeout)),
         ] {
             if nothing(time) {
                 return Err(format!("{key}: there would be no time for anything"));
@@ -275,12 +275,12 @@ mod tests {
             ("rewrite = \"x\"", "rewrite"),
             ("rewrite = \"/x?y\"", "rewrite"),
             ("rewrite = \"/../x\"", "rewrite"),
-            ("public = true\nroles = [\"ADMIN\"]", "roles"),
+            ("allow_anonymous = true\nroles = [\"ADMIN\"]", "roles"),
             ("roles = [\" \"]", "roles"),
             ("timeout = \"0s\"", "timeout"),
-            ("idle = \"0s\"", "idle"),
+            ("idle_timeout = \"0s\"", "idle_timeout"),
             ("content_types = [\"json\"]", "content_types"),
-            ("upgrade = true\nmethods = [\"POST\"]", "upgrade"),
+            ("websocket = true\nmethods = [\"POST\"]", "websocket"),
         ] {
             let line = mistake(over).unwrap_or_default();
             assert!(line.starts_with(&format!("{key}: ")), "{over}: {line:?}");

@@ -15,7 +15,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Says where the request came from. `trusted` are the proxies whose word counts.
-pub(super) fn tell(
+pub(super) fn set_forwarded_headers(
     headers: &mut HeaderMap,
     peer: Option<IpAddr>,
     host: Option<&Authority>,
@@ -24,7 +24,7 @@ pub(super) fn tell(
     let believed =
         peer.is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer.to_canonical())));
     if !believed {
-        forget(headers);
+        strip_forwarding_headers(headers);
     }
     // A pipe has no address; RFC 7239 §6.2 has a word for that.
     let peer = peer.map(|peer| peer.to_canonical());
@@ -52,7 +52,7 @@ pub(super) fn tell(
 }
 
 /// Everything by which a sender could say where it is not.
-fn forget(headers: &mut HeaderMap) {
+fn strip_forwarding_headers(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
@@ -83,7 +83,7 @@ mod tests {
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         let host: Authority = "shop.example:8080".parse().unwrap();
-        tell(&mut headers, peer.parse().ok(), Some(&host), &trusted);
+        set_forwarded_headers(&mut headers, peer.parse().ok(), Some(&host), &trusted);
         let of = |name| {
             headers
                 .get(name)

@@ -33,7 +33,7 @@ const OVERRIDES: [&str; 6] = [
 ];
 
 /// Takes off what is for the neighbour alone: `Connection`, what it names, and what always is.
-pub(super) fn end_hop(headers: &mut HeaderMap) {
+pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -50,7 +50,7 @@ pub(super) fn end_hop(headers: &mut HeaderMap) {
 }
 
 /// Whether a comma list of the header holds the word.
-pub(super) fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+pub(super) fn contains_token(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     let values = headers.get_all(name);
     let mut words = values
         .iter()
@@ -61,7 +61,7 @@ pub(super) fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 
 /// What a client sent, without what the backend must not take from a client. Framing is written anew.
 pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap {
-    end_hop(&mut headers);
+    strip_hop_by_hop(&mut headers);
     // Servers that make variables of headers take `X_User_Id` for `X-User-Id`.
     let doubtful: Vec<HeaderName> = headers
         .keys()
@@ -84,7 +84,7 @@ pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap 
         headers.remove(header::AUTHORIZATION);
     }
     if config.passes(Credential::Cookie) {
-        one_cookie(&mut headers);
+        join_cookie_crumbs(&mut headers);
     } else {
         headers.remove(header::COOKIE);
     }
@@ -92,7 +92,7 @@ pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap 
 }
 
 /// HTTP/2 sends a cookie in crumbs; HTTP/1.1 has one line for it (RFC 9113 §8.2.3).
-fn one_cookie(headers: &mut HeaderMap) {
+fn join_cookie_crumbs(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = (headers.get_all(header::COOKIE).iter())
         .map(HeaderValue::as_bytes)
         .collect();
@@ -105,7 +105,7 @@ fn one_cookie(headers: &mut HeaderMap) {
 
 /// What a backend answered, without what only the gateway may say.
 pub(super) fn from_backend(headers: &mut HeaderMap, config: &Config) {
-    end_hop(headers);
+    strip_hop_by_hop(headers);
     // Which pages may read an answer is decided at the edge.
     let foreign: Vec<HeaderName> = headers
         .keys()
@@ -121,7 +121,7 @@ pub(super) fn from_backend(headers: &mut HeaderMap, config: &Config) {
 }
 
 /// Whether the body is a stream of server-sent events.
-pub(super) fn is_of_events(headers: &HeaderMap) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let media = headers.get(header::CONTENT_TYPE);
     media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
@@ -139,7 +139,7 @@ pub(super) fn via(headers: &mut HeaderMap, version: Version, by: &HeaderValue) {
 }
 
 /// Counts one hop; false when none is left (RFC 9110 §7.6.2). What is no number says nothing.
-pub(super) fn one_hop_less(headers: &mut HeaderMap) -> bool {
+pub(super) fn decrement_max_forwards(headers: &mut HeaderMap) -> bool {
     let left = headers.get(header::MAX_FORWARDS);
     let left = left.and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
     match left {
@@ -166,7 +166,7 @@ pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, item: &[u8]) {
 }
 
 /// A method that has a body says so when it is empty (RFC 9110 §8.6).
-pub(super) fn announce_nothing(headers: &mut HeaderMap, method: &Method) {
+pub(super) fn set_zero_content_length(headers: &mut HeaderMap, method: &Method) {
     if matches!(*method, Method::POST | Method::PUT | Method::PATCH)
         && let Entry::Vacant(length) = headers.entry(header::CONTENT_LENGTH)
     {
@@ -201,7 +201,7 @@ mod tests {
             ("upgrade", "h2c"),
             ("accept", "*/*"),
         ]);
-        end_hop(&mut sent);
+        strip_hop_by_hop(&mut sent);
         assert_eq!(sent, headers(&[("accept", "*/*")]));
     }
 
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn crumbs_become_one_cookie() {
         let mut sent = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
-        one_cookie(&mut sent);
+        join_cookie_crumbs(&mut sent);
         assert_eq!(sent, headers(&[("cookie", "a=1; b=2")]));
     }
 }

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::context::{Shared, World};
+use crate::context::{Env, GatewayHandles};
 use crate::outbound;
 use crate::telemetry::Metrics;
 
@@ -13,18 +13,18 @@ fn opened(text: &str) -> Result<Table, String> {
         .add_source(::config::File::from_str(text, ::config::FileFormat::Toml))
         .build()
         .unwrap();
-    let shared = Shared {
+    let shared = GatewayHandles {
         client: HeaderValue::from_static("test"),
-        world: World::real(),
+        env: Env::real(),
         tasks: TaskTracker::new(),
-        leaving: tokio_util::sync::CancellationToken::new(),
-        metrics: Metrics::unread(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
-        fields: crate::section::fields::Known::default(),
+        shutdown: tokio_util::sync::CancellationToken::new(),
+        metrics: Metrics::noop(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
+        fields: crate::section::fields::FieldCache::default(),
     };
     let at = outbound::Config::at("http://backend".parse().unwrap());
     let upstream = Upstream::new("alpha", &at, &shared).unwrap();
-    let around = Around {
+    let around = RouteContext {
         trusted: Vec::new(),
         max_body_bytes: 1000,
         leaving: CancellationToken::new(),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::caller::Principal;
-use super::{Caller, Language, Region, Segment, Tag};
+use super::{Caller, Label, Language, Region, Segment};
 
 /// Everyone, a group, or one caller. It can be compared and hashed, and nothing can be read out of it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ enum Who {
     Group {
         language: Option<Language>,
         region: Option<Region>,
-        maturity: Option<Tag>,
+        maturity: Option<Label>,
     },
     Caller(Principal),
 }
@@ -50,7 +50,7 @@ impl Audience {
                 let words = [
                     language.as_ref().map(Language::as_str),
                     region.as_ref().map(Region::as_str),
-                    maturity.as_ref().map(Tag::as_str),
+                    maturity.as_ref().map(Label::as_str),
                 ];
                 // Words hold no such bytes: 0 is none, 1 begins one.
                 let written =

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Region, Tag};
+use super::{Label, Region};
 
 /// A verified caller. Cheap to clone.
 #[derive(Clone)]
@@ -27,9 +27,9 @@ pub struct Identity {
     /// The account's market.
     pub region: Option<Region>,
     /// The highest maturity level the profile may see.
-    pub maturity: Option<Tag>,
+    pub maturity: Option<Label>,
     /// The plan the account is on.
-    pub plan: Option<Tag>,
+    pub plan: Option<Label>,
     /// Which API key it was, for the audit trail; several keys may prove one account.
     pub key_id: Option<String>,
 }
@@ -81,18 +81,18 @@ impl Caller {
     }
 
     /// The highest maturity level the profile may see, if the credential says.
-    pub fn maturity(&self) -> Option<Tag> {
+    pub fn maturity(&self) -> Option<Label> {
         self.0.identity.maturity
     }
 
     /// The plan the account is on, if the credential says.
-    pub fn plan(&self) -> Option<Tag> {
+    pub fn plan(&self) -> Option<Label> {
         self.0.identity.plan
     }
 
     /// The plan as a word.
     pub(crate) fn plan_name(&self) -> Option<&str> {
-        self.0.identity.plan.as_ref().map(Tag::as_str)
+        self.0.identity.plan.as_ref().map(Label::as_str)
     }
 
     /// Which API key proved it.
@@ -105,7 +105,7 @@ impl Caller {
     }
 
     /// What its writes are its own by: account and profile, which is empty where there is none.
-    pub(crate) fn names(&self) -> (&str, &str) {
+    pub(crate) fn account_and_profile(&self) -> (&str, &str) {
         let profile = self.0.identity.profile.as_deref();
         (&self.0.identity.account, profile.unwrap_or_default())
     }

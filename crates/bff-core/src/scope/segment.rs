@@ -3,16 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Caller, Sharing};
+use super::{CacheVisibility, Caller};
 
 /// A short opaque word from a closed list: 1 to 16 ASCII letters, digits, `-` or `_`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tag {
+pub struct Label {
     bytes: [u8; 16],
     len: u8,
 }
 
-impl Tag {
+impl Label {
     const NONE: Self = Self {
         bytes: [0; 16],
         len: 0,
@@ -24,7 +24,7 @@ impl Tag {
     }
 }
 
-impl FromStr for Tag {
+impl FromStr for Label {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -39,7 +39,7 @@ impl FromStr for Tag {
     }
 }
 
-impl fmt::Debug for Tag {
+impl fmt::Debug for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -49,11 +49,11 @@ macro_rules! tag_type {
     ($(#[$doc:meta])* $name:ident, $none:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-        pub struct $name(Tag);
+        pub struct $name(Label);
 
         impl $name {
             /// Not known.
-            pub const $none: Self = Self(Tag::NONE);
+            pub const $none: Self = Self(Label::NONE);
 
             /// The word; empty when not known.
             pub fn as_str(&self) -> &str {
@@ -98,7 +98,7 @@ pub struct Segment {
     known: Known,
     language: Option<Language>,
     region: Option<Region>,
-    maturity: Option<Tag>,
+    maturity: Option<Label>,
 }
 
 /// What the server knows of this request, from verified facts.
@@ -106,7 +106,7 @@ pub struct Segment {
 struct Known {
     language: Language,
     region: Region,
-    maturity: Option<Tag>,
+    maturity: Option<Label>,
     /// Whether region and maturity are a caller's own and not the gateway's default.
     signed_in: bool,
 }
@@ -159,14 +159,14 @@ impl Segment {
     }
 
     /// The maturity level, if the answer depends on it and the caller has one.
-    pub fn maturity(&self) -> Option<Tag> {
+    pub fn maturity(&self) -> Option<Label> {
         self.maturity
     }
 
     /// A shared cache cannot tell two callers' regions apart: those answers are private to the outside.
-    pub(crate) fn sharing(&self) -> Sharing {
+    pub(crate) fn sharing(&self) -> CacheVisibility {
         let callers_own = self.region.is_some() || self.maturity.is_some();
-        Sharing {
+        CacheVisibility {
             private: self.known.signed_in && callers_own,
             by_language: self.language.is_some(),
             by_caller: callers_own,
@@ -180,9 +180,9 @@ mod tests {
 
     #[test]
     fn only_short_plain_words_are_tags() {
-        assert_eq!("de-AT".parse::<Tag>().unwrap().as_str(), "de-AT");
+        assert_eq!("de-AT".parse::<Label>().unwrap().as_str(), "de-AT");
         for bad in ["", "a b", "ü", "../x", "12345678901234567"] {
-            assert!(bad.parse::<Tag>().is_err(), "{bad}");
+            assert!(bad.parse::<Label>().is_err(), "{bad}");
         }
     }
 

@@ -15,10 +15,10 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayItems, Schema};
 
-use super::Want;
-use super::want::Asked;
-use crate::context::Cx;
-use crate::error::{Error, Pointer};
+use super::FieldSelection;
+use super::selection::SelectedField;
+use crate::context::RequestContext;
+use crate::error::{Error, FieldError};
 
 /// The longest `fields` value read.
 const MAX_BYTES: usize = 2048;
@@ -30,14 +30,14 @@ const MAX_DEPTH: usize = 8;
 /// The sections wanted of the screen `T`; dereferences to [`Want`].
 #[derive(Clone, Debug)]
 pub struct Fields<T> {
-    want: Want,
+    want: FieldSelection,
     screen: PhantomData<fn() -> T>,
 }
 
 impl<T> std::ops::Deref for Fields<T> {
-    type Target = Want;
+    type Target = FieldSelection;
 
-    fn deref(&self) -> &Want {
+    fn deref(&self) -> &FieldSelection {
         &self.want
     }
 }
@@ -93,8 +93,8 @@ impl Field {
     }
 
     /// What `text` asks for, or everything that is wrong with it.
-    pub fn parse(&self, text: &str) -> Result<Want, Error> {
-        let wrong = |detail: String| Pointer {
+    pub fn parse(&self, text: &str) -> Result<FieldSelection, Error> {
+        let wrong = |detail: String| FieldError {
             pointer: "/query/fields".into(),
             detail,
         };
@@ -117,14 +117,14 @@ impl Field {
             }
         }
         if errors.is_empty() {
-            Ok(Want::only(asked))
+            Ok(FieldSelection::only(asked))
         } else {
             Err(Error::invalid(errors))
         }
     }
 
     /// Adds one path; a section asked for as a whole wins over its members.
-    fn add<'p>(&self, path: &'p str, asked: &mut Vec<Asked>) -> Result<(), &'p str> {
+    fn add<'p>(&self, path: &'p str, asked: &mut Vec<SelectedField>) -> Result<(), &'p str> {
         let (name, rest) = path
             .split_once('.')
             .map_or((path, None), |(n, r)| (n, Some(r)));
@@ -132,7 +132,7 @@ impl Field {
         let known = asked.iter().position(|a| a.name == name);
         let whole = known.is_some_and(|i| asked[i].members.is_empty());
         let i = known.unwrap_or_else(|| {
-            asked.push(Asked::new(name));
+            asked.push(SelectedField::new(name));
             asked.len() - 1
         });
         match rest {
@@ -146,9 +146,9 @@ impl Field {
 
 /// The fields of a gateway's screens, each read from its schema once.
 #[derive(Clone, Debug, Default)]
-pub struct Known(Arc<RwLock<HashMap<TypeId, Arc<Field>>>>);
+pub struct FieldCache(Arc<RwLock<HashMap<TypeId, Arc<Field>>>>);
 
-impl Known {
+impl FieldCache {
     /// The fields of `T`.
     fn of<T: ToSchema + 'static>(&self) -> Arc<Field> {
         let id = TypeId::of::<T>();
@@ -166,13 +166,13 @@ impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        let alone = parts.extensions.insert(OthersRead).is_none();
+        let alone = parts.extensions.insert(QueryAlreadyParsed).is_none();
         let want = match value(query, alone)? {
             Some(text) => {
-                let cx = Cx::from_request_parts(parts, state).await?;
+                let cx = RequestContext::from_request_parts(parts, state).await?;
                 cx.shared().fields.of::<T>().parse(&text)?
             }
-            None => Want::ALL,
+            None => FieldSelection::ALL,
         };
         Ok(Self {
             want,
@@ -183,12 +183,12 @@ impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
 
 /// Says that a query's other members are read, and refused, by what came before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OthersRead;
+pub(crate) struct QueryAlreadyParsed;
 
 /// The one `fields` parameter of a query; `alone` it is all that a query may have.
 fn value(query: &str, alone: bool) -> Result<Option<String>, Error> {
     let mut found = None;
-    let mut wrong: Vec<Pointer> = Vec::new();
+    let mut wrong: Vec<FieldError> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let detail = match (&*name, &found) {
             ("fields", None) => {
@@ -199,9 +199,9 @@ fn value(query: &str, alone: bool) -> Result<Option<String>, Error> {
             _ if alone => format!("unknown field `{name}`, expected `fields`"),
             _ => continue,
         };
-        let pointer = Pointer::below("/query", &name);
+        let pointer = FieldError::below("/query", &name);
         if wrong.len() < MAX_TOLD && !wrong.iter().any(|w| w.pointer == pointer) {
-            wrong.push(Pointer { pointer, detail });
+            wrong.push(FieldError { pointer, detail });
         }
     }
     if wrong.is_empty() {
@@ -236,7 +236,7 @@ mod tests {
         name: String,
     }
 
-    fn parse(text: &str) -> Result<Want, Error> {
+    fn parse(text: &str) -> Result<FieldSelection, Error> {
         Field::of::<Shelf>().parse(text)
     }
 
@@ -244,8 +244,8 @@ mod tests {
     fn names_are_those_of_the_schema_at_every_depth() {
         let want = parse("book.author.name,book.title,also").unwrap();
         assert_eq!(want.asked("book").unwrap().members.len(), 2);
-        assert!(want.has("also"));
-        assert!(!parse("book").unwrap().has("also"));
+        assert!(want.contains("also"));
+        assert!(!parse("book").unwrap().contains("also"));
         for bad in [
             "",
             "pages",

@@ -10,19 +10,19 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::Name;
-use crate::outbound::{Provenance, Reason, State};
-use crate::scope::Sharing;
+use crate::outbound::{Freshness, Provenance, Reason};
+use crate::scope::CacheVisibility;
 
 /// One section and where it is from.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct SectionMeta {
     /// The member's name.
     pub name: Name,
     /// Where it is from.
     pub from: Provenance,
 }
 
-impl Entry {
+impl SectionMeta {
     /// The backend, or a comma list of several.
     pub fn source(&self) -> &str {
         &self.from.source
@@ -30,7 +30,7 @@ impl Entry {
 
     fn fresh_for(&self) -> Duration {
         match self.from.state {
-            State::Fresh | State::Cached => self.from.fresh_for,
+            Freshness::Fresh | Freshness::Cached => self.from.fresh_for,
             _ => Duration::ZERO,
         }
     }
@@ -38,8 +38,8 @@ impl Entry {
     /// Whether the section lacks something that trying again could mend.
     fn is_incomplete(&self) -> bool {
         match self.from.state {
-            State::Fallback => true,
-            State::Missing => !self.from.reason.is_some_and(Reason::is_answer),
+            Freshness::Fallback => true,
+            Freshness::Missing => !self.from.reason.is_some_and(Reason::is_definitive),
             _ => false,
         }
     }
@@ -47,28 +47,28 @@ impl Entry {
 
 /// The truth about every section of one answer.
 #[derive(Clone, Debug)]
-pub struct Meta(Vec<Entry>);
+pub struct Meta(Vec<SectionMeta>);
 
 impl Meta {
-    pub(crate) fn of(entries: Vec<Entry>) -> Self {
+    pub(crate) fn of(entries: Vec<SectionMeta>) -> Self {
         Self(entries)
     }
 
     /// Every section that was asked for and applies, in the screen's order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[SectionMeta] {
         &self.0
     }
 
     /// Whether nothing is lacking that trying again could mend.
     pub fn is_complete(&self) -> bool {
-        !self.0.iter().any(Entry::is_incomplete)
+        !self.0.iter().any(SectionMeta::is_incomplete)
     }
 
     /// The least freshness left among the sections; zero if one is stale or missing.
     pub fn fresh_for(&self) -> Duration {
         self.0
             .iter()
-            .map(Entry::fresh_for)
+            .map(SectionMeta::fresh_for)
             .min()
             .unwrap_or_default()
     }
@@ -79,9 +79,9 @@ impl Meta {
     }
 
     /// Who may share the whole answer.
-    pub fn sharing(&self) -> Sharing {
+    pub fn sharing(&self) -> CacheVisibility {
         let all = self.0.iter().map(|e| e.from.sharing);
-        all.fold(Sharing::default(), Sharing::and)
+        all.fold(CacheVisibility::default(), CacheVisibility::and)
     }
 
     /// The `Sections` header: an RFC 9651 dictionary, names in lower snake case, ages in seconds.
@@ -121,7 +121,7 @@ fn snake(name: &str, to: &mut String) {
     }
 }
 
-impl Serialize for Entry {
+impl Serialize for SectionMeta {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         let from = &self.from;
         let mut map = s.serialize_map(None)?;
@@ -146,7 +146,7 @@ fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
 }
 
-struct Sections<'a>(&'a [Entry]);
+struct Sections<'a>(&'a [SectionMeta]);
 
 impl Serialize for Sections<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -172,7 +172,7 @@ impl Serialize for Meta {
 )]
 struct SectionState {
     /// How good the section's data is.
-    state: State,
+    state: Freshness,
     /// The backend it is from, or a comma list of several.
     #[schema(example = "search")]
     source: Option<String>,
@@ -217,7 +217,7 @@ impl ToSchema for Meta {
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push(("SectionState".into(), SectionState::schema()));
-        schemas.push(("State".into(), State::schema()));
+        schemas.push(("State".into(), Freshness::schema()));
         schemas.push(("Reason".into(), Reason::schema()));
     }
 }
@@ -226,10 +226,19 @@ impl ToSchema for Meta {
 mod tests {
     use super::*;
 
-    fn entry(name: &'static str, state: State, reason: Option<Reason>, age: Option<u64>) -> Entry {
-        let fresh = Provenance::fresh("review", Duration::from_secs(60), Sharing::default());
+    fn entry(
+        name: &'static str,
+        state: Freshness,
+        reason: Option<Reason>,
+        age: Option<u64>,
+    ) -> SectionMeta {
+        let fresh = Provenance::fresh(
+            "review",
+            Duration::from_secs(60),
+            CacheVisibility::default(),
+        );
         let age = age.map(Duration::from_millis);
-        Entry {
+        SectionMeta {
             name: name.into(),
             from: Provenance {
                 state,
@@ -243,16 +252,16 @@ mod tests {
     #[test]
     fn body_and_header_tell_the_same() {
         let meta = Meta::of(vec![
-            entry("product", State::Fresh, None, None),
+            entry("product", Freshness::Fresh, None, None),
             entry(
                 "continueWatching",
-                State::Stale,
+                Freshness::Stale,
                 Some(Reason::Timeout),
                 Some(43_120),
             ),
             entry(
                 "availability",
-                State::Missing,
+                Freshness::Missing,
                 Some(Reason::CircuitOpen),
                 None,
             ),
@@ -275,7 +284,7 @@ mod tests {
     #[test]
     fn a_key_begins_as_rfc_9651_wants_it() {
         let key = |name: &'static str| {
-            let meta = Meta::of(vec![entry(name, State::Fresh, None, None)]);
+            let meta = Meta::of(vec![entry(name, Freshness::Fresh, None, None)]);
             meta.header().unwrap()
         };
         assert_eq!(key("_a.bC"), "*a.b_c=fresh");
@@ -285,10 +294,10 @@ mod tests {
     #[test]
     fn an_answer_of_nothing_is_complete_and_a_mishap_is_not() {
         let with = |state, reason| Meta::of(vec![entry("a", state, reason, None)]).is_complete();
-        assert!(with(State::Missing, Some(Reason::NotFound)));
-        assert!(with(State::Missing, Some(Reason::Forbidden)));
-        assert!(with(State::Stale, Some(Reason::Timeout)));
-        assert!(!with(State::Missing, Some(Reason::Timeout)));
-        assert!(!with(State::Fallback, Some(Reason::NotFound)));
+        assert!(with(Freshness::Missing, Some(Reason::NotFound)));
+        assert!(with(Freshness::Missing, Some(Reason::Forbidden)));
+        assert!(with(Freshness::Stale, Some(Reason::Timeout)));
+        assert!(!with(Freshness::Missing, Some(Reason::Timeout)));
+        assert!(!with(Freshness::Fallback, Some(Reason::NotFound)));
     }
 }

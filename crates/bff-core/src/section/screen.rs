@@ -7,10 +7,10 @@ use serde::Serialize;
 use utoipa::openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::{Meta, Want, write};
+use super::{FieldSelection, Meta, write};
 use crate::cache::status;
 use crate::error::{Error, codes};
-use crate::scope::Sharing;
+use crate::scope::CacheVisibility;
 
 /// The header that tells every section's state.
 pub const SECTIONS: HeaderName = HeaderName::from_static("sections");
@@ -29,12 +29,17 @@ const BY_CALLER: HeaderValue = HeaderValue::from_static("authorization, x-api-ke
 pub struct Screen<T> {
     value: T,
     meta: Meta,
-    want: Want,
-    sharing: Sharing,
+    want: FieldSelection,
+    sharing: CacheVisibility,
 }
 
 impl<T> Screen<T> {
-    pub(crate) fn new(value: T, meta: Meta, want: Want, sharing: Sharing) -> Self {
+    pub(crate) fn new(
+        value: T,
+        meta: Meta,
+        want: FieldSelection,
+        sharing: CacheVisibility,
+    ) -> Self {
         Self {
             value,
             meta,
@@ -60,7 +65,7 @@ impl<T: Serialize> IntoResponse for Screen<T> {
             Ok(written) => written,
             Err(error) => {
                 return Error::new(codes::INTERNAL, "The answer could not be written.")
-                    .because(error)
+                    .with_cause(error)
                     .into_response();
             }
         };
@@ -71,7 +76,7 @@ impl<T: Serialize> IntoResponse for Screen<T> {
         if let Some(sections) = self.meta.header() {
             headers.insert(SECTIONS, sections);
         }
-        status::tell(self.meta.entries().iter().map(|e| &e.from), headers);
+        status::write_headers(self.meta.entries().iter().map(|e| &e.from), headers);
         if !self.meta.is_complete() {
             // An incomplete answer is nobody's to keep.
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -6,10 +6,10 @@ use serde::ser::{Error as _, Impossible, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::error::Error;
 
-use super::want::Asked;
-use super::{Meta, Want};
+use super::selection::SelectedField;
+use super::{FieldSelection, Meta};
 
-mod plain;
+mod fast_strings;
 
 /// A written screen.
 pub(super) struct Written {
@@ -20,10 +20,14 @@ pub(super) struct Written {
 }
 
 /// Writes `{members…, "_meta": …}`.
-pub(super) fn screen(value: &impl Serialize, meta: &Meta, want: &Want) -> Result<Written, Error> {
+pub(super) fn screen(
+    value: &impl Serialize,
+    meta: &Meta,
+    want: &FieldSelection,
+) -> Result<Written, Error> {
     let mut body = Vec::with_capacity(8192);
     body.push(b'{');
-    value.serialize(Members {
+    value.serialize(ScreenSerializer {
         want,
         body: &mut body,
     })?;
@@ -32,7 +36,7 @@ pub(super) fn screen(value: &impl Serialize, meta: &Meta, want: &Want) -> Result
         body.push(b',');
     }
     body.extend_from_slice(b"\"_meta\":");
-    plain::write(&mut body, meta)?;
+    fast_strings::write(&mut body, meta)?;
     body.push(b'}');
     Ok(Written { body, digest })
 }
@@ -61,12 +65,12 @@ impl io::Write for Body<'_> {
 }
 
 /// A serializer that takes a struct's members one by one, and nothing but a struct.
-struct Members<'a> {
-    want: &'a Want,
+struct ScreenSerializer<'a> {
+    want: &'a FieldSelection,
     body: &'a mut Vec<u8>,
 }
 
-impl SerializeStruct for Members<'_> {
+impl SerializeStruct for ScreenSerializer<'_> {
     type Ok = ();
     type Error = Error;
 
@@ -75,7 +79,7 @@ impl SerializeStruct for Members<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        if !self.want.has(key) {
+        if !self.want.contains(key) {
             return Ok(());
         }
         if self.body.len() > 1 {
@@ -88,9 +92,9 @@ impl SerializeStruct for Members<'_> {
             Some(asked) if !asked.members.is_empty() => {
                 let mut value = serde_json::to_value(value)?;
                 project(&mut value, &asked.members);
-                plain::write(self.body, &value)
+                fast_strings::write(self.body, &value)
             }
-            _ => plain::write(self.body, value),
+            _ => fast_strings::write(self.body, value),
         }
     }
 
@@ -100,7 +104,7 @@ impl SerializeStruct for Members<'_> {
 }
 
 /// Keeps the members asked for, through lists.
-fn project(value: &mut serde_json::Value, asked: &[Asked]) {
+fn project(value: &mut serde_json::Value, asked: &[SelectedField]) {
     match value {
         serde_json::Value::Array(items) => items.iter_mut().for_each(|i| project(i, asked)),
         serde_json::Value::Object(members) => {
@@ -123,7 +127,7 @@ macro_rules! refuse {
     };
 }
 
-impl Serializer for Members<'_> {
+impl Serializer for ScreenSerializer<'_> {
     type Ok = ();
     type Error = Error;
     type SerializeSeq = Impossible<(), Error>;
@@ -206,7 +210,7 @@ mod tests {
         pages: u16,
     }
 
-    fn written(want: &Want) -> serde_json::Value {
+    fn written(want: &FieldSelection) -> serde_json::Value {
         let book = Book {
             title: "T",
             pages: 9,
@@ -222,12 +226,12 @@ mod tests {
 
     #[test]
     fn what_was_not_asked_for_is_absent_and_what_does_not_apply_is_null() {
-        let all = written(&Want::ALL);
+        let all = written(&FieldSelection::ALL);
         assert_eq!(all["book"]["pages"], 9);
         assert!(all.as_object().unwrap()["friends"].is_null());
-        let mut also = Asked::new("alsoRead");
-        also.members.push(Asked::new("title"));
-        let some = written(&Want::only(vec![also]));
+        let mut also = SelectedField::new("alsoRead");
+        also.members.push(SelectedField::new("title"));
+        let some = written(&FieldSelection::only(vec![also]));
         assert_eq!(some["alsoRead"], serde_json::json!([{"title": "T"}]));
         assert!(some.get("book").is_none() && some.get("friends").is_none());
         assert_eq!(some["_meta"]["complete"], true);
@@ -235,6 +239,6 @@ mod tests {
 
     #[test]
     fn anything_but_a_struct_is_refused() {
-        assert!(screen(&1, &Meta::of(vec![]), &Want::ALL).is_err());
+        assert!(screen(&1, &Meta::of(vec![]), &FieldSelection::ALL).is_err());
     }
 }

@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::heads::{Heads, Watched};
+use super::header_timeout::{HeaderTracker, TimedIo};
 use crate::inbound::Peer;
-use crate::net::{Accept, Threads, Wire};
+use crate::net::{Connection, Listener, Threads};
 
 /// What holds for every connection of a port.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Limits {
 }
 
 /// What is served on a port, and how it ends.
-pub(super) struct Port<'a> {
+pub(super) struct AcceptLoop<'a> {
     pub(super) router: Router,
     pub(super) limits: Limits,
     /// From then on nothing new is taken, and what has begun may end.
@@ -47,9 +47,9 @@ pub(super) struct Port<'a> {
     pub(super) threads: &'a Threads,
 }
 
-impl Port<'_> {
+impl AcceptLoop<'_> {
     /// Serves until the port has closed and every connection has ended. Answers until when the grace lasts.
-    pub(super) async fn serve(self, mut from: Accept) -> Instant {
+    pub(super) async fn serve(self, mut from: Listener) -> Instant {
         let room = Arc::new(Semaphore::new(self.limits.max_connections));
         let http = Arc::new(http());
         // Dropped with whatever is still in it, which cuts that.
@@ -70,7 +70,7 @@ impl Port<'_> {
             let (http, router) = (http.clone(), self.router.clone());
             let (limits, closing) = (self.limits, self.closing.clone());
             self.threads.spawn(&mut connections, async move {
-                if let Ok(wire) = wire.moved() {
+                if let Ok(wire) = wire.rebind_to_runtime() {
                     connection(&http, wire, room, router, limits, &closing).await;
                 }
             });
@@ -87,23 +87,23 @@ impl Port<'_> {
 /// Serves one connection until it ends. Once the port closes, or it has been idle for long, it takes no new request.
 async fn connection(
     http: &auto::Builder<TokioExecutor>,
-    wire: Wire,
+    wire: Connection,
     room: OwnedSemaphorePermit,
     router: Router,
     limits: Limits,
     closing: &CancellationToken,
 ) {
     let peer = Peer(wire.peer());
-    let heads = Heads::default();
-    let wire = Watched::new(wire, room, heads.clone(), &limits);
+    let heads = HeaderTracker::default();
+    let wire = TimedIo::new(wire, room, heads.clone(), &limits);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(heads.arrived());
+        request.extensions_mut().insert(heads.headers_complete());
         let heads = heads.clone();
         let switched = |answer: &Response| answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         router.clone().call(request).inspect(move |answer| {
             if answer.as_ref().is_ok_and(switched) {
-                heads.unwatch();
+                heads.stop_tracking();
             }
         })
     });
@@ -112,7 +112,7 @@ async fn connection(
         tokio::select! {
             biased;
             () = closing.cancelled() => {}
-            () = heads.quiet_for(limits.idle_timeout) => {}
+            () = heads.wait_idle(limits.idle_timeout) => {}
         }
     };
     let served = async {
@@ -127,13 +127,13 @@ async fn connection(
         tokio::select! {
             biased;
             _ = connection => {}
-            () = heads.quiet_for(limits.head_timeout) => {}
+            () = heads.wait_idle(limits.head_timeout) => {}
         }
     };
     tokio::select! {
         biased;
         () = served => {}
-        () = heads.give_up_untaken(limits.write_timeout) => {}
+        () = heads.enforce_write_timeout(limits.write_timeout) => {}
     }
 }
 

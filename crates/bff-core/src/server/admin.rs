@@ -12,21 +12,21 @@ use axum::routing::{get, post};
 use subtle::ConstantTimeEq;
 
 use super::Config;
-use super::known::Known;
+use super::dependencies::Dependency;
 use super::readiness::Readiness;
 use crate::cache::Purge;
 use crate::config::Secret;
-use crate::context::{RequestId, Shared};
+use crate::context::{GatewayHandles, RequestId};
 use crate::error::{Error, codes};
 use crate::inbound::Peer;
-use crate::store::{Away, Store};
+use crate::store::{Store, StoreUnavailable};
 use crate::telemetry::Metrics;
 
 /// The largest body of a change.
 const MAX_BODY_BYTES: usize = 256 << 10;
 
 /// What can be read. `config` is the effective configuration with its secrets masked.
-pub(super) fn router(shows: Shows, metrics: Metrics, config: String) -> Router {
+pub(super) fn router(shows: ReadinessReport, metrics: Metrics, config: String) -> Router {
     let text = |body: String, kind: &'static str| ([(header::CONTENT_TYPE, kind)], body);
     Router::new()
         .route("/livez", get(|| async { "alive" }))
@@ -43,11 +43,11 @@ pub(super) fn router(shows: Shows, metrics: Metrics, config: String) -> Router {
 
 /// What can be changed: `POST /cache/purge` with a [`Purge`] of what these backends answered.
 pub(super) fn changes(
-    shared: &Arc<Shared>,
+    shared: &Arc<GatewayHandles>,
     config: &Config,
     backends: Vec<&'static str>,
 ) -> Router {
-    let changes = Arc::new(Changes {
+    let changes = Arc::new(AdminActions {
         shared: shared.clone(),
         backends,
         token: config.admin_token.clone(),
@@ -65,14 +65,14 @@ pub(super) fn changes(
 
 /// Whether it wants traffic, and what is wrong that it can do without. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Shows {
+pub(super) struct ReadinessReport {
     readiness: Readiness,
     store: Store,
-    known: Arc<[Known]>,
+    known: Arc<[Dependency]>,
 }
 
-impl Shows {
-    pub(super) fn new(readiness: Readiness, store: Store, known: Vec<Known>) -> Self {
+impl ReadinessReport {
+    pub(super) fn new(readiness: Readiness, store: Store, known: Vec<Dependency>) -> Self {
         Self {
             readiness,
             store,
@@ -82,7 +82,7 @@ impl Shows {
 }
 
 /// A store that is away and a backend that is down are shown and fail nothing: a gateway without them still answers.
-async fn ready(shows: Shows) -> Response {
+async fn ready(shows: ReadinessReport) -> Response {
     let status = if shows.readiness.is_ready() {
         StatusCode::OK
     } else {
@@ -93,26 +93,26 @@ async fn ready(shows: Shows) -> Response {
         body = format!("{body}, store: {}", shows.store.as_str());
     }
     for backend in &*shows.known {
-        if let Some(reason) = backend.trouble() {
+        if let Some(reason) = backend.unhealthy_reason() {
             body = format!("{body}, {}: {}", backend.name(), reason.as_str());
         }
     }
     (status, body).into_response()
 }
 
-struct Changes {
-    shared: Arc<Shared>,
+struct AdminActions {
+    shared: Arc<GatewayHandles>,
     /// The names there are.
     backends: Vec<&'static str>,
     token: Option<Secret>,
     public_url: String,
 }
 
-impl Changes {
+impl AdminActions {
     /// Kills copies, here at once; says how many names were purged, as of when, and how far that reached: `replicas` is
     /// all that share a store, within a second, `this` the only one there is, and `later` is when the store is back.
     async fn purge(&self, headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Value, Error> {
-        self.allow(headers)?;
+        self.authorize(headers)?;
         let purge: Purge = serde_json::from_slice(body).map_err(|error| {
             Error::new(
                 codes::INVALID_REQUEST,
@@ -129,18 +129,18 @@ impl Changes {
             let detail = format!("There is no backend {name:?} here, only {known}.");
             return Err(Error::new(codes::INVALID_REQUEST, detail));
         }
-        let at = self.shared.world.unix_millis();
+        let at = self.shared.env.unix_millis();
         let cache = &self.shared.cache;
         cache.purge(&purge, at);
-        let reached = match cache.sync(&self.shared.world).await {
-            Ok(true) => "replicas",
-            Ok(false) => "this",
-            Err(Away) => "later",
+        let scope = match cache.sync(&self.shared.env).await {
+            Ok(true) => "all_replicas",
+            Ok(false) => "local",
+            Err(StoreUnavailable) => "pending",
         };
-        Ok(serde_json::json!({ "purged": names, "atMs": at, "reached": reached }))
+        Ok(serde_json::json!({ "purged": names, "atMs": at, "scope": scope }))
     }
 
-    fn allow(&self, headers: &HeaderMap) -> Result<(), Error> {
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), Error> {
         let Some(token) = &self.token else {
             let why = "server.admin_token is not set, so nothing can be changed here.";
             return Err(Error::new(codes::FORBIDDEN, why));
@@ -167,7 +167,7 @@ impl Changes {
         peer: Option<String>,
         done: Result<serde_json::Value, Error>,
     ) -> Response {
-        let id = RequestId::mint(&self.shared.world);
+        let id = RequestId::generate(&self.shared.env);
         let outcome = done.as_ref().map_or_else(|e| e.code().name(), |_| "done");
         tracing::info!(
             target: "audit",
@@ -209,21 +209,21 @@ mod tests {
 
     use super::*;
     use crate::cache::{self, Cache};
-    use crate::context::World;
+    use crate::context::Env;
     use crate::telemetry::logs::{Format, tests::logged};
 
-    fn changes(token: &str) -> Changes {
-        let world = World::real();
-        let shared = Shared {
+    fn changes(token: &str) -> AdminActions {
+        let world = Env::real();
+        let shared = GatewayHandles {
             client: HeaderValue::from_static("web"),
             tasks: TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::unread(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: Metrics::noop(),
             cache: Cache::new(&cache::Config::default(), &world),
-            fields: crate::section::fields::Known::default(),
-            world,
+            fields: crate::section::fields::FieldCache::default(),
+            env: world,
         };
-        Changes {
+        AdminActions {
             shared: Arc::new(shared),
             backends: Vec::new(),
             token: Some(Secret::new(token)),

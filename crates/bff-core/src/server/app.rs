@@ -13,21 +13,21 @@ use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
 use super::accept::Limits;
-use super::known::Known;
+use super::dependencies::Dependency;
 use super::readiness::Readiness;
-use super::{Config, admin, pages};
-use crate::action::Writes;
+use super::{Config, admin, system_endpoints};
+use crate::action::IdempotentWrites;
 use crate::auth::{self, Authenticator};
 use crate::cache::{self, Cache};
 use crate::config::{self, Mode};
-use crate::context::{Shared, World};
-use crate::discovery::First;
+use crate::context::{Env, GatewayHandles};
+use crate::discovery::InitialResolution;
 use crate::error::Code;
-use crate::inbound::shed::Shed;
-use crate::inbound::{self, Doors, Edge};
+use crate::inbound::load_shed::LoadShedder;
+use crate::inbound::{self, Edge, Endpoints};
 use crate::outbound::{self, Upstream};
-use crate::routes::{self, Around};
-use crate::store::{self, Seal, Store};
+use crate::routes::{self, RouteContext};
+use crate::store::{self, RecordCipher, Store};
 use crate::telemetry::logs;
 use crate::{grpc, openapi, rate_limit, section};
 
@@ -54,34 +54,34 @@ pub struct Settings<'a> {
 
 /// A gateway being put together: its name, and what all its parts share.
 #[derive(Debug)]
-pub struct Gateway<'a> {
+pub struct GatewayBuilder<'a> {
     name: &'static str,
     settings: Settings<'a>,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayHandles>,
     auth: Authenticator,
     store: Store,
-    seal: Seal,
+    seal: RecordCipher,
     /// Those that answer over HTTP, for the routes that pass requests on.
     upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
     /// Whose instances start-up waits to know, and who is shown to operators when something is wrong with it.
-    known: Mutex<Vec<Known>>,
+    known: Mutex<Vec<Dependency>>,
     codes: &'static [Code],
     docs: bool,
 }
 
-impl<'a> Gateway<'a> {
+impl<'a> GatewayBuilder<'a> {
     /// Begins a gateway for the client class `name`.
-    pub fn open(name: &'static str, settings: Settings<'a>, world: &World) -> Result<Self, String> {
-        let world = world.named(name);
+    pub fn open(name: &'static str, settings: Settings<'a>, world: &Env) -> Result<Self, String> {
+        let world = world.fork(name);
         let store = Store::open(settings.store, &world)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static(name),
-            cache: Cache::over(settings.cache, &world, name, &store),
-            world,
+            cache: Cache::with_shared_tier(settings.cache, &world, name, &store),
+            env: world,
             tasks: TaskTracker::new(),
-            leaving: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
             metrics: crate::telemetry::Metrics::new(name)?,
-            fields: section::fields::Known::default(),
+            fields: section::fields::FieldCache::default(),
         });
         let cache = shared.cache.clone();
         cache.follow(&store, &shared);
@@ -95,10 +95,10 @@ impl<'a> Gateway<'a> {
         Ok(Self {
             name,
             settings,
-            known: Mutex::new(vec![Known::Keys(auth.clone())]),
+            known: Mutex::new(vec![Dependency::Jwks(auth.clone())]),
             auth,
             store,
-            seal: Seal::open(settings.store, &shared.world)?,
+            seal: RecordCipher::open(settings.store, &shared.env)?,
             shared,
             upstreams: Mutex::default(),
             codes: &[],
@@ -107,8 +107,8 @@ impl<'a> Gateway<'a> {
     }
 
     /// The memory of its writes. [`Self::codes`] come before it: a refusal is told again with its own.
-    pub fn writes(&self) -> Writes {
-        Writes::new(
+    pub fn writes(&self) -> IdempotentWrites {
+        IdempotentWrites::new(
             self.store.clone(),
             self.seal.clone(),
             self.codes,
@@ -122,12 +122,12 @@ impl<'a> Gateway<'a> {
     }
 
     /// What secrets are sealed with before they go into the store.
-    pub fn seal(&self) -> &Seal {
+    pub fn seal(&self) -> &RecordCipher {
         &self.seal
     }
 
     /// What all parts of this gateway share.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub fn shared(&self) -> &Arc<GatewayHandles> {
         &self.shared
     }
 
@@ -139,7 +139,7 @@ impl<'a> Gateway<'a> {
     ) -> Result<Upstream, String> {
         let upstream = Upstream::new(name, config, &self.shared)?;
         self.upstreams.lock().insert(name, upstream.clone());
-        self.known.lock().push(Known::Http(upstream.clone()));
+        self.known.lock().push(Dependency::Http(upstream.clone()));
         Ok(upstream)
     }
 
@@ -150,7 +150,7 @@ impl<'a> Gateway<'a> {
         config: &outbound::Config,
     ) -> Result<grpc::Upstream, String> {
         let upstream = grpc::Upstream::new(name, config, &self.shared)?;
-        self.known.lock().push(Known::Grpc(upstream.clone()));
+        self.known.lock().push(Dependency::Grpc(upstream.clone()));
         Ok(upstream)
     }
 
@@ -169,9 +169,9 @@ impl<'a> Gateway<'a> {
     }
 
     /// The finished gateway. `config` is the whole configuration, for the admin port.
-    pub fn finish<S>(
+    pub fn build<S>(
         self,
-        doors: Doors<S>,
+        doors: Endpoints<S>,
         state: S,
         config: &impl Serialize,
     ) -> Result<App, String>
@@ -180,19 +180,20 @@ impl<'a> Gateway<'a> {
     {
         let (router, api, table) = doors.into_parts(state);
         let inbound = self.settings.inbound;
-        let limits = rate_limit::Limits::open(&inbound.limits, self.store.clone(), &self.shared)?;
-        let api = openapi::complete(api, self.settings.auth, self.settings.routes, &limits);
+        let limits =
+            rate_limit::Limits::open(&inbound.rate_limits, self.store.clone(), &self.shared)?;
+        let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
         let text = api.to_pretty_json().map_err(|error| error.to_string())?;
-        let readiness = Readiness::new(self.shared.leaving.clone());
-        let around = Around {
+        let readiness = Readiness::new(self.shared.shutdown.clone());
+        let around = RouteContext {
             trusted: inbound.trusted_proxies.clone(),
             max_body_bytes: inbound.max_body_bytes,
-            leaving: readiness.leaving(),
+            leaving: readiness.shutdown_token(),
         };
         let passed = routes::open(self.settings.routes, &self.upstreams.lock(), around)?;
         let edge = Arc::new(Edge {
             routes: passed,
-            shed: Shed::new(&inbound.shed, &self.shared)?,
+            shed: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
             shared: self.shared.clone(),
             config: inbound.clone(),
             doors: table,
@@ -205,23 +206,30 @@ impl<'a> Gateway<'a> {
                 .trim_end_matches('/')
                 .to_owned(),
         });
-        let mut router = router.merge(pages::router(readiness.clone(), text, self.codes));
+        let mut router = router.merge(system_endpoints::router(
+            readiness.clone(),
+            text,
+            self.codes,
+        ));
         if self.docs {
-            router = router.merge(openapi::reference(api.clone()));
+            router = router.merge(openapi::docs_page(api.clone()));
         }
-        let router = router.fallback(routes::answer);
+        let router = router.fallback(routes::fallback);
         let metrics = self.shared.metrics.clone();
         let known = self.known.into_inner();
-        let awaited = known.iter().filter_map(Known::first).collect();
+        let awaited = known
+            .iter()
+            .filter_map(Dependency::initial_discovery)
+            .collect();
         let backends = known
             .iter()
-            .filter(|known| !matches!(known, Known::Keys(_)));
-        let names = backends.map(Known::name).collect();
+            .filter(|known| !matches!(known, Dependency::Jwks(_)));
+        let names = backends.map(Dependency::name).collect();
         Ok(App {
             name: self.name,
-            router: inbound::protect(&edge, router)?,
+            router: inbound::layer(&edge, router)?,
             admin: admin::router(
-                admin::Shows::new(readiness.clone(), self.store, known),
+                admin::ReadinessReport::new(readiness.clone(), self.store, known),
                 metrics,
                 config::print(config),
             )
@@ -242,8 +250,8 @@ pub struct App {
     admin: Router,
     api: OpenApi,
     readiness: Readiness,
-    shared: Arc<Shared>,
-    awaited: Vec<First>,
+    shared: Arc<GatewayHandles>,
+    awaited: Vec<InitialResolution>,
     config: Config,
 }
 
@@ -274,8 +282,8 @@ impl App {
     }
 
     /// Waits until it knows an instance of each backend, or that there is none, or has waited long enough.
-    pub(crate) async fn knows_its_backends(&self) {
-        join_all(self.awaited.iter().map(First::came)).await;
+    pub(crate) async fn wait_for_discovery(&self) {
+        join_all(self.awaited.iter().map(InitialResolution::wait)).await;
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -288,7 +296,7 @@ impl App {
 
     pub(super) fn limits(&self) -> Limits {
         Limits {
-            head_timeout: self.config.head_timeout,
+            head_timeout: self.config.header_read_timeout,
             idle_timeout: self.config.idle_timeout,
             write_timeout: self.config.write_timeout,
             max_connections: self.config.max_connections,

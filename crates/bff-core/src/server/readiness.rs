@@ -37,12 +37,12 @@ impl Readiness {
     }
 
     /// The listener is closed: what would never end by itself ends now.
-    pub(crate) fn leave(&self) {
+    pub(crate) fn begin_shutdown(&self) {
         self.leaving.cancel();
     }
 
     /// Cancelled by [`Self::leave`].
-    pub(crate) fn leaving(&self) -> CancellationToken {
+    pub(crate) fn shutdown_token(&self) -> CancellationToken {
         self.leaving.clone()
     }
 

@@ -9,11 +9,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{App, Listeners, Settings, bind, production, serve};
+use super::{App, Listeners, Settings, bind, production_checks, serve};
 use crate::auth;
 use crate::config::{Args, Error, Sources};
-use crate::context::World;
-use crate::net::Accept;
+use crate::context::Env;
+use crate::net::Listener;
 use crate::telemetry::logs;
 
 /// One gateway's binary.
@@ -30,54 +30,54 @@ pub struct Program {
 }
 
 /// A gateway's whole configuration. The core reads the part that every gateway has.
-pub trait Configured: DeserializeOwned + Serialize {
+pub trait GatewayConfig: DeserializeOwned + Serialize {
     /// That part.
     fn settings(&self) -> Settings<'_>;
 }
 
 /// Runs a gateway until Ctrl-C or SIGTERM. Its exit code is 0 when it was served and drained, or when what the
 /// command line asked for was printed; 64 when it could not start, and one line said why.
-pub async fn start<C: Configured>(
+pub async fn start<C: GatewayConfig>(
     program: Program,
-    app: impl FnOnce(&C, &World) -> Result<App, String>,
+    app: impl FnOnce(&C, &Env) -> Result<App, String>,
 ) -> ExitCode {
     match prepare(program, app) {
         Ok(ready) => Box::pin(run(program, ready))
             .await
-            .map_or_else(|line| refuse(&line), |()| ExitCode::SUCCESS),
+            .map_or_else(|line| exit_with_error(&line), |()| ExitCode::SUCCESS),
         Err(code) => code,
     }
 }
 
 /// All that needs no waiting; in a box, for a configuration is large.
-fn prepare<C: Configured>(
+fn prepare<C: GatewayConfig>(
     program: Program,
-    app: impl FnOnce(&C, &World) -> Result<App, String>,
+    app: impl FnOnce(&C, &Env) -> Result<App, String>,
 ) -> Result<Box<(C, App)>, ExitCode> {
     auth::install_crypto();
     let args = Args::from_command_line(program.name, program.version)?;
     let ready = args.configure(program.prefix, program.defaults, |config, sources| {
-        open(config, sources, &World::real(), app)
+        build(config, sources, &Env::real(), app)
     });
     ready.map(Box::new)
 }
 
 /// Builds a gateway from the configuration that `sources` gave, unless production refuses it. A line of `app` that
 /// begins with a key and a colon is told who set that key.
-pub fn open<C: Configured>(
+pub fn build<C: GatewayConfig>(
     config: &C,
     sources: &Sources<'_>,
-    world: &World,
-    app: impl FnOnce(&C, &World) -> Result<App, String>,
+    world: &Env,
+    app: impl FnOnce(&C, &Env) -> Result<App, String>,
 ) -> Result<App, Error> {
-    production::check(&config.settings(), sources)?;
+    production_checks::check(&config.settings(), sources)?;
     app(config, world).map_err(|line| match line.split_once(": ") {
         Some((key, why)) => sources.refuse(key, why),
         None => Error::new(line),
     })
 }
 
-async fn run<C: Configured>(program: Program, ready: Box<(C, App)>) -> Result<(), String> {
+async fn run<C: GatewayConfig>(program: Program, ready: Box<(C, App)>) -> Result<(), String> {
     let (config, app) = *ready;
     let settings = config.settings();
     logs::install(settings.telemetry)?;
@@ -92,8 +92,8 @@ async fn run<C: Configured>(program: Program, ready: Box<(C, App)>) -> Result<()
 /// The first line of the log: what runs, and where it can be reached.
 fn announce(program: Program, listeners: &Listeners) {
     let [listen, admin_listen] = [&listeners.public, &listeners.admin].map(|accept| match accept {
-        Accept::Tcp(listener) => listener.local_addr().ok(),
-        Accept::Pipe(_) => None,
+        Listener::Tcp(listener) => listener.local_addr().ok(),
+        Listener::InMemory(_) => None,
     });
     let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
     tracing::info!(
@@ -120,7 +120,7 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, String> {
 }
 
 /// Prints the one line about a start that failed; exit code 64.
-pub fn refuse(line: &str) -> ExitCode {
+pub fn exit_with_error(line: &str) -> ExitCode {
     // A closed terminal is no reason to answer anything else.
     let _ = writeln!(io::stderr(), "{line}");
     ExitCode::from(Error::EXIT_CODE)

@@ -17,15 +17,15 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio_util::task::TaskTracker;
 
-use super::{Away, Kept, Key, Record, Seal, Space, Store};
-use crate::context::Shared;
+use super::{Key, Namespace, Record, RecordCipher, Store, StoreUnavailable, StoredRecord};
+use crate::context::GatewayHandles;
 
 /// How long a record is kept (CONTRACT: 24 hours).
-pub const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-const SPACE: Space = Space {
+const SPACE: Namespace = Namespace {
     name: "idempotency",
-    forgettable: false,
+    evictable: false,
 };
 
 /// A record, before it is sealed: what it is, how many milliseconds its runner has, the hash of the body, the answer.
@@ -40,7 +40,7 @@ const TRIES: u32 = 3;
 
 /// One write as its client means it.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
+pub struct IdempotentWrite<'a> {
     /// Whose it is; it says where in a cluster the record lies.
     pub whose: &'a [u8],
     /// What tells it from the other writes of this one: the client's own key, and what that is a key of.
@@ -53,24 +53,24 @@ pub struct Wanted<'a> {
 
 /// What becomes of a write that comes with a key.
 #[derive(Debug)]
-pub enum Begun {
+pub enum BeginResult {
     /// It is the first: do it.
-    First(Claim),
+    New(Claim),
     /// An earlier try ended without a word, so some of it may have been done: do it again, to learn.
-    Again(Claim),
+    Retry(Claim),
     /// It was done: this was the answer.
-    Done(Bytes),
+    Completed(Bytes),
     /// The key was used for another body.
-    Reused,
+    KeyReused,
     /// The first is still running.
-    Running,
+    InProgress,
 }
 
 /// The memory of writes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     store: Store,
-    seal: Seal,
+    seal: RecordCipher,
     tasks: TaskTracker,
 }
 
@@ -91,7 +91,7 @@ pub struct Claim {
 
 impl Idempotency {
     /// A memory in `store`, sealed with `seal`.
-    pub fn new(store: Store, seal: Seal, shared: &Shared) -> Self {
+    pub fn new(store: Store, seal: RecordCipher, shared: &GatewayHandles) -> Self {
         Self {
             store,
             seal,
@@ -100,7 +100,10 @@ impl Idempotency {
     }
 
     /// Begins a write, unless it was begun.
-    pub async fn begin(&self, wanted: Wanted<'_>) -> Result<Begun, Away> {
+    pub async fn begin(
+        &self,
+        wanted: IdempotentWrite<'_>,
+    ) -> Result<BeginResult, StoreUnavailable> {
         let key = Key::of(SPACE, wanted.whose, wanted.name);
         let longest = u32::try_from(wanted.longest.as_millis()).unwrap_or(u32::MAX);
         let held = self.record(&key, RUNNING, longest, &wanted.body_hash, &[])?;
@@ -116,18 +119,22 @@ impl Idempotency {
             let record = Record {
                 key: claim.key.clone(),
                 value: claim.held.clone(),
-                ttl: KEPT,
+                ttl: RETENTION,
             };
             // Not answered, it may have got through: then the claim gives it up by being dropped.
-            let Some(there) = self.store.put_new(&record).await? else {
-                return Ok(Begun::First(claim));
+            let Some(there) = self.store.insert_if_absent(&record).await? else {
+                return Ok(BeginResult::New(claim));
             };
             match self.judge(&claim, &there)? {
                 None => {
                     claim.begin();
-                    let with = Some((claim.held.clone(), KEPT));
-                    if self.store.swap(&claim.key, &there.value, with).await? {
-                        return Ok(Begun::Again(claim));
+                    let with = Some((claim.held.clone(), RETENTION));
+                    if self
+                        .store
+                        .compare_and_swap(&claim.key, &there.value, with)
+                        .await?
+                    {
+                        return Ok(BeginResult::Retry(claim));
                     }
                     // Somebody else was quicker.
                     claim.begun.store(false, Ordering::Relaxed);
@@ -139,26 +146,34 @@ impl Idempotency {
             }
         }
         claim.settled = true;
-        Ok(Begun::Running)
+        Ok(BeginResult::InProgress)
     }
 
     /// What a record that is there says to whoever comes with this body; nothing when an earlier try ended without a
     /// word.
-    fn judge(&self, claim: &Claim, there: &Kept) -> Result<Option<Begun>, Away> {
+    fn judge(
+        &self,
+        claim: &Claim,
+        there: &StoredRecord,
+    ) -> Result<Option<BeginResult>, StoreUnavailable> {
         // Sealed with a key that is not ours any more, nobody can say what it was.
-        let record = self.seal.unseal(&claim.key, &there.value);
-        let record = Bytes::from(record.map_err(|_| Away)?);
-        let (head, answer) = record.split_at_checked(HEAD_BYTES).ok_or(Away)?;
+        let record = self.seal.decrypt(&claim.key, &there.value);
+        let record = Bytes::from(record.map_err(|_| StoreUnavailable)?);
+        let (head, answer) = record
+            .split_at_checked(HEAD_BYTES)
+            .ok_or(StoreUnavailable)?;
         let [state, a, b, c, d, hash @ ..] = head else {
-            return Err(Away);
+            return Err(StoreUnavailable);
         };
         if hash != claim.body_hash {
-            return Ok(Some(Begun::Reused));
+            return Ok(Some(BeginResult::KeyReused));
         }
         let longest = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
         Ok(match *state {
-            DONE => Some(Begun::Done(record.slice_ref(answer))),
-            RUNNING if KEPT.saturating_sub(there.left) < longest => Some(Begun::Running),
+            DONE => Some(BeginResult::Completed(record.slice_ref(answer))),
+            RUNNING if RETENTION.saturating_sub(there.left) < longest => {
+                Some(BeginResult::InProgress)
+            }
             _ => None,
         })
     }
@@ -170,13 +185,13 @@ impl Idempotency {
         longest: u32,
         body_hash: &[u8; HASH_BYTES],
         answer: &[u8],
-    ) -> Result<Bytes, Away> {
+    ) -> Result<Bytes, StoreUnavailable> {
         let mut record = BytesMut::with_capacity(HEAD_BYTES + answer.len());
         record.put_u8(state);
         record.put_u32(longest);
         record.put_slice(body_hash);
         record.put_slice(answer);
-        self.seal.seal(key, &record).map_err(|_| Away)
+        self.seal.seal(key, &record).map_err(|_| StoreUnavailable)
     }
 }
 
@@ -197,33 +212,37 @@ impl Claim {
     }
 
     /// The write is done, and this is its answer from now on. False when another try has taken over.
-    pub async fn done(mut self, answer: &[u8]) -> Result<bool, Away> {
+    pub async fn done(mut self, answer: &[u8]) -> Result<bool, StoreUnavailable> {
         // Should its answer not be kept, the write was done all the same, and the same again learns it from the backends.
         self.begin();
         let record = (self.of).record(&self.key, DONE, 0, &self.body_hash, answer)?;
         let kept = self
             .of
             .store
-            .swap(&self.key, &self.held, Some((record, KEPT)));
+            .compare_and_swap(&self.key, &self.held, Some((record, RETENTION)));
         let kept = kept.await?;
         self.settled = true;
         Ok(kept)
     }
 
     /// The try ended without an answer that stands.
-    pub async fn leave(mut self) -> Result<bool, Away> {
-        let with = self.without_a_word();
-        let left = self.of.store.swap(&self.key, &self.held, with).await?;
+    pub async fn abandon(mut self) -> Result<bool, StoreUnavailable> {
+        let with = self.abandoned_record();
+        let left = self
+            .of
+            .store
+            .compare_and_swap(&self.key, &self.held, with)
+            .await?;
         self.settled = true;
         Ok(left)
     }
 
     /// What the record becomes when nobody says what the write came to.
-    fn without_a_word(&self) -> Option<(Bytes, Duration)> {
+    fn abandoned_record(&self) -> Option<(Bytes, Duration)> {
         let begun = self.begun.load(Ordering::Relaxed);
         let unknown = || self.of.record(&self.key, UNKNOWN, 0, &self.body_hash, &[]);
         // That sealing fails cannot be told from here; a claim that stays as it is ends by itself.
-        begun.then(|| (unknown().unwrap_or_else(|_| self.held.clone()), KEPT))
+        begun.then(|| (unknown().unwrap_or_else(|_| self.held.clone()), RETENTION))
     }
 }
 
@@ -232,7 +251,7 @@ impl Drop for Claim {
         if self.settled {
             return;
         }
-        let with = self.without_a_word();
+        let with = self.abandoned_record();
         let (of, key, held) = (self.of.clone(), self.key.clone(), self.held.clone());
         if let Store::Memory(memory) = &of.store {
             // There is nothing to wait for, and it never refuses what is smaller than what was there.
@@ -242,7 +261,7 @@ impl Drop for Claim {
         // Outside a runtime there is nobody to tell Redis; the claim ends by itself.
         if tokio::runtime::Handle::try_current().is_ok() {
             let tasks = of.tasks.clone();
-            tasks.spawn(async move { of.store.swap(&key, &held, with).await });
+            tasks.spawn(async move { of.store.compare_and_swap(&key, &held, with).await });
         }
     }
 }

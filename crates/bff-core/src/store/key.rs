@@ -15,11 +15,11 @@ const SLOTS: u16 = 1 << 14;
 
 /// What kind of record it is, and what a full store does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
+pub struct Namespace {
     /// Part of every key: letters, digits and dashes.
     pub name: &'static str,
     /// Whether a store in process may forget a record before its time, when it is full.
-    pub forgettable: bool,
+    pub evictable: bool,
 }
 
 /// The name of one record. Cheap to clone.
@@ -32,7 +32,7 @@ pub struct Key {
 impl Key {
     /// A key of parts, of which the first one says where in a cluster the record lies. The parts are hashed: they may be
     /// of any length and hold secrets, and no two lists of parts make one key.
-    pub fn of(space: Space, first: &[u8], rest: &[&[u8]]) -> Self {
+    pub fn of(space: Namespace, first: &[u8], rest: &[&[u8]]) -> Self {
         let tag = hash(&[first]);
         let mut text = format!("{VERSION}:{}:{{{tag}}}", space.name);
         if !rest.is_empty() {
@@ -40,7 +40,7 @@ impl Key {
         }
         Self {
             text: text.into(),
-            forgettable: space.forgettable,
+            forgettable: space.evictable,
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Away, Key, Record};
+use super::{Key, Record, StoreUnavailable};
 
 /// Enough that threads seldom meet.
 const SHARDS: usize = 16;
@@ -32,7 +32,7 @@ pub struct Memory {
 
 #[derive(Debug)]
 struct Shard {
-    records: HashMap<Key, Kept>,
+    records: HashMap<Key, Slot>,
     /// The same records by when they end.
     ends: BTreeSet<(Instant, Key)>,
     bytes: usize,
@@ -40,7 +40,7 @@ struct Shard {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Slot {
     value: Bytes,
     ends: Instant,
 }
@@ -67,7 +67,7 @@ impl Memory {
         self.shard(key).lock().get(key)
     }
 
-    pub(super) fn put(&self, record: Record) -> Result<(), Away> {
+    pub(super) fn put(&self, record: Record) -> Result<(), StoreUnavailable> {
         let ends = Instant::now() + record.ttl;
         let mut shard = self.shard(&record.key).lock();
         shard.put(record.key, record.value, ends)
@@ -78,11 +78,14 @@ impl Memory {
     }
 
     /// Redis' script for this is `put_new.lua`.
-    pub(super) fn put_new(&self, record: &Record) -> Result<Option<super::Kept>, Away> {
+    pub(super) fn put_new(
+        &self,
+        record: &Record,
+    ) -> Result<Option<super::StoredRecord>, StoreUnavailable> {
         let now = Instant::now();
         let mut shard = self.shard(&record.key).lock();
         if let Some(kept) = shard.kept(&record.key) {
-            return Ok(Some(super::Kept {
+            return Ok(Some(super::StoredRecord {
                 value: kept.value.clone(),
                 left: kept.ends - now,
             }));
@@ -98,7 +101,7 @@ impl Memory {
         key: &Key,
         held: &Bytes,
         with: Option<(Bytes, Duration)>,
-    ) -> Result<bool, Away> {
+    ) -> Result<bool, StoreUnavailable> {
         let mut shard = self.shard(key).lock();
         if shard.get(key).as_ref() != Some(held) {
             return Ok(false);
@@ -149,12 +152,12 @@ impl Shard {
         self.kept(key).map(|kept| kept.value.clone())
     }
 
-    fn kept(&self, key: &Key) -> Option<&Kept> {
+    fn kept(&self, key: &Key) -> Option<&Slot> {
         let kept = self.records.get(key)?;
         (kept.ends > Instant::now()).then_some(kept)
     }
 
-    fn put(&mut self, key: Key, value: Bytes, ends: Instant) -> Result<(), Away> {
+    fn put(&mut self, key: Key, value: Bytes, ends: Instant) -> Result<(), StoreUnavailable> {
         let size = cost(&key, &value);
         let now = Instant::now();
         while self.ends.first().is_some_and(|(ends, _)| *ends <= now) {
@@ -162,7 +165,7 @@ impl Shard {
         }
         let replaced = self.records.get(&key).map_or(0, |k| cost(&key, &k.value));
         if !key.is_forgettable() && self.bytes + size > self.most + replaced {
-            return Err(Away);
+            return Err(StoreUnavailable);
         }
         self.remove(&key);
         while self.bytes + size > self.most {
@@ -174,7 +177,7 @@ impl Shard {
         }
         self.bytes += size;
         self.ends.insert((ends, key.clone()));
-        self.records.insert(key, Kept { value, ends });
+        self.records.insert(key, Slot { value, ends });
         Ok(())
     }
 

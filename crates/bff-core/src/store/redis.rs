@@ -13,12 +13,12 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInv
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
-use super::link::Link;
+use super::availability::Availability;
+use super::connection::{RedisConnection, SeedNodes};
 use super::memory::BACKLOG;
-use super::way::{Named, Way};
-use super::{Away, Config, Kept, Key, Record, key};
+use super::{Config, Key, Record, StoreUnavailable, StoredRecord, key};
 use crate::config::Secret;
-use crate::context::{Shared, World};
+use crate::context::{Env, GatewayHandles};
 
 /// Deletes what the holder still holds.
 const RELEASE: &str =
@@ -29,9 +29,9 @@ const PARTS: usize = 16;
 
 /// Records in Redis.
 pub struct Redis {
-    named: Arc<Named>,
-    connection: Way,
-    link: Link,
+    named: Arc<SeedNodes>,
+    connection: RedisConnection,
+    link: Availability,
     timeout: Duration,
     pause: Duration,
     scripts: Scripts,
@@ -45,15 +45,15 @@ struct Scripts {
 }
 
 impl Redis {
-    pub(super) fn open(config: &Config, url: &Secret, _: &World) -> Result<Arc<Self>, String> {
-        let (connection, named) = Way::open(config, url)?;
+    pub(super) fn open(config: &Config, url: &Secret, _: &Env) -> Result<Arc<Self>, String> {
+        let (connection, named) = RedisConnection::open(config, url)?;
         let parts = if connection.is_cluster() { PARTS } else { 1 };
         Ok(Arc::new(Self {
             named: Arc::new(named),
             connection,
-            link: Link::new(config.pause, parts),
+            link: Availability::new(config.retry_interval, parts),
             timeout: config.timeout,
-            pause: config.pause,
+            pause: config.retry_interval,
             scripts: Scripts {
                 release: Script::new(RELEASE),
                 put_new: Script::new(include_str!("put_new.lua")),
@@ -72,24 +72,27 @@ impl Redis {
         self.link.is_away()
     }
 
-    pub(super) async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, Away> {
+    pub(super) async fn get_many(
+        &self,
+        keys: &[Key],
+    ) -> Result<Vec<Option<Bytes>>, StoreUnavailable> {
         // Not MGET: a cluster would want all keys in one slot.
         let values: Vec<Option<Vec<u8>>> =
-            (self.all(keys, |key| (key, Cmd::get(key.as_str())))).await?;
+            (self.execute_many(keys, |key| (key, Cmd::get(key.as_str())))).await?;
         Ok(values.into_iter().map(|v| v.map(Bytes::from)).collect())
     }
 
-    pub(super) async fn put_many(&self, records: &[Record]) -> Result<(), Away> {
+    pub(super) async fn put_many(&self, records: &[Record]) -> Result<(), StoreUnavailable> {
         let put = |record: &'_ Record| {
             let (key, ttl) = (record.key.as_str(), millis(record.ttl));
             Cmd::pset_ex(key, &record.value[..], ttl)
         };
-        let told = self.all::<Value, _>(records, |record| (&record.key, put(record)));
+        let told = self.execute_many::<Value, _>(records, |record| (&record.key, put(record)));
         told.await.map(drop)
     }
 
-    pub(super) async fn delete_many(&self, keys: &[Key]) -> Result<(), Away> {
-        let told = self.all::<Value, _>(keys, |key| (key, Cmd::unlink(key.as_str())));
+    pub(super) async fn delete_many(&self, keys: &[Key]) -> Result<(), StoreUnavailable> {
+        let told = self.execute_many::<Value, _>(keys, |key| (key, Cmd::unlink(key.as_str())));
         told.await.map(drop)
     }
 
@@ -99,34 +102,37 @@ impl Redis {
         key: &Key,
         token: &Bytes,
         ttl: Duration,
-    ) -> Result<bool, Away> {
+    ) -> Result<bool, StoreUnavailable> {
         let mut set = Cmd::new();
         set.arg("SET").arg(key.as_str()).arg(&token[..]);
         set.arg("NX").arg("PX").arg(millis(ttl));
         let mut connection = self.connection.clone();
         let set = set.query_async(&mut connection);
-        let answer: Option<String> = self.ask(self.part(key), set).await?;
+        let answer: Option<String> = self.execute(self.part(key), set).await?;
         Ok(answer.is_some())
     }
 
     /// Gives it back, unless its time was up and somebody else has it by now.
-    pub(crate) async fn release(&self, key: &Key, token: &Bytes) -> Result<(), Away> {
+    pub(crate) async fn release(&self, key: &Key, token: &Bytes) -> Result<(), StoreUnavailable> {
         let mut call = self.scripts.release.prepare_invoke();
         call.key(key.as_str()).arg(&token[..]);
         let mut connection = self.connection.clone();
         let release = call.invoke_async(&mut connection);
-        let _: u32 = self.ask(self.part(key), release).await?;
+        let _: u32 = self.execute(self.part(key), release).await?;
         Ok(())
     }
 
-    pub(super) async fn put_new(&self, record: &Record) -> Result<Option<Kept>, Away> {
+    pub(super) async fn put_new(
+        &self,
+        record: &Record,
+    ) -> Result<Option<StoredRecord>, StoreUnavailable> {
         let mut call = self.scripts.put_new.prepare_invoke();
         call.key(record.key.as_str());
         call.arg(&record.value[..]).arg(millis(record.ttl));
         let mut connection = self.connection.clone();
         let put = call.invoke_async(&mut connection);
-        let there: Option<(Vec<u8>, u64)> = self.ask(self.part(&record.key), put).await?;
-        Ok(there.map(|(value, left)| Kept {
+        let there: Option<(Vec<u8>, u64)> = self.execute(self.part(&record.key), put).await?;
+        Ok(there.map(|(value, left)| StoredRecord {
             value: value.into(),
             left: Duration::from_millis(left),
         }))
@@ -137,7 +143,7 @@ impl Redis {
         key: &Key,
         held: &Bytes,
         with: Option<(Bytes, Duration)>,
-    ) -> Result<bool, Away> {
+    ) -> Result<bool, StoreUnavailable> {
         let mut call = self.scripts.swap.prepare_invoke();
         call.key(key.as_str()).arg(&held[..]);
         if let Some((value, ttl)) = &with {
@@ -151,23 +157,27 @@ impl Redis {
         &self,
         key: &Key,
         call: &ScriptInvocation<'_>,
-    ) -> Result<T, Away> {
+    ) -> Result<T, StoreUnavailable> {
         let mut connection = self.connection.clone();
         let call = call.invoke_async(&mut connection);
-        self.ask(self.part(key), call).await
+        self.execute(self.part(key), call).await
     }
 
-    pub(super) async fn publish(&self, name: &str, message: &Bytes) -> Result<(), Away> {
+    pub(super) async fn publish(
+        &self,
+        name: &str,
+        message: &Bytes,
+    ) -> Result<(), StoreUnavailable> {
         let publish = Cmd::publish(key::channel(name), &message[..]);
         let mut connection = self.connection.clone();
         // Any node takes it.
-        self.ask(0, publish.query_async(&mut connection)).await
+        self.execute(0, publish.query_async(&mut connection)).await
     }
 
     pub(super) fn subscribe(
         self: &Arc<Self>,
         name: &'static str,
-        shared: &Shared,
+        shared: &GatewayHandles,
     ) -> broadcast::Receiver<Option<Bytes>> {
         let mut channels = self.channels.lock();
         if let Some(channel) = channels.get(name) {
@@ -197,11 +207,11 @@ impl Redis {
     }
 
     /// Asks all of it at once, what lies in one part of a cluster as one question; the answers in the same order.
-    async fn all<T: FromRedisValue, Of>(
+    async fn execute_many<T: FromRedisValue, Of>(
         &self,
         of: &[Of],
         command: impl Fn(&Of) -> (&Key, Cmd),
-    ) -> Result<Vec<T>, Away> {
+    ) -> Result<Vec<T>, StoreUnavailable> {
         let mut parts: BTreeMap<usize, (Vec<usize>, Pipeline)> = BTreeMap::new();
         for (at, of) in of.iter().enumerate() {
             let (key, command) = command(of);
@@ -211,7 +221,9 @@ impl Redis {
         }
         let asked = parts.iter().map(|(part, (places, pipe))| async move {
             let mut connection = self.connection.clone();
-            let answers: Vec<T> = self.ask(*part, pipe.query_async(&mut connection)).await?;
+            let answers: Vec<T> = self
+                .execute(*part, pipe.query_async(&mut connection))
+                .await?;
             Ok(places.iter().copied().zip(answers))
         });
         let mut answers: Vec<(usize, T)> =
@@ -226,13 +238,13 @@ impl Redis {
     }
 
     /// One question to one part, and what its answer says of that.
-    async fn ask<T>(
+    async fn execute<T>(
         &self,
         part: usize,
         question: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, Away> {
-        if !self.link.may_ask(part) {
-            return Err(Away);
+    ) -> Result<T, StoreUnavailable> {
+        if !self.link.should_try(part) {
+            return Err(StoreUnavailable);
         }
         match timeout(self.timeout, question).await {
             Ok(Ok(answer)) => {
@@ -241,11 +253,11 @@ impl Redis {
             }
             Ok(Err(error)) => {
                 self.link.failed(part, &error.to_string());
-                Err(Away)
+                Err(StoreUnavailable)
             }
             Err(_) => {
                 self.link.failed(part, "no answer in time");
-                Err(Away)
+                Err(StoreUnavailable)
             }
         }
     }

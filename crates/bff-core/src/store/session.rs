@@ -9,39 +9,39 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::sealed::{Read, Sealed};
-use super::{Away, Key, Seal, Space, Store};
-use crate::context::World;
+use super::encrypted::{EncryptedStore, Versioned};
+use super::{Key, Namespace, RecordCipher, Store, StoreUnavailable};
+use crate::context::Env;
 
-const SESSION: Space = Space {
+const SESSION: Namespace = Namespace {
     name: "session",
-    forgettable: false,
+    evictable: false,
 };
 
 /// The ids of one account's sessions.
-const OF_ACCOUNT: Space = Space {
+const OF_ACCOUNT: Namespace = Namespace {
     name: "sessions",
-    forgettable: false,
+    evictable: false,
 };
 
 /// How long sessions last, and how many an account has.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct Config {
     /// How long nobody may use one. Default 30 days.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// How long one lasts at most. Default 180 days.
-    pub longest: Duration,
+    pub absolute_timeout: Duration,
     /// How many an account has at once; the one that began first goes. Default 50: more than anybody has devices.
-    pub most: usize,
+    pub max_per_account: usize,
 }
 
-impl Default for Terms {
+impl Default for Config {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
         Self {
-            idle: 30 * day,
-            longest: 180 * day,
-            most: 50,
+            idle_timeout: 30 * day,
+            absolute_timeout: 180 * day,
+            max_per_account: 50,
         }
     }
 }
@@ -61,7 +61,7 @@ pub struct Session<T> {
 
 /// One of an account's sessions, as its owner is shown it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed<T> {
+pub struct SessionInfo<T> {
     /// The name it can be removed by; whoever has it cannot use the session.
     pub name: String,
     /// The session.
@@ -78,21 +78,25 @@ struct Entry {
 /// All sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    sealed: Sealed,
-    terms: Terms,
+    sealed: EncryptedStore,
+    terms: Config,
 }
 
 impl Sessions {
     /// Sessions in `store`, sealed with `seal`.
-    pub fn new(store: Store, seal: Seal, world: &World, terms: Terms) -> Self {
+    pub fn new(store: Store, seal: RecordCipher, world: &Env, terms: Config) -> Self {
         Self {
-            sealed: Sealed::new(store, seal, world),
+            sealed: EncryptedStore::new(store, seal, world),
             terms,
         }
     }
 
     /// Begins a session, and answers its id.
-    pub async fn create<T: Serialize>(&self, account: &str, holds: T) -> Result<String, Away> {
+    pub async fn create<T: Serialize>(
+        &self,
+        account: &str,
+        holds: T,
+    ) -> Result<String, StoreUnavailable> {
         let now = self.sealed.world.unix_seconds();
         let session = Session {
             account: account.to_owned(),
@@ -101,10 +105,10 @@ impl Sessions {
             holds,
         };
         let id = self.sealed.secret();
-        let ttl = self.terms.idle.min(self.terms.longest);
+        let ttl = self.terms.idle_timeout.min(self.terms.absolute_timeout);
         if !self.sealed.put_new(&key(&id), &session, ttl).await? {
             // Nobody draws the same 256 bits twice.
-            return Err(Away);
+            return Err(StoreUnavailable);
         }
         let entry = Entry {
             name: self.sealed.world.uuid().to_string(),
@@ -112,7 +116,7 @@ impl Sessions {
         };
         let gone = self.change_list(account, |list| {
             list.push(entry.clone());
-            let over = list.len().saturating_sub(self.terms.most);
+            let over = list.len().saturating_sub(self.terms.max_per_account);
             list.drain(..over).collect()
         });
         let gone: Vec<Key> = gone.await?.iter().map(|entry| key(&entry.id)).collect();
@@ -121,15 +125,22 @@ impl Sessions {
     }
 
     /// A session that has not ended.
-    pub async fn read<T: DeserializeOwned>(&self, id: &str) -> Result<Option<Session<T>>, Away> {
+    pub async fn read<T: DeserializeOwned>(
+        &self,
+        id: &str,
+    ) -> Result<Option<Session<T>>, StoreUnavailable> {
         let read = self.sealed.read(&key(id)).await?;
         Ok(read
-            .and_then(|read| self.lasting(read))
+            .and_then(|read| self.unexpired(read))
             .map(|(session, _)| session))
     }
 
     /// Notes that a session is used, so that it lasts on, and keeps what it holds now. False when it has ended.
-    pub async fn touch<T>(&self, id: &str, change: impl Fn(&mut T)) -> Result<bool, Away>
+    pub async fn touch<T>(
+        &self,
+        id: &str,
+        change: impl Fn(&mut T),
+    ) -> Result<bool, StoreUnavailable>
     where
         T: Serialize + DeserializeOwned,
     {
@@ -139,21 +150,21 @@ impl Sessions {
             let Some(read) = self.sealed.read::<Session<T>>(&key).await? else {
                 return Ok(false);
             };
-            let Some((mut session, read)) = self.lasting(read) else {
+            let Some((mut session, read)) = self.unexpired(read) else {
                 return Ok(false);
             };
             session.seen = self.sealed.world.unix_seconds();
             change(&mut session.holds);
-            let ttl = self.terms.idle.min(self.left(&session));
+            let ttl = self.terms.idle_timeout.min(self.left(&session));
             if self.sealed.swap(&key, &read, Some((&session, ttl))).await? {
                 return Ok(true);
             }
         }
-        Err(Away)
+        Err(StoreUnavailable)
     }
 
     /// Ends a session.
-    pub async fn remove(&self, account: &str, id: &str) -> Result<(), Away> {
+    pub async fn remove(&self, account: &str, id: &str) -> Result<(), StoreUnavailable> {
         self.sealed.delete(&[key(id)]).await?;
         let rest = self.change_list(account, |list| {
             list.retain(|entry| entry.id != id);
@@ -163,7 +174,7 @@ impl Sessions {
     }
 
     /// Ends the session of an account that is listed by this name; false when there is none.
-    pub async fn remove_named(&self, account: &str, name: &str) -> Result<bool, Away> {
+    pub async fn remove_named(&self, account: &str, name: &str) -> Result<bool, StoreUnavailable> {
         let list = self.sealed.read::<Vec<Entry>>(&of(account)).await?;
         let list = list.and_then(|read| read.value).unwrap_or_default();
         match list.into_iter().find(|entry| entry.name == name) {
@@ -173,34 +184,40 @@ impl Sessions {
     }
 
     /// An account's sessions, the oldest first.
-    pub async fn list<T: DeserializeOwned>(&self, account: &str) -> Result<Vec<Listed<T>>, Away> {
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        account: &str,
+    ) -> Result<Vec<SessionInfo<T>>, StoreUnavailable> {
         let list = self.sealed.read::<Vec<Entry>>(&of(account)).await?;
         let list = list.and_then(|read| read.value).unwrap_or_default();
         let keys: Vec<Key> = list.iter().map(|entry| key(&entry.id)).collect();
         let sessions = self.sealed.read_many(&keys).await?;
         let listed = list.into_iter().zip(sessions).filter_map(|(entry, read)| {
-            let (session, _) = self.lasting(read?)?;
+            let (session, _) = self.unexpired(read?)?;
             let name = entry.name;
-            Some(Listed { name, session })
+            Some(SessionInfo { name, session })
         });
         Ok(listed.collect())
     }
 
     /// Ends all sessions of an account.
-    pub async fn remove_all(&self, account: &str) -> Result<(), Away> {
+    pub async fn remove_all(&self, account: &str) -> Result<(), StoreUnavailable> {
         let all = self.change_list(account, std::mem::take).await?;
         let keys: Vec<Key> = all.iter().map(|entry| key(&entry.id)).collect();
         self.sealed.delete(&keys).await
     }
 
     /// A session that can be read and whose longest time is not up.
-    fn lasting<T>(&self, mut read: Read<Session<T>>) -> Option<(Session<T>, Read<Session<T>>)> {
+    fn unexpired<T>(
+        &self,
+        mut read: Versioned<Session<T>>,
+    ) -> Option<(Session<T>, Versioned<Session<T>>)> {
         let session = read.value.take()?;
         (!self.left(&session).is_zero()).then_some((session, read))
     }
 
     fn left<T>(&self, session: &Session<T>) -> Duration {
-        let ends = Duration::from_secs(session.begun) + self.terms.longest;
+        let ends = Duration::from_secs(session.begun) + self.terms.absolute_timeout;
         ends.saturating_sub(Duration::from_secs(self.sealed.world.unix_seconds()))
     }
 
@@ -209,14 +226,14 @@ impl Sessions {
         &self,
         account: &str,
         change: impl Fn(&mut Vec<Entry>) -> Vec<Entry>,
-    ) -> Result<Vec<Entry>, Away> {
+    ) -> Result<Vec<Entry>, StoreUnavailable> {
         let change = |list: Option<(Vec<Entry>, Duration)>| {
             let mut list = list.map_or_else(Vec::new, |(list, _)| list);
             let gone = change(&mut list);
             // As long as the last of them may last.
-            (list, self.terms.longest, gone)
+            (list, self.terms.absolute_timeout, gone)
         };
-        self.sealed.change(&of(account), change).await
+        self.sealed.update(&of(account), change).await
     }
 }
 

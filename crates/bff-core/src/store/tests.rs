@@ -10,20 +10,20 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
-use super::{Away, Config, Key, Record, Space, Store};
+use super::{Config, Key, Namespace, Record, Store, StoreUnavailable};
 use crate::config::Secret;
-use crate::context::{Shared, World};
+use crate::context::{Env, GatewayHandles};
 use crate::telemetry::Metrics;
 
 pub(crate) mod cluster;
 
-const CACHE: Space = Space {
+const CACHE: Namespace = Namespace {
     name: "test",
-    forgettable: true,
+    evictable: true,
 };
-const KEPT: Space = Space {
+const KEPT: Namespace = Namespace {
     name: "kept",
-    forgettable: false,
+    evictable: false,
 };
 
 /// A redis-server of one test, on a port of its own.
@@ -103,10 +103,10 @@ fn waits(url: String, timeout: Duration, pause: Duration) -> Store {
     let config = Config {
         url: Some(Secret::new(url)),
         timeout,
-        pause,
+        retry_interval: pause,
         ..Config::default()
     };
-    Store::open(&config, &World::real()).unwrap()
+    Store::open(&config, &Env::real()).unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
@@ -151,7 +151,7 @@ pub(crate) async fn until_there(store: &Store) {
 
 /// Both sides, each with the time to let pass between what ends and what does not.
 pub(super) async fn sides() -> Vec<(Store, Option<Server>)> {
-    let mut sides = vec![(Store::memory(1 << 20, &World::real()), None)];
+    let mut sides = vec![(Store::memory(1 << 20, &Env::real()), None)];
     if let Some(server) = Server::start() {
         let store = server.store();
         until_there(&store).await;
@@ -189,15 +189,15 @@ impl std::io::Write for Lines {
     }
 }
 
-pub(crate) fn shared() -> Arc<Shared> {
-    Arc::new(Shared {
+pub(crate) fn shared() -> Arc<GatewayHandles> {
+    Arc::new(GatewayHandles {
         client: HeaderValue::from_static("test"),
-        world: World::real(),
+        env: Env::real(),
         tasks: TaskTracker::new(),
-        leaving: tokio_util::sync::CancellationToken::new(),
-        metrics: Metrics::unread(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
-        fields: crate::section::fields::Known::default(),
+        shutdown: tokio_util::sync::CancellationToken::new(),
+        metrics: Metrics::noop(),
+        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
+        fields: crate::section::fields::FieldCache::default(),
     })
 }
 
@@ -288,7 +288,12 @@ async fn what_is_published_reaches_every_subscriber() {
 #[tokio::test]
 async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() {
     for (store, _server) in sides().await {
-        let put = async |value| store.put_new(&record("new", value, LONG)).await.unwrap();
+        let put = async |value| {
+            store
+                .insert_if_absent(&record("new", value, LONG))
+                .await
+                .unwrap()
+        };
         assert_eq!(put("1").await, None);
         let there = put("2").await.unwrap();
         assert_eq!(there.value, "1");
@@ -296,7 +301,10 @@ async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() 
         let swap = async |held: &'static str, with: Option<(&'static str, Duration)>| {
             let with = with.map(|(value, ttl)| (Bytes::from(value), ttl));
             let held = Bytes::from(held);
-            store.swap(&key("new"), &held, with).await.unwrap()
+            store
+                .compare_and_swap(&key("new"), &held, with)
+                .await
+                .unwrap()
         };
         assert!(!swap("2", Some(("3", LONG))).await);
         assert!(swap("1", Some(("3", SHORT))).await);
@@ -313,7 +321,7 @@ async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() 
 async fn memory_is_bounded_and_only_what_may_be_forgotten_is() {
     let most = 64 << 10;
     // Seeded, for by chance one of its parts may have less room than it is given here.
-    let store = Store::memory(most, &World::seeded(1, crate::net::Net::Tcp));
+    let store = Store::memory(most, &Env::seeded(1, crate::net::Net::Tcp));
     let Store::Memory(memory) = &store else {
         unreachable!()
     };
@@ -333,7 +341,10 @@ async fn memory_is_bounded_and_only_what_may_be_forgotten_is() {
     assert!(kept.len() > 100 && kept.len() < 1000);
     let got = store.get_many(&kept).await.unwrap();
     assert!(got.iter().all(Option::is_some));
-    assert_eq!(store.put_many(vec![put(KEPT, 10_000)]).await, Err(Away));
+    assert_eq!(
+        store.put_many(vec![put(KEPT, 10_000)]).await,
+        Err(StoreUnavailable)
+    );
     // What has ended is forgotten by whatever is written next.
     tokio::time::advance(LONG).await;
     let before = memory.held().0;
@@ -355,8 +366,8 @@ async fn redis_may_go_and_come_back() {
     until_there(&store).await;
     store.put_many(vec![record("a", "1", LONG)]).await.unwrap();
     server.kill();
-    assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
-    assert_eq!(store.as_str(), "away");
+    assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
+    assert_eq!(store.as_str(), "unavailable");
     server.restart();
     until_there(&store).await;
     assert_eq!(store.as_str(), "redis");
@@ -374,13 +385,13 @@ async fn silence_is_an_answer_after_the_timeout() {
         ))),
         ..Config::default()
     };
-    let store = Store::open(&config, &World::real()).unwrap();
+    let store = Store::open(&config, &Env::real()).unwrap();
     let begun = tokio::time::Instant::now();
-    assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
+    assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
     assert!(begun.elapsed() >= config.timeout);
     // And then it is not asked for a while.
     let begun = tokio::time::Instant::now();
-    assert_eq!(store.get_many(&[key("a")]).await, Err(Away));
+    assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
     assert!(begun.elapsed() < config.timeout);
 }
 

@@ -12,15 +12,15 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use lines::Lines;
-use spool::Spool;
+use format::FormatLayer;
+use writer::LogWriter;
 
 mod fields;
-mod lines;
-mod spool;
+mod format;
+mod writer;
 
 /// The log is the process's, and so is what of it is not written yet.
-static SPOOL: OnceLock<Arc<Spool>> = OnceLock::new();
+static SPOOL: OnceLock<Arc<LogWriter>> = OnceLock::new();
 
 /// What the log looks like and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -58,7 +58,7 @@ impl Default for Config {
 /// `main`; a second call changes nothing and says so.
 pub fn install(config: &Config) -> Result<(), String> {
     let filter = filter(&config.log_filter).map_err(|error| format!("log_filter: {error}"))?;
-    let spool = Spool::start(std::io::stdout())
+    let spool = LogWriter::start(std::io::stdout())
         .map_err(|error| format!("the log cannot be written: {error}"))?;
     let to = spool.clone();
     let write = move |line: &[u8]| to.push(line);
@@ -80,7 +80,7 @@ fn subscriber<W>(format: Format, filter: EnvFilter, write: W) -> impl Subscriber
 where
     W: Fn(&[u8]) + Send + Sync + 'static,
 {
-    Registry::default().with(Lines::new(format, write).with_filter(filter))
+    Registry::default().with(FormatLayer::new(format, write).with_filter(filter))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, String> {

@@ -17,7 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use crate::outbound::{Reason, State};
+use crate::outbound::{Freshness, Reason};
 
 use requests::Requests;
 use series::Series;
@@ -78,7 +78,7 @@ impl Metrics {
     }
 
     /// Instruments that nobody reads, for a test that does not ask about them.
-    pub fn unread() -> Self {
+    pub fn noop() -> Self {
         Self::with(Registry::new(), SdkMeterProvider::builder().build())
     }
 
@@ -96,19 +96,19 @@ impl Metrics {
                 .with_description("Requests being answered now.")
                 .build(),
             tunnels: meter
-                .i64_up_down_counter("bff.tunnels")
+                .i64_up_down_counter("bff.websocket.connections")
                 .with_description("Connections that became a WebSocket, by backend.")
                 .build(),
             upstream_duration: Series::new(
                 seconds(
                     &meter,
-                    "bff.upstream.duration",
+                    "bff.upstream.call.duration",
                     "Calls to backends by how they ended: ok, or the reason they gave nothing.",
                 ),
                 ["upstream", "route", "outcome"],
             ),
             extra_attempts: meter
-                .u64_counter("bff.upstream.extra_attempts")
+                .u64_counter("bff.upstream.retries")
                 .with_description(
                     "Attempts beyond the first of a call, by backend and by kind: retry or hedge.",
                 )
@@ -130,11 +130,11 @@ impl Metrics {
                 ["upstream", "route", "outcome"],
             ),
             shared_lookups: meter
-                .u64_counter("bff.cache.shared.lookups")
+                .u64_counter("bff.cache.l2.lookups")
                 .with_description("Misses of this process by what the replicas' common store had: hit, waited, miss, late, unkept or away.")
                 .build(),
             shed: meter
-                .u64_counter("bff.inbound.shed")
+                .u64_counter("bff.requests.shed")
                 .with_description(
                     "Requests refused for want of a slot, by class and, where plans have an order, by plan.",
                 )
@@ -151,16 +151,16 @@ impl Metrics {
     }
 
     /// Counts a request as being answered until the guard is dropped.
-    pub fn request_started(&self) -> Active {
+    pub fn request_started(&self) -> InFlightGuard {
         self.0.server_active.add(1, &[]);
-        Active(self.clone())
+        InFlightGuard(self.clone())
     }
 
     /// Counts a connection that became a WebSocket until the guard is dropped.
-    pub fn tunnel_opened(&self, upstream: &'static str) -> Tunnel {
+    pub fn tunnel_opened(&self, upstream: &'static str) -> WebSocketGuard {
         let of = [KeyValue::new("upstream", upstream)];
         self.0.tunnels.add(1, &of);
-        Tunnel(self.clone(), of)
+        WebSocketGuard(self.clone(), of)
     }
 
     /// Counts and times one call to a backend; `outcome` is `ok` or a reason.
@@ -185,7 +185,7 @@ impl Metrics {
     }
 
     /// Counts one section of an answer by its state; `reason` is an empty label where there is none.
-    pub fn section(&self, source: Cow<'static, str>, state: State, reason: Option<Reason>) {
+    pub fn section(&self, source: Cow<'static, str>, state: Freshness, reason: Option<Reason>) {
         let (state, reason) = (state.as_str(), reason.map_or("", Reason::as_str));
         match source {
             Cow::Borrowed(source) => {
@@ -193,7 +193,7 @@ impl Metrics {
             }
             // Several backends.
             Cow::Owned(sources) => {
-                (self.0.sections).of_made([&sources, state, reason], |series| series.add(1));
+                (self.0.sections).record_dynamic([&sources, state, reason], |series| series.add(1));
             }
         }
     }
@@ -242,9 +242,9 @@ impl fmt::Debug for Metrics {
 /// A request being answered. It counts until it is dropped, a hang-up included.
 #[must_use = "the request counts as active until this is dropped"]
 #[derive(Debug)]
-pub struct Active(Metrics);
+pub struct InFlightGuard(Metrics);
 
-impl Drop for Active {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.0.server_active.add(-1, &[]);
     }
@@ -253,9 +253,9 @@ impl Drop for Active {
 /// A connection that became a WebSocket. It counts until it is dropped.
 #[must_use = "the connection counts as open until this is dropped"]
 #[derive(Debug)]
-pub struct Tunnel(Metrics, [KeyValue; 1]);
+pub struct WebSocketGuard(Metrics, [KeyValue; 1]);
 
-impl Drop for Tunnel {
+impl Drop for WebSocketGuard {
     fn drop(&mut self) {
         self.0.0.tunnels.add(-1, &self.1);
     }
@@ -319,17 +319,17 @@ mod tests {
         metrics.upstream_call("alpha", "/a/{id}", "timeout", TOOK);
         has(
             &metrics,
-            r#"bff_upstream_duration_seconds_count{outcome="timeout",route="/a/{id}",upstream="alpha",client="web"} 2"#,
+            r#"bff_upstream_call_duration_seconds_count{outcome="timeout",route="/a/{id}",upstream="alpha",client="web"} 2"#,
         );
     }
 
     #[test]
     fn a_section_is_counted_by_its_state() {
         let metrics = Metrics::new("web").unwrap();
-        metrics.section("alpha".into(), State::Fresh, None);
+        metrics.section("alpha".into(), Freshness::Fresh, None);
         metrics.section(
             Cow::Owned("alpha,beta".into()),
-            State::Stale,
+            Freshness::Stale,
             Some(Reason::Timeout),
         );
         has(
@@ -361,14 +361,14 @@ mod tests {
         metrics.shed("signed_in", "bronze");
         has(
             &metrics,
-            r#"bff_inbound_shed_total{class="signed_in",plan="bronze",client="web"} 1"#,
+            r#"bff_requests_shed_total{class="signed_in",plan="bronze",client="web"} 1"#,
         );
     }
 
     #[test]
     fn two_gateways_in_one_process_share_nothing() {
         let (web, tv) = (Metrics::new("web").unwrap(), Metrics::new("tv").unwrap());
-        web.section("alpha".into(), State::Fresh, None);
+        web.section("alpha".into(), Freshness::Fresh, None);
         assert!(web.render().contains("bff_sections_total"));
         assert_eq!(tv.render(), "");
     }
@@ -387,7 +387,7 @@ mod tests {
 
     #[test]
     fn unread_instruments_cost_no_scrape() {
-        let metrics = Metrics::unread();
+        let metrics = Metrics::noop();
         metrics.upstream_call("alpha", "/a", "ok", TOOK);
         drop(metrics.request_started());
         assert_eq!(metrics.render(), "");

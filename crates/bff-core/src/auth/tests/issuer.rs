@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::net::{Accept, Pipes, Wire};
+use crate::net::{Connection, InMemoryNetwork, Listener};
 
 /// A private key and its name.
 pub(super) struct Signer {
@@ -116,8 +116,8 @@ pub(super) const SLOW: Duration = Duration::from_millis(500);
 
 impl Issuer {
     /// Listens on `issuer:80`.
-    pub(super) fn start(signers: &[&Signer]) -> (Arc<Self>, Arc<Pipes>) {
-        let pipes = Pipes::new(|_, _, pipe| Ok(Wire::Pipe(Box::new(pipe))));
+    pub(super) fn start(signers: &[&Signer]) -> (Arc<Self>, Arc<InMemoryNetwork>) {
+        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let issuer = Arc::new(Self {
             keys: Mutex::new(Value::Null),
             mood: Mutex::new(Mood::Well),
@@ -156,7 +156,7 @@ impl Issuer {
     }
 }
 
-async fn serve(mut listener: Accept, issuer: Arc<Issuer>) {
+async fn serve(mut listener: Listener, issuer: Arc<Issuer>) {
     while let Some(wire) = listener.next().await {
         let issuer = issuer.clone();
         let service = hyper::service::service_fn(move |request: http::Request<_>| {

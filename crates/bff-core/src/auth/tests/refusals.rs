@@ -156,8 +156,8 @@ proptest! {
     fn no_header_panics(bearer: Vec<u8>, key: Vec<u8>, parts in "[A-Za-z0-9_.-]{0,80}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let answered = runtime.unwrap().block_on(async {
-            let pipes = crate::net::Pipes::new(|_, _, _| Err(std::io::ErrorKind::ConnectionRefused.into()));
-            let auth = Authenticator::new(&config(), &shared(Net::Pipes(pipes))).unwrap();
+            let pipes = crate::net::InMemoryNetwork::new(|_, _, _| Err(std::io::ErrorKind::ConnectionRefused.into()));
+            let auth = Authenticator::new(&config(), &shared(Net::InMemory(pipes))).unwrap();
             let mut answered = 0;
             for (name, value) in [
                 ("authorization", bearer.clone()),

@@ -12,10 +12,10 @@ async fn half_a_configuration_is_refused() {
     };
     assert!(refused(|c| c.issuer = None).starts_with("issuer is missing"));
     assert!(refused(|c| c.audience = None).starts_with("audience is missing"));
-    assert!(refused(|c| c.keys = None).starts_with("keys.url is missing"));
+    assert!(refused(|c| c.jwks = None).starts_with("keys.url is missing"));
     assert!(refused(|c| c.algorithms.clear()).starts_with("algorithms is empty"));
     assert!(refused(|c| c.token_type.clear()).starts_with("token_type is empty"));
-    assert!(refused(|c| c.keys_path = "jwks".into()).starts_with("keys_path"));
+    assert!(refused(|c| c.jwks_path = "jwks".into()).starts_with("jwks_path"));
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn the_configuration_reads_as_documented() {
     let text = r#"
         issuer = "http://localhost:3000"
         audience = "gateway"
-        keys = { url = "http://localhost:3000" }
+        jwks = { url = "http://localhost:3000" }
         algorithms = ["ES256"]
         leeway = "5s"
         [api_keys.demo]
@@ -40,7 +40,7 @@ fn the_configuration_reads_as_documented() {
     let config: Config = crate::config::load(&sources).unwrap();
     assert_eq!(config.leeway, seconds(5));
     assert_eq!(config.token_type, "at+jwt");
-    assert_eq!(config.keys_max_age, seconds(600));
+    assert_eq!(config.jwks_max_age, seconds(600));
     assert_eq!(config.algorithms, [Algorithm::RS256, Algorithm::ES256]);
     assert!(!config.api_keys["demo"].disabled);
     let printed = serde_json::to_string(&config).unwrap();

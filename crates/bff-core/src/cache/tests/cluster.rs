@@ -34,7 +34,7 @@ fn said(who: usize, thing: u32) -> u32 {
 }
 
 /// One read, which a backend answers in a moment with something good for `fresh`: whose it is, and how it was found.
-async fn read(scene: &Scene, who: usize, thing: u32, fresh: Duration) -> (u32, Lookup) {
+async fn read(scene: &Scene, who: usize, thing: u32, fresh: Duration) -> (u32, CacheResult) {
     let language = |language: &str| {
         let language: Language = language.parse().unwrap();
         Segment::of(language, Region::NONE, None).by_language()
@@ -56,19 +56,19 @@ async fn ask_for<S: Scope>(
     number: u32,
     thing: u32,
     fresh: Duration,
-) -> Result<(u32, Lookup), Failure> {
-    let mut keep = Keep::unsaid(S::PERSONAL);
+) -> Result<(u32, CacheResult), Failure> {
+    let mut keep = CachePolicy::default_for(S::PERSONAL);
     if S::PERSONAL {
-        keep.own(fresh);
+        keep.private_ttl(fresh);
     } else {
         keep.ttl(fresh);
     }
     let path = format!("/things/{thing}");
-    let ask = Ask {
-        read: Read {
+    let ask = ReadThrough {
+        read: ReadKey {
             key: (scene.shared.cache).key::<u32>("alpha", Method::GET, path, &scope),
             route: "/things/{id}",
-            sharing: Sharing::default(),
+            sharing: CacheVisibility::default(),
         },
         keep,
         renew_within: s(1),
@@ -78,7 +78,7 @@ async fn ask_for<S: Scope>(
     let fetch = move |_| async move {
         calls.fetch_add(1, Relaxed);
         sleep(ms(2)).await;
-        Ok(Got::Whole(Whole {
+        Ok(FetchResult::Full(FullResponse {
             value: Arc::new(number),
             status: StatusCode::OK,
             head: HeaderMap::new(),
@@ -87,8 +87,8 @@ async fn ask_for<S: Scope>(
             took: Duration::ZERO,
         }))
     };
-    let read = answer::<u32, S, _, _>(&scene.cx(s(5)), ask, fetch).await?;
-    Ok((*read.value, read.from.lookup))
+    let read = get_or_fetch::<u32, S, _, _>(&scene.cx(s(5)), ask, fetch).await?;
+    Ok((*read.value, read.provenance.cache_result))
 }
 
 async fn cluster() -> Option<Cluster> {
@@ -119,7 +119,11 @@ async fn what_one_screen_misses_lies_everywhere_and_is_found_there() {
     let (ports, gateway) = (on.ports(), on.gateway().await);
     let screen = |scene| join_all((0..12).map(move |thing| read(scene, 0, thing, s(60))));
     let fetched = screen(gateway.one()).await;
-    assert!(fetched.iter().all(|(_, lookup)| *lookup == Lookup::Miss));
+    assert!(
+        fetched
+            .iter()
+            .all(|(_, lookup)| *lookup == CacheResult::Miss)
+    );
     gateway.settled().await;
     for port in &ports {
         let keys: Vec<String> = ask(*port, &["KEYS", "*:cache:*"]).await;
@@ -131,7 +135,9 @@ async fn what_one_screen_misses_lies_everywhere_and_is_found_there() {
     let asking = before - asking;
     let found = screen(gateway.other()).await;
     let cost = reads(&ports).await - before - asking;
-    let wanted: Vec<_> = (0..12).map(|thing| (said(0, thing), Lookup::Hit)).collect();
+    let wanted: Vec<_> = (0..12)
+        .map(|thing| (said(0, thing), CacheResult::Hit))
+        .collect();
     assert_eq!(found, wanted);
     assert_eq!(gateway.one().calls(), 12);
     assert!(cost <= 3 * 4, "{cost} reads for 12 looks at three nodes");
@@ -185,7 +191,7 @@ async fn a_node_that_goes_and_comes_back_costs_no_answer() {
                 let thing = 2000 + thing + u32::try_from(node).unwrap() * 100;
                 read(gateway.one(), 1, thing, s(60)).await;
                 let read = read(gateway.other(), 1, thing, s(60)).await;
-                found += u32::from(read.1 == Lookup::Hit);
+                found += u32::from(read.1 == CacheResult::Hit);
                 sleep(ms(5)).await;
             }
             assert!(found >= 6, "{found} of 24 were shared");
@@ -212,7 +218,7 @@ async fn a_node_that_goes_and_comes_back_costs_no_answer() {
             let calls = gateway.one().calls();
             let (value, lookup) = read(gateway.other(), 1, thing, s(60)).await;
             assert_eq!(value, said(1, thing));
-            if lookup == Lookup::Hit {
+            if lookup == CacheResult::Hit {
                 assert_eq!(gateway.one().calls(), calls);
                 break;
             }

@@ -17,15 +17,23 @@ fn air(scene: &Scene) -> usize {
 #[tokio::test(start_paused = true)]
 async fn what_may_not_be_kept_is_one_call_for_all_who_wait() {
     let scene = Scene::new(&Config::default());
-    let herd = (0..1000).map(|_| scene.read(SLOW, Keep::unsaid(false)));
+    let herd = (0..1000).map(|_| scene.read(SLOW, CachePolicy::default_for(false)));
     let pages = join_all(herd).await;
     assert_eq!(scene.calls(), 1);
-    let shared = |page: &Fetched<u32, Public>| page.from.lookup == Lookup::Shared;
+    let shared =
+        |page: &Fetched<u32, Public>| page.provenance.cache_result == CacheResult::Coalesced;
     let pages: Vec<_> = pages.into_iter().map(Result::unwrap).collect();
     assert_eq!(pages.iter().filter(|page| shared(page)).count(), 999);
-    assert!(pages.iter().all(|page| page.from.state == State::Fresh));
+    assert!(
+        pages
+            .iter()
+            .all(|page| page.provenance.state == Freshness::Fresh)
+    );
     assert_eq!(air(&scene), 0);
-    scene.read(SLOW, Keep::unsaid(false)).await.unwrap();
+    scene
+        .read(SLOW, CachePolicy::default_for(false))
+        .await
+        .unwrap();
     assert_eq!(scene.calls(), 2, "what is over is over");
 }
 
@@ -35,7 +43,7 @@ async fn each_waits_by_its_own_deadline() {
     let read = |time: Duration| {
         let cx = scene.cx(time);
         let began = Instant::now();
-        let read = scene.read_by(&cx, Public, SLOW, Keep::unsaid(false));
+        let read = scene.read_by(&cx, Public, SLOW, CachePolicy::default_for(false));
         async move { (read.await.map(|page| *page.value), began.elapsed()) }
     };
     // The first has little time and begins; the last has least and joins. A tenth of it is for the answer itself.
@@ -52,7 +60,7 @@ async fn each_waits_by_its_own_deadline() {
 async fn callers_share_calls_with_themselves_alone() {
     let scene = Scene::new(&Config::default());
     let cx = scene.cx(s(5));
-    let read = |scope| scene.read_by(&cx, scope, SLOW, Keep::unsaid(true));
+    let read = |scope| scene.read_by(&cx, scope, SLOW, CachePolicy::default_for(true));
     let all = [("ada", "a"), ("ada", "a"), ("ada", "kids"), ("ben", "a")];
     let pages = join_all(all.map(|(account, profile)| read(caller(account, profile)))).await;
     let values: Vec<u32> = pages.into_iter().map(|page| *page.unwrap().value).collect();
@@ -63,11 +71,16 @@ async fn callers_share_calls_with_themselves_alone() {
 async fn nobody_joins_a_call_that_began_before_a_write_of_theirs() {
     let scene = Scene::new(&Config::default());
     let (cx, ada) = (scene.cx(s(5)), caller("ada", "a"));
-    let read = || Box::pin(scene.read_by(&cx, ada.clone(), SLOW, Keep::unsaid(true)));
+    let read = || Box::pin(scene.read_by(&cx, ada.clone(), SLOW, CachePolicy::default_for(true)));
     let mut before = read();
     assert!(timeout(ms(100), &mut before).await.is_err());
     let target = ("alpha", &b"/elsewhere"[..]);
-    (scene.shared.cache).written(target, &ada.audience(), &Keep::unsaid(true), scene.now());
+    (scene.shared.cache).invalidate_after_write(
+        target,
+        &ada.audience(),
+        &CachePolicy::default_for(true),
+        scene.now(),
+    );
     sleep(ms(1)).await;
     let (before, after) = tokio::join!(before, read());
     assert_ne!(before.unwrap().value, after.unwrap().value);
@@ -76,10 +89,10 @@ async fn nobody_joins_a_call_that_began_before_a_write_of_theirs() {
 #[tokio::test(start_paused = true)]
 async fn calls_are_not_shared_when_that_is_off() {
     let scene = Scene::new(&Config {
-        share_calls: false,
+        coalesce_requests: false,
         ..Config::default()
     });
-    join_all((0..3).map(|_| scene.read(SLOW, Keep::unsaid(false)))).await;
+    join_all((0..3).map(|_| scene.read(SLOW, CachePolicy::default_for(false)))).await;
     assert_eq!((scene.calls(), air(&scene)), (3, 0));
 }
 
@@ -87,7 +100,7 @@ async fn calls_are_not_shared_when_that_is_off() {
 async fn renewals_are_bounded_and_none_begins_while_we_drain() {
     for (places, draining, calls) in [(1, false, 2), (0, false, 1), (1, true, 1)] {
         let scene = Scene::new(&Config {
-            max_renewals: places,
+            max_background_revalidations: places,
             ..Config::default()
         });
         scene.read(MINUTE, stale(600, 0)).await.unwrap();
@@ -96,7 +109,7 @@ async fn renewals_are_bounded_and_none_begins_while_we_drain() {
             scene.shared.tasks.close();
         }
         let page = scene.read(MINUTE, stale(600, 0)).await.unwrap();
-        assert_eq!(page.from.state, State::Stale);
+        assert_eq!(page.provenance.state, Freshness::Stale);
         scene.shared.tasks.close();
         timeout(s(2), scene.shared.tasks.wait()).await.unwrap();
         assert_eq!(scene.calls(), calls);
@@ -106,7 +119,7 @@ async fn renewals_are_bounded_and_none_begins_while_we_drain() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_ends_by_its_own_deadline_and_frees_its_place() {
     let scene = Scene::new(&Config {
-        max_renewals: 1,
+        max_background_revalidations: 1,
         ..Config::default()
     });
     scene.read(MINUTE, stale(600, 0)).await.unwrap();

@@ -43,9 +43,9 @@ impl On {
         let mut replicas = Vec::new();
         let (calls, ended) = (Arc::default(), Arc::default());
         for store in stores {
-            let world = World::real();
+            let world = Env::real();
             let shared = SharedConfig {
-                wait: s(10),
+                lease_wait: s(10),
                 ..SharedConfig::default()
             };
             let config = Config {
@@ -53,7 +53,7 @@ impl On {
                 ..Config::default()
             };
             let cache = match &store {
-                Some(store) => Cache::over(&config, &world, &name, store),
+                Some(store) => Cache::with_shared_tier(&config, &world, &name, store),
                 None => Cache::new(&config, &world),
             };
             let mut scene = Scene::with(world, cache);
@@ -147,14 +147,14 @@ impl Gateway {
         // What was asked for in the very millisecond is outdated too.
         sleep(ms(2)).await;
         happens(self.one());
-        let told = self.one().shared.cache.sync(&World::real()).await;
+        let told = self.one().shared.cache.sync(&Env::real()).await;
         assert_eq!(told, Ok(self.replicas.len() > 1));
         let seen = |scene: &Scene| {
             scene
                 .shared
                 .cache
                 .spread()
-                .map_or(0, crate::cache::spread::Spread::seen)
+                .map_or(0, crate::cache::purge_replication::PurgeReplication::seen)
         };
         let began = Instant::now();
         while seen(self.other()) < seen(self.one()) {

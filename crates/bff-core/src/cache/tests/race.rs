@@ -73,19 +73,19 @@ fn reader() -> impl Strategy<Value = Reader> {
 
 impl Reader {
     async fn reads<S: Scope>(&self, scene: &Scene, scope: S) -> Option<Who> {
-        let mut keep = Keep::unsaid(S::PERSONAL);
+        let mut keep = CachePolicy::default_for(S::PERSONAL);
         if S::PERSONAL && self.keeps {
-            keep.own(ms(50));
+            keep.private_ttl(ms(50));
         } else if !S::PERSONAL {
             keep.ttl(ms(50));
             keep.stale_while_revalidate(ms(30));
             keep.stale_if_error(ms(90));
         }
-        let ask = Ask {
-            read: Read {
+        let ask = ReadThrough {
+            read: ReadKey {
                 key: (scene.shared.cache).key::<Who>("alpha", Method::GET, "/one", &scope),
                 route: "/one",
-                sharing: Sharing::default(),
+                sharing: CacheVisibility::default(),
             },
             keep,
             renew_within: ms(100),
@@ -98,7 +98,7 @@ impl Reader {
             unchanged,
             ..
         } = self.clone();
-        let fetch = move |fetch: Fetch| async move {
+        let fetch = move |fetch: FetchContext| async move {
             sleep(ms(takes)).await;
             if let Some(reason) = fault {
                 return Err(Failure::new(reason));
@@ -107,9 +107,9 @@ impl Reader {
             let copy = fetch.condition(&mut HeaderMap::new());
             head.insert(header::ETAG, HeaderValue::from_static("\"same\""));
             if unchanged && copy {
-                return Ok(Got::Same(head, Duration::ZERO));
+                return Ok(FetchResult::NotModified(head, Duration::ZERO));
             }
-            Ok(Got::Whole(Whole {
+            Ok(FetchResult::Full(FullResponse {
                 value: Arc::new(who),
                 status: StatusCode::OK,
                 head,
@@ -119,7 +119,11 @@ impl Reader {
             }))
         };
         let cx = scene.cx(ms(self.patience.max(20)));
-        let page = timeout(ms(self.patience), answer::<Who, S, _, _>(&cx, ask, fetch)).await;
+        let page = timeout(
+            ms(self.patience),
+            get_or_fetch::<Who, S, _, _>(&cx, ask, fetch),
+        )
+        .await;
         page.ok()?.ok().map(|page| *page.value)
     }
 
@@ -138,10 +142,10 @@ impl Reader {
             ),
             1 => {
                 let audience = caller("ada", "kids").audience();
-                cache.written(
+                cache.invalidate_after_write(
                     ("alpha", b"/two"),
                     &audience,
-                    &Keep::unsaid(true),
+                    &CachePolicy::default_for(true),
                     scene.now(),
                 );
             }
@@ -171,7 +175,7 @@ proptest! {
             .unwrap();
         let config = Config {
             max_bytes: if small { 4000 } else { 64 << 10 },
-            max_renewals: 2,
+            max_background_revalidations: 2,
             ..Config::default()
         };
         let (shown, air) = runtime.block_on(async {

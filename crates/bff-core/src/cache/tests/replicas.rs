@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 
 use super::*;
-use crate::cache::tier::record::Record;
+use crate::cache::shared_tier::record::SharedRecord;
 use crate::store::tests::{Server, until_there};
-use crate::store::{Key as StoreKey, Record as Kept, Space, Store};
+use crate::store::{Key as StoreKey, Namespace, Record as Kept, Store};
 
 /// Two replicas of one gateway, and the Redis they share.
 struct Pair {
@@ -21,14 +21,17 @@ async fn pair(wait: Duration) -> Option<Pair> {
     until_there(&store).await;
     let config = Config {
         shared: SharedConfig {
-            wait,
+            lease_wait: wait,
             ..SharedConfig::default()
         },
         ..Config::default()
     };
     let replica = || {
-        let (world, store) = (World::real(), server.store());
-        let scene = Scene::with(world.clone(), Cache::over(&config, &world, "test", &store));
+        let (world, store) = (Env::real(), server.store());
+        let scene = Scene::with(
+            world.clone(),
+            Cache::with_shared_tier(&config, &world, "test", &store),
+        );
         scene.shared.cache.follow(&store, &scene.shared);
         scene
     };
@@ -56,13 +59,13 @@ impl Pair {
     }
 
     fn key(&self, name: &'static str) -> StoreKey {
-        let space = Space {
+        let space = Namespace {
             name,
-            forgettable: true,
+            evictable: true,
         };
         let key =
             (self.one.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &Public);
-        StoreKey::of(space, &key.shared_by("test").unwrap(), &[])
+        StoreKey::of(space, &key.shared_key("test").unwrap(), &[])
     }
 
     fn calls(&self) -> u32 {
@@ -70,8 +73,8 @@ impl Pair {
     }
 }
 
-fn unsaid() -> Keep {
-    Keep::unsaid(false)
+fn unsaid() -> CachePolicy {
+    CachePolicy::default_for(false)
 }
 
 #[tokio::test]
@@ -112,7 +115,10 @@ async fn a_record_of_another_release_is_none_and_is_replaced() {
     };
     pair.store.put_many(vec![kept]).await.unwrap();
     let read = pair.two.read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!((read.from.state, pair.two.calls()), (State::Fresh, 1));
+    assert_eq!(
+        (read.provenance.state, pair.two.calls()),
+        (Freshness::Fresh, 1)
+    );
     while pair.record().await == record {
         sleep(ms(5)).await;
     }
@@ -123,8 +129,8 @@ async fn what_is_one_callers_never_leaves_the_process() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    let mut own = Keep::unsaid(true);
-    own.own(s(60));
+    let mut own = CachePolicy::default_for(true);
+    own.private_ttl(s(60));
     for (scene, calls) in [(&pair.one, 1), (&pair.two, 1), (&pair.two, 1)] {
         let ada = caller("ada", "a");
         let read = scene.read_by(&scene.cx(s(5)), ada, MINUTE, own.clone());
@@ -237,11 +243,11 @@ async fn redis_that_hangs_takes_nobody_beyond_their_time() {
     let Some(server) = Server::start() else {
         return;
     };
-    let world = World::real();
+    let world = Env::real();
     let store = server.store_that_waits(s(10), ms(20));
     let scene = Scene::with(
         world.clone(),
-        Cache::over(&Config::default(), &world, "test", &store),
+        Cache::with_shared_tier(&Config::default(), &world, "test", &store),
     );
     until_there(&store).await;
     let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
@@ -321,7 +327,7 @@ async fn what_may_not_be_kept_is_waited_for_once() {
         ..Script::says(&[("cache-control", "no-store")])
     };
     pair.one.read(unkept.clone(), unsaid()).await.unwrap();
-    assert_eq!(pair.record().await, Record::Unkept.encode());
+    assert_eq!(pair.record().await, SharedRecord::Uncacheable.encode());
     for _ in 0..2 {
         let began = Instant::now();
         let both = join_all([&pair.one, &pair.two].map(|s| s.read(unkept.clone(), unsaid())));
@@ -340,7 +346,7 @@ fn purge_alpha() -> Purge {
 }
 
 /// How long it took until a replica saw that its copy is dead; it fetches a new one then.
-async fn until_purged(scene: &Scene, calls: u32, keep: &Keep) -> Duration {
+async fn until_purged(scene: &Scene, calls: u32, keep: &CachePolicy) -> Duration {
     let began = Instant::now();
     while scene.calls() == calls {
         scene.read(MINUTE, keep.clone()).await.unwrap();
@@ -385,8 +391,8 @@ async fn a_purge_is_seen_by_every_replica_within_a_second_with_and_without_a_cha
         sleep(ms(500)).await;
         let again = pair.one.read(MINUTE, tagged()).await.unwrap();
         assert_eq!(
-            (again.from.state, *again.value),
-            (State::Cached, pair.two.calls())
+            (again.provenance.state, *again.value),
+            (Freshness::Cached, pair.two.calls())
         );
     }
 }
@@ -398,10 +404,10 @@ async fn a_replica_that_starts_knows_what_was_purged_before_and_a_lost_list_outd
     };
     pair.one.read(MINUTE, unsaid()).await.unwrap();
     let record = pair.record().await;
-    let world = World::real();
+    let world = Env::real();
     pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
     pair.one.shared.cache.sync(&world).await.unwrap();
-    let late = Cache::over(&Config::default(), &world, "test", &pair.server.store());
+    let late = Cache::with_shared_tier(&Config::default(), &world, "test", &pair.server.store());
     late.sync(&world).await.unwrap();
     let late = Scene::with(world.clone(), late);
     late.read(MINUTE, unsaid()).await.unwrap();
@@ -419,7 +425,7 @@ async fn a_replica_that_starts_knows_what_was_purged_before_and_a_lost_list_outd
     };
     pair.store.put_many(vec![kept]).await.unwrap();
     sleep(ms(500)).await;
-    let later = Cache::over(&Config::default(), &world, "test", &pair.server.store());
+    let later = Cache::with_shared_tier(&Config::default(), &world, "test", &pair.server.store());
     later.sync(&world).await.unwrap();
     let later = Scene::with(world, later);
     later.read(MINUTE, unsaid()).await.unwrap();
@@ -457,11 +463,11 @@ async fn redis_that_hangs_is_waited_for_once() {
         return;
     };
     until_there(&server.store()).await;
-    let world = World::real();
+    let world = Env::real();
     let store = server.store_that_waits(ms(50), s(3600));
     let scene = Scene::with(
         world.clone(),
-        Cache::over(&Config::default(), &world, "test", &store),
+        Cache::with_shared_tier(&Config::default(), &world, "test", &store),
     );
     let unkept = Script::says(&[("cache-control", "max-age=0")]);
     until_there(&store).await;

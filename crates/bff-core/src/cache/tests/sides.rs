@@ -11,8 +11,8 @@ use crate::scope::{Region, Segment};
 use crate::store::tests::cluster::Cluster;
 use crate::store::tests::{Server, until_there};
 
-fn unsaid() -> Keep {
-    Keep::unsaid(false)
+fn unsaid() -> CachePolicy {
+    CachePolicy::default_for(false)
 }
 
 fn near(a: Duration, b: Duration) -> bool {
@@ -63,15 +63,18 @@ async fn all(on: &On) {
 async fn a_copy_serves_until_it_is_no_longer_fresh_and_says_how_old_it_is(on: &On) {
     let gateway = on.gateway().await;
     let first = gateway.one().read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!((first.from.state, first.from.age), (State::Fresh, None));
-    assert_eq!(first.from.lookup, Lookup::Miss);
-    assert_eq!(first.from.fresh_for, s(60));
+    assert_eq!(
+        (first.provenance.state, first.provenance.age),
+        (Freshness::Fresh, None)
+    );
+    assert_eq!(first.provenance.cache_result, CacheResult::Miss);
+    assert_eq!(first.provenance.fresh_for, s(60));
     gateway.pass(s(40)).await;
     for scene in gateway.all() {
         let found = scene.read(MINUTE, unsaid()).await.unwrap();
-        let from = found.from;
-        assert_eq!((*found.value, from.state), (1, State::Cached));
-        assert_eq!(from.lookup, Lookup::Hit);
+        let from = found.provenance;
+        assert_eq!((*found.value, from.state), (1, Freshness::Cached));
+        assert_eq!(from.cache_result, CacheResult::Hit);
         let age = from.age.unwrap();
         assert!(near(age, s(40)) && near(from.fresh_for, s(20)), "{from:?}");
         assert!(age + from.fresh_for <= s(60) + ms(1), "{from:?}");
@@ -83,7 +86,10 @@ async fn a_copy_serves_until_it_is_no_longer_fresh_and_says_how_old_it_is(on: &O
     }
     gateway.pass(s(20)).await;
     let third = gateway.other().read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!((*third.value, third.from.state), (2, State::Fresh));
+    assert_eq!(
+        (*third.value, third.provenance.state),
+        (2, Freshness::Fresh)
+    );
 }
 
 async fn what_may_not_be_kept_or_varies_is_asked_for_each_time(on: &On) {
@@ -122,11 +128,14 @@ async fn a_304_freshens_the_copy(on: &On) {
     };
     let other = gateway.other();
     let same = other.read(unchanged.clone(), unsaid()).await.unwrap();
-    assert_eq!((*same.value, same.from.state), (1, State::Fresh));
-    assert_eq!(same.from.fresh_for, s(10));
+    assert_eq!((*same.value, same.provenance.state), (1, Freshness::Fresh));
+    assert_eq!(same.provenance.fresh_for, s(10));
     gateway.settled().await;
     let found = gateway.one().read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!((*found.value, found.from.state), (1, State::Cached));
+    assert_eq!(
+        (*found.value, found.provenance.state),
+        (1, Freshness::Cached)
+    );
     assert_eq!(gateway.calls(), 2);
     // A 304 about another version is no answer, and the copy is worth nothing any more.
     gateway.pass(s(11)).await;
@@ -148,19 +157,19 @@ async fn a_stale_copy_serves_at_once_while_one_call_renews_it(on: &On) {
     gateway.pass(s(70)).await;
     for _ in 0..3 {
         let page = gateway.one().read(MINUTE, keep()).await.unwrap();
-        let from = page.from;
-        assert_eq!((*page.value, from.state), (1, State::Stale));
-        assert_eq!((from.lookup, from.reason), (Lookup::Stale, None));
+        let from = page.provenance;
+        assert_eq!((*page.value, from.state), (1, Freshness::Stale));
+        assert_eq!((from.cache_result, from.reason), (CacheResult::Stale, None));
         assert_eq!(from.fresh_for, Duration::ZERO);
     }
     gateway.settled().await;
     assert_eq!(gateway.calls(), 2, "three readers, one renewal");
     let page = gateway.other().read(MINUTE, keep()).await.unwrap();
-    assert_eq!((*page.value, page.from.state), (2, State::Cached));
+    assert_eq!((*page.value, page.provenance.state), (2, Freshness::Cached));
     // Past the bound it is asked for first.
     gateway.pass(s(91)).await;
     let page = gateway.other().read(MINUTE, keep()).await.unwrap();
-    assert_eq!((*page.value, page.from.state), (3, State::Fresh));
+    assert_eq!((*page.value, page.provenance.state), (3, Freshness::Fresh));
 }
 
 async fn a_renewal_that_failed_is_why_a_copy_is_stale(on: &On) {
@@ -168,11 +177,11 @@ async fn a_renewal_that_failed_is_why_a_copy_is_stale(on: &On) {
     gateway.one().read(MINUTE, stale(30, 600)).await.unwrap();
     gateway.pass(s(70)).await;
     let broken = || (gateway.one()).read(Script::fails(Reason::Unavailable), stale(30, 600));
-    assert_eq!(broken().await.unwrap().from.reason, None);
+    assert_eq!(broken().await.unwrap().provenance.reason, None);
     gateway.settled().await;
     let page = broken().await.unwrap();
-    assert_eq!(page.from.reason, Some(Reason::Unavailable));
-    assert_eq!(page.from.state, State::Stale);
+    assert_eq!(page.provenance.reason, Some(Reason::Unavailable));
+    assert_eq!(page.provenance.state, Freshness::Stale);
 }
 
 async fn a_copy_stands_in_for_a_mishap_within_its_bound_and_for_no_answer(on: &On) {
@@ -195,10 +204,14 @@ async fn a_copy_stands_in_for_a_mishap_within_its_bound_and_for_no_answer(on: &O
         match broken(stale(0, 600)).await {
             Ok(page) => {
                 assert!(stands_in, "{reason:?}");
-                assert_eq!((*page.value, page.from.state), (1, State::Stale));
-                assert_eq!(page.from.reason, Some(reason));
-                assert!(near(page.from.age.unwrap(), s(300)), "{:?}", page.from);
-                assert_eq!(page.from.lookup, Lookup::StandIn);
+                assert_eq!((*page.value, page.provenance.state), (1, Freshness::Stale));
+                assert_eq!(page.provenance.reason, Some(reason));
+                assert!(
+                    near(page.provenance.age.unwrap(), s(300)),
+                    "{:?}",
+                    page.provenance
+                );
+                assert_eq!(page.provenance.cache_result, CacheResult::StaleIfError);
             }
             Err(failure) => assert!(!stands_in && failure.reason() == reason, "{reason:?}"),
         }
@@ -215,7 +228,7 @@ async fn a_copy_stands_in_for_a_mishap_within_its_bound_and_for_no_answer(on: &O
         gateway.one().read(MINUTE, stale(0, 600)).await.unwrap();
         gateway.pass(s(61)).await;
         let status = StatusCode::from_u16(status).unwrap();
-        let failure = Failure::new(Reason::BadResponse).answer(status, Bytes::new());
+        let failure = Failure::new(Reason::BadResponse).with_response(status, Bytes::new());
         let script = Script {
             says: Err(failure),
             ..MINUTE
@@ -248,7 +261,7 @@ async fn that_there_is_nothing_is_kept_only_where_the_backend_says_so(on: &On) {
         let gateway = on.gateway().await;
         let mut headers = HeaderMap::new();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(head));
-        let nothing = Failure::new(Reason::NotFound).with_head(headers);
+        let nothing = Failure::new(Reason::NotFound).with_response_headers(headers);
         let script = Script {
             says: Err(nothing),
             ..MINUTE
@@ -273,8 +286,8 @@ async fn scopes_do_not_mix(on: &On) {
         let language = language.parse().unwrap();
         Segment::of(language, Region::NONE, None).by_language()
     };
-    let mut own = Keep::unsaid(true);
-    own.own(s(60));
+    let mut own = CachePolicy::default_for(true);
+    own.private_ttl(s(60));
     for scene in [gateway.one(), gateway.other()] {
         let cx = scene.cx(s(5));
         let all = scene.read_by(&cx, Public, MINUTE, unsaid()).await;
@@ -304,39 +317,50 @@ async fn scopes_do_not_mix(on: &On) {
 
 async fn what_is_one_callers_is_kept_only_when_asked_to_and_for_them_alone(on: &On) {
     let gateway = on.gateway().await;
-    let read = |keep: Keep| {
+    let read = |keep: CachePolicy| {
         let cx = gateway.one().cx(s(5));
         (gateway.one()).read_by(&cx, caller("ada", "a"), MINUTE, keep)
     };
     for _ in 0..2 {
-        let from = read(Keep::unsaid(true)).await.unwrap().from;
-        assert_eq!((from.state, from.lookup), (State::Fresh, Lookup::Bypass));
+        let from = read(CachePolicy::default_for(true))
+            .await
+            .unwrap()
+            .provenance;
+        assert_eq!(
+            (from.state, from.cache_result),
+            (Freshness::Fresh, CacheResult::Bypass)
+        );
     }
     assert_eq!(gateway.calls(), 2);
-    let mut own = Keep::unsaid(true);
-    own.own(s(5));
+    let mut own = CachePolicy::default_for(true);
+    own.private_ttl(s(5));
     read(own.clone()).await.unwrap();
     let kept = read(own).await.unwrap();
-    assert_eq!((*kept.value, kept.from.state), (3, State::Cached));
+    assert_eq!((*kept.value, kept.provenance.state), (3, Freshness::Cached));
 }
 
 async fn a_write_outdates_its_address_and_what_its_caller_read_at_that_backend(on: &On) {
     let gateway = on.gateway().await;
-    let mut own = Keep::unsaid(true);
-    own.own(s(60));
+    let mut own = CachePolicy::default_for(true);
+    own.private_ttl(s(60));
     let other = gateway.other();
     let read = async |account: &str| {
         let ada = caller(account, "a");
         let read = other.read_by(&other.cx(s(5)), ada, MINUTE, own.clone());
-        read.await.unwrap().from.state
+        read.await.unwrap().provenance.state
     };
-    let public = async || other.read(MINUTE, unsaid()).await.unwrap().from.state;
+    let public = async || other.read(MINUTE, unsaid()).await.unwrap().provenance.state;
     let ada = caller("ada", "a").audience();
     let written = |upstream, target: &'static [u8]| {
         let ada = ada.clone();
         move |scene: &Scene| {
-            let keep = Keep::unsaid(true);
-            (scene.shared.cache).written((upstream, target), &ada, &keep, scene.now());
+            let keep = CachePolicy::default_for(true);
+            (scene.shared.cache).invalidate_after_write(
+                (upstream, target),
+                &ada,
+                &keep,
+                scene.now(),
+            );
         }
     };
     gateway.one().read(MINUTE, unsaid()).await.unwrap();
@@ -345,19 +369,19 @@ async fn a_write_outdates_its_address_and_what_its_caller_read_at_that_backend(o
     read("ada").await;
     read("ben").await;
     gateway.tell(written("beta", b"/other")).await;
-    assert_eq!(read("ada").await, State::Cached);
+    assert_eq!(read("ada").await, Freshness::Cached);
     gateway.tell(written("alpha", b"/other")).await;
-    assert_eq!(read("ada").await, State::Fresh);
-    assert_eq!(read("ben").await, State::Cached);
-    assert_eq!(public().await, State::Cached);
+    assert_eq!(read("ada").await, Freshness::Fresh);
+    assert_eq!(read("ben").await, Freshness::Cached);
+    assert_eq!(public().await, Freshness::Cached);
     // The very address (RFC 9111 §4.4) is outdated for everybody.
     gateway.tell(written("alpha", b"/things/1?a=b")).await;
-    assert_eq!(read("ben").await, State::Fresh);
-    assert_eq!(public().await, State::Fresh);
+    assert_eq!(read("ben").await, Freshness::Fresh);
+    assert_eq!(public().await, Freshness::Fresh);
     gateway.settled().await;
     // And the answer after the write is everybody's again.
     let found = gateway.one().read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!(found.from.state, State::Cached);
+    assert_eq!(found.provenance.state, Freshness::Cached);
 }
 
 async fn a_purge_kills_what_has_the_tag_and_spares_the_rest(on: &On) {
@@ -387,7 +411,7 @@ async fn a_purge_kills_what_has_the_tag_and_spares_the_rest(on: &On) {
         let read = async |scene: &Scene| {
             let page = scene.read(tagged.clone(), keep.clone()).await.unwrap();
             gateway.settled().await;
-            page.from.state
+            page.provenance.state
         };
         let purge = |scene: &Scene| {
             let purge: Purge = serde_json::from_str(body).unwrap();
@@ -395,11 +419,15 @@ async fn a_purge_kills_what_has_the_tag_and_spares_the_rest(on: &On) {
         };
         let (one, other) = (gateway.one(), gateway.other());
         let states = (read(one).await, read(other).await);
-        assert_eq!(states, (State::Fresh, State::Cached));
+        assert_eq!(states, (Freshness::Fresh, Freshness::Cached));
         gateway.tell(purge).await;
-        let state = if killed { State::Fresh } else { State::Cached };
+        let state = if killed {
+            Freshness::Fresh
+        } else {
+            Freshness::Cached
+        };
         assert_eq!(read(other).await, state, "{body}");
-        assert_eq!(read(one).await, State::Cached, "{body}");
+        assert_eq!(read(one).await, Freshness::Cached, "{body}");
         assert_eq!(gateway.calls(), 1 + u32::from(killed), "{body}");
         // Nor does a dead copy stand in for anything.
         gateway.tell(purge).await;
@@ -429,8 +457,11 @@ async fn a_thousand_who_want_the_same_are_one_call(on: &On) {
         .collect();
     assert!(pages.iter().all(|page| *page.value == 1));
     assert_eq!(gateway.calls(), 1);
-    let shared = |page: &&Fetched<u32, Public>| page.from.lookup == Lookup::Shared;
-    let missed = pages.iter().filter(|page| page.from.lookup == Lookup::Miss);
+    let shared =
+        |page: &&Fetched<u32, Public>| page.provenance.cache_result == CacheResult::Coalesced;
+    let missed = pages
+        .iter()
+        .filter(|page| page.provenance.cache_result == CacheResult::Miss);
     assert_eq!(missed.count(), 1, "who called");
     assert!(pages.iter().filter(shared).count() >= 499);
     for scene in gateway.all() {
@@ -510,17 +541,17 @@ async fn a_renewal_that_began_before_a_purge_brings_nothing_back(on: &On) {
     gateway.one().read(MINUTE, keep()).await.unwrap();
     gateway.pass(s(70)).await;
     let page = gateway.one().read(SLOW, keep()).await.unwrap();
-    assert_eq!((*page.value, page.from.state), (1, State::Stale));
+    assert_eq!((*page.value, page.provenance.state), (1, Freshness::Stale));
     while gateway.calls() < 2 {
         sleep(ms(1)).await;
     }
     gateway.tell(purge_all).await;
     let page = gateway.other().read(MINUTE, keep()).await.unwrap();
-    assert_eq!((*page.value, page.from.state), (3, State::Fresh));
+    assert_eq!((*page.value, page.provenance.state), (3, Freshness::Fresh));
     gateway.settled().await;
     for scene in gateway.all() {
         let page = scene.read(MINUTE, keep()).await.unwrap();
-        assert_eq!((*page.value, page.from.state), (3, State::Cached));
+        assert_eq!((*page.value, page.provenance.state), (3, Freshness::Cached));
     }
     assert_eq!(gateway.calls(), 3);
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
 use super::{Arc, soon};
-use crate::net::Accept;
+use crate::net::Listener;
 
 /// One answer to come.
 pub(super) struct Reply {
@@ -100,11 +100,11 @@ impl FakeAgent {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        Self::on(Accept::Tcp(listener), &url)
+        Self::on(Listener::Tcp(listener), &url)
     }
 
     /// One on any network.
-    pub(super) fn on(mut accept: Accept, url: &str) -> Self {
+    pub(super) fn on(mut accept: Listener, url: &str) -> Self {
         let (to_asked, asked) = mpsc::unbounded_channel();
         let (replies, from_replies) = mpsc::unbounded_channel();
         let script = Script {

@@ -34,7 +34,7 @@ async fn one_line_a_change_of_state_and_none_with_the_token() {
     let agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
     config.consul.as_mut().unwrap().token = Some(Secret::new("s3cret"));
-    let mut followed = Followed::new(&config, &World::real());
+    let mut followed = Followed::new(&config, &Env::real());
     agent.reply(Reply::ok(1, json!([instance("10.0.0.1", 1)])));
     for _ in 0..3 {
         agent.reply(Reply::status(500));

@@ -28,7 +28,7 @@ fn read(text: &'static str, env: &[(&str, &str)]) -> Result<Config, String> {
 fn refusal(text: &'static str) -> String {
     let config = read(text, &[]).unwrap();
     let give = |_: &[Endpoint]| panic!("nothing is given on");
-    let refused = follow("alpha", &url(), &config, &World::real(), give);
+    let refused = watch("alpha", &url(), &config, &Env::real(), give);
     refused.unwrap_err()
 }
 
@@ -39,7 +39,7 @@ fn every_kind_reads_its_keys() {
         &[],
     )
     .unwrap();
-    assert_eq!(fixed.kind, Kind::Fixed);
+    assert_eq!(fixed.kind, Kind::Static);
     let list = fixed.fixed().unwrap();
     assert_eq!(list[0], at("a:1"));
     assert_eq!((list[1].weight, list[1].zone.as_deref()), (2, Some("z")));

@@ -13,10 +13,10 @@ use tower::ServiceExt;
 
 use super::shelf::{Fetches, Mutation, Query};
 use crate::config::Mode;
-use crate::context::{Cx, Shared, World};
+use crate::context::{Env, GatewayHandles, RequestContext};
 use crate::error::Error;
 use crate::graphql::{Config, routes};
-use crate::inbound::doors::BodyLimit;
+use crate::inbound::endpoints::BodyLimit;
 use crate::telemetry::Metrics;
 
 /// A gateway with the schema and nothing else.
@@ -24,19 +24,19 @@ pub(super) struct Door {
     router: Router,
     limit: BodyLimit,
     pub(super) fetches: Fetches,
-    pub(super) cx: Cx,
+    pub(super) cx: RequestContext,
 }
 
 impl Door {
     pub(super) fn open(config: &Config, mode: Mode) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(GatewayHandles {
             client: http::HeaderValue::from_static("web"),
-            world: World::real(),
+            env: Env::real(),
             tasks: tokio_util::task::TaskTracker::new(),
-            leaving: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::unread(),
-            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &World::real()),
-            fields: crate::section::fields::Known::default(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: Metrics::noop(),
+            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
+            fields: crate::section::fields::FieldCache::default(),
         });
         let fetches = Fetches::default();
         let schema = Schema::build(Query, Mutation, EmptySubscription).data(fetches.clone());
@@ -48,7 +48,7 @@ impl Door {
             },
             router: routes.router,
             fetches,
-            cx: Cx::background(&shared, Duration::from_secs(5)),
+            cx: RequestContext::background(&shared, Duration::from_secs(5)),
         }
     }
 

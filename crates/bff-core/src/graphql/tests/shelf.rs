@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_graphql::{Context, ID, Object, SimpleObject};
 use serde::Serialize;
 
-use crate::context::Cx;
+use crate::context::RequestContext;
 use crate::error::{Code, Error, codes};
-use crate::graphql::{answer, enter, outcome};
+use crate::graphql::{resolve, resolve_screen, selection};
 use crate::outbound::{Failure, Fetched, Provenance, Reason};
-use crate::scope::{Public, Sharing};
-use crate::section::{Page, Screen, Want};
+use crate::scope::{CacheVisibility, Public};
+use crate::section::{FieldSelection, Screen, ScreenBuilder};
 
 /// How often each section was fetched.
 #[derive(Clone, Default)]
@@ -55,9 +55,9 @@ async fn fetch(
     fetches.0[which].fetch_add(1, Ordering::Relaxed);
     tokio::task::yield_now().await;
     if let Some(failure) = failure {
-        return Err(failure.of("library"));
+        return Err(failure.with_upstream("library"));
     }
-    let from = Provenance::fresh("library", Duration::ZERO, Sharing::default());
+    let from = Provenance::fresh("library", Duration::ZERO, CacheVisibility::default());
     let book = Book {
         title: "T",
         pages: 9,
@@ -67,21 +67,22 @@ async fn fetch(
 
 impl ShelfPage {
     async fn assemble(
-        cx: &Cx,
+        cx: &RequestContext,
         fetches: &Fetches,
         id: &str,
-        want: &Want,
+        want: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = Page::new(cx, want);
+        let page = ScreenBuilder::new(cx, want);
         let gone = (id == "gone").then(|| {
             let secret = "host db-1 refused";
             Failure::new(Reason::CircuitOpen)
-                .retry_after(Some(Duration::from_secs(8)))
-                .because(secret)
+                .with_retry_after(Some(Duration::from_secs(8)))
+                .with_cause(secret)
         });
         let late = (id == "thin")
-            .then(|| Failure::new(Reason::Timeout).retry_after(Some(Duration::from_secs(5))));
-        let lent = Failure::new(Reason::BadResponse).told_as(Error::new(LENT_OUT, "Lent out."));
+            .then(|| Failure::new(Reason::Timeout).with_retry_after(Some(Duration::from_secs(5))));
+        let lent =
+            Failure::new(Reason::BadResponse).with_public_error(Error::new(LENT_OUT, "Lent out."));
         let late = late.or((id == "lent").then_some(lent));
         let torn = (id == "thin").then(|| Failure::new(Reason::BadResponse));
         let (book, margin_notes, a, b, mine) = futures_util::try_join!(
@@ -95,7 +96,7 @@ impl ShelfPage {
                 Book::clone
             ),
         )?;
-        Ok(page.finish(Self {
+        Ok(page.build(Self {
             book,
             margin_notes,
             rows: [a, b].into_iter().flatten().collect(),
@@ -109,9 +110,9 @@ pub(super) struct Query;
 #[Object]
 impl Query {
     async fn shelf_page(&self, ctx: &Context<'_>, id: ID) -> Option<ShelfPage> {
-        let (cx, want) = enter(ctx);
+        let (cx, want) = selection(ctx);
         let fetches = ctx.data_unchecked::<Fetches>();
-        answer(
+        resolve_screen(
             ctx,
             &want,
             ShelfPage::assemble(cx, fetches, &id, &want).await,
@@ -127,8 +128,8 @@ impl Query {
     }
 
     async fn strict(&self, ctx: &Context<'_>) -> Option<i32> {
-        let (cx, _) = enter(ctx);
-        outcome(ctx, cx.require_caller().map(|_| 1))
+        let (cx, _) = selection(ctx);
+        resolve(ctx, cx.require_caller().map(|_| 1))
     }
 
     async fn tiny(&self, n: Tiny) -> i32 {
@@ -155,9 +156,9 @@ struct Shelf(&'static str);
 #[Object]
 impl Shelf {
     async fn page(&self, ctx: &Context<'_>) -> Option<ShelfPage> {
-        let (cx, want) = enter(ctx);
+        let (cx, want) = selection(ctx);
         let fetches = ctx.data_unchecked::<Fetches>();
-        answer(
+        resolve_screen(
             ctx,
             &want,
             ShelfPage::assemble(cx, fetches, self.0, &want).await,
@@ -192,8 +193,8 @@ impl Mutation {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let fetches = ctx.data_unchecked::<Fetches>();
         fetches.0[WRITES].fetch_add(1, Ordering::Relaxed);
-        let taken = Error::new(codes::IN_PROGRESS, "It is being lent.").because("row 7 locked");
-        outcome(
+        let taken = Error::new(codes::IN_PROGRESS, "It is being lent.").with_cause("row 7 locked");
+        resolve(
             ctx,
             if id.as_str() == "taken" {
                 Err(taken)

@@ -7,9 +7,9 @@ use http::uri::Authority;
 use tokio::time::Instant;
 
 use super::Instances;
-use super::load::{PeakEwma, Sample};
-use crate::outbound::ejection::Record;
-use crate::outbound::outcome::Outcome;
+use super::peak_ewma::{PeakEwma, Sample};
+use crate::outbound::outcome::AttemptOutcome;
+use crate::outbound::outlier_detection::InstanceStats;
 
 /// One instance, for as long as discovery names it.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Instance<T> {
     payload: T,
     in_flight: AtomicU32,
     pub(super) latency: PeakEwma,
-    pub(super) health: Record,
+    pub(super) health: InstanceStats,
 }
 
 impl<T> Instance<T> {
@@ -28,7 +28,7 @@ impl<T> Instance<T> {
             payload,
             in_flight: AtomicU32::new(0),
             latency: PeakEwma::default(),
-            health: Record::default(),
+            health: InstanceStats::default(),
         }
     }
 
@@ -43,12 +43,12 @@ impl<T> Instance<T> {
     }
 
     /// Counts work that goes on after its attempt, such as a body that streams.
-    pub(in crate::outbound) fn stay(&self) {
+    pub(in crate::outbound) fn acquire(&self) {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
     /// Ends what [`Self::stay`] began.
-    pub(in crate::outbound) fn leave(&self) {
+    pub(in crate::outbound) fn release(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
@@ -61,14 +61,14 @@ impl<T> Instance<T> {
 /// An instance chosen for one attempt, which is under way until this is dropped.
 #[derive(Debug)]
 #[must_use = "dropped, the attempt is over and nothing is learnt from it"]
-pub struct Picked<'a, T> {
+pub struct InstanceGuard<'a, T> {
     from: &'a Instances<T>,
     instance: Arc<Instance<T>>,
     began: Instant,
     timed: bool,
 }
 
-impl<'a, T> Picked<'a, T> {
+impl<'a, T> InstanceGuard<'a, T> {
     pub(super) fn new(from: &'a Instances<T>, instance: Arc<Instance<T>>, began: Instant) -> Self {
         instance.in_flight.fetch_add(1, Relaxed);
         Self {
@@ -80,7 +80,7 @@ impl<'a, T> Picked<'a, T> {
     }
 
     /// Says that how long the attempt takes is not the instance's doing.
-    pub(in crate::outbound) fn untimed(mut self) -> Self {
+    pub(in crate::outbound) fn ignore_latency(mut self) -> Self {
         self.timed = false;
         self
     }
@@ -91,27 +91,27 @@ impl<'a, T> Picked<'a, T> {
     }
 
     /// Reports how the attempt ended.
-    pub fn done(self, now: Instant, outcome: Outcome) {
+    pub fn done(self, now: Instant, outcome: AttemptOutcome) {
         let (from, instance) = (self.from, &self.instance);
         let sample = match outcome {
-            Outcome::Good => Sample::Answer,
-            Outcome::Bad => Sample::Failure,
-            Outcome::Neutral | Outcome::Cut => Sample::Unfinished,
+            AttemptOutcome::Success => Sample::Answer,
+            AttemptOutcome::Failure => Sample::Failure,
+            AttemptOutcome::Ignored | AttemptOutcome::DeadlineExceeded => Sample::Unfinished,
         };
         let time = now.saturating_duration_since(self.began);
         let at = from.clock.nanos(now);
         if self.timed || sample == Sample::Failure {
             instance.latency.observe(at, time, sample, from.decay);
         }
-        if from.ejector.note(now, &instance.health, outcome) {
+        if from.ejector.record(now, &instance.health, outcome) {
             let set = from.set.load();
             let all: Vec<_> = set.members().iter().map(|m| &m.instance.health).collect();
-            from.ejector.inspect(now, &all);
+            from.ejector.evaluate(now, &all);
         }
     }
 }
 
-impl<T> Drop for Picked<'_, T> {
+impl<T> Drop for InstanceGuard<'_, T> {
     fn drop(&mut self) {
         self.instance.in_flight.fetch_sub(1, Relaxed);
     }

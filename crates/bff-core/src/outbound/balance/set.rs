@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::uri::Authority;
 use tokio::time::Instant;
 
-use super::load::Decay;
+use super::peak_ewma::Decay;
 use super::{Endpoint, Instance};
-use crate::outbound::ejection::Ejector;
+use crate::outbound::outlier_detection::OutlierDetector;
 
 /// Above every load that was measured.
 const UNMEASURED: f32 = 1e12;
@@ -17,24 +17,24 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The instances, those of the own zone first.
 #[derive(Debug)]
-pub(super) struct Set<T> {
-    members: Vec<Member<T>>,
+pub(super) struct InstanceSet<T> {
+    members: Vec<WeightedInstance<T>>,
     near: usize,
 }
 
 /// An instance and what discovery says of it at the moment.
 #[derive(Debug)]
-pub(super) struct Member<T> {
+pub(super) struct WeightedInstance<T> {
     pub(super) instance: Arc<Instance<T>>,
     /// In lowest terms: one each where all weigh the same.
     weight: u32,
     /// The weights up to this one, and it.
-    upto: u32,
+    cumulative_weight: u32,
     /// How much one attempt weighs here in relation to elsewhere.
-    burden: f32,
+    load_factor: f32,
 }
 
-impl<T> Default for Set<T> {
+impl<T> Default for InstanceSet<T> {
     fn default() -> Self {
         Self {
             members: Vec::new(),
@@ -43,7 +43,7 @@ impl<T> Default for Set<T> {
     }
 }
 
-impl<T> Set<T> {
+impl<T> InstanceSet<T> {
     /// Of `found`, each address once.
     pub(super) fn of(
         found: &[Endpoint],
@@ -66,29 +66,29 @@ impl<T> Set<T> {
         let members = unique.into_iter().map(|endpoint| {
             let weight = weigh(endpoint) / divisor;
             upto += weight;
-            Member {
+            WeightedInstance {
                 instance: instance(endpoint),
                 weight,
-                upto,
-                burden: 1.0,
+                cumulative_weight: upto,
+                load_factor: 1.0,
             }
         });
         let mut members: Vec<_> = members.collect();
         let count = members.len();
         #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
         for member in &mut members {
-            member.burden = upto as f32 / count as f32 / member.weight as f32;
+            member.load_factor = upto as f32 / count as f32 / member.weight as f32;
         }
         Self { members, near }
     }
 
     /// All of them.
-    pub(super) fn members(&self) -> &[Member<T>] {
+    pub(super) fn members(&self) -> &[WeightedInstance<T>] {
         &self.members
     }
 
     /// Those of the own zone.
-    pub(super) fn near(&self) -> &[Member<T>] {
+    pub(super) fn same_zone(&self) -> &[WeightedInstance<T>] {
         &self.members[..self.near]
     }
 
@@ -102,13 +102,13 @@ impl<T> Set<T> {
     }
 }
 
-impl<T> Member<T> {
+impl<T> WeightedInstance<T> {
     /// Peak EWMA × (attempts under way + 1), each attempt by what it weighs here.
     ///
     /// Of an instance that never answered one attempt is worth finding out, and a second is not.
     pub(super) fn load(&self, at: u64, decay: Decay) -> f32 {
         #[expect(clippy::cast_precision_loss, reason = "attempts under way are few")]
-        let under_way = self.instance.in_flight() as f32 * self.burden;
+        let under_way = self.instance.in_flight() as f32 * self.load_factor;
         let cost = self.instance.latency.micros(at, decay);
         if cost < 1.0 && under_way > 0.0 {
             return UNMEASURED + under_way;
@@ -119,54 +119,57 @@ impl<T> Member<T> {
 
 /// Who is not in a pool.
 #[derive(Debug)]
-pub(super) struct Skip<'s, T> {
+pub(super) struct Exclude<'s, T> {
     /// Whoever is ejected at this instant.
-    pub(super) out: Option<(&'s Ejector, Instant)>,
+    pub(super) out: Option<(&'s OutlierDetector, Instant)>,
     /// Whoever failed the attempt before.
     pub(super) avoid: Option<&'s Instance<T>>,
 }
 
-impl<T> Clone for Skip<'_, T> {
+impl<T> Clone for Exclude<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Skip<'_, T> {}
+impl<T> Copy for Exclude<'_, T> {}
 
-impl<T> Skip<'_, T> {
-    fn skips(&self, member: &Member<T>) -> bool {
+impl<T> Exclude<'_, T> {
+    fn skips(&self, member: &WeightedInstance<T>) -> bool {
         let instance = &member.instance;
         self.avoid
             .is_some_and(|a| std::ptr::eq(a, &raw const **instance))
             || self
                 .out
-                .is_some_and(|(ejector, now)| ejector.is_out(now, &instance.health))
+                .is_some_and(|(ejector, now)| ejector.is_ejected(now, &instance.health))
     }
 }
 
 /// Those who may take an attempt.
 #[derive(Debug)]
-pub(super) struct Pool<'s, T> {
-    members: &'s [Member<T>],
-    skip: Option<Skip<'s, T>>,
+pub(super) struct Candidates<'s, T> {
+    members: &'s [WeightedInstance<T>],
+    skip: Option<Exclude<'s, T>>,
     len: u32,
     weight: u32,
 }
 
-impl<'s, T> Pool<'s, T> {
+impl<'s, T> Candidates<'s, T> {
     /// All of `members`, which begin where the set does.
-    pub(super) fn whole(members: &'s [Member<T>]) -> Self {
+    pub(super) fn whole(members: &'s [WeightedInstance<T>]) -> Self {
         Self {
             members,
             skip: None,
             len: u32::try_from(members.len()).unwrap_or(u32::MAX),
-            weight: members.last().map_or(0, |m| m.upto),
+            weight: members.last().map_or(0, |m| m.cumulative_weight),
         }
     }
 
     /// Those of `members` who are not skipped, if there are any.
-    pub(super) fn without(members: &'s [Member<T>], skip: Skip<'s, T>) -> Option<Self> {
+    pub(super) fn without(
+        members: &'s [WeightedInstance<T>],
+        skip: Exclude<'s, T>,
+    ) -> Option<Self> {
         let (mut len, mut weight) = (0, 0);
         for member in members.iter().filter(|m| !skip.skips(m)) {
             len += 1;
@@ -193,7 +196,7 @@ impl<'s, T> Pool<'s, T> {
 
     /// The place whose turn is the `n`th: strictly one after the other where all weigh the same, else evenly
     /// mixed, because a heavy one must not get all its attempts in a row.
-    pub(super) fn turn(&self, n: u64) -> u32 {
+    pub(super) fn round_robin_index(&self, n: u64) -> u32 {
         if self.weight == self.len {
             let turn = n % u64::from(self.len.max(1));
             u32::try_from(turn).unwrap_or(0)
@@ -204,9 +207,11 @@ impl<'s, T> Pool<'s, T> {
     }
 
     /// Who has a place below the sum of all weights.
-    pub(super) fn at(&self, mut place: u32) -> Option<&'s Member<T>> {
+    pub(super) fn by_weight_index(&self, mut place: u32) -> Option<&'s WeightedInstance<T>> {
         let Some(skip) = self.skip else {
-            let at = self.members.partition_point(|m| m.upto <= place);
+            let at = self
+                .members
+                .partition_point(|m| m.cumulative_weight <= place);
             return self.members.get(at);
         };
         for member in self.members.iter().filter(|m| !skip.skips(m)) {
@@ -220,10 +225,13 @@ impl<'s, T> Pool<'s, T> {
     }
 
     /// The next one after `member`, around the corner if need be.
-    pub(super) fn after(&self, member: &'s Member<T>) -> &'s Member<T> {
-        let at = self.members.partition_point(|m| m.upto < member.upto) + 1;
+    pub(super) fn after(&self, member: &'s WeightedInstance<T>) -> &'s WeightedInstance<T> {
+        let at = self
+            .members
+            .partition_point(|m| m.cumulative_weight < member.cumulative_weight)
+            + 1;
         let (before, after) = self.members.split_at(at.min(self.members.len()));
-        let in_pool = |m: &&Member<T>| self.skip.is_none_or(|skip| !skip.skips(m));
+        let in_pool = |m: &&WeightedInstance<T>| self.skip.is_none_or(|skip| !skip.skips(m));
         after.iter().chain(before).find(in_pool).unwrap_or(member)
     }
 }

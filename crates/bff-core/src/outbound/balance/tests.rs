@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::outbound::outcome::Outcome;
+use crate::outbound::outcome::AttemptOutcome;
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -16,12 +16,12 @@ fn endpoint(name: &str, weight: u16, zone: Option<&str>) -> Endpoint {
 }
 
 fn instances(config: &Config, found: &[Endpoint], now: Instant) -> Instances<()> {
-    let instances = Instances::new(config, &ejection::Config::default(), now);
+    let instances = Instances::new(config, &outlier_detection::Config::default(), now);
     instances.replace(found, |_| ());
     instances
 }
 
-fn by(policy: Policy) -> Config {
+fn by(policy: LbPolicy) -> Config {
     Config {
         policy,
         ..Config::default()
@@ -44,7 +44,7 @@ fn zoned() -> (Config, Vec<Endpoint>) {
         endpoint("y", 1, None),
     ];
     let config = Config {
-        policy: Policy::RoundRobin,
+        policy: LbPolicy::RoundRobin,
         zone: Some("near".to_owned()),
         ..Config::default()
     };
@@ -59,7 +59,7 @@ fn draw(n: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn name(picked: &Picked<'_, ()>) -> String {
+fn name(picked: &InstanceGuard<'_, ()>) -> String {
     picked.instance().address().to_string()
 }
 
@@ -80,15 +80,18 @@ fn chosen(instances: &Instances<()>, now: Instant) -> String {
 fn eject(instances: &Instances<()>, now: Instant, name: &str) {
     let instance = instances.set.load().find(&name.parse().unwrap()).unwrap();
     for _ in 0..20 {
-        Picked::new(instances, instance.clone(), now).done(now, Outcome::Bad);
+        InstanceGuard::new(instances, instance.clone(), now).done(now, AttemptOutcome::Failure);
     }
-    assert!(instances.ejector.is_out(now, &instance.health), "{name}");
+    assert!(
+        instances.ejector.is_ejected(now, &instance.health),
+        "{name}"
+    );
 }
 
 #[test]
 fn round_robin_takes_one_after_the_other() {
     let now = Instant::now();
-    let instances = instances(&by(Policy::RoundRobin), &equal("abc"), now);
+    let instances = instances(&by(LbPolicy::RoundRobin), &equal("abc"), now);
     let names = (0..6).map(|n| name(&instances.pick(now, n, None).unwrap()));
     assert_eq!(names.collect::<String>(), "abcabc");
 }
@@ -102,10 +105,10 @@ fn every_policy_respects_weights() {
         endpoint("c", 70, None),
     ];
     for (policy, off) in [
-        (Policy::RoundRobin, 5),
-        (Policy::Random, 300),
+        (LbPolicy::RoundRobin, 5),
+        (LbPolicy::Random, 300),
         // Nothing is measured and nothing under way: the first draw decides.
-        (Policy::LeastLoaded, 300),
+        (LbPolicy::LeastLoaded, 300),
     ] {
         let instances = instances(&by(policy), &found, now);
         let counts = counts(&instances, now, 10_000);
@@ -122,7 +125,7 @@ fn every_policy_respects_weights() {
 fn a_heavy_instance_does_not_get_its_attempts_in_a_row() {
     let now = Instant::now();
     let found = [endpoint("a", 3, None), endpoint("b", 2, None)];
-    let instances = instances(&by(Policy::RoundRobin), &found, now);
+    let instances = instances(&by(LbPolicy::RoundRobin), &found, now);
     let names = (0..100).map(|n| name(&instances.pick(now, n, None).unwrap()));
     let names = names.collect::<String>();
     assert!(!names.contains("aaa") && !names.contains("bbb"), "{names}");
@@ -142,7 +145,7 @@ fn the_least_loaded_shuns_the_slow_and_forgives_it() {
         } else {
             5 * MILLI
         };
-        picked.done(now + time, Outcome::Good);
+        picked.done(now + time, AttemptOutcome::Success);
         now += MILLI;
     }
     assert!((1..30).contains(&slow), "{slow}");
@@ -151,7 +154,7 @@ fn the_least_loaded_shuns_the_slow_and_forgives_it() {
         let picked = instances.pick(now, draw(n), None).unwrap();
         forgiven += u32::from(name(&picked) == "a");
         now += 10 * MILLI;
-        picked.done(now, Outcome::Good);
+        picked.done(now, AttemptOutcome::Success);
     }
     assert!(forgiven > 1000, "{forgiven}");
 }
@@ -162,7 +165,7 @@ fn attempts_under_way_are_spread() {
     let instances = instances(&Config::default(), &equal("abcd"), now);
     for n in 0..40 {
         let picked = instances.pick(now, draw(n), None).unwrap();
-        picked.done(now + 10 * MILLI, Outcome::Good);
+        picked.done(now + 10 * MILLI, AttemptOutcome::Success);
     }
     let now = now + 10 * MILLI;
     let held: Vec<_> = (40..440)
@@ -182,7 +185,7 @@ fn a_heavy_instance_bears_more_attempts_under_way() {
     let instances = instances(&Config::default(), &found, now);
     for n in 0..40 {
         let picked = instances.pick(now, draw(n), None).unwrap();
-        picked.done(now + 10 * MILLI, Outcome::Good);
+        picked.done(now + 10 * MILLI, AttemptOutcome::Success);
     }
     let now = now + 10 * MILLI;
     let _held: Vec<_> = (0..400)
@@ -198,7 +201,7 @@ fn a_new_instance_is_tried_with_one_attempt_and_not_with_all() {
     let instances = instances(&Config::default(), &equal("ab"), now);
     for n in 0..20 {
         let picked = instances.pick(now, draw(n), None).unwrap();
-        picked.done(now + 10 * MILLI, Outcome::Good);
+        picked.done(now + 10 * MILLI, AttemptOutcome::Success);
     }
     let now = now + 10 * MILLI;
     instances.replace(&equal("abc"), |_| ());
@@ -236,7 +239,11 @@ fn a_zone_without_instances_means_all() {
 #[test]
 fn a_retry_avoids_whoever_failed_if_there_is_another() {
     let now = Instant::now();
-    for policy in [Policy::RoundRobin, Policy::Random, Policy::LeastLoaded] {
+    for policy in [
+        LbPolicy::RoundRobin,
+        LbPolicy::Random,
+        LbPolicy::LeastLoaded,
+    ] {
         let instances = instances(&by(policy), &equal("abc"), now);
         for n in 0..100 {
             let first = instances.pick(now, draw(n), None).unwrap();
@@ -255,7 +262,7 @@ fn a_retry_avoids_whoever_failed_if_there_is_another() {
 #[test]
 fn when_all_are_out_all_are_asked() {
     let now = Instant::now();
-    let instances = instances(&by(Policy::Random), &equal("abcd"), now);
+    let instances = instances(&by(LbPolicy::Random), &equal("abcd"), now);
     eject(&instances, now, "a");
     eject(&instances, now, "b");
     assert_eq!(chosen(&instances, now), "cd");
@@ -273,12 +280,16 @@ fn nobody_is_nobody() {
 #[test]
 fn who_stays_keeps_what_is_known_of_it() {
     let now = Instant::now();
-    let instances = Instances::new(&Config::default(), &ejection::Config::default(), now);
+    let instances = Instances::new(
+        &Config::default(),
+        &outlier_detection::Config::default(),
+        now,
+    );
     let mut made = Vec::new();
     instances.replace(&equal("aab"), |e| made.push(e.address.to_string()));
     let picked = instances.pick(now, 0, None).unwrap();
     let kept = picked.instance().clone();
-    picked.done(now + 20 * MILLI, Outcome::Good);
+    picked.done(now + 20 * MILLI, AttemptOutcome::Success);
     let held: Vec<_> = (0..8).map(|n| instances.pick(now, draw(n), None)).collect();
     let before = instances.states(now);
     instances.replace(&equal("cba"), |e| made.push(e.address.to_string()));
@@ -299,17 +310,17 @@ fn who_stays_keeps_what_is_known_of_it() {
 
 #[test]
 fn configuration_is_written_in_words() {
-    let text = r#"{"policy": "round_robin", "zone_healthy": 0.5, "decay": "5s"}"#;
+    let text = r#"{"policy": "round_robin", "zone_min_healthy": 0.5, "ewma_decay": "5s"}"#;
     let config: Config = serde_json::from_str(text).unwrap();
-    assert_eq!(config.policy, Policy::RoundRobin);
-    assert_eq!(config.decay, Duration::from_secs(5));
+    assert_eq!(config.policy, LbPolicy::RoundRobin);
+    assert_eq!(config.ewma_decay, Duration::from_secs(5));
     assert!(serde_json::from_str::<Config>(r#"{"polici": "random"}"#).is_err());
 }
 
 proptest! {
     #[test]
     fn whoever_is_out_is_not_chosen_while_another_is_in(
-        policy in prop::sample::select(&[Policy::RoundRobin, Policy::Random, Policy::LeastLoaded][..]),
+        policy in prop::sample::select(&[LbPolicy::RoundRobin, LbPolicy::Random, LbPolicy::LeastLoaded][..]),
         found in prop::collection::vec((0_u16..5, 0_usize..3), 1..8),
         steps in prop::collection::vec((any::<u64>(), 0_u64..800, 0_u8..8), 1..200),
     ) {
@@ -342,8 +353,8 @@ proptest! {
             match fate {
                 0 => held.push(picked),
                 1 => drop(picked),
-                2..5 => picked.done(now, Outcome::Good),
-                _ => picked.done(now, Outcome::Bad),
+                2..5 => picked.done(now, AttemptOutcome::Success),
+                _ => picked.done(now, AttemptOutcome::Failure),
             }
         }
         let under_way: u32 = instances.states(now).iter().map(|s| s.in_flight).sum();

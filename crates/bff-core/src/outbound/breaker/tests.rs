@@ -16,7 +16,7 @@ fn breaker(now: Instant) -> Breaker {
 }
 
 /// One call that takes `time`; whether it was let through.
-fn call(breaker: &Breaker, now: &mut Instant, time: Duration, outcome: Outcome) -> bool {
+fn call(breaker: &Breaker, now: &mut Instant, time: Duration, outcome: AttemptOutcome) -> bool {
     let began = *now;
     *now += time;
     let permit = breaker.admit(began);
@@ -29,7 +29,7 @@ fn call(breaker: &Breaker, now: &mut Instant, time: Duration, outcome: Outcome) 
 
 fn open(breaker: &Breaker, now: &mut Instant) {
     while breaker.state() != State::Open {
-        assert!(call(breaker, now, FAST, Outcome::Bad));
+        assert!(call(breaker, now, FAST, AttemptOutcome::Failure));
     }
 }
 
@@ -37,21 +37,21 @@ fn open(breaker: &Breaker, now: &mut Instant) {
 async fn five_failures_in_a_row_open_it_when_traffic_is_low() {
     let mut now = Instant::now();
     let breaker = breaker(now);
-    for outcome in [Outcome::Bad; 4] {
+    for outcome in [AttemptOutcome::Failure; 4] {
         call(&breaker, &mut now, Duration::from_secs(30), outcome);
     }
-    call(&breaker, &mut now, FAST, Outcome::Good);
+    call(&breaker, &mut now, FAST, AttemptOutcome::Success);
     for _ in 0..4 {
-        call(&breaker, &mut now, FAST, Outcome::Bad);
+        call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
     // Neither counts nor breaks the row.
-    call(&breaker, &mut now, FAST, Outcome::Neutral);
+    call(&breaker, &mut now, FAST, AttemptOutcome::Ignored);
     assert_eq!(breaker.state(), State::Closed);
-    call(&breaker, &mut now, FAST, Outcome::Bad);
+    call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     assert_eq!(breaker.state(), State::Open);
     let refused = breaker.admit(now).map(drop);
     let retry_after = Duration::from_secs(10);
-    assert_eq!(refused, Err(Open { retry_after }));
+    assert_eq!(refused, Err(CircuitOpen { retry_after }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,18 +60,18 @@ async fn with_traffic_the_ratio_decides_and_a_short_row_is_chance() {
     let breaker = breaker(now);
     for round in 0..50 {
         let outcome = if round % 10 >= 6 {
-            Outcome::Bad
+            AttemptOutcome::Failure
         } else {
-            Outcome::Good
+            AttemptOutcome::Success
         };
         call(&breaker, &mut now, FAST, outcome);
     }
     for _ in 0..6 {
-        call(&breaker, &mut now, FAST, Outcome::Bad);
+        call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
     assert_eq!(breaker.state(), State::Closed, "26 of 56");
     for _ in 0..4 {
-        call(&breaker, &mut now, FAST, Outcome::Bad);
+        call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
     assert_eq!(breaker.state(), State::Open, "30 of 60");
 }
@@ -81,13 +81,13 @@ async fn a_sudden_end_is_seen_without_waiting_for_the_ratio() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for _ in 0..1000 {
-        call(&breaker, &mut now, FAST, Outcome::Good);
+        call(&breaker, &mut now, FAST, AttemptOutcome::Success);
     }
     for _ in 0..19 {
-        call(&breaker, &mut now, FAST, Outcome::Bad);
+        call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
     assert_eq!(breaker.state(), State::Closed);
-    call(&breaker, &mut now, FAST, Outcome::Bad);
+    call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     assert_eq!(breaker.state(), State::Open);
 }
 
@@ -101,7 +101,7 @@ async fn slow_calls_open_it_though_they_succeed() {
         breaker
             .admit(began)
             .unwrap()
-            .done(began + time, Outcome::Good);
+            .done(began + time, AttemptOutcome::Success);
     };
     finish(0, FAST);
     for n in 1..19 {
@@ -117,11 +117,16 @@ async fn a_call_cut_short_counts_only_if_it_had_the_time_of_a_slow_one() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for _ in 0..100 {
-        call(&breaker, &mut now, SLOW.saturating_sub(FAST), Outcome::Cut);
+        call(
+            &breaker,
+            &mut now,
+            SLOW.saturating_sub(FAST),
+            AttemptOutcome::DeadlineExceeded,
+        );
     }
     assert_eq!(breaker.state(), State::Closed);
     for _ in 0..5 {
-        call(&breaker, &mut now, SLOW, Outcome::Cut);
+        call(&breaker, &mut now, SLOW, AttemptOutcome::DeadlineExceeded);
     }
     assert_eq!(breaker.state(), State::Open);
 }
@@ -135,10 +140,10 @@ async fn results_from_before_it_opened_do_not_close_it() {
     now += Duration::from_secs(10);
     let probe = breaker.admit(now).unwrap();
     for permit in old {
-        permit.done(now, Outcome::Good);
+        permit.done(now, AttemptOutcome::Success);
     }
     assert_eq!(breaker.state(), State::HalfOpen);
-    probe.done(now, Outcome::Bad);
+    probe.done(now, AttemptOutcome::Failure);
     assert_eq!(breaker.state(), State::Open);
 }
 
@@ -152,7 +157,7 @@ async fn a_probe_given_up_makes_room_for_another() {
     assert!(breaker.admit(now).is_err());
     drop(probes.pop());
     let fourth = breaker.admit(now).unwrap();
-    fourth.done(now, Outcome::Neutral);
+    fourth.done(now, AttemptOutcome::Ignored);
     assert!(breaker.admit(now).is_ok(), "nor does a neutral one keep it");
     assert_eq!(breaker.state(), State::HalfOpen);
 }
@@ -165,11 +170,11 @@ async fn three_good_probes_close_it_and_the_past_is_forgotten() {
     now += Duration::from_secs(10);
     for _ in 0..3 {
         assert_ne!(breaker.state(), State::Closed);
-        assert!(call(&breaker, &mut now, FAST, Outcome::Good));
+        assert!(call(&breaker, &mut now, FAST, AttemptOutcome::Success));
     }
     assert_eq!(breaker.state(), State::Closed);
     for _ in 0..4 {
-        call(&breaker, &mut now, FAST, Outcome::Bad);
+        call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
     assert_eq!(breaker.state(), State::Closed);
 }
@@ -180,7 +185,7 @@ async fn a_slow_probe_is_a_failed_one() {
     let breaker = breaker(now);
     open(&breaker, &mut now);
     now += Duration::from_secs(10);
-    call(&breaker, &mut now, SLOW, Outcome::Good);
+    call(&breaker, &mut now, SLOW, AttemptOutcome::Success);
     assert_eq!(breaker.state(), State::Open);
 }
 
@@ -195,7 +200,10 @@ async fn failed_probes_make_it_wait_longer_but_never_over_a_minute() {
             let wait = breaker.admit(now).unwrap_err().retry_after;
             now += wait;
             waits.push(wait.as_secs_f64());
-            breaker.admit(now).unwrap().done(now, Outcome::Bad);
+            breaker
+                .admit(now)
+                .unwrap()
+                .done(now, AttemptOutcome::Failure);
         }
         waits
     };
@@ -237,7 +245,7 @@ async fn however_many_come_only_three_probe_at_once() {
             under_way.fetch_sub(1, Ordering::SeqCst);
             // Some are given up, the rest say nothing: it stays half-open throughout.
             if n % 3 > 0 {
-                permit.done(Instant::now(), Outcome::Neutral);
+                permit.done(Instant::now(), AttemptOutcome::Ignored);
             }
         });
     }
@@ -266,7 +274,10 @@ async fn threads_that_race_for_the_first_probe_get_three_places() {
             }
         });
         assert_eq!(won.load(Ordering::SeqCst), 3);
-        breaker.admit(now).unwrap().done(now, Outcome::Bad);
+        breaker
+            .admit(now)
+            .unwrap()
+            .done(now, AttemptOutcome::Failure);
     }
 }
 
@@ -354,16 +365,16 @@ impl Model {
 enum Step {
     Wait(u64),
     Begin(u8),
-    End(u8, Outcome),
+    End(u8, AttemptOutcome),
     GiveUp(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let outcome = prop_oneof![
-        4 => Just(Outcome::Good),
-        4 => Just(Outcome::Bad),
-        1 => Just(Outcome::Neutral),
-        1 => Just(Outcome::Cut),
+        4 => Just(AttemptOutcome::Success),
+        4 => Just(AttemptOutcome::Failure),
+        1 => Just(AttemptOutcome::Ignored),
+        1 => Just(AttemptOutcome::DeadlineExceeded),
     ];
     prop_oneof![
         4 => (0_u64..400).prop_map(Step::Wait),
@@ -401,7 +412,7 @@ proptest! {
                         (Err(open), _, Obvious::Open { until }) => {
                             prop_assert_eq!(open.retry_after, *until - now);
                         }
-                        (Err(open), ..) => prop_assert_eq!(open.retry_after, PROBING),
+                        (Err(open), ..) => prop_assert_eq!(open.retry_after, HALF_OPEN_RETRY_AFTER),
                         _ => {}
                     }
                 }
@@ -409,10 +420,10 @@ proptest! {
                     let Some((permit, expected, began)) = calls.remove(&n) else { continue };
                     let slow = now - began >= SLOW;
                     let said = match outcome {
-                        Outcome::Good => Some(false),
-                        Outcome::Bad => Some(true),
-                        Outcome::Neutral => None,
-                        Outcome::Cut => slow.then_some(true),
+                        AttemptOutcome::Success => Some(false),
+                        AttemptOutcome::Failure => Some(true),
+                        AttemptOutcome::Ignored => None,
+                        AttemptOutcome::DeadlineExceeded => slow.then_some(true),
                     };
                     permit.done(now, outcome);
                     let wait = match breaker.inner.lock().phase {

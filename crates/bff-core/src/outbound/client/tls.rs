@@ -7,19 +7,19 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::{Answer, read, unanswered};
-use crate::net::Dial;
-use crate::outbound::{BaseUrl, Config, Failure, Trust};
+use super::{Answer, no_response, read};
+use crate::net::Connector;
+use crate::outbound::{BaseUrl, Config, Failure, TrustRoots};
 
 /// The connections over TLS to one instance.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    client: legacy::Client<HttpsConnector<Dial>, Full<Bytes>>,
+    client: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
     url: BaseUrl,
 }
 
 impl Tls {
-    pub(super) fn new(config: &Config, dial: Dial, trust: &Trust) -> Self {
+    pub(super) fn new(config: &Config, dial: Connector, trust: &TrustRoots) -> Self {
         let connector = trust
             .connector()
             .https_only()
@@ -46,9 +46,9 @@ impl Tls {
             *request.uri_mut() = self.url.absolute(target).map_err(Failure::internal)?;
         }
         let response = self.client.request(request).await.map_err(|error| {
-            let failure = unanswered(&error);
+            let failure = no_response(&error);
             if error.is_connect() {
-                failure.unsent()
+                failure.not_sent()
             } else {
                 failure
             }

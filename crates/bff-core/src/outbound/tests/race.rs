@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::config::Share;
-use crate::outbound::budget::Extra;
+use crate::outbound::budget::RequestRetryAllowance;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -16,7 +16,7 @@ type Attempt = (Duration, Option<Reason>);
 /// A backend that takes 20 ms, of which that is known.
 struct Course {
     policy: Policy<()>,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayHandles>,
     /// Attempts under way.
     running: AtomicU32,
 }
@@ -57,11 +57,11 @@ impl Course {
         course
     }
 
-    fn request(&self) -> Cx {
-        Cx::background(&self.shared, 5000 * MS)
+    fn request(&self) -> RequestContext {
+        RequestContext::background(&self.shared, 5000 * MS)
     }
 
-    async fn call(&self, request: &Cx, hedged: bool, attempts: &[Attempt]) -> Came {
+    async fn call(&self, request: &RequestContext, hedged: bool, attempts: &[Attempt]) -> Came {
         let (start, made) = (Instant::now(), AtomicUsize::new(0));
         let began = Mutex::new(Vec::new());
         let attempt = |_, _| {
@@ -76,14 +76,14 @@ impl Course {
                 fails.map_or(Ok(nth), |reason| Err(Failure::new(reason)))
             }
         };
-        let repeat = Repeat {
-            harmless: true,
+        let repeat = RetryTraits {
+            idempotent: true,
             hedged,
-            within: None,
-            lasting: false,
-            worth: retry::is_worth_it,
+            attempt_timeout: None,
+            streaming: false,
+            is_retryable: retry::is_retryable,
         };
-        let until = Until::new(request.calls_deadline());
+        let until = SharedDeadline::new(request.upstream_deadline());
         let by = self.policy.call(request, &until, repeat, attempt).await;
         let after = start.elapsed();
         assert_eq!(
@@ -118,8 +118,8 @@ async fn it_begins_once_nearly_all_answers_would_have_come_and_may_win() {
     );
     assert_eq!((came.by, came.after), (Ok(1), came.began[1] + 10 * MS));
     assert_eq!(
-        request.extra().left(),
-        Extra::DEFAULT - 1,
+        request.retry_allowance().left(),
+        RequestRetryAllowance::DEFAULT - 1,
         "it was paid for"
     );
     // However long both take, there is no third; and the first may win all the same.
@@ -163,9 +163,12 @@ async fn without_means_or_leave_nobody_races() {
     let came = course.call(&course.request(), false, &slow).await;
     assert_eq!(came.began.len(), 1, "a call that does not say so");
     let request = course.request();
-    for left in (0..Extra::DEFAULT).rev() {
+    for left in (0..RequestRetryAllowance::DEFAULT).rev() {
         let came = course.call(&request, true, &slow).await;
-        assert_eq!((came.began.len(), request.extra().left()), (2, left));
+        assert_eq!(
+            (came.began.len(), request.retry_allowance().left()),
+            (2, left)
+        );
     }
     let came = course.call(&request, true, &slow).await;
     assert_eq!(
@@ -175,10 +178,10 @@ async fn without_means_or_leave_nobody_races() {
     );
     let poor = budget::Config {
         ratio: Share::percent(0),
-        reserve: 1,
+        min_retries: 1,
         ..budget::Config::default()
     };
-    let course = Course::new(|config| config.budget = poor).await;
+    let course = Course::new(|config| config.retry_budget = poor).await;
     for attempts in [2, 1, 1] {
         let came = course.call(&course.request(), true, &slow).await;
         assert_eq!(came.began.len(), attempts, "the backend bears one");
@@ -190,7 +193,7 @@ async fn without_means_or_leave_nobody_races() {
     let came = course.call(&course.request(), true, &slow).await;
     assert_eq!(came.began.len(), 1, "one attempt is all there may be");
     assert!(
-        !Call::post(Public, "/things").hedged().repeat().hedged,
+        !Call::post(Public, "/things").hedged().retry_traits().hedged,
         "a write"
     );
 }

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Secret;
-use crate::context::World;
+use crate::context::Env;
 use crate::store::Config;
 use crate::store::tests::{shared, sides};
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn seal(byte: u8) -> Seal {
+fn seal(byte: u8) -> RecordCipher {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([byte; 32]);
     let config = Config {
-        sealing_keys: vec![Secret::new(text)],
+        encryption_keys: vec![Secret::new(text)],
         ..Config::default()
     };
-    Seal::open(&config, &World::real()).unwrap()
+    RecordCipher::open(&config, &Env::real()).unwrap()
 }
 
 fn memory(store: Store) -> Idempotency {
@@ -25,11 +25,11 @@ fn memory(store: Store) -> Idempotency {
 }
 
 fn in_process() -> Idempotency {
-    memory(Store::memory(1 << 20, &World::real()))
+    memory(Store::memory(1 << 20, &Env::real()))
 }
 
-async fn begin_for(memory: &Idempotency, whose: &str, key: &str, body: u8) -> Begun {
-    let wanted = Wanted {
+async fn begin_for(memory: &Idempotency, whose: &str, key: &str, body: u8) -> BeginResult {
+    let wanted = IdempotentWrite {
         whose: whose.as_bytes(),
         name: &[b"checkout", key.as_bytes()],
         body_hash: [body; 32],
@@ -38,19 +38,19 @@ async fn begin_for(memory: &Idempotency, whose: &str, key: &str, body: u8) -> Be
     memory.begin(wanted).await.unwrap()
 }
 
-async fn begin(memory: &Idempotency, body: u8) -> Begun {
+async fn begin(memory: &Idempotency, body: u8) -> BeginResult {
     begin_for(memory, "alice", "k", body).await
 }
 
-fn first(begun: Begun) -> Claim {
-    let Begun::First(claim) = begun else {
+fn first(begun: BeginResult) -> Claim {
+    let BeginResult::New(claim) = begun else {
         panic!("it is not the first: {begun:?}");
     };
     claim
 }
 
-fn again(begun: Begun) -> Claim {
-    let Begun::Again(claim) = begun else {
+fn again(begun: BeginResult) -> Claim {
+    let BeginResult::Retry(claim) = begun else {
         panic!("nobody left it open: {begun:?}");
     };
     claim
@@ -69,11 +69,13 @@ async fn a_write_is_done_once_and_answered_again() {
         let memory = memory(store);
         let claim = first(begin(&memory, 1).await);
         claim.begin();
-        assert!(matches!(begin(&memory, 1).await, Begun::Running));
-        assert!(matches!(begin(&memory, 2).await, Begun::Reused));
+        assert!(matches!(begin(&memory, 1).await, BeginResult::InProgress));
+        assert!(matches!(begin(&memory, 2).await, BeginResult::KeyReused));
         assert!(claim.done(b"placed").await.unwrap());
-        assert!(matches!(begin(&memory, 1).await, Begun::Done(answer) if answer == "placed"));
-        assert!(matches!(begin(&memory, 2).await, Begun::Reused));
+        assert!(
+            matches!(begin(&memory, 1).await, BeginResult::Completed(answer) if answer == "placed")
+        );
+        assert!(matches!(begin(&memory, 2).await, BeginResult::KeyReused));
         // Another's key, and another key of the same one, are others.
         drop(first(begin_for(&memory, "bob", "k", 1).await));
         drop(first(begin_for(&memory, "alice", "l", 1).await));
@@ -87,7 +89,7 @@ async fn a_write_of_which_nothing_was_begun_may_start_again() {
         drop(first(begin(&memory, 1).await));
         given_up(&memory).await;
         // Even with another body.
-        assert!(first(begin(&memory, 2).await).leave().await.unwrap());
+        assert!(first(begin(&memory, 2).await).abandon().await.unwrap());
         drop(first(begin(&memory, 3).await));
     }
 }
@@ -100,15 +102,15 @@ async fn a_write_that_was_begun_and_left_without_a_word_stays_open() {
         claim.begin();
         drop(claim);
         given_up(&memory).await;
-        assert!(matches!(begin(&memory, 2).await, Begun::Reused));
+        assert!(matches!(begin(&memory, 2).await, BeginResult::KeyReused));
         // The next try is one of several, even when it begins nothing itself.
         drop(again(begin(&memory, 1).await));
         given_up(&memory).await;
         let claim = again(begin(&memory, 1).await);
-        assert!(matches!(begin(&memory, 1).await, Begun::Running));
-        assert!(claim.leave().await.unwrap());
+        assert!(matches!(begin(&memory, 1).await, BeginResult::InProgress));
+        assert!(claim.abandon().await.unwrap());
         assert!(again(begin(&memory, 1).await).done(b"x").await.unwrap());
-        assert!(matches!(begin(&memory, 1).await, Begun::Done(answer) if answer == "x"));
+        assert!(matches!(begin(&memory, 1).await, BeginResult::Completed(answer) if answer == "x"));
     }
 }
 
@@ -118,7 +120,7 @@ async fn what_a_try_did_after_all_not_begin_may_start_again() {
     let claim = first(begin(&memory, 1).await);
     claim.begun().store(true, Ordering::Relaxed);
     claim.begun().store(false, Ordering::Relaxed);
-    assert!(claim.leave().await.unwrap());
+    assert!(claim.abandon().await.unwrap());
     drop(first(begin(&memory, 2).await));
 }
 
@@ -128,14 +130,16 @@ async fn a_claim_whose_holder_died_is_open_after_its_time_and_its_late_answer_is
     let memory = in_process();
     let dead = first(begin(&memory, 1).await);
     tokio::time::advance(Duration::from_millis(59_999)).await;
-    assert!(matches!(begin(&memory, 1).await, Begun::Running));
+    assert!(matches!(begin(&memory, 1).await, BeginResult::InProgress));
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(matches!(begin(&memory, 2).await, Begun::Reused));
+    assert!(matches!(begin(&memory, 2).await, BeginResult::KeyReused));
     let second = again(begin(&memory, 1).await);
     assert!(!dead.done(b"late").await.unwrap());
     assert!(second.done(b"in time").await.unwrap());
     tokio::time::advance(Duration::from_secs(24 * 60 * 60 - 1)).await;
-    assert!(matches!(begin(&memory, 1).await, Begun::Done(answer) if answer == "in time"));
+    assert!(
+        matches!(begin(&memory, 1).await, BeginResult::Completed(answer) if answer == "in time")
+    );
     tokio::time::advance(Duration::from_secs(1)).await;
     drop(first(begin(&memory, 2).await));
 }
@@ -152,12 +156,12 @@ async fn of_many_at_once_one_runs() {
                 tries.spawn(async move { begin(&memory, 1).await });
             }
             let begun = tries.join_all().await;
-            let runs = |b: &&Begun| matches!(b, Begun::First(_) | Begun::Again(_));
+            let runs = |b: &&BeginResult| matches!(b, BeginResult::New(_) | BeginResult::Retry(_));
             assert_eq!(begun.iter().filter(runs).count(), 1);
             for one in begun {
-                if let Begun::First(claim) | Begun::Again(claim) = one {
+                if let BeginResult::New(claim) | BeginResult::Retry(claim) = one {
                     claim.begin();
-                    assert!(claim.leave().await.unwrap());
+                    assert!(claim.abandon().await.unwrap());
                 }
             }
         }
@@ -166,7 +170,7 @@ async fn of_many_at_once_one_runs() {
 
 #[tokio::test]
 async fn a_record_says_nothing_to_whoever_reads_the_store_and_is_not_guessed_at() {
-    let store = Store::memory(1 << 20, &World::real());
+    let store = Store::memory(1 << 20, &Env::real());
     let memory = memory(store.clone());
     let claim = first(begin(&memory, 7).await);
     let key = claim.key.clone();
@@ -177,11 +181,11 @@ async fn a_record_says_nothing_to_whoever_reads_the_store_and_is_not_guessed_at(
     }
     // Under another sealing key nobody knows what it was: then nothing is done.
     let stranger = Idempotency::new(store, seal(2), &shared());
-    let wanted = Wanted {
+    let wanted = IdempotentWrite {
         whose: b"alice",
         name: &[b"checkout", b"k"],
         body_hash: [7; 32],
         longest: LONG,
     };
-    assert_eq!(stranger.begin(wanted).await.unwrap_err(), Away);
+    assert_eq!(stranger.begin(wanted).await.unwrap_err(), StoreUnavailable);
 }

@@ -7,12 +7,12 @@ const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(60);
 
 fn sessions(store: Store, idle: Duration, most: usize) -> Sessions {
-    let world = World::real();
-    let seal = Seal::open(&crate::store::Config::default(), &world).unwrap();
-    let terms = Terms {
-        idle,
-        longest: 10 * LONG,
-        most,
+    let world = Env::real();
+    let seal = RecordCipher::open(&crate::store::Config::default(), &world).unwrap();
+    let terms = Config {
+        idle_timeout: idle,
+        absolute_timeout: 10 * LONG,
+        max_per_account: most,
     };
     Sessions::new(store, seal, &world, terms)
 }
@@ -22,7 +22,7 @@ async fn holds(sessions: &Sessions, id: &str) -> Option<String> {
     read.map(|session| session.holds)
 }
 
-async fn listed(sessions: &Sessions, account: &str) -> Vec<Listed<String>> {
+async fn listed(sessions: &Sessions, account: &str) -> Vec<SessionInfo<String>> {
     sessions.list(account).await.unwrap()
 }
 
@@ -75,12 +75,12 @@ async fn who_is_not_seen_is_signed_out_and_who_is_seen_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_stays_for_ever() {
-    let world = World::seeded(1, crate::net::Net::Tcp);
-    let seal = Seal::open(&crate::store::Config::default(), &world).unwrap();
-    let terms = Terms {
-        idle: LONG,
-        longest: 3 * LONG,
-        most: 10,
+    let world = Env::seeded(1, crate::net::Net::Tcp);
+    let seal = RecordCipher::open(&crate::store::Config::default(), &world).unwrap();
+    let terms = Config {
+        idle_timeout: LONG,
+        absolute_timeout: 3 * LONG,
+        max_per_account: 10,
     };
     let sessions = Sessions::new(Store::memory(1 << 20, &world), seal, &world, terms);
     let id = sessions.create("ada", "a").await.unwrap();
@@ -133,7 +133,7 @@ async fn side_by_side_nobody_comes_back_and_nobody_is_lost() {
 
 #[tokio::test]
 async fn nothing_of_a_session_is_in_the_store_as_it_is() {
-    let world = World::real();
+    let world = Env::real();
     let store = Store::memory(1 << 20, &world);
     let sessions = sessions(store.clone(), LONG, 10);
     let id = sessions.create("ada", "token-abc").await.unwrap();

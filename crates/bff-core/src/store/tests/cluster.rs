@@ -6,9 +6,10 @@ use redis::Cmd;
 
 use super::*;
 use crate::rate_limit::tests as limits;
-use crate::store::idempotency::{Begun, Idempotency, Wanted};
-use crate::store::session::{Sessions, Terms};
-use crate::store::{Seal, idempotency};
+use crate::store::Config;
+use crate::store::idempotency::{BeginResult, Idempotency, IdempotentWrite};
+use crate::store::session::{self, Sessions};
+use crate::store::{RecordCipher, idempotency};
 
 /// The slots of a cluster.
 const SLOTS: u16 = 16384;
@@ -166,11 +167,11 @@ async fn a_cluster_answers_as_one_server_does_and_comes_back_as_one() {
     limits::hold(&[cluster.store(), cluster.store()], 1000).await;
     messages(&store).await;
     cluster.kill(0..3);
-    assert_eq!(store.get_many(&[key("0")]).await, Err(Away));
-    assert_eq!(store.as_str(), "away");
+    assert_eq!(store.get_many(&[key("0")]).await, Err(StoreUnavailable));
+    assert_eq!(store.as_str(), "unavailable");
     // A gateway may start without it.
     let late = cluster.store();
-    assert_eq!(late.get_many(&[key("0")]).await, Err(Away));
+    assert_eq!(late.get_many(&[key("0")]).await, Err(StoreUnavailable));
     cluster.restart(0..3);
     cluster.until_whole().await;
     until_there(&late).await;
@@ -209,31 +210,31 @@ async fn records(store: &Store) {
 
 async fn writes(store: &Store) {
     let shared = shared();
-    let seal = Seal::open(&Config::default(), &shared.world).unwrap();
+    let seal = RecordCipher::open(&Config::default(), &shared.env).unwrap();
     let memory = Idempotency::new(store.clone(), seal, &shared);
     for n in 0..20u8 {
         let begin = async || {
-            let wanted = Wanted {
+            let wanted = IdempotentWrite {
                 whose: &[n],
                 name: &[b"act", b"k"],
                 body_hash: [n; 32],
-                longest: idempotency::KEPT,
+                longest: idempotency::RETENTION,
             };
             memory.begin(wanted).await
         };
-        let Ok(Begun::First(claim)) = begin().await else {
+        let Ok(BeginResult::New(claim)) = begin().await else {
             panic!("it is the first");
         };
-        assert!(matches!(begin().await, Ok(Begun::Running)));
+        assert!(matches!(begin().await, Ok(BeginResult::InProgress)));
         assert!(claim.done(b"done").await.unwrap());
-        assert!(matches!(begin().await, Ok(Begun::Done(_))));
+        assert!(matches!(begin().await, Ok(BeginResult::Completed(_))));
     }
 }
 
 async fn sessions(store: &Store) {
-    let world = World::real();
-    let seal = Seal::open(&Config::default(), &world).unwrap();
-    let sessions = Sessions::new(store.clone(), seal, &world, Terms::default());
+    let world = Env::real();
+    let seal = RecordCipher::open(&Config::default(), &world).unwrap();
+    let sessions = Sessions::new(store.clone(), seal, &world, session::Config::default());
     let mut ids = Vec::new();
     for n in 0..10 {
         ids.push(sessions.create("ada", n).await.unwrap());

@@ -3,11 +3,11 @@
 use opentelemetry::KeyValue;
 
 use super::Metrics;
-use crate::cache::Lookup;
+use crate::cache::CacheResult;
 
 impl Metrics {
     /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.
-    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: Lookup) {
+    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: CacheResult) {
         let series = [upstream, route, lookup.as_str()];
         self.0.lookups.of(series, |series| series.add(1));
     }

@@ -6,7 +6,7 @@ use opentelemetry::metrics::{BoundHistogram, Histogram};
 use opentelemetry::{Key, KeyValue};
 
 use super::Metrics;
-use super::series::Known;
+use super::series::SeriesCache;
 
 // Names of the semantic conventions where they have one.
 const METHOD: Key = Key::from_static_str("http.request.method");
@@ -16,14 +16,14 @@ const STATUS: Key = Key::from_static_str("http.response.status_code");
 /// How long requests took, by method, status and route.
 pub(super) struct Requests {
     took: Histogram<f64>,
-    known: Known<(&'static str, u16, Box<str>), BoundHistogram<f64>>,
+    known: SeriesCache<(&'static str, u16, Box<str>), BoundHistogram<f64>>,
 }
 
 impl Requests {
     pub(super) fn new(took: Histogram<f64>) -> Self {
         Self {
             took,
-            known: Known::default(),
+            known: SeriesCache::default(),
         }
     }
 }

@@ -33,15 +33,15 @@ impl Bind for Histogram<f64> {
 const MOST: usize = 2000;
 
 /// The series of an instrument that were counted before, in order of what tells them apart.
-pub(super) struct Known<K, B>(ArcSwap<Vec<(K, B)>>);
+pub(super) struct SeriesCache<K, B>(ArcSwap<Vec<(K, B)>>);
 
-impl<K, B> Default for Known<K, B> {
+impl<K, B> Default for SeriesCache<K, B> {
     fn default() -> Self {
         Self(ArcSwap::default())
     }
 }
 
-impl<K: Clone, B: Clone> Known<K, B> {
+impl<K: Clone, B: Clone> SeriesCache<K, B> {
     /// Counts in the series that `is` says is the one. At first it is made from a key and a handle of its own.
     pub(super) fn count(
         &self,
@@ -75,7 +75,7 @@ type Place = [(usize, usize); 3];
 pub(super) struct Series<I: Bind> {
     instrument: I,
     names: [&'static str; 3],
-    known: Known<Place, I::Bound>,
+    known: SeriesCache<Place, I::Bound>,
 }
 
 impl<I: Bind> Series<I> {
@@ -83,7 +83,7 @@ impl<I: Bind> Series<I> {
         Self {
             instrument,
             names,
-            known: Known::default(),
+            known: SeriesCache::default(),
         }
     }
 
@@ -95,7 +95,7 @@ impl<I: Bind> Series<I> {
     }
 
     /// The same for values that are made while the program runs, which is rare.
-    pub(super) fn of_made(&self, values: [&str; 3], count: impl FnOnce(&I::Bound)) {
+    pub(super) fn record_dynamic(&self, values: [&str; 3], count: impl FnOnce(&I::Bound)) {
         count(&self.bind(values));
     }
 

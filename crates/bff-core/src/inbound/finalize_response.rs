@@ -1,0 +1,221 @@
+//! What every answer gets on its way out: a problem document, 304, one `Vary`, ids and security headers.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+
+use super::Edge;
+use crate::context::RequestId;
+use crate::context::request_id::X_REQUEST_ID;
+use crate::error::{Error, codes};
+use crate::routes::ProxiedResponse;
+
+const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+
+// What every answer says alike, made when compiling.
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const DEFAULT_CSP: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
+
+/// What of the request the answer depends on.
+pub(super) struct RequestInfo<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) if_none_match: Vec<HeaderValue>,
+}
+
+/// The tags a client has, read before its request is handed on.
+pub(super) fn if_none_match(request: &Request) -> Vec<HeaderValue> {
+    let tags = request.headers().get_all(header::IF_NONE_MATCH);
+    tags.iter().cloned().collect()
+}
+
+/// Finishes an answer.
+pub(super) fn finalize(
+    edge: &Edge,
+    asked: &RequestInfo<'_>,
+    id: &RequestId,
+    response: Response,
+) -> Response {
+    if response.extensions().get::<ProxiedResponse>().is_some() {
+        return add_security_headers(id, response);
+    }
+    let mut response = if needs_a_problem(&response) {
+        problem(edge, asked, id, response)
+    } else {
+        response
+    };
+    if is_not_modified(asked, &response) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        response.headers_mut().remove(header::CONTENT_ENCODING);
+    }
+    let csp = response
+        .headers_mut()
+        .entry(header::CONTENT_SECURITY_POLICY);
+    csp.or_insert(DEFAULT_CSP);
+    add_security_headers(id, response)
+}
+
+/// What every answer gets, a backend's own included, whose own word on any of this stands.
+fn add_security_headers(id: &RequestId, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    fold_vary(headers);
+    headers.insert(X_REQUEST_ID, id.header());
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    let referrer = headers.entry(header::REFERRER_POLICY);
+    referrer.or_insert(NO_REFERRER);
+    headers.entry(COOP).or_insert(SAME_ORIGIN);
+    response
+}
+
+/// A failure that is not written out yet: ours, or the framework's own refusal.
+fn needs_a_problem(response: &Response) -> bool {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return false;
+    }
+    let written = response.headers().get(header::CONTENT_TYPE);
+    !written.is_some_and(|t| t.as_bytes().starts_with(b"application/"))
+}
+
+/// Writes the problem document of a failure, keeping the headers it brought.
+fn problem(edge: &Edge, asked: &RequestInfo<'_>, id: &RequestId, response: Response) -> Response {
+    let error = match response.extensions().get::<Error>() {
+        Some(error) => error.clone(),
+        None => error_for_router_rejection(asked, &response),
+    };
+    let document = error.problem(&edge.public_url, asked.uri.path(), id.as_str());
+    let mut made = error.clone().into_response();
+    *made.body_mut() = Body::from(document);
+    if error.status() == StatusCode::UNAUTHORIZED {
+        edge.auth.challenge(&error, made.headers_mut());
+    }
+    let ours = made.headers().clone();
+    for (name, value) in response.headers() {
+        let of_the_old_body = name == header::CONTENT_TYPE
+            || name == header::CONTENT_LENGTH
+            || name == header::CONTENT_ENCODING;
+        if !of_the_old_body && !ours.contains_key(name) {
+            made.headers_mut().append(name, value.clone());
+        }
+    }
+    made.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
+    made
+}
+
+/// The router's own refusals, in our words.
+fn error_for_router_rejection(asked: &RequestInfo<'_>, response: &Response) -> Error {
+    let code = match response.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allow = response.headers().get(header::ALLOW).cloned();
+            return Error::method_not_allowed(asked.method, allow);
+        }
+        StatusCode::NOT_FOUND => codes::NOT_FOUND,
+        StatusCode::PAYLOAD_TOO_LARGE => codes::TOO_LARGE,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => codes::UNSUPPORTED_MEDIA_TYPE,
+        StatusCode::NOT_ACCEPTABLE => codes::NOT_ACCEPTABLE,
+        status if status.is_client_error() => codes::INVALID_REQUEST,
+        _ => codes::INTERNAL,
+    };
+    Error::new(code, Cow::Borrowed(code.meaning()))
+}
+
+/// RFC 9110 §13.1.2: weak comparison of entity tags, for reads that answered.
+fn is_not_modified(asked: &RequestInfo<'_>, response: &Response) -> bool {
+    let read = asked.method == Method::GET || asked.method == Method::HEAD;
+    if !read || asked.if_none_match.is_empty() || response.status() != StatusCode::OK {
+        return false;
+    }
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let ours = response
+        .headers()
+        .get(header::ETAG)
+        .and_then(|e| e.to_str().ok());
+    let mut theirs = asked.if_none_match.iter().filter_map(|e| e.to_str().ok());
+    ours.is_some_and(|ours| {
+        theirs.any(|line| line == "*" || line.split(',').any(|tag| opaque(tag) == opaque(ours)))
+    })
+}
+
+/// One `Vary`, each name once, in lower case.
+fn fold_vary(headers: &mut HeaderMap) {
+    let mut values = headers.get_all(header::VARY).iter();
+    let (Some(first), more) = (values.next(), values.next()) else {
+        return;
+    };
+    if more.is_none() && !first.as_bytes().contains(&b',') {
+        return;
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for value in headers.get_all(header::VARY) {
+        for name in value.to_str().unwrap_or_default().split(',') {
+            let name = name.trim();
+            let known = |known: &&str| known.eq_ignore_ascii_case(name);
+            if !name.is_empty() && !names.iter().any(known) {
+                names.push(name);
+            }
+        }
+    }
+    let mut folded = names.join(", ");
+    folded.make_ascii_lowercase();
+    if let Ok(folded) = HeaderValue::try_from(folded) {
+        headers.insert(header::VARY, folded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vary_is_folded_into_one() {
+        let mut headers = HeaderMap::new();
+        for value in [
+            "Origin, access-control-request-method",
+            "accept-encoding",
+            "origin",
+        ] {
+            headers.append(header::VARY, HeaderValue::from_static(value));
+        }
+        fold_vary(&mut headers);
+        let folded: Vec<_> = headers.get_all(header::VARY).iter().collect();
+        assert_eq!(
+            folded,
+            ["origin, access-control-request-method, accept-encoding"]
+        );
+    }
+
+    #[test]
+    fn entity_tags_compare_weakly() {
+        let mut response = Response::new(Body::empty());
+        response
+            .headers_mut()
+            .insert(header::ETAG, HeaderValue::from_static("W/\"a\""));
+        let uri = Uri::from_static("/");
+        let asked = |sent: [&'static str; 2]| RequestInfo {
+            method: &Method::GET,
+            uri: &uri,
+            if_none_match: sent.map(HeaderValue::from_static).into(),
+        };
+        for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {
+            assert!(
+                is_not_modified(&asked([same, "\"c\""]), &response),
+                "{same}"
+            );
+            assert!(
+                is_not_modified(&asked(["\"c\"", same]), &response),
+                "{same}"
+            );
+        }
+        assert!(!is_not_modified(&asked(["\"b\"", "\"c\""]), &response));
+    }
+}

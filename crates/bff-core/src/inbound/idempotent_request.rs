@@ -1,0 +1,39 @@
+//! A write that is done once, as a door takes it in.
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use garde::Validate;
+use serde::de::DeserializeOwned;
+
+use super::endpoints::Authenticated;
+use super::extract;
+use crate::action::{Key, WriteRequest};
+use crate::error::Error;
+
+/// Who asks for a write and what they call it by, and what they want. Read in that order, so that whoever is not signed
+/// in learns nothing of the rest.
+#[derive(Debug)]
+pub struct IdempotentRequest<T> {
+    /// What it is remembered by.
+    pub request: WriteRequest,
+    /// The body, parsed and validated.
+    pub input: T,
+}
+
+impl<T, S> FromRequest<S> for IdempotentRequest<T>
+where
+    T: DeserializeOwned + Validate<Context = ()> + Send,
+    S: Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let (mut parts, body) = request.into_parts();
+        let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, state).await?;
+        let key = Key::from_request_parts(&mut parts, state).await?;
+        let body = extract::json(Request::from_parts(parts, body)).await?;
+        Ok(Self {
+            input: extract::parse(&body)?,
+            request: WriteRequest::new(caller, key, &body),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! A stream of server-sent events (WHATWG HTML §9.2): the answer of a door that has a [`stream_idle`](super::Door).
+
+use std::convert::Infallible;
+
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt, stream};
+use http::{HeaderValue, header};
+use serde::Serialize;
+use tokio::select;
+
+use crate::context::RequestContext;
+use crate::error::{Error, codes};
+
+/// Each item as the data of one event called `name`. A failure after the head is the last event, `problem`, whose data
+/// is the problem document that would have been the answer. When the gateway leaves, the last event is `leaving`, without
+/// data to speak of: whoever asks again is served by another replica. A stream that ends with neither has ended well.
+#[derive(Debug)]
+pub struct SseStream<S> {
+    cx: RequestContext,
+    name: &'static str,
+    items: S,
+}
+
+impl<S> SseStream<S> {
+    /// A stream of events called `name`.
+    pub fn new(cx: RequestContext, name: &'static str, items: S) -> Self {
+        Self { cx, name, items }
+    }
+}
+
+impl<S, T> IntoResponse for SseStream<S>
+where
+    S: Stream<Item = Result<T, Error>> + Send + 'static,
+    T: Serialize,
+{
+    fn into_response(self) -> Response {
+        let Self { cx, name, items } = self;
+        let leaving = Box::pin(cx.shutdown());
+        let events = items.map(move |item| {
+            let event = item.and_then(|item| {
+                let event = Event::default().event(name).json_data(item);
+                event.map_err(|e| {
+                    Error::new(codes::INTERNAL, codes::INTERNAL.meaning()).with_cause(e)
+                })
+            });
+            event.unwrap_or_else(|error| problem(&cx, &error))
+        });
+        // Without items nothing is left to be said.
+        let events = stream::unfold(Some((Box::pin(events), leaving)), |going| async {
+            let (mut events, mut leaving) = going?;
+            select! {
+                biased;
+                () = &mut leaving => {
+                    let last = Event::default().event("shutdown").data("{}");
+                    Some((Ok::<_, Infallible>(last), None))
+                }
+                event = events.next() => Some((Ok(event?), Some((events, leaving)))),
+            }
+        });
+        let mut response = Sse::new(events).into_response();
+        let no_store = HeaderValue::from_static("no-store");
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, no_store);
+        response
+    }
+}
+
+/// The document's `type` is relative to the address that was asked.
+fn problem(cx: &RequestContext, error: &Error) -> Event {
+    let document = error.problem("", "", cx.request_id().as_str());
+    // JSON on one line, for nothing else may stand in an event's data without being cut.
+    let document = String::from_utf8(document).unwrap_or_default();
+    Event::default().event("problem").data(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_failure_is_the_last_event_and_a_problem() {
+        let shared = Arc::new(crate::context::GatewayHandles {
+            client: HeaderValue::from_static("test"),
+            env: crate::context::Env::real(),
+            tasks: tokio_util::task::TaskTracker::new(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
+            metrics: crate::telemetry::Metrics::noop(),
+            cache: crate::cache::Cache::new(
+                &crate::cache::Config::default(),
+                &crate::context::Env::real(),
+            ),
+            fields: crate::section::fields::FieldCache::default(),
+        });
+        let cx = RequestContext::background(&shared, Duration::from_secs(1));
+        let items = [Ok(1), Err(Error::new(codes::TIMEOUT, "line one\nline two"))];
+        let response = SseStream::new(cx, "tick", stream::iter(items)).into_response();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = std::str::from_utf8(&body).unwrap();
+        let (tick, problem) = body.split_once("\n\n").unwrap();
+        assert_eq!(tick, "event: tick\ndata: 1");
+        let data = problem.strip_prefix("event: problem\ndata: ").unwrap();
+        let data: serde_json::Value = serde_json::from_str(data.trim_end()).unwrap();
+        assert_eq!(
+            (&data["code"], &data["status"]),
+            (&"timeout".into(), &504.into())
+        );
+        assert_eq!(data["type"], "/errors/timeout");
+    }
+}

@@ -1,0 +1,125 @@
+//! What a client asks on the condition that it has changed (RFC 9110 §13), answered here: the backend is asked for all.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+/// `If-None-Match` and `If-Modified-Since`.
+#[derive(Debug, Default)]
+pub(super) struct Conditions {
+    none_match: Vec<HeaderValue>,
+    modified_since: Option<HeaderValue>,
+}
+
+/// What a 304 does not say (RFC 9110 §15.4.5).
+const OF_A_BODY: [HeaderName; 5] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::ACCEPT_RANGES,
+];
+
+impl Conditions {
+    /// Takes them off the request.
+    pub(super) fn extract(headers: &mut HeaderMap) -> Self {
+        let none_match = headers.get_all(header::IF_NONE_MATCH);
+        let none_match = none_match.iter().cloned().collect();
+        headers.remove(header::IF_NONE_MATCH);
+        Self {
+            none_match,
+            modified_since: headers.remove(header::IF_MODIFIED_SINCE),
+        }
+    }
+
+    /// The answer, or that the client has it.
+    pub(super) fn apply(&self, mut response: Response) -> Response {
+        if response.status() == StatusCode::OK && self.is_unchanged(response.headers()) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+            for name in OF_A_BODY {
+                response.headers_mut().remove(name);
+            }
+        }
+        response
+    }
+
+    fn is_unchanged(&self, headers: &HeaderMap) -> bool {
+        if self.none_match.is_empty() {
+            let changed = headers.get(header::LAST_MODIFIED).and_then(date);
+            let since = self.modified_since.as_ref().and_then(date);
+            return changed
+                .zip(since)
+                .is_some_and(|(changed, since)| changed <= since);
+        }
+        // Compared weakly (§13.1.2), and before the date, which is then ignored (§13.1.3).
+        let ours = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let mut theirs = (self.none_match.iter())
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim);
+        let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+        theirs.any(|tag| tag == "*" || ours.is_some_and(|ours| opaque(ours) == opaque(tag)))
+    }
+}
+
+fn date(value: &HeaderValue) -> Option<time::OffsetDateTime> {
+    let format = &time::format_description::well_known::Rfc2822;
+    time::OffsetDateTime::parse(value.to_str().ok()?, format).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(asked: &[(&'static str, &'static str)]) -> u16 {
+        let mut headers = HeaderMap::new();
+        for (name, value) in asked {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let conditions = Conditions::extract(&mut headers);
+        assert!(headers.is_empty());
+        let response = Response::builder()
+            .header("etag", "W/\"b\"")
+            .header("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT")
+            .header("content-length", "9")
+            .body(Body::from("some text"));
+        let response = conditions.apply(response.unwrap());
+        let has_length = response.headers().contains_key("content-length");
+        assert_eq!(has_length, response.status() == StatusCode::OK);
+        response.status().as_u16()
+    }
+
+    #[test]
+    fn who_has_it_is_told_so() {
+        for (asked, wanted) in [
+            (&[][..], 200),
+            (&[("if-none-match", "\"a\", \"b\"")], 304),
+            (
+                &[("if-none-match", "\"a\""), ("if-none-match", "W/\"b\"")],
+                304,
+            ),
+            (&[("if-none-match", "*")], 304),
+            (&[("if-none-match", "\"a\"")], 200),
+            (
+                &[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")],
+                304,
+            ),
+            (
+                &[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")],
+                200,
+            ),
+            (&[("if-modified-since", "yesterday")], 200),
+            // The tag decides.
+            (
+                &[
+                    ("if-none-match", "\"a\""),
+                    ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ],
+                200,
+            ),
+        ] {
+            assert_eq!(status(asked), wanted, "{asked:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What every gateway answers beside its screens: health, the contract, and a page for each error code.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::readiness::Readiness;
+use crate::error::{Code, Error, codes};
+
+/// A page without scripts; its one style is allowed by name.
+const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+/// `/health`, `/openapi.json`, `/errors/{code}`. `own` are the codes of this gateway's domain.
+pub(super) fn router(readiness: Readiness, openapi: String, own: &'static [Code]) -> Router {
+    Router::new()
+        .route("/health", get(move || health(readiness.clone())))
+        .route(
+            "/openapi.json",
+            get(move || async move {
+                (
+                    [(header::CONTENT_TYPE, "application/json")],
+                    openapi.clone(),
+                )
+            }),
+        )
+        .route(
+            "/errors/{code}",
+            get(move |code: Path<String>| page(code.0, own)),
+        )
+}
+
+async fn health(readiness: Readiness) -> Response {
+    let (status, body) = if readiness.is_ready() {
+        (StatusCode::OK, r#"{"status":"ok"}"#)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"draining"}"#)
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (status, headers, body).into_response()
+}
+
+async fn page(name: String, own: &'static [Code]) -> Result<Response, Error> {
+    let code = codes::ALL
+        .iter()
+        .chain(own)
+        .find(|code| code.name() == name);
+    let code = code.ok_or_else(|| Error::new(codes::NOT_FOUND, "There is no such code."))?;
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title>\
+         <style>body{{font:16px/1.5 sans-serif;max-width:40em;margin:3em auto}}</style>\
+         <h1>{title}</h1><p><code>{name}</code>, status {status}</p><p>{meaning}</p><p>{mend}</p></html>",
+        title = code.title(),
+        status = code.status().as_u16(),
+        meaning = code.meaning(),
+        mend = code.remedy(),
+    );
+    let mut response = axum::response::Html(html).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CSP),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    Ok(response)
+}
