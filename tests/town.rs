@@ -188,8 +188,7 @@ impl Town {
             prefix: gateway.prefix,
             defaults: gateway.defaults,
             overlay: Some(&overlay),
-            file: None,
-            env: Vec::new(),
+            ..Sources::default()
         };
         let world = self.world.named(&format!("life {life}"));
         let app = (gateway.open)(&sources, &world).unwrap().app;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::outcome::Outcome;
-use crate::config::Share;
+use crate::config::Ratio;
 use window::Window;
 
 #[cfg(test)]
@@ -36,10 +36,10 @@ pub struct Config {
     /// an outage.
     pub minimum_calls: NonZeroU32,
     /// Opens when this share of the window's calls failed. Default 0.5: retries and copies carry a lower one.
-    pub failure_ratio: Share,
+    pub failure_ratio: Ratio,
     /// Opens when this share of the window's calls was slow. Default 0.9: a backend that is slow for nearly
     /// everybody is about to time out for everybody.
-    pub slow_ratio: Share,
+    pub slow_ratio: Ratio,
     /// From when on a call is slow. Default: 80 % of the attempt timeout, the last moment at which slowness can
     /// be told from failure.
     #[serde(with = "crate::config::duration::option")]
@@ -67,8 +67,8 @@ impl Default for Config {
         Self {
             window: Duration::from_secs(10),
             minimum_calls: count(20),
-            failure_ratio: Share::percent(50),
-            slow_ratio: Share::percent(90),
+            failure_ratio: Ratio::percent(50),
+            slow_ratio: Ratio::percent(90),
             slow_call: None,
             consecutive_failures: count(5),
             open_for: Duration::from_secs(10),
@@ -203,8 +203,8 @@ impl Breaker {
             return streak >= c.consecutive_failures.get();
         }
         streak >= c.consecutive_failures.max(c.minimum_calls).get()
-            || c.failure_ratio.reached(sum.bad, sum.calls)
-            || c.slow_ratio.reached(sum.slow, sum.calls)
+            || c.failure_ratio.is_reached_by(sum.bad, sum.calls)
+            || c.slow_ratio.is_reached_by(sum.slow, sum.calls)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, nanos};
 use super::outcome::Outcome;
-use crate::config::Share;
+use crate::config::Ratio;
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +32,7 @@ pub struct Config {
     pub minimum_calls: NonZeroU32,
     /// How far below the others' share of good answers an instance may lie. Default 0.3: an outlier, and not the
     /// unluckier half of a backend that is ill as a whole.
-    pub tolerance: Share,
+    pub tolerance: Ratio,
     /// How long the first ejection lasts; the second lasts twice that, and so on. Default 10s: a restart takes
     /// about that.
     #[serde(with = "crate::config::duration")]
@@ -41,7 +41,7 @@ pub struct Config {
     #[serde(with = "crate::config::duration")]
     pub longest: Duration,
     /// The largest share of instances left out at once. Default 0.5: the others must carry their load.
-    pub max_share: Share,
+    pub max_share: Ratio,
 }
 
 impl Default for Config {
@@ -51,10 +51,10 @@ impl Default for Config {
             consecutive_failures: count(5),
             interval: Duration::from_secs(10),
             minimum_calls: count(20),
-            tolerance: Share::percent(30),
+            tolerance: Ratio::percent(30),
             base: Duration::from_secs(10),
             longest: Duration::from_secs(300),
-            max_share: Share::percent(50),
+            max_share: Ratio::percent(50),
         }
     }
 }
@@ -233,6 +233,6 @@ fn share((good, bad): (u32, u32)) -> f64 {
     clippy::cast_sign_loss,
     reason = "a share of a few instances"
 )]
-fn part(share: Share, whole: usize) -> usize {
+fn part(share: Ratio, whole: usize) -> usize {
     (share.get() * whole as f64).floor() as usize
 }

@@ -9,10 +9,7 @@ use crate::outbound;
 use crate::telemetry::Metrics;
 
 fn opened(text: &str) -> Result<Table, String> {
-    let configs = ::config::Config::builder()
-        .add_source(::config::File::from_str(text, ::config::FileFormat::Toml))
-        .build()
-        .unwrap();
+    let configs: Configs = toml::from_str(text).unwrap();
     let shared = Shared {
         client: HeaderValue::from_static("test"),
         world: World::real(),
@@ -30,7 +27,7 @@ fn opened(text: &str) -> Result<Table, String> {
         leaving: CancellationToken::new(),
     };
     open(
-        &configs.try_deserialize().unwrap(),
+        &configs,
         &BTreeMap::from([("alpha", upstream)]),
         around,
     )
