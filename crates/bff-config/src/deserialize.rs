@@ -1,23 +1,15 @@
 //! From the merged tree to a typed value.
 
 use serde::Deserializer;
-use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{Error as _, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use toml::Value;
 use toml::de::Error;
 
-use super::layers::{Kind, Node, Table, is_nearer};
+use super::layers::{Kind, Node, Source, Table};
 
-/// The number or boolean that a variable's text spells.
-pub(crate) fn scalar(text: &str) -> Option<Value> {
-    let value = text.trim().parse().ok()?;
-    let is_scalar = matches!(
-        value,
-        Value::Boolean(_) | Value::Integer(_) | Value::Float(_)
-    );
-    is_scalar.then_some(value)
-}
+type Result<T> = std::result::Result<T, Error>;
 
 /// Replaces the `…_FILE` variables of a section by the content of their files. `fields` are the keys of the struct
 /// that reads the section. A map has none: there every such variable names a file.
@@ -25,22 +17,15 @@ fn read_files(table: &mut Table, fields: Option<&[&str]>) {
     let has = |key: &str| fields.is_none_or(|fields| fields.contains(&key));
     // In alphabetical order, so `key` is there before `key_file`.
     for (name, node) in std::mem::take(table) {
-        let key = name.strip_suffix("_file").unwrap_or_default();
         let is_field = fields.is_some() && has(&name);
-        let Kind::TextOrPath(path) = &node.kind else {
-            table.insert(name, node);
-            continue;
-        };
-        if is_field || !has(key) {
-            table.insert(name, node);
-            continue;
-        }
-        let kind = match table.get(key) {
-            Some(own) if is_nearer(own, &node) => continue,
-            Some(own) if !is_nearer(&node, own) && own.source.variable().is_some() => {
-                Kind::duplicate(own.source.variable().unwrap_or_default())
+        let (key, kind) = match (&node.kind, name.strip_suffix("_file")) {
+            (Kind::TextOrPath(path), Some(key)) if has(key) && !is_field => {
+                match table.get(key).map(|own| &own.source) {
+                    Some(Source::Variable(other)) => (key, Kind::duplicate(other)),
+                    _ => (key, read_file(path)),
+                }
             }
-            _ => read_file(path),
+            _ => (&*name, node.kind),
         };
         let source = node.source;
         table.insert(key.to_owned(), Node { kind, source });
@@ -70,7 +55,7 @@ impl Node {
         self,
         fields: Option<&[&str]>,
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value> {
         match self.kind {
             Kind::Table(mut table) => {
                 read_files(&mut table, fields);
@@ -82,10 +67,12 @@ impl Node {
         }
     }
 
-    fn deserialize_scalar<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.text().and_then(scalar) {
-            Some(value) => value.deserialize_any(visitor),
-            None => self.deserialize_any(visitor),
+    fn deserialize_scalar<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.text().and_then(|text| text.trim().parse().ok()) {
+            Some(value @ (Value::Boolean(_) | Value::Integer(_) | Value::Float(_))) => {
+                value.deserialize_any(visitor)
+            }
+            _ => self.deserialize_any(visitor),
         }
     }
 }
@@ -101,7 +88,7 @@ impl IntoDeserializer<'_, Error> for Node {
 /// Numbers and booleans, which a variable spells as text.
 macro_rules! scalars {
     ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             self.deserialize_scalar(visitor)
         }
     )*};
@@ -110,7 +97,7 @@ macro_rules! scalars {
 impl<'de> Deserializer<'de> for Node {
     type Error = Error;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         self.deserialize_section(None, visitor)
     }
 
@@ -119,11 +106,11 @@ impl<'de> Deserializer<'de> for Node {
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value> {
         self.deserialize_section(Some(fields), visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.text() {
             Some("") => visitor.visit_none(),
             _ => visitor.visit_some(self),
@@ -134,11 +121,11 @@ impl<'de> Deserializer<'de> for Node {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         let Some(text) = self.text() else {
             return self.deserialize_any(visitor);
         };
@@ -153,30 +140,22 @@ impl<'de> Deserializer<'de> for Node {
         visitor.visit_seq(SeqDeserializer::new(items.map(node)))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_seq(visitor)
-    }
-
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        _: &'static str,
+        _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Error> {
+    ) -> Result<V::Value> {
         match self.kind {
-            Kind::Text(text) | Kind::TextOrPath(text) => {
+            Kind::Text(text) | Kind::Toml(Value::String(text)) => {
                 visitor.visit_enum(text.into_deserializer())
             }
-            Kind::Table(table) => visitor.visit_enum(MapAccessDeserializer::new(
-                MapDeserializer::new(table.into_iter()),
-            )),
-            Kind::Toml(value) => value.deserialize_enum(name, variants, visitor),
-            Kind::Invalid(why) => Err(Error::custom(why)),
+            _ => self.deserialize_any(visitor),
         }
     }
 
     /// The struct has no such field. This is an error even without `#[serde(deny_unknown_fields)]`.
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Error> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
         Err(Error::custom("unknown field"))
     }
 
@@ -187,6 +166,6 @@ impl<'de> Deserializer<'de> for Node {
     }
 
     forward_to_deserialize_any! {
-        i128 u128 char str string bytes byte_buf unit unit_struct map tuple_struct identifier
+        i128 u128 char str string bytes byte_buf unit unit_struct map tuple tuple_struct identifier
     }
 }

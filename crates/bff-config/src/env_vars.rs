@@ -1,7 +1,6 @@
 //! The strongest layer: variables named `PREFIX_SECTION__KEY`.
 
 use super::Error;
-use super::deserialize::scalar;
 use super::layers::{Kind, Node, Source, Table};
 
 /// Puts the variables of this program over the tree, in the order of their names.
@@ -41,26 +40,17 @@ fn set(tree: &mut Table, path: &str, name: &str, text: &str) -> Result<(), Error
         };
         table = inner;
     }
+    let text = text.to_owned();
     let kind = match table.get(*key) {
-        Some(lower) => over(lower, text),
-        None if key.len() > "_file".len() && key.ends_with("_file") => {
-            Kind::TextOrPath(text.to_owned())
-        }
-        None => Kind::Text(text.to_owned()),
+        Some(Node {
+            kind,
+            source: Source::Variable(other),
+        }) if !matches!(kind, Kind::Table(_)) => Kind::duplicate(other),
+        None if key.len() > "_file".len() && key.ends_with("_file") => Kind::TextOrPath(text),
+        _ => Kind::Text(text),
     };
     table.insert((*key).to_owned(), Node { kind, source });
     Ok(())
-}
-
-/// The text in place of `lower`, with its type if it fits. Serde buffers tagged enums and flattened structs before it
-/// knows the type of a key, so it never asks for a number there.
-fn over(lower: &Node, text: &str) -> Kind {
-    let is_table = matches!(lower.kind, Kind::Table(_));
-    match (&lower.kind, lower.source.variable(), scalar(text)) {
-        (_, Some(other), _) if !is_table => Kind::duplicate(other),
-        (Kind::Toml(lower), _, Some(value)) if value.same_type(lower) => Kind::Toml(value),
-        _ => Kind::Text(text.to_owned()),
-    }
 }
 
 /// Whether Kubernetes sets this variable in every pod beside a Service: `*_SERVICE_HOST`, `*_SERVICE_PORT*`, `*_PORT`,

@@ -1,12 +1,11 @@
 //! The one line that reports a configuration mistake.
 
-use std::collections::BTreeSet;
-
 use serde_path_to_error::Segment;
 use toml::Value;
 
+use super::inherit::{DEFAULTS_TABLE, UPSTREAMS, written_at};
 use super::layers::{Kind, Node, Source, Table, find};
-use super::{inherit, renamed, secret};
+use super::{renamed, secret};
 
 /// The expected types whose place may hold a secret of a wrong type. A line about them never contains the value.
 const SECRET: [&str; 3] = [secret::EXPECTED, "a list", "a section"];
@@ -74,27 +73,23 @@ fn missing(section: &[&str], key: &str, prefix: &str) -> Error {
 
 fn unknown(tree: &Table, path: &[&str], message: &str) -> Error {
     let (path, place) = locate(tree, path);
-    let key = key_of(&path);
-    let expected = message
-        .split_once(", ")
-        .map_or("", |(_, expected)| expected);
-    let mut known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-    known.extend(inherit::extra_known_keys(&path, &known));
-    Error::new(match known.as_slice() {
-        [] => format!("unknown key `{key}`{place}"),
-        [known] => format!("unknown key `{key}`{place}: expected `{known}`"),
-        known => {
-            let known = known.join("`, `");
-            format!("unknown key `{key}`{place}: expected one of `{known}`")
-        }
-    })
+    let mut line = format!("unknown key `{}`{place}", key_of(&path));
+    if let Some((_, expected)) = message.split_once(", ") {
+        line.extend([": ", expected]);
+    }
+    if path.len() == 1 {
+        // No struct has the defaults table: it is gone when serde reads the root.
+        let both = format!("`{UPSTREAMS}`, `{DEFAULTS_TABLE}`");
+        line = line.replace(&format!("`{UPSTREAMS}`"), &both);
+    }
+    Error::new(line)
 }
 
 /// The line for a value of a wrong type or out of its range.
 fn invalid(tree: &Table, path: &[&str], message: &str) -> Error {
     let is_item = path.last().is_some_and(|key| key.starts_with('['));
-    let node = find(tree, path).filter(|_| !is_item);
     let (path, place) = locate(tree, path);
+    let node = find(tree, &path).filter(|_| !is_item);
     let key = key_of(&path);
     let is_reworded = ["invalid type: ", "invalid value: ", "unknown variant `"]
         .iter()
@@ -120,51 +115,19 @@ fn invalid(tree: &Table, path: &[&str], message: &str) -> Error {
 
 /// The path as a file or variable has it, and the middle of a line: ` in file x.toml`.
 fn locate<'a>(tree: &Table, path: &[&'a str]) -> (Vec<&'a str>, String) {
-    let sources = find(tree, path).map(Node::sources).unwrap_or_default();
-    let (path, sources) =
-        inherit::written_at(path, &sources).unwrap_or_else(|| (path.to_vec(), sources));
-    (path, place(&sources))
-}
-
-/// All sources, as the middle of a line.
-fn place(sources: &BTreeSet<Source>) -> String {
+    let path = written_at(tree, path);
+    let sources = find(tree, &path).map(Node::sources).unwrap_or_default();
     let names: Vec<String> = sources.iter().map(Source::to_string).collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(" in {}", names.join(" and "))
-    }
+    let place = match names.as_slice() {
+        [] => String::new(),
+        names => format!(" in {}", names.join(" and ")),
+    };
+    (path, place)
 }
 
-/// A key as it is written in a file, with dots.
+/// A key with dots: `edge.ports[1]`.
 fn key_of(path: &[&str]) -> String {
-    let mut key = String::new();
-    for name in path {
-        if name.starts_with('[') {
-            key.push_str(name);
-            continue;
-        }
-        if !key.is_empty() {
-            key.push('.');
-        }
-        key.push_str(&bare_or_quoted(name));
-    }
-    if key.is_empty() {
-        "the configuration".to_owned()
-    } else {
-        key
-    }
-}
-
-/// One name of a key as TOML writes it. Escapes of JSON are those of TOML, except that TOML also escapes DEL.
-pub(crate) fn bare_or_quoted(name: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.chars().all(is_bare) {
-        name.to_owned()
-    } else {
-        let quoted = serde_json::Value::from(name).to_string();
-        quoted.replace('\u{7f}', "\\u007f")
-    }
+    path.join(".").replace(".[", "[")
 }
 
 /// The name of one step of serde's path.
@@ -209,7 +172,7 @@ fn in_words(expected: &str) -> &str {
         "a boolean" => "true or false",
         "a map" => "a section",
         "a sequence" => "a list",
-        "string only" => "a string",
+        name if name.starts_with("enum ") => "a string",
         section if section.starts_with("struct ") => "a section",
         other => other,
     }

@@ -3,73 +3,68 @@
 //! This happens after all layers are merged. A key of `[upstreams.alpha]` therefore wins over the same key of
 //! `[upstream_defaults]`, even if a stronger layer sets the latter.
 
-use std::collections::BTreeSet;
-
 use super::Error;
-use super::layers::{Kind, Node, Source, Table, merge};
+use super::layers::{Kind, Node, Table, find};
 
 /// The table that holds the defaults.
 pub(crate) const DEFAULTS_TABLE: &str = "upstream_defaults";
 /// The table whose tables inherit them.
-const UPSTREAMS: &str = "upstreams";
+pub(crate) const UPSTREAMS: &str = "upstreams";
 
-/// The defaults table, if `known` are the fields of the root. No struct has this key.
-pub(crate) fn extra_known_keys(path: &[&str], known: &[&str]) -> Option<&'static str> {
-    let is_root = path.len() == 1 && known.contains(&UPSTREAMS);
-    is_root.then_some(DEFAULTS_TABLE)
+/// The path at which a layer sets the key: `path`, or the same key of the defaults table.
+pub(crate) fn written_at<'a>(tree: &Table, path: &[&'a str]) -> Vec<&'a str> {
+    if let [UPSTREAMS, _, rest @ ..] = path
+        && find(tree, path).is_none()
+    {
+        let inherited = [&[DEFAULTS_TABLE], rest].concat();
+        if find(tree, &inherited).is_some() {
+            return inherited;
+        }
+    }
+    path.to_vec()
 }
 
-/// The path and the sources of an inherited value as the file or variable has them. `None` if the backend's own
-/// table sets a part of it.
-pub(crate) fn written_at<'a>(
-    path: &[&'a str],
-    sources: &BTreeSet<Source>,
-) -> Option<(Vec<&'a str>, BTreeSet<Source>)> {
-    let [UPSTREAMS, _, rest @ ..] = path else {
-        return None;
-    };
-    let layer = |source: &Source| match source {
-        Source::Inherited(layer) => Some((**layer).clone()),
-        _ => None,
-    };
-    let sources: BTreeSet<Source> = sources.iter().map(layer).collect::<Option<_>>()?;
-    (!sources.is_empty()).then(|| ([&[DEFAULTS_TABLE], rest].concat(), sources))
-}
-
-/// Puts the defaults under the keys of each backend, and removes the defaults table.
+/// Adds the defaults to each backend, and removes the defaults table.
 pub(crate) fn apply_defaults(tree: &mut Table) -> Result<(), Error> {
-    let Some(defaults) = tree.remove(DEFAULTS_TABLE) else {
-        return Ok(());
+    let defaults = match tree.remove(DEFAULTS_TABLE) {
+        None => return Ok(()),
+        Some(Node {
+            kind: Kind::Table(defaults),
+            ..
+        }) => defaults,
+        Some(Node { source, .. }) => {
+            let line = format!("{DEFAULTS_TABLE} in {source}: expected a section");
+            return Err(Error::new(line));
+        }
     };
-    let Kind::Table(defaults) = defaults.kind else {
-        let source = defaults.source;
-        return Err(Error::new(format!(
-            "{DEFAULTS_TABLE} in {source}: expected a section"
-        )));
-    };
-    let defaults = inherited(defaults);
     if let Some(Kind::Table(upstreams)) = tree.get_mut(UPSTREAMS).map(|node| &mut node.kind) {
         for upstream in upstreams.values_mut() {
             if let Kind::Table(table) = &mut upstream.kind {
-                let own = std::mem::replace(table, defaults.clone());
-                merge(table, own);
+                add_missing(table, &defaults);
             }
         }
     }
     Ok(())
 }
 
-/// The same table with every source marked as inherited.
-fn inherited(table: Table) -> Table {
-    let node = |node: Node| Node {
-        kind: match node.kind {
-            Kind::Table(table) => Kind::Table(inherited(table)),
-            kind => kind,
-        },
-        source: Source::Inherited(Box::new(node.source)),
-    };
-    table
-        .into_iter()
-        .map(|(key, value)| (key, node(value)))
-        .collect()
+fn add_missing(table: &mut Table, defaults: &Table) {
+    let own = table.clone();
+    for (key, node) in defaults {
+        if has_secret(&own, key, node) {
+            continue;
+        }
+        let inner = table.entry(key.clone()).or_insert_with(|| node.clone());
+        if let (Kind::Table(table), Kind::Table(defaults)) = (&mut inner.kind, &node.kind) {
+            add_missing(table, defaults);
+        }
+    }
+}
+
+/// Whether the table sets the key in the other one of two ways: as the value or as the path of a file.
+fn has_secret(table: &Table, key: &str, node: &Node) -> bool {
+    let is_path = |node: &Node| matches!(node.kind, Kind::TextOrPath(_));
+    match key.strip_suffix("_file").filter(|_| is_path(node)) {
+        Some(key) => table.contains_key(key),
+        None => table.get(&format!("{key}_file")).is_some_and(is_path),
+    }
 }

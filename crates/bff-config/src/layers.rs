@@ -46,8 +46,6 @@ pub(crate) enum Source {
     Overlay,
     File(String),
     Variable(String),
-    /// `[upstream_defaults]` of this layer.
-    Inherited(Box<Source>),
 }
 
 impl fmt::Display for Source {
@@ -58,25 +56,6 @@ impl fmt::Display for Source {
             Self::Overlay => f.write_str("the overlay"),
             Self::File(path) => write!(f, "file {path}"),
             Self::Variable(name) => write!(f, "variable {name}"),
-            // The name of a variable contains `UPSTREAM_DEFAULTS` already.
-            Self::Inherited(layer) if matches!(**layer, Self::Variable(_)) => layer.fmt(f),
-            Self::Inherited(layer) => write!(f, "upstream_defaults in {layer}"),
-        }
-    }
-}
-
-impl Source {
-    /// Whether `[upstream_defaults]` set it.
-    pub(crate) fn is_inherited(&self) -> bool {
-        matches!(self, Self::Inherited(_))
-    }
-
-    /// The name of the variable, if a variable set it.
-    pub(crate) fn variable(&self) -> Option<&str> {
-        match self {
-            Self::Variable(name) => Some(name),
-            Self::Inherited(layer) => layer.variable(),
-            _ => None,
         }
     }
 }
@@ -106,13 +85,10 @@ impl Node {
 
 /// Parses one layer. The error names line and column and never quotes the text, which may contain a secret.
 pub(crate) fn parse(text: &str, source: &Source) -> Result<Table, Error> {
-    let table = toml::from_str::<toml::Table>(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let before = text.get(..start).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        let message = error.message();
-        Error::new(format!("{source}: line {line}, column {column}: {message}"))
+    let table = toml::from_str(text).map_err(|error| {
+        let report = error.to_string();
+        let place = report.lines().next().unwrap_or_default();
+        Error::new(format!("{source}: {place}: {}", error.message()))
     })?;
     Ok(nodes(table, source))
 }
@@ -140,20 +116,14 @@ pub(crate) fn merge(lower: &mut Table, upper: Table) {
 pub(crate) fn find<'a>(table: &'a Table, path: &[&str]) -> Option<&'a Node> {
     let (first, rest) = path.split_first()?;
     let own = table.get(*first);
-    if !rest.is_empty() {
-        return match &own?.kind {
-            Kind::Table(inner) => find(inner, rest),
-            // An item of a list has the source of its list.
-            _ => own.filter(|_| rest.iter().all(|key| key.starts_with('['))),
-        };
+    if rest.is_empty() {
+        let file = table.get(&format!("{first}_file"));
+        let file = file.filter(|node| matches!(node.kind, Kind::TextOrPath(_)));
+        return file.or(own);
     }
-    let path = table.get(&format!("{first}_file")).filter(|path| {
-        matches!(path.kind, Kind::TextOrPath(_)) && !own.is_some_and(|own| is_nearer(own, path))
-    });
-    path.or(own)
-}
-
-/// Whether `own` is a backend's own key and `path` only the inherited path of a file.
-pub(crate) fn is_nearer(own: &Node, path: &Node) -> bool {
-    !own.source.is_inherited() && path.source.is_inherited()
+    match &own?.kind {
+        Kind::Table(inner) => find(inner, rest),
+        // An item of a list has the source of its list.
+        _ => own.filter(|_| rest.iter().all(|key| key.starts_with('['))),
+    }
 }

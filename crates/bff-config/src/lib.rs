@@ -72,8 +72,10 @@ pub struct Sources<'a> {
 /// lists the known ones.
 pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
     let tree = sources.merged()?;
+    let mut effective = tree.clone();
+    inherit::apply_defaults(&mut effective)?;
     let root = Node {
-        kind: Kind::Table(tree.clone()),
+        kind: Kind::Table(effective),
         source: Source::CoreDefaults,
     };
     serde_path_to_error::deserialize(root)
@@ -102,23 +104,24 @@ impl Sources<'_> {
             .map_or_else(|error| error, |tree| Error::at(&tree, &path, why))
     }
 
-    /// All layers as one tree, in which every value has its source.
+    /// All layers as one tree, in which every value has its source. Backends do not have inherited keys yet.
     fn merged(&self) -> Result<Table, Error> {
-        let mut tree = layers::parse(self.core_defaults, &Source::CoreDefaults)?;
-        let defaults = layers::parse(self.defaults, &Source::GatewayDefaults)?;
-        layers::merge(&mut tree, defaults);
-        if let Some(text) = self.overlay {
-            layers::merge(&mut tree, layers::parse(text, &Source::Overlay)?);
-        }
+        let mut layers = vec![
+            (Source::CoreDefaults, self.core_defaults.to_owned()),
+            (Source::GatewayDefaults, self.defaults.to_owned()),
+        ];
+        layers.extend(self.overlay.map(|text| (Source::Overlay, text.to_owned())));
         if let Some(path) = self.file {
             let name = path.display();
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Error::new(format!("cannot read file {name}: {error}")))?;
-            let source = Source::File(name.to_string());
-            layers::merge(&mut tree, layers::parse(&text, &source)?);
+            layers.push((Source::File(name.to_string()), text));
+        }
+        let mut tree = Table::new();
+        for (source, text) in &layers {
+            layers::merge(&mut tree, layers::parse(text, source)?);
         }
         env_vars::apply(&mut tree, self.prefix, &self.env)?;
-        inherit::apply_defaults(&mut tree)?;
         Ok(tree)
     }
 }

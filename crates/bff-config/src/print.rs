@@ -3,9 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::error::bare_or_quoted;
 use super::layers::{Table, find};
-use super::{Error, Sources};
+use super::{Error, Sources, inherit};
 
 /// The configuration as TOML. A key without a value is a comment.
 pub fn print<C: Serialize>(config: &C) -> String {
@@ -27,8 +26,7 @@ fn write<C: Serialize>(config: &C, tree: &Table) -> String {
         (Ok(Value::Object(keys)), Ok(toml)) => {
             let mut lines = Vec::new();
             section(&mut lines, &mut Vec::new(), &keys, &toml, tree);
-            lines.push(String::new());
-            lines.join("\n")
+            lines.concat().trim_start().to_owned()
         }
         (_, Err(error)) => format!("# this configuration cannot be written as TOML: {error}\n"),
         _ => "# this configuration has no keys\n".to_owned(),
@@ -44,25 +42,21 @@ fn section<'a>(
     tree: &Table,
 ) {
     if !path.is_empty() && (keys.is_empty() || !keys.values().all(Value::is_object)) {
-        let header: Vec<String> = path.iter().map(|name| bare_or_quoted(name)).collect();
-        if !lines.is_empty() {
-            lines.push(String::new());
-        }
-        lines.push(format!("[{}]", header.join(".")));
+        // TOML quotes the names that need it.
+        let outer = |inner: toml::Table, key: &&str| one_key(key, inner.into());
+        let header = path.iter().rev().fold(toml::Table::new(), outer);
+        lines.push(format!("\n{header}"));
     }
     for (key, value) in keys {
-        if value.is_object() {
-            continue;
+        if let (false, Some(value)) = (value.is_object(), toml.get(key)) {
+            path.push(key);
+            let source = source_of(tree, path);
+            path.pop();
+            let line = one_key(key, value.clone()).to_string();
+            lines.push(format!("{}{source}\n", line.trim_end()));
+        } else if value.is_null() {
+            lines.push(format!("# {key} is not set\n"));
         }
-        let name = bare_or_quoted(key);
-        let Some(value) = toml.get(key) else {
-            lines.push(format!("# {name} is not set"));
-            continue;
-        };
-        path.push(key);
-        let source = find(tree, path).map(|node| format!(" # {}", node.source));
-        path.pop();
-        lines.push(format!("{name} = {value}{}", source.unwrap_or_default()));
     }
     for (key, value) in keys {
         if let (Value::Object(keys), Some(toml::Value::Table(toml))) = (value, toml.get(key)) {
@@ -70,5 +64,19 @@ fn section<'a>(
             section(lines, path, keys, toml, tree);
             path.pop();
         }
+    }
+}
+
+fn one_key(key: &str, value: toml::Value) -> toml::Table {
+    toml::Table::from_iter([(key.to_owned(), value)])
+}
+
+/// The comment behind a value.
+fn source_of(tree: &Table, path: &[&str]) -> String {
+    let written = inherit::written_at(tree, path);
+    match find(tree, &written) {
+        None => String::new(),
+        Some(node) if written == path => format!(" # {}", node.source),
+        Some(node) => format!(" # {} in {}", inherit::DEFAULTS_TABLE, node.source),
     }
 }

@@ -117,7 +117,7 @@ fn the_printout_names_the_source_of_inherited_keys() {
     assert_eq!(
         beta,
         r#"url = "http://beta" # the gateway's defaults
-attempts = 5 # variable WEB_UPSTREAM_DEFAULTS__ATTEMPTS
+attempts = 5 # upstream_defaults in variable WEB_UPSTREAM_DEFAULTS__ATTEMPTS
 # token is not set
 
 [upstreams.beta.breaker]
@@ -132,7 +132,7 @@ fn an_error_in_an_inherited_key_names_the_defaults_table() {
     for (overlay, line) in [
         (
             "[upstream_defaults.breaker]\nodd = 1",
-            "unknown key `upstream_defaults.breaker.odd` in the overlay: expected one of `open_for`, `probes`",
+            "unknown key `upstream_defaults.breaker.odd` in the overlay: expected `open_for` or `probes`",
         ),
         (
             "[upstream_defaults.breaker]\nprobes = 'x'",
@@ -145,7 +145,7 @@ fn an_error_in_an_inherited_key_names_the_defaults_table() {
         // A mistake in a backend's own key names the backend.
         (
             "[upstreams.beta.breaker]\nodd = 1",
-            "unknown key `upstreams.beta.breaker.odd` in the overlay: expected one of `open_for`, `probes`",
+            "unknown key `upstreams.beta.breaker.odd` in the overlay: expected `open_for` or `probes`",
         ),
     ] {
         assert_eq!(loaded(Some(overlay), &[]).unwrap_err(), line);
@@ -195,7 +195,7 @@ fn an_invalid_inherited_value_names_the_defaults_table() {
 fn the_defaults_table_is_one_of_the_expected_keys() {
     assert_eq!(
         loaded(None, &[("WEB_NOPE", "1")]).unwrap_err(),
-        "unknown key `nope` in variable WEB_NOPE: expected one of `upstreams`, `upstream_defaults`"
+        "unknown key `nope` in variable WEB_NOPE: expected `upstreams`, `upstream_defaults`"
     );
 }
 
@@ -225,7 +225,7 @@ fn a_backends_own_secret_wins_over_an_inherited_one() {
         let printed = print_with_sources(&gateway, &sources).unwrap();
         for line in [
             "token = \"********\" # variable WEB_UPSTREAMS__ALPHA__TOKEN\n",
-            "token = \"********\" # variable WEB_UPSTREAM_DEFAULTS__TOKEN_FILE\n",
+            "token = \"********\" # upstream_defaults in variable WEB_UPSTREAM_DEFAULTS__TOKEN_FILE\n",
         ] {
             assert!(printed.contains(line), "{printed}");
         }

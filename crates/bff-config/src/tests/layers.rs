@@ -85,22 +85,6 @@ fn an_empty_variable_is_none_or_an_empty_list() {
 }
 
 #[test]
-fn a_variable_has_the_type_of_the_weaker_layer_in_a_tagged_enum() {
-    let config = try_load(&Layers {
-        file: Some("[discovery]\nkind = 'dns'\nname = 'a'\nevery_seconds = 5\n"),
-        env: &[("WEB_DISCOVERY__EVERY_SECONDS", "9")],
-        ..Layers::default()
-    });
-    assert!(matches!(
-        config.unwrap().discovery,
-        Some(Discovery::Dns {
-            every_seconds: 9,
-            ..
-        })
-    ));
-}
-
-#[test]
 fn the_variables_of_kubernetes_services_are_ignored() {
     with_env(&[
         ("WEB_BFF_SERVICE_HOST", "10.0.0.1"),

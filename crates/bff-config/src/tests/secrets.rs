@@ -119,6 +119,10 @@ fn no_output_contains_a_secret() {
         "discovery = { kind = 'dns', name = 'a', every_seconds = '271828' }",
         "edge.shift = 'redis://me:271828@host'",
         "session.key = \"271828",
+        "session.key = s271828",
+        "session.key = \"\\q271828\"",
+        "session.key = 'a' 271828",
+        "session.key = '271828'\nsession.key = '271828'",
     ] {
         let line = file_error(text);
         assert!(!line.contains("271828"), "{line}");
