@@ -26,11 +26,7 @@ fn opened(text: &str) -> Result<Table, String> {
         max_body_bytes: 1000,
         leaving: CancellationToken::new(),
     };
-    open(
-        &configs,
-        &BTreeMap::from([("alpha", upstream)]),
-        around,
-    )
+    open(&configs, &BTreeMap::from([("alpha", upstream)]), around)
 }
 
 const TWO: &str = r#"
