@@ -184,9 +184,8 @@ async fn compose_configures_every_gateway() {
         let sources = Sources {
             prefix: gateway.prefix,
             defaults: gateway.defaults,
-            overlay: None,
-            file: None,
             env,
+            ..Sources::default()
         };
         let opened = (gateway.open)(&sources, &Env::real());
         let server = opened
@@ -266,9 +265,8 @@ async fn a_variable_that_no_gateway_knows_is_refused() {
     let sources = Sources {
         prefix: gateway.prefix,
         defaults: gateway.defaults,
-        overlay: None,
-        file: None,
         env,
+        ..Sources::default()
     };
     let line = (gateway.open)(&sources, &Env::real()).err().unwrap();
     assert!(line.contains(&unknown), "{line}");

@@ -188,8 +188,7 @@ impl SimFleet {
             prefix: gateway.prefix,
             defaults: gateway.defaults,
             overlay: Some(&overlay),
-            file: None,
-            env: Vec::new(),
+            ..Sources::default()
         };
         let world = self.world.fork(&format!("life {life}"));
         let app = (gateway.open)(&sources, &world).unwrap().app;

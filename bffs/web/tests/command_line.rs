@@ -140,12 +140,12 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
         (
             "WEB_INBOUND__DEADLINE",
             "0ms",
-            r#"inbound.deadline = "0ms" in variable WEB_INBOUND__DEADLINE: nothing can be done in no time at all"#,
+            r#"inbound.deadline = "0ms" in variable WEB_INBOUND__DEADLINE: a duration must be more than 0 here"#,
         ),
         (
             "WEB_UPSTREAM__PRODUCT__URL",
             "http://a",
-            "unknown variable WEB_UPSTREAM__PRODUCT__URL: no key `upstream`, expected one of ",
+            "unknown key `upstream` in variable WEB_UPSTREAM__PRODUCT__URL: expected one of ",
         ),
         (
             "WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__HALF_OPEN_MAX_CALLS",
@@ -160,7 +160,7 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
         (
             "WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT",
             "0",
-            "inbound.rate_limits.per_ip in the compiled-in defaults and variable WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT: ",
+            "inbound.rate_limits.per_ip in the gateway's defaults and variable WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT: ",
         ),
         (
             "WEB_SERVER__WORKER_THREADS",
@@ -239,7 +239,7 @@ fn it_checks_and_prints_its_configuration() {
     let good = run(WEB, &["--check-config"], &links);
     assert_eq!(
         (good.code, good.out.join("\n").as_str()),
-        (Some(0), "configuration is good"),
+        (Some(0), "configuration is valid"),
         "{good:?}"
     );
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -254,7 +254,7 @@ fn it_checks_and_prints_its_configuration() {
     for line in [
         r#"hash = "********" # variable WEB_AUTH__API_KEYS__ACME__HASH"#,
         r#"account = "acme" # variable WEB_AUTH__API_KEYS__ACME__ACCOUNT"#,
-        r#"mode = "production" # the compiled-in defaults"#,
+        r#"mode = "production" # the gateway's defaults"#,
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }

@@ -7,7 +7,6 @@
 pub mod action;
 pub mod auth;
 pub mod cache;
-pub mod config;
 pub mod context;
 pub mod discovery;
 pub mod error;
@@ -26,6 +25,7 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 
+pub use bff_config as config;
 pub use context::RequestContext;
 pub use error::{Code, Error};
 pub use outbound::{Failure, Fetched, Reason};

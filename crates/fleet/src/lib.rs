@@ -122,8 +122,8 @@ fn open(
         prefix: gateway.prefix,
         defaults: gateway.defaults,
         overlay: Some(&overlay),
-        file: None,
         env: fleet.env.clone(),
+        ..Sources::default()
     };
     let opened = (gateway.open)(&sources, world).map_err(named)?;
     keeps_its_ports(gateway, &bound.addresses, &opened.server)?;

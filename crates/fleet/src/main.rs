@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-use bff_core::config::{environment, not_to_run};
+use bff_core::config::{environment, exit_code_for};
 use bff_core::server::{exit_with_error, stop_signal};
 use bff_core::telemetry::logs;
 use clap::Parser;
@@ -32,7 +32,7 @@ struct Args {
 async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return not_to_run(&error),
+        Err(error) => return exit_code_for(&error),
     };
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,

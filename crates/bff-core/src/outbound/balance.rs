@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::monotonic::Clock;
 use super::outlier_detection::{self, OutlierDetector};
-use crate::config::Share;
+use crate::config::Ratio;
 use peak_ewma::Decay;
 use set::{Candidates, Exclude, InstanceSet, WeightedInstance};
 
@@ -38,7 +38,7 @@ pub struct Config {
     pub zone: Option<String>,
     /// Instances of the own zone are preferred while this share of them is healthy. Default 0.7: below it they
     /// would drown in what all zones together can bear.
-    pub zone_min_healthy: Share,
+    pub zone_min_healthy: Ratio,
     /// How long a peak of latency is remembered, as the time constant of its decay. Default 10s: as long as a
     /// pause for garbage or a cold cache bothers an instance.
     #[serde(with = "crate::config::duration")]
@@ -50,7 +50,7 @@ impl Default for Config {
         Self {
             policy: LbPolicy::LeastLoaded,
             zone: None,
-            zone_min_healthy: Share::percent(70),
+            zone_min_healthy: Ratio::percent(70),
             ewma_decay: Duration::from_secs(10),
         }
     }
@@ -184,7 +184,7 @@ impl<T> Instances<T> {
         let healthy = Exclude { out, avoid: None };
         let well = Candidates::without(near, healthy).map_or(0, |pool| pool.len());
         let in_zone = u32::try_from(near.len()).unwrap_or(u32::MAX);
-        let home = if self.config.zone_min_healthy.reached(well, in_zone) && well > 0 {
+        let home = if self.config.zone_min_healthy.is_reached_by(well, in_zone) && well > 0 {
             near
         } else {
             all

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::outcome::AttemptOutcome;
-use crate::config::Share;
+use crate::config::Ratio;
 use window::Window;
 
 #[cfg(test)]
@@ -36,10 +36,10 @@ pub struct Config {
     /// an outage.
     pub min_calls: NonZeroU32,
     /// Opens when this share of the window's calls failed. Default 0.5: retries and copies carry a lower one.
-    pub failure_rate_threshold: Share,
+    pub failure_rate_threshold: Ratio,
     /// Opens when this share of the window's calls was slow. Default 0.9: a backend that is slow for nearly
     /// everybody is about to time out for everybody.
-    pub slow_call_rate_threshold: Share,
+    pub slow_call_rate_threshold: Ratio,
     /// From when on a call is slow. Default: 80 % of the attempt timeout, the last moment at which slowness can
     /// be told from failure.
     #[serde(with = "crate::config::duration::option")]
@@ -67,8 +67,8 @@ impl Default for Config {
         Self {
             window: Duration::from_secs(10),
             min_calls: count(20),
-            failure_rate_threshold: Share::percent(50),
-            slow_call_rate_threshold: Share::percent(90),
+            failure_rate_threshold: Ratio::percent(50),
+            slow_call_rate_threshold: Ratio::percent(90),
             slow_call_threshold: None,
             consecutive_failures: count(5),
             open_duration: Duration::from_secs(10),
@@ -205,8 +205,9 @@ impl Breaker {
             return streak >= c.consecutive_failures.get();
         }
         streak >= c.consecutive_failures.max(c.min_calls).get()
-            || c.failure_rate_threshold.reached(sum.bad, sum.calls)
-            || c.slow_call_rate_threshold.reached(sum.slow, sum.calls)
+            || c.failure_rate_threshold.is_reached_by(sum.bad, sum.calls)
+            || c.slow_call_rate_threshold
+                .is_reached_by(sum.slow, sum.calls)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::monotonic::nanos;
-use crate::config::Share;
+use crate::config::Ratio;
 
 /// One extra attempt, in the thousandths that are counted.
 const ONE: i64 = 1000;
@@ -20,7 +20,7 @@ const ONE: i64 = 1000;
 pub struct Config {
     /// Extra attempts for each call that is needed, over time. Default 0.1: however many calls fail, the backend
     /// sees at most 1.1 for each.
-    pub ratio: Share,
+    pub ratio: Ratio,
     /// The most extra attempts saved up. Default 100: what 10 s at 100 calls/s deposit, so that an hour
     /// without failure does not pay for a storm.
     pub max_tokens: u32,
@@ -36,7 +36,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ratio: Share::percent(10),
+            ratio: Ratio::percent(10),
             max_tokens: 100,
             min_retries: 3,
             min_retries_refill: Duration::from_secs(10),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::latency::{CachedQuantile, Latency};
-use crate::config::Share;
+use crate::config::Ratio;
 
 /// When a call is not worth making.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -18,13 +18,13 @@ use crate::config::Share;
 pub struct Config {
     /// The share of the backend's answers that would have to come within the time left. Default 0.02: a call is
     /// refused when 49 of 50 like it were in vain. 0 refuses none.
-    pub min_latency_quantile: Share,
+    pub min_latency_quantile: Ratio,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            min_latency_quantile: Share::percent(2),
+            min_latency_quantile: Ratio::percent(2),
         }
     }
 }
@@ -158,7 +158,7 @@ mod tests {
             ..breaker::Config::default()
         };
         let poor = budget::Config {
-            ratio: Share::percent(1),
+            ratio: Ratio::percent(1),
             min_retries: 0,
             ..budget::Config::default()
         };
@@ -210,7 +210,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_can_be_switched_off() {
         let none = Config {
-            min_latency_quantile: Share::percent(0),
+            min_latency_quantile: Ratio::percent(0),
         };
         let scene = Scene::new(|config| config.deadline_filter = none);
         scene.answers(60, 80 * MS).await;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::latency::{CachedQuantile, Latency};
-use crate::config::Share;
+use crate::config::Ratio;
 
 /// When a second attempt is sent after the first.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -14,7 +14,7 @@ use crate::config::Share;
 pub struct Config {
     /// The share of answers that come before it. Default 0.95: one call in twenty is hedged, half of what the
     /// budget deposits.
-    pub quantile: Share,
+    pub quantile: Ratio,
     /// The least delay. Default 5ms: below it a second attempt costs more than it saves.
     #[serde(with = "crate::config::duration")]
     pub min_delay: Duration,
@@ -23,7 +23,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            quantile: Share::percent(95),
+            quantile: Ratio::percent(95),
             min_delay: Duration::from_millis(5),
         }
     }

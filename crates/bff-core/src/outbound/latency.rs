@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::monotonic::{Clock, nanos};
-use crate::config::Share;
+use crate::config::Ratio;
 
 /// Each doubling of time is cut in so many parts: a quantile is at most an eighth too long.
 const PARTS: u64 = 8;
@@ -57,7 +57,7 @@ pub struct Latency {
 /// One quantile of a backend's latencies, as it was a moment ago.
 #[derive(Debug)]
 pub struct CachedQuantile {
-    quantile: Share,
+    quantile: Ratio,
     clock: Clock,
     /// Until when `value` is used, in nanoseconds of the clock.
     until: AtomicU64,
@@ -137,7 +137,7 @@ impl Latency {
 
 impl CachedQuantile {
     /// Nothing is known.
-    pub fn new(quantile: Share, now: Instant) -> Self {
+    pub fn new(quantile: Ratio, now: Instant) -> Self {
         Self {
             quantile,
             clock: Clock::new(now),

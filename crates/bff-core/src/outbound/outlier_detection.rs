@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::monotonic::{Clock, nanos};
 use super::outcome::AttemptOutcome;
-use crate::config::Share;
+use crate::config::Ratio;
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +32,7 @@ pub struct Config {
     pub min_calls: NonZeroU32,
     /// How far below the others' share of good answers an instance may lie. Default 0.3: an outlier, and not the
     /// unluckier half of a backend that is ill as a whole.
-    pub success_rate_tolerance: Share,
+    pub success_rate_tolerance: Ratio,
     /// How long the first ejection lasts; the second lasts twice that, and so on. Default 10s: a restart takes
     /// about that.
     #[serde(with = "crate::config::duration")]
@@ -41,7 +41,7 @@ pub struct Config {
     #[serde(with = "crate::config::duration")]
     pub max_ejection_time: Duration,
     /// The largest share of instances left out at once. Default 0.5: the others must carry their load.
-    pub max_ejection_ratio: Share,
+    pub max_ejection_ratio: Ratio,
 }
 
 impl Default for Config {
@@ -51,10 +51,10 @@ impl Default for Config {
             consecutive_failures: count(5),
             interval: Duration::from_secs(10),
             min_calls: count(20),
-            success_rate_tolerance: Share::percent(30),
+            success_rate_tolerance: Ratio::percent(30),
             base_ejection_time: Duration::from_secs(10),
             max_ejection_time: Duration::from_secs(300),
-            max_ejection_ratio: Share::percent(50),
+            max_ejection_ratio: Ratio::percent(50),
         }
     }
 }
@@ -233,6 +233,6 @@ fn share((good, bad): (u32, u32)) -> f64 {
     clippy::cast_sign_loss,
     reason = "a share of a few instances"
 )]
-fn fraction_of(share: Share, whole: usize) -> usize {
+fn fraction_of(share: Ratio, whole: usize) -> usize {
     (share.get() * whole as f64).floor() as usize
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adaptive;
 use super::algorithm::{Algorithm, Rule};
-use crate::config::Share;
+use crate::config::Ratio;
 
 /// How much one client may ask for.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -84,16 +84,16 @@ pub struct Adaptive {
     /// Which share of a window's answers must be failures for the limit to halve, more than 0. Default 0.5, as the
     /// breakers have it.
     #[serde(default = "Adaptive::failing")]
-    pub failure_ratio: Share,
+    pub failure_ratio: Ratio,
     /// How many answers a window must have to say anything. Default 10: fewer say little.
     #[serde(default = "Adaptive::minimum")]
     pub min_samples: u32,
     /// Which share of the limit is left at least, more than 0. Default 0.1: enough to find out that all is well again.
     #[serde(default = "Adaptive::tenth")]
-    pub min_fraction: Share,
+    pub min_fraction: Ratio,
     /// Which share of the limit a better window gives back, more than 0. Default 0.1: all of it in ten seconds.
     #[serde(default = "Adaptive::tenth")]
-    pub recovery_step: Share,
+    pub recovery_step: Ratio,
 }
 
 impl Adaptive {
@@ -101,16 +101,16 @@ impl Adaptive {
         Duration::from_secs(1)
     }
 
-    fn failing() -> Share {
-        Share::percent(50)
+    fn failing() -> Ratio {
+        Ratio::percent(50)
     }
 
     fn minimum() -> u32 {
         10
     }
 
-    fn tenth() -> Share {
-        Share::percent(10)
+    fn tenth() -> Ratio {
+        Ratio::percent(10)
     }
 
     /// In whole microseconds and thousandths.
@@ -119,7 +119,7 @@ impl Adaptive {
         if window == 0 {
             return Err("adaptive.window is more than 0".to_owned());
         }
-        let part = |key: &str, share: Share| match share.thousandths() {
+        let part = |key: &str, share: Ratio| match share.thousandths() {
             0 => Err(format!("adaptive.{key} is more than 0")),
             part => Ok(part),
         };

@@ -9,10 +9,7 @@ use crate::outbound;
 use crate::telemetry::Metrics;
 
 fn opened(text: &str) -> Result<Table, String> {
-    let configs = ::config::Config::builder()
-        .add_source(::config::File::from_str(text, ::config::FileFormat::Toml))
-        .build()
-        .unwrap();
+    let configs: Configs = toml::from_str(text).unwrap();
     let shared = GatewayHandles {
         client: HeaderValue::from_static("test"),
         env: Env::real(),
@@ -29,11 +26,7 @@ fn opened(text: &str) -> Result<Table, String> {
         max_body_bytes: 1000,
         leaving: CancellationToken::new(),
     };
-    open(
-        &configs.try_deserialize().unwrap(),
-        &BTreeMap::from([("alpha", upstream)]),
-        around,
-    )
+    open(&configs, &BTreeMap::from([("alpha", upstream)]), around)
 }
 
 const TWO: &str = r#"

@@ -15,7 +15,7 @@ pub(super) fn check(settings: &Settings<'_>, sources: &Sources<'_>) -> Result<()
     }
     match refused(settings) {
         None => Ok(()),
-        Some((key, why)) => Err(sources.refuse(&key, &format!("refused in production: {why}"))),
+        Some((key, why)) => Err(sources.invalid(&key, &format!("refused in production: {why}"))),
     }
 }
 
@@ -162,9 +162,8 @@ mod tests {
         let sources = Sources {
             prefix: "X",
             defaults: DEFAULTS,
-            overlay: None,
-            file: None,
             env: env.collect(),
+            ..Sources::default()
         };
         let config: Config = load(&sources).unwrap();
         check(&config.settings(), &sources)
@@ -200,8 +199,7 @@ mod tests {
                 prefix: "X",
                 defaults: DEFAULTS,
                 overlay: Some(&overlay),
-                file: None,
-                env: Vec::new(),
+                ..Sources::default()
             };
             let config: Config = load(&sources).unwrap();
             let line = check(&config.settings(), &sources).err()?.to_string();

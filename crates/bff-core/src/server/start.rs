@@ -56,7 +56,7 @@ fn prepare<C: GatewayConfig>(
 ) -> Result<Box<(C, App)>, ExitCode> {
     auth::install_crypto();
     let args = Args::from_command_line(program.name, program.version)?;
-    let ready = args.configure(program.prefix, program.defaults, |config, sources| {
+    let ready = args.configure(program.prefix, "", program.defaults, |config, sources| {
         build(config, sources, &Env::real(), app)
     });
     ready.map(Box::new)
@@ -72,7 +72,7 @@ pub fn build<C: GatewayConfig>(
 ) -> Result<App, Error> {
     production_checks::check(&config.settings(), sources)?;
     app(config, world).map_err(|line| match line.split_once(": ") {
-        Some((key, why)) => sources.refuse(key, why),
+        Some((key, why)) => sources.invalid(key, why),
         None => Error::new(line),
     })
 }

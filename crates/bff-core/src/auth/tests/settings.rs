@@ -33,9 +33,8 @@ fn the_configuration_reads_as_documented() {
     let sources = crate::config::Sources {
         prefix: "T",
         defaults: text,
-        overlay: None,
-        file: None,
         env: vec![("T_ALGORITHMS".into(), "RS256,ES256".into())],
+        ..Default::default()
     };
     let config: Config = crate::config::load(&sources).unwrap();
     assert_eq!(config.leeway, seconds(5));

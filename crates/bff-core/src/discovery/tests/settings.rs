@@ -16,9 +16,8 @@ fn read(text: &'static str, env: &[(&str, &str)]) -> Result<Config, String> {
     let sources = Sources {
         prefix: "T",
         defaults: text,
-        overlay: None,
-        file: None,
         env: env.iter().map(own).collect(),
+        ..Sources::default()
     };
     let whole: Whole = load(&sources).map_err(|error| error.to_string())?;
     Ok(whole.discovery)

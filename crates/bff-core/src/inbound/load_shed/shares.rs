@@ -3,21 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::PriorityClass;
-use crate::config::Share;
+use crate::config::Ratio;
 
 /// How far the limit may be filled for a class to be let in. Writes may use all of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shares {
     /// By a prefetch (urgency 6 or 7). Default 0.5: it goes as soon as the limit is half in use.
-    pub prefetch: Share,
+    pub prefetch: Ratio,
     /// By a poll in the background (urgency 5). Default 0.6.
-    pub background: Share,
+    pub background: Ratio,
     /// By a view without a credential. Default 0.75: a quarter is kept for those who signed in, and with the limit at
     /// twice what the backends work on, three quarters still keep them busy.
-    pub anonymous: Share,
+    pub anonymous: Ratio,
     /// By a view with a credential. Default 0.95: the rest is kept for writes.
-    pub signed_in: Share,
+    pub signed_in: Ratio,
     /// The plans of callers, the weakest first: their views fill the limit up to shares that rise in even steps from
     /// above `anonymous` to `signed_in`, which the last plan has. A plan that is not named counts as the weakest.
     /// Default none: plans make no difference.
@@ -27,10 +27,10 @@ pub struct Shares {
 impl Default for Shares {
     fn default() -> Self {
         Self {
-            prefetch: Share::percent(50),
-            background: Share::percent(60),
-            anonymous: Share::percent(75),
-            signed_in: Share::percent(95),
+            prefetch: Ratio::percent(50),
+            background: Ratio::percent(60),
+            anonymous: Ratio::percent(75),
+            signed_in: Ratio::percent(95),
             plans: Vec::new(),
         }
     }
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn plans_rise_in_even_steps_to_the_share_of_the_signed_in() {
         let shares = Shares {
-            anonymous: Share::percent(50),
-            signed_in: Share::percent(95),
+            anonymous: Ratio::percent(50),
+            signed_in: Ratio::percent(95),
             plans: ["bronze", "silver", "gold"].map(String::from).into(),
             ..Shares::default()
         };
@@ -146,13 +146,13 @@ mod tests {
     fn an_order_that_is_none_is_refused() {
         let mut shares = Shares::default();
         assert_eq!(shares.check(), Ok(()));
-        shares.background = Share::percent(40);
+        shares.background = Ratio::percent(40);
         let line = shares.check().unwrap_err();
         assert!(
             line.starts_with("background: 0.4 is less than prefetch"),
             "{line}"
         );
-        shares.background = Share::percent(50);
+        shares.background = Ratio::percent(50);
         shares.plans = ["gold", "silver", "gold"].map(String::from).into();
         assert_eq!(
             shares.check().unwrap_err(),

@@ -160,7 +160,7 @@ fn the_worst_is_ejected_when_there_is_room_for_one() {
 #[test]
 fn the_only_instance_stays_whatever_it_does() {
     let config = Config {
-        max_ejection_ratio: Share::percent(100),
+        max_ejection_ratio: Ratio::percent(100),
         ..Config::default()
     };
     for instances in [1, 2, 5] {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use tokio::time::sleep;
 
 use super::*;
-use crate::config::Share;
+use crate::config::Ratio;
 use crate::outbound::budget::RequestRetryAllowance;
 
 const MS: Duration = Duration::from_millis(1);
@@ -177,7 +177,7 @@ async fn without_means_or_leave_nobody_races() {
         "the request has none left"
     );
     let poor = budget::Config {
-        ratio: Share::percent(0),
+        ratio: Ratio::percent(0),
         min_retries: 1,
         ..budget::Config::default()
     };

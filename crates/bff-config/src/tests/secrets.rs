@@ -1,4 +1,4 @@
-//! Secrets come from files, and leave by `expose` only.
+//! Secrets: from files, and never in an output.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,14 @@ use super::*;
 fn a_secret_comes_from_a_file() {
     on_disk("key", "  s3cret\n", |path| {
         let path = path.to_str().unwrap();
-        let config = try_load(&Given {
+        let config = try_load(&Layers {
             file: Some("[session]\nkey = 'weaker'\n"),
             env: &[
                 ("WEB_SESSION__KEY_FILE", path),
                 ("WEB_KEYS__ALICE_FILE", path),
                 ("WEB_UPSTREAMS__ALPHA__TOKEN_FILE", path),
             ],
-            ..Given::default()
+            ..Layers::default()
         });
         let config = config.unwrap();
         assert_eq!(config.session.as_ref().unwrap().key.expose(), "s3cret");
@@ -25,18 +25,18 @@ fn a_secret_comes_from_a_file() {
             "s3cret"
         );
         assert_eq!(
-            refused_env(&[("WEB_SESSION__KEY", "x"), ("WEB_SESSION__KEY_FILE", path)]),
-            "variables WEB_SESSION__KEY and WEB_SESSION__KEY_FILE set the same key: keep one"
+            env_error(&[("WEB_SESSION__KEY", "x"), ("WEB_SESSION__KEY_FILE", path)]),
+            "session.key in variable WEB_SESSION__KEY_FILE: variable WEB_SESSION__KEY sets the same key"
         );
         assert_eq!(
-            refused_env(&[("WEB_EDGE__SHIFT_FILE", path)]),
-            "edge.shift in the file of variable WEB_EDGE__SHIFT_FILE: expected a whole number, found a text"
+            env_error(&[("WEB_EDGE__SHIFT_FILE", path)]),
+            "edge.shift in variable WEB_EDGE__SHIFT_FILE: expected a whole number"
         );
     });
 }
 
 #[test]
-fn a_key_really_named_file_is_that_key() {
+fn a_key_named_file_is_no_secret_file() {
     let config = with_env(&[
         ("WEB_SESSION__CA_FILE", "/etc/ca.pem"),
         ("WEB_SESSION__KEY", "k"),
@@ -45,39 +45,46 @@ fn a_key_really_named_file_is_that_key() {
         config.session.unwrap().ca_file,
         Some(PathBuf::from("/etc/ca.pem"))
     );
-    let config = try_load(&Given {
+    let config = try_load(&Layers {
         file: Some("[keys]\nroot_file = 'a'\n"),
         env: &[("WEB_KEYS__ROOT_FILE", "b")],
-        ..Given::default()
+        ..Layers::default()
     });
     assert_eq!(config.unwrap().keys["root_file"].expose(), "b");
 }
 
 #[test]
-fn a_bad_secret_file_names_its_variable_and_no_content() {
-    let line = refused_env(&[("WEB_SESSION__KEY_FILE", "hunter2")]);
+fn an_error_about_a_secret_file_names_its_variable_and_no_content() {
+    let line = env_error(&[("WEB_SESSION__KEY_FILE", "hunter2")]);
     assert!(
-        line.starts_with("cannot read the file of variable WEB_SESSION__KEY_FILE: No such file"),
+        line.starts_with(
+            "session.key in variable WEB_SESSION__KEY_FILE: cannot read the file: No such"
+        ),
         "{line}"
     );
     assert!(!line.contains("hunter2"), "{line}");
     on_disk("empty", " \n", |path| {
-        let line = refused_env(&[("WEB_SESSION__KEY_FILE", path.to_str().unwrap())]);
-        assert_eq!(line, "the file of variable WEB_SESSION__KEY_FILE is empty");
+        let line = env_error(&[("WEB_SESSION__KEY_FILE", path.to_str().unwrap())]);
+        assert_eq!(
+            line,
+            "session.key in variable WEB_SESSION__KEY_FILE: the file is empty"
+        );
     });
-    // Nothing would read it, so the file is not even opened.
-    let line = refused_env(&[
+    // No key needs this file, so it is not opened.
+    let line = env_error(&[
         ("WEB_SESSION__KYE_FILE", "/no/such"),
         ("WEB_SESSION__KEY", "k"),
     ]);
     assert!(
-        line.starts_with("unknown variable WEB_SESSION__KYE_FILE: no key `session.kye_file`"),
+        line.starts_with(
+            "unknown key `session.kye_file` in variable WEB_SESSION__KYE_FILE: expected"
+        ),
         "{line}"
     );
 }
 
 #[test]
-fn a_secret_is_never_shown() {
+fn no_output_contains_a_secret() {
     let config = with_env(&[
         ("WEB_SESSION__KEY", "hunter2"),
         ("WEB_SESSION__OLDER", "hunter2,hunter2b"),
@@ -112,12 +119,16 @@ fn a_secret_is_never_shown() {
         "discovery = { kind = 'dns', name = 'a', every_seconds = '271828' }",
         "edge.shift = 'redis://me:271828@host'",
         "session.key = \"271828",
+        "session.key = s271828",
+        "session.key = \"\\q271828\"",
+        "session.key = 'a' 271828",
+        "session.key = '271828'\nsession.key = '271828'",
     ] {
-        let line = refused_file(text);
+        let line = file_error(text);
         assert!(!line.contains("271828"), "{line}");
     }
     assert_eq!(
-        refused_file("session.key = 271828"),
-        "session.key in file web.toml: expected a secret: a text in quotes, found a whole number"
+        file_error("session.key = 271828"),
+        "session.key in file web.toml: expected a secret: a text in quotes"
     );
 }

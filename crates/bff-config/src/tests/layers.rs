@@ -1,4 +1,4 @@
-//! Which layer wins, and what a variable's text becomes.
+//! The precedence of the layers, and the types of variables.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn each_layer_wins_over_the_one_below() {
+fn a_stronger_layer_wins() {
     let overlay =
         Some("[upstreams.alpha]\nurl = 'http://overlay'\n[edge]\nhost = 'overlay'\nshift = 1\n");
     let file = Some("[upstreams.alpha]\nurl = 'http://file'\n[edge]\nhost = 'file'\n");
@@ -16,19 +16,20 @@ fn each_layer_wins_over_the_one_below() {
         ("MOBILE_EDGE__HOST", "other"),
         ("PATH", "/"),
     ];
-    let config = try_load(&Given { overlay, file, env }).unwrap();
+    let config = try_load(&Layers { overlay, file, env }).unwrap();
     assert_eq!(config.upstreams["alpha"].url, "http://env");
     assert_eq!(config.edge.host, "file");
     assert_eq!(config.edge.shift, 1);
     assert_eq!(config.edge.body_limit_bytes, 65536);
+    assert_eq!(with_env(&[]).edge.host, "127.0.0.1");
     assert_eq!(with_env(&[]).upstreams["alpha"].url, "http://defaults");
 }
 
 #[test]
 fn a_list_replaces_and_a_section_merges() {
-    let config = try_load(&Given {
+    let config = try_load(&Layers {
         file: Some("[edge]\norigins = []\n[upstreams.beta]\nurl = 'http://beta'\n"),
-        ..Given::default()
+        ..Layers::default()
     });
     let config = config.unwrap();
     assert!(config.edge.origins.is_empty());
@@ -36,7 +37,7 @@ fn a_list_replaces_and_a_section_merges() {
 }
 
 #[test]
-fn variables_become_the_type_that_is_wanted() {
+fn a_variable_becomes_the_type_of_its_key() {
     let config = with_env(&[
         ("WEB_MODE", "development"),
         ("WEB_EDGE__BODY_LIMIT_BYTES", "1"),
@@ -68,14 +69,14 @@ fn variables_become_the_type_that_is_wanted() {
 
 #[test]
 fn an_empty_variable_is_none_or_an_empty_list() {
-    let config = try_load(&Given {
+    let config = try_load(&Layers {
         file: Some("[inbound]\nidle = '1m'\n[session]\nkey = 'k'\n"),
         env: &[
             ("WEB_INBOUND__IDLE", ""),
             ("WEB_SESSION", ""),
             ("WEB_EDGE__ORIGINS", ""),
         ],
-        ..Given::default()
+        ..Layers::default()
     });
     let config = config.unwrap();
     assert_eq!(config.inbound.idle, None);
@@ -84,23 +85,7 @@ fn an_empty_variable_is_none_or_an_empty_list() {
 }
 
 #[test]
-fn a_tagged_enum_takes_numbers_from_variables_when_a_layer_has_one() {
-    let config = try_load(&Given {
-        file: Some("[discovery]\nkind = 'dns'\nname = 'a'\nevery_seconds = 5\n"),
-        env: &[("WEB_DISCOVERY__EVERY_SECONDS", "9")],
-        ..Given::default()
-    });
-    assert!(matches!(
-        config.unwrap().discovery,
-        Some(Discovery::Dns {
-            every_seconds: 9,
-            ..
-        })
-    ));
-}
-
-#[test]
-fn kubernetes_service_links_are_ignored() {
+fn the_variables_of_kubernetes_services_are_ignored() {
     with_env(&[
         ("WEB_BFF_SERVICE_HOST", "10.0.0.1"),
         ("WEB_BFF_SERVICE_PORT", "80"),
@@ -113,7 +98,7 @@ fn kubernetes_service_links_are_ignored() {
 
 proptest! {
     #[test]
-    fn a_text_list_is_what_stands_between_commas(items in prop::collection::vec("[a-z]{1,5}", 0..5)) {
+    fn a_list_in_a_variable_has_commas(items in prop::collection::vec("[a-z]{1,5}", 0..5)) {
         let config = with_env(&[("WEB_EDGE__ORIGINS", &items.join(" , "))]);
         prop_assert_eq!(config.edge.origins, items);
     }

@@ -1,4 +1,4 @@
-//! What `[upstream_defaults]` hands down, and who wins over it.
+//! The inheritance of `[upstream_defaults]`.
 
 use super::*;
 
@@ -35,12 +35,12 @@ struct Backend {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Breaker {
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::duration")]
     open_for: Duration,
     probes: u32,
 }
 
-fn layers<'a>(overlay: Option<&'a str>, env: &[(&str, &str)]) -> Sources<'a> {
+fn sources_of<'a>(overlay: Option<&'a str>, env: &[(&str, &str)]) -> Sources<'a> {
     let env = env
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -48,16 +48,16 @@ fn layers<'a>(overlay: Option<&'a str>, env: &[(&str, &str)]) -> Sources<'a> {
         prefix: "WEB",
         defaults: DEFAULTS,
         overlay,
-        file: None,
         env: env.collect(),
+        ..Sources::default()
     }
 }
 
 fn loaded(overlay: Option<&str>, env: &[(&str, &str)]) -> Result<Gateway, String> {
-    load(&layers(overlay, env)).map_err(|error| error.to_string())
+    load(&sources_of(overlay, env)).map_err(|error| error.to_string())
 }
 
-/// Attempts and the breaker's two keys, of one backend.
+/// The attempts and both keys of the breaker of one backend.
 fn of(gateway: &Gateway, name: &str) -> (u32, u64, u32) {
     let backend = &gateway.upstreams[name];
     (
@@ -68,14 +68,14 @@ fn of(gateway: &Gateway, name: &str) -> (u32, u64, u32) {
 }
 
 #[test]
-fn single_keys_are_overridden_and_all_others_inherited() {
+fn a_backend_overrides_single_keys_and_inherits_the_others() {
     let gateway = loaded(None, &[]).unwrap();
     assert_eq!(of(&gateway, "alpha"), (2, 10, 3));
     assert_eq!(of(&gateway, "beta"), (2, 10, 1));
 }
 
 #[test]
-fn the_nearer_word_counts_in_whatever_layer_it_is_said() {
+fn a_backends_own_key_wins_in_every_layer() {
     let all = loaded(
         Some("[upstream_defaults.breaker]\nprobes = 7\nopen_for = '20s'"),
         &[],
@@ -93,7 +93,7 @@ fn the_nearer_word_counts_in_whatever_layer_it_is_said() {
 }
 
 #[test]
-fn variables_win_over_both() {
+fn variables_win_in_both_tables() {
     let env = [
         ("WEB_UPSTREAM_DEFAULTS__ATTEMPTS", "5"),
         ("WEB_UPSTREAM_DEFAULTS__BREAKER__OPEN_FOR", "30s"),
@@ -108,31 +108,31 @@ fn variables_win_over_both() {
 }
 
 #[test]
-fn the_printout_says_what_is_inherited_and_from_where() {
+fn the_printout_names_the_source_of_inherited_keys() {
     let env = [("WEB_UPSTREAM_DEFAULTS__ATTEMPTS", "5")];
-    let sources = layers(None, &env);
+    let sources = sources_of(None, &env);
     let gateway: Gateway = load(&sources).unwrap();
     let printed = print_with_sources(&gateway, &sources).unwrap();
     let beta = printed.split_once("[upstreams.beta]\n").unwrap().1;
     assert_eq!(
         beta,
-        r#"url = "http://beta" # the compiled-in defaults
-attempts = 5 # variable WEB_UPSTREAM_DEFAULTS__ATTEMPTS
+        r#"url = "http://beta" # the gateway's defaults
+attempts = 5 # upstream_defaults in variable WEB_UPSTREAM_DEFAULTS__ATTEMPTS
 # token is not set
 
 [upstreams.beta.breaker]
-open_for = "10s" # upstream_defaults in the compiled-in defaults
-probes = 1 # the compiled-in defaults
+open_for = "10s" # upstream_defaults in the gateway's defaults
+probes = 1 # the gateway's defaults
 "#
     );
 }
 
 #[test]
-fn a_mistake_in_what_is_handed_down_is_told_where_it_is_written() {
+fn an_error_in_an_inherited_key_names_the_defaults_table() {
     for (overlay, line) in [
         (
             "[upstream_defaults.breaker]\nodd = 1",
-            "unknown key `upstream_defaults.breaker.odd` in the overlay: expected one of `open_for`, `probes`",
+            "unknown key `upstream_defaults.breaker.odd` in the overlay: expected `open_for` or `probes`",
         ),
         (
             "[upstream_defaults.breaker]\nprobes = 'x'",
@@ -142,10 +142,10 @@ fn a_mistake_in_what_is_handed_down_is_told_where_it_is_written() {
             "upstream_defaults = 7",
             "upstream_defaults in the overlay: expected a section",
         ),
-        // An heir's own word is its own mistake.
+        // A mistake in a backend's own key names the backend.
         (
             "[upstreams.beta.breaker]\nodd = 1",
-            "unknown key `upstreams.beta.breaker.odd` in the overlay: expected one of `open_for`, `probes`",
+            "unknown key `upstreams.beta.breaker.odd` in the overlay: expected `open_for` or `probes`",
         ),
     ] {
         assert_eq!(loaded(Some(overlay), &[]).unwrap_err(), line);
@@ -153,7 +153,7 @@ fn a_mistake_in_what_is_handed_down_is_told_where_it_is_written() {
     for (name, line) in [
         (
             "ODD",
-            "unknown variable WEB_UPSTREAM_DEFAULTS__ODD: no key `upstream_defaults.odd`, expected one of `url`, \
+            "unknown key `upstream_defaults.odd` in variable WEB_UPSTREAM_DEFAULTS__ODD: expected one of `url`, \
              `attempts`, `breaker`, `token`",
         ),
         (
@@ -165,7 +165,7 @@ fn a_mistake_in_what_is_handed_down_is_told_where_it_is_written() {
         let name = format!("WEB_UPSTREAM_DEFAULTS__{name}");
         assert_eq!(loaded(None, &[(&name, "x")]).unwrap_err(), line);
     }
-    // What is missing is missing at its heir.
+    // A missing key is missing in the backend.
     let line = loaded(Some("[upstreams.gamma]\nattempts = 1"), &[]).unwrap_err();
     assert!(
         line.starts_with("missing key `upstreams.gamma.url`"),
@@ -174,32 +174,33 @@ fn a_mistake_in_what_is_handed_down_is_told_where_it_is_written() {
 }
 
 #[test]
-fn a_range_that_is_broken_by_all_is_told_where_it_is_written() {
-    let refused = |overlay| layers(overlay, &[]).refuse("upstreams.alpha.breaker.probes", "why");
+fn an_invalid_inherited_value_names_the_defaults_table() {
+    let invalid =
+        |overlay| sources_of(overlay, &[]).invalid("upstreams.alpha.breaker.probes", "why");
     for (overlay, line) in [
         (
             None,
-            "upstream_defaults.breaker.probes in the compiled-in defaults: why",
+            "upstream_defaults.breaker.probes in the gateway's defaults: why",
         ),
         (
             Some("[upstreams.alpha.breaker]\nprobes = 0"),
             "upstreams.alpha.breaker.probes in the overlay: why",
         ),
     ] {
-        assert_eq!(refused(overlay).to_string(), line);
+        assert_eq!(invalid(overlay).to_string(), line);
     }
 }
 
 #[test]
-fn the_table_that_hands_down_is_among_what_may_stand_beside_its_heirs() {
+fn the_defaults_table_is_one_of_the_expected_keys() {
     assert_eq!(
         loaded(None, &[("WEB_NOPE", "1")]).unwrap_err(),
-        "unknown variable WEB_NOPE: no key `nope`, expected one of `upstreams`, `upstream_defaults`"
+        "unknown key `nope` in variable WEB_NOPE: expected `upstreams`, `upstream_defaults`"
     );
 }
 
 #[test]
-fn a_secret_from_a_file_is_handed_down_too() {
+fn a_secret_from_a_file_is_inherited_too() {
     on_disk("token", "t0k3n\n", |path| {
         let path = path.display().to_string();
         let env = [("WEB_UPSTREAM_DEFAULTS__TOKEN_FILE", path.as_str())];
@@ -211,20 +212,20 @@ fn a_secret_from_a_file_is_handed_down_too() {
 }
 
 #[test]
-fn a_secret_of_ones_own_is_nearer_than_a_file_for_all_and_the_other_way_round() {
+fn a_backends_own_secret_wins_over_an_inherited_one() {
     let token = |gateway: &Gateway, of: &str| gateway.upstreams[of].token.clone().unwrap();
-    let all = "WEB_UPSTREAM_DEFAULTS__TOKEN_FILE";
+    let defaults = "WEB_UPSTREAM_DEFAULTS__TOKEN_FILE";
     on_disk("near", "t0k3n\n", |path| {
         let path = path.display().to_string();
         let own = ("WEB_UPSTREAMS__ALPHA__TOKEN", "own");
-        let sources = layers(None, &[(all, path.as_str()), own]);
+        let sources = sources_of(None, &[(defaults, path.as_str()), own]);
         let gateway: Gateway = load(&sources).unwrap();
         assert_eq!(token(&gateway, "alpha").expose(), "own");
         assert_eq!(token(&gateway, "beta").expose(), "t0k3n");
         let printed = print_with_sources(&gateway, &sources).unwrap();
         for line in [
             "token = \"********\" # variable WEB_UPSTREAMS__ALPHA__TOKEN\n",
-            "token = \"********\" # variable WEB_UPSTREAM_DEFAULTS__TOKEN_FILE\n",
+            "token = \"********\" # upstream_defaults in variable WEB_UPSTREAM_DEFAULTS__TOKEN_FILE\n",
         ] {
             assert!(printed.contains(line), "{printed}");
         }
@@ -236,12 +237,13 @@ fn a_secret_of_ones_own_is_nearer_than_a_file_for_all_and_the_other_way_round() 
         assert_eq!(token(&gateway, "alpha").expose(), "t0k3n");
         assert_eq!(token(&gateway, "beta").expose(), "all");
         let both = [
-            (all, path.as_str()),
+            (defaults, path.as_str()),
             ("WEB_UPSTREAM_DEFAULTS__TOKEN", "all"),
         ];
         assert_eq!(
             loaded(None, &both).unwrap_err(),
-            "variables WEB_UPSTREAM_DEFAULTS__TOKEN and WEB_UPSTREAM_DEFAULTS__TOKEN_FILE set the same key: keep one"
+            "upstream_defaults.token in variable WEB_UPSTREAM_DEFAULTS__TOKEN_FILE: variable WEB_UPSTREAM_DEFAULTS__TOKEN \
+             sets the same key"
         );
     });
 }

@@ -1,15 +1,15 @@
-//! A setting that no log, span, error or printout may show.
+//! A setting that no log, span, error or printout may contain.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use serde::{Serialize, Serializer};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The name under which the reader knows that a faulty value must not be quoted.
-pub(super) const NAME: &str = "bff_core::config::Secret";
+/// The expected type. An error about it never contains the value.
+pub(crate) const EXPECTED: &str = "a secret: a text in quotes";
 
-/// What everyone but [`Secret::expose`] sees.
+/// The text that `Debug` and `Serialize` write.
 const MASK: &str = "********";
 
 /// A password, key or token. `Debug` and `Serialize` write `********`; its memory is wiped when it is dropped.
@@ -42,28 +42,20 @@ impl Serialize for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(NAME, SecretVisitor)
+        deserializer.deserialize_string(SecretVisitor)
     }
 }
 
 struct SecretVisitor;
 
-impl<'de> Visitor<'de> for SecretVisitor {
+impl Visitor<'_> for SecretVisitor {
     type Value = Secret;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a secret: a text in quotes")
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, inner: D) -> Result<Secret, D::Error> {
-        inner.deserialize_string(self)
+        f.write_str(EXPECTED)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Secret, E> {
-        Ok(Secret::new(text))
-    }
-
-    fn visit_string<E: Error>(self, text: String) -> Result<Secret, E> {
         Ok(Secret::new(text))
     }
 }

@@ -1,4 +1,4 @@
-//! What `--print-config` shows.
+//! The output of `--print-config`.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn the_printout_is_toml_that_names_its_sources() {
-    let given = Given {
+fn the_printout_is_toml_with_the_source_of_each_key() {
+    let layers = Layers {
         overlay: Some("edge.host = 'overlay'"),
         env: &[("WEB_INBOUND__DEADLINE", "90s"), ("WEB_SESSION__KEY", "k")],
-        ..Given::default()
+        ..Layers::default()
     };
-    let sources = sources(&given, None);
+    let sources = sources(&layers, None);
     let config: Config = load(&sources).unwrap();
     assert_eq!(
         print_with_sources(&config, &sources).unwrap(),
-        r#"mode = "production" # the compiled-in defaults
+        r#"mode = "production" # the core defaults
 # discovery is not set
 
 [edge]
 host = "overlay" # the overlay
-body_limit_bytes = 65536 # the compiled-in defaults
-origins = ["https://one.example"] # the compiled-in defaults
-compress = true # the compiled-in defaults
-ratio = 0.5 # the compiled-in defaults
-shift = -1 # the compiled-in defaults
+body_limit_bytes = 65536 # the core defaults
+origins = ["https://one.example"] # the gateway's defaults
+compress = true # the gateway's defaults
+ratio = 0.5 # the gateway's defaults
+shift = -1 # the gateway's defaults
 ports = []
 
 [inbound]
-deadline = "90s" # variable WEB_INBOUND__DEADLINE
+deadline = "1m 30s" # variable WEB_INBOUND__DEADLINE
 # idle is not set
 
 [session]
@@ -41,7 +41,7 @@ older = []
 # store is not set
 
 [upstreams.alpha]
-url = "http://defaults" # the compiled-in defaults
+url = "http://defaults" # the gateway's defaults
 # token is not set
 
 [keys]
@@ -50,29 +50,29 @@ url = "http://defaults" # the compiled-in defaults
 }
 
 #[test]
-fn a_refusal_names_key_and_source() {
-    let given = Given {
+fn an_invalid_value_names_key_and_source() {
+    let layers = Layers {
         env: &[("WEB_EDGE__HOST", "0.0.0.0")],
-        ..Given::default()
+        ..Layers::default()
     };
-    let sources = sources(&given, None);
+    let sources = sources(&layers, None);
     assert_eq!(
-        sources.refuse("edge.host", "why").to_string(),
+        sources.invalid("edge.host", "why").to_string(),
         "edge.host in variable WEB_EDGE__HOST: why"
     );
     assert_eq!(
-        sources.refuse("edge.ports", "why").to_string(),
+        sources.invalid("edge.ports", "why").to_string(),
         "edge.ports: why"
     );
-    // Of a section everybody who set a part of it.
+    // A section has the sources of all its keys.
     assert_eq!(
-        sources.refuse("edge", "why").to_string(),
-        "edge in the compiled-in defaults and variable WEB_EDGE__HOST: why"
+        sources.invalid("edge", "why").to_string(),
+        "edge in the core defaults and the gateway's defaults and variable WEB_EDGE__HOST: why"
     );
 }
 
 proptest! {
-    /// Whatever the texts and names are, the printout is TOML that reads back as the same configuration.
+    /// The printout of any texts and names is TOML, and reads back as the same configuration.
     #[test]
     fn the_printout_reads_back(
         host in "\\PC{0,20}|[\\x00-\\x7f]{0,20}", name in "\\PC{1,10}", url in "\\PC*",
@@ -83,7 +83,7 @@ proptest! {
         config.inbound.idle = Some(Duration::from_millis(millis.into()));
         config.upstreams.insert(name, Upstream { url, token: None });
         let printed = print(&config);
-        let again = try_load(&Given { overlay: Some(&printed), ..Given::default() });
+        let again = try_load(&Layers { overlay: Some(&printed), ..Layers::default() });
         prop_assert_eq!(again.map(|again| print(&again)), Ok(printed));
     }
 }

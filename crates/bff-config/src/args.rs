@@ -1,4 +1,4 @@
-//! The command line every gateway shares.
+//! The command line that all gateways have.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -11,59 +11,60 @@ use serde::de::DeserializeOwned;
 
 use super::{Error, Sources, environment, load, print_with_sources};
 
-/// What a gateway can be told on its command line.
+/// The command line of a gateway.
 #[derive(Clone, Debug, Default, Parser)]
 #[command(about = None, long_about = None)]
 pub struct Args {
-    /// Read this TOML file over the compiled-in defaults; variables win over it
+    /// Read this TOML file over the gateway's defaults; variables win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Load the configuration, say whether it is good, and stop
+    /// Load the configuration, report whether it is valid, and stop
     #[arg(long, conflicts_with = "print_config")]
     pub check_config: bool,
 
-    /// Print the effective configuration and who set each key, secrets masked, and stop
+    /// Print the effective configuration and the source of each key, secrets masked, and stop
     #[arg(long)]
     pub print_config: bool,
 }
 
-/// What reading the configuration led to.
+/// The next step of a program with a valid configuration.
 #[derive(Debug)]
 enum Outcome<C, T> {
-    /// Start with this, and with what was made of it.
+    /// Start with this configuration and its product.
     Run(C, T),
     /// Print this to stdout and stop.
-    Say(String),
+    Print(String),
 }
 
 impl Args {
-    /// Reads this process's command line. `Err` is what to exit with: help and version were printed, or a mistake was.
+    /// Reads the command line of this process. `Err` is the exit code: help, version or the mistake is printed.
     pub fn from_command_line(name: &'static str, version: &'static str) -> Result<Self, ExitCode> {
-        Self::parsed(name, version, std::env::args_os()).map_err(|error| not_to_run(&error))
+        Self::parsed(name, version, std::env::args_os()).map_err(|error| exit_code_for(&error))
     }
 
-    /// Loads the configuration of this process, lets `build` make of it what it is for, and does what the command line
-    /// asked. What types cannot say, ranges and contradictions, `build` refuses with [`Sources::refuse`]; it is asked
-    /// whatever the command line says, so that a good configuration is one that starts. `Err` is what to exit with:
-    /// what was asked for has been printed, or the mistake has.
+    /// Loads the configuration of this process, calls `build` with it, and does what the command line says. `build`
+    /// reports mistakes that types cannot express with [`Sources::invalid`]. It always runs, so a configuration is
+    /// valid only if the program can start with it. `Err` is the exit code: the output or the mistake is printed.
     pub fn configure<C: DeserializeOwned + Serialize, T>(
         &self,
         prefix: &str,
+        core_defaults: &'static str,
         defaults: &'static str,
         build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
     ) -> Result<(C, T), ExitCode> {
         let sources = Sources {
             prefix,
+            core_defaults,
             defaults,
             overlay: None,
             file: self.config.as_deref(),
             env: environment(),
         };
         match self.outcome(&sources, build) {
-            Ok(Outcome::Run(config, made)) => Ok((config, made)),
-            Ok(Outcome::Say(text)) => {
-                // A closed stdout is no reason to fail.
+            Ok(Outcome::Run(config, product)) => Ok((config, product)),
+            Ok(Outcome::Print(text)) => {
+                // A closed stdout is no failure.
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
                 Err(ExitCode::SUCCESS)
             }
@@ -90,21 +91,20 @@ impl Args {
         build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
     ) -> Result<Outcome<C, T>, Error> {
         let config: C = load(sources)?;
-        let made = build(&config, sources)?;
+        let product = build(&config, sources)?;
         if self.check_config {
-            return Ok(Outcome::Say("configuration is good".to_owned()));
+            return Ok(Outcome::Print("configuration is valid".to_owned()));
         }
         if self.print_config {
-            return Ok(Outcome::Say(print_with_sources(&config, sources)?));
+            return Ok(Outcome::Print(print_with_sources(&config, sources)?));
         }
-        Ok(Outcome::Run(config, made))
+        Ok(Outcome::Run(config, product))
     }
 }
 
-/// What to exit with where the command line is no order to run: help was asked for and is printed, or a mistake is, in
-/// one line.
-pub fn not_to_run(error: &clap::Error) -> ExitCode {
-    // A closed terminal is no reason to answer anything else.
+/// The exit code for a command line that does not start the program. Prints the help, or the mistake in one line.
+pub fn exit_code_for(error: &clap::Error) -> ExitCode {
+    // A closed terminal is no other failure.
     if error.use_stderr() {
         let _ = writeln!(std::io::stderr(), "{}", one_line(error));
         ExitCode::from(Error::EXIT_CODE)
@@ -117,9 +117,9 @@ pub fn not_to_run(error: &clap::Error) -> ExitCode {
 /// The mistake itself: the first paragraph, without the usage and the tips below it.
 fn one_line(error: &clap::Error) -> String {
     let text = error.to_string();
-    let said = text.strip_prefix("error: ").unwrap_or(&text);
-    let said = said.lines().take_while(|line| !line.trim().is_empty());
-    said.map(str::trim).collect::<Vec<_>>().join(" ")
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    lines.map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -142,15 +142,13 @@ mod tests {
         let sources = Sources {
             prefix: "WEB",
             defaults,
-            overlay: None,
-            file: None,
-            env: Vec::new(),
+            ..Sources::default()
         };
         args(words)
             .unwrap()
             .outcome(&sources, |tiny: &Tiny, sources| {
                 if tiny.port == 0 {
-                    Err(sources.refuse("port", "must not be 0"))
+                    Err(sources.invalid("port", "must not be 0"))
                 } else {
                     Ok(())
                 }
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_an_option() {
+    fn config_takes_a_file() {
         let args = args(&["--config", "web.toml"]).unwrap();
         assert_eq!(args.config, Some(PathBuf::from("web.toml")));
         assert!(!args.check_config && !args.print_config);
@@ -190,22 +188,22 @@ mod tests {
     }
 
     #[test]
-    fn check_says_good_or_names_the_mistake() {
-        let good = outcome(&["--check-config"], "port = 80").unwrap();
-        assert!(matches!(good, Outcome::Say(text) if text == "configuration is good"));
-        let bad = outcome(&["--check-config"], "port = 0").unwrap_err();
+    fn check_config_reports_valid_or_the_mistake() {
+        let valid = outcome(&["--check-config"], "port = 80").unwrap();
+        assert!(matches!(valid, Outcome::Print(text) if text == "configuration is valid"));
+        let invalid = outcome(&["--check-config"], "port = 0").unwrap_err();
         assert_eq!(
-            bad.to_string(),
-            "port in the compiled-in defaults: must not be 0"
+            invalid.to_string(),
+            "port in the gateway's defaults: must not be 0"
         );
         assert!(outcome(&["--print-config"], "port = 0").is_err());
     }
 
     #[test]
-    fn print_names_the_source_of_each_key() {
+    fn print_config_names_the_source_of_each_key() {
         let printed = outcome(&["--print-config"], "port = 80").unwrap();
         assert!(
-            matches!(printed, Outcome::Say(text) if text == "port = 80 # the compiled-in defaults\n")
+            matches!(printed, Outcome::Print(text) if text == "port = 80 # the gateway's defaults\n")
         );
         assert!(matches!(
             outcome(&[], "port = 80").unwrap(),

@@ -1,12 +1,12 @@
-//! The one switch between a developer's machine and everything else.
+//! The one switch between development and production.
 
 use serde::{Deserialize, Serialize};
 
-/// Which world this process lives in. Whatever forgets to say so runs in production.
+/// The environment that this process runs in. The default is production.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Nothing is shown that helps an attacker; a demo secret refuses to start.
+    /// Nothing that helps an attacker is visible. A demo secret is a configuration mistake.
     #[default]
     Production,
     /// Explorers, introspection, demo users and demo keys are on.

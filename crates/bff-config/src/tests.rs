@@ -1,9 +1,10 @@
-//! A configuration with every kind of key, and how the tests load it. No test reads the real environment.
+//! A configuration with every kind of key, and functions that load it. No test reads the real environment.
 
 mod inherits;
 mod layers;
 mod mistakes;
 mod printout;
+mod renames;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -45,9 +46,9 @@ struct Edge {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Inbound {
-    #[serde(with = "crate::config::duration")]
+    #[serde(with = "crate::duration")]
     deadline: Duration,
-    #[serde(default, with = "crate::config::duration::option")]
+    #[serde(default, with = "crate::duration::option")]
     idle: Option<Duration>,
 }
 
@@ -86,11 +87,18 @@ enum Discovery {
     },
 }
 
-const DEFAULTS: &str = r#"
+/// The keys that all gateways share.
+const CORE_DEFAULTS: &str = r#"
 mode = "production"
 [edge]
-host = "127.0.0.1"
+host = "127.0.0.2"
 body_limit_bytes = 65536
+"#;
+
+/// The keys in which this gateway differs.
+const DEFAULTS: &str = r#"
+[edge]
+host = "127.0.0.1"
 origins = ["https://one.example"]
 compress = true
 ratio = 0.5
@@ -102,13 +110,13 @@ url = "http://defaults"
 "#;
 
 #[derive(Default)]
-struct Given<'a> {
+struct Layers<'a> {
     overlay: Option<&'a str>,
     file: Option<&'a str>,
     env: &'a [(&'a str, &'a str)],
 }
 
-/// A file of its own for each test, in the directory that vanishes with it.
+/// Calls `then` with a new file, and deletes it.
 fn on_disk<T>(name: &str, text: &str, then: impl FnOnce(&Path) -> T) -> T {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -121,52 +129,53 @@ fn on_disk<T>(name: &str, text: &str, then: impl FnOnce(&Path) -> T) -> T {
     result
 }
 
-fn sources<'a>(given: &Given<'a>, file: Option<&'a Path>) -> Sources<'a> {
-    let env = given
+fn sources<'a>(layers: &Layers<'a>, file: Option<&'a Path>) -> Sources<'a> {
+    let env = layers
         .env
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Sources {
         prefix: "WEB",
+        core_defaults: CORE_DEFAULTS,
         defaults: DEFAULTS,
-        overlay: given.overlay,
+        overlay: layers.overlay,
         file,
         env: env.collect(),
     }
 }
 
-fn try_load(given: &Given<'_>) -> Result<Config, String> {
-    match given.file {
-        None => load(&sources(given, None)).map_err(|error| error.to_string()),
+fn try_load(layers: &Layers<'_>) -> Result<Config, String> {
+    match layers.file {
+        None => load(&sources(layers, None)).map_err(|error| error.to_string()),
         Some(text) => on_disk("web.toml", text, |path| {
             let dir = format!("{}/", path.parent().unwrap().display());
-            load(&sources(given, Some(path))).map_err(|error| error.to_string().replace(&dir, ""))
+            load(&sources(layers, Some(path))).map_err(|error| error.to_string().replace(&dir, ""))
         }),
     }
 }
 
 fn with_env(env: &[(&str, &str)]) -> Config {
-    try_load(&Given {
+    try_load(&Layers {
         env,
-        ..Given::default()
+        ..Layers::default()
     })
     .unwrap()
 }
 
-fn refused_env(env: &[(&str, &str)]) -> String {
-    let line = try_load(&Given {
+fn env_error(env: &[(&str, &str)]) -> String {
+    let line = try_load(&Layers {
         env,
-        ..Given::default()
+        ..Layers::default()
     })
     .unwrap_err();
     assert!(!line.contains('\n'), "{line}");
     line
 }
 
-fn refused_file(text: &str) -> String {
-    let line = try_load(&Given {
+fn file_error(text: &str) -> String {
+    let line = try_load(&Layers {
         file: Some(text),
-        ..Given::default()
+        ..Layers::default()
     })
     .unwrap_err();
     assert!(!line.contains('\n'), "{line}");
