@@ -17,12 +17,12 @@ use crate::context::Env;
 use crate::scope::Scope;
 use crate::store::Store;
 
+pub use crate::context::CacheResult;
 pub use hash::Tag;
 pub use key::Key;
 pub use policy::{CacheOverrides, CachePolicy, RouteCacheOverrides};
 pub use purge::Purge;
 pub use shared_tier::Config as SharedConfig;
-pub use status::CacheResult;
 
 pub(crate) use fetch::{FetchContext, FetchResult, FullResponse, store_response};
 pub(crate) use read_through::{ReadKey, ReadThrough, get_fresh, get_or_fetch};

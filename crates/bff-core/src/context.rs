@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
+use axum_core::extract::FromRequestParts;
 use http::HeaderValue;
 use http::request::Parts;
 use tokio::time::{Instant, timeout_at};
@@ -14,22 +14,31 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::error::{Error, codes};
-use crate::outbound::Failure;
-use crate::outbound::budget::RequestRetryAllowance;
 use crate::scope::{Caller, Language, Region, Segment};
 use crate::telemetry::Metrics;
 
+pub use crate::net::Env;
 pub use app_version::AppVersion;
+pub use cache_result::CacheResult;
 pub use deadline::{Deadline, RequestTimeout};
-pub use env::Env;
+pub use failure::{Failure, Reason};
+pub use id::{Id, InvalidId, Short, deserialize_id, validate_id};
+pub use provenance::{Fetched, Freshness, Provenance};
 pub use request_id::RequestId;
+pub use retry_allowance::RequestRetryAllowance;
+pub(crate) use shared_deadline::SharedDeadline;
 pub use trace::Trace;
 pub use urgency::Urgency;
 
 pub mod app_version;
+mod cache_result;
 pub mod deadline;
-pub mod env;
+mod failure;
+mod id;
+mod provenance;
 pub mod request_id;
+mod retry_allowance;
+mod shared_deadline;
 pub mod trace;
 pub mod urgency;
 

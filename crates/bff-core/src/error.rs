@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
+use axum_core::body::Body;
+use axum_core::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;

@@ -17,11 +17,14 @@ use tokio::sync::mpsc;
 
 pub(crate) use coarse_clock::now;
 pub use connector::Connector;
+pub use env::Env;
 pub use worker_threads::Threads;
 pub(crate) use worker_threads::worker_index;
 
 mod coarse_clock;
 mod connector;
+mod env;
+pub(crate) mod monotonic;
 mod worker_threads;
 
 /// Anything bytes can be read from and written to.

@@ -15,12 +15,14 @@ use crate::discovery::{self, InitialResolution};
 use crate::net;
 use crate::scope::Scope;
 
+pub use crate::context::{
+    Failure, Fetched, Freshness, Id, InvalidId, Provenance, Reason, Short, deserialize_id,
+    validate_id,
+};
 pub use base_url::BaseUrl;
 pub use call::Call;
-pub use failure::{Failure, Reason};
-pub use id::{Id, InvalidId, Short, deserialize_id, validate_id};
-pub use provenance::{Fetched, Freshness, Provenance};
 
+pub(crate) use crate::context::SharedDeadline;
 use balance::{Endpoint, Instance};
 pub(crate) use client::Client;
 pub(crate) use forward::{ClientBodyError, ForwardRequest, ForwardResponse, RetryPolicy, forward};
@@ -28,7 +30,6 @@ pub(crate) use policy::Policy;
 pub(crate) use replay_body::RequestBody;
 pub(crate) use response_body::read_limited as read_answer;
 pub(crate) use retry::RetryTraits;
-pub(crate) use shared_deadline::SharedDeadline;
 pub(crate) use stream::{InFlightGuard, InstanceClients};
 pub(crate) use trust_roots::TrustRoots;
 
@@ -42,20 +43,15 @@ pub mod bulkhead;
 mod call;
 mod client;
 pub mod deadline_filter;
-mod failure;
 mod forward;
 pub mod hedge;
-mod id;
 pub mod latency;
-mod monotonic;
 pub mod outcome;
 pub mod outlier_detection;
 mod policy;
-mod provenance;
 mod replay_body;
 mod response_body;
 pub mod retry;
-mod shared_deadline;
 mod stream;
 #[cfg(test)]
 mod tests;

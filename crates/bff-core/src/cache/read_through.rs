@@ -12,7 +12,7 @@ use super::key::Key;
 use super::policy::CachePolicy;
 use super::shared_tier::DecodeFn;
 use super::single_flight::{FlightFuture, FlightGuard, FlightResult, Joined};
-use super::status::CacheResult;
+use crate::context::CacheResult;
 use crate::context::RequestContext;
 use crate::net;
 use crate::outbound::{Failure, Fetched, Freshness, Provenance, SharedDeadline};

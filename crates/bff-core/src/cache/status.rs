@@ -4,43 +4,12 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::outbound::Provenance;
+use crate::context::{CacheResult, Provenance};
 
 /// For people.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// For machines (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
-/// How one read used the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CacheResult {
-    /// A fresh copy; no backend was called.
-    Hit,
-    /// A stale copy, while it is renewed in the background.
-    Stale,
-    /// A stale copy, because the backend failed.
-    StaleIfError,
-    /// A call that was in flight already.
-    Coalesced,
-    /// A call of its own.
-    Miss,
-    /// A call of its own for what is never kept.
-    Bypass,
-}
-
-impl CacheResult {
-    /// The word in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Stale => "stale",
-            Self::StaleIfError => "stale_if_error",
-            Self::Coalesced => "coalesced",
-            Self::Miss => "miss",
-            Self::Bypass => "bypass",
-        }
-    }
-}
 
 /// Tells how a whole answer came about: one member for all of its sections. Nothing is told of one without sections.
 pub(crate) fn write_headers<'a>(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::monotonic::nanos;
+use crate::net::monotonic::nanos;
 
 /// How long attempts of one call stand apart.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -1,15 +1,16 @@
 //! How many extra attempts, retries and hedges alike, there may be: a share of the calls of each backend, and a
 //! handful for each request. Without it, retries multiply the load of a backend just when it has too much.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::monotonic::nanos;
 use crate::config::Ratio;
+use crate::context::RequestRetryAllowance;
+use crate::net::monotonic::nanos;
 
 /// One extra attempt, in the thousandths that are counted.
 const ONE: i64 = 1000;
@@ -131,47 +132,6 @@ impl Reserve {
         } else {
             self.at + self.refill * back
         };
-    }
-}
-
-/// The extra attempts of one request, shared by all the calls it makes to whichever backend.
-#[derive(Debug)]
-pub struct RequestRetryAllowance(AtomicU32);
-
-impl RequestRetryAllowance {
-    /// How many there are unless told otherwise: enough for a few mishaps, too few to double a screen of ten
-    /// calls.
-    pub const DEFAULT: u32 = 3;
-
-    /// At most so many.
-    pub const fn new(most: u32) -> Self {
-        Self(AtomicU32::new(most))
-    }
-
-    /// How many are left.
-    pub fn left(&self) -> u32 {
-        self.0.load(Relaxed)
-    }
-
-    /// What is left, for the work that goes on in the request's place; nothing is left here.
-    pub(crate) fn take_all(&self) -> Self {
-        Self(self.0.swap(0, Relaxed).into())
-    }
-
-    fn take(&self) -> bool {
-        self.0
-            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
-            .is_ok()
-    }
-
-    fn give_back(&self) {
-        self.0.fetch_add(1, Relaxed);
-    }
-}
-
-impl Default for RequestRetryAllowance {
-    fn default() -> Self {
-        Self::new(Self::DEFAULT)
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::monotonic::{Clock, nanos};
 use crate::config::Ratio;
+use crate::net::monotonic::{Clock, nanos};
 
 /// Each doubling of time is cut in so many parts: a quantile is at most an eighth too long.
 const PARTS: u64 = 8;

@@ -17,7 +17,7 @@ use super::config::Host;
 use super::v1_format::ApiVersion;
 use super::write_completion::UploadState;
 use super::{Entry, Route, forwarded, headers, http_cache, response, v1_format, websocket};
-use crate::cache::CacheResult;
+use crate::context::CacheResult;
 use crate::context::RequestContext;
 use crate::error::{Error, codes};
 use crate::inbound::{Peer, extract};

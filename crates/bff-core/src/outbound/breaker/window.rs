@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::outbound::monotonic::nanos;
+use crate::net::monotonic::nanos;
 
 const STEPS: usize = 10;
 

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::config::Ratio;
-use crate::outbound::budget::RequestRetryAllowance;
+use crate::context::RequestRetryAllowance;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -3,7 +3,7 @@
 use opentelemetry::KeyValue;
 
 use super::Metrics;
-use crate::cache::CacheResult;
+use crate::context::CacheResult;
 
 impl Metrics {
     /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.

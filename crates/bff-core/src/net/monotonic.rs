@@ -6,21 +6,21 @@ use tokio::time::Instant;
 
 /// Counts nanoseconds from its own beginning; instants before it count as the beginning.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock(Instant);
+pub(crate) struct Clock(Instant);
 
 impl Clock {
     /// A clock that begins at `now`.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self(now)
     }
 
     /// Nanoseconds since the beginning; 584 years fit.
-    pub(super) fn nanos(self, now: Instant) -> u64 {
+    pub(crate) fn nanos(self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.0))
     }
 }
 
 /// A duration in nanoseconds, the longest for what does not fit.
-pub(super) fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Reason;
-use crate::cache::CacheResult;
+use super::{CacheResult, Reason};
 use crate::error::Error;
 use crate::scope::{CacheVisibility, Caller, Scope};
 

@@ -23,12 +23,12 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name($crate::outbound::Short);
+        pub struct $name($crate::context::Short);
 
         impl ::std::str::FromStr for $name {
-            type Err = $crate::outbound::InvalidId;
+            type Err = $crate::context::InvalidId;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $crate::outbound::validate_id(text).map(|()| Self(text.into()))
+                $crate::context::validate_id(text).map(|()| Self(text.into()))
             }
         }
 
@@ -53,11 +53,11 @@ macro_rules! id {
 
         impl<'de> ::serde::Deserialize<'de> for $name {
             fn deserialize<D: ::serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                $crate::outbound::deserialize_id(d)
+                $crate::context::deserialize_id(d)
             }
         }
 
-        impl $crate::outbound::Id for $name {
+        impl $crate::context::Id for $name {
             fn as_path_segment(&self) -> &str {
                 &self.0
             }

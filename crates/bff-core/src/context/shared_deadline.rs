@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::monotonic::nanos;
 use super::{Failure, Reason};
+use crate::net::monotonic::nanos;
 
 /// The end of a call's time: its caller's, or the latest of all who wait for it together.
 #[derive(Debug)]

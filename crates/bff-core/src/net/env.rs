@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::net::Net;
+use super::Net;
 
 /// Network, wall clock and randomness. Cheap to clone.
 #[derive(Clone, Debug)]
