@@ -3,6 +3,10 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use garde::Validate;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, Type};
 
 use super::endpoints::Authenticated;
 use super::extract;
@@ -35,5 +39,19 @@ where
             input: extract::parse(&body)?,
             request: WriteRequest::new(caller, key, &body),
         })
+    }
+}
+
+impl<T> IntoParams for IdempotentRequest<T> {
+    fn into_params(_default: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let key = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::True)
+            .description(Some(
+                "Identifies this write: 1 to 255 visible characters. A retry must send the same key",
+            ))
+            .schema(Some(Object::with_type(Type::String)));
+        vec![key.build()]
     }
 }

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use parking_lot::RwLock;
-use utoipa::ToSchema;
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ArrayItems, Schema};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ArrayItems, Object, Schema, Type};
+use utoipa::openapi::{RefOr, Required};
+use utoipa::{IntoParams, ToSchema};
 
 use super::FieldSelection;
 use super::selection::SelectedField;
@@ -123,6 +124,15 @@ impl Field {
         }
     }
 
+    /// A short selection: one member of the first section, and the second section.
+    fn example(&self) -> String {
+        let paths = self.0.iter().enumerate().take(2).map(|(i, (name, field))| {
+            let member = field.0.keys().next().filter(|_| i == 0);
+            member.map_or_else(|| name.clone(), |member| format!("{name}.{member}"))
+        });
+        paths.collect::<Vec<_>>().join(",")
+    }
+
     /// Adds one path; a section asked for as a whole wins over its members.
     fn add<'p>(&self, path: &'p str, asked: &mut Vec<SelectedField>) -> Result<(), &'p str> {
         let (name, rest) = path
@@ -141,6 +151,21 @@ impl Field {
             Some(rest) => field.add(rest, &mut asked[i].members).map_err(|_| path)?,
         }
         Ok(())
+    }
+}
+
+impl<T: ToSchema> IntoParams for Fields<T> {
+    fn into_params(_default: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let example = Field::of::<T>().example();
+        let fields = ParameterBuilder::new()
+            .name("fields")
+            .parameter_in(ParameterIn::Query)
+            .required(Required::False)
+            .description(Some(format!(
+                "Sections and members to return, such as `{example}`"
+            )))
+            .schema(Some(Object::with_type(Type::String)));
+        vec![fields.build()]
     }
 }
 
