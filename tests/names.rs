@@ -10,18 +10,6 @@ use services_mock::Backend;
 
 use crate::support::{file, root};
 
-/// Files of `bff-services` that are shared words and no backend's.
-const SHARED: [&str; 8] = [
-    "cache_policy",
-    "checkout",
-    "error_mapping",
-    "lib",
-    "list",
-    "money",
-    "open_enum",
-    "timestamp",
-];
-
 fn read(path: &str) -> String {
     file(path).unwrap_or_else(|| panic!("{path} is not there"))
 }
@@ -35,11 +23,12 @@ fn names(folder: &str, end: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The backends as their clients are called; the issuer has none.
+/// The backends, by the files of their clients; the issuer has no client.
 fn backends() -> BTreeSet<String> {
-    let files = names("crates/bff-services/src", ".rs").into_iter();
-    let own = files.filter(|name| !SHARED.contains(&name.as_str()));
-    own.chain(["auth".to_owned()]).collect()
+    let mut backends = names("crates/bff-services/src", ".rs");
+    backends.remove("lib");
+    backends.insert("auth".to_owned());
+    backends
 }
 
 fn compose() -> Value {

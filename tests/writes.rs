@@ -10,7 +10,7 @@ use bff_core::scope::Identity;
 use bff_core::{Caller, Failure, RequestContext};
 use bff_services::Money;
 use bff_services::order::{OrderClient, OrderLine};
-use bff_services::payment::{self, Authorization, Card, Decline, PaymentClient};
+use bff_services::payment::{self, Authorization, Card, DeclineReason, PaymentClient};
 use http::HeaderValue;
 use services_mock::Backend;
 
@@ -112,19 +112,19 @@ async fn a_declined_card_says_why_and_its_number_stays_inside() {
             "k-1",
             "4000000000000002",
             "12/99",
-            Decline::InsufficientFunds,
+            DeclineReason::InsufficientFunds,
             "not enough money",
         ),
         (
             "k-2",
             "4111111111111111",
             "01/20",
-            Decline::ExpiredCard,
+            DeclineReason::ExpiredCard,
             "has expired",
         ),
     ] {
         let failure = declined(id, paid_with(number, expiry)).await;
-        assert_eq!(payment::decline(&failure), Some(why));
+        assert_eq!(payment::decline_reason(&failure), Some(why));
         let error = failure.error();
         assert_eq!(error.code(), payment::PAYMENT_DECLINED);
         assert!(error.detail().contains(text), "{}", error.detail());

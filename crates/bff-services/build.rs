@@ -1,5 +1,5 @@
-//! Compiles `proto/playback.proto` without a `protoc` on the machine: the messages alone, since the calls
-//! go through the core.
+//! Compiles the messages of `proto/playback.proto` without `protoc`. It generates no client: all calls go through
+//! `bff-core`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/playback.proto");

@@ -14,7 +14,7 @@ use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
 use bff_core::store::{self, RecordCipher, Store};
 use bff_core::{Caller, Error, RequestContext, grpc};
-use bff_services::checkout::CHECKOUT;
+use bff_services::actions::checkout::CHECKOUT;
 use bff_services::order::{OrderClient, Status};
 use bff_services::payment::{PaymentClient, Status as Paid};
 use bff_services::{inventory, playback, product, review, user};

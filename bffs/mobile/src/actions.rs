@@ -1,3 +1,3 @@
-//! The phone's writes: one file each.
+//! The writes of the mobile gateway, one file each.
 
 pub mod checkout;

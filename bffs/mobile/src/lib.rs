@@ -110,5 +110,5 @@ pub fn app(config: &Config, world: &Env) -> Result<App, String> {
         payment: PaymentClient::new(gateway.upstream("payment", &backends.payment)?),
         writes: gateway.writes(),
     };
-    gateway.build(rest::doors(), Arc::new(up), config)
+    gateway.build(rest::routes(), Arc::new(up), config)
 }

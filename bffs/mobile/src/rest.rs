@@ -1,4 +1,4 @@
-//! The REST doors of mobile.
+//! The REST endpoints of the mobile gateway.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use bff_core::action::Created;
 use bff_core::inbound::{Endpoints, IdempotentRequest, Path};
 use bff_core::section::Fields;
 use bff_core::{Error, RequestContext, Screen};
-use bff_services::checkout::CHECKOUT;
+use bff_services::actions::checkout::{CHECKOUT, CheckoutInput};
 use bff_services::product::{CollectionId, ProductId};
 use utoipa::OpenApi;
 use utoipa_axum::routes;
 
 use crate::Upstreams;
-use crate::actions::checkout::{Checkout, CheckoutInput};
+use crate::actions::checkout::Checkout;
 use crate::screens::home::Home;
 use crate::screens::product::ProductScreen;
 
@@ -21,64 +21,61 @@ use crate::screens::product::ProductScreen;
 #[openapi(info(title = "Mobile gateway", description = "Small screens for apps."))]
 struct Api;
 
-/// The routes.
-pub fn doors() -> Endpoints<Arc<Upstreams>> {
+/// The endpoints and their OpenAPI description.
+pub fn routes() -> Endpoints<Arc<Upstreams>> {
     Endpoints::new(Api::openapi())
         .screen(routes!(get_home))
         .screen(routes!(get_product))
         .screen(routes!(create_checkout))
 }
 
-/// What the editors put first, as the catalogue names it.
+/// The collection of featured products.
 fn featured() -> Result<CollectionId, Error> {
     "featured"
         .parse()
-        .map_err(|_| Error::invalid_at("/", "no such row"))
+        .map_err(|_| Error::invalid_at("/", "unknown row"))
 }
 
-/// The first screen
+/// Get the home screen
 #[utoipa::path(get, path = "/v1/home", operation_id = "get_home",
-    params(("fields" = Option<String>, Query, description = "Sections and members wanted, such as `featured.name,new`")),
+    params(Fields<Home>),
     responses((status = 200, body = Screen<Home>)))]
 async fn get_home(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    want: Fields<Home>,
+    fields: Fields<Home>,
 ) -> Result<Screen<Home>, Error> {
-    Ok(Home::assemble(&cx, &up, &featured()?, &want).await?)
+    Ok(Home::assemble(&cx, &up, &featured()?, &fields).await?)
 }
 
-/// One product in short
+/// Get a product
 #[utoipa::path(get, path = "/v1/products/{id}", operation_id = "get_product",
     params(("id" = String, Path, description = "The product", example = "p-1"),
-           ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `product.name,availability.cheapest.price`")),
+           Fields<ProductScreen>),
     responses((status = 200, body = Screen<ProductScreen>)))]
 async fn get_product(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
-    want: Fields<ProductScreen>,
+    fields: Fields<ProductScreen>,
 ) -> Result<Screen<ProductScreen>, Error> {
-    Ok(ProductScreen::assemble(&cx, &up, &id, &want).await?)
+    Ok(ProductScreen::assemble(&cx, &up, &id, &fields).await?)
 }
 
-/// Order what is in the cart, and pay for it
+/// Order the cart and pay for it
 ///
-/// The same key and body again, within a day, get the same answer, and nothing is ordered or charged twice. A failure says
-/// in `steps` what stands.
+/// A retry with the same key and body within 24 hours gets the same response; nothing is ordered or charged twice. A
+/// failure lists in `steps` which steps are done.
 #[utoipa::path(post, path = "/v1/checkout", operation_id = "create_checkout",
-    params(("Idempotency-Key" = String, Header, description = "What this write is called by: 1 to 255 visible characters")),
+    params(IdempotentRequest<CheckoutInput>),
     request_body = CheckoutInput,
     responses((status = 201, body = Checkout)), security(("bearer" = [])))]
 async fn create_checkout(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    IdempotentRequest {
-        request: asked,
-        input,
-    }: IdempotentRequest<CheckoutInput>,
+    IdempotentRequest { request, input }: IdempotentRequest<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
     let writes = up.writes.clone();
-    let work = |cx, run| async move { Checkout::run(&cx, &up, &run, input).await };
-    writes.run_once(&cx, CHECKOUT, asked, work).await
+    let work = |cx, attempt| async move { Checkout::run(&cx, &up, &attempt, input).await };
+    writes.run_once(&cx, CHECKOUT, request, work).await
 }

@@ -94,5 +94,5 @@ pub fn app(config: &Config, world: &Env) -> Result<App, String> {
         review: ReviewClient::new(gateway.upstream("review", &backends.review)?),
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
     };
-    gateway.build(rest::doors(), Arc::new(up), config)
+    gateway.build(rest::routes(), Arc::new(up), config)
 }

@@ -1,4 +1,4 @@
-//! The REST doors of the partners. Every one needs a key.
+//! The REST endpoints of the partner gateway. Each one requires an API key.
 
 use std::sync::Arc;
 
@@ -18,40 +18,40 @@ use crate::screens::availability::AvailabilityPage;
 use crate::screens::product::ProductPage;
 use crate::screens::products::ProductsPage;
 
-/// How many ids one request may name.
+/// The maximum number of ids in one request.
 const MAX_IDS: usize = 50;
 
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Partner gateway",
-    description = "The catalogue and where it can be had, for programs with an API key."
+    description = "The catalogue and its availability, for programs with an API key."
 ))]
 struct Api;
 
-/// The routes.
-pub fn doors() -> Endpoints<Arc<Upstreams>> {
+/// The endpoints and their OpenAPI description.
+pub fn routes() -> Endpoints<Arc<Upstreams>> {
     Endpoints::new(Api::openapi())
         .screen(routes!(list_products))
         .screen(routes!(get_product))
         .screen(routes!(get_availability))
 }
 
-/// Which page of the catalogue.
+/// The query of a product list.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ProductsQuery {
-    /// Which page, from 1 to 100000.
+    /// The page number, 1 to 100000.
     #[serde(default = "ProductsQuery::page")]
     #[garde(range(min = 1, max = 100_000))]
     #[param(required = false, example = 1)]
     page: u32,
-    /// How many products a page has, 1 to 100.
+    /// The number of products on a page, 1 to 100.
     #[serde(rename = "perPage", default = "ProductsQuery::per_page")]
     #[garde(range(min = 1, max = 100))]
     #[param(required = false, example = 20)]
     per_page: u32,
-    /// Products of this category only.
+    /// Only products of this category.
     #[garde(length(chars, min = 1, max = 64))]
     #[param(example = "drama")]
     category: Option<String>,
@@ -67,86 +67,88 @@ impl ProductsQuery {
     }
 }
 
-/// Of which products.
+/// The query of availability.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AvailabilityQuery {
-    /// 1 to 50 ids with commas between them; an id named twice is answered once.
+    /// 1 to 50 ids, separated by commas. Duplicates are ignored.
     #[garde(length(min = 1))]
     #[param(example = "p-1,p-2")]
     ids: String,
 }
 
 impl AvailabilityQuery {
-    /// The ids, each once, or everything that is wrong with them.
+    /// The ids without duplicates, or all errors.
     fn parse(&self) -> Result<Vec<ProductId>, Error> {
         let mut ids = Vec::new();
-        let mut wrong = Vec::new();
-        let mut tell = |detail: String| {
+        let mut errors = Vec::new();
+        let mut add_error = |detail: String| {
             let pointer = "/query/ids".to_owned();
-            wrong.push(FieldError { pointer, detail });
+            errors.push(FieldError { pointer, detail });
         };
-        let given = self.ids.split(',').count();
-        if given > MAX_IDS {
-            tell(format!("{given} ids are more than {MAX_IDS}"));
+        let count = self.ids.split(',').count();
+        if count > MAX_IDS {
+            add_error(format!(
+                "{count} ids are more than the maximum of {MAX_IDS}"
+            ));
         }
-        for (place, text) in self.ids.split(',').take(MAX_IDS).enumerate() {
+        for (index, text) in self.ids.split(',').take(MAX_IDS).enumerate() {
             match text.parse::<ProductId>() {
                 Ok(id) if ids.contains(&id) => {}
                 Ok(id) => ids.push(id),
-                Err(why) => tell(format!("id {}: {why}", place + 1)),
+                Err(error) => add_error(format!("id {}: {error}", index + 1)),
             }
         }
-        if wrong.is_empty() {
+        if errors.is_empty() {
             Ok(ids)
         } else {
-            Err(Error::invalid(wrong))
+            Err(Error::invalid(errors))
         }
     }
 }
 
-/// One page of the catalogue
+/// List products
 #[utoipa::path(get, path = "/v2/products", operation_id = "list_products",
-    params(ProductsQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted", example = "products.items.id")),
+    params(ProductsQuery, Fields<ProductsPage>),
     responses((status = 200, body = Screen<ProductsPage>)), security(("apiKey" = [])))]
 async fn list_products(
     cx: RequestContext,
     _caller: Authenticated,
     State(up): State<Arc<Upstreams>>,
     Query(query): Query<ProductsQuery>,
-    want: Fields<ProductsPage>,
+    fields: Fields<ProductsPage>,
 ) -> Result<Screen<ProductsPage>, Error> {
-    let at = (query.page, query.per_page);
-    Ok(ProductsPage::assemble(&cx, &up, at, query.category.as_deref(), &want).await?)
+    let page = (query.page, query.per_page);
+    Ok(ProductsPage::assemble(&cx, &up, page, query.category.as_deref(), &fields).await?)
 }
 
-/// One product
+/// Get a product
 #[utoipa::path(get, path = "/v2/products/{id}", operation_id = "get_product",
     params(("id" = String, Path, description = "The product", example = "p-1"),
-           ("fields" = Option<String>, Query, description = "Sections and members wanted", example = "product.title,rating")),
+           Fields<ProductPage>),
     responses((status = 200, body = Screen<ProductPage>)), security(("apiKey" = [])))]
 async fn get_product(
     cx: RequestContext,
     _caller: Authenticated,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
-    want: Fields<ProductPage>,
+    fields: Fields<ProductPage>,
 ) -> Result<Screen<ProductPage>, Error> {
-    Ok(ProductPage::assemble(&cx, &up, &id, &want).await?)
+    Ok(ProductPage::assemble(&cx, &up, &id, &fields).await?)
 }
 
-/// How several products can be had
+/// Get the availability of products
 #[utoipa::path(get, path = "/v2/availability", operation_id = "get_availability",
-    params(AvailabilityQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted", example = "items.status")),
+    params(AvailabilityQuery, Fields<AvailabilityPage>),
     responses((status = 200, body = Screen<AvailabilityPage>)), security(("apiKey" = [])))]
 async fn get_availability(
     cx: RequestContext,
     _caller: Authenticated,
     State(up): State<Arc<Upstreams>>,
     Query(query): Query<AvailabilityQuery>,
-    want: Fields<AvailabilityPage>,
+    fields: Fields<AvailabilityPage>,
 ) -> Result<Screen<AvailabilityPage>, Error> {
     let ids = query.parse()?;
-    Ok(AvailabilityPage::assemble(&cx, &up, &ids, &want).await?)
+    Ok(AvailabilityPage::assemble(&cx, &up, &ids, &fields).await?)
 }

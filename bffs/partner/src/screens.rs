@@ -1,4 +1,4 @@
-//! The screens of the partners, one file each. They know no HTTP.
+//! The screens of the partner gateway, one file each. They do not depend on HTTP.
 
 pub mod availability;
 pub mod product;

@@ -1,3 +1,3 @@
-//! What the tv does for somebody, one file each. They know no HTTP.
+//! The writes of the TV gateway, one file each. They do not depend on HTTP.
 
 pub mod heartbeat;

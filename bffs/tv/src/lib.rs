@@ -132,7 +132,7 @@ pub fn app(config: &Config, world: &Env) -> Result<App, String> {
         inventory: InventoryClient::new(gateway.upstream("inventory", &backends.inventory)?),
         playback: PlaybackClient::new(gateway.grpc_upstream("playback", &backends.playback)?),
     };
-    gateway.build(rest::doors(), Arc::new(TvState { up, shelves }), config)
+    gateway.build(rest::routes(), Arc::new(TvState { up, shelves }), config)
 }
 
 impl BrowseRows {

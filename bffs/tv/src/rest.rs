@@ -1,7 +1,6 @@
-//! The REST doors of the tv.
+//! The REST endpoints of the TV gateway.
 
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use axum::Json;
@@ -26,61 +25,61 @@ use crate::screens::title::TitlePage;
 #[openapi(info(title = "TV gateway", description = "Screens for television sets."))]
 struct Api;
 
-/// A set that plays hears something every 15 s at the latest; twice that is a connection that broke.
-const PLAYING: EndpointOptions = EndpointOptions {
+/// A playback stream sends an event at least every 15 s. After 30 s without one, it is broken.
+const PLAYBACK_STREAM: EndpointOptions = EndpointOptions {
     stream_idle: Some(Duration::from_secs(30)),
     ..EndpointOptions::SCREEN
 };
 
-/// The routes.
-pub fn doors() -> Endpoints<Arc<TvState>> {
+/// The endpoints and their OpenAPI description.
+pub fn routes() -> Endpoints<Arc<TvState>> {
     Endpoints::new(Api::openapi())
         .screen(routes!(get_browse))
         .screen(routes!(get_title))
         .screen(routes!(post_heartbeat))
-        .endpoint(PLAYING, routes!(post_playing))
+        .endpoint(PLAYBACK_STREAM, routes!(post_playing))
 }
 
-/// For which set.
+/// The query of a title.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TitleQuery {
-    /// What kind of set it is.
+    /// The device class.
     #[serde(default)]
     #[garde(skip)]
     #[param(required = false, example = "tv-hd")]
     device: Device,
 }
 
-/// The hero and the rows
+/// Get the browse screen
 #[utoipa::path(get, path = "/v1/browse", operation_id = "get_browse",
-    params(("fields" = Option<String>, Query, description = "Sections and members wanted, such as `hero,rows.title`")),
+    params(Fields<Browse>),
     responses((status = 200, body = Screen<Browse>)))]
 async fn get_browse(
     cx: RequestContext,
     State(tv): State<Arc<TvState>>,
-    want: Fields<Browse>,
+    fields: Fields<Browse>,
 ) -> Result<Screen<Browse>, Error> {
-    Ok(Browse::assemble(&cx, &tv.up, &tv.shelves, &want).await?)
+    Ok(Browse::assemble(&cx, &tv.up, &tv.shelves, &fields).await?)
 }
 
-/// One title in full
+/// Get a title
 #[utoipa::path(get, path = "/v1/titles/{id}", operation_id = "get_title",
     params(TitleQuery, ("id" = String, Path, description = "The title", example = "p-1"),
-           ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `title.name,rating`")),
+           Fields<TitlePage>),
     responses((status = 200, body = Screen<TitlePage>)))]
 async fn get_title(
     cx: RequestContext,
     State(tv): State<Arc<TvState>>,
     Path(id): Path<ProductId>,
     Query(query): Query<TitleQuery>,
-    want: Fields<TitlePage>,
+    fields: Fields<TitlePage>,
 ) -> Result<Screen<TitlePage>, Error> {
-    Ok(TitlePage::assemble(&cx, &tv.up, &id, query.device, &want).await?)
+    Ok(TitlePage::assemble(&cx, &tv.up, &id, query.device, &fields).await?)
 }
 
-/// Say once where a set is, and learn whether to go on
+/// Send one heartbeat of the playback
 #[utoipa::path(post, path = "/v1/titles/{id}/heartbeat", operation_id = "send_heartbeat",
     params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
     responses((status = 200, body = Beat)), security(("bearer" = [])))]
@@ -89,16 +88,17 @@ async fn post_heartbeat(
     Authenticated(caller): Authenticated,
     State(tv): State<Arc<TvState>>,
     Path(id): Path<ProductId>,
-    Body(at): Body<Position>,
+    Body(position): Body<Position>,
 ) -> Result<Json<Beat>, Error> {
-    Ok(Json(heartbeat(&cx, &tv.up, &caller, &id, at).await?))
+    Ok(Json(heartbeat(&cx, &tv.up, &caller, &id, position).await?))
 }
 
-/// Play: the gateway says where the set is for as long as it holds the stream
+/// Open a playback stream
 ///
-/// Each event is called `beat` and carries a `Beat`; the position goes on by a second each second. Hang up to pause or
-/// to jump, and open another one to go on. The last event of a stream that failed is called `problem` and carries the
-/// problem document; that of one whose gateway leaves is called `leaving`: open another one.
+/// While the stream is open, the gateway sends the heartbeats to the backend and advances the position by one second per
+/// second. Each event has the name `beat` and carries a `Beat`. Close the stream to pause or to seek, and open another
+/// one to continue. If the stream fails, its last event has the name `problem` and carries a problem document. If the
+/// gateway shuts down, its last event has the name `shutdown`: open another stream.
 #[utoipa::path(post, path = "/v1/titles/{id}/playing", operation_id = "play_title",
     params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
     responses((status = 200, body = Beat, content_type = "text/event-stream")), security(("bearer" = [])))]
@@ -107,8 +107,8 @@ async fn post_playing(
     Authenticated(caller): Authenticated,
     State(tv): State<Arc<TvState>>,
     Path(id): Path<ProductId>,
-    Body(from): Body<Position>,
+    Body(start): Body<Position>,
 ) -> Result<SseStream<impl Stream<Item = Result<Beat, Error>>>, Error> {
-    let beats = playback_events(&cx, &tv.up, &caller, &id, from).await?;
+    let beats = playback_events(&cx, &tv.up, &caller, &id, start).await?;
     Ok(SseStream::new(cx, "beat", beats.map_err(Error::from)))
 }

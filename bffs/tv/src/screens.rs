@@ -1,4 +1,4 @@
-//! The screens of the tv, one file each. They know no HTTP.
+//! The screens of the TV gateway, one file each. They do not depend on HTTP.
 
 pub mod browse;
 pub mod continue_watching;

@@ -1,3 +1,3 @@
-//! The web's writes: one file each.
+//! The writes of the web gateway, one file each.
 
 pub mod checkout;

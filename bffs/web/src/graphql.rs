@@ -1,4 +1,4 @@
-//! The GraphQL doors of the web: the same screens, one root field each.
+//! The GraphQL schema of the web gateway: one root field for each screen.
 
 use async_graphql::{Context, EmptyMutation, EmptySubscription, ID, Object, Schema, SchemaBuilder};
 use bff_core::Error;
@@ -12,58 +12,58 @@ use crate::screens::me::Me;
 use crate::screens::product::ProductPage;
 use crate::screens::search::SearchPage;
 
-/// The root fields.
+/// The root query type.
 #[derive(Debug)]
 pub struct Query;
 
-/// The schema without its data.
+/// The schema, before its data is added.
 pub fn schema() -> SchemaBuilder<Query, EmptyMutation, EmptySubscription> {
     Schema::build(Query, EmptyMutation, EmptySubscription)
 }
 
-/// The root of every read.
+/// All reads.
 #[Object]
 impl Query {
-    /// One product in full.
+    /// The product page.
     async fn product_page(&self, ctx: &Context<'_>, id: ID) -> Option<ProductPage> {
-        let (cx, want) = selection(ctx);
+        let (cx, fields) = selection(ctx);
         let id = id.parse::<ProductId>();
-        let id = id.map_err(|why| Error::invalid_at("/variables/id", why.to_string()));
+        let id = id.map_err(|error| Error::invalid_at("/variables/id", error.to_string()));
         let id = resolve(ctx, id)?;
-        let screen = ProductPage::assemble(cx, ctx.data_unchecked(), &id, &want).await;
-        resolve_screen(ctx, &want, screen)
+        let screen = ProductPage::assemble(cx, ctx.data_unchecked(), &id, &fields).await;
+        resolve_screen(ctx, &fields, screen)
     }
 
-    /// The first page.
+    /// The home page.
     async fn home(&self, ctx: &Context<'_>) -> Option<Home> {
-        let (cx, want) = selection(ctx);
+        let (cx, fields) = selection(ctx);
         let featured = resolve(ctx, featured())?;
-        let screen = Home::assemble(cx, ctx.data_unchecked(), &featured, &want).await;
-        resolve_screen(ctx, &want, screen)
+        let screen = Home::assemble(cx, ctx.data_unchecked(), &featured, &fields).await;
+        resolve_screen(ctx, &fields, screen)
     }
 
-    /// What the catalogue holds for a text.
+    /// Search results.
     async fn search(
         &self,
         ctx: &Context<'_>,
         q: String,
-        // A variable that nobody set is null to the library, and is to leave the default.
+        // async-graphql passes an unset variable as null. It must select the default too.
         #[graphql(default_with = "Some(SearchQuery::limit())")] limit: Option<u32>,
         cursor: Option<String>,
     ) -> Option<SearchPage> {
-        let (cx, want) = selection(ctx);
+        let (cx, fields) = selection(ctx);
         let limit = limit.unwrap_or_else(SearchQuery::limit);
         let query = validate_args(ctx, SearchQuery { q, limit, cursor })?;
         let up: &Upstreams = ctx.data_unchecked();
-        let screen = SearchPage::assemble(cx, up, &query.q, query.page(), &want).await;
-        resolve_screen(ctx, &want, screen)
+        let screen = SearchPage::assemble(cx, up, &query.q, query.page(), &fields).await;
+        resolve_screen(ctx, &fields, screen)
     }
 
-    /// Who is signed in.
+    /// The signed-in user.
     async fn me(&self, ctx: &Context<'_>) -> Option<Me> {
-        let (cx, want) = selection(ctx);
+        let (cx, fields) = selection(ctx);
         let caller = resolve(ctx, cx.require_caller())?;
-        let screen = Me::assemble(cx, ctx.data_unchecked(), caller, &want).await;
-        resolve_screen(ctx, &want, screen)
+        let screen = Me::assemble(cx, ctx.data_unchecked(), caller, &fields).await;
+        resolve_screen(ctx, &fields, screen)
     }
 }

@@ -1,4 +1,4 @@
-//! The REST doors of the web.
+//! The REST endpoints of the web gateway.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use bff_core::action::Created;
 use bff_core::inbound::{Endpoints, IdempotentRequest, Path, Query};
 use bff_core::section::Fields;
 use bff_core::{Error, RequestContext, Screen};
-use bff_services::checkout::CHECKOUT;
+use bff_services::actions::checkout::{CHECKOUT, CheckoutInput};
 use bff_services::product::{CollectionId, ProductId};
 use garde::Validate;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::routes;
 
 use crate::Upstreams;
-use crate::actions::checkout::{Checkout, CheckoutInput};
+use crate::actions::checkout::Checkout;
 use crate::screens::home::Home;
 use crate::screens::me::Me;
 use crate::screens::playback::Playback;
@@ -26,7 +26,7 @@ use crate::screens::search::SearchPage;
 #[openapi(info(title = "Web gateway", description = "Screens for browsers."))]
 struct Api;
 
-/// The routes.
+/// The endpoints and their OpenAPI description.
 pub fn routes() -> Endpoints<Arc<Upstreams>> {
     Endpoints::new(Api::openapi())
         .screen(routes!(get_product_details))
@@ -37,28 +37,28 @@ pub fn routes() -> Endpoints<Arc<Upstreams>> {
         .screen(routes!(create_checkout))
 }
 
-/// What the editors put first, as the catalogue names it.
+/// The collection of featured products.
 pub(crate) fn featured() -> Result<CollectionId, Error> {
     "featured"
         .parse()
-        .map_err(|_| Error::invalid_at("/", "no such row"))
+        .map_err(|_| Error::invalid_at("/", "unknown row"))
 }
 
-/// What to search for.
+/// The query of a search.
 #[derive(Debug, Deserialize, Validate, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SearchQuery {
-    /// The text, 1 to 100 characters.
+    /// The search text, 1 to 100 characters.
     #[garde(length(chars, min = 1, max = 100))]
     #[param(example = "harbour")]
     pub(crate) q: String,
-    /// How many results, 1 to 50.
+    /// The number of results, 1 to 50.
     #[serde(default = "SearchQuery::limit")]
     #[garde(range(min = 1, max = 50))]
     #[param(required = false)]
     pub(crate) limit: u32,
-    /// Where the page begins: the `nextCursor` of the one before.
+    /// The `nextCursor` of the page before.
     #[garde(length(max = 200))]
     pub(crate) cursor: Option<String>,
 }
@@ -68,94 +68,91 @@ impl SearchQuery {
         20
     }
 
-    /// How many results, and from where on.
+    /// The limit and the cursor.
     pub(crate) fn page(&self) -> (u32, Option<&str>) {
         (self.limit, self.cursor.as_deref())
     }
 }
 
-/// One product in full
+/// Get the product page
 #[utoipa::path(get, path = "/api/product-details/{id}", operation_id = "get_product_details",
     params(("id" = String, Path, description = "The product", example = "p-1"),
-           ("fields" = Option<String>, Query, description = "Sections and members wanted, such as `product.name,reviews`")),
+           Fields<ProductPage>),
     responses((status = 200, body = Screen<ProductPage>)))]
 async fn get_product_details(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
-    want: Fields<ProductPage>,
+    fields: Fields<ProductPage>,
 ) -> Result<Screen<ProductPage>, Error> {
-    Ok(ProductPage::assemble(&cx, &up, &id, &want).await?)
+    Ok(ProductPage::assemble(&cx, &up, &id, &fields).await?)
 }
 
-/// How a browser plays one product
+/// Get the playback manifest of a product
 #[utoipa::path(get, path = "/api/products/{id}/playback", operation_id = "get_playback",
     params(("id" = String, Path, description = "The product", example = "p-1"),
-           ("fields" = Option<String>, Query, description = "Sections and members wanted")),
+           Fields<Playback>),
     responses((status = 200, body = Screen<Playback>)))]
 async fn get_playback(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
-    want: Fields<Playback>,
+    fields: Fields<Playback>,
 ) -> Result<Screen<Playback>, Error> {
-    Ok(Playback::assemble(&cx, &up, &id, &want).await?)
+    Ok(Playback::assemble(&cx, &up, &id, &fields).await?)
 }
 
-/// The first page
+/// Get the home page
 #[utoipa::path(get, path = "/api/home", operation_id = "get_home",
-    params(("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    params(Fields<Home>),
     responses((status = 200, body = Screen<Home>)))]
 async fn get_home(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    want: Fields<Home>,
+    fields: Fields<Home>,
 ) -> Result<Screen<Home>, Error> {
-    Ok(Home::assemble(&cx, &up, &featured()?, &want).await?)
+    Ok(Home::assemble(&cx, &up, &featured()?, &fields).await?)
 }
 
-/// What the catalogue holds for a text
+/// Search the catalogue
 #[utoipa::path(get, path = "/api/search", operation_id = "search_products",
-    params(SearchQuery, ("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    params(SearchQuery, Fields<SearchPage>),
     responses((status = 200, body = Screen<SearchPage>)))]
 async fn get_search(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
     Query(query): Query<SearchQuery>,
-    want: Fields<SearchPage>,
+    fields: Fields<SearchPage>,
 ) -> Result<Screen<SearchPage>, Error> {
-    Ok(SearchPage::assemble(&cx, &up, &query.q, query.page(), &want).await?)
+    Ok(SearchPage::assemble(&cx, &up, &query.q, query.page(), &fields).await?)
 }
 
-/// Who is signed in
+/// Get the signed-in user
 #[utoipa::path(get, path = "/api/me", operation_id = "get_me",
-    params(("fields" = Option<String>, Query, description = "Sections and members wanted")),
+    params(Fields<Me>),
     responses((status = 200, body = Screen<Me>)), security(("bearer" = [])))]
 async fn get_me(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    want: Fields<Me>,
+    fields: Fields<Me>,
 ) -> Result<Screen<Me>, Error> {
-    Ok(Me::assemble(&cx, &up, cx.require_caller()?, &want).await?)
+    Ok(Me::assemble(&cx, &up, cx.require_caller()?, &fields).await?)
 }
 
-/// Order what is in the cart, and pay for it
+/// Order the cart and pay for it
 ///
-/// The same key and body again, within a day, get the same answer, and nothing is ordered or charged twice. A failure says
-/// in `steps` what stands.
+/// A retry with the same key and body within 24 hours gets the same response; nothing is ordered or charged twice. A
+/// failure lists in `steps` which steps are done.
 #[utoipa::path(post, path = "/api/checkout", operation_id = "create_checkout",
-    params(("Idempotency-Key" = String, Header, description = "What this write is called by: 1 to 255 visible characters")),
+    params(IdempotentRequest<CheckoutInput>),
     request_body = CheckoutInput,
     responses((status = 201, body = Checkout)), security(("bearer" = [])))]
 async fn create_checkout(
     cx: RequestContext,
     State(up): State<Arc<Upstreams>>,
-    IdempotentRequest {
-        request: asked,
-        input,
-    }: IdempotentRequest<CheckoutInput>,
+    IdempotentRequest { request, input }: IdempotentRequest<CheckoutInput>,
 ) -> Result<Created<Checkout>, Error> {
     let writes = up.writes.clone();
-    let work = |cx, run| async move { Checkout::run(&cx, &up, &run, input).await };
-    writes.run_once(&cx, CHECKOUT, asked, work).await
+    let work = |cx, attempt| async move { Checkout::run(&cx, &up, &attempt, input).await };
+    writes.run_once(&cx, CHECKOUT, request, work).await
 }

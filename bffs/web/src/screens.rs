@@ -1,4 +1,4 @@
-//! The screens of the web, one file each. They know no HTTP.
+//! The screens of the web gateway, one file each. They do not depend on HTTP.
 
 pub mod card;
 pub mod home;

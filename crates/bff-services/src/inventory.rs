@@ -1,79 +1,81 @@
-//! The inventory backend: who may buy, rent or stream what, where. Shared within a region, fresh for
-//! as long as the backend says (10 s), and never stale: a price or a stock that is not true is worse than none.
+//! The inventory backend: the offers and the stock of a product in a region.
+//!
+//! The cache shares responses within a region, for as long as the backend allows (10 s). It never serves them stale: a
+//! wrong price or stock is worse than none.
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::{Failure, Fetched, RequestContext, Segment};
 use serde::Deserialize;
 
-use crate::open_enum::open_enum;
 use crate::product::ProductId;
+use crate::wire::open_enum::open_enum;
 use crate::{Batch, Money, Timestamp};
 
 open_enum! {
-    /// How a product can be had.
+    /// How an offer gives access to a product.
     OfferKind {
-        /// For ever.
+        /// Without a time limit.
         Buy = "buy",
-        /// For some days.
+        /// For a limited time.
         Rent = "rent",
-        /// As part of a subscription.
+        /// With a subscription.
         Stream = "stream",
         ..
-        /// A way newer than this gateway.
+        /// A kind that this gateway does not know.
         Other = "other"
     }
 }
 open_enum! {
-    /// How good the picture is.
+    /// The picture quality.
     Quality {
         /// 1080 lines.
         Hd = "hd",
         /// 2160 lines.
         Uhd = "uhd",
         ..
-        /// A quality newer than this gateway.
+        /// A quality that this gateway does not know.
         Other = "other"
     }
 }
 
-/// How one product can be had in one region.
+/// The availability of one product in one region.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Availability {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// Where: ISO 3166-1 alpha-2.
+    /// ISO 3166-1 alpha-2.
     pub region: String,
-    /// Discs left; absent where no disc is sold.
+    /// The number of discs in stock; absent if discs are not sold there.
     pub stock: Option<u64>,
-    /// The ways to have it; none where the region has no licence.
+    /// Empty if there is no licence for the region.
     pub offers: Vec<Offer>,
-    /// When the licence ends, if it does.
+    /// The end of the licence, if it has one.
     pub available_until: Option<Timestamp>,
 }
 
-/// One way to have a product.
+/// One offer for a product.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Offer {
-    /// Which way.
+    /// The kind of access.
     pub kind: OfferKind,
-    /// In the region's currency; absent for what a subscription holds.
+    /// In the region's currency; absent if a subscription includes the product.
     pub price: Option<Money>,
-    /// How good the picture is.
+    /// The picture quality.
     pub quality: Quality,
 }
 
-/// The calls about availability.
+/// The client of the inventory backend.
 #[derive(Clone, Debug)]
 pub struct InventoryClient(Upstream);
 
 impl InventoryClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// How one product can be had in the request's region.
+    /// The availability of one product in the request's region.
     pub async fn of_product(
         &self,
         cx: &RequestContext,
@@ -85,7 +87,7 @@ impl InventoryClient {
         send(cx, &self.0, call).await
     }
 
-    /// How at most 100 products can be had in the request's region.
+    /// The availability of at most 100 products in the request's region.
     pub async fn of_products(
         &self,
         cx: &RequestContext,
@@ -104,7 +106,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     #[test]
-    fn availability_decodes_and_bears_new_words() {
+    fn availability_decodes_with_unknown_values() {
         let price = json!({"amount": 433, "currency": "CHF"});
         let wire = json!({
             "productId": "p-1", "region": "CH", "stock": null, "availableUntil": null, "offers": [
@@ -115,7 +117,7 @@ mod tests {
         });
         let availability: Availability = from_value(wire).unwrap();
         let [rent, stream, borrow] = &availability.offers[..] else {
-            panic!("three offers")
+            panic!("the response should have three offers")
         };
         assert_eq!((rent.kind, rent.quality), (OfferKind::Rent, Quality::Hd));
         assert!(stream.price.is_none());

@@ -1,34 +1,39 @@
-//! The vocabulary: one file per backend, with its wire types and its calls.
+//! One typed client for each backend: its wire types and its calls.
 //!
-//! A client knows a backend's words and nothing of screens: what a call needs comes in parsed, and what
-//! comes out is the backend's own shape with its provenance. Only members that a screen can use are
-//! decoded, a member that every screen relies on is required, and a word that is new on the wire is borne.
+//! Every file beside this one is one backend. A client knows nothing of screens: it takes parsed arguments, and
+//! returns the backend's own shape with its provenance. It decodes only members that a screen can use. A member that
+//! every screen needs is required. An unknown enum value decodes as the enum's last variant.
 //!
-//! [`checkout`] is the one write whose steps are at two backends.
-//!
-//! A refusal that the caller can mend (402, 409, 422 on a write) is told with a code of the backend's own.
+//! If the caller can fix a rejected write (402, 409 or 422), the client maps it to a code of that backend, see [`CODES`].
 
-pub mod checkout;
 pub mod inventory;
-pub mod list;
-pub mod money;
 pub mod order;
 pub mod payment;
 pub mod playback;
 pub mod product;
 pub mod review;
-pub mod timestamp;
 pub mod user;
 
-mod cache_policy;
-mod error_mapping;
-mod open_enum;
+/// Writes whose steps are calls to several backends.
+pub mod actions {
+    pub mod checkout;
+}
 
-pub use list::{Batch, CursorPage, Items, NumberedPage};
-pub use money::Money;
-pub use timestamp::Timestamp;
+/// Formats, errors and cache policies that several backends share.
+mod wire {
+    pub(crate) mod cache_policy;
+    pub(crate) mod error_mapping;
+    pub(crate) mod list;
+    pub(crate) mod money;
+    pub(crate) mod open_enum;
+    pub(crate) mod timestamp;
+}
 
-/// Every code that is a backend's own.
+pub use wire::list::{Batch, CursorPage, Items, NumberedPage};
+pub use wire::money::Money;
+pub use wire::timestamp::Timestamp;
+
+/// Every error code that a backend defines.
 pub const CODES: &[bff_core::Code] = &[
     order::ORDER_CANCELLED,
     order::ORDER_REFUSED,

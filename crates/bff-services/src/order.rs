@@ -1,4 +1,4 @@
-//! The order backend: the caller's cart and orders. Nothing is kept.
+//! The order backend: the caller's cart and orders. Nothing is cached.
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
@@ -6,77 +6,78 @@ use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
-use crate::open_enum::open_enum;
 use crate::product::ProductId;
-use crate::{CursorPage, Money, Timestamp, error_mapping};
+use crate::wire::error_mapping::{map_idempotency_errors, map_status};
+use crate::wire::open_enum::open_enum;
+use crate::{CursorPage, Money, Timestamp};
 
-/// The order was not accepted.
+/// The order was rejected.
 pub const ORDER_REFUSED: Code = Code::new(
     "order_refused",
     422,
     "Order refused",
-    "The order was not accepted: there is nothing to order, or something in it cannot be ordered like this.",
-    "The caller can mend it by changing what is ordered.",
+    "The order was rejected: it has no items, or one of its items cannot be ordered.",
+    "The client can fix it: change the items of the order.",
 );
 
-/// The order is on its way and cannot be cancelled.
+/// The order has been shipped and cannot be cancelled.
 pub const ORDER_SHIPPED: Code = Code::new(
     "order_shipped",
     409,
     "Order shipped",
-    "The order is on its way and can no longer be cancelled.",
-    "Nobody can mend it; the same request again fails again.",
+    "The order has been shipped and can no longer be cancelled.",
+    "It cannot be fixed: the same request fails again.",
 );
 
-/// The order that this key placed was given up.
+/// The order of this idempotency key was cancelled.
 pub const ORDER_CANCELLED: Code = Code::new(
     "order_cancelled",
     409,
     "Order cancelled",
-    "The order placed under this Idempotency-Key was given up, and nothing was charged for it.",
-    "The caller can mend it by ordering again under a new Idempotency-Key.",
+    "The order with this Idempotency-Key was cancelled, and nothing was charged.",
+    "The client can fix it: order again with a new Idempotency-Key.",
 );
 
 bff_core::id! {
-    /// An order.
+    /// The id of an order.
     OrderId
 }
 
 open_enum! {
-    /// How far an order has come.
+    /// The status of an order.
     Status {
-        /// Not paid yet.
+        /// Placed and not yet paid.
         Placed = "placed",
         /// Paid.
         Paid = "paid",
-        /// On its way.
+        /// Sent to the customer.
         Shipped = "shipped",
-        /// Given up.
+        /// Cancelled.
         Cancelled = "cancelled",
         ..
-        /// A step newer than this gateway.
+        /// A status that this gateway does not know.
         Other = "other"
     }
 }
 
-/// What the caller is about to order.
+/// The caller's cart.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Cart {
-    /// One line for each product.
+    /// One item for each product.
     pub items: Vec<OrderItem>,
-    /// What all of it costs.
+    /// The price of all items.
     pub total: Money,
 }
 
-/// Some pieces of one product.
+/// A quantity of one product.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderItem {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// How many.
+    /// The number of pieces.
     pub quantity: u32,
-    /// What one piece costs.
+    /// The price of one piece.
     pub price: Money,
 }
 
@@ -86,23 +87,23 @@ pub struct OrderItem {
 pub struct Order {
     /// Its id.
     pub id: OrderId,
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
-    /// One line for each product.
+    /// One item for each product.
     pub items: Vec<OrderItem>,
-    /// What all of it costs.
+    /// The price of all items.
     pub total: Money,
-    /// When it was placed.
+    /// The time at which it was placed.
     pub placed_at: Timestamp,
 }
 
-/// Something to order.
+/// A product to order.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderLine {
-    /// What.
+    /// The product.
     pub product_id: ProductId,
-    /// How many: 1 to 99.
+    /// The number of pieces, 1 to 99.
     pub quantity: u32,
 }
 
@@ -117,17 +118,17 @@ struct PlaceOrder<'a> {
     items: Option<&'a [OrderLine]>,
 }
 
-/// The calls about the caller's cart and orders.
+/// The client of the order backend.
 #[derive(Clone, Debug)]
 pub struct OrderClient(Upstream);
 
 impl OrderClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// What the caller is about to order.
+    /// Returns the caller's cart.
     pub async fn cart(
         &self,
         cx: &RequestContext,
@@ -136,7 +137,7 @@ impl OrderClient {
         send(cx, &self.0, Call::get(caller.clone(), "/cart")).await
     }
 
-    /// Makes the cart hold `quantity` (1 to 99) pieces of a product.
+    /// Sets the quantity of a product in the cart to `quantity` (1 to 99).
     pub async fn put_item(
         &self,
         cx: &RequestContext,
@@ -148,11 +149,11 @@ impl OrderClient {
             .path_id(id)
             .json(&Quantity { quantity });
         let outcome = send(cx, &self.0, call).await;
-        let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
-        error_mapping::map_status(outcome, 422, ORDER_REFUSED)
+        let outcome = map_status(outcome, 404, codes::NOT_FOUND);
+        map_status(outcome, 422, ORDER_REFUSED)
     }
 
-    /// Takes a product out of the cart; it need not be there.
+    /// Removes a product from the cart. It succeeds if the product is not in the cart.
     pub async fn remove_item(
         &self,
         cx: &RequestContext,
@@ -163,7 +164,7 @@ impl OrderClient {
         send(cx, &self.0, call).await
     }
 
-    /// Orders `items`, or what is in the cart. The same key places the same order once.
+    /// Orders `items`, or the cart. Calls with the same key place one order.
     pub async fn place(
         &self,
         cx: &RequestContext,
@@ -175,15 +176,11 @@ impl OrderClient {
             .idempotency_key(key)
             .json(&PlaceOrder { items });
         let outcome = send(cx, &self.0, call).await;
-        let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
-        error_mapping::map_idempotency_errors(error_mapping::map_status(
-            outcome,
-            422,
-            ORDER_REFUSED,
-        ))
+        let outcome = map_status(outcome, 404, codes::NOT_FOUND);
+        map_idempotency_errors(map_status(outcome, 422, ORDER_REFUSED))
     }
 
-    /// Gives an order up, which undoes placing it; a second time finds it given up.
+    /// Cancels an order. It succeeds if the order is already cancelled.
     pub async fn cancel(
         &self,
         cx: &RequestContext,
@@ -194,8 +191,8 @@ impl OrderClient {
             .path_id(id)
             .idempotent();
         let outcome = send(cx, &self.0, call).await;
-        let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
-        error_mapping::map_status(outcome, 409, ORDER_SHIPPED)
+        let outcome = map_status(outcome, 404, codes::NOT_FOUND);
+        map_status(outcome, 409, ORDER_SHIPPED)
     }
 
     /// The caller's orders, newest first.
@@ -230,11 +227,11 @@ mod tests {
     use serde_json::{from_value, json, to_value};
 
     #[test]
-    fn orders_decode_and_bear_new_steps() {
+    fn orders_decode_with_unknown_statuses() {
         let price = json!({"amount": 1299, "currency": "EUR"});
-        let line = json!({"productId": "p-1", "quantity": 2, "price": price});
+        let item = json!({"productId": "p-1", "quantity": 2, "price": price});
         let order = json!({
-            "id": "o-ada-24", "status": "returned", "items": [line], "placedAt": "2026-06-01T12:00:00Z",
+            "id": "o-ada-24", "status": "returned", "items": [item], "placedAt": "2026-06-01T12:00:00Z",
             "total": {"amount": 2598, "currency": "EUR"}
         });
         let history = json!({"items": [order], "nextCursor": null});
@@ -245,15 +242,15 @@ mod tests {
     }
 
     #[test]
-    fn ordering_the_cart_names_no_items() {
+    fn an_order_of_the_cart_sends_no_items() {
         let cart = to_value(PlaceOrder { items: None }).unwrap();
         assert_eq!(cart, json!({}));
-        let wanted = [OrderLine {
+        let lines = [OrderLine {
             product_id: "p-1".parse().unwrap(),
             quantity: 2,
         }];
         let wire = to_value(PlaceOrder {
-            items: Some(&wanted),
+            items: Some(&lines),
         });
         let expected = json!({"items": [{"productId": "p-1", "quantity": 2}]});
         assert_eq!(wire.unwrap(), expected);

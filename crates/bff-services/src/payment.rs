@@ -1,4 +1,4 @@
-//! The payment backend: authorise, capture, void. Each call is one caller's; nothing is kept.
+//! The payment backend: authorise, capture and void payments of the caller. Nothing is cached.
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
@@ -6,78 +6,79 @@ use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use crate::open_enum::open_enum;
+use crate::Money;
 use crate::order::OrderId;
-use crate::{Money, error_mapping};
+use crate::wire::error_mapping::{has_status, map_idempotency_errors, map_status, map_status_with};
+use crate::wire::open_enum::open_enum;
 
 pub use card::{Card, CardNumber, Cvc, Digits, NotDigits};
 
 mod card;
 
-/// The bank said no.
+/// The bank declined the payment.
 pub const PAYMENT_DECLINED: Code = Code::new(
     "payment_declined",
     402,
     "Payment declined",
     "The card was declined; nothing was charged.",
-    "The caller can mend it with another card, under a new Idempotency-Key.",
+    "The client can fix it: use another card and a new Idempotency-Key.",
 );
 
-/// The payment was not accepted.
+/// The payment was rejected.
 pub const PAYMENT_REFUSED: Code = Code::new(
     "payment_refused",
     422,
     "Payment refused",
-    "The payment was not accepted: its card or amount is not valid.",
-    "The caller can mend it; the same request again fails again.",
+    "The payment was rejected: its card or its amount is not valid.",
+    "The client can fix it; the same request fails again.",
 );
 
-/// The payment has come too far for this.
+/// The payment is not authorized any more.
 pub const PAYMENT_SETTLED: Code = Code::new(
     "payment_settled",
     409,
     "Payment settled",
-    "The payment is not waiting to be captured or voided.",
-    "Nobody can mend it; the same request again fails again.",
+    "The payment can be neither captured nor voided in its present status.",
+    "It cannot be fixed: the same request fails again.",
 );
 
 bff_core::id! {
-    /// A payment.
+    /// The id of a payment.
     PaymentId
 }
 
 open_enum! {
-    /// How far a payment has come.
+    /// The status of a payment.
     Status {
-        /// The money is set aside.
+        /// The amount is reserved.
         Authorized = "authorized",
-        /// The money is ours.
+        /// The amount is charged.
         Captured = "captured",
-        /// The bank said no.
+        /// The bank declined it.
         Declined = "declined",
-        /// The money was let go.
+        /// The reserved amount was released.
         Voided = "voided",
         ..
-        /// A step newer than this gateway.
+        /// A status that this gateway does not know.
         Other = "other"
     }
 }
 
 open_enum! {
-    /// Why the bank said no.
-    Decline {
-        /// There is not enough money.
+    /// The reason for which the bank declined a payment.
+    DeclineReason {
+        /// The balance is too low.
         InsufficientFunds = "insufficient_funds",
-        /// The card is past its date.
+        /// The card has expired.
         ExpiredCard = "expired_card",
         ..
-        /// The bank does not say, or in a word newer than this gateway.
+        /// No reason, or one that this gateway does not know.
         Other = "other"
     }
 }
 
-impl Decline {
-    /// The reason for whoever holds the card.
+impl DeclineReason {
+    /// The text for the cardholder.
     fn text(self) -> &'static str {
         match self {
             Self::InsufficientFunds => "The card was declined: there is not enough money on it.",
@@ -87,18 +88,18 @@ impl Decline {
     }
 }
 
-/// Why the bank said no, if that is how `failure` came about.
-pub fn decline(failure: &Failure) -> Option<Decline> {
+/// The reason for which the bank declined, if `failure` is a declined payment.
+pub fn decline_reason(failure: &Failure) -> Option<DeclineReason> {
     #[derive(Deserialize)]
     struct DeclineBody {
-        reason: Decline,
+        reason: DeclineReason,
     }
-    let said = || {
+    let reason = || {
         failure
             .error_body::<DeclineBody>()
-            .map_or(Decline::Other, |s| s.reason)
+            .map_or(DeclineReason::Other, |body| body.reason)
     };
-    error_mapping::is(failure, 402).then(said)
+    has_status(failure, 402).then(reason)
 }
 
 /// A payment.
@@ -107,11 +108,11 @@ pub fn decline(failure: &Failure) -> Option<Decline> {
 pub struct Payment {
     /// Its id.
     pub id: PaymentId,
-    /// For what.
+    /// The order it pays.
     pub order_id: OrderId,
-    /// How much.
+    /// The amount.
     pub amount: Money,
-    /// How far it has come.
+    /// Its status.
     pub status: Status,
     /// The last four digits of the card.
     pub last4: String,
@@ -121,43 +122,43 @@ pub struct Payment {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Authorization {
-    /// For what.
+    /// The order it pays.
     pub order_id: OrderId,
-    /// How much: more than nothing.
+    /// The amount, greater than zero.
     pub amount: Money,
-    /// From which card.
+    /// The card to charge.
     pub card: Card,
 }
 
-/// The calls about the caller's payments.
+/// The client of the payment backend.
 #[derive(Clone, Debug)]
 pub struct PaymentClient(Upstream);
 
 impl PaymentClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// Sets money aside. The same key does so once; a declined card is [`PAYMENT_DECLINED`].
+    /// Reserves the amount. Calls with the same key do so once. A declined card fails with [`PAYMENT_DECLINED`].
     pub async fn authorize(
         &self,
         cx: &RequestContext,
         caller: &Caller,
         key: HeaderValue,
-        wanted: &Authorization,
+        authorization: &Authorization,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/payments")
             .idempotency_key(key)
-            .json(wanted);
+            .json(authorization);
         let outcome = send(cx, &self.0, call).await;
-        let detail = |failure: &Failure| decline(failure).unwrap_or(Decline::Other).text();
-        let outcome = error_mapping::map_status_with(outcome, 402, PAYMENT_DECLINED, detail);
-        error_mapping::map_idempotency_errors(error_mapping::map_status(
-            outcome,
-            422,
-            PAYMENT_REFUSED,
-        ))
+        let detail = |failure: &Failure| {
+            decline_reason(failure)
+                .unwrap_or(DeclineReason::Other)
+                .text()
+        };
+        let outcome = map_status_with(outcome, 402, PAYMENT_DECLINED, detail);
+        map_idempotency_errors(map_status(outcome, 422, PAYMENT_REFUSED))
     }
 
     /// One of the caller's payments.
@@ -171,7 +172,7 @@ impl PaymentClient {
         send(cx, &self.0, call).await
     }
 
-    /// Takes the money set aside; a second time finds it taken.
+    /// Charges the reserved amount. It succeeds if the payment is already captured.
     pub async fn capture(
         &self,
         cx: &RequestContext,
@@ -181,10 +182,10 @@ impl PaymentClient {
         let call = Call::post(caller.clone(), "/payments/{id}/capture")
             .path_id(id)
             .idempotent();
-        ensure_settled(send(cx, &self.0, call).await)
+        map_settlement_errors(send(cx, &self.0, call).await)
     }
 
-    /// Lets go the money set aside, which undoes authorising; a second time finds it let go.
+    /// Releases the reserved amount. It succeeds if the payment is already voided.
     pub async fn void(
         &self,
         cx: &RequestContext,
@@ -194,13 +195,13 @@ impl PaymentClient {
         let call = Call::post(caller.clone(), "/payments/{id}/void")
             .path_id(id)
             .idempotent();
-        ensure_settled(send(cx, &self.0, call).await)
+        map_settlement_errors(send(cx, &self.0, call).await)
     }
 }
 
-fn ensure_settled<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
-    let outcome = error_mapping::map_status(outcome, 404, codes::NOT_FOUND);
-    error_mapping::map_status(outcome, 409, PAYMENT_SETTLED)
+fn map_settlement_errors<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
+    let outcome = map_status(outcome, 404, codes::NOT_FOUND);
+    map_status(outcome, 409, PAYMENT_SETTLED)
 }
 
 #[cfg(test)]
@@ -211,21 +212,21 @@ mod tests {
     use serde_json::{from_value, json, to_value};
 
     #[test]
-    fn why_the_bank_said_no_is_read_of_a_declined_payment_only() {
-        let failure = |status, said: &str| {
-            Failure::new(Reason::BadResponse).with_response(status, said.to_owned().into())
+    fn only_a_declined_payment_has_a_decline_reason() {
+        let failure = |status, body: &str| {
+            Failure::new(Reason::BadResponse).with_response(status, body.to_owned().into())
         };
-        let declined = |said| decline(&failure(StatusCode::PAYMENT_REQUIRED, said));
+        let reason_in = |body| decline_reason(&failure(StatusCode::PAYMENT_REQUIRED, body));
         let funds = r#"{"error":"payment_declined","reason":"insufficient_funds"}"#;
-        assert_eq!(declined(funds), Some(Decline::InsufficientFunds));
+        assert_eq!(reason_in(funds), Some(DeclineReason::InsufficientFunds));
         for other in [r#"{"reason":"moon"}"#, "{}", "", "<html>"] {
-            assert_eq!(declined(other), Some(Decline::Other), "{other}");
+            assert_eq!(reason_in(other), Some(DeclineReason::Other), "{other}");
         }
-        assert_eq!(decline(&failure(StatusCode::CONFLICT, funds)), None);
+        assert_eq!(decline_reason(&failure(StatusCode::CONFLICT, funds)), None);
     }
 
     #[test]
-    fn a_payment_decodes_and_bears_new_steps() {
+    fn a_payment_decodes_with_an_unknown_status() {
         let wire = json!({
             "id": "pay-ada-1", "orderId": "o-ada-24", "amount": {"amount": 2598, "currency": "EUR"},
             "status": "refunded", "last4": "1111"
@@ -235,8 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn an_authorisation_goes_out_whole_and_prints_masked() {
-        let wanted = Authorization {
+    fn an_authorization_is_sent_unmasked_and_printed_masked() {
+        let authorization = Authorization {
             order_id: "o-ada-24".parse().unwrap(),
             amount: Money {
                 amount: 2598,
@@ -248,12 +249,12 @@ mod tests {
                 cvc: "987".parse().unwrap(),
             },
         };
-        let printed = format!("{wanted:?} {wanted:#?}");
+        let printed = format!("{authorization:?} {authorization:#?}");
         assert!(
             !printed.contains("1111") && !printed.contains("987"),
             "{printed}"
         );
         let card = json!({"number": "4111111111111111", "expiry": "12/30", "cvc": "987"});
-        assert_eq!(to_value(wanted).unwrap()["card"], card);
+        assert_eq!(to_value(authorization).unwrap()["card"], card);
     }
 }

@@ -1,5 +1,7 @@
-//! The playback backend: what to stream, and how far a caller has come. It speaks gRPC; the messages of
-//! `proto/playback.proto` stay inside this file. Nothing is ever served stale: a manifest says who may play what.
+//! The playback backend, over gRPC: manifests, and the playback positions of the caller.
+//!
+//! The messages of `proto/playback.proto` are private to this module. Nothing is served stale, because a manifest grants
+//! playback rights.
 
 use bff_core::error::codes;
 use bff_core::grpc::{Call, Upstream, send};
@@ -8,7 +10,8 @@ use serde::Deserialize;
 use tonic_prost::ProstCodec;
 
 use crate::product::ProductId;
-use crate::{Items, Timestamp, error_mapping};
+use crate::wire::error_mapping::map_status;
+use crate::{Items, Timestamp};
 
 pub use heartbeat::{HeartbeatReply, HeartbeatStream, is_past_the_end};
 
@@ -19,13 +22,13 @@ mod proto {
     tonic::include_proto!("playback.v1");
 }
 
-/// What kind of device plays.
+/// The class of the playback device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceClass {
-    /// A television of 2160 lines.
+    /// A television with 2160 lines.
     TvUhd,
-    /// A television of 1080 lines.
+    /// A television with 1080 lines.
     TvHd,
     /// An old television.
     TvBasic,
@@ -38,7 +41,7 @@ pub enum DeviceClass {
 }
 
 impl DeviceClass {
-    /// The word, as the wire has it.
+    /// The value on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TvUhd => "tv-uhd",
@@ -51,62 +54,62 @@ impl DeviceClass {
     }
 }
 
-/// What a device plays for one product.
+/// How a device streams one product.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// Where the manifest itself is.
+    /// The URL of the manifest file.
     pub url: String,
-    /// In order of preference, for instance `hev1`, `avc1`.
+    /// The codecs in order of preference, for instance `hev1`, `avc1`.
     pub codecs: Vec<String>,
-    /// The tallest picture, in pixels.
+    /// The maximum height of the picture, in pixels.
     pub max_height: u32,
-    /// Tallest first.
+    /// The streams, tallest first.
     pub streams: Vec<Stream>,
-    /// How it is protected, for instance `widevine`.
+    /// The DRM system, for instance `widevine`.
     pub drm: String,
-    /// Until when the addresses are good.
+    /// The time at which the URLs expire.
     pub expires_at: Timestamp,
 }
 
-/// One way to play it.
+/// One stream of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
-    /// In pixels.
+    /// The height of the picture, in pixels.
     pub height: u32,
-    /// In kilobits a second.
+    /// The bit rate, in kilobits per second.
     pub bitrate_kbps: u32,
     /// The codec.
     pub codec: String,
-    /// Where it is.
+    /// The URL of the stream.
     pub url: String,
 }
 
-/// How far a caller has come in one product.
+/// The caller's playback position in one product.
 #[derive(Clone, Debug)]
 pub struct Position {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// In seconds from the start.
+    /// The position, in seconds from the start.
     pub position_s: u32,
-    /// How long it is, in seconds.
+    /// The duration of the product, in seconds.
     pub duration_s: u32,
-    /// When it was watched last.
+    /// The time at which the position was saved.
     pub updated_at: Timestamp,
 }
 
-/// The calls about playing.
+/// The client of the playback backend.
 #[derive(Clone, Debug)]
 pub struct PlaybackClient(Upstream);
 
 impl PlaybackClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// What a device of a class plays for one product, protected as the class prefers.
+    /// Returns the manifest of one product for a device class, with the default DRM system of that class.
     pub async fn manifest(
         &self,
         cx: &RequestContext,
@@ -119,10 +122,10 @@ impl PlaybackClient {
             drm: None,
         };
         let call = Call::read(Public, "/playback.v1.Playback/GetManifest", message);
-        send(cx, &self.0, call, ProstCodec::default, manifest).await
+        send(cx, &self.0, call, ProstCodec::default, decode_manifest).await
     }
 
-    /// How far the caller has come in what they watched last, newest first; at most 100.
+    /// Returns the caller's playback positions, newest first. `limit` is at most 100.
     pub async fn positions(
         &self,
         cx: &RequestContext,
@@ -132,10 +135,10 @@ impl PlaybackClient {
         let message = proto::ListPositionsRequest { limit };
         let route = "/playback.v1.Playback/ListPositions";
         let call = Call::read(caller.clone(), route, message);
-        send(cx, &self.0, call, ProstCodec::default, positions).await
+        send(cx, &self.0, call, ProstCodec::default, decode_positions).await
     }
 
-    /// Remembers how far the caller has come in one product; a second time changes nothing.
+    /// Saves the caller's position in one product. The call is idempotent.
     pub async fn save_position(
         &self,
         cx: &RequestContext,
@@ -149,13 +152,13 @@ impl PlaybackClient {
         };
         let route = "/playback.v1.Playback/SavePosition";
         let call = Call::write(caller.clone(), route, message).repeatable();
-        let outcome = send(cx, &self.0, call, ProstCodec::default, position).await;
-        error_mapping::map_status(outcome, 422, codes::VALIDATION_FAILED)
+        let outcome = send(cx, &self.0, call, ProstCodec::default, decode_position).await;
+        map_status(outcome, 422, codes::VALIDATION_FAILED)
     }
 }
 
-fn manifest(wire: proto::Manifest) -> Result<Manifest, &'static str> {
-    // Every member is optional on the wire: what nothing can be played without is asked for here.
+fn decode_manifest(wire: proto::Manifest) -> Result<Manifest, &'static str> {
+    // Protobuf has no required fields: playback needs a URL.
     if wire.url.is_empty() {
         return Err("a manifest has no url");
     }
@@ -166,38 +169,39 @@ fn manifest(wire: proto::Manifest) -> Result<Manifest, &'static str> {
         url: s.url,
     });
     Ok(Manifest {
-        product_id: product_id(&wire.product_id)?,
+        product_id: parse_product_id(&wire.product_id)?,
         url: wire.url,
         codecs: wire.codecs,
         max_height: wire.max_height,
         streams: streams.collect(),
         drm: wire.drm,
-        expires_at: moment(wire.expires_at)?,
+        expires_at: decode_timestamp(wire.expires_at)?,
     })
 }
 
-fn positions(wire: proto::ListPositionsResponse) -> Result<Items<Position>, &'static str> {
-    let items = wire.positions.into_iter().map(position);
+fn decode_positions(wire: proto::ListPositionsResponse) -> Result<Items<Position>, &'static str> {
+    let items = wire.positions.into_iter().map(decode_position);
     Ok(Items {
         items: items.collect::<Result<_, _>>()?,
     })
 }
 
-fn position(wire: proto::Position) -> Result<Position, &'static str> {
+fn decode_position(wire: proto::Position) -> Result<Position, &'static str> {
     Ok(Position {
-        product_id: product_id(&wire.product_id)?,
+        product_id: parse_product_id(&wire.product_id)?,
         position_s: wire.position_s,
         duration_s: wire.duration_s,
-        updated_at: moment(wire.updated_at)?,
+        updated_at: decode_timestamp(wire.updated_at)?,
     })
 }
 
-fn product_id(text: &str) -> Result<ProductId, &'static str> {
-    text.parse().map_err(|_| "a product_id is no identifier")
+fn parse_product_id(text: &str) -> Result<ProductId, &'static str> {
+    text.parse()
+        .map_err(|_| "a product_id is not a valid identifier")
 }
 
-fn moment(seconds: i64) -> Result<Timestamp, &'static str> {
-    Timestamp::from_unix(seconds).ok_or("a time is out of bounds")
+fn decode_timestamp(seconds: i64) -> Result<Timestamp, &'static str> {
+    Timestamp::from_unix(seconds).ok_or("a timestamp is out of range")
 }
 
 #[cfg(test)]
@@ -223,33 +227,33 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_taken_over_whole() {
-        let manifest = manifest(sample()).unwrap();
+    fn a_manifest_decodes() {
+        let manifest = decode_manifest(sample()).unwrap();
         assert_eq!(manifest.streams[0].height, 2160);
         assert_eq!(manifest.expires_at.unix(), 1_795_000_000);
     }
 
     #[test]
-    fn an_answer_that_cannot_be_used_is_refused() {
-        assert!(manifest(proto::Manifest::default()).is_err());
-        let walking = proto::Manifest {
+    fn an_invalid_response_is_an_error() {
+        assert!(decode_manifest(proto::Manifest::default()).is_err());
+        let path_traversal = proto::Manifest {
             product_id: "../p-1".into(),
             ..sample()
         };
-        assert!(manifest(walking).is_err());
-        let never = proto::Position {
+        assert!(decode_manifest(path_traversal).is_err());
+        let out_of_range = proto::Position {
             product_id: "p-1".into(),
             updated_at: i64::MAX,
             ..proto::Position::default()
         };
         let list = proto::ListPositionsResponse {
-            positions: vec![never],
+            positions: vec![out_of_range],
         };
-        assert!(positions(list).is_err());
+        assert!(decode_positions(list).is_err());
     }
 
     #[test]
-    fn device_classes_are_written_as_configuration_reads_them() {
+    fn device_classes_have_one_spelling() {
         let class: DeviceClass = serde_json::from_str("\"tv-uhd\"").unwrap();
         assert_eq!(class.as_str(), "tv-uhd");
     }

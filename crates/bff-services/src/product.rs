@@ -1,45 +1,49 @@
-//! The product backend: the catalogue. Public; a product is fresh for a minute, a list for five, and both may stand in
-//! for a backend that fails. What a product costs here is its list price; offers have their own backend.
+//! The product backend: the catalogue. Its data is public.
+//!
+//! A product is fresh for one minute and a list for five; both may be served stale. Prices here are list prices: the
+//! inventory backend has the offers.
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::{Failure, Fetched, Public, RequestContext};
 use serde::Deserialize;
 
-use crate::open_enum::open_enum;
-use crate::{Batch, Items, Money, NumberedPage, Timestamp, cache_policy, error_mapping};
+use crate::wire::cache_policy::{cache_item, cache_list};
+use crate::wire::error_mapping::map_invalid_cursor;
+use crate::wire::open_enum::open_enum;
+use crate::{Batch, Items, Money, NumberedPage, Timestamp};
 
 bff_core::id! {
-    /// A film or series.
+    /// The id of a product.
     ProductId
 }
 bff_core::id! {
-    /// A row of products that an editor made.
+    /// The id of a collection: an editor's list of products.
     CollectionId
 }
 
 open_enum! {
-    /// What a product is.
+    /// The kind of a product.
     Kind {
         /// One film.
         Film = "film",
         /// Several seasons.
         Series = "series",
         ..
-        /// Something newer than this gateway.
+        /// A kind that this gateway does not know.
         Other = "other"
     }
 }
 open_enum! {
-    /// Who may see a product, the smallest audience last: a new level counts as the strictest.
+    /// The audience of a product, the most restricted last. An unknown level counts as the most restricted.
     Maturity {
-        /// Everybody.
+        /// All ages.
         All = "all",
-        /// From twelve years on.
+        /// Twelve years and older.
         Teen = "teen",
         /// Adults.
         Adult = "adult",
         ..
-        /// A level newer than this gateway.
+        /// A level that this gateway does not know.
         Unknown = "unknown"
     }
 }
@@ -50,7 +54,7 @@ open_enum! {
 pub struct Product {
     /// Its id.
     pub id: ProductId,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its title.
     pub name: String,
@@ -58,60 +62,60 @@ pub struct Product {
     pub description: String,
     /// The id of its category.
     pub category: String,
-    /// Ids of its genres.
+    /// The ids of its genres.
     #[serde(default)]
     pub genres: Vec<String>,
-    /// The year it came out.
+    /// The year of its release.
     pub year: u16,
-    /// How long it (of a series: one episode) is.
+    /// The length of the film or of one episode, in minutes.
     pub runtime_minutes: u32,
-    /// How many seasons; of a series only.
+    /// The number of seasons; only for a series.
     pub seasons: Option<u32>,
-    /// Who may see it.
+    /// Its audience.
     pub maturity: Maturity,
-    /// The list price; what it costs in a region, its offers say.
+    /// Its list price. The price in a region is in its offers.
     pub price: Money,
-    /// The poster.
+    /// Its poster.
     pub image: Image,
-    /// Who plays in it.
+    /// Its actors.
     #[serde(default)]
     pub cast: Vec<Role>,
-    /// Who directed it.
+    /// Its director.
     pub director: String,
-    /// When any of this last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// A picture at its full size.
+/// An image in its full size.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Image {
-    /// Where it is.
+    /// Its URL.
     pub url: String,
-    /// In pixels.
+    /// The width in pixels.
     pub width: u32,
-    /// In pixels.
+    /// The height in pixels.
     pub height: u32,
 }
 
-/// Somebody in a part.
+/// An actor in a role.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Role {
-    /// Who plays.
+    /// The actor's name.
     pub name: String,
-    /// What they play.
+    /// The character's name.
     pub role: String,
 }
 
 /// A category.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Category {
-    /// What products name it by.
+    /// The value of a product's `category`.
     pub id: String,
     /// Its name.
     pub name: String,
 }
 
-/// A row without its products.
+/// A collection without its products.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CollectionSummary {
     /// Its id.
@@ -120,7 +124,7 @@ pub struct CollectionSummary {
     pub title: String,
 }
 
-/// A row with a part of its products.
+/// A collection with one page of its products.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Collection {
@@ -128,67 +132,67 @@ pub struct Collection {
     pub id: CollectionId,
     /// Its title.
     pub title: String,
-    /// The products of this part.
+    /// The products of this page.
     pub items: Vec<Product>,
-    /// Where the next part begins; absent at the end.
+    /// The cursor of the next page; absent on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// What a search found.
+/// One page of search results.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchResults {
-    /// The products of this part, best match first.
+    /// The products of this page, best match first.
     pub items: Vec<Product>,
-    /// How many products match.
+    /// The number of products that match.
     pub total: u64,
-    /// Where the next part begins; absent at the end.
+    /// The cursor of the next page; absent on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// What may be meant by the letters typed so far.
+/// Completions of a search prefix.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Suggestions {
-    /// Titles.
+    /// Product names.
     pub items: Vec<String>,
-    /// What may be typed next: single letters, or a space.
+    /// The characters that may follow the prefix: letters or a space.
     #[serde(default)]
     pub next_letters: Vec<String>,
 }
 
-/// The catalogue's calls.
+/// The client of the product backend.
 #[derive(Clone, Debug)]
 pub struct ProductClient(Upstream);
 
 impl ProductClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// One product.
+    /// Returns one product.
     pub async fn by_id(
         &self,
         cx: &RequestContext,
         id: &ProductId,
     ) -> Result<Fetched<Product, Public>, Failure> {
-        // Whole pages wait for it.
+        // Hedged, because it is a required section of several screens.
         let call = Call::get(Public, "/products/{id}").path_id(id).hedged();
-        send(cx, &self.0, cache_policy::detail(call.cache_tag(tag(id)))).await
+        send(cx, &self.0, cache_item(call.cache_tag(product_tag(id)))).await
     }
 
-    /// At most 100 products.
+    /// Returns products by id. `ids` has at most 100 items.
     pub async fn by_ids(
         &self,
         cx: &RequestContext,
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Product>, Public>, Failure> {
         let call = Call::get(Public, "/products").query_ids("ids", ids);
-        send(cx, &self.0, cache_policy::detail(call)).await
+        send(cx, &self.0, cache_item(call)).await
     }
 
-    /// The page `page` (from 1) of all products, or of those of a category.
+    /// Returns the page `page` (from 1) of all products, or of one category.
     pub async fn list(
         &self,
         cx: &RequestContext,
@@ -200,10 +204,10 @@ impl ProductClient {
             .query("page", page)
             .query("perPage", per_page)
             .query_opt("category", category);
-        send(cx, &self.0, cache_policy::listing(call)).await
+        send(cx, &self.0, cache_list(call)).await
     }
 
-    /// What somebody who likes this product may like.
+    /// Returns products that are similar to this one.
     pub async fn similar(
         &self,
         cx: &RequestContext,
@@ -213,10 +217,10 @@ impl ProductClient {
         let call = Call::get(Public, "/products/{id}/similar")
             .path_id(id)
             .query("limit", limit);
-        send(cx, &self.0, cache_policy::listing(call)).await
+        send(cx, &self.0, cache_list(call)).await
     }
 
-    /// What has every word of `q`; an empty text finds nothing.
+    /// Returns the products that contain every word of `q`. An empty `q` finds nothing.
     pub async fn search(
         &self,
         cx: &RequestContext,
@@ -228,13 +232,10 @@ impl ProductClient {
             .query("q", q)
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        error_mapping::map_invalid_cursor(
-            send(cx, &self.0, cache_policy::listing(call)).await,
-            cursor,
-        )
+        map_invalid_cursor(send(cx, &self.0, cache_list(call)).await, cursor)
     }
 
-    /// What `prefix` may become.
+    /// Returns completions of `prefix`.
     pub async fn suggestions(
         &self,
         cx: &RequestContext,
@@ -244,28 +245,28 @@ impl ProductClient {
         let call = Call::get(Public, "/suggestions")
             .query("prefix", prefix)
             .query("limit", limit);
-        send(cx, &self.0, cache_policy::listing(call)).await
+        send(cx, &self.0, cache_list(call)).await
     }
 
-    /// Every category.
+    /// Returns all categories.
     pub async fn categories(
         &self,
         cx: &RequestContext,
     ) -> Result<Fetched<Items<Category>, Public>, Failure> {
         let call = Call::get(Public, "/categories");
-        send(cx, &self.0, cache_policy::listing(call)).await
+        send(cx, &self.0, cache_list(call)).await
     }
 
-    /// Every row, the featured one first.
+    /// Returns all collections, the featured one first.
     pub async fn collections(
         &self,
         cx: &RequestContext,
     ) -> Result<Fetched<Items<CollectionSummary>, Public>, Failure> {
         let call = Call::get(Public, "/collections");
-        send(cx, &self.0, cache_policy::listing(call)).await
+        send(cx, &self.0, cache_list(call)).await
     }
 
-    /// One row from `cursor` on.
+    /// Returns one page of a collection. `cursor` is the `next_cursor` of the page before.
     pub async fn collection(
         &self,
         cx: &RequestContext,
@@ -277,15 +278,12 @@ impl ProductClient {
             .path_id(id)
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        error_mapping::map_invalid_cursor(
-            send(cx, &self.0, cache_policy::listing(call)).await,
-            cursor,
-        )
+        map_invalid_cursor(send(cx, &self.0, cache_list(call)).await, cursor)
     }
 }
 
-/// What everything about one product can be purged by, at whichever backend it is.
-pub(crate) fn tag(id: &ProductId) -> String {
+/// The cache tag of all data about one product, from any backend.
+pub(crate) fn product_tag(id: &ProductId) -> String {
     format!("product:{id}")
 }
 
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_product_decodes_and_bears_new_words_and_members() {
+    fn a_product_decodes_with_unknown_values_and_members() {
         let product: Product = from_value(sample()).unwrap();
         assert_eq!((product.kind, product.seasons), (Kind::Film, None));
         assert_eq!(product.price.amount, 1299);
@@ -319,28 +317,29 @@ mod tests {
     }
 
     #[test]
-    fn what_every_screen_relies_on_is_required() {
+    fn members_that_every_screen_needs_are_required() {
         for member in ["id", "name", "price", "image", "maturity"] {
-            let mut lacking = sample();
-            lacking.as_object_mut().unwrap().remove(member);
-            assert!(from_value::<Product>(lacking).is_err(), "{member}");
+            let mut incomplete = sample();
+            incomplete.as_object_mut().unwrap().remove(member);
+            assert!(from_value::<Product>(incomplete).is_err(), "{member}");
         }
-        let mut walking = sample();
-        walking["id"] = "..".into();
-        assert!(from_value::<Product>(walking).is_err());
+        let mut path_traversal = sample();
+        path_traversal["id"] = "..".into();
+        assert!(from_value::<Product>(path_traversal).is_err());
     }
 
     #[test]
     fn lists_decode() {
-        let row = json!({"id": "featured", "title": "T", "items": [sample()], "nextCursor": "bzI"});
-        let row: Collection = from_value(row).unwrap();
+        let collection =
+            json!({"id": "featured", "title": "T", "items": [sample()], "nextCursor": "bzI"});
+        let collection: Collection = from_value(collection).unwrap();
         assert_eq!(
-            (row.items.len(), row.next_cursor.as_deref()),
+            (collection.items.len(), collection.next_cursor.as_deref()),
             (1, Some("bzI"))
         );
-        let found = json!({"items": [sample()], "total": 1, "nextCursor": null});
+        let results = json!({"items": [sample()], "total": 1, "nextCursor": null});
         assert_eq!(
-            from_value::<SearchResults>(found).unwrap().next_cursor,
+            from_value::<SearchResults>(results).unwrap().next_cursor,
             None
         );
         let batch = json!({"items": [sample()], "notFound": ["p-999"]});
@@ -351,9 +350,9 @@ mod tests {
             from_value::<NumberedPage<Product>>(page).unwrap().total,
             360
         );
-        let letters = json!({"items": ["The Quiet Harbour"], "nextLetters": ["a", " "]});
+        let suggestions = json!({"items": ["The Quiet Harbour"], "nextLetters": ["a", " "]});
         assert_eq!(
-            from_value::<Suggestions>(letters).unwrap().next_letters,
+            from_value::<Suggestions>(suggestions).unwrap().next_letters,
             ["a", " "]
         );
     }

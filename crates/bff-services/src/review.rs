@@ -1,5 +1,7 @@
-//! The review backend: what people think of a product. Public, and fresh for as long as the backend says (half a
-//! minute); who posts a review sees it at once.
+//! The review backend: reviews and ratings of products.
+//!
+//! Its data is public, and fresh for as long as the backend allows (30 s). Posting a review purges the cached reviews of
+//! its product, so the author sees the review at once.
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::scope::Scope;
@@ -7,69 +9,71 @@ use bff_core::{Caller, Code, Failure, Fetched, Public, RequestContext};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use crate::product::{self, ProductId};
+use crate::product::{ProductId, product_tag};
 use crate::user::Person;
-use crate::{Batch, Timestamp, cache_policy, error_mapping};
+use crate::wire::cache_policy::allow_stale;
+use crate::wire::error_mapping::{map_idempotency_errors, map_status};
+use crate::{Batch, Timestamp};
 
-/// The review was not accepted.
+/// The review was rejected.
 pub const REVIEW_REFUSED: Code = Code::new(
     "review_refused",
     422,
     "Review refused",
-    "The review was not accepted: its product, rating, title or text is not valid.",
-    "The caller can mend it; the same request again fails again.",
+    "The review was rejected: its product, rating, title or text is not valid.",
+    "The client can fix it; the same request fails again.",
 );
 
 bff_core::id! {
-    /// A review.
+    /// The id of a review.
     ReviewId
 }
 
-/// What people think of one product.
+/// One page of the reviews of a product.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reviews {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// Between 1 and 5, with one decimal.
+    /// The mean rating, 1 to 5, with one decimal.
     pub average: f64,
-    /// How many there are in all.
+    /// The number of all reviews.
     pub count: u64,
-    /// Some of them, newest first.
+    /// The reviews of this page, newest first.
     pub items: Vec<Review>,
-    /// Where the next part begins; absent at the end.
+    /// The cursor of the next page; absent on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// All reviews of one product in two numbers.
+/// The mean rating and the number of reviews of one product.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// Between 1 and 5, with one decimal.
+    /// The mean rating, 1 to 5, with one decimal.
     pub average: f64,
-    /// How many there are.
+    /// The number of reviews.
     pub count: u64,
 }
 
-/// What one person thinks.
+/// One review.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
     /// Its id.
     pub id: ReviewId,
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// Who wrote it.
+    /// Its author.
     pub author: Person,
-    /// 1 (worst) to 5.
+    /// The rating, 1 (worst) to 5.
     pub rating: u8,
-    /// One line.
+    /// The headline.
     pub title: String,
-    /// The rest.
+    /// The body.
     pub text: String,
-    /// When it was written.
+    /// The time at which it was posted.
     pub created_at: Timestamp,
 }
 
@@ -77,27 +81,27 @@ pub struct Review {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewReview {
-    /// Of what.
+    /// The product.
     pub product_id: ProductId,
-    /// 1 (worst) to 5.
+    /// The rating, 1 (worst) to 5.
     pub rating: u8,
-    /// 1 to 120 characters.
+    /// The headline, 1 to 120 characters.
     pub title: String,
-    /// 1 to 4000 characters.
+    /// The body, 1 to 4000 characters.
     pub text: String,
 }
 
-/// The calls about reviews.
+/// The client of the review backend.
 #[derive(Clone, Debug)]
 pub struct ReviewClient(Upstream);
 
 impl ReviewClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// The reviews of one product, newest first.
+    /// Returns the reviews of one product, newest first.
     pub async fn of_product(
         &self,
         cx: &RequestContext,
@@ -111,57 +115,49 @@ impl ReviewClient {
             .query("limit", limit)
             .query_opt("cursor", cursor);
         let call = tag_products(call, std::slice::from_ref(id));
-        send(cx, &self.0, cache_policy::content(call, 10)).await
+        send(cx, &self.0, allow_stale(call, 10)).await
     }
 
-    /// The summaries of at most 100 products.
+    /// Returns the summaries of at most 100 products.
     pub async fn summaries(
         &self,
         cx: &RequestContext,
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Summary>, Public>, Failure> {
         let call = Call::get(Public, "/reviews/summary").query_ids("ids", ids);
-        send(
-            cx,
-            &self.0,
-            cache_policy::content(tag_products(call, ids), 10),
-        )
-        .await
+        let call = tag_products(call, ids);
+        send(cx, &self.0, allow_stale(call, 10)).await
     }
 
-    /// Posts a review of the caller's.
+    /// Posts a review by the caller.
     pub async fn post(
         &self,
         cx: &RequestContext,
         caller: &Caller,
         key: Option<HeaderValue>,
-        draft: &NewReview,
+        review: &NewReview,
     ) -> Result<Fetched<Review, Caller>, Failure> {
         let mut call = Call::post(caller.clone(), "/reviews")
-            .json(draft)
-            .cache_tag(tag(&draft.product_id));
+            .json(review)
+            .cache_tag(reviews_tag(&review.product_id));
         if let Some(key) = key {
             call = call.idempotency_key(key);
         }
         let outcome = send(cx, &self.0, call).await;
-        error_mapping::map_idempotency_errors(error_mapping::map_status(
-            outcome,
-            422,
-            REVIEW_REFUSED,
-        ))
+        map_idempotency_errors(map_status(outcome, 422, REVIEW_REFUSED))
     }
 }
 
-/// Marks reviews by their products: posting one purges what is kept of that product's.
+/// Tags cached reviews with their products, for the purge after a new review.
 fn tag_products<S: Scope>(call: Call<S>, ids: &[ProductId]) -> Call<S> {
-    // More than these are purged by time alone.
+    // Products after the first 20 have no tag: their reviews expire only by age.
     let ids = ids.iter().take(20);
     ids.fold(call, |call, id| {
-        call.cache_tag(tag(id)).cache_tag(product::tag(id))
+        call.cache_tag(reviews_tag(id)).cache_tag(product_tag(id))
     })
 }
 
-fn tag(id: &ProductId) -> String {
+fn reviews_tag(id: &ProductId) -> String {
     format!("reviews:{id}")
 }
 
@@ -187,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_is_written_as_the_backend_reads_it() {
-        let draft = NewReview {
+    fn a_new_review_has_the_backends_format() {
+        let review = NewReview {
             product_id: "p-1".parse().unwrap(),
             rating: 4,
             title: "T".into(),
             text: "X".into(),
         };
         let wire = json!({"productId": "p-1", "rating": 4, "title": "T", "text": "X"});
-        assert_eq!(to_value(draft).unwrap(), wire);
+        assert_eq!(to_value(review).unwrap(), wire);
     }
 }

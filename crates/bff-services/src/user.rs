@@ -1,4 +1,4 @@
-//! The user backend: profiles, preferences, addresses, friends. Each call is one caller's; nothing is kept.
+//! The user backend: profile, preferences, addresses and friends of the caller. Nothing is cached.
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
@@ -6,83 +6,84 @@ use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use crate::open_enum::open_enum;
 use crate::product::{Maturity, ProductId};
-use crate::{Items, Timestamp, error_mapping};
+use crate::wire::error_mapping::map_status;
+use crate::wire::open_enum::open_enum;
+use crate::{Items, Timestamp};
 
-/// There is no room for one more address.
+/// The account has the maximum number of addresses.
 pub const TOO_MANY_ADDRESSES: Code = Code::new(
     "too_many_addresses",
     409,
     "Too many addresses",
-    "The account holds as many addresses as it can.",
-    "The caller can mend it by keeping fewer addresses.",
+    "The account has the maximum number of addresses.",
+    "The client can fix it: delete an address.",
 );
 
 bff_core::id! {
-    /// A user.
+    /// The id of a user.
     UserId
 }
 bff_core::id! {
-    /// One of a user's addresses.
+    /// The id of an address.
     AddressId
 }
 
 open_enum! {
-    /// What a friend did.
+    /// An action of a friend.
     Action {
-        /// Saw it.
+        /// The friend watched the product.
         Watched = "watched",
-        /// Gave it stars.
+        /// The friend rated the product.
         Rated = "rated",
-        /// Bought it.
+        /// The friend bought the product.
         Bought = "bought",
         ..
-        /// Something newer than this gateway.
+        /// An action that this gateway does not know.
         Other = "other"
     }
 }
 
-/// Who the caller is.
+/// The caller's profile.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
-    /// Their id.
+    /// The user's id.
     pub id: UserId,
-    /// Their name.
+    /// The user's name.
     pub name: String,
-    /// Where to write to.
+    /// The e-mail address.
     pub email: String,
-    /// Their role, for instance `customer`.
+    /// The role, for instance `customer`.
     pub role: String,
-    /// Their market: ISO 3166-1 alpha-2.
+    /// The market, ISO 3166-1 alpha-2.
     pub region: String,
-    /// The most they may see.
+    /// The highest maturity level that the user may watch.
     pub maturity: Maturity,
-    /// Since when they have an account.
+    /// The time at which the account was created.
     pub created_at: Timestamp,
 }
 
-/// Somebody, as others see them.
+/// The public data of a user.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Person {
-    /// Their id.
+    /// The user's id.
     pub id: UserId,
-    /// Their name.
+    /// The user's name.
     pub name: String,
 }
 
-/// What the caller likes.
+/// The caller's preferences.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preferences {
-    /// BCP 47.
+    /// A BCP 47 language tag.
     pub language: String,
-    /// Whether subtitles are on from the start.
+    /// Whether playback starts with subtitles.
     pub subtitles: bool,
-    /// Whether the next episode starts by itself.
+    /// Whether the next episode starts automatically.
     pub autoplay: bool,
-    /// Ids of genres.
+    /// The ids of genres.
     #[serde(default)]
     pub favourite_genres: Vec<String>,
 }
@@ -92,20 +93,20 @@ pub struct Preferences {
 pub struct Address {
     /// Its id.
     pub id: AddressId,
-    /// The address itself.
+    /// The postal address.
     #[serde(flatten)]
-    pub place: PostalAddress,
+    pub postal: PostalAddress,
 }
 
-/// An address, on a letter.
+/// A postal address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PostalAddress {
-    /// Who lives there.
+    /// The name of the recipient.
     pub name: String,
-    /// Street and number.
+    /// The street and the house number.
     pub street: String,
-    /// The town.
+    /// The city.
     pub city: String,
     /// The postal code.
     pub postal_code: String,
@@ -113,31 +114,31 @@ pub struct PostalAddress {
     pub country: String,
 }
 
-/// What a friend did with a product.
+/// An action of a friend with a product.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Activity {
-    /// Who.
+    /// The friend.
     pub friend: Person,
-    /// With what.
+    /// The product.
     pub product_id: ProductId,
-    /// What.
+    /// The action.
     pub action: Action,
-    /// When.
+    /// The time of the action.
     pub at: Timestamp,
 }
 
-/// The calls about the caller.
+/// The client of the user backend.
 #[derive(Clone, Debug)]
 pub struct UserClient(Upstream);
 
 impl UserClient {
-    /// A client of the backend at `up`.
+    /// A client that sends its calls to `up`.
     pub fn new(up: Upstream) -> Self {
         Self(up)
     }
 
-    /// Who the caller is.
+    /// Returns the caller's profile.
     pub async fn profile(
         &self,
         cx: &RequestContext,
@@ -147,7 +148,7 @@ impl UserClient {
         send(cx, &self.0, call).await
     }
 
-    /// What the caller likes.
+    /// Returns the caller's preferences.
     pub async fn preferences(
         &self,
         cx: &RequestContext,
@@ -157,20 +158,20 @@ impl UserClient {
         send(cx, &self.0, call).await
     }
 
-    /// Replaces what the caller likes.
+    /// Replaces the caller's preferences.
     pub async fn set_preferences(
         &self,
         cx: &RequestContext,
         caller: &Caller,
-        wanted: &Preferences,
+        preferences: &Preferences,
     ) -> Result<Fetched<Preferences, Caller>, Failure> {
         let call = Call::new(caller.clone(), Method::PUT, "/users/{caller}/preferences")
             .caller_id()
-            .json(wanted);
-        error_mapping::map_status(send(cx, &self.0, call).await, 422, codes::VALIDATION_FAILED)
+            .json(preferences);
+        map_status(send(cx, &self.0, call).await, 422, codes::VALIDATION_FAILED)
     }
 
-    /// Where the caller lives.
+    /// Returns the caller's addresses.
     pub async fn addresses(
         &self,
         cx: &RequestContext,
@@ -180,22 +181,22 @@ impl UserClient {
         send(cx, &self.0, call).await
     }
 
-    /// Adds an address.
+    /// Adds an address to the caller's account.
     pub async fn add_address(
         &self,
         cx: &RequestContext,
         caller: &Caller,
-        place: &PostalAddress,
+        address: &PostalAddress,
     ) -> Result<Fetched<Address, Caller>, Failure> {
         let call = Call::post(caller.clone(), "/users/{caller}/addresses")
             .caller_id()
-            .json(place);
+            .json(address);
         let outcome = send(cx, &self.0, call).await;
-        let outcome = error_mapping::map_status(outcome, 409, TOO_MANY_ADDRESSES);
-        error_mapping::map_status(outcome, 422, codes::VALIDATION_FAILED)
+        let outcome = map_status(outcome, 409, TOO_MANY_ADDRESSES);
+        map_status(outcome, 422, codes::VALIDATION_FAILED)
     }
 
-    /// The caller's friends.
+    /// Returns the caller's friends.
     pub async fn friends(
         &self,
         cx: &RequestContext,
@@ -205,7 +206,7 @@ impl UserClient {
         send(cx, &self.0, call).await
     }
 
-    /// What the caller's friends did, newest first; with one product, or with any.
+    /// Returns the actions of the caller's friends, newest first, optionally only those with one product.
     pub async fn friends_activity(
         &self,
         cx: &RequestContext,
@@ -227,7 +228,7 @@ mod tests {
     use serde_json::{from_value, json, to_value};
 
     #[test]
-    fn what_is_known_of_a_caller_decodes() {
+    fn profile_address_and_activity_decode() {
         let profile = json!({
             "id": "kim", "name": "Kim", "email": "kim@example.com", "role": "customer",
             "region": "DE", "maturity": "all", "createdAt": "2025-01-01T00:00:00Z"
@@ -239,7 +240,7 @@ mod tests {
             "postalCode": "10115", "country": "DE"
         });
         let address: Address = from_value(address).unwrap();
-        assert_eq!(address.place.postal_code, "10115");
+        assert_eq!(address.postal.postal_code, "10115");
         let activity = json!({
             "friend": {"id": "ben", "name": "Ben"}, "productId": "p-1", "action": "danced",
             "at": "2026-05-30T08:00:00Z"
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_go_back_as_they_came() {
+    fn preferences_round_trip() {
         let wire = json!({
             "language": "de", "subtitles": true, "autoplay": false, "favouriteGenres": ["drama"]
         });

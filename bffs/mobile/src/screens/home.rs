@@ -1,4 +1,4 @@
-//! Mobile's first screen: what is featured and what is new, in small cards.
+//! The home screen: featured products and the first products of the catalogue, in small cards.
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::{self, CollectionId};
@@ -6,21 +6,21 @@ use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
-use super::scaled;
+use super::scaled_url;
 use crate::Upstreams;
 
-/// How many products a list of the screen shows.
+/// The number of products in a list of the screen.
 const CARDS: u32 = 8;
-/// How wide a card's picture is, in pixels.
-const WIDTH: u32 = 320;
+/// The width of a card's image, in pixels.
+const IMAGE_WIDTH: u32 = 320;
 
-/// Mobile's first screen.
+/// The home screen.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Home {
-    /// What the editors put first.
+    /// The featured products.
     pub featured: Vec<Card>,
-    /// The catalogue's first page.
+    /// The first products of the catalogue.
     pub new: Option<Vec<Card>>,
 }
 
@@ -38,33 +38,33 @@ pub struct Card {
 }
 
 impl Home {
-    /// Fetches the sections side by side; the featured row is required.
+    /// Fetches the sections concurrently. Only `featured` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         featured: &CollectionId,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (featured, new) = try_join!(
-            page.required(
+            screen.required(
                 "featured",
                 up.product.collection(cx, featured, None, CARDS),
                 |w| cards(&w.items)
             ),
-            page.optional("new", up.product.list(cx, 1, CARDS, None), |w| cards(
+            screen.optional("new", up.product.list(cx, 1, CARDS, None), |w| cards(
                 &w.items
             )),
         )?;
-        Ok(page.build(Self { featured, new }))
+        Ok(screen.build(Self { featured, new }))
     }
 }
 
 fn cards(wire: &[product::Product]) -> Vec<Card> {
-    let one = |p: &product::Product| Card {
+    let card = |p: &product::Product| Card {
         id: (&p.id).into(),
         name: p.name.clone(),
-        image: scaled(&p.image, WIDTH),
+        image: scaled_url(&p.image, IMAGE_WIDTH),
     };
-    wire.iter().map(one).collect()
+    wire.iter().map(card).collect()
 }

@@ -1,37 +1,37 @@
-//! What mobile shows of one product: what fits on a phone.
+//! The product screen.
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
-use bff_services::{Items, inventory, product, review};
+use bff_services::{Items, Money, inventory, product, review};
 use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
-use super::scaled;
+use super::scaled_url;
 use crate::Upstreams;
 
-/// How many reviews the screen shows.
+/// The number of reviews on the screen.
 const REVIEWS: u32 = 3;
-/// How many similar products it names.
+/// The number of similar products on the screen.
 const SIMILAR: u32 = 4;
-/// How wide the poster is, in pixels.
-const WIDTH: u32 = 640;
+/// The width of the poster, in pixels.
+const IMAGE_WIDTH: u32 = 640;
 
-/// What mobile shows of one product.
+/// The product screen.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductScreen {
     /// The product itself.
     pub product: Product,
-    /// What people think of it.
+    /// Its rating and newest reviews.
     pub rating: Option<Rating>,
-    /// Whether it can be had, in the caller's market.
+    /// Its availability in the caller's market.
     pub availability: Option<Availability>,
-    /// What is like it.
+    /// Similar products.
     pub similar: Option<Vec<Similar>>,
 }
 
-/// A film or series in short.
+/// A film or series.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
@@ -40,76 +40,65 @@ pub struct Product {
     pub id: String,
     /// Its title.
     pub name: String,
-    /// The first sentence about it.
+    /// The first sentence of its description.
     pub description: String,
-    /// The year it came out.
+    /// The year of its release.
     pub year: u16,
-    /// How long it (of a series: one episode) is, in minutes.
+    /// The length of the film or of one episode, in minutes.
     pub runtime_minutes: u32,
-    /// Who may see it.
+    /// Its audience: `all`, `teen` or `adult`.
     #[schema(example = "teen")]
     pub maturity: &'static str,
     /// Its poster, 640 pixels wide.
     pub image: String,
 }
 
-/// What people think.
+/// The rating of a product.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rating {
     /// The mean rating, 1 to 5.
     pub average: f64,
-    /// How many reviews there are.
+    /// The number of reviews.
     pub count: u64,
-    /// The newest of them.
+    /// The newest reviews.
     pub reviews: Vec<Review>,
 }
 
-/// One review in short.
+/// One review.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
-    /// Who wrote it.
+    /// Its author.
     pub author: String,
-    /// 1 to 5.
+    /// The rating, 1 to 5.
     pub rating: u8,
     /// Its headline.
     pub title: String,
 }
 
-/// Whether it can be had in a market.
+/// The availability of a product in a market.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Availability {
-    /// Whether it can be had now.
+    /// Whether it can be bought, rented or streamed now.
     pub in_stock: bool,
-    /// The lowest price; null when nothing is sold apart from a subscription.
+    /// The offer with the lowest price; null if no offer has a price.
     pub cheapest: Option<Offer>,
 }
 
-/// One way to have it.
+/// An offer for a product.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Offer {
     /// Buy, rent or stream.
     #[schema(example = "rent")]
     pub kind: &'static str,
-    /// What it costs.
+    /// The price.
     pub price: Money,
 }
 
-/// An amount of money.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Money {
-    /// In minor units: cents for EUR.
-    #[schema(example = 1299)]
-    pub amount: i64,
-    /// ISO 4217.
-    #[schema(example = "EUR")]
-    pub currency: String,
-}
-
-/// A product like it.
+/// A similar product.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Similar {
     /// Its id.
@@ -120,33 +109,33 @@ pub struct Similar {
 }
 
 impl ProductScreen {
-    /// Fetches the sections side by side; only the product itself is required.
+    /// Fetches the sections concurrently. Only `product` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (product, rating, availability, similar) = try_join!(
-            page.required("product", up.product.by_id(cx, id), Product::from_wire),
-            page.optional(
+            screen.required("product", up.product.by_id(cx, id), Product::from_wire),
+            screen.optional(
                 "rating",
                 up.review.of_product(cx, id, REVIEWS, None),
                 Rating::from_wire
             ),
-            page.optional(
+            screen.optional(
                 "availability",
                 up.inventory.of_product(cx, id),
                 Availability::from_wire
             ),
-            page.optional(
+            screen.optional(
                 "similar",
                 up.product.similar(cx, id, SIMILAR),
                 Similar::from_wire
             ),
         )?;
-        Ok(page.build(Self {
+        Ok(screen.build(Self {
             product,
             rating,
             availability,
@@ -164,7 +153,7 @@ impl Product {
             year: wire.year,
             runtime_minutes: wire.runtime_minutes,
             maturity: wire.maturity.as_str(),
-            image: scaled(&wire.image, WIDTH),
+            image: scaled_url(&wire.image, IMAGE_WIDTH),
         }
     }
 }
@@ -195,38 +184,29 @@ impl Availability {
             in_stock: wire.stock != Some(0) && !wire.offers.is_empty(),
             cheapest: cheapest.map(|(kind, price)| Offer {
                 kind: kind.as_str(),
-                price: Money::from(price),
+                price: price.clone(),
             }),
-        }
-    }
-}
-
-impl From<&bff_services::Money> for Money {
-    fn from(wire: &bff_services::Money) -> Self {
-        Self {
-            amount: wire.amount,
-            currency: wire.currency.clone(),
         }
     }
 }
 
 impl Similar {
     fn from_wire(wire: &Items<product::Product>) -> Vec<Self> {
-        let one = |p: &product::Product| Self {
+        let similar = |p: &product::Product| Self {
             id: (&p.id).into(),
             name: p.name.clone(),
         };
-        wire.items.iter().map(one).collect()
+        wire.items.iter().map(similar).collect()
     }
 }
 
-/// `text` up to the first full stop, exclamation or question mark that ends a word.
+/// `text` up to the first full stop, exclamation mark or question mark before a space.
 fn first_sentence(text: &str) -> &str {
     let text = text.trim();
     let end = text.char_indices().find_map(|(at, c)| {
         let after = at + c.len_utf8();
-        let closes = matches!(c, '.' | '!' | '?' | '…');
-        (closes && text[after..].starts_with(char::is_whitespace)).then_some(after)
+        let ends_sentence = matches!(c, '.' | '!' | '?' | '…');
+        (ends_sentence && text[after..].starts_with(char::is_whitespace)).then_some(after)
     });
     end.map_or(text, |end| &text[..end])
 }
@@ -236,16 +216,16 @@ mod tests {
     use super::first_sentence;
 
     #[test]
-    fn a_description_is_cut_after_its_first_sentence() {
-        for (text, cut) in [
-            ("A storm. A boat.", "A storm."),
+    fn the_first_sentence_of_a_description() {
+        for (text, sentence) in [
+            ("A ship. A boat.", "A ship."),
             ("Who? She.", "Who?"),
             ("Version 2.0 of love… Again.", "Version 2.0 of love…"),
             ("No end", "No end"),
             ("One.", "One."),
             ("", ""),
         ] {
-            assert_eq!(first_sentence(text), cut);
+            assert_eq!(first_sentence(text), sentence);
         }
     }
 }

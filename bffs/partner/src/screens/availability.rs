@@ -1,115 +1,115 @@
-//! How several products can be had, every one of them answered.
+//! The availability of several products, with one result for each id.
 
 use std::collections::HashMap;
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
-use bff_services::{Batch, inventory};
+use bff_services::{Batch, Money, inventory};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::product::Money;
 use crate::Upstreams;
 
-/// How several products can be had.
+/// The availability of several products.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct AvailabilityPage {
-    /// One answer for each id, in the order asked.
-    pub items: Vec<Answer>,
+    /// One result for each id, in the order of the request.
+    pub items: Vec<AvailabilityResult>,
 }
 
-/// What is known of one id.
+/// The result for one id.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Answer {
-    /// The id asked for.
+#[schema(as = Answer)]
+pub struct AvailabilityResult {
+    /// The product's id.
     #[schema(example = "p-1")]
     pub id: String,
-    /// Whether anything is known of it.
+    /// Whether its availability is known.
     pub status: Status,
-    /// How it can be had; null when that is not known.
+    /// Its availability; null if it is not known.
     pub availability: Option<Availability>,
 }
 
-/// Whether anything is known of an id.
+/// The status of one id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Its availability is told.
+    /// The availability is in the result.
     Found,
-    /// There is no such product.
+    /// The product does not exist.
     NotFound,
-    /// It could not be learned: ask again.
+    /// The availability could not be fetched. Retry.
     Unavailable,
 }
 
-/// What can be had in a market.
+/// The availability of a product in a market.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Availability {
-    /// The market.
+    /// The market, ISO 3166-1 alpha-2.
     #[schema(example = "DE")]
     pub region: String,
-    /// Whether anything can be had now.
+    /// Whether it can be bought, rented or streamed now.
     pub in_stock: bool,
-    /// How it can be had.
+    /// Its offers.
     pub offers: Vec<Offer>,
-    /// When the licence ends, in RFC 3339; null when it does not.
+    /// The end of the licence, RFC 3339; null if it has no end.
     pub available_until: Option<String>,
 }
 
-/// One way to have it.
+/// An offer for a product.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Offer {
     /// Buy, rent or stream.
     #[schema(example = "rent")]
     pub kind: &'static str,
-    /// What it costs; null when it is included.
+    /// The price; null if a subscription includes it.
     pub price: Option<Money>,
-    /// Picture quality.
+    /// The picture quality.
     #[schema(example = "uhd")]
     pub quality: &'static str,
 }
 
 impl AvailabilityPage {
-    /// Asks for all of `ids` at once.
+    /// Fetches the availability of all `ids` in one call.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         ids: &[ProductId],
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
-        let known = up.inventory.of_products(cx, ids);
-        let items = page.required("items", known, |w| answers(ids, w)).await?;
-        Ok(page.build(Self { items }))
+        let screen = ScreenBuilder::new(cx, fields);
+        let batch = up.inventory.of_products(cx, ids);
+        let items = screen.required("items", batch, |w| results(ids, w)).await?;
+        Ok(screen.build(Self { items }))
     }
 }
 
-/// An answer for each of `ids`.
-fn answers(ids: &[ProductId], wire: &Batch<inventory::Availability>) -> Vec<Answer> {
-    let known: HashMap<_, _> = wire.items.iter().map(|a| (&a.product_id, a)).collect();
-    let one = |id: &ProductId| {
-        let availability = known.get(id).map(|a| Availability::from_wire(a));
-        Answer {
+/// One result for each of `ids`.
+fn results(ids: &[ProductId], wire: &Batch<inventory::Availability>) -> Vec<AvailabilityResult> {
+    let by_id: HashMap<_, _> = wire.items.iter().map(|a| (&a.product_id, a)).collect();
+    let result = |id: &ProductId| {
+        let availability = by_id.get(id).map(|a| Availability::from_wire(a));
+        AvailabilityResult {
             id: id.into(),
             status: match availability {
                 Some(_) => Status::Found,
                 None if wire.not_found.contains(id) => Status::NotFound,
-                // The backend said nothing of it, and that says nothing of the product.
+                // The backend left the id out, which does not mean that the product does not exist.
                 None => Status::Unavailable,
             },
             availability,
         }
     };
-    ids.iter().map(one).collect()
+    ids.iter().map(result).collect()
 }
 
 impl Availability {
-    /// The partner's shape of what can be had.
+    /// The availability in the partners' format.
     pub(crate) fn from_wire(wire: &inventory::Availability) -> Self {
         let offers = wire.offers.iter().map(|o| Offer {
             kind: o.kind.as_str(),
-            price: o.price.as_ref().map(Money::from),
+            price: o.price.clone(),
             quality: o.quality.as_str(),
         });
         Self {
@@ -126,9 +126,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_backend_passes_over_is_not_told_to_be_nothing() {
+    fn an_id_that_the_backend_left_out_is_unavailable() {
         let id = |text: &str| text.parse::<ProductId>().unwrap();
-        let one = inventory::Availability {
+        let available = inventory::Availability {
             product_id: id("p-1"),
             region: "DE".to_owned(),
             stock: None,
@@ -136,16 +136,16 @@ mod tests {
             available_until: None,
         };
         let wire = Batch {
-            items: vec![one],
+            items: vec![available],
             not_found: vec![id("p-2")],
         };
-        let told = answers(&[id("p-3"), id("p-2"), id("p-1")], &wire);
-        let told: Vec<_> = told.iter().map(|a| (&*a.id, a.status)).collect();
-        let wanted = [
+        let results = results(&[id("p-3"), id("p-2"), id("p-1")], &wire);
+        let statuses: Vec<_> = results.iter().map(|a| (&*a.id, a.status)).collect();
+        let expected = [
             ("p-3", Status::Unavailable),
             ("p-2", Status::NotFound),
             ("p-1", Status::Found),
         ];
-        assert_eq!(told, wanted);
+        assert_eq!(statuses, expected);
     }
 }

@@ -1,4 +1,4 @@
-//! The catalogue, page by numbered page.
+//! The catalogue, in numbered pages.
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::{NumberedPage, product};
@@ -15,33 +15,35 @@ pub struct ProductsPage {
     pub products: Products,
 }
 
-/// A numbered page of products.
+/// A page of products with its number.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Products {
     /// The products, in the catalogue's order.
     pub items: Vec<Product>,
-    /// Which page this is, from 1.
+    /// The page number, from 1.
     pub page: u32,
-    /// The most products a page has.
+    /// The maximum number of products on a page.
     pub per_page: u32,
-    /// How many products all pages have together.
+    /// The number of products on all pages.
     pub total: u64,
 }
 
 impl ProductsPage {
-    /// Fetches the page numbered `at.0` of pages of `at.1` products.
+    /// Fetches page `number` of pages with `per_page` products.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
-        at: (u32, u32),
+        (number, per_page): (u32, u32),
         category: Option<&str>,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
-        let list = up.product.list(cx, at.0, at.1, category);
-        let products = page.required("products", list, Products::from_wire).await?;
-        Ok(page.build(Self { products }))
+        let screen = ScreenBuilder::new(cx, fields);
+        let list = up.product.list(cx, number, per_page, category);
+        let products = screen
+            .required("products", list, Products::from_wire)
+            .await?;
+        Ok(screen.build(Self { products }))
     }
 }
 

@@ -1,7 +1,7 @@
-//! A set that plays says how far it is, and learns whether to go on: beat by beat, or for as long as it holds a stream.
+//! Heartbeats during playback: a TV sends them one by one, or the gateway sends them while the TV holds a stream open.
 //!
-//! A beat is remembered at the backend, from where the browse screen's continue watching comes. Doing it twice is doing
-//! it once, so a beat whose outcome is unknown is simply followed by the next.
+//! A heartbeat saves the position at the backend, which the browse screen's row `continueWatching` reads. It is idempotent,
+//! so after an unknown outcome the next heartbeat is enough.
 
 use std::time::Duration;
 
@@ -17,128 +17,136 @@ use utoipa::ToSchema;
 
 use crate::Upstreams;
 
-/// The longest time between two beats: what a set loses at most when its plug is pulled.
+/// The maximum time between two heartbeats. A TV that loses power loses at most this much of its position.
 const MAX_INTERVAL: Duration = Duration::from_secs(15);
-/// The shortest: a backend that asks for more would be asked for itself.
+/// The minimum time between two heartbeats. It protects the backend from a shorter interval in its own reply.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
-/// How long one stream lasts at most, so that a set's credential is looked at again now and then.
+/// The maximum age of a stream. A new stream verifies the TV's credential again.
 const MAX_STREAM_AGE: Duration = Duration::from_secs(60 * 60);
 
-/// Where a set is.
+/// The playback position.
 #[derive(Clone, Copy, Debug, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Position {
-    /// In seconds from the start, at most a day.
+    /// The position in seconds from the start, at most one day.
     #[garde(range(max = 86_400))]
     #[schema(example = 120, maximum = 86_400)]
     pub position_s: u32,
 }
 
-/// What a set learns from a beat.
+/// The reply to a heartbeat.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Beat {
-    /// The position that was remembered, in seconds from the start.
+    /// The saved position, in seconds from the start.
     #[schema(example = 120)]
     pub position_s: u32,
-    /// False: stop playing, and do not say where you are any more.
+    /// False if the TV must stop and send no more heartbeats.
     pub keep_playing: bool,
-    /// When to beat again (of a stream: when the gateway does), in seconds.
+    /// The time until the next heartbeat, in seconds. On a stream, the gateway sends it.
     #[schema(example = 10)]
     pub next_in_s: u64,
 }
 
-/// One beat. It is done once it was remembered; a position past the end is refused; without an answer it may have been
-/// remembered or not. It runs to its end although the set hangs up.
+/// Sends one heartbeat. It completes even if the TV disconnects.
+///
+/// A position past the end is rejected. If the backend does not answer, the outcome is unknown.
 pub async fn heartbeat(
     cx: &RequestContext,
     up: &Upstreams,
     caller: &Caller,
     id: &ProductId,
-    at: Position,
+    position: Position,
 ) -> Result<Beat, Failure> {
-    let (inside, up, caller, id) = (cx.clone(), up.clone(), caller.clone(), id.clone());
+    let (write_cx, up, caller, id) = (cx.clone(), up.clone(), caller.clone(), id.clone());
     let write = async move {
-        let said = up.playback.heartbeat(&inside, &caller, &id, at.position_s);
-        Ok(Beat::of(at.position_s, said.await?))
+        let reply = up
+            .playback
+            .heartbeat(&write_cx, &caller, &id, position.position_s);
+        Ok(Beat::from_reply(position.position_s, reply.await?))
     };
     cx.to_completion(write).await
 }
 
-/// Beats for a set while it plays, for it plays a second each second: until the set hangs up, which is how it says that
-/// it stopped, until it is told to stop, until the title is over, or until the stream is an hour old.
+/// Sends heartbeats for a TV, and advances the position by one second per second.
+///
+/// The stream ends when the TV disconnects, the backend replies to stop, the title ends, or the stream is an hour old.
 pub async fn playback_events(
     cx: &RequestContext,
     up: &Upstreams,
     caller: &Caller,
     id: &ProductId,
-    from: Position,
+    start: Position,
 ) -> Result<impl Stream<Item = Result<Beat, Failure>> + Send + use<>, Failure> {
-    let watching = up.playback.watch(cx, caller, id, from.position_s).await?;
-    let playing = Playing {
-        watching,
-        from: from.position_s,
-        said: from.position_s,
-        began: Instant::now(),
-        next: None,
+    let heartbeats = up
+        .playback
+        .open_heartbeats(cx, caller, id, start.position_s)
+        .await?;
+    let playback = Playback {
+        heartbeats,
+        start_s: start.position_s,
+        sent_s: start.position_s,
+        started_at: Instant::now(),
+        next_at: None,
     };
-    Ok(stream::unfold(Some(playing), |playing| async {
-        playing?.next_beat().await
+    Ok(stream::unfold(Some(playback), |playback| async {
+        playback?.next_beat().await
     }))
 }
 
-/// A set that plays, as its stream sees it.
-struct Playing {
-    watching: HeartbeatStream,
-    from: u32,
-    /// The position said last.
-    said: u32,
-    began: Instant,
-    /// When to say something next; none while the first is under way.
-    next: Option<Instant>,
+/// The state of a playback stream.
+struct Playback {
+    heartbeats: HeartbeatStream,
+    /// The position at which the stream was opened, in seconds.
+    start_s: u32,
+    /// The position sent last, in seconds.
+    sent_s: u32,
+    started_at: Instant,
+    /// The time of the next heartbeat; `None` until the first reply.
+    next_at: Option<Instant>,
 }
 
-impl Playing {
-    /// The next beat; without a `Playing` behind it, the last one. None when all is said.
+impl Playback {
+    /// The next beat, and the state for the one after it. Without a state, this beat is the last; `None` ends the stream.
     async fn next_beat(mut self) -> Option<(Result<Beat, Failure>, Option<Self>)> {
-        let heard = match self.next {
-            // What it was opened with.
-            None => self.watching.recv().await,
-            Some(next) if next.duration_since(self.began) > MAX_STREAM_AGE => None,
-            Some(next) => select! {
+        let reply = match self.next_at {
+            // Opening the stream sent the first heartbeat.
+            None => self.heartbeats.recv().await,
+            Some(next_at) if next_at.duration_since(self.started_at) > MAX_STREAM_AGE => None,
+            Some(next_at) => select! {
                 biased;
-                // What the backend says unasked counts at once: that the set is to stop, or that nobody listens.
-                heard = self.watching.recv() => heard,
-                () = sleep_until(next) => {
-                    self.said = self.from.saturating_add(self.played_s());
-                    self.watching.send(self.said).await;
-                    self.watching.recv().await
+                // The backend may reply early, to stop the TV or to close the stream.
+                reply = self.heartbeats.recv() => reply,
+                () = sleep_until(next_at) => {
+                    self.sent_s = self.start_s.saturating_add(self.elapsed_s());
+                    self.heartbeats.send(self.sent_s).await;
+                    self.heartbeats.recv().await
                 }
             },
         };
-        match heard? {
-            Ok(going) => {
-                let beat = Beat::of(self.said, going);
-                self.next = Some(Instant::now() + Duration::from_secs(beat.next_in_s));
-                Some((Ok(beat), going.keep_playing.then_some(self)))
+        match reply? {
+            Ok(reply) => {
+                let beat = Beat::from_reply(self.sent_s, reply);
+                self.next_at = Some(Instant::now() + Duration::from_secs(beat.next_in_s));
+                Some((Ok(beat), reply.keep_playing.then_some(self)))
             }
-            // Where it began was no further than the end: it has played up to there since.
-            Err(failure) if self.next.is_some() && is_past_the_end(&failure) => None,
+            // The first position was accepted, so the title has now played to its end.
+            Err(failure) if self.next_at.is_some() && is_past_the_end(&failure) => None,
             Err(failure) => Some((Err(failure), None)),
         }
     }
 
-    fn played_s(&self) -> u32 {
-        u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX)
+    fn elapsed_s(&self) -> u32 {
+        u32::try_from(self.started_at.elapsed().as_secs()).unwrap_or(u32::MAX)
     }
 }
 
 impl Beat {
-    fn of(position_s: u32, going: HeartbeatReply) -> Self {
+    fn from_reply(position_s: u32, reply: HeartbeatReply) -> Self {
         Self {
             position_s,
-            keep_playing: going.keep_playing,
-            next_in_s: going.next_in.clamp(MIN_INTERVAL, MAX_INTERVAL).as_secs(),
+            keep_playing: reply.keep_playing,
+            next_in_s: reply.next_in.clamp(MIN_INTERVAL, MAX_INTERVAL).as_secs(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The tv's first screen: the hero, and rows that each go on by their own cursor.
+//! The browse screen: the hero, the titles to continue, and rows that each have their own cursor.
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::{Collection, CollectionId};
@@ -6,27 +6,27 @@ use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
-use super::continue_watching::{Resume, continue_watching, resumes};
+use super::continue_watching::{Resume, continue_watching, resume_entries};
 use super::tile::{Tile, tiles};
 use crate::{BrowseRows, Upstreams};
 
-/// How many tiles a row begins with.
+/// The number of tiles in the first page of a row.
 const TILES: u32 = 10;
 
-/// The tv's first screen.
+/// The browse screen.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Browse {
-    /// What the editors put first; null while they put nothing there.
+    /// The first featured title; null if no title is featured.
     #[schema(required)]
     pub hero: Option<Tile>,
-    /// What the caller began, latest first.
+    /// The titles to continue, newest first; null if the caller is not signed in.
     pub continue_watching: Option<Vec<Resume>>,
-    /// The rows that could be had, top to bottom.
+    /// The rows that could be fetched, top to bottom.
     pub rows: Vec<Row>,
 }
 
-/// The beginning of a row.
+/// The first page of a row.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
@@ -38,33 +38,33 @@ pub struct Row {
     pub title: String,
     /// Its first tiles.
     pub items: Vec<Tile>,
-    /// Where the row goes on; null at its end.
+    /// The cursor of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl Browse {
-    /// Fetches hero, rows and what the caller began side by side; only the hero is required.
+    /// Fetches the sections concurrently. Only `hero` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
-        shelves: &BrowseRows,
-        want: &FieldSelection,
+        browse_rows: &BrowseRows,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (hero, continue_watching, rows) = try_join!(
-            page.required(
+            screen.required(
                 "hero",
-                up.product.collection(cx, &shelves.featured, None, 1),
+                up.product.collection(cx, &browse_rows.featured, None, 1),
                 |w| w.items.first().map(Tile::from)
             ),
-            page.personal(
+            screen.personal(
                 "continueWatching",
                 |caller| continue_watching(cx, up, caller),
-                resumes
+                resume_entries
             ),
-            page.each(
+            screen.each(
                 "rows",
-                shelves.rows.iter().cloned(),
+                browse_rows.rows.iter().cloned(),
                 |id| {
                     let id = id.clone();
                     async move { up.product.collection(cx, &id, None, TILES).await }
@@ -72,7 +72,7 @@ impl Browse {
                 Row::from_wire,
             ),
         )?;
-        Ok(page.build(Self {
+        Ok(screen.build(Self {
             hero,
             continue_watching,
             rows,

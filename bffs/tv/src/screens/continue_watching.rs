@@ -1,4 +1,4 @@
-//! What the caller began and may go on with: positions from one backend, titles for them from another.
+//! The row of titles to continue: positions from the playback backend, titles from the product backend.
 
 use std::sync::Arc;
 
@@ -12,31 +12,31 @@ use utoipa::ToSchema;
 use super::tile::Tile;
 use crate::Upstreams;
 
-/// How many the row holds.
+/// The maximum number of titles in the row.
 const MAX_ITEMS: u32 = 10;
 
-/// A title that the caller began.
+/// A title that the caller has started to watch.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Resume {
     /// The title.
     #[serde(flatten)]
     pub tile: Tile,
-    /// Where to go on, in seconds from the start.
+    /// The position at which to continue, in seconds from the start.
     #[schema(example = 1260)]
     pub position_s: u32,
-    /// How long it is, in seconds.
+    /// The duration of the title, in seconds.
     #[schema(example = 6120)]
     pub duration_s: u32,
-    /// When it was watched last.
+    /// The time at which it was last watched, RFC 3339.
     #[schema(example = "2026-11-25T20:15:00Z")]
     pub watched_at: String,
 }
 
-/// The positions, and the titles they are in; none where there is no position.
+/// The caller's positions and their titles; no titles if there is no position.
 pub type PositionsAndTitles = (Arc<Items<Position>>, Option<Arc<Batch<Product>>>);
 
-/// The caller's positions, newest first, then the titles they are in.
+/// Fetches the caller's positions, newest first, and then their titles.
 pub async fn continue_watching(
     cx: &RequestContext,
     up: &Upstreams,
@@ -52,17 +52,19 @@ pub async fn continue_watching(
     Ok(positions.with(titles))
 }
 
-/// One entry for each position whose title is still there, newest first.
-pub fn resumes((positions, titles): &PositionsAndTitles) -> Vec<Resume> {
+/// One entry for each position whose title is still in the catalogue, newest first.
+pub fn resume_entries((positions, titles): &PositionsAndTitles) -> Vec<Resume> {
     let titles = titles.as_ref().map_or(&[][..], |batch| &batch.items);
-    let resume = |at: &Position| {
-        let title = titles.iter().find(|title| title.id == at.product_id)?;
+    let entry = |position: &Position| {
+        let title = titles
+            .iter()
+            .find(|title| title.id == position.product_id)?;
         Some(Resume {
             tile: Tile::from(title),
-            position_s: at.position_s,
-            duration_s: at.duration_s,
-            watched_at: at.updated_at.into(),
+            position_s: position.position_s,
+            duration_s: position.duration_s,
+            watched_at: position.updated_at.into(),
         })
     };
-    positions.items.iter().filter_map(resume).collect()
+    positions.items.iter().filter_map(entry).collect()
 }

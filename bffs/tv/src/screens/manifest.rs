@@ -1,28 +1,28 @@
-//! What a set plays for one title: only what its class can show, in the order in which to try it.
+//! How a TV streams a title: only the streams that its device class can play, the best first.
 
 use bff_services::Timestamp;
 use bff_services::playback::{self, DeviceClass};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Fewer lines than these are no picture on a big screen, but a blur.
-const FEWEST_LINES: u32 = 480;
+/// Streams with fewer lines are not sent: they are too blurred on a large screen.
+const MIN_LINES: u32 = 480;
 
-/// What kind of set it is.
+/// The device class of the TV.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Device {
-    /// 2160 lines.
+    /// A TV with 2160 lines.
     TvUhd,
-    /// 1080 lines.
+    /// A TV with 1080 lines.
     #[default]
     TvHd,
-    /// An old one, of 720 lines.
+    /// An old TV with 720 lines.
     TvBasic,
 }
 
 impl Device {
-    /// The class, as the backend knows it.
+    /// The device class in the backend's terms.
     pub fn class(self) -> DeviceClass {
         match self {
             Self::TvUhd => DeviceClass::TvUhd,
@@ -31,7 +31,7 @@ impl Device {
         }
     }
 
-    /// How many lines it shows.
+    /// The number of lines of its screen.
     const fn lines(self) -> u32 {
         match self {
             Self::TvUhd => 2160,
@@ -41,55 +41,55 @@ impl Device {
     }
 }
 
-/// What a set plays.
+/// The manifest of a title.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// Where the manifest itself is.
+    /// The URL of the manifest file.
     pub url: String,
-    /// How it is protected.
+    /// The DRM system.
     #[schema(example = "playready")]
     pub drm: String,
-    /// In order of preference.
+    /// The codecs in order of preference.
     #[schema(example = json!(["hev1", "avc1"]))]
     pub codecs: Vec<String>,
-    /// The tallest picture that the set is given, in lines.
+    /// The maximum height of the picture, in lines.
     #[schema(example = 1080)]
     pub max_height: u32,
-    /// Tallest first, of one height the preferred codec first.
+    /// The streams, tallest first, then by codec preference.
     pub streams: Vec<Stream>,
-    /// Until when the addresses are good, at least: told by the hour, so that a screen is not new each second.
+    /// The URLs are valid at least until this time. It is rounded down to the hour, so that the screen's ETag is stable.
     #[schema(example = "2026-11-25T16:00:00Z")]
     pub expires_at: String,
 }
 
-/// One way to play it.
+/// One stream of a manifest.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stream {
-    /// In lines.
+    /// The height of the picture, in lines.
     #[schema(example = 1080)]
     pub height: u32,
-    /// In kilobits a second.
+    /// The bit rate, in kilobits per second.
     #[schema(example = 6000)]
     pub bitrate_kbps: u32,
     /// The codec.
     #[schema(example = "hev1")]
     pub codec: String,
-    /// Where it is.
+    /// The URL of the stream.
     pub url: String,
 }
 
-/// The hour that has begun by then.
-fn hour(at: Timestamp) -> Timestamp {
+/// Rounds `at` down to the hour.
+fn round_to_hour(at: Timestamp) -> Timestamp {
     Timestamp::from_unix(at.unix() - at.unix().rem_euclid(3600)).unwrap_or(at)
 }
 
 impl Manifest {
-    /// What is fit for the set: no line that it cannot show, no codec that its class does not play.
-    pub fn shape(wire: &playback::Manifest, device: Device) -> Self {
+    /// Removes the streams that the device cannot show or decode.
+    pub fn for_device(wire: &playback::Manifest, device: Device) -> Self {
         let rank = |codec: &str| wire.codecs.iter().position(|c| c == codec);
-        let fits = |s: &&playback::Stream| (FEWEST_LINES..=device.lines()).contains(&s.height);
+        let fits = |s: &&playback::Stream| (MIN_LINES..=device.lines()).contains(&s.height);
         let mut streams: Vec<_> = (wire.streams.iter())
             .filter(fits)
             .filter_map(|s| Some((rank(&s.codec)?, s)))
@@ -107,7 +107,7 @@ impl Manifest {
             codecs: wire.codecs.clone(),
             max_height: wire.max_height.min(device.lines()),
             streams: streams.into_iter().map(stream).collect(),
-            expires_at: hour(wire.expires_at).into(),
+            expires_at: round_to_hour(wire.expires_at).into(),
         }
     }
 }

@@ -1,10 +1,10 @@
-//! A title in a row, and the picture and the line both rows and pages show.
+//! A title in a row, and the backdrop and subtitle of a title.
 
 use bff_services::product;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How wide a backdrop is, in pixels.
+/// The width of a backdrop, in pixels.
 const BACKDROP_WIDTH: u32 = 1920;
 
 /// A title in a row.
@@ -16,12 +16,12 @@ pub struct Tile {
     pub id: String,
     /// Its title.
     pub title: String,
-    /// Its backdrop, 1920 pixels wide.
+    /// The URL of its backdrop, 1920 pixels wide.
     pub backdrop: String,
-    /// Its year and length on one line.
+    /// Its year and its length.
     #[schema(example = "2019 · 102 min")]
     pub subtitle: String,
-    /// What to fetch ahead once the tile has the focus.
+    /// The path to prefetch when the tile gets the focus.
     #[schema(example = "/v1/titles/p-1")]
     pub focus: String,
 }
@@ -31,26 +31,26 @@ impl From<&product::Product> for Tile {
         Self {
             id: (&wire.id).into(),
             title: wire.name.clone(),
-            backdrop: backdrop(&wire.image),
+            backdrop: backdrop_url(&wire.image),
             subtitle: subtitle(wire),
-            // An id has no character that a path would have to escape.
+            // An id has no characters that a path must escape.
             focus: format!("/v1/titles/{}", wire.id),
         }
     }
 }
 
-/// Tiles of a list.
+/// The tiles of a list of products.
 pub fn tiles(wire: &[product::Product]) -> Vec<Tile> {
     wire.iter().map(Tile::from).collect()
 }
 
-/// Where a picture is at the width of a big screen.
-pub(super) fn backdrop(image: &product::Image) -> String {
-    let joint = if image.url.contains('?') { '&' } else { '?' };
-    format!("{}{joint}w={BACKDROP_WIDTH}", image.url)
+/// The URL of an image, scaled to the width of a backdrop.
+pub(super) fn backdrop_url(image: &product::Image) -> String {
+    let separator = if image.url.contains('?') { '&' } else { '?' };
+    format!("{}{separator}w={BACKDROP_WIDTH}", image.url)
 }
 
-/// Year and length on one line.
+/// The year and the length of a product.
 pub(super) fn subtitle(wire: &product::Product) -> String {
     format!("{} · {} min", wire.year, wire.runtime_minutes)
 }

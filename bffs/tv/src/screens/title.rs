@@ -1,4 +1,4 @@
-//! Everything the tv shows about one title.
+//! The title screen.
 
 use std::slice;
 
@@ -11,29 +11,29 @@ use tokio::try_join;
 use utoipa::ToSchema;
 
 use super::manifest::{Device, Manifest};
-use super::tile::{Tile, backdrop, subtitle, tiles};
+use super::tile::{Tile, backdrop_url, subtitle, tiles};
 use crate::Upstreams;
 
-/// How many similar titles the screen shows.
+/// The number of similar titles on the screen.
 const SIMILAR: u32 = 10;
 
-/// Everything the tv shows about one title.
+/// The title screen.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TitlePage {
     /// The title itself.
     pub title: Title,
-    /// What people think of it; null also where nobody has said.
+    /// Its rating; null if it has no reviews.
     pub rating: Option<Rating>,
-    /// Whether it can be played, in the caller's market.
+    /// Its availability in the caller's market.
     pub availability: Option<Availability>,
-    /// What the set plays.
+    /// Its manifest for the device class.
     pub manifest: Option<Manifest>,
-    /// What is like it.
+    /// Similar titles.
     pub similar: Option<Vec<Tile>>,
 }
 
-/// A film or series in full.
+/// A film or series.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Title {
@@ -45,79 +45,79 @@ pub struct Title {
     pub kind: &'static str,
     /// Its title.
     pub name: String,
-    /// Its year and length on one line.
+    /// Its year and its length.
     #[schema(example = "2019 · 102 min")]
     pub subtitle: String,
     /// A paragraph of text.
     pub description: String,
-    /// Its backdrop, 1920 pixels wide.
+    /// The URL of its backdrop, 1920 pixels wide.
     pub backdrop: String,
     /// Its genres.
     pub genres: Vec<String>,
-    /// How many seasons, of a series.
+    /// The number of seasons; only for a series.
     pub seasons: Option<u32>,
-    /// Who may see it.
+    /// Its audience: `all`, `teen` or `adult`.
     #[schema(example = "teen")]
     pub maturity: &'static str,
-    /// Who plays in it.
+    /// Its actors.
     pub cast: Vec<String>,
-    /// Who directed it.
+    /// Its director.
     pub director: String,
 }
 
-/// What people think of a title, in two numbers.
+/// The rating of a title.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rating {
     /// The mean rating, 1 to 5.
     pub average: f64,
-    /// How many reviews there are.
+    /// The number of reviews.
     pub count: u64,
 }
 
-/// Whether a title can be played in a market.
+/// The availability of a title in a market.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Availability {
-    /// Whether there is a way to play it.
+    /// Whether the title has an offer.
     pub playable: bool,
-    /// The best picture of all ways; null when there is none.
+    /// The best picture quality of all offers; null if there is none.
     #[schema(example = "uhd")]
     pub quality: Option<&'static str>,
 }
 
 impl TitlePage {
-    /// Fetches the sections side by side; only the title itself is required.
+    /// Fetches the sections concurrently. Only `title` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
         device: Device,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (title, rating, availability, manifest, similar) = try_join!(
-            page.required("title", up.product.by_id(cx, id), Title::from_wire),
-            page.optional(
+            screen.required("title", up.product.by_id(cx, id), Title::from_wire),
+            screen.optional(
                 "rating",
                 up.review.summaries(cx, slice::from_ref(id)),
                 |w| w.items.first().map(Rating::from_wire)
             ),
-            page.optional(
+            screen.optional(
                 "availability",
                 up.inventory.of_product(cx, id),
                 Availability::from_wire
             ),
-            page.optional(
+            screen.optional(
                 "manifest",
                 up.playback.manifest(cx, id, device.class()),
-                |w| Manifest::shape(w, device)
+                |w| Manifest::for_device(w, device)
             ),
-            page.optional("similar", up.product.similar(cx, id, SIMILAR), |w| tiles(
+            screen.optional("similar", up.product.similar(cx, id, SIMILAR), |w| tiles(
                 &w.items
             )),
         )?;
-        Ok(page.build(Self {
+        Ok(screen.build(Self {
             title,
             rating: rating.flatten(),
             availability,
@@ -135,7 +135,7 @@ impl Title {
             name: wire.name.clone(),
             subtitle: subtitle(wire),
             description: wire.description.clone(),
-            backdrop: backdrop(&wire.image),
+            backdrop: backdrop_url(&wire.image),
             genres: wire.genres.clone(),
             seasons: wire.seasons,
             maturity: wire.maturity.as_str(),
@@ -155,15 +155,15 @@ impl Rating {
 }
 
 impl Availability {
-    /// Discs in stock do not matter to a set, nor do ways and qualities it does not know.
+    /// Ignores the stock of discs, and unknown kinds and qualities.
     fn from_wire(wire: &inventory::Availability) -> Self {
         let playable = || wire.offers.iter().filter(|o| o.kind != OfferKind::Other);
-        let known = playable()
+        let qualities = playable()
             .map(|o| o.quality)
             .filter(|q| *q != Quality::Other);
         Self {
             playable: playable().next().is_some(),
-            quality: known.max().map(Quality::as_str),
+            quality: qualities.max().map(Quality::as_str),
         }
     }
 }

@@ -1,29 +1,9 @@
-//! A product in a list, and the prices both lists and pages show.
+//! A product in a list.
 
 use async_graphql::SimpleObject;
-use bff_services::{Money as WireMoney, product};
+use bff_services::{Money, product};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-/// An amount of money.
-#[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
-pub struct Money {
-    /// In minor units: cents for EUR.
-    #[schema(example = 1299)]
-    pub amount: i64,
-    /// ISO 4217.
-    #[schema(example = "EUR")]
-    pub currency: String,
-}
-
-impl From<&WireMoney> for Money {
-    fn from(wire: &WireMoney) -> Self {
-        Self {
-            amount: wire.amount,
-            currency: wire.currency.clone(),
-        }
-    }
-}
 
 /// A product in a list.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
@@ -37,7 +17,7 @@ pub struct Card {
     /// Film or series.
     #[schema(example = "film")]
     pub kind: &'static str,
-    /// The year it came out.
+    /// The year of its release.
     pub year: u16,
     /// Its list price.
     pub price: Money,
@@ -52,13 +32,13 @@ impl From<&product::Product> for Card {
             name: wire.name.clone(),
             kind: wire.kind.as_str(),
             year: wire.year,
-            price: Money::from(&wire.price),
+            price: wire.price.clone(),
             image: wire.image.url.clone(),
         }
     }
 }
 
-/// Cards of a list.
+/// The cards of a list of products.
 pub fn cards(wire: &[product::Product]) -> Vec<Card> {
     wire.iter().map(Card::from).collect()
 }

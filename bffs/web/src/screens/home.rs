@@ -1,4 +1,4 @@
-//! The web's first page: what is featured, the categories, and what is new.
+//! The home page: featured products, categories and the first products of the catalogue.
 
 use async_graphql::SimpleObject;
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
@@ -10,18 +10,18 @@ use utoipa::ToSchema;
 use super::card::{Card, cards};
 use crate::Upstreams;
 
-/// How many products a list of the page shows.
+/// The number of products in a list of the page.
 const CARDS: u32 = 12;
 
-/// The web's first page.
+/// The home page.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Home {
-    /// What the editors put first.
+    /// The featured products.
     pub featured: Vec<Card>,
-    /// The catalogue's categories.
+    /// The categories of the catalogue.
     pub categories: Option<Vec<Category>>,
-    /// The catalogue's first page.
+    /// The first products of the catalogue.
     pub catalogue: Option<Vec<Card>>,
 }
 
@@ -35,32 +35,32 @@ pub struct Category {
 }
 
 impl Home {
-    /// Fetches the sections side by side; the featured row is required.
+    /// Fetches the sections concurrently. Only `featured` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         featured: &CollectionId,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (featured, categories, catalogue) = try_join!(
-            page.required(
+            screen.required(
                 "featured",
                 up.product.collection(cx, featured, None, CARDS),
                 |w| cards(&w.items)
             ),
-            page.optional("categories", up.product.categories(cx), |w| {
-                let one = |c: &bff_services::product::Category| Category {
+            screen.optional("categories", up.product.categories(cx), |w| {
+                let category = |c: &bff_services::product::Category| Category {
                     id: c.id.clone(),
                     name: c.name.clone(),
                 };
-                w.items.iter().map(one).collect()
+                w.items.iter().map(category).collect()
             }),
-            page.optional("catalogue", up.product.list(cx, 1, CARDS, None), |w| cards(
+            screen.optional("catalogue", up.product.list(cx, 1, CARDS, None), |w| cards(
                 &w.items
             )),
         )?;
-        Ok(page.build(Self {
+        Ok(screen.build(Self {
             featured,
             categories,
             catalogue,

@@ -1,4 +1,4 @@
-//! Who is signed in.
+//! The signed-in user.
 
 use async_graphql::SimpleObject;
 use bff_core::{Caller, Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
@@ -9,46 +9,46 @@ use utoipa::ToSchema;
 
 use crate::Upstreams;
 
-/// The signed-in person.
+/// The signed-in user.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
-    /// The profile.
+    /// The user's profile.
     pub profile: Profile,
-    /// The friends.
+    /// The names of the user's friends.
     pub friends: Option<Vec<String>>,
 }
 
-/// A person's profile.
+/// A user's profile.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
-    /// The account.
+    /// The user's id.
     pub id: String,
-    /// The name to greet with.
+    /// The user's name.
     pub name: String,
-    /// The address for mail.
+    /// The e-mail address.
     pub email: String,
-    /// The market.
+    /// The market, ISO 3166-1 alpha-2.
     pub region: String,
 }
 
 impl Me {
-    /// Fetches profile and friends side by side.
+    /// Fetches the sections concurrently. Only `profile` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         caller: &Caller,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (profile, friends) = try_join!(
-            page.required("profile", up.user.profile(cx, caller), Profile::from_wire),
-            page.optional("friends", up.user.friends(cx, caller), |w| {
+            screen.required("profile", up.user.profile(cx, caller), Profile::from_wire),
+            screen.optional("friends", up.user.friends(cx, caller), |w| {
                 w.items.iter().map(|f| f.name.clone()).collect()
             }),
         )?;
-        Ok(page.build(Self { profile, friends }))
+        Ok(screen.build(Self { profile, friends }))
     }
 }
 

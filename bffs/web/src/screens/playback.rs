@@ -1,4 +1,4 @@
-//! How a browser plays one product.
+//! How a browser streams a product.
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::playback::{self, DeviceClass};
@@ -8,63 +8,63 @@ use utoipa::ToSchema;
 
 use crate::Upstreams;
 
-/// How a browser plays one product.
+/// How a browser streams a product.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Playback {
-    /// What is played, and how.
+    /// The manifest of the product.
     pub manifest: Manifest,
 }
 
-/// What a browser plays.
+/// The manifest of a product.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
-    /// Where the manifest itself is.
+    /// The URL of the manifest file.
     pub url: String,
-    /// In order of preference.
+    /// The codecs in order of preference.
     #[schema(example = json!(["av01", "avc1"]))]
     pub codecs: Vec<String>,
-    /// The tallest picture, in pixels.
+    /// The maximum height of the picture, in pixels.
     pub max_height: u32,
-    /// Tallest first.
+    /// The streams, tallest first.
     pub streams: Vec<Stream>,
-    /// How it is protected.
+    /// The DRM system.
     #[schema(example = "widevine")]
     pub drm: String,
-    /// Until when the addresses are good, in RFC 3339.
+    /// The time at which the URLs expire, RFC 3339.
     pub expires_at: String,
 }
 
-/// One way to play it.
+/// One stream of a manifest.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stream {
-    /// In pixels.
+    /// The height of the picture, in pixels.
     pub height: u32,
-    /// In kilobits a second.
+    /// The bit rate, in kilobits per second.
     pub bitrate_kbps: u32,
     /// The codec.
     #[schema(example = "avc1")]
     pub codec: String,
-    /// Where it is.
+    /// The URL of the stream.
     pub url: String,
 }
 
 impl Playback {
-    /// Fetches the manifest for browsers, without which there is nothing to show.
+    /// Fetches the manifest for browsers. It is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let fetch = up.playback.manifest(cx, id, DeviceClass::Browser);
-        let manifest = page
+        let manifest = screen
             .required("manifest", fetch, Manifest::from_wire)
             .await?;
-        Ok(page.build(Self { manifest }))
+        Ok(screen.build(Self { manifest }))
     }
 }
 

@@ -1,40 +1,40 @@
-//! Everything the web shows about one product.
+//! The product page.
 
 use async_graphql::SimpleObject;
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::ProductId;
-use bff_services::{Items, inventory, product, review, user};
+use bff_services::{Items, Money, inventory, product, review, user};
 use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
-use super::card::{Card, Money, cards};
+use super::card::{Card, cards};
 use crate::Upstreams;
 
-/// How many reviews the page shows.
+/// The number of reviews on the page.
 const REVIEWS: u32 = 10;
-/// How many similar products it shows.
+/// The number of similar products on the page.
 const SIMILAR: u32 = 8;
-/// How many friends it names.
+/// The number of friends on the page.
 const FRIENDS: u32 = 5;
 
-/// Everything the web shows about one product.
+/// The product page.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductPage {
     /// The product itself.
     pub product: Product,
-    /// What people wrote about it.
+    /// Its reviews.
     pub reviews: Option<Reviews>,
-    /// What can be had, in the caller's market.
+    /// Its availability in the caller's market.
     pub availability: Option<Availability>,
-    /// What is like it.
+    /// Similar products.
     pub similar: Option<Vec<Card>>,
-    /// Which of the caller's friends know it; null when nobody is signed in.
+    /// What the caller's friends did with it; null if the caller is not signed in.
     pub friends: Option<Vec<FriendActivity>>,
 }
 
-/// A film or series in full.
+/// A film or series.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Product {
@@ -52,34 +52,34 @@ pub struct Product {
     pub category: String,
     /// Its genres.
     pub genres: Vec<String>,
-    /// The year it came out.
+    /// The year of its release.
     pub year: u16,
-    /// How long it (of a series: one episode) is, in minutes.
+    /// The length of the film or of one episode, in minutes.
     pub runtime_minutes: u32,
-    /// How many seasons, of a series.
+    /// The number of seasons; only for a series.
     pub seasons: Option<u32>,
-    /// Who may see it.
+    /// Its audience: `all`, `teen` or `adult`.
     #[schema(example = "teen")]
     pub maturity: &'static str,
     /// Its list price.
     pub price: Money,
-    /// Its poster at full size.
+    /// Its poster in full size.
     pub image: String,
-    /// Who plays in it.
+    /// Its actors.
     pub cast: Vec<String>,
-    /// Who directed it.
+    /// Its director.
     pub director: String,
 }
 
-/// What people wrote.
+/// The reviews of a product.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Reviews {
     /// The mean rating, 1 to 5.
     pub average: f64,
-    /// How many there are.
+    /// The number of reviews.
     pub count: u64,
-    /// The newest.
+    /// The newest reviews.
     pub items: Vec<Review>,
 }
 
@@ -87,46 +87,46 @@ pub struct Reviews {
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
-    /// Who wrote it.
+    /// Its author.
     pub author: String,
-    /// 1 to 5.
+    /// The rating, 1 to 5.
     pub rating: u8,
     /// Its headline.
     pub title: String,
     /// Its text.
     pub text: String,
-    /// When, in RFC 3339.
+    /// The time at which it was posted, RFC 3339.
     pub created_at: String,
 }
 
-/// What can be had in a market.
+/// The availability of a product in a market.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Availability {
-    /// The market.
+    /// The market, ISO 3166-1 alpha-2.
     #[schema(example = "DE")]
     pub region: String,
-    /// Whether anything can be had now.
+    /// Whether it can be bought, rented or streamed now.
     pub in_stock: bool,
-    /// How it can be had.
+    /// Its offers.
     pub offers: Vec<Offer>,
 }
 
-/// One way to have it.
+/// An offer for a product.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Offer {
     /// Buy, rent or stream.
     #[schema(example = "rent")]
     pub kind: &'static str,
-    /// What it costs; null when it is included.
+    /// The price; null if a subscription includes it.
     pub price: Option<Money>,
-    /// Picture quality.
+    /// The picture quality.
     #[schema(example = "uhd")]
     pub quality: &'static str,
 }
 
-/// What a friend did with it.
+/// An action of a friend with the product.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct FriendActivity {
@@ -135,41 +135,41 @@ pub struct FriendActivity {
     /// Watched, rated or bought.
     #[schema(example = "watched")]
     pub action: &'static str,
-    /// When, in RFC 3339.
+    /// The time of the action, RFC 3339.
     pub at: String,
 }
 
 impl ProductPage {
-    /// Fetches the sections side by side; only the product itself is required.
+    /// Fetches the sections concurrently. Only `product` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         id: &ProductId,
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (product, reviews, availability, similar, friends) = try_join!(
-            page.required("product", up.product.by_id(cx, id), Product::from_wire),
-            page.optional(
+            screen.required("product", up.product.by_id(cx, id), Product::from_wire),
+            screen.optional(
                 "reviews",
                 up.review.of_product(cx, id, REVIEWS, None),
                 Reviews::from_wire
             ),
-            page.optional(
+            screen.optional(
                 "availability",
                 up.inventory.of_product(cx, id),
                 Availability::from_wire
             ),
-            page.optional("similar", up.product.similar(cx, id, SIMILAR), |w| cards(
+            screen.optional("similar", up.product.similar(cx, id, SIMILAR), |w| cards(
                 &w.items
             )),
-            page.personal(
+            screen.personal(
                 "friends",
                 |caller| up.user.friends_activity(cx, caller, Some(id), FRIENDS),
                 FriendActivity::from_wire,
             ),
         )?;
-        Ok(page.build(Self {
+        Ok(screen.build(Self {
             product,
             reviews,
             availability,
@@ -192,7 +192,7 @@ impl Product {
             runtime_minutes: wire.runtime_minutes,
             seasons: wire.seasons,
             maturity: wire.maturity.as_str(),
-            price: Money::from(&wire.price),
+            price: wire.price.clone(),
             image: wire.image.url.clone(),
             cast: wire.cast.iter().map(|role| role.name.clone()).collect(),
             director: wire.director.clone(),
@@ -221,7 +221,7 @@ impl Availability {
     fn from_wire(wire: &inventory::Availability) -> Self {
         let offers = wire.offers.iter().map(|o| Offer {
             kind: o.kind.as_str(),
-            price: o.price.as_ref().map(Money::from),
+            price: o.price.clone(),
             quality: o.quality.as_str(),
         });
         Self {
@@ -234,11 +234,11 @@ impl Availability {
 
 impl FriendActivity {
     fn from_wire(wire: &Items<user::Activity>) -> Vec<Self> {
-        let one = |a: &user::Activity| Self {
+        let activity = |a: &user::Activity| Self {
             name: a.friend.name.clone(),
             action: a.action.as_str(),
             at: a.at.into(),
         };
-        wire.items.iter().map(one).collect()
+        wire.items.iter().map(activity).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What the catalogue holds for a text.
+//! The search page.
 
 use async_graphql::SimpleObject;
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
@@ -10,55 +10,55 @@ use utoipa::ToSchema;
 use super::card::{Card, cards};
 use crate::Upstreams;
 
-/// How many suggestions the page shows.
+/// The number of suggestions on the page.
 const SUGGESTIONS: u32 = 8;
 
-/// What a search found.
+/// The search page.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchPage {
-    /// The products found.
+    /// The products that match.
     pub results: Results,
-    /// How the text could go on.
+    /// Completions of the search text.
     pub suggestions: Option<Vec<String>>,
 }
 
-/// One page of products found.
+/// One page of search results.
 #[derive(Clone, Debug, Serialize, ToSchema, SimpleObject)]
 #[serde(rename_all = "camelCase")]
 pub struct Results {
-    /// How many there are in all.
+    /// The number of products that match.
     pub total: u64,
-    /// This page.
+    /// The products of this page.
     pub items: Vec<Card>,
-    /// Where the next page begins; null on the last.
+    /// The cursor of the next page; null on the last page.
     pub next_cursor: Option<String>,
 }
 
 impl SearchPage {
-    /// Fetches results and suggestions side by side.
+    /// Fetches the sections concurrently. Only `results` is required.
     pub async fn assemble(
         cx: &RequestContext,
         up: &Upstreams,
         text: &str,
         page: (u32, Option<&str>),
-        want: &FieldSelection,
+        fields: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
         let (limit, cursor) = page;
-        let page = ScreenBuilder::new(cx, want);
+        let screen = ScreenBuilder::new(cx, fields);
         let (results, suggestions) = try_join!(
-            page.required(
+            screen.required(
                 "results",
                 up.product.search(cx, text, limit, cursor),
                 Results::from_wire
             ),
-            page.optional(
+            screen.optional(
                 "suggestions",
                 up.product.suggestions(cx, text, SUGGESTIONS),
                 |w| w.items.clone()
             ),
         )?;
-        Ok(page.build(Self {
+        Ok(screen.build(Self {
             results,
             suggestions,
         }))

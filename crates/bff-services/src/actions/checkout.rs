@@ -1,121 +1,133 @@
-//! Ordering what is in the cart, and paying for it: the steps at two backends, for every gateway that sells.
+//! Orders the cart and pays for it, with two backends. Every gateway that sells uses it.
 //!
-//! What undoes each when a later one is refused:
+//! The steps form a saga. Each step has a compensation, which runs if a later step is rejected:
 //!
-//! | step | undone by |
+//! | step | compensation |
 //! |---|---|
-//! | the order is placed, which empties the cart | cancelling it, and filling the cart again |
-//! | the payment is authorised | letting the money go |
-//! | the payment is captured, which pays the order | nothing: it is the last |
+//! | place the order, which empties the cart | cancel the order and restore the cart |
+//! | authorise the payment | void the payment |
+//! | capture the payment, which pays the order | none: it is the last step |
 //!
-//! The same key finds the order it placed as it was placed then, so how it stands is asked before anything is charged: one
-//! that was given up since, because an earlier try was undone, is not paid for; and one that was paid since, by a try that
-//! nobody remembers, is not given up when this one fails. Where that cannot be learned nothing is charged and nothing given
-//! up: the same key, asked again, learns it.
+//! On a retry with the same key, an earlier attempt may have cancelled or paid the order. Checkout therefore reads the
+//! order's status first: a cancelled order is not charged, and a paid order is not cancelled. If the status cannot be
+//! read, nothing is charged and nothing is cancelled, and the client can retry with the same key.
 //!
-//! It is asked once more before the money is taken: gateways that have no memory in common, one that leaves and one that
-//! comes, may be at the same key at once, and authorising takes long enough for the other to give the order up. Between that
-//! and the capture is a moment in which it still can: only what gateways have in common, a store in Redis, keeps one out.
+//! Checkout reads the status a second time before the capture. Gateways without a common store, for instance the old and
+//! the new replica of a deployment, may process the same key at the same time. While one authorises the payment, the
+//! other may cancel the order. A cancellation between that second read and the capture is not detected: only a common
+//! store in Redis prevents it.
 
 use std::sync::Arc;
 
 use bff_core::action::{Saga, WriteAttempt};
 use bff_core::{Caller, Error, Failure, RequestContext};
+use garde::Validate;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::order::{ORDER_CANCELLED, Order, OrderClient, OrderItem, Status};
 use crate::payment::{Authorization, Card, Payment, PaymentClient};
 
-/// What a client's key is a key of, in every gateway that sells.
+/// The operation that a client's idempotency key belongs to, in every gateway that sells.
 pub const CHECKOUT: &str = "checkout";
 
-/// An order that was placed and paid.
+/// The body of a checkout request.
+#[derive(Debug, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckoutInput {
+    /// The card that pays for the order.
+    #[garde(dive)]
+    pub card: Card,
+}
+
+/// A placed and paid order.
 #[derive(Clone, Debug)]
 pub struct Checkout {
-    /// What was ordered, as it was placed.
+    /// The order as it was placed.
     pub order: Arc<Order>,
-    /// What paid for it.
+    /// The captured payment.
     pub payment: Arc<Payment>,
 }
 
-/// Places the order, authorises the payment, captures it. The same key does so once.
+/// Places the order, then authorises and captures the payment. Attempts with the same key do so once.
 pub async fn check_out(
     cx: &RequestContext,
     (orders, payments): (&OrderClient, &PaymentClient),
-    run: &WriteAttempt,
+    attempt: &WriteAttempt,
     card: Card,
 ) -> Result<Checkout, Failure> {
-    let (caller, steps) = (run.caller(), Saga::of(cx, run));
+    let (caller, saga) = (attempt.caller(), Saga::of(cx, attempt));
     let outcome = async {
-        let place = orders.place(cx, caller, run.key("order"), None);
-        let order = steps.step("order", "placed", place).await?;
-        steps.record("cart", "emptied");
-        let lines = order.items.clone();
-        steps.compensate_with("cart", "restored", move |cx| async move {
-            restore_cart(&cx, orders, caller, &lines).await
+        let place = orders.place(cx, caller, attempt.key("order"), None);
+        let order = saga.step("order", "placed", place).await?;
+        saga.record("cart", "emptied");
+        let items = order.items.clone();
+        saga.compensate_with("cart", "restored", move |cx| async move {
+            restore_cart(&cx, orders, caller, &items).await
         });
-        ensure_payable(cx, orders, (run, &steps), &order).await?;
+        ensure_payable(cx, orders, (attempt, &saga), &order).await?;
         let id = order.id.clone();
-        steps.compensate_with("order", "cancelled", move |cx| async move {
+        saga.compensate_with("order", "cancelled", move |cx| async move {
             orders.cancel(&cx, caller, &id).await
         });
-        let wanted = Authorization {
+        let authorization = Authorization {
             order_id: order.id.clone(),
             amount: order.total.clone(),
             card,
         };
-        let authorize = payments.authorize(cx, caller, run.key("payment"), &wanted);
-        let payment = steps.step("payment", "authorized", authorize).await?;
+        let authorize = payments.authorize(cx, caller, attempt.key("payment"), &authorization);
+        let payment = saga.step("payment", "authorized", authorize).await?;
         let id = payment.id.clone();
-        steps.compensate_with("payment", "voided", move |cx| async move {
+        saga.compensate_with("payment", "voided", move |cx| async move {
             payments.void(&cx, caller, &id).await
         });
-        ensure_payable(cx, orders, (run, &steps), &order).await?;
+        ensure_payable(cx, orders, (attempt, &saga), &order).await?;
         let capture = payments.capture(cx, caller, &payment.id);
-        let payment = steps.step("payment", "captured", capture).await?;
+        let payment = saga.step("payment", "captured", capture).await?;
         Ok(Checkout { order, payment })
     }
     .await;
-    steps.end(outcome).await
+    saga.end(outcome).await
 }
 
-/// Goes on if the order can be paid for, as far as it is known now.
+/// Fails if the order is cancelled or its status is unknown.
 async fn ensure_payable(
     cx: &RequestContext,
     orders: &OrderClient,
-    (run, steps): (&WriteAttempt, &Saga<'_>),
+    (attempt, saga): (&WriteAttempt, &Saga<'_>),
     order: &Order,
 ) -> Result<(), Failure> {
-    match orders.by_id(cx, run.caller(), &order.id).await {
-        Ok(now) => match now.value.status {
+    match orders.by_id(cx, attempt.caller(), &order.id).await {
+        Ok(current) => match current.value.status {
             Status::Placed => Ok(()),
             Status::Cancelled => {
-                steps.record("order", "cancelled");
+                saga.record("order", "cancelled");
                 Err(Error::new(ORDER_CANCELLED, ORDER_CANCELLED.meaning()).into())
             }
-            // It has come further than this try can have brought it.
+            // An earlier attempt paid it: this one has not captured anything yet.
             _ => {
-                run.mark_retry();
+                attempt.mark_retry();
                 Ok(())
             }
         },
-        // Not to know is no leave to charge it, nor to give up what may be paid.
+        // An order of unknown status is neither charged nor cancelled.
         Err(failure) => {
-            steps.record("order", "unknown");
-            steps.record("cart", "unknown");
+            saga.record("order", "unknown");
+            saga.record("cart", "unknown");
             Err(failure.into_outcome_unknown())
         }
     }
 }
 
-/// Puts the lines of an order back into the cart.
+/// Puts the items of an order back into the cart.
 async fn restore_cart(
     cx: &RequestContext,
     orders: &OrderClient,
     caller: &Caller,
-    lines: &[OrderItem],
+    items: &[OrderItem],
 ) -> Result<(), Failure> {
-    for line in lines {
-        let put = orders.put_item(cx, caller, &line.product_id, line.quantity);
+    for item in items {
+        let put = orders.put_item(cx, caller, &item.product_id, item.quantity);
         put.await?;
     }
     Ok(())

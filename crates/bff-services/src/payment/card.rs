@@ -1,33 +1,43 @@
-//! A card on its way to the payment backend: it goes out whole and is never printed.
+//! Card data: it is sent to the payment backend and never printed.
 
 use std::fmt;
 use std::str::FromStr;
 
+use garde::Validate;
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::ToSchema;
 
-/// The number on the front.
+/// A card number (PAN).
 pub type CardNumber = Digits<12, 19>;
 
-/// The number on the back.
+/// A card verification code.
 pub type Cvc = Digits<3, 4>;
 
-/// What pays.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A card. Only its last four digits are stored or shown.
+#[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[schema(as = CardInput)]
+#[serde(deny_unknown_fields)]
 pub struct Card {
-    /// The number on the front.
+    /// The card number: 12 to 19 digits; spaces and hyphens are ignored.
+    #[garde(skip)]
+    #[schema(value_type = String, example = "4111 1111 1111 1111")]
     pub number: CardNumber,
-    /// Until when it is good: `MM/YY`.
+    /// The expiry date, `MM/YY`.
+    #[garde(pattern(r"^(0[1-9]|1[0-2])/[0-9]{2}$"))]
+    #[schema(example = "12/30")]
     pub expiry: String,
-    /// The number on the back.
+    /// The card verification code: 3 or 4 digits.
+    #[garde(skip)]
+    #[schema(value_type = String, example = "987")]
     pub cvc: Cvc,
 }
 
-/// `MIN` to `MAX` digits that no log may hold: they can be sent, and neither shown nor compared.
+/// `MIN` to `MAX` secret digits. They can be serialized, but not displayed and not compared.
 #[derive(Clone)]
 pub struct Digits<const MIN: usize, const MAX: usize>(Box<str>);
 
-/// A text that is not the digits it should be. It does not say what the text was.
+/// The error for a text that is not such digits. It does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotDigits {
     min: usize,
@@ -36,29 +46,29 @@ pub struct NotDigits {
 
 impl fmt::Display for NotDigits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "it is a text of {} to {} digits", self.min, self.max)
+        write!(f, "must be a string of {} to {} digits", self.min, self.max)
     }
 }
 
 impl std::error::Error for NotDigits {}
 
 impl<const MIN: usize, const MAX: usize> Digits<MIN, MAX> {
-    const REFUSED: NotDigits = NotDigits { min: MIN, max: MAX };
+    const ERROR: NotDigits = NotDigits { min: MIN, max: MAX };
 }
 
 impl<const MIN: usize, const MAX: usize> FromStr for Digits<MIN, MAX> {
     type Err = NotDigits;
 
-    /// Spaces and hyphens between the digits, as people write them, are left out.
+    /// Ignores spaces and hyphens.
     fn from_str(text: &str) -> Result<Self, NotDigits> {
         let digits: String = text
             .chars()
             .filter(|c| !matches!(c, ' ' | '-'))
             .take(MAX + 1)
             .collect();
-        let good =
+        let valid =
             (MIN..=MAX).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-        good.then(|| Self(digits.into())).ok_or(Self::REFUSED)
+        valid.then(|| Self(digits.into())).ok_or(Self::ERROR)
     }
 }
 
@@ -76,16 +86,16 @@ impl<const MIN: usize, const MAX: usize> Serialize for Digits<MIN, MAX> {
 
 impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Digits<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Serde's own messages quote what they could not read, for instance a number sent without quotes.
+        // Serde's own messages quote the input, for instance a number that was sent without quotes.
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Sent {
+        enum Input {
             Text(String),
             Other(IgnoredAny),
         }
-        match Sent::deserialize(deserializer)? {
-            Sent::Text(text) => text.parse().map_err(D::Error::custom),
-            Sent::Other(_) => Err(D::Error::custom(Self::REFUSED)),
+        match Input::deserialize(deserializer)? {
+            Input::Text(text) => text.parse().map_err(D::Error::custom),
+            Input::Other(_) => Err(D::Error::custom(Self::ERROR)),
         }
     }
 }
@@ -95,19 +105,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_digits_of_the_right_length_pass() {
-        for good in ["4111 1111 1111 1111", "4111-1111-1111", "4000000000000002"] {
-            assert!(good.parse::<CardNumber>().is_ok(), "{good}");
+    fn only_digits_of_the_right_length_parse() {
+        for valid in ["4111 1111 1111 1111", "4111-1111-1111", "4000000000000002"] {
+            assert!(valid.parse::<CardNumber>().is_ok(), "{valid}");
         }
         let long = "4".repeat(20);
-        for bad in ["", "4111", &long, "4111x11111111111", "４111111111111111"] {
-            assert!(bad.parse::<CardNumber>().is_err(), "{bad}");
+        for invalid in ["", "4111", &long, "4111x11111111111", "４111111111111111"] {
+            assert!(invalid.parse::<CardNumber>().is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn no_mistake_quotes_the_number() {
-        for sent in [
+    fn no_error_quotes_the_number() {
+        for input in [
             r#""4111 1111 1111 1111x""#,
             "4111111111111111",
             "-4111111111111111",
@@ -115,13 +125,13 @@ mod tests {
             r#"["4111111111111111"]"#,
             r#"{"4111111111111111":4111111111111111}"#,
         ] {
-            let error = serde_json::from_str::<CardNumber>(sent).unwrap_err();
+            let error = serde_json::from_str::<CardNumber>(input).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("4111"), "{error}");
         }
         let card = r#"{"number":4111111111111111,"expiry":"12/30","cvc":"987"}"#;
         let error = serde_json::from_str::<Card>(card).unwrap_err().to_string();
         assert!(
-            error.starts_with("it is a text of 12 to 19 digits"),
+            error.starts_with("must be a string of 12 to 19 digits"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! While a caller watches: how far they are, and whether to go on.
+//! Heartbeats during playback: the client reports its position, and the backend replies whether to continue.
 
 use std::time::Duration;
 
@@ -8,34 +8,34 @@ use bff_core::{Caller, Failure, RequestContext};
 use tonic_prost::ProstCodec;
 
 use super::{PlaybackClient, proto};
-use crate::error_mapping;
 use crate::product::ProductId;
+use crate::wire::error_mapping::map_status;
 
-/// What a device learns from saying how far it is.
+/// The reply to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeartbeatReply {
-    /// False: stop playing.
+    /// False if the device must stop.
     pub keep_playing: bool,
-    /// When to say it again.
+    /// The time until the next heartbeat.
     pub next_in: Duration,
 }
 
-/// Whether a position was refused because the title is over before it.
+/// Whether the backend rejected a position because it is past the end of the title.
 pub fn is_past_the_end(failure: &Failure) -> bool {
-    let told = failure.public_error();
-    told.is_some_and(|error| error.code() == codes::VALIDATION_FAILED)
+    let error = failure.public_error();
+    error.is_some_and(|error| error.code() == codes::VALIDATION_FAILED)
 }
 
-/// A caller who watches, for as long as this is kept; dropping it hangs up.
+/// An open heartbeat stream. Dropping it cancels the stream.
 #[derive(Debug)]
 pub struct HeartbeatStream {
     id: ProductId,
-    talk: BidiStream<proto::HeartbeatRequest, HeartbeatReply>,
+    stream: BidiStream<proto::HeartbeatRequest, HeartbeatReply>,
 }
 
 impl PlaybackClient {
-    /// Says once how far the caller has come, which is remembered, and learns whether to go on. A second time changes
-    /// nothing. A position past the end is refused with 422.
+    /// Sends one heartbeat, which saves the caller's position. The call is idempotent. A position past the end fails with
+    /// 422.
     pub async fn heartbeat(
         &self,
         cx: &RequestContext,
@@ -43,27 +43,27 @@ impl PlaybackClient {
         id: &ProductId,
         position_s: u32,
     ) -> Result<HeartbeatReply, Failure> {
-        let outcome = match self.open(cx, caller, id, position_s).await {
-            Ok(talk) => talk.recv_only().await,
+        let outcome = match self.open_stream(cx, caller, id, position_s).await {
+            Ok(stream) => stream.recv_only().await,
             Err(failure) => Err(failure),
         };
         map_error(outcome)
     }
 
-    /// Begins to say how far the caller has come, as often as there is something to say.
-    pub async fn watch(
+    /// Opens a stream of heartbeats. `position_s` is the first one.
+    pub async fn open_heartbeats(
         &self,
         cx: &RequestContext,
         caller: &Caller,
         id: &ProductId,
         position_s: u32,
     ) -> Result<HeartbeatStream, Failure> {
-        let talk = map_error(self.open(cx, caller, id, position_s).await)?;
+        let stream = map_error(self.open_stream(cx, caller, id, position_s).await)?;
         let id = id.clone();
-        Ok(HeartbeatStream { id, talk })
+        Ok(HeartbeatStream { id, stream })
     }
 
-    async fn open(
+    async fn open_stream(
         &self,
         cx: &RequestContext,
         caller: &Caller,
@@ -71,37 +71,36 @@ impl PlaybackClient {
         position_s: u32,
     ) -> Result<BidiStream<proto::HeartbeatRequest, HeartbeatReply>, Failure> {
         let route = "/playback.v1.Playback/Heartbeat";
-        let call = Call::write(caller.clone(), route, beat(id, position_s)).repeatable();
-        open_stream(cx, &self.0, call, ProstCodec::default, going).await
+        let call = Call::write(caller.clone(), route, request(id, position_s)).repeatable();
+        open_stream(cx, &self.0, call, ProstCodec::default, decode_reply).await
     }
 }
 
 impl HeartbeatStream {
-    /// What the backend says to what was said last; none once it has ended the conversation well. A failure is the
-    /// last thing heard.
+    /// Receives the next reply; `None` when the backend has closed the stream. A failure is the last item.
     pub async fn recv(&mut self) -> Option<Result<HeartbeatReply, Failure>> {
-        self.talk.recv().await.map(map_error)
+        self.stream.recv().await.map(map_error)
     }
 
-    /// Says how far the caller is now. If nobody listens any more, [`hear`](Self::hear) knows why.
+    /// Sends the caller's position. If the stream is closed, [`recv`](Self::recv) returns the reason.
     pub async fn send(&mut self, position_s: u32) {
-        self.talk.send(beat(&self.id, position_s)).await;
+        self.stream.send(request(&self.id, position_s)).await;
     }
 }
 
 fn map_error<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
-    error_mapping::map_status(outcome, 422, codes::VALIDATION_FAILED)
+    map_status(outcome, 422, codes::VALIDATION_FAILED)
 }
 
-fn beat(id: &ProductId, position_s: u32) -> proto::HeartbeatRequest {
+fn request(id: &ProductId, position_s: u32) -> proto::HeartbeatRequest {
     proto::HeartbeatRequest {
         product_id: id.to_string(),
         position_s,
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "what `converse` asks for")]
-fn going(wire: proto::HeartbeatReply) -> Result<HeartbeatReply, &'static str> {
+#[expect(clippy::unnecessary_wraps, reason = "`open_stream` requires a Result")]
+fn decode_reply(wire: proto::HeartbeatReply) -> Result<HeartbeatReply, &'static str> {
     Ok(HeartbeatReply {
         keep_playing: wire.keep_playing,
         next_in: Duration::from_secs(wire.next_in_s.into()),

@@ -1,27 +1,29 @@
-//! How long content is kept, in this vocabulary's words. What a call does not say here is kept as its backend says and
-//! never served stale: prices, stock, and who may play what. What is one caller's is not kept at all.
+//! How long the cache holds content.
+//!
+//! A call without one of these policies follows its backend's `Cache-Control` and is never served stale. That holds for
+//! prices, stock and playback rights. Data of one caller is not cached.
 
 use std::time::Duration;
 
 use bff_core::outbound::Call;
 use bff_core::scope::Shareable;
 
-/// For how long content may stand in for a backend that fails.
-const STANDS_IN: Duration = Duration::from_secs(600);
+/// How long a stale copy may replace the response of a backend that fails.
+const STALE_IF_ERROR: Duration = Duration::from_secs(600);
 
-/// One thing in full: fresh for a minute.
-pub(crate) fn detail<S: Shareable>(call: Call<S>) -> Call<S> {
-    content(call.ttl(Duration::from_secs(60)), 10)
+/// One item: fresh for a minute.
+pub(crate) fn cache_item<S: Shareable>(call: Call<S>) -> Call<S> {
+    allow_stale(call.ttl(Duration::from_secs(60)), 10)
 }
 
-/// Many things: fresh for five minutes.
-pub(crate) fn listing<S: Shareable>(call: Call<S>) -> Call<S> {
-    content(call.ttl(Duration::from_secs(300)), 60)
+/// A list: fresh for five minutes.
+pub(crate) fn cache_list<S: Shareable>(call: Call<S>) -> Call<S> {
+    allow_stale(call.ttl(Duration::from_secs(300)), 60)
 }
 
-/// What its backend knows best how long to keep. A copy may serve for some seconds more while it is asked for anew,
-/// so that no reader waits for that.
-pub(crate) fn content<S: Shareable>(call: Call<S>, seconds: u64) -> Call<S> {
-    call.stale_while_revalidate(Duration::from_secs(seconds))
-        .stale_if_error(STANDS_IN)
+/// Lets the cache serve a stale copy: for `revalidate_s` seconds while it revalidates, and for ten minutes if the
+/// backend fails.
+pub(crate) fn allow_stale<S: Shareable>(call: Call<S>, revalidate_s: u64) -> Call<S> {
+    call.stale_while_revalidate(Duration::from_secs(revalidate_s))
+        .stale_if_error(STALE_IF_ERROR)
 }

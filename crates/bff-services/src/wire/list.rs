@@ -1,38 +1,38 @@
-//! The four shapes in which every backend answers with many things.
+//! The four shapes of a list response.
 
 use serde::Deserialize;
 
 use crate::product::ProductId;
 
-/// All there is.
+/// A complete list.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Items<T> {
     /// In the backend's order.
     pub items: Vec<T>,
 }
 
-/// What was found of the ids asked for; at most 100 may be asked for at once.
+/// The response to a request by ids. A request may name at most 100 ids.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Batch<T> {
-    /// In the order asked, each once.
+    /// In the order of the request, without duplicates.
     pub items: Vec<T>,
-    /// The ids of which the backend knows nothing.
+    /// The ids that the backend does not have.
     #[serde(default)]
     pub not_found: Vec<ProductId>,
 }
 
-/// A part of a list, and where the next part begins.
+/// One page of a list with cursors.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CursorPage<T> {
     /// In the backend's order.
     pub items: Vec<T>,
-    /// Opaque; absent at the end.
+    /// The opaque cursor of the next page; absent on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// One numbered page of a list.
+/// One page of a list with page numbers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NumberedPage<T> {
@@ -40,8 +40,8 @@ pub struct NumberedPage<T> {
     pub items: Vec<T>,
     /// From 1.
     pub page: u32,
-    /// The most items a page has.
+    /// The maximum number of items on a page.
     pub per_page: u32,
-    /// How many items all pages have together.
+    /// The number of items on all pages.
     pub total: u64,
 }

@@ -1,12 +1,18 @@
-//! Amounts of money.
+//! Amounts of money: the same for backends and clients.
 
+#[cfg(feature = "graphql")]
+use async_graphql::SimpleObject;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// An amount in the smallest unit of its currency.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[cfg_attr(feature = "graphql", derive(SimpleObject))]
 pub struct Money {
-    /// In the smallest unit: cents for EUR.
+    /// In minor units: cents for EUR.
+    #[schema(example = 1299)]
     pub amount: i64,
-    /// ISO 4217, for instance `EUR`.
+    /// ISO 4217.
+    #[schema(example = "EUR")]
     pub currency: String,
 }

@@ -1,28 +1,27 @@
-//! Words of a closed list on an open wire.
+//! Open enums: a value that this gateway does not know still decodes.
 
-/// An enum of the words a backend uses today; any other word decodes as the last variant, which the
-/// caller of the macro documents.
+/// Defines an enum of the values that a backend sends today. Any other value decodes as the last variant.
 macro_rules! open_enum {
     (
         $(#[$doc:meta])* $name:ident {
-            $($(#[$one:meta])* $variant:ident = $word:literal,)*
+            $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)*
             ..
-            $(#[$rest:meta])* $other:ident = $other_word:literal
+            $(#[$other_doc:meta])* $other:ident = $other_value:literal
         }
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
         pub enum $name {
-            $($(#[$one])* #[serde(rename = $word)] $variant,)*
-            $(#[$rest])* #[serde(other, rename = $other_word)] $other,
+            $($(#[$variant_doc])* #[serde(rename = $value)] $variant,)*
+            $(#[$other_doc])* #[serde(other, rename = $other_value)] $other,
         }
 
         impl $name {
-            /// The word, as the wire has it.
+            /// The value on the wire.
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$variant => $word,)*
-                    Self::$other => $other_word,
+                    $(Self::$variant => $value,)*
+                    Self::$other => $other_value,
                 }
             }
         }
