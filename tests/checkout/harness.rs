@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bff_core::action::{Created, IdempotentWrites, Key, WriteRequest};
+use bff_core::action::{Created, IdempotencyKey, IdempotentWrites, WriteRequest};
 use bff_core::context::{Env, GatewayHandles};
 use bff_core::net::{Connection, InMemoryNetwork, Net};
 use bff_core::outbound::{Config, Upstream};
@@ -143,7 +143,7 @@ impl CheckoutHarness {
     pub(super) async fn check_out(&self, number: &str) -> Result<Created<Checkout>, Error> {
         let body = json!({"card": {"number": number, "expiry": "12/99", "cvc": "987"}});
         let input = serde_json::from_value(body.clone()).unwrap();
-        let key: Key = "k-1".parse().unwrap();
+        let key: IdempotencyKey = "k-1".parse().unwrap();
         let asked = WriteRequest::new(self.ada.clone(), key, body.to_string().as_bytes());
         let work = |cx, run| async move { Checkout::run(&cx, &self.up, &run, input).await };
         let cx = self.request();

@@ -1,10 +1,9 @@
-//! A write of several steps: the client's key for it, what came of each step, and what undoes the steps before one that
-//! failed.
+//! Idempotent writes of one or more steps: the idempotency key, the outcome of each step, and compensation.
 //!
-//! [`Writes`] does each write once, and remembers what it came to. The steps of one write are told apart by keys that
-//! follow from the client's own ([`Run::key`]), so that the same write again repeats no step that was done. A step that
-//! is refused undoes those before it, the latest first. A step whose outcome is unknown undoes nothing: it may have been
-//! done, and the same key again settles it.
+//! [`IdempotentWrites`] executes each write once and stores its outcome. Each step has its own idempotency key, derived
+//! from the client's key ([`WriteAttempt::key`]), so a retry of the write repeats no completed step. When a step is
+//! refused, the saga compensates the earlier steps, the latest first. When the outcome of a step is unknown, the saga
+//! compensates nothing: the backend may have executed it, and a retry with the same key finds out.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 pub use idempotent::IdempotentWrites;
-pub use key::Key;
+pub use key::IdempotencyKey;
 pub use run::{WriteAttempt, WriteRequest};
 pub use saga::{Saga, StepOutcomes};
 
@@ -26,36 +25,38 @@ mod saga;
 #[cfg(test)]
 mod tests;
 
-/// How long undoing may take, whatever is left of the request's own time.
+/// Time limit for all compensations of one write. It does not depend on the request's remaining time.
 const COMPENSATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A write that was done: 201, and nobody keeps the answer.
+/// Response of a successful write: 201 with `Cache-Control: no-store`.
 pub struct Created<T> {
-    /// JSON.
-    body: Bytes,
-    of: PhantomData<fn() -> T>,
+    /// The value of type `T`, as JSON.
+    json: Bytes,
+    value_type: PhantomData<fn() -> T>,
 }
 
 impl<T> Created<T> {
-    fn of(body: Bytes) -> Self {
-        let of = PhantomData;
-        Self { body, of }
+    fn from_json(json: Bytes) -> Self {
+        Self {
+            json,
+            value_type: PhantomData,
+        }
     }
 }
 
 impl<T> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
-        let kind = (
+        let content_type = (
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        let nobody = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        (StatusCode::CREATED, [kind, nobody], self.body).into_response()
+        let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        (StatusCode::CREATED, [content_type, no_store], self.json).into_response()
     }
 }
 
 impl<T> fmt::Debug for Created<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Created({} bytes)", self.body.len())
+        write!(f, "Created({} bytes)", self.json.len())
     }
 }

@@ -1,4 +1,4 @@
-//! The client's key for a write (draft-ietf-httpapi-idempotency-key-header).
+//! The `Idempotency-Key` request header (draft-ietf-httpapi-idempotency-key-header).
 
 use std::fmt;
 
@@ -7,52 +7,52 @@ use http::request::Parts;
 
 use crate::error::{Error, codes};
 
-/// The header.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// What a client calls one write by, so that the same write again is not done twice: 1 to 255 visible characters, with
-/// quotes around them (as the draft has it) or without.
+/// The client's key for one write: a retry with the same key is not executed twice. It has 1 to 255 visible ASCII
+/// characters, with quotes around them (as in the draft) or without.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
+pub struct IdempotencyKey(String);
 
-impl Key {
-    /// The key as sent, without quotes.
+impl IdempotencyKey {
+    /// The key without its quotes.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl std::str::FromStr for Key {
+impl std::str::FromStr for IdempotencyKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let inside = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
-        let key = inside.unwrap_or(text);
-        let good = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-        good.then(|| Self(key.to_owned()))
-            .ok_or("Idempotency-Key has 1 to 255 visible characters.")
+        let unquoted = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+        let key = unquoted.unwrap_or(text);
+        let is_valid = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
+        is_valid
+            .then(|| Self(key.to_owned()))
+            .ok_or("Idempotency-Key must have 1 to 255 visible ASCII characters.")
     }
 }
 
-/// A key lets whoever has it learn what a write came to: it is not printed.
-impl fmt::Debug for Key {
+/// Hides the key: with the key a client can read the outcome of the write.
+impl fmt::Debug for IdempotencyKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key")
+        f.write_str("IdempotencyKey")
     }
 }
 
-/// The one key of a request, or 400.
-impl<S: Sync> FromRequestParts<S> for Key {
+/// Extracts the header. It fails with 400 if the header is missing, repeated or invalid.
+impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        let refuse = |detail| Error::new(codes::INVALID_REQUEST, detail);
-        let mut sent = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
-        match (sent.next(), sent.next()) {
-            (Some(key), None) => key.to_str().unwrap_or_default().parse().map_err(refuse),
-            (None, _) => Err(refuse("This write needs an Idempotency-Key.")),
-            (Some(_), Some(_)) => Err(refuse("Idempotency-Key was sent more than once.")),
+        let error = |detail| Error::new(codes::INVALID_REQUEST, detail);
+        let mut values = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        match (values.next(), values.next()) {
+            (Some(key), None) => key.to_str().unwrap_or_default().parse().map_err(error),
+            (None, _) => Err(error("This write needs an Idempotency-Key.")),
+            (Some(_), Some(_)) => Err(error("Idempotency-Key was sent more than once.")),
         }
     }
 }
@@ -62,11 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_are_not_part_of_it() {
-        let key: Key = "\"8e03978e\"".parse().unwrap();
+    fn quotes_are_not_part_of_the_key() {
+        let key: IdempotencyKey = "\"8e03978e\"".parse().unwrap();
         assert_eq!(key, "8e03978e".parse().unwrap());
-        for bad in ["", "\"\"", "a b", "ü", &"x".repeat(256)] {
-            assert!(bad.parse::<Key>().is_err(), "{bad}");
+        for invalid in ["", "\"\"", "a b", "ü", &"x".repeat(256)] {
+            assert!(invalid.parse::<IdempotencyKey>().is_err(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A write as it is asked for, and one try at it.
+//! A write request, and one attempt to execute it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,33 +9,34 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
-use super::Key;
+use super::IdempotencyKey;
 use crate::scope::Caller;
 
-/// Who asks for a write, what they call it by, and what they sent.
+/// A write request: its caller, its idempotency key and the hash of its body.
 #[derive(Clone)]
 pub struct WriteRequest {
     pub(super) caller: Caller,
-    pub(super) key: Key,
+    pub(super) key: IdempotencyKey,
     /// SHA-256 of the body.
     pub(super) body_hash: [u8; 32],
 }
 
-/// One try at a write: its key for each step, and what is known of the tries before.
+/// One attempt to execute a write: it derives the idempotency key of each step.
 #[derive(Debug)]
 pub struct WriteAttempt {
     operation: &'static str,
-    asked: WriteRequest,
-    /// An earlier try ended without a word of what it came to.
-    again: AtomicBool,
-    begun: Arc<AtomicBool>,
-    /// It was refused, and not all that was done before could be undone.
-    leaves: Arc<AtomicBool>,
+    request: WriteRequest,
+    /// An earlier attempt ended without a stored outcome.
+    retry: AtomicBool,
+    /// A step may have been executed.
+    started: Arc<AtomicBool>,
+    /// A step was refused, and a compensation of an earlier step failed.
+    partial: Arc<AtomicBool>,
 }
 
 impl WriteRequest {
-    /// A write that `caller` calls by `key`.
-    pub fn new(caller: Caller, key: Key, body: &[u8]) -> Self {
+    /// The write that `caller` sends with `key`.
+    pub fn new(caller: Caller, key: IdempotencyKey, body: &[u8]) -> Self {
         let mut body_hash = [0; 32];
         body_hash.copy_from_slice(digest::digest(&digest::SHA256, body).as_ref());
         Self {
@@ -46,52 +47,52 @@ impl WriteRequest {
     }
 }
 
-/// The hash of a body could be guessed from, and the key lets whoever has it learn what the write came to.
+/// Hides the fields: a short body can be guessed from its hash, and the key gives access to the outcome.
 impl fmt::Debug for WriteRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Asked")
+        f.write_str("WriteRequest")
     }
 }
 
 impl WriteAttempt {
     pub(super) fn new(
         operation: &'static str,
-        asked: WriteRequest,
-        again: bool,
-        begun: Arc<AtomicBool>,
+        request: WriteRequest,
+        retry: bool,
+        started: Arc<AtomicBool>,
     ) -> Self {
         Self {
             operation,
-            asked,
-            again: again.into(),
-            begun,
-            leaves: Arc::default(),
+            request,
+            retry: retry.into(),
+            started,
+            partial: Arc::default(),
         }
     }
 
-    /// Whether it leaves something that the same write again has to undo, once it has ended.
-    pub(super) fn left(&self) -> Arc<AtomicBool> {
-        self.leaves.clone()
+    /// Read after the attempt: true if a retry must compensate the remaining steps.
+    pub(super) fn partial_flag(&self) -> Arc<AtomicBool> {
+        self.partial.clone()
     }
 
-    /// Something could not be undone.
+    /// A compensation failed.
     pub(super) fn mark_partial(&self) {
-        self.leaves.store(true, Ordering::Relaxed);
+        self.partial.store(true, Ordering::Relaxed);
     }
 
-    /// Who asked for it.
+    /// The caller of the write.
     pub fn caller(&self) -> &Caller {
-        &self.asked.caller
+        &self.request.caller
     }
 
-    /// The key of one step. It follows from who asked and the client's key alone, so that each try has the same, and
-    /// it fits a header.
+    /// The idempotency key of one step, valid as a header value. It depends only on the caller, the operation, the step
+    /// and the client's key, so every attempt sends the same one.
     pub fn key(&self, step: &str) -> HeaderValue {
-        let (account, profile) = self.asked.caller.account_and_profile();
-        let key = self.asked.key.as_str();
+        let (account, profile) = self.request.caller.account_and_profile();
+        let key = self.request.key.as_str();
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [account, profile, self.operation, step, key] {
-            // Each with its length, so that no two lists of parts look alike.
+            // The length prefix keeps ("ab", "c") and ("a", "bc") apart.
             hash.update(&part.len().to_le_bytes());
             hash.update(part.as_bytes());
         }
@@ -99,25 +100,25 @@ impl WriteAttempt {
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 
-    /// An earlier try got further than is remembered, as what stands at the backends shows. From now on only a plain
-    /// refusal says that something was not done.
+    /// Call this when a backend shows effects of an earlier attempt that has no stored outcome. From then on, only a
+    /// definitive rejection counts as "not executed".
     pub fn mark_retry(&self) {
-        self.again.store(true, Ordering::Relaxed);
+        self.retry.store(true, Ordering::Relaxed);
     }
 
-    /// Whether an earlier try ended without a word of what it came to.
+    /// Whether an earlier attempt ended without a stored outcome.
     pub(super) fn is_retry(&self) -> bool {
-        self.again.load(Ordering::Relaxed)
+        self.retry.load(Ordering::Relaxed)
     }
 
-    /// From now on something may have been done.
-    pub(super) fn begin(&self) {
-        self.begun.store(true, Ordering::Relaxed);
+    /// A step may be executed from now on.
+    pub(super) fn mark_started(&self) {
+        self.started.store(true, Ordering::Relaxed);
     }
 
-    /// Nothing was done after all, by this try or another.
+    /// No step was executed, by this attempt or an earlier one.
     pub(super) fn mark_untouched(&self) {
-        self.begun.store(false, Ordering::Relaxed);
+        self.started.store(false, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +127,7 @@ mod tests {
     use super::*;
     use crate::scope::Identity;
 
-    fn run(
+    fn attempt(
         (account, profile): (&str, Option<&str>),
         operation: &'static str,
         key: &str,
@@ -136,23 +137,23 @@ mod tests {
             profile: profile.map(Into::into),
             ..Identity::default()
         };
-        let asked = WriteRequest::new(Caller::new(identity).unwrap(), key.parse().unwrap(), b"");
-        WriteAttempt::new(operation, asked, false, Arc::default())
+        let request = WriteRequest::new(Caller::new(identity).unwrap(), key.parse().unwrap(), b"");
+        WriteAttempt::new(operation, request, false, Arc::default())
     }
 
     #[test]
-    fn the_keys_of_steps_differ_and_are_the_same_each_time() {
+    fn each_step_has_its_own_key_and_every_attempt_the_same_one() {
         let ada = ("ada", None);
-        let key = run(ada, "checkout", "k").key("pay");
-        assert_eq!(key, run(ada, "checkout", "k").key("pay"));
-        for (who, operation, key_of_client, step) in [
+        let key = attempt(ada, "checkout", "k").key("pay");
+        assert_eq!(key, attempt(ada, "checkout", "k").key("pay"));
+        for (identity, operation, client_key, step) in [
             (ada, "checkout", "k", "order"),
             (ada, "check", "k", "outpay"),
             (ada, "checkout", "l", "pay"),
             (("ben", None), "checkout", "k", "pay"),
             (("ada", Some("kid")), "checkout", "k", "pay"),
         ] {
-            assert_ne!(key, run(who, operation, key_of_client).key(step));
+            assert_ne!(key, attempt(identity, operation, client_key).key(step));
         }
     }
 }

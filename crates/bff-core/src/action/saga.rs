@@ -1,4 +1,4 @@
-//! The steps of one write: what came of each, and what undoes those before one that was refused.
+//! A saga: the steps of one write, the outcome of each, and the compensations that run when a later step is refused.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -13,51 +13,52 @@ use crate::context::RequestContext;
 use crate::error::codes;
 use crate::outbound::{Failure, Fetched};
 
-/// What came of each step, by its name, in the order begun.
+/// The name and the outcome of each step, in the order they started.
 pub type StepOutcomes = Vec<(&'static str, &'static str)>;
 
-/// It may have been done.
+/// The backend may have executed the step.
 const UNKNOWN: &str = "unknown";
-/// It was not done.
+/// The backend did not execute the step.
 const NOT_DONE: &str = "not_done";
 
-/// The steps of one try at a write.
+/// The steps of one attempt at a write.
 pub struct Saga<'a> {
-    told: Mutex<StepOutcomes>,
-    undoing: Mutex<Vec<Compensation<'a>>>,
+    outcomes: Mutex<StepOutcomes>,
+    compensations: Mutex<Vec<Compensation<'a>>>,
     cx: RequestContext,
-    run: &'a WriteAttempt,
+    attempt: &'a WriteAttempt,
 }
 
-/// What undoes a step.
+/// The call that reverts a completed step.
 struct Compensation<'a> {
     step: &'static str,
-    /// What stands if it is not undone.
-    stands: &'static str,
-    undone: &'static str,
+    /// The step's outcome if the compensation fails.
+    before: &'static str,
+    /// The step's outcome if the compensation succeeds.
+    after: &'static str,
     work: Box<dyn FnOnce(RequestContext) -> BoxFuture<'a, Result<(), Failure>> + Send + 'a>,
 }
 
 impl<'a> Saga<'a> {
-    /// No step yet.
-    pub fn of(cx: &RequestContext, run: &'a WriteAttempt) -> Self {
+    /// A saga without steps.
+    pub fn new(cx: &RequestContext, attempt: &'a WriteAttempt) -> Self {
         Self {
-            told: Mutex::default(),
-            undoing: Mutex::default(),
+            outcomes: Mutex::default(),
+            compensations: Mutex::default(),
             cx: cx.clone(),
-            run,
+            attempt,
         }
     }
 
-    /// Takes a step; `done` is the word for what stands when it was.
+    /// Executes a step. `done` is its outcome when it succeeds, such as "placed".
     pub async fn step<T, S>(
         &self,
         step: &'static str,
         done: &'static str,
         work: impl Future<Output = Result<Fetched<T, S>, Failure>>,
     ) -> Result<Arc<T>, Failure> {
-        self.run.begin();
-        // Said first, so that a step that is never heard of again is told as what it is.
+        self.attempt.mark_started();
+        // Recorded first: a step that never returns stays unknown.
         self.record(step, UNKNOWN);
         match work.await {
             Ok(fetched) => {
@@ -65,14 +66,14 @@ impl<'a> Saga<'a> {
                 Ok(fetched.value)
             }
             Err(failure) => {
-                self.record(step, self.came_to(&failure));
+                self.record(step, self.failed_outcome(&failure));
                 Err(failure)
             }
         }
     }
 
-    /// Says what undoes a step that was taken, should a later one be refused; `undone` is the word for what stands then.
-    /// `work` is given a context with time of its own.
+    /// Adds the compensation of a completed step. It runs if a later step is refused. `undone` is the step's outcome
+    /// after it, such as "cancelled". `work` gets a context with its own deadline.
     pub fn compensate_with<T, F>(
         &self,
         step: &'static str,
@@ -81,85 +82,90 @@ impl<'a> Saga<'a> {
     ) where
         F: Future<Output = Result<T, Failure>> + Send + 'a,
     {
-        let stands = self.came_before(step);
+        let before = self.outcome_of(step);
         let work = Box::new(|cx| work(cx).map(|done| done.map(drop)).boxed());
-        self.undoing.lock().push(Compensation {
+        self.compensations.lock().push(Compensation {
             step,
-            stands,
-            undone,
+            before,
+            after: undone,
             work,
         });
     }
 
-    /// What the action came to. A refused one has been undone by then, as far as that could be done; it tells what
-    /// stands.
+    /// Ends the saga with the action's outcome. After a refusal it runs the compensations. The error lists the outcome
+    /// of each step. An undecided failure becomes `outcome_unknown`.
     pub async fn end<T>(self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         let failure = match outcome {
             Ok(value) => return Ok(value),
             Err(failure) => failure,
         };
         if !self.is_undecided(&failure) {
-            self.undo().await;
+            self.compensate().await;
         }
-        let told = self.told.lock().clone();
-        let unknown = told.iter().any(|(_, came)| *came == UNKNOWN);
+        let outcomes = self.outcomes.lock().clone();
+        let unknown = outcomes.iter().any(|(_, outcome)| *outcome == UNKNOWN);
         let mut error = failure.error();
         if (unknown || self.is_undecided(&failure)) && error.code() != codes::OUTCOME_UNKNOWN {
-            let why = error.cause().unwrap_or(failure.reason().as_str());
-            error = Failure::unknown().error().with_cause(why);
+            let cause = error.cause().unwrap_or(failure.reason().as_str());
+            error = Failure::unknown().error().with_cause(cause);
         }
-        if told.iter().all(|(_, came)| *came == NOT_DONE) {
-            self.run.mark_untouched();
+        if outcomes.iter().all(|(_, outcome)| *outcome == NOT_DONE) {
+            self.attempt.mark_untouched();
         }
-        let told = told
+        let steps = outcomes
             .into_iter()
-            .map(|(step, came)| (Cow::Borrowed(step), Cow::Borrowed(came)));
-        Err(failure.with_public_error(error.with_steps(told.collect())))
+            .map(|(step, outcome)| (Cow::Borrowed(step), Cow::Borrowed(outcome)));
+        Err(failure.with_public_error(error.with_steps(steps.collect())))
     }
 
-    /// Undoes what was done, the latest first. What comes before one that cannot be undone now stands with it, so that
-    /// the same write again goes on from there, or undoes the rest.
-    async fn undo(&self) {
+    /// Runs the compensations, the latest step first, and stops at the first one that fails. The steps before it then
+    /// remain too, so a retry of the write can complete the steps or compensate the rest.
+    async fn compensate(&self) {
         let cx = self.cx.with_deadline(COMPENSATION_TIMEOUT);
-        let mut undoing = std::mem::take(&mut *self.undoing.lock());
-        while let Some(undo) = undoing.pop() {
-            let failure = match (undo.work)(cx.clone()).await {
+        let mut compensations = std::mem::take(&mut *self.compensations.lock());
+        while let Some(compensation) = compensations.pop() {
+            let failure = match (compensation.work)(cx.clone()).await {
                 Ok(()) => {
-                    self.record(undo.step, undo.undone);
+                    self.record(compensation.step, compensation.after);
                     continue;
                 }
                 Err(failure) => failure,
             };
             let unknown = is_unknown(&failure);
-            self.record(undo.step, if unknown { UNKNOWN } else { undo.stands });
-            self.run.mark_partial();
+            let outcome = if unknown {
+                UNKNOWN
+            } else {
+                compensation.before
+            };
+            self.record(compensation.step, outcome);
+            self.attempt.mark_partial();
             return;
         }
     }
 
-    /// Says what a step came to, for one that follows from another.
-    pub fn record(&self, step: &'static str, to: &'static str) {
-        let mut told = self.told.lock();
-        match told.iter_mut().find(|(name, _)| *name == step) {
-            Some(entry) => entry.1 = to,
-            None => told.push((step, to)),
+    /// Sets the outcome of a step. Call it directly for a step that another step's call also executes.
+    pub fn record(&self, step: &'static str, outcome: &'static str) {
+        let mut outcomes = self.outcomes.lock();
+        match outcomes.iter_mut().find(|(name, _)| *name == step) {
+            Some(entry) => entry.1 = outcome,
+            None => outcomes.push((step, outcome)),
         }
     }
 
-    fn came_before(&self, step: &str) -> &'static str {
-        let told = self.told.lock();
-        let entry = told.iter().find(|(name, _)| *name == step);
-        entry.map_or(UNKNOWN, |(_, came)| came)
+    fn outcome_of(&self, step: &str) -> &'static str {
+        let outcomes = self.outcomes.lock();
+        let entry = outcomes.iter().find(|(name, _)| *name == step);
+        entry.map_or(UNKNOWN, |(_, outcome)| outcome)
     }
 
-    /// Whether nobody knows yet what stands: this try may have done it, or one before it that ended without a word,
-    /// and then only a verdict says that it did not.
+    /// Whether the step may have been executed, by this attempt or an earlier one without a stored outcome. After such
+    /// an earlier attempt, only a definitive rejection proves that it was not.
     fn is_undecided(&self, failure: &Failure) -> bool {
-        is_unknown(failure) || (self.run.is_retry() && !failure.is_definitive_rejection())
+        is_unknown(failure) || (self.attempt.is_retry() && !failure.is_definitive_rejection())
     }
 
-    /// The word for a step that failed.
-    fn came_to(&self, failure: &Failure) -> &'static str {
+    /// The outcome of a step that failed.
+    fn failed_outcome(&self, failure: &Failure) -> &'static str {
         match failure.upstream_status() {
             _ if self.is_undecided(failure) => UNKNOWN,
             Some(status) if status.as_u16() == 402 => "declined",
@@ -169,7 +175,7 @@ impl<'a> Saga<'a> {
     }
 }
 
-/// The backend may have done it, or still does it for somebody who gave up waiting.
+/// Whether the backend may have executed the call, or still executes it after an earlier request timed out.
 fn is_unknown(failure: &Failure) -> bool {
     let code = failure.error().code();
     code == codes::OUTCOME_UNKNOWN || code == codes::IN_PROGRESS

@@ -1,4 +1,4 @@
-//! What an action of three steps comes to, whichever of them fails and however.
+//! Outcomes of sagas and idempotent writes, for each way a step can fail.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -26,7 +26,7 @@ fn cx() -> RequestContext {
     RequestContext::background(&shared, Duration::from_secs(60))
 }
 
-async fn done() -> Result<Fetched<(), Public>, Failure> {
+async fn succeed() -> Result<Fetched<(), Public>, Failure> {
     let from = Provenance::fresh("backend", Duration::ZERO, CacheVisibility::default());
     Ok(Fetched::new(Arc::new(()), from))
 }
@@ -36,7 +36,7 @@ fn refused() -> Failure {
         .with_response(StatusCode::from_u16(402).unwrap(), bytes::Bytes::new())
 }
 
-fn asked(body: &str) -> WriteRequest {
+fn write_request(body: &str) -> WriteRequest {
     let identity = Identity {
         account: "ada".into(),
         ..Identity::default()
@@ -48,34 +48,37 @@ fn asked(body: &str) -> WriteRequest {
     )
 }
 
-/// The code and what is told of the steps `a` and `b`, when `b` comes to `b` and undoing `a` comes to `undone`.
-async fn told(b: Failure, undone: Result<(), Failure>) -> (&'static str, serde_json::Value) {
-    told_by(
-        &WriteAttempt::new("act", asked(""), false, Arc::default()),
+/// The error code and step outcomes when step `b` fails with `b` and the compensation of step `a` returns `undone`.
+async fn outcome_after(
+    b: Failure,
+    undone: Result<(), Failure>,
+) -> (&'static str, serde_json::Value) {
+    outcome_of(
+        &WriteAttempt::new("act", write_request(""), false, Arc::default()),
         b,
         undone,
     )
     .await
 }
 
-/// The same by a try that is not the first.
-async fn told_again(b: Failure) -> (&'static str, serde_json::Value) {
-    told_by(
-        &WriteAttempt::new("act", asked(""), true, Arc::default()),
+/// Like [`outcome_after`], for an attempt that follows one without a stored outcome.
+async fn outcome_of_retry(b: Failure) -> (&'static str, serde_json::Value) {
+    outcome_of(
+        &WriteAttempt::new("act", write_request(""), true, Arc::default()),
         b,
         Ok(()),
     )
     .await
 }
 
-async fn told_by(
-    run: &WriteAttempt,
+async fn outcome_of(
+    attempt: &WriteAttempt,
     b: Failure,
     undone: Result<(), Failure>,
 ) -> (&'static str, serde_json::Value) {
-    let steps = Saga::of(&cx(), run);
+    let steps = Saga::new(&cx(), attempt);
     let outcome = async {
-        steps.step("a", "made", done()).await?;
+        steps.step("a", "made", succeed()).await?;
         steps.compensate_with("a", "unmade", |_| async { undone });
         let failed: Result<Fetched<(), Public>, _> = Err(b);
         steps.step("b", "made", async { failed }).await?;
@@ -89,54 +92,58 @@ async fn told_by(
 }
 
 #[tokio::test]
-async fn a_refused_step_undoes_those_before_it() {
-    let (code, steps) = told(refused(), Ok(())).await;
+async fn a_refused_step_compensates_the_steps_before_it() {
+    let (code, steps) = outcome_after(refused(), Ok(())).await;
     assert_eq!(code, "bad_response");
     assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "declined"}));
 }
 
 #[tokio::test]
-async fn an_unknown_step_undoes_nothing() {
+async fn an_unknown_step_compensates_nothing() {
     let unknown = Failure::new(Reason::Timeout).for_write(true);
-    let (code, steps) = told(unknown, Ok(())).await;
+    let (code, steps) = outcome_after(unknown, Ok(())).await;
     assert_eq!(code, "outcome_unknown");
     assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
 }
 
 #[tokio::test]
-async fn what_cannot_be_undone_is_said_to_stand() {
-    let never = Failure::new(Reason::CircuitOpen).not_sent();
-    let (code, steps) = told(refused(), Err(never)).await;
+async fn a_step_whose_compensation_fails_keeps_its_outcome() {
+    let unsent = Failure::new(Reason::CircuitOpen).not_sent();
+    let (code, steps) = outcome_after(refused(), Err(unsent)).await;
     assert_eq!(code, "bad_response");
     assert_eq!(steps, serde_json::json!({"a": "made", "b": "declined"}));
 }
 
 #[tokio::test]
-async fn undoing_that_may_have_happened_leaves_the_whole_unknown() {
+async fn a_compensation_with_unknown_outcome_makes_the_write_unknown() {
     let lost = Failure::new(Reason::Timeout).for_write(true);
-    let (code, steps) = told(refused(), Err(lost)).await;
+    let (code, steps) = outcome_after(refused(), Err(lost)).await;
     assert_eq!(code, "outcome_unknown");
     assert_eq!(steps, serde_json::json!({"a": "unknown", "b": "declined"}));
 }
 
 #[tokio::test]
-async fn what_never_left_is_not_done() {
-    let never = Failure::new(Reason::Unavailable).not_sent();
-    let (code, steps) = told(never, Ok(())).await;
+async fn a_step_that_was_not_sent_is_not_done() {
+    let unsent = Failure::new(Reason::Unavailable).not_sent();
+    let (code, steps) = outcome_after(unsent, Ok(())).await;
     assert_eq!(code, "unavailable");
     assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "not_done"}));
 }
 
 #[tokio::test]
-async fn what_was_done_twice_over_stands_as_it_was() {
-    // A second word for the same step is not what undoing leaves standing.
-    let run = WriteAttempt::new("act", asked(""), false, Arc::default());
-    let steps = Saga::of(&cx(), &run);
+async fn a_failed_compensation_restores_the_outcome_before_it_was_added() {
+    // A failed second call of step "a" changes its outcome after the compensation was added.
+    let attempt = WriteAttempt::new("act", write_request(""), false, Arc::default());
+    let steps = Saga::new(&cx(), &attempt);
     let outcome = async {
-        steps.step("a", "made", done()).await?;
-        let never = || Failure::new(Reason::CircuitOpen).not_sent();
-        steps.compensate_with("a", "unmade", move |_| async move { Err::<(), _>(never()) });
-        let failed: Result<Fetched<(), Public>, _> = Err(never());
+        steps.step("a", "made", succeed()).await?;
+        let unsent = || Failure::new(Reason::CircuitOpen).not_sent();
+        steps.compensate_with(
+            "a",
+            "unmade",
+            move |_| async move { Err::<(), _>(unsent()) },
+        );
+        let failed: Result<Fetched<(), Public>, _> = Err(unsent());
         steps.step("a", "finished", async { failed }).await?;
         Ok(())
     }
@@ -147,12 +154,12 @@ async fn what_was_done_twice_over_stands_as_it_was() {
 }
 
 #[tokio::test]
-async fn one_budget_of_extra_attempts_governs_the_steps_and_their_undoing() {
+async fn steps_and_compensations_share_one_retry_allowance() {
     let (cx, now) = (cx(), tokio::time::Instant::now());
     let backend = Budget::new(&budget::Config::default(), now);
     let spent = [(); 2].map(|()| AtomicBool::new(false));
-    let run = WriteAttempt::new("act", asked(""), false, Arc::default());
-    let steps = Saga::of(&cx, &run);
+    let attempt = WriteAttempt::new("act", write_request(""), false, Arc::default());
+    let steps = Saga::new(&cx, &attempt);
     assert!(backend.spend(cx.retry_allowance(), now) && backend.spend(cx.retry_allowance(), now));
     steps.compensate_with("a", "unmade", |cx| {
         for spent in &spent {
@@ -167,29 +174,29 @@ async fn one_budget_of_extra_attempts_governs_the_steps_and_their_undoing() {
 }
 
 #[tokio::test]
-async fn only_a_refusal_settles_what_an_earlier_try_may_have_done() {
-    let never = Failure::new(Reason::Unavailable).not_sent();
-    let (code, steps) = told_again(never).await;
+async fn only_a_refusal_decides_an_earlier_unknown_attempt() {
+    let unsent = Failure::new(Reason::Unavailable).not_sent();
+    let (code, steps) = outcome_of_retry(unsent).await;
     assert_eq!(code, "outcome_unknown");
     assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
-    let (code, steps) = told_again(refused()).await;
+    let (code, steps) = outcome_of_retry(refused()).await;
     assert_eq!(code, "bad_response");
     assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "declined"}));
 }
 
 #[tokio::test]
-async fn what_a_backend_still_does_is_not_refused() {
+async fn a_call_that_the_backend_still_executes_is_unknown() {
     let running = Failure::new(Reason::BadResponse)
         .with_response(StatusCode::CONFLICT, Bytes::new())
         .with_public_error(Error::new(codes::IN_PROGRESS, ""));
-    let (code, steps) = told(running, Ok(())).await;
+    let (code, steps) = outcome_after(running, Ok(())).await;
     assert_eq!(code, "outcome_unknown");
     assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
 }
 
-/// Of one that ended without a word the same again may meet what is no verdict: a proxy's refusal, a missing route.
+/// A retry may get a 4xx from a proxy or a missing route. That says nothing about the earlier attempt.
 #[tokio::test]
-async fn a_stray_refusal_does_not_settle_what_an_earlier_try_did() {
+async fn an_unspecific_4xx_does_not_decide_an_earlier_unknown_attempt() {
     for (reason, status) in [
         (Reason::BadResponse, StatusCode::IM_A_TEAPOT),
         (Reason::BadResponse, StatusCode::CONFLICT),
@@ -197,43 +204,45 @@ async fn a_stray_refusal_does_not_settle_what_an_earlier_try_did() {
         (Reason::NotFound, StatusCode::NOT_FOUND),
         (Reason::Overloaded, StatusCode::TOO_MANY_REQUESTS),
     ] {
-        let stray = || Failure::new(reason).with_response(status, Bytes::new());
-        let (code, steps) = told_again(stray()).await;
+        let unspecific = || Failure::new(reason).with_response(status, Bytes::new());
+        let (code, steps) = outcome_of_retry(unspecific()).await;
         assert_eq!(code, "outcome_unknown", "{status}");
         assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
-        let (_, steps) = told(stray(), Ok(())).await;
+        let (_, steps) = outcome_after(unspecific(), Ok(())).await;
         assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "refused"}));
-        let verdict = stray().with_public_error(Error::new(codes::VALIDATION_FAILED, ""));
-        let (_, steps) = told_again(verdict).await;
+        let rejection = unspecific().with_public_error(Error::new(codes::VALIDATION_FAILED, ""));
+        let (_, steps) = outcome_of_retry(rejection).await;
         assert_eq!(steps["a"], "unmade", "{status}");
     }
 }
 
-/// A memory, and a context to write in.
-fn writes(store: Store) -> (IdempotentWrites, RequestContext) {
+/// Idempotent writes over `store`, and a request context.
+fn writes_in(store: Store) -> (IdempotentWrites, RequestContext) {
     let cx = cx();
-    let seal = RecordCipher::open(&store::Config::default(), cx.world()).unwrap();
-    (IdempotentWrites::new(store, seal, &[], cx.shared()), cx)
+    let cipher = RecordCipher::open(&store::Config::default(), cx.world()).unwrap();
+    (IdempotentWrites::new(store, cipher, &[], cx.shared()), cx)
 }
 
 fn in_process() -> (IdempotentWrites, RequestContext) {
-    writes(Store::memory(1 << 20, &Env::real()))
+    writes_in(Store::memory(1 << 20, &Env::real()))
 }
 
-/// One try that takes a step which comes to `outcome`.
-async fn attempt(
+/// Sends one write whose only step returns `outcome`.
+async fn write(
     (writes, cx): &(IdempotentWrites, RequestContext),
     body: &str,
     outcome: Result<u32, Failure>,
 ) -> Result<Bytes, Error> {
-    let work = |cx, run| async move {
-        let steps = Saga::of(&cx, &run);
+    let work = |cx, attempt| async move {
+        let steps = Saga::new(&cx, &attempt);
         let step = async { outcome.map(fetched) };
-        let taken = steps.step("a", "made", step).await;
-        steps.end(taken).await.map(|value| *value)
+        let outcome = steps.step("a", "made", step).await;
+        steps.end(outcome).await.map(|value| *value)
     };
-    let created: Created<u32> = writes.run_once(cx, "act", asked(body), work).await?;
-    Ok(created.body)
+    let created: Created<u32> = writes
+        .run_once(cx, "act", write_request(body), work)
+        .await?;
+    Ok(created.json)
 }
 
 fn fetched(value: u32) -> Fetched<u32, Public> {
@@ -241,140 +250,149 @@ fn fetched(value: u32) -> Fetched<u32, Public> {
     Fetched::new(Arc::new(value), from)
 }
 
-fn code(outcome: Result<Bytes, Error>) -> &'static str {
+fn error_code(outcome: Result<Bytes, Error>) -> &'static str {
     outcome.unwrap_err().code().name()
 }
 
 #[tokio::test]
-async fn the_same_write_again_gets_the_same_answer() {
-    let memory = in_process();
-    assert_eq!(attempt(&memory, "b", Ok(7)).await.unwrap(), "7");
-    // What would come of it now does not matter: it is not done.
-    assert_eq!(attempt(&memory, "b", Ok(8)).await.unwrap(), "7");
-    assert_eq!(code(attempt(&memory, "c", Ok(9)).await), "key_reused");
+async fn a_retry_gets_the_stored_response() {
+    let writes = in_process();
+    assert_eq!(write(&writes, "b", Ok(7)).await.unwrap(), "7");
+    // The retry would return 8, but it is not executed.
+    assert_eq!(write(&writes, "b", Ok(8)).await.unwrap(), "7");
+    assert_eq!(error_code(write(&writes, "c", Ok(9)).await), "key_reused");
 }
 
 #[tokio::test]
-async fn a_refusal_stands() {
-    let memory = in_process();
+async fn a_retry_gets_the_stored_refusal() {
+    let writes = in_process();
     let refused = refused().with_public_error(Error::new(codes::GONE, "Sold out."));
-    let first = attempt(&memory, "b", Err(refused)).await.unwrap_err();
-    let again = attempt(&memory, "b", Ok(8)).await.unwrap_err();
+    let first = write(&writes, "b", Err(refused)).await.unwrap_err();
+    let again = write(&writes, "b", Ok(8)).await.unwrap_err();
     assert_eq!(again.problem("", "/", "r"), first.problem("", "/", "r"));
     assert_eq!(again.code(), codes::GONE);
 }
 
 #[tokio::test]
-async fn what_is_unknown_is_learned_by_the_same_write() {
-    let memory = in_process();
+async fn a_retry_finds_out_an_unknown_outcome() {
+    let writes = in_process();
     let lost = || Failure::new(Reason::Timeout).for_write(true);
     assert_eq!(
-        code(attempt(&memory, "b", Err(lost())).await),
+        error_code(write(&writes, "b", Err(lost())).await),
         "outcome_unknown"
     );
-    assert_eq!(code(attempt(&memory, "c", Ok(1)).await), "key_reused");
-    // Not sent this time, it may still have been done the first time.
-    let never = Failure::new(Reason::CircuitOpen).not_sent();
+    assert_eq!(error_code(write(&writes, "c", Ok(1)).await), "key_reused");
+    // The retry was not sent, but the backend may have executed the first attempt.
+    let unsent = Failure::new(Reason::CircuitOpen).not_sent();
     assert_eq!(
-        code(attempt(&memory, "b", Err(never)).await),
+        error_code(write(&writes, "b", Err(unsent)).await),
         "outcome_unknown"
     );
-    assert_eq!(attempt(&memory, "b", Ok(7)).await.unwrap(), "7");
+    assert_eq!(write(&writes, "b", Ok(7)).await.unwrap(), "7");
 }
 
 #[tokio::test]
-async fn what_was_not_begun_may_start_again_and_be_another() {
-    let memory = in_process();
-    let never = Failure::new(Reason::CircuitOpen).not_sent();
+async fn a_write_that_was_not_started_frees_its_key() {
+    let writes = in_process();
+    let unsent = Failure::new(Reason::CircuitOpen).not_sent();
     assert_eq!(
-        code(attempt(&memory, "b", Err(never)).await),
+        error_code(write(&writes, "b", Err(unsent)).await),
         "circuit_open"
     );
-    assert_eq!(attempt(&memory, "c", Ok(7)).await.unwrap(), "7");
+    assert_eq!(write(&writes, "c", Ok(7)).await.unwrap(), "7");
 }
 
 #[tokio::test]
-async fn who_panics_halfway_leaves_it_unknown_and_who_does_before_leaves_nothing() {
-    for begins in [true, false] {
-        let memory = in_process();
-        let work = move |cx, run: WriteAttempt| async move {
-            if begins {
-                let steps = Saga::of(&cx, &run);
-                steps.step("a", "made", done()).await?;
+async fn a_panic_after_a_step_started_is_unknown_and_before_it_frees_the_key() {
+    for starts_step in [true, false] {
+        let writes = in_process();
+        let work = move |cx, attempt: WriteAttempt| async move {
+            if starts_step {
+                let steps = Saga::new(&cx, &attempt);
+                steps.step("a", "made", succeed()).await?;
             }
             assert!(cx.time_left().is_zero(), "on purpose");
             Ok(0)
         };
-        let panics: Result<Created<u32>, _> =
-            memory.0.run_once(&memory.1, "act", asked("b"), work).await;
-        assert_eq!(panics.unwrap_err().code(), codes::OUTCOME_UNKNOWN);
-        let other = attempt(&memory, "c", Ok(1)).await;
-        assert_eq!(other.is_err(), begins);
-        assert_eq!(attempt(&memory, "b", Ok(7)).await.is_ok(), begins);
+        let outcome: Result<Created<u32>, _> = writes
+            .0
+            .run_once(&writes.1, "act", write_request("b"), work)
+            .await;
+        assert_eq!(outcome.unwrap_err().code(), codes::OUTCOME_UNKNOWN);
+        let other = write(&writes, "c", Ok(1)).await;
+        assert_eq!(other.is_err(), starts_step);
+        assert_eq!(write(&writes, "b", Ok(7)).await.is_ok(), starts_step);
     }
 }
 
 #[tokio::test]
-async fn a_client_who_stops_waiting_has_written() {
-    let memory = in_process();
-    let (says, mut heard) = tokio::sync::mpsc::channel::<()>(1);
-    let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let work = move |_, run: WriteAttempt| async move {
-        run.begin();
-        says.send(()).await.ok();
-        ended.await.ok();
+async fn a_write_completes_after_its_client_disconnected() {
+    let writes = in_process();
+    let (started, mut wait_started) = tokio::sync::mpsc::channel::<()>(1);
+    let (finish, wait_finish) = tokio::sync::oneshot::channel::<()>();
+    let work = move |_, attempt: WriteAttempt| async move {
+        attempt.mark_started();
+        started.send(()).await.ok();
+        wait_finish.await.ok();
         Ok(7u32)
     };
-    let (writes, cx) = memory.clone();
-    let client = tokio::spawn(async move { writes.run_once(&cx, "act", asked("b"), work).await });
-    heard.recv().await;
-    let meanwhile = attempt(&memory, "b", Ok(8)).await.unwrap_err();
+    let (idempotent, cx) = writes.clone();
+    let client = tokio::spawn(async move {
+        idempotent
+            .run_once(&cx, "act", write_request("b"), work)
+            .await
+    });
+    wait_started.recv().await;
+    let meanwhile = write(&writes, "b", Ok(8)).await.unwrap_err();
     assert_eq!(meanwhile.code(), codes::IN_PROGRESS);
     assert_eq!(meanwhile.retry_hint(), Some(Duration::from_secs(1)));
     client.abort();
-    end.send(()).unwrap();
-    let tasks = &memory.1.shared().tasks;
+    finish.send(()).unwrap();
+    let tasks = &writes.1.shared().tasks;
     tasks.close();
     tasks.wait().await;
     tasks.reopen();
-    assert_eq!(attempt(&memory, "b", Ok(8)).await.unwrap(), "7");
+    assert_eq!(write(&writes, "b", Ok(8)).await.unwrap(), "7");
 }
 
 #[tokio::test]
-async fn with_its_memory_away_nothing_is_done() {
+async fn nothing_is_executed_while_the_store_is_unavailable() {
     let config = store::Config {
-        // Nothing listens there.
+        // Nothing listens on this port.
         url: Some(crate::config::Secret::new("redis://127.0.0.1:1")),
         ..store::Config::default()
     };
-    let memory = writes(Store::open(&config, &Env::real()).unwrap());
-    let work = |_, _| async { panic!("it was done") };
-    let away: Result<Created<u32>, _> = memory.0.run_once(&memory.1, "act", asked("b"), work).await;
-    let away = away.unwrap_err();
+    let writes = writes_in(Store::open(&config, &Env::real()).unwrap());
+    let work = |_, _| async { panic!("the write was executed") };
+    let outcome: Result<Created<u32>, _> = writes
+        .0
+        .run_once(&writes.1, "act", write_request("b"), work)
+        .await;
+    let error = outcome.unwrap_err();
     assert_eq!(
-        (away.code(), away.retry_hint()),
+        (error.code(), error.retry_hint()),
         (codes::UNAVAILABLE, Some(Duration::from_secs(1)))
     );
 }
 
 #[tokio::test]
-async fn what_could_not_be_undone_is_undone_by_the_same_write() {
+async fn a_retry_runs_the_compensation_that_failed() {
     let (writes, cx) = in_process();
-    for (undone, told) in [
+    for (undone, expected) in [
         (
             Err(Failure::new(Reason::CircuitOpen).not_sent()),
             ["made", "made"],
         ),
         (Ok(()), ["unmade", "unmade"]),
-        // The refusal stands by now.
+        // The stored refusal is replayed by now.
         (Err(Failure::new(Reason::Timeout)), ["unmade", "unmade"]),
     ] {
-        let work = |cx, run| async move {
-            let steps = Saga::of(&cx, &run);
+        let work = |cx, attempt| async move {
+            let steps = Saga::new(&cx, &attempt);
             let outcome = async {
                 for step in ["a", "b"] {
                     let undone = undone.clone();
-                    steps.step(step, "made", done()).await?;
+                    steps.step(step, "made", succeed()).await?;
                     steps.compensate_with(step, "unmade", move |_| async { undone });
                 }
                 let refused = refused().with_public_error(Error::new(codes::GONE, "Sold out."));
@@ -384,11 +402,12 @@ async fn what_could_not_be_undone_is_undone_by_the_same_write() {
             .await;
             steps.end(outcome).await.map(|value| *value)
         };
-        let refused: Result<Created<u32>, _> = writes.run_once(&cx, "act", asked("b"), work).await;
+        let refused: Result<Created<u32>, _> =
+            writes.run_once(&cx, "act", write_request("b"), work).await;
         let refused = refused.unwrap_err();
         let problem: serde_json::Value =
             serde_json::from_slice(&refused.problem("", "/", "r")).unwrap();
         let steps = ["a", "b"].map(|step| problem["steps"][step].as_str().unwrap());
-        assert_eq!((refused.code(), steps), (codes::GONE, told));
+        assert_eq!((refused.code(), steps), (codes::GONE, expected));
     }
 }

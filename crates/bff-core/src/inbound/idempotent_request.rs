@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{Object, Type};
 
 use super::endpoints::Authenticated;
 use super::extract;
-use crate::action::{Key, WriteRequest};
+use crate::action::{IdempotencyKey, WriteRequest};
 use crate::error::Error;
 
 /// Who asks for a write and what they call it by, and what they want. Read in that order, so that whoever is not signed
@@ -33,7 +33,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
         let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, state).await?;
-        let key = Key::from_request_parts(&mut parts, state).await?;
+        let key = IdempotencyKey::from_request_parts(&mut parts, state).await?;
         let body = extract::json(Request::from_parts(parts, body)).await?;
         Ok(Self {
             input: extract::parse(&body)?,

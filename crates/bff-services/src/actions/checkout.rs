@@ -56,7 +56,7 @@ pub async fn check_out(
     attempt: &WriteAttempt,
     card: Card,
 ) -> Result<Checkout, Failure> {
-    let (caller, saga) = (attempt.caller(), Saga::of(cx, attempt));
+    let (caller, saga) = (attempt.caller(), Saga::new(cx, attempt));
     let outcome = async {
         let place = orders.place(cx, caller, attempt.key("order"), None);
         let order = saga.step("order", "placed", place).await?;
