@@ -1,9 +1,10 @@
-//! The GraphQL door: one document in, one operation executed with [`RequestContext`], the truth about every section out.
+//! The GraphQL endpoint: executes one operation with the [`RequestContext`] and reports the state of every section.
 //!
-//! Before anything is executed the document is parsed once and its cost is counted; a resolver turns what the
-//! document selects into a [`Want`](crate::section::Want) with [`enter`], assembles a screen with it and hands that
-//! to [`answer`]; after execution every error gets its text and code for outside, and the sections' states go to
-//! `extensions.sections` and the `Sections` header.
+//! 1. Before execution, the endpoint parses the document once and checks its cost.
+//! 2. A resolver calls [`selection`] for the [`FieldSelection`](crate::section::FieldSelection), builds a screen with
+//!    it, and passes the screen to [`resolve_screen`].
+//! 3. After execution, every error gets its public text and code. `extensions.sections` and the `Sections` header list
+//!    the states of the sections.
 
 use std::sync::Arc;
 
@@ -27,9 +28,9 @@ use crate::inbound::endpoints::ExtraRoutes;
 use crate::inbound::load_shed::AdmissionTicket;
 use crate::inbound::{EndpointOptions, WriteDetection};
 
-use request::{Envelope, Media};
+use request::{Envelope, MediaType};
 pub use resolve::{resolve, resolve_screen, selection, validate_args};
-use response::Reply;
+use response::ExecutionResult;
 use section_states::SectionStates;
 
 mod graphiql;
@@ -42,25 +43,24 @@ mod section_states;
 #[cfg(test)]
 mod tests;
 
-/// What a GraphQL request may cost.
+/// Limits for GraphQL requests.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How deep fields may nest. Default 10: a screen is 4 to 7 deep, and what is deeper walks in circles.
+    /// Maximum nesting of fields. Default 10: a screen needs 4 to 7, and a deeper document follows cycles of types.
     pub max_depth: usize,
-    /// How much a document may select, one a field unless the schema says otherwise. Default 300: the largest
-    /// screen, whole, is about 100.
+    /// Maximum complexity: each field counts 1, unless the schema sets another value. Default 300: the largest
+    /// complete screen has about 100.
     pub max_complexity: usize,
-    /// How many aliases and repeated fields a document may have. Default 30: each one makes the gateway do the
-    /// same work again.
+    /// Maximum number of aliases and repeated fields. Default 30: each one makes the gateway repeat the same work.
     pub max_aliases: usize,
-    /// How many operations a document may define; one of them is executed. Default 5: tools keep a few together.
+    /// Maximum number of operations in a document; one of them is executed. Default 5: tools send a few together.
     pub max_operations: usize,
-    /// How many directives one field, fragment or operation may carry. Default 20: real ones carry two.
+    /// Maximum number of directives on one field, fragment or operation. Default 20: real documents use two.
     pub max_directives: usize,
-    /// The longest document, in bytes. Default 16384 (16 KiB): a document that selects every screen is 6 KiB.
+    /// Maximum size of the document, in bytes. Default 16384 (16 KiB): a document that selects every screen has 6 KiB.
     pub max_document_bytes: usize,
-    /// The largest body: the document and its variables, in bytes. Default 65536 (64 KiB).
+    /// Maximum size of the body with document and variables, in bytes. Default 65536 (64 KiB).
     pub max_body_bytes: usize,
 }
 
@@ -78,8 +78,8 @@ impl Default for Config {
     }
 }
 
-/// `POST /graphql`; in development also `GET /graphiql`. What resolvers need beyond [`RequestContext`] is the schema's own
-/// data, put into the builder.
+/// `POST /graphql`, and in development `GET /graphiql`. Resolvers get the [`RequestContext`]; add all other data to the
+/// schema builder.
 pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> ExtraRoutes
 where
     Q: ObjectType + 'static,
@@ -91,17 +91,17 @@ where
         let endpoint = endpoint.clone();
         async move { endpoint.serve(cx, request).await }
     };
-    // Not even a query comes by GET: a document in an address ends up in logs and caches.
-    let other = async |method: Method| {
+    // GET is not allowed, even for queries: logs and caches would store the document with the URL.
+    let method_not_allowed = async |method: Method| {
         Error::method_not_allowed(&method, Some(HeaderValue::from_static("POST")))
     };
-    let mut router = Router::new().route("/graphql", post(execute).fallback(other));
+    let mut router = Router::new().route("/graphql", post(execute).fallback(method_not_allowed));
     if !mode.is_production() {
         router = router.merge(graphiql::routes());
     }
     ExtraRoutes {
         router,
-        api: openapi::Contract::openapi(),
+        api: openapi::GraphQlApi::openapi(),
         door: EndpointOptions {
             timeout: None,
             max_body_bytes: Some(config.max_body_bytes),
@@ -115,7 +115,7 @@ where
     }
 }
 
-/// The schema as text: the contract, the same on every run.
+/// The schema in SDL, with the same order on every run.
 pub fn sdl<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> String
 where
     Q: ObjectType + 'static,
@@ -130,7 +130,7 @@ where
     schema.finish().sdl_with_options(sorted)
 }
 
-/// A schema under its limits.
+/// A schema and its limits.
 struct Endpoint<Q, M, S> {
     schema: Schema<Q, M, S>,
     config: Config,
@@ -147,7 +147,7 @@ where
         let schema = schema.limit_directives(config.max_directives);
         let (depth, complexity) = (config.max_depth, config.max_complexity);
         let schema = if mode.is_production() {
-            // A suggestion is introspection by guessing.
+            // Suggestions in errors would reveal names of the schema.
             (schema.disable_introspection().disable_suggestions())
                 .limit_depth(depth)
                 .limit_complexity(complexity)
@@ -162,25 +162,25 @@ where
     }
 
     async fn serve(&self, cx: RequestContext, request: HttpRequest) -> Result<Response, Error> {
-        let media = Media::accepted(request.headers())?;
-        let standing = request.extensions().get::<AdmissionTicket>().cloned();
+        let media_type = MediaType::accepted(request.headers())?;
+        let ticket = request.extensions().get::<AdmissionTicket>().cloned();
         let envelope = request::read(request).await?;
-        let reply = match self.parse(&envelope) {
+        let result = match self.parse(&envelope) {
             Ok(document) => {
                 let operation = selected_operation(&document, envelope.operation.as_deref());
-                if let Some(standing) = standing
+                if let Some(ticket) = ticket
                     && !operation.is_some_and(is_write)
                 {
-                    standing.recheck_as_read()?;
+                    ticket.recheck_as_read()?;
                 }
                 self.execute(&cx, envelope, document).await?
             }
-            Err(error) => Reply::refused(error),
+            Err(error) => ExecutionResult::not_executed(error),
         };
-        reply.into_response(&cx, media)
+        result.into_response(&cx, media_type)
     }
 
-    /// The document, parsed once, under the limits that can be counted without the schema.
+    /// Parses the document and checks the limits that do not need the schema.
     fn parse(&self, envelope: &Envelope) -> Result<ExecutableDocument, ServerError> {
         limits::check_text(&envelope.query, &self.config)?;
         let document = parser::parse_query(&envelope.query)?;
@@ -196,21 +196,21 @@ where
         cx: &RequestContext,
         envelope: Envelope,
         document: ExecutableDocument,
-    ) -> Result<Reply, Error> {
-        let told = Arc::new(SectionStates::default());
+    ) -> Result<ExecutionResult, Error> {
+        let states = Arc::new(SectionStates::default());
         let mut request = Request::new(envelope.query)
             .variables(envelope.variables)
             .data(cx.clone())
-            .data(told.clone());
+            .data(states.clone());
         let mut write = false;
         if let Some(operation) = selected_operation(&document, envelope.operation.as_deref()) {
             write = is_write(operation);
-            // The library reads `@include(if: $v)` without the variable's default.
+            // async-graphql ignores the default value of a variable in `@include(if: $v)`.
             for variable in &operation.variable_definitions {
                 if let Some(default) = &variable.node.default_value {
                     let name = variable.node.name.node.clone();
-                    let set = request.variables.entry(name);
-                    set.or_insert_with(|| default.node.clone());
+                    let value = request.variables.entry(name);
+                    value.or_insert_with(|| default.node.clone());
                 }
             }
             if limits::is_introspection(&operation.selection_set) {
@@ -220,14 +220,14 @@ where
         request.operation_name = envelope.operation;
         request.set_parsed_query(document);
         let response = if write {
-            // A write runs to its end even when the client hangs up.
+            // A write completes even if the client disconnects.
             let schema = self.schema.clone();
             cx.to_completion(async move { Ok(schema.execute(request).await) })
                 .await?
         } else {
             self.schema.execute(request).await
         };
-        Ok(Reply::new(response, told.sections()))
+        Ok(ExecutionResult::new(response, states.sections()))
     }
 }
 
@@ -235,15 +235,15 @@ fn is_write(operation: &OperationDefinition) -> bool {
     operation.ty == OperationType::Mutation
 }
 
-/// The operation that will be executed, if the request says clearly which.
+/// The operation to execute; `None` if the name is unknown, or missing while there are several operations.
 fn selected_operation<'a>(
     document: &'a ExecutableDocument,
     name: Option<&str>,
 ) -> Option<&'a OperationDefinition> {
     let mut operations = document.operations.iter();
-    let found = match name {
-        Some(name) => operations.find(|(of, _)| of.is_some_and(|of| of == name)),
+    let selected = match name {
+        Some(name) => operations.find(|(other, _)| other.is_some_and(|other| other == name)),
         None => operations.next().filter(|_| operations.next().is_none()),
     };
-    found.map(|(_, operation)| &operation.node)
+    selected.map(|(_, operation)| &operation.node)
 }

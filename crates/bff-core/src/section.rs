@@ -1,8 +1,7 @@
-//! A page of sections: what is required, what is optional, what is personal, and the truth about each.
+//! Screens built from sections. A section is required, optional or personal, and reports its provenance.
 //!
-//! A screen opens a [`ScreenBuilder`], fetches its sections side by side through it, and finishes into a [`Screen`]:
-//! the screen's own value and, for every section asked for, where it is from. The engine never guesses: a
-//! typed fetch brings its own [`Provenance`].
+//! A screen creates a [`ScreenBuilder`], fetches its sections concurrently through it, and builds a [`Screen`]. The
+//! screen holds its value and the [`Provenance`] of every selected section. Each fetch returns its own provenance.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -26,50 +25,50 @@ pub mod screen;
 pub mod selection;
 mod write;
 
-/// A section's name: the name of the screen's member, or `rows.<id>` for one of many.
+/// A section's name: the name of the screen's member, or `rows.<id>` for one row of a list.
 pub type Name = Cow<'static, str>;
 
-/// A screen being assembled.
+/// Fetches the sections of one screen and records their provenance.
 pub struct ScreenBuilder<'a> {
     cx: &'a RequestContext,
-    want: &'a FieldSelection,
-    entries: Mutex<Vec<SectionMeta>>,
-    /// Whether something on it is there for callers only, whoever asks now.
+    selection: &'a FieldSelection,
+    sections: Mutex<Vec<SectionMeta>>,
+    /// Whether a personal section is selected, signed in or not.
     personal: AtomicBool,
 }
 
-/// A section's place in the list of sections: they are told in the order they were opened.
+/// The index of a section. `_meta` lists sections in the order in which they were opened.
 #[derive(Clone, Copy)]
 struct Slot(usize);
 
 impl<'a> ScreenBuilder<'a> {
-    /// Opens a page for what the client wants of it.
-    pub fn new(cx: &'a RequestContext, want: &'a FieldSelection) -> Self {
+    /// A screen for this request, limited to the client's field selection.
+    pub fn new(cx: &'a RequestContext, selection: &'a FieldSelection) -> Self {
         Self {
             cx,
-            want,
-            entries: Mutex::new(Vec::with_capacity(6)),
+            selection,
+            sections: Mutex::new(Vec::with_capacity(6)),
             personal: AtomicBool::new(false),
         }
     }
 
-    /// A section the screen cannot be without: its failure fails the screen, at once.
+    /// A required section: its failure fails the screen immediately.
     pub fn required<W, S: Scope, T>(
         &self,
         name: impl Into<Name>,
         fetch: impl Future<Output = Result<Fetched<W, S>, Failure>>,
         shape: impl FnOnce(&W) -> T,
     ) -> impl Future<Output = Result<T, Failure>> {
-        // Opened at the call and not at the first poll: the order of sections is the order they are written in.
+        // Opened here, not at the first poll, so that the sections have the order of the calls.
         let slot = self.open(name.into());
         async move {
-            // No timer here: every call ends in time by itself, less the reserve that this needs.
+            // No timer: every upstream call has a deadline before the request's deadline.
             Ok(self.record(slot, &fetch.await?, shape))
         }
     }
 
-    /// A section the screen can be without. Never fails, so `try_join!` stops for a required one only.
-    /// Not asked for, it is not fetched.
+    /// An optional section. It returns no error, so `try_join!` stops only for required sections.
+    /// It is not fetched if the client did not select it.
     pub fn optional<W, S: Scope, T>(
         &self,
         name: impl Into<Name>,
@@ -77,17 +76,17 @@ impl<'a> ScreenBuilder<'a> {
         shape: impl FnOnce(&W) -> T,
     ) -> impl Future<Output = Result<Option<T>, Failure>> {
         let name = name.into();
-        let slot = self.want.contains(&name).then(|| self.open(name));
+        let slot = self.selection.contains(&name).then(|| self.open(name));
         async move {
             match slot {
                 Some(slot) => Ok(self.try_fill(slot, fetch, shape).await),
-                // Dropped without having been polled.
+                // `fetch` is dropped without being polled.
                 None => Ok(None),
             }
         }
     }
 
-    /// An optional section with a declared substitute for when it cannot be had.
+    /// An optional section with a fallback value for a failed fetch.
     pub fn optional_or<W, S: Scope, T>(
         &self,
         name: impl Into<Name>,
@@ -96,19 +95,18 @@ impl<'a> ScreenBuilder<'a> {
         fallback: impl FnOnce() -> T,
     ) -> impl Future<Output = Result<Option<T>, Failure>> {
         let name = name.into();
-        let slot = self.want.contains(&name).then(|| self.open(name));
+        let slot = self.selection.contains(&name).then(|| self.open(name));
         async move {
             let Some(slot) = slot else { return Ok(None) };
             let value = self.try_fill(slot, fetch, shape).await.unwrap_or_else(|| {
-                self.entries.lock()[slot.0].from.state = Freshness::Fallback;
+                self.sections.lock()[slot.0].provenance.state = Freshness::Fallback;
                 fallback()
             });
             Ok(Some(value))
         }
     }
 
-    /// A section of the signed-in caller. When nobody is signed in it does not apply: it is null, and
-    /// neither fetched nor listed.
+    /// A section for the signed-in caller. For an anonymous request it is null, and it is neither fetched nor listed.
     pub fn personal<W, T, F>(
         &self,
         name: impl Into<Name>,
@@ -119,20 +117,20 @@ impl<'a> ScreenBuilder<'a> {
         F: Future<Output = Result<Fetched<W, Caller>, Failure>>,
     {
         let name = name.into();
-        if self.want.contains(&name) {
+        if self.selection.contains(&name) {
             self.personal.store(true, Ordering::Relaxed);
         }
-        let run = (self.cx.caller()).map(|caller| self.optional(name, fetch(caller), shape));
+        let section = (self.cx.caller()).map(|caller| self.optional(name, fetch(caller), shape));
         async move {
-            match run {
-                Some(run) => run.await,
+            match section {
+                Some(section) => section.await,
                 None => Ok(None),
             }
         }
     }
 
-    /// Many sections of one kind, side by side: `name.<key>` each. Those that are missing are left out of
-    /// the list and told in `_meta`.
+    /// One section per key, fetched concurrently and named `name.<key>`. The list leaves out missing sections; `_meta`
+    /// reports them.
     pub fn each<K, W, S: Scope, T, F>(
         &self,
         name: &'static str,
@@ -145,10 +143,10 @@ impl<'a> ScreenBuilder<'a> {
         F: Future<Output = Result<Fetched<W, S>, Failure>>,
     {
         let shape = std::sync::Arc::new(shape);
-        let wanted = self.want.contains(name);
+        let is_selected = self.selection.contains(name);
         let rows: Vec<_> = keys
             .into_iter()
-            .filter(|_| wanted)
+            .filter(|_| is_selected)
             .map(|key| {
                 let slot = self.open(Cow::Owned(format!("{name}.{key}")));
                 let fetch = fetch(&key);
@@ -157,27 +155,27 @@ impl<'a> ScreenBuilder<'a> {
             })
             .collect();
         async move {
-            let filled = futures_util::future::join_all(rows).await;
-            Ok(filled.into_iter().flatten().collect())
+            let values = futures_util::future::join_all(rows).await;
+            Ok(values.into_iter().flatten().collect())
         }
     }
 
-    /// The finished screen.
+    /// Builds the screen from its value and the recorded sections.
     pub fn build<T: Serialize>(self, value: T) -> Screen<T> {
-        let meta = Meta::of(self.entries.into_inner());
-        for entry in meta.entries() {
-            let from = &entry.from;
+        let meta = Meta::new(self.sections.into_inner());
+        for section in meta.sections() {
+            let from = &section.provenance;
             (self.cx.shared().metrics).section(from.source.clone(), from.state, from.reason);
         }
-        // A section that is missing tells nothing of whose it would have been, so this does.
+        // A missing section has no visibility of its own, so the selection decides.
         let personal = self.personal.into_inner();
-        let page = CacheVisibility {
+        let screen = CacheVisibility {
             private: self.cx.identity_was_read() || (personal && self.cx.caller().is_some()),
             by_caller: self.cx.identity_was_read() || personal,
             by_language: false,
         };
-        let sharing = meta.sharing().and(page);
-        Screen::new(value, meta, self.want.clone(), sharing)
+        let sharing = meta.sharing().and(screen);
+        Screen::new(value, meta, self.selection.clone(), sharing)
     }
 
     async fn try_fill<W, S: Scope, T>(
@@ -189,19 +187,19 @@ impl<'a> ScreenBuilder<'a> {
         match fetch.await {
             Ok(fetched) => Some(self.record(slot, &fetched, shape)),
             Err(failure) => {
-                self.entries.lock()[slot.0].from = missing(&failure);
+                self.sections.lock()[slot.0].provenance = missing(&failure);
                 None
             }
         }
     }
 
     fn open(&self, name: Name) -> Slot {
-        let mut entries = self.entries.lock();
-        entries.push(SectionMeta {
+        let mut sections = self.sections.lock();
+        sections.push(SectionMeta {
             name,
-            from: missing(&Failure::new(Reason::Deadline)),
+            provenance: missing(&Failure::new(Reason::Deadline)),
         });
-        Slot(entries.len() - 1)
+        Slot(sections.len() - 1)
     }
 
     fn record<W, S: Scope, T>(
@@ -210,11 +208,12 @@ impl<'a> ScreenBuilder<'a> {
         fetched: &Fetched<W, S>,
         shape: impl FnOnce(&W) -> T,
     ) -> T {
-        self.entries.lock()[slot.0].from = fetched.provenance.clone();
+        self.sections.lock()[slot.0].provenance = fetched.provenance.clone();
         shape(&fetched.value)
     }
 }
 
+/// The provenance of a section whose fetch failed.
 fn missing(failure: &Failure) -> Provenance {
     let fresh = Provenance::fresh(
         failure.source(),

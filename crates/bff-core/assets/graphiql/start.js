@@ -1,3 +1,3 @@
-// The endpoint stands beside this page, under the same origin; nothing is loaded from anywhere else.
+// The GraphQL endpoint has the same origin; the page loads nothing from other hosts.
 const fetcher = GraphiQL.createFetcher({ url: "/graphql" });
 ReactDOM.createRoot(document.getElementById("graphiql")).render(React.createElement(GraphiQL, { fetcher }));

@@ -1,12 +1,12 @@
-//! GraphiQL for development: every byte of it is compiled in, so it works offline and asks nobody.
+//! The GraphiQL editor for development. All its files are in the binary, so it needs no network.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderName, HeaderValue, header};
 
-/// Scripts only from our own files. Styles may be inline: the editor sets them on what it draws.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+/// Content-Security-Policy: scripts only from our own files. The editor sets inline styles, so these are allowed.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     font-src data:; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
@@ -15,16 +15,16 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 macro_rules! asset {
-    ($kind:ident $path:literal $file:literal) => {
+    ($content_type:ident $path:literal $file:literal) => {
         (
             $path,
-            $kind,
+            $content_type,
             include_str!(concat!("../../assets/graphiql/", $file)),
         )
     };
 }
 
-/// Where, of which type, and what.
+/// Path, Content-Type and content of each file.
 const FILES: [(&str, &str, &str); 7] = [
     asset!(HTML "/graphiql" "index.html"),
     asset!(CSS "/graphiql/start.css" "start.css"),
@@ -39,19 +39,22 @@ const FILES: [(&str, &str, &str); 7] = [
 pub(super) fn routes() -> Router {
     FILES
         .into_iter()
-        .fold(Router::new(), |router, (path, kind, text)| {
-            router.route(path, get(move || async move { file(kind, text) }))
+        .fold(Router::new(), |router, (path, content_type, text)| {
+            router.route(
+                path,
+                get(move || async move { file_response(content_type, text) }),
+            )
         })
 }
 
-fn file(kind: &'static str, text: &'static str) -> Response {
+fn file_response(content_type: &'static str, text: &'static str) -> Response {
     let headers: [(HeaderName, HeaderValue); 3] = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(POLICY),
+            HeaderValue::from_static(CSP),
         ),
-        // Revalidated always: the files change with the binary and their names do not.
+        // The browser must revalidate: the files change with the binary, their names do not.
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, text).into_response()

@@ -1,8 +1,8 @@
-//! What a document may cost, counted before anything is executed.
+//! Checks the cost of a document before its execution.
 //!
-//! The library limits depth, complexity and the directives of a field. Our own walk over the parsed document
-//! goes first and counts the rest: operations, aliases, and how large fragments make the document, for the
-//! library's own checks would follow fragments that double at every level for hours.
+//! async-graphql limits depth, complexity and the directives of a field. The checks here run before it. They count
+//! operations, aliases, and selections with all fragments expanded. Without the last limit, fragments that double position
+//! every level would keep async-graphql's checks busy for hours.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,24 +13,24 @@ use async_graphql::{Pos, Positioned, ServerError, ValidationResult};
 
 use super::Config;
 
-/// How many selections a document may have once its fragments are written out.
+/// Maximum number of selections, with all fragments expanded.
 const MAX_SELECTIONS: usize = 2000;
-/// How deep selections and fragments may nest: as the library's own bound.
-const MAX_NESTING: usize = 32;
-/// How deep and how complex the explorer's own question about the schema may be; asked in development only.
-const INTROSPECTION: (usize, usize) = (25, 1000);
+/// Maximum nesting of selections and fragments, the same as in async-graphql.
+const MAX_NESTING_DEPTH: usize = 32;
+/// Maximum depth and complexity of an introspection query, in development only.
+const INTROSPECTION_LIMITS: (usize, usize) = (25, 1000);
 
-/// Whether the document is short enough to be parsed. The parser itself bears any nesting that fits.
+/// Checks the length before parsing. The parser can handle any nesting within this length.
 pub(super) fn check_text(text: &str, config: &Config) -> Result<(), ServerError> {
-    let most = config.max_document_bytes;
-    if text.len() <= most {
+    let max = config.max_document_bytes;
+    if text.len() <= max {
         return Ok(());
     }
-    let text = format!("The document is longer than {most} bytes.");
-    Err(refused(text, None))
+    let text = format!("The document is longer than {max} bytes.");
+    Err(error(text, None))
 }
 
-/// Whether the document keeps the limits that the library does not know.
+/// Checks the limits that async-graphql does not have.
 pub(super) fn check(
     document: &ExecutableDocument,
     config: &Config,
@@ -38,11 +38,9 @@ pub(super) fn check(
 ) -> Result<(), ServerError> {
     let operations = document.operations.iter().len();
     if operations > config.max_operations {
-        let most = config.max_operations;
-        return Err(refused(
-            format!("The document has more than {most} operations."),
-            None,
-        ));
+        let max = config.max_operations;
+        let text = format!("The document has more than {max} operations.");
+        return Err(error(text, None));
     }
     let mut walk = Walk {
         document,
@@ -52,12 +50,13 @@ pub(super) fn check(
         selections: 0,
     };
     for (_, operation) in document.operations.iter() {
-        walk.directives(operation.node.directives.len(), operation.pos)?;
-        walk.set(&operation.node.selection_set.node, 0)?;
+        walk.check_directives(operation.node.directives.len(), operation.pos)?;
+        walk.visit(&operation.node.selection_set.node, 0)?;
     }
     Ok(())
 }
 
+/// Visits all selections of a document, counts them and checks the limits.
 struct Walk<'a> {
     document: &'a ExecutableDocument,
     config: &'a Config,
@@ -67,38 +66,39 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn set(&mut self, set: &'a SelectionSet, level: usize) -> Result<(), ServerError> {
+    fn visit(&mut self, set: &'a SelectionSet, level: usize) -> Result<(), ServerError> {
         let mut keys = HashSet::with_capacity(set.items.len());
         for item in &set.items {
-            let at = item.pos;
+            let position = item.pos;
             self.selections += 1;
             if self.selections > MAX_SELECTIONS {
-                return Err(refused("The document selects too much.", Some(at)));
+                let text = format!("The document has more than {MAX_SELECTIONS} selections.");
+                return Err(error(text, Some(position)));
             }
-            // A fragment cycle ends here as well.
-            if level > MAX_NESTING {
-                return Err(refused("The document nests too deep.", Some(at)));
+            // This also stops position a cycle of fragments.
+            if level > MAX_NESTING_DEPTH {
+                return Err(error("The document is nested too deep.", Some(position)));
             }
-            self.directives(item.node.directives().len(), at)?;
+            self.check_directives(item.node.directives().len(), position)?;
             match &item.node {
                 Selection::Field(field) => {
                     let name = field.node.name.node.as_str();
                     if !self.introspection && matches!(name, "__schema" | "__type") {
-                        return Err(refused("Introspection is off.", Some(at)));
+                        return Err(error("Introspection is disabled.", Some(position)));
                     }
-                    let again = !keys.insert(field.node.response_key().node.as_str());
-                    if again || field.node.alias.is_some() {
-                        self.alias(at)?;
+                    let is_repeated = !keys.insert(field.node.response_key().node.as_str());
+                    if is_repeated || field.node.alias.is_some() {
+                        self.count_alias(position)?;
                     }
-                    self.set(&field.node.selection_set.node, level + 1)?;
+                    self.visit(&field.node.selection_set.node, level + 1)?;
                 }
                 Selection::InlineFragment(fragment) => {
-                    self.set(&fragment.node.selection_set.node, level + 1)?;
+                    self.visit(&fragment.node.selection_set.node, level + 1)?;
                 }
                 Selection::FragmentSpread(spread) => {
                     let fragments = &self.document.fragments;
                     if let Some(fragment) = fragments.get(&spread.node.fragment_name.node) {
-                        self.set(&fragment.node.selection_set.node, level + 1)?;
+                        self.visit(&fragment.node.selection_set.node, level + 1)?;
                     }
                 }
             }
@@ -106,30 +106,28 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// An alias, or a field written a second time: the library executes it a second time.
-    fn alias(&mut self, at: Pos) -> Result<(), ServerError> {
+    /// Counts an alias or a repeated field. async-graphql executes the field once more for each of them.
+    fn count_alias(&mut self, position: Pos) -> Result<(), ServerError> {
         self.aliases += 1;
         if self.aliases <= self.config.max_aliases {
             return Ok(());
         }
-        let most = self.config.max_aliases;
-        let text = format!("The document has more than {most} aliases and repeated fields.");
-        Err(refused(text, Some(at)))
+        let max = self.config.max_aliases;
+        let text = format!("The document has more than {max} aliases and repeated fields.");
+        Err(error(text, Some(position)))
     }
 
-    fn directives(&self, count: usize, at: Pos) -> Result<(), ServerError> {
+    fn check_directives(&self, count: usize, position: Pos) -> Result<(), ServerError> {
         if count <= self.config.max_directives {
             return Ok(());
         }
-        let most = self.config.max_directives;
-        Err(refused(
-            format!("More than {most} directives stand here."),
-            Some(at),
-        ))
+        let max = self.config.max_directives;
+        let text = format!("More than {max} directives position one place.");
+        Err(error(text, Some(position)))
     }
 }
 
-/// Whether the selection asks about the schema and nothing else.
+/// Whether all selected fields are introspection fields.
 pub(super) fn is_introspection(set: &Positioned<SelectionSet>) -> bool {
     set.node.items.iter().all(|item| match &item.node {
         Selection::Field(field) => {
@@ -142,16 +140,15 @@ pub(super) fn is_introspection(set: &Positioned<SelectionSet>) -> bool {
     })
 }
 
-/// A document that is refused.
-pub(super) fn refused(text: impl Into<String>, at: Option<Pos>) -> ServerError {
-    ServerError::new(text, at)
+pub(super) fn error(text: impl Into<String>, position: Option<Pos>) -> ServerError {
+    ServerError::new(text, position)
 }
 
-/// In a request's data: it only asks about the schema.
+/// Marks an introspection query in the request's data.
 pub(super) struct IntrospectionQuery;
 
-/// Depth and complexity in development. They are the library's own measures and the same bounds as in production,
-/// but for the explorer's question about the schema, which is deeper than any screen.
+/// Checks depth and complexity in development. The limits are those of production, except for introspection queries,
+/// which are deeper than any screen.
 pub(super) struct LimitsWithIntrospection {
     pub(super) depth: usize,
     pub(super) complexity: usize,
@@ -172,14 +169,14 @@ impl Extension for LimitsWithIntrospection {
     ) -> Result<ValidationResult, Vec<ServerError>> {
         let measured = next.run(ctx).await?;
         let (depth, complexity) = match ctx.data_opt::<IntrospectionQuery>() {
-            Some(_) => INTROSPECTION,
+            Some(_) => INTROSPECTION_LIMITS,
             None => (self.depth, self.complexity),
         };
         if measured.complexity > complexity {
-            return Err(vec![refused("Query is too complex.", None)]);
+            return Err(vec![error("Query is too complex.", None)]);
         }
         if measured.depth > depth {
-            return Err(vec![refused("Query is nested too deep.", None)]);
+            return Err(vec![error("Query is nested too deep.", None)]);
         }
         Ok(measured)
     }

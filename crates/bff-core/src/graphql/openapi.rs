@@ -1,57 +1,64 @@
-//! How the REST contract describes this door: by its envelope, for what can be asked is in the schema's own file.
+//! The OpenAPI description of the GraphQL endpoint. It describes the request and response bodies; the GraphQL schema
+//! has its own file.
 
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
-/// The door's part of the OpenAPI document.
+/// The endpoint's part of the OpenAPI document.
 #[derive(OpenApi)]
 #[openapi(paths(execute_graphql))]
-pub(super) struct Contract;
+pub(super) struct GraphQlApi;
 
-/// One operation to execute.
+/// A GraphQL request.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "only its schema is used: it is read by hand")]
+#[expect(
+    dead_code,
+    reason = "only the schema is used: `request::Envelope` is parsed"
+)]
 struct GraphQlRequest {
     /// The document.
     #[schema(example = "{ __typename }")]
     query: String,
-    /// Which of the document's operations, where it has several.
+    /// The name of the operation to execute. Required if the document has several.
     operation_name: Option<String>,
-    /// The values of its variables.
+    /// The values of the variables.
     #[schema(value_type = Option<Object>)]
     variables: Option<Value>,
-    /// Read and ignored.
+    /// Ignored.
     #[schema(value_type = Option<Object>)]
     extensions: Option<Value>,
 }
 
-/// What an operation gave.
+/// A GraphQL response.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used: it is written by hand")]
-struct GraphQlAnswer {
-    /// The fields that were selected; absent when the document was not executed.
+#[expect(
+    dead_code,
+    reason = "only the schema is used: `response::Document` is serialized"
+)]
+struct GraphQlResponse {
+    /// The selected fields; absent if the document was not executed.
     #[schema(value_type = Option<Object>)]
     data: Option<Value>,
-    /// What failed, each with its `path` and with `code` and `requestId` in its `extensions`.
+    /// The errors. Each has a `path`, and `code` and `requestId` in its `extensions`.
     #[schema(value_type = Option<Vec<Object>>)]
     errors: Option<Value>,
-    /// Under `sections` the state of every section by its response path.
+    /// `sections` has the state of every section, by response path.
     #[schema(value_type = Option<Object>)]
     extensions: Option<Value>,
 }
 
 /// The screens over GraphQL
 ///
-/// What may be selected is in `schema.graphql`. A failed screen is a null field with an error beside it, and its
-/// siblings stand.
+/// The schema is in `schema.graphql`. A failed screen is a null field with an error; the other fields are returned.
 #[utoipa::path(post, path = "/graphql", operation_id = "execute_graphql",
     request_body(content = GraphQlRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "The operation was executed. To a client that accepts `application/json` only, \
-                                      this also tells a document that was refused.",
-         content((GraphQlAnswer = "application/graphql-response+json"), (GraphQlAnswer = "application/json"))),
-        (status = 400, description = "The document was refused and nothing executed; or a problem.",
-         content((GraphQlAnswer = "application/graphql-response+json")))))]
-#[expect(dead_code, reason = "the attribute above is what is used")]
+        (status = 200, description = "The operation was executed. A client that accepts only `application/json` gets \
+                                      200 also for an invalid document.",
+         content((GraphQlResponse = "application/graphql-response+json"), (GraphQlResponse = "application/json"))),
+        (status = 400, description = "The document is invalid and was not executed, or the request is invalid (a \
+                                      problem document).",
+         content((GraphQlResponse = "application/graphql-response+json")))))]
+#[expect(dead_code, reason = "only the attribute above is used")]
 fn execute_graphql() {}

@@ -1,4 +1,4 @@
-//! A GraphQL request as it comes over HTTP, and which of the two media types answers it.
+//! Parses a GraphQL request over HTTP and negotiates the media type of the response.
 
 use async_graphql::parser::types::OperationDefinition;
 use async_graphql::{ServerError, Value as ConstValue, Variables};
@@ -9,66 +9,66 @@ use serde_json::{Map, Value};
 use crate::error::{Error, FieldError, codes};
 use crate::inbound::extract;
 
-/// One operation to execute.
+/// The body of a GraphQL request.
 #[derive(Debug)]
 pub(super) struct Envelope {
     /// The document.
     pub(super) query: String,
-    /// Which of the document's operations.
+    /// The name of the operation to execute.
     pub(super) operation: Option<String>,
-    /// The values of its variables.
+    /// The values of the variables.
     pub(super) variables: Variables,
 }
 
-/// What the client can read.
+/// The media type of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Media {
-    /// `application/graphql-response+json`: a document that cannot be executed is 400.
+pub(super) enum MediaType {
+    /// `application/graphql-response+json`: the status is 400 for a document that cannot be executed.
     Response,
-    /// `application/json`, as before the draft: it is 200, whatever it holds.
+    /// `application/json`, from before the GraphQL-over-HTTP draft: the status is always 200.
     Json,
 }
 
-impl Media {
-    /// The one the client likes best. Who names none of them gets the older one, for such clients are older.
+impl MediaType {
+    /// The media type that the client prefers. The default is the older one, because clients that name none are older.
     pub(super) fn accepted(headers: &HeaderMap) -> Result<Self, Error> {
-        let mut sent = headers.get_all(header::ACCEPT).iter().peekable();
-        if sent.peek().is_none() {
+        let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+        if values.peek().is_none() {
             return Ok(Self::Json);
         }
         let (mut response, mut json) = (Quality::default(), Quality::default());
-        for range in sent
+        for range in values
             .filter_map(|v| v.to_str().ok())
             .flat_map(|v| v.split(','))
         {
             let mut parts = range.split(';').map(str::trim);
-            let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let weight = weight(parts);
-            match kind.as_str() {
+            let range = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let weight = parse_weight(parts);
+            match range.as_str() {
                 "application/graphql-response+json" => response.set(2, weight),
                 "application/json" => json.set(2, weight),
                 "application/*" | "*/*" => {
-                    let exact = usize::from(kind != "*/*");
+                    let exact = usize::from(range != "*/*");
                     response.set(exact, weight);
                     json.set(exact, weight);
                 }
                 _ => {}
             }
         }
-        // Equally liked: the one that was named, and of two named ones the newer.
-        let best = (response.weight, response.exact) >= (json.weight, json.exact);
+        // With equal weights, an exactly named type wins over a range, and the newer type over the older.
+        let prefers_response = (response.weight, response.exact) >= (json.weight, json.exact);
         match (response.weight, json.weight) {
             (0, 0) => Err(Error::new(
                 codes::NOT_ACCEPTABLE,
-                "The answer is application/graphql-response+json or application/json.",
+                "The response is available as application/graphql-response+json or application/json.",
             )),
-            _ if best && response.exact == 2 => Ok(Self::Response),
+            _ if prefers_response && response.exact == 2 => Ok(Self::Response),
             (_, 0) => Ok(Self::Response),
             _ => Ok(Self::Json),
         }
     }
 
-    /// The answer's `Content-Type`.
+    /// The response's `Content-Type`.
     pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Response => "application/graphql-response+json; charset=utf-8",
@@ -77,9 +77,10 @@ impl Media {
     }
 }
 
-/// How much a type is liked, by the most exact range that covers it (RFC 9110 §12.5.1).
+/// The weight of a media type, from the most specific range that matches it (RFC 9110 §12.5.1).
 #[derive(Clone, Copy, Default)]
 struct Quality {
+    /// 2 for the full type, 1 for `application/*`, 0 for `*/*`.
     exact: usize,
     weight: u16,
 }
@@ -92,8 +93,8 @@ impl Quality {
     }
 }
 
-/// The `q` of a media range in thousandths; one that cannot be read counts as not given.
-fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
+/// The `q` parameter of a media range, in thousandths. The default is 1000, also for an invalid value.
+fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     let q = parameters.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
     let Some(q) = q.and_then(|q| q.parse::<f32>().ok()) else {
         return 1000;
@@ -107,93 +108,99 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     thousandths
 }
 
-/// Reads the one body there is a form for, within the door's limits: JSON, one operation. The draft knows parameters in
-/// the address for GET only, which this door does not take.
+/// Reads the JSON body with one operation. The endpoint does not accept GET, so it ignores the URL's query.
 pub(super) async fn read(request: Request) -> Result<Envelope, Error> {
     let bytes = extract::json(request).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(codes::INVALID_REQUEST, "The body is not JSON.").with_cause(error)
     })?;
-    envelope(value).map_err(Error::invalid)
+    parse_envelope(value).map_err(Error::invalid)
 }
 
-/// The members of the one object a request is, or everything that is wrong with it.
-fn envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
+/// Parses the members of the body. The error lists every invalid member.
+fn parse_envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
     let members = match value {
         Value::Object(members) => members,
-        Value::Array(_) => return Err(vec![wrong("", "one operation a request, not a list")]),
-        _ => return Err(vec![wrong("", "not an object")]),
+        Value::Array(_) => {
+            return Err(vec![field_error(
+                "",
+                "batches are not supported: send one operation",
+            )]);
+        }
+        _ => return Err(vec![field_error("", "not an object")]),
     };
     let mut errors = Vec::new();
-    let mut read = Envelope {
+    let mut envelope = Envelope {
         query: String::new(),
         operation: None,
         variables: Variables::default(),
     };
-    let mut found = false;
+    let mut has_query = false;
     for (name, value) in members {
         match (name.as_str(), value) {
             ("operationName" | "variables" | "extensions", Value::Null)
             | ("extensions", Value::Object(_)) => {}
             ("query", Value::String(text)) => {
-                found = true;
-                read.query = text;
+                has_query = true;
+                envelope.query = text;
             }
             ("query", _) => {
-                found = true;
-                errors.push(wrong("/query", "not a string"));
+                has_query = true;
+                errors.push(field_error("/query", "not a string"));
             }
-            ("operationName", Value::String(name)) => read.operation = Some(name),
-            ("operationName", _) => errors.push(wrong("/operationName", "not a string")),
-            ("variables", Value::Object(of)) => read.variables = variables(of, &mut errors),
-            ("variables", _) => errors.push(wrong("/variables", "not an object")),
-            ("extensions", _) => errors.push(wrong("/extensions", "not an object")),
+            ("operationName", Value::String(name)) => envelope.operation = Some(name),
+            ("operationName", _) => errors.push(field_error("/operationName", "not a string")),
+            ("variables", Value::Object(values)) => {
+                envelope.variables = parse_variables(values, &mut errors);
+            }
+            ("variables", _) => errors.push(field_error("/variables", "not an object")),
+            ("extensions", _) => errors.push(field_error("/extensions", "not an object")),
             (name, _) => {
-                // RFC 6901 §3.
+                // Escaped by RFC 6901 §3.
                 let name = name.replace('~', "~0").replace('/', "~1");
-                errors.push(wrong(format!("/{name}"), "no such member"));
+                errors.push(field_error(format!("/{name}"), "unknown member"));
             }
         }
     }
-    if !found {
-        errors.push(wrong("/query", "missing"));
+    if !has_query {
+        errors.push(field_error("/query", "missing"));
     }
     if errors.is_empty() {
-        Ok(read)
+        Ok(envelope)
     } else {
         Err(errors)
     }
 }
 
-fn variables(of: Map<String, Value>, errors: &mut Vec<FieldError>) -> Variables {
-    serde_json::from_value(Value::Object(of)).unwrap_or_else(|error| {
-        errors.push(wrong("/variables", error.to_string()));
+fn parse_variables(values: Map<String, Value>, errors: &mut Vec<FieldError>) -> Variables {
+    serde_json::from_value(Value::Object(values)).unwrap_or_else(|error| {
+        errors.push(field_error("/variables", error.to_string()));
         Variables::default()
     })
 }
 
-/// Whether every variable that must be there is (GraphQL, "Coercing Variable Values"): the library would miss it only where
-/// it is used, and take that for a failure of a resolver.
+/// Checks that every required variable has a value (GraphQL, "Coercing Variable Values"). async-graphql checks this only
+/// where a variable is used, and reports it as an error of a resolver.
 pub(super) fn check_variables(
     operation: &OperationDefinition,
-    given: &Variables,
+    values: &Variables,
 ) -> Result<(), ServerError> {
     for variable in &operation.variable_definitions {
-        let (wanted, name) = (&variable.node, &variable.node.name.node);
-        let lacks = match given.get(name) {
-            None => wanted.default_value.is_none(),
+        let (definition, name) = (&variable.node, &variable.node.name.node);
+        let is_missing = match values.get(name) {
+            None => definition.default_value.is_none(),
             Some(value) => *value == ConstValue::Null,
         };
-        if lacks && !wanted.var_type.node.nullable {
-            let kind = &wanted.var_type.node;
-            let text = format!("Variable \"${name}\" of type \"{kind}\" has no value.");
+        if is_missing && !definition.var_type.node.nullable {
+            let var_type = &definition.var_type.node;
+            let text = format!("Variable \"${name}\" of type \"{var_type}\" has no value.");
             return Err(ServerError::new(text, Some(variable.pos)));
         }
     }
     Ok(())
 }
 
-fn wrong(pointer: impl Into<String>, detail: impl Into<String>) -> FieldError {
+fn field_error(pointer: impl Into<String>, detail: impl Into<String>) -> FieldError {
     FieldError {
         pointer: pointer.into(),
         detail: detail.into(),

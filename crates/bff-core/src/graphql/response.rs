@@ -1,12 +1,12 @@
-//! What leaves after execution: texts and codes for outside, and the truth about the sections.
+//! Converts an execution result to an HTTP response: public error texts and codes, and the states of the sections.
 
-use async_graphql::{Response as Executed, ServerError, Value};
+use async_graphql::{Response as GraphQlResponse, ServerError, Value};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::request::Media;
+use super::request::MediaType;
 use super::section_states::{SectionStates, Sections};
 use crate::cache::status;
 use crate::context::RequestContext;
@@ -14,24 +14,24 @@ use crate::error::{Error, codes};
 use crate::outbound::Failure;
 use crate::section::screen::SECTIONS;
 
-/// How the library begins what it says about an argument that it could not read during execution.
-const ARGUMENT: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
+/// How async-graphql starts the text of an error about an invalid argument during execution.
+const ARGUMENT_ERRORS: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
 
-/// The most mistakes told of a document that is refused: nobody mends more at once, and a short one can hold thousands.
-const MAX_TOLD: usize = 20;
+/// The most errors reported for an invalid document. A short document can have thousands.
+const MAX_ERRORS: usize = 20;
 
-/// In an error's source: a section is missing. Its state is told beside, so it fails nothing.
-pub(super) struct Missing(pub(super) Error);
+/// The source of an error for a missing section. `extensions.sections` reports it too, so the request has not failed.
+pub(super) struct MissingSection(pub(super) Error);
 
-/// An executed document, or one that was refused.
-pub(super) struct Reply {
-    /// `None` when nothing was executed: then there is no `data` at all.
+/// The result of an operation, or the errors of a document that was not executed.
+pub(super) struct ExecutionResult {
+    /// `None` if the document was not executed. The response then has no `data`.
     data: Option<Value>,
     errors: Vec<ServerError>,
     sections: Sections,
 }
 
-/// The JSON document.
+/// The JSON body of the response.
 #[derive(Serialize)]
 struct Document<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -47,26 +47,26 @@ struct Extensions<'a> {
     sections: &'a Sections,
 }
 
-impl Reply {
-    /// What execution gave.
-    pub(super) fn new(executed: Executed, sections: Sections) -> Self {
-        // An error of execution has a path; without one the document was not executed.
-        let refused = !executed.errors.is_empty()
-            && executed.data == Value::Null
-            && executed.errors.iter().all(|e| e.path.is_empty());
+impl ExecutionResult {
+    /// The result of async-graphql and the states of the sections.
+    pub(super) fn new(response: GraphQlResponse, sections: Sections) -> Self {
+        // An error during execution has a path. Errors without a path mean that the document was not executed.
+        let not_executed = !response.errors.is_empty()
+            && response.data == Value::Null
+            && response.errors.iter().all(|e| e.path.is_empty());
         Self {
-            data: (!refused).then_some(executed.data),
-            errors: if refused {
-                once(executed.errors)
+            data: (!not_executed).then_some(response.data),
+            errors: if not_executed {
+                deduplicate(response.errors)
             } else {
-                executed.errors
+                response.errors
             },
             sections,
         }
     }
 
-    /// A document that is not executed.
-    pub(super) fn refused(error: ServerError) -> Self {
+    /// The result for a document that was not executed.
+    pub(super) fn not_executed(error: ServerError) -> Self {
         Self {
             data: None,
             errors: vec![error],
@@ -74,13 +74,13 @@ impl Reply {
         }
     }
 
-    /// The answer over HTTP. A failed screen is a null field and 200: its siblings stand.
+    /// The HTTP response. The status is 200 even if a screen failed: its field is null, and the other fields are valid.
     pub(super) fn into_response(
         mut self,
         cx: &RequestContext,
-        media: Media,
+        media_type: MediaType,
     ) -> Result<Response, Error> {
-        let failures = self.errors.iter_mut().filter_map(|e| tell(e, cx));
+        let failures = self.errors.iter_mut().filter_map(|e| make_public(e, cx));
         let worst = failures.max_by_key(Error::status);
         let document = Document {
             errors: &self.errors,
@@ -90,75 +90,80 @@ impl Reply {
             }),
         };
         let body = serde_json::to_vec(&document).map_err(|error| {
-            Error::new(codes::INTERNAL, "The answer could not be written.").with_cause(error)
+            Error::new(codes::INTERNAL, "The response could not be serialized.").with_cause(error)
         })?;
         let mut response = Response::new(Body::from(body));
-        if self.data.is_none() && media == Media::Response {
+        if self.data.is_none() && media_type == MediaType::Response {
             *response.status_mut() = StatusCode::BAD_REQUEST;
         }
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, media.content_type());
+        headers.insert(header::CONTENT_TYPE, media_type.content_type());
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        status::write_headers(self.sections.0.entries().iter().map(|e| &e.from), headers);
+        let provenances = self.sections.0.sections().iter().map(|s| &s.provenance);
+        status::write_headers(provenances, headers);
         if !self.sections.is_empty()
             && let Some(sections) = self.sections.0.header()
         {
             headers.insert(SECTIONS, sections);
         }
         if let Some(worst) = worst {
-            // For the one log line of this request: the status alone would hide it.
+            // For the access log: the status is 200 and does not show the failure.
             response.extensions_mut().insert(worst);
         }
         Ok(response)
     }
 }
 
-/// The first mistakes, each once: the library walks a document several times, and says some of them each time.
-fn once(errors: Vec<ServerError>) -> Vec<ServerError> {
-    let mut told: Vec<ServerError> = Vec::new();
+/// The first errors without duplicates: async-graphql visits a document several times and repeats some errors.
+fn deduplicate(errors: Vec<ServerError>) -> Vec<ServerError> {
+    let mut unique: Vec<ServerError> = Vec::new();
     for error in errors {
-        if told.len() < MAX_TOLD && !told.contains(&error) {
-            told.push(error);
+        if unique.len() < MAX_ERRORS && !unique.contains(&error) {
+            unique.push(error);
         }
     }
-    told
+    unique
 }
 
-/// Gives an error its text and code for outside, and returns what failed. Ours carry them; of the library's own,
-/// what it says about the document and its arguments may be told, and nothing else.
-fn tell(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
-    let missing = error.source::<Missing>().map(|m| m.0.clone());
-    let fails = missing.is_none();
+/// Sets the public text and code of an error, and returns the failure if there is one. Our own errors have both. Texts
+/// of async-graphql are public only if they are about the document or its arguments.
+fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
+    let missing = error.source::<MissingSection>().map(|m| m.0.clone());
+    let is_failure = missing.is_none();
     let ours = (missing.or_else(|| error.source::<Error>().cloned()))
         .or_else(|| error.source::<Failure>().map(Failure::error));
-    let told = ours.unwrap_or_else(|| {
+    let public = ours.unwrap_or_else(|| {
         let text = std::mem::take(&mut error.message);
-        if error.source.is_none() && is_of_the_document(error, &text) {
+        if error.source.is_none() && is_about_document(error, &text) {
             Error::new(codes::INVALID_REQUEST, text)
         } else {
             Error::new(codes::INTERNAL, codes::INTERNAL.meaning()).with_cause(text)
         }
     });
-    told.detail().clone_into(&mut error.message);
+    public.detail().clone_into(&mut error.message);
     error.source = None;
-    // Whatever else a resolver put there is not part of the contract.
+    // Other extensions from resolvers are not part of the contract.
     let extensions = error
         .extensions
         .insert(async_graphql::ErrorExtensionValues::default());
-    extensions.set("code", told.code().name());
+    extensions.set("code", public.code().name());
     extensions.set("requestId", cx.request_id().as_str());
-    if !told.pointers().is_empty()
-        && let Ok(wrong) = async_graphql::to_value(told.pointers())
+    if !public.pointers().is_empty()
+        && let Ok(field_errors) = async_graphql::to_value(public.pointers())
     {
-        extensions.set("errors", wrong);
+        extensions.set("errors", field_errors);
     }
-    if let Some(after) = told.retry_hint() {
+    if let Some(after) = public.retry_hint() {
         let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         extensions.set("retryAfterMs", millis);
     }
-    fails.then_some(told)
+    is_failure.then_some(public)
 }
 
-fn is_of_the_document(error: &ServerError, text: &str) -> bool {
-    error.path.is_empty() || ARGUMENT.iter().any(|begin| text.starts_with(begin))
+/// Whether an error is about the document or its arguments.
+fn is_about_document(error: &ServerError, text: &str) -> bool {
+    error.path.is_empty()
+        || ARGUMENT_ERRORS
+            .iter()
+            .any(|prefix| text.starts_with(prefix))
 }

@@ -1,4 +1,4 @@
-//! What the resolvers of one request told about their sections.
+//! Collects the states of the sections that the resolvers of one request report.
 
 use async_graphql::PathSegment;
 use parking_lot::Mutex;
@@ -7,28 +7,28 @@ use serde::{Serialize, Serializer};
 use crate::outbound::Provenance;
 use crate::section::{Meta, SectionMeta};
 
-/// The sections of one answer under their dotted response paths, in the order they were told.
+/// The sections of one response by dotted response path, in the order they were reported.
 #[derive(Default)]
 pub(super) struct SectionStates(Mutex<Vec<SectionMeta>>);
 
 impl SectionStates {
-    /// Tells a section. List indexes are dropped; of several under one path the worst state is told.
-    pub(super) fn push(&self, path: &[PathSegment], from: &Provenance) {
+    /// Adds a section. List indexes are dropped from its path. Sections with the same path get the worst state.
+    pub(super) fn push(&self, path: &[PathSegment], provenance: &Provenance) {
         let keys: Vec<&str> = path.iter().filter_map(key).collect();
         let name = keys.join(".");
-        let mut entries = self.0.lock();
-        match entries.iter_mut().find(|e| e.name == name) {
-            Some(entry) => entry.from = entry.from.clone().merge(from),
-            None => entries.push(SectionMeta {
+        let mut sections = self.0.lock();
+        match sections.iter_mut().find(|s| s.name == name) {
+            Some(section) => section.provenance = section.provenance.clone().merge(provenance),
+            None => sections.push(SectionMeta {
                 name: name.into(),
-                from: from.clone(),
+                provenance: provenance.clone(),
             }),
         }
     }
 
-    /// Everything told so far.
+    /// All sections reported so far.
     pub(super) fn sections(&self) -> Sections {
-        Sections(Meta::of(self.0.lock().clone()))
+        Sections(Meta::new(self.0.lock().clone()))
     }
 }
 
@@ -43,14 +43,18 @@ fn key(segment: &PathSegment) -> Option<&str> {
 pub(super) struct Sections(pub(super) Meta);
 
 impl Sections {
-    /// Whether nothing was told.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.entries().is_empty()
+        self.0.sections().is_empty()
     }
 }
 
 impl Serialize for Sections {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_map(self.0.entries().iter().map(|e| (&e.name, e)))
+        s.collect_map(
+            self.0
+                .sections()
+                .iter()
+                .map(|section| (&section.name, section)),
+        )
     }
 }

@@ -1,8 +1,5 @@
-//! The door from outside: a tiny schema of a shelf with books.
-#![expect(
-    clippy::unused_async,
-    reason = "the library wants every resolver async"
-)]
+//! Tests of the endpoint over HTTP, with a small schema of a shelf with books.
+#![expect(clippy::unused_async, reason = "async-graphql needs async resolvers")]
 
 use std::time::Duration;
 
@@ -14,17 +11,17 @@ use serde_json::{Value, json};
 use super::{Config, sdl};
 use crate::config::Mode;
 use crate::error::codes;
-use door::{Asked, Door};
+use endpoint::{TestEndpoint, TestResponse};
 use shelf::{BOOK, Mutation, NOTES, Query, WRITES};
 
 mod documents;
-mod door;
+mod endpoint;
 mod limits;
 mod shelf;
 mod transport;
 
 #[test]
-fn the_contract_is_the_same_on_every_run() {
+fn the_sdl_is_the_same_on_every_run() {
     let schema = || Schema::build(Query, Mutation, EmptySubscription);
     let text = sdl(schema());
     assert_eq!(text, sdl(schema()));

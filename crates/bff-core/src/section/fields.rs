@@ -1,7 +1,7 @@
-//! `?fields=`: which sections of a screen, and which members of each, a REST client wants.
+//! The `fields` query parameter: selects sections of a screen, and members of each section.
 //!
-//! The value is a comma list of paths, `product.name,product.price,reviews`. A name the screen does not
-//! have is a 422 that says so, read from the screen's own schema, so that the two cannot disagree.
+//! The value is a comma-separated list of paths, such as `product.name,product.price,reviews`. The valid names come
+//! from the screen's schema. An unknown name gets a 422.
 
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
@@ -21,17 +21,17 @@ use super::selection::SelectedField;
 use crate::context::RequestContext;
 use crate::error::{Error, FieldError};
 
-/// The longest `fields` value read.
+/// The longest accepted `fields` value.
 const MAX_BYTES: usize = 2048;
-/// The most mistakes told of one query.
-const MAX_TOLD: usize = 20;
-/// How deep a path may go.
+/// The most errors reported for one query.
+const MAX_ERRORS: usize = 20;
+/// The most names in one path, less one.
 const MAX_DEPTH: usize = 8;
 
-/// The sections wanted of the screen `T`; dereferences to [`Want`].
+/// The `fields` parameter for the screen `T`. It dereferences to [`FieldSelection`].
 #[derive(Clone, Debug)]
 pub struct Fields<T> {
-    want: FieldSelection,
+    selection: FieldSelection,
     screen: PhantomData<fn() -> T>,
 }
 
@@ -39,11 +39,11 @@ impl<T> std::ops::Deref for Fields<T> {
     type Target = FieldSelection;
 
     fn deref(&self) -> &FieldSelection {
-        &self.want
+        &self.selection
     }
 }
 
-/// One member of a schema and its own members.
+/// A member of a schema, as the tree of its own members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field(BTreeMap<String, Field>);
 
@@ -93,32 +93,33 @@ impl Field {
         }
     }
 
-    /// What `text` asks for, or everything that is wrong with it.
+    /// Parses the value of `fields`. The error is a 422 that lists every invalid path, up to 20.
     pub fn parse(&self, text: &str) -> Result<FieldSelection, Error> {
-        let wrong = |detail: String| FieldError {
+        let error = |detail: String| FieldError {
             pointer: "/query/fields".into(),
             detail,
         };
         if text.is_empty() || text.len() > MAX_BYTES {
-            let detail = format!("a comma list of names, at most {MAX_BYTES} bytes");
-            return Err(Error::invalid(vec![wrong(detail)]));
+            let detail =
+                format!("expected a comma-separated list of names, at most {MAX_BYTES} bytes");
+            return Err(Error::invalid(vec![error(detail)]));
         }
-        let mut asked = Vec::new();
+        let mut selected = Vec::new();
         let mut errors = Vec::new();
         for path in text.split(',') {
-            if let Err(name) = self.add(path, &mut asked) {
-                let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
-                let known = known.join(", ");
-                errors.push(wrong(format!(
-                    "no field {name:?}; the sections are {known}"
+            if let Err(name) = self.add(path, &mut selected) {
+                let sections: Vec<&str> = self.0.keys().map(String::as_str).collect();
+                let sections = sections.join(", ");
+                errors.push(error(format!(
+                    "unknown field {name:?}; the sections are {sections}"
                 )));
-                if errors.len() == MAX_TOLD {
+                if errors.len() == MAX_ERRORS {
                     break;
                 }
             }
         }
         if errors.is_empty() {
-            Ok(FieldSelection::only(asked))
+            Ok(FieldSelection::only(selected))
         } else {
             Err(Error::invalid(errors))
         }
@@ -133,22 +134,24 @@ impl Field {
         paths.collect::<Vec<_>>().join(",")
     }
 
-    /// Adds one path; a section asked for as a whole wins over its members.
-    fn add<'p>(&self, path: &'p str, asked: &mut Vec<SelectedField>) -> Result<(), &'p str> {
+    /// Adds one path. A path to a whole section overrides paths to its members.
+    fn add<'p>(&self, path: &'p str, selected: &mut Vec<SelectedField>) -> Result<(), &'p str> {
         let (name, rest) = path
             .split_once('.')
             .map_or((path, None), |(n, r)| (n, Some(r)));
         let field = self.0.get(name).ok_or(path)?;
-        let known = asked.iter().position(|a| a.name == name);
-        let whole = known.is_some_and(|i| asked[i].members.is_empty());
-        let i = known.unwrap_or_else(|| {
-            asked.push(SelectedField::new(name));
-            asked.len() - 1
+        let existing = selected.iter().position(|a| a.name == name);
+        let whole = existing.is_some_and(|i| selected[i].members.is_empty());
+        let i = existing.unwrap_or_else(|| {
+            selected.push(SelectedField::new(name));
+            selected.len() - 1
         });
         match rest {
-            None => asked[i].members.clear(),
+            None => selected[i].members.clear(),
             Some(rest) if whole => field.add(rest, &mut Vec::new()).map_err(|_| path)?,
-            Some(rest) => field.add(rest, &mut asked[i].members).map_err(|_| path)?,
+            Some(rest) => field
+                .add(rest, &mut selected[i].members)
+                .map_err(|_| path)?,
         }
         Ok(())
     }
@@ -169,13 +172,12 @@ impl<T: ToSchema> IntoParams for Fields<T> {
     }
 }
 
-/// The fields of a gateway's screens, each read from its schema once.
+/// The fields of a gateway's screens. Each schema is read once.
 #[derive(Clone, Debug, Default)]
 pub struct FieldCache(Arc<RwLock<HashMap<TypeId, Arc<Field>>>>);
 
 impl FieldCache {
-    /// The fields of `T`.
-    fn of<T: ToSchema + 'static>(&self) -> Arc<Field> {
+    fn get<T: ToSchema + 'static>(&self) -> Arc<Field> {
         let id = TypeId::of::<T>();
         if let Some(field) = self.0.read().get(&id) {
             return field.clone();
@@ -191,29 +193,29 @@ impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
-        let alone = parts.extensions.insert(QueryAlreadyParsed).is_none();
-        let want = match value(query, alone)? {
+        let only_fields = parts.extensions.insert(QueryAlreadyParsed).is_none();
+        let selection = match fields_parameter(query, only_fields)? {
             Some(text) => {
                 let cx = RequestContext::from_request_parts(parts, state).await?;
-                cx.shared().fields.of::<T>().parse(&text)?
+                cx.shared().fields.get::<T>().parse(&text)?
             }
             None => FieldSelection::ALL,
         };
         Ok(Self {
-            want,
+            selection,
             screen: PhantomData,
         })
     }
 }
 
-/// Says that a query's other members are read, and refused, by what came before.
+/// Request extension: another extractor parses the query's other parameters and rejects unknown ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct QueryAlreadyParsed;
 
-/// The one `fields` parameter of a query; `alone` it is all that a query may have.
-fn value(query: &str, alone: bool) -> Result<Option<String>, Error> {
+/// The `fields` parameter of a query. With `only_fields`, every other parameter is an error.
+fn fields_parameter(query: &str, only_fields: bool) -> Result<Option<String>, Error> {
     let mut found = None;
-    let mut wrong: Vec<FieldError> = Vec::new();
+    let mut errors: Vec<FieldError> = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let detail = match (&*name, &found) {
             ("fields", None) => {
@@ -221,18 +223,18 @@ fn value(query: &str, alone: bool) -> Result<Option<String>, Error> {
                 continue;
             }
             ("fields", Some(_)) => "given more than once".to_owned(),
-            _ if alone => format!("unknown field `{name}`, expected `fields`"),
+            _ if only_fields => format!("unknown field `{name}`, expected `fields`"),
             _ => continue,
         };
         let pointer = FieldError::below("/query", &name);
-        if wrong.len() < MAX_TOLD && !wrong.iter().any(|w| w.pointer == pointer) {
-            wrong.push(FieldError { pointer, detail });
+        if errors.len() < MAX_ERRORS && !errors.iter().any(|e| e.pointer == pointer) {
+            errors.push(FieldError { pointer, detail });
         }
     }
-    if wrong.is_empty() {
+    if errors.is_empty() {
         Ok(found)
     } else {
-        Err(Error::invalid(wrong))
+        Err(Error::invalid(errors))
     }
 }
 
@@ -267,11 +269,11 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_schema_at_every_depth() {
-        let want = parse("book.author.name,book.title,also").unwrap();
-        assert_eq!(want.asked("book").unwrap().members.len(), 2);
-        assert!(want.contains("also"));
+        let selection = parse("book.author.name,book.title,also").unwrap();
+        assert_eq!(selection.find("book").unwrap().members.len(), 2);
+        assert!(selection.contains("also"));
         assert!(!parse("book").unwrap().contains("also"));
-        for bad in [
+        for invalid in [
             "",
             "pages",
             "book.pages",
@@ -279,25 +281,25 @@ mod tests {
             "book..title",
             "book,",
         ] {
-            let error = parse(bad).unwrap_err();
-            assert_eq!(error.status(), 422, "{bad}");
+            let error = parse(invalid).unwrap_err();
+            assert_eq!(error.status(), 422, "{invalid}");
         }
     }
 
     #[test]
-    fn of_a_thousand_mistakes_some_are_told() {
+    fn the_number_of_reported_errors_is_limited() {
         let error = parse(&"x,".repeat(MAX_BYTES / 2)).unwrap_err();
-        let told = error.problem("", "/", "id").len();
-        assert!(told < 4 * MAX_BYTES, "{told} bytes");
+        let length = error.problem("", "/", "id").len();
+        assert!(length < 4 * MAX_BYTES, "{length} bytes");
     }
 
     #[test]
-    fn a_whole_section_wins_over_its_members() {
+    fn a_whole_section_overrides_its_members() {
         for text in ["book,book.title", "book.title,book"] {
             assert!(
                 parse(text)
                     .unwrap()
-                    .asked("book")
+                    .find("book")
                     .unwrap()
                     .members
                     .is_empty(),

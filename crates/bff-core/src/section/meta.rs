@@ -1,4 +1,4 @@
-//! The `_meta` envelope and the `Sections` header: one list of entries, written twice.
+//! The `_meta` member and the `Sections` header: two formats of one list of sections.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -13,58 +13,58 @@ use super::Name;
 use crate::outbound::{Freshness, Provenance, Reason};
 use crate::scope::CacheVisibility;
 
-/// One section and where it is from.
+/// A section's name and provenance.
 #[derive(Clone, Debug)]
 pub struct SectionMeta {
     /// The member's name.
     pub name: Name,
-    /// Where it is from.
-    pub from: Provenance,
+    /// The section's source, state, age and reason.
+    pub provenance: Provenance,
 }
 
 impl SectionMeta {
-    /// The backend, or a comma list of several.
+    /// The backend, or a comma-separated list of several.
     pub fn source(&self) -> &str {
-        &self.from.source
+        &self.provenance.source
     }
 
     fn fresh_for(&self) -> Duration {
-        match self.from.state {
-            Freshness::Fresh | Freshness::Cached => self.from.fresh_for,
+        match self.provenance.state {
+            Freshness::Fresh | Freshness::Cached => self.provenance.fresh_for,
             _ => Duration::ZERO,
         }
     }
 
-    /// Whether the section lacks something that trying again could mend.
+    /// Whether a retry could return better data.
     fn is_incomplete(&self) -> bool {
-        match self.from.state {
+        match self.provenance.state {
             Freshness::Fallback => true,
-            Freshness::Missing => !self.from.reason.is_some_and(Reason::is_definitive),
+            Freshness::Missing => !self.provenance.reason.is_some_and(Reason::is_definitive),
             _ => false,
         }
     }
 }
 
-/// The truth about every section of one answer.
+/// The sections of one response and their provenance.
 #[derive(Clone, Debug)]
 pub struct Meta(Vec<SectionMeta>);
 
 impl Meta {
-    pub(crate) fn of(entries: Vec<SectionMeta>) -> Self {
-        Self(entries)
+    pub(crate) fn new(sections: Vec<SectionMeta>) -> Self {
+        Self(sections)
     }
 
-    /// Every section that was asked for and applies, in the screen's order.
-    pub fn entries(&self) -> &[SectionMeta] {
+    /// Every section that is selected and applies to the caller, in the screen's order.
+    pub fn sections(&self) -> &[SectionMeta] {
         &self.0
     }
 
-    /// Whether nothing is lacking that trying again could mend.
+    /// False if a section is a fallback, or missing for a reason that a retry could fix.
     pub fn is_complete(&self) -> bool {
         !self.0.iter().any(SectionMeta::is_incomplete)
     }
 
-    /// The least freshness left among the sections; zero if one is stale or missing.
+    /// The shortest remaining freshness of all sections; zero if one is stale or missing.
     pub fn fresh_for(&self) -> Duration {
         self.0
             .iter()
@@ -73,28 +73,28 @@ impl Meta {
             .unwrap_or_default()
     }
 
-    /// The age of the copy that has the least freshness left; `None` when that is no copy.
+    /// The age of the section with the shortest remaining freshness; `None` if it does not come from a cache.
     pub fn age(&self) -> Option<Duration> {
-        self.0.iter().min_by_key(|e| e.fresh_for())?.from.age
+        self.0.iter().min_by_key(|s| s.fresh_for())?.provenance.age
     }
 
-    /// Who may share the whole answer.
+    /// The combined cache visibility of all sections.
     pub fn sharing(&self) -> CacheVisibility {
-        let all = self.0.iter().map(|e| e.from.sharing);
-        all.fold(CacheVisibility::default(), CacheVisibility::and)
+        let sections = self.0.iter().map(|s| s.provenance.sharing);
+        sections.fold(CacheVisibility::default(), CacheVisibility::and)
     }
 
     /// The `Sections` header: an RFC 9651 dictionary, names in lower snake case, ages in seconds.
     pub fn header(&self) -> Option<HeaderValue> {
         let mut text = String::with_capacity(32 * self.0.len());
-        for entry in &self.0 {
+        for section in &self.0 {
             if !text.is_empty() {
                 text.push_str(", ");
             }
-            snake(&entry.name, &mut text);
+            push_dictionary_key(&section.name, &mut text);
             text.push('=');
-            text.push_str(entry.from.state.as_str());
-            if let Some(age) = entry.from.age {
+            text.push_str(section.provenance.state.as_str());
+            if let Some(age) = section.provenance.age {
                 let _ = write!(text, ";age={}", age.as_secs());
             }
         }
@@ -102,19 +102,19 @@ impl Meta {
     }
 }
 
-/// `continueWatching` becomes `continue_watching`; what an RFC 9651 key cannot hold becomes `_`, and `*` where
-/// it cannot begin so (a GraphQL alias can).
-fn snake(name: &str, to: &mut String) {
-    for (at, c) in name.char_indices() {
+/// Appends `name` as an RFC 9651 key: `continueWatching` becomes `continue_watching`. Characters that a key cannot
+/// contain become `_`, or `*` at the start. A GraphQL alias can start with such a character.
+fn push_dictionary_key(name: &str, to: &mut String) {
+    for (index, c) in name.char_indices() {
         match c {
             'A'..='Z' => {
-                if at > 0 {
+                if index > 0 {
                     to.push('_');
                 }
                 to.push(c.to_ascii_lowercase());
             }
             'a'..='z' | '*' => to.push(c),
-            _ if at == 0 => to.push('*'),
+            _ if index == 0 => to.push('*'),
             '0'..='9' | '_' | '-' | '.' => to.push(c),
             _ => to.push('_'),
         }
@@ -123,7 +123,7 @@ fn snake(name: &str, to: &mut String) {
 
 impl Serialize for SectionMeta {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let from = &self.from;
+        let from = &self.provenance;
         let mut map = s.serialize_map(None)?;
         map.serialize_entry("state", &from.state)?;
         if !from.source.is_empty() {
@@ -150,7 +150,7 @@ struct Sections<'a>(&'a [SectionMeta]);
 
 impl Serialize for Sections<'_> {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_map(self.0.iter().map(|e| (&e.name, e)))
+        s.collect_map(self.0.iter().map(|section| (&section.name, section)))
     }
 }
 
@@ -168,20 +168,20 @@ impl Serialize for Meta {
 #[schema(as = SectionState)]
 #[expect(
     dead_code,
-    reason = "only its schema is used: an Entry is written by hand"
+    reason = "only the schema is used: SectionMeta implements Serialize itself"
 )]
 struct SectionState {
-    /// How good the section's data is.
+    /// The freshness of the section's data.
     state: Freshness,
-    /// The backend it is from, or a comma list of several.
+    /// The backend of the section, or a comma-separated list of several.
     #[schema(example = "search")]
     source: Option<String>,
-    /// How old a copy is, in milliseconds.
+    /// The age of the cached response, in milliseconds.
     #[schema(rename = "ageMs")]
     age_ms: Option<u64>,
-    /// Why it is neither fresh nor cached.
+    /// The reason why the section is neither fresh nor cached.
     reason: Option<Reason>,
-    /// When trying again makes sense, in milliseconds from now.
+    /// The time to wait before a retry, in milliseconds.
     #[schema(rename = "retryAfterMs")]
     retry_after_ms: Option<u64>,
 }
@@ -191,16 +191,16 @@ impl PartialSchema for Meta {
         let sections = ObjectBuilder::new()
             .schema_type(Type::Object)
             .description(Some(
-                "One entry for each section that was asked for and applies.",
+                "One entry for each section that was selected and applies to the caller.",
             ))
             .additional_properties(Some(utoipa::openapi::Ref::from_schema_name("SectionState")));
         ObjectBuilder::new()
             .schema_type(Type::Object)
-            .description(Some("The truth about every section of this answer, as of Date."))
+            .description(Some("The state and source of every section of this response, as of Date."))
             .property(
                 "complete",
                 ObjectBuilder::new().schema_type(Type::Boolean).description(Some(
-                    "False when a section is a fallback, or missing for a reason that trying again could mend.",
+                    "False if a section is a fallback, or missing for a reason that a retry could fix.",
                 )),
             )
             .required("complete")
@@ -226,7 +226,7 @@ impl ToSchema for Meta {
 mod tests {
     use super::*;
 
-    fn entry(
+    fn section(
         name: &'static str,
         state: Freshness,
         reason: Option<Reason>,
@@ -240,7 +240,7 @@ mod tests {
         let age = age.map(Duration::from_millis);
         SectionMeta {
             name: name.into(),
-            from: Provenance {
+            provenance: Provenance {
                 state,
                 age,
                 reason,
@@ -250,16 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn body_and_header_tell_the_same() {
-        let meta = Meta::of(vec![
-            entry("product", Freshness::Fresh, None, None),
-            entry(
+    fn body_and_header_report_the_same_states() {
+        let meta = Meta::new(vec![
+            section("product", Freshness::Fresh, None, None),
+            section(
                 "continueWatching",
                 Freshness::Stale,
                 Some(Reason::Timeout),
                 Some(43_120),
             ),
-            entry(
+            section(
                 "availability",
                 Freshness::Missing,
                 Some(Reason::CircuitOpen),
@@ -282,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_begins_as_rfc_9651_wants_it() {
+    fn a_key_starts_with_a_character_that_rfc_9651_allows() {
         let key = |name: &'static str| {
-            let meta = Meta::of(vec![entry(name, Freshness::Fresh, None, None)]);
+            let meta = Meta::new(vec![section(name, Freshness::Fresh, None, None)]);
             meta.header().unwrap()
         };
         assert_eq!(key("_a.bC"), "*a.b_c=fresh");
@@ -292,12 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_nothing_is_complete_and_a_mishap_is_not() {
-        let with = |state, reason| Meta::of(vec![entry("a", state, reason, None)]).is_complete();
-        assert!(with(Freshness::Missing, Some(Reason::NotFound)));
-        assert!(with(Freshness::Missing, Some(Reason::Forbidden)));
-        assert!(with(Freshness::Stale, Some(Reason::Timeout)));
-        assert!(!with(Freshness::Missing, Some(Reason::Timeout)));
-        assert!(!with(Freshness::Fallback, Some(Reason::NotFound)));
+    fn a_definitive_reason_is_complete_and_a_transient_one_is_not() {
+        let is_complete =
+            |state, reason| Meta::new(vec![section("a", state, reason, None)]).is_complete();
+        assert!(is_complete(Freshness::Missing, Some(Reason::NotFound)));
+        assert!(is_complete(Freshness::Missing, Some(Reason::Forbidden)));
+        assert!(is_complete(Freshness::Stale, Some(Reason::Timeout)));
+        assert!(!is_complete(Freshness::Missing, Some(Reason::Timeout)));
+        assert!(!is_complete(Freshness::Fallback, Some(Reason::NotFound)));
     }
 }

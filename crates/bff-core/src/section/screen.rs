@@ -1,4 +1,4 @@
-//! A finished screen, and the HTTP answer it becomes.
+//! A screen and its conversion to an HTTP response.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -12,24 +12,24 @@ use crate::cache::status;
 use crate::error::{Error, codes};
 use crate::scope::CacheVisibility;
 
-/// The header that tells every section's state.
+/// The header that lists the state of each section.
 pub const SECTIONS: HeaderName = HeaderName::from_static("sections");
 
-/// Room for what a screen and the edge say of it, or the map would grow twice on the way.
-const HEADERS: usize = 24;
+/// Initial capacity for the headers of the screen and of the edge; a smaller map would grow twice.
+const HEADER_CAPACITY: usize = 24;
 
-/// The media type of a screen.
+/// The Content-Type of a screen.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Both headers a credential may come in.
+/// `Vary` value: the two request headers that carry credentials.
 const BY_CALLER: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
 
-/// A screen's value and the truth about its sections.
+/// A screen's value and the provenance of its sections.
 #[derive(Clone, Debug)]
 pub struct Screen<T> {
     value: T,
     meta: Meta,
-    want: FieldSelection,
+    selection: FieldSelection,
     sharing: CacheVisibility,
 }
 
@@ -37,18 +37,18 @@ impl<T> Screen<T> {
     pub(crate) fn new(
         value: T,
         meta: Meta,
-        want: FieldSelection,
+        selection: FieldSelection,
         sharing: CacheVisibility,
     ) -> Self {
         Self {
             value,
             meta,
-            want,
+            selection,
             sharing,
         }
     }
 
-    /// The truth about the sections.
+    /// The sections and their provenance.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
@@ -61,24 +61,25 @@ impl<T> Screen<T> {
 
 impl<T: Serialize> IntoResponse for Screen<T> {
     fn into_response(self) -> Response {
-        let written = match write::screen(&self.value, &self.meta, &self.want) {
-            Ok(written) => written,
+        let document = match write::screen(&self.value, &self.meta, &self.selection) {
+            Ok(document) => document,
             Err(error) => {
-                return Error::new(codes::INTERNAL, "The answer could not be written.")
+                return Error::new(codes::INTERNAL, "The response could not be serialized.")
                     .with_cause(error)
                     .into_response();
             }
         };
-        let mut response = Response::new(Body::from(written.body));
-        *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
+        let mut response = Response::new(Body::from(document.json));
+        *response.headers_mut() = HeaderMap::with_capacity(HEADER_CAPACITY);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, JSON);
         if let Some(sections) = self.meta.header() {
             headers.insert(SECTIONS, sections);
         }
-        status::write_headers(self.meta.entries().iter().map(|e| &e.from), headers);
+        let provenances = self.meta.sections().iter().map(|s| &s.provenance);
+        status::write_headers(provenances, headers);
         if !self.meta.is_complete() {
-            // An incomplete answer is nobody's to keep.
+            // No cache may store an incomplete response.
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             return response;
         }
@@ -89,7 +90,7 @@ impl<T: Serialize> IntoResponse for Screen<T> {
         };
         let mut seconds = self.meta.fresh_for().as_secs();
         if let Some(age) = self.meta.age() {
-            // Caches subtract it from `max-age` (RFC 9111 §4.2), and what they find is the freshness left.
+            // Caches subtract `Age` from `max-age` (RFC 9111 §4.2). The rest is the remaining freshness.
             seconds = if seconds > 0 {
                 seconds + age.as_secs()
             } else {
@@ -104,18 +105,18 @@ impl<T: Serialize> IntoResponse for Screen<T> {
             headers.append(header::VARY, HeaderValue::from_static("accept-language"));
         }
         if self.sharing.by_caller {
-            // A browser's own cache has one entry an address, whoever signs in or out on it.
+            // A browser's cache has one entry per URL, before and after a sign-in.
             headers.append(header::VARY, BY_CALLER);
         }
-        if let Ok(etag) = HeaderValue::try_from(format!("W/\"{:032x}\"", written.digest)) {
+        if let Ok(etag) = HeaderValue::try_from(format!("W/\"{:032x}\"", document.digest)) {
             headers.insert(header::ETAG, etag);
         }
         response
     }
 }
 
-/// What utoipa's derive writes for a generic type; the trait has no other name. The derive itself would copy the
-/// screen's schema into the contract where this refers to it, and a `PartialSchema` does not do for a generic body.
+/// The trait that utoipa's derive implements for a generic type; it has no public name. The derive would inline the
+/// screen's schema where this refers to it. A `PartialSchema` does not work for a generic body.
 impl<T: ToSchema> utoipa::__dev::ComposeSchema for Screen<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
         let meta = ObjectBuilder::new()

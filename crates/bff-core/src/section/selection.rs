@@ -1,56 +1,55 @@
-//! What the client asked for: everything, some fields, or what a GraphQL document selects.
+//! The client's selection: all fields, the `fields` parameter, or the fields of a GraphQL document.
 
 use std::sync::Arc;
 
-/// Which sections the client asked for, and of each which members. Cheap to clone.
+/// The selected sections and their selected members; `None` selects everything. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct FieldSelection(Option<Arc<Vec<SelectedField>>>);
 
-/// One section asked for.
+/// One selected section or member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SelectedField {
-    /// The section's name.
     pub(crate) name: String,
-    /// The members asked for, as a tree; empty for all of them.
+    /// The selected members; empty selects all of them.
     pub(crate) members: Vec<SelectedField>,
-    /// The response keys it has in a GraphQL answer (aliases can make several).
-    pub(crate) keys: Vec<String>,
+    /// Its response keys in a GraphQL response: several if the document uses aliases.
+    pub(crate) response_keys: Vec<String>,
 }
 
 impl SelectedField {
-    /// A section asked for under its own name, so far with no member picked.
+    /// A field without selected members or response keys.
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             members: Vec::new(),
-            keys: Vec::new(),
+            response_keys: Vec::new(),
         }
     }
 }
 
 impl FieldSelection {
-    /// Everything.
+    /// Selects everything.
     pub const ALL: Self = Self(None);
 
-    pub(crate) fn only(asked: Vec<SelectedField>) -> Self {
-        Self(Some(Arc::new(asked)))
+    pub(crate) fn only(fields: Vec<SelectedField>) -> Self {
+        Self(Some(Arc::new(fields)))
     }
 
-    /// Whether the section (of `rows.<id>`, the `rows`) was asked for.
+    /// Whether the section is selected. For `rows.<id>` this is whether `rows` is.
     pub fn contains(&self, section: &str) -> bool {
-        self.0.is_none() || self.asked(section).is_some()
+        self.0.is_none() || self.find(section).is_some()
     }
 
-    /// What was asked for of a section; `None` when it was not asked for or everything was.
-    pub(crate) fn asked(&self, section: &str) -> Option<&SelectedField> {
-        let asked = self.0.as_ref()?;
+    /// The selected members of a section; `None` if it is not selected or everything is.
+    pub(crate) fn find(&self, section: &str) -> Option<&SelectedField> {
+        let fields = self.0.as_ref()?;
         let name = section.split_once('.').map_or(section, |(name, _)| name);
-        asked.iter().find(|a| a.name == name)
+        fields.iter().find(|field| field.name == name)
     }
 
-    /// The response keys a section has in a GraphQL answer.
+    /// The response keys of a section in a GraphQL response.
     #[cfg(feature = "graphql")]
-    pub(crate) fn keys(&self, section: &str) -> &[String] {
-        self.asked(section).map_or(&[], |a| &a.keys)
+    pub(crate) fn response_keys(&self, section: &str) -> &[String] {
+        self.find(section).map_or(&[], |field| &field.response_keys)
     }
 }

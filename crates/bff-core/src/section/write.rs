@@ -1,4 +1,4 @@
-//! Writing a screen: its members once, those not asked for left out, then `_meta`.
+//! Serializes a screen: its selected members, then `_meta`.
 
 use std::io;
 
@@ -11,24 +11,24 @@ use super::{FieldSelection, Meta};
 
 mod fast_strings;
 
-/// A written screen.
-pub(super) struct Written {
+/// A serialized screen.
+pub(super) struct Document {
     /// The JSON document.
-    pub(super) body: Vec<u8>,
-    /// A digest of the sections' data alone: state and age change while the content does not.
+    pub(super) json: Vec<u8>,
+    /// A hash of the sections' data without `_meta`, whose states and ages change more often than the data.
     pub(super) digest: u128,
 }
 
-/// Writes `{members…, "_meta": …}`.
+/// Serializes `{members…, "_meta": …}`.
 pub(super) fn screen(
     value: &impl Serialize,
     meta: &Meta,
-    want: &FieldSelection,
-) -> Result<Written, Error> {
+    selection: &FieldSelection,
+) -> Result<Document, Error> {
     let mut body = Vec::with_capacity(8192);
     body.push(b'{');
     value.serialize(ScreenSerializer {
-        want,
+        selection,
         body: &mut body,
     })?;
     let digest = xxhash_rust::xxh3::xxh3_128(&body);
@@ -38,11 +38,11 @@ pub(super) fn screen(
     body.extend_from_slice(b"\"_meta\":");
     fast_strings::write(&mut body, meta)?;
     body.push(b'}');
-    Ok(Written { body, digest })
+    Ok(Document { json: body, digest })
 }
 
-/// A document as `serde_json` writes it: mostly byte by byte, since quotes, colons and commas come singly, and a byte
-/// is pushed for a fraction of what a slice costs.
+/// A writer for `serde_json`, which writes quotes, colons and commas one byte at a time. Pushing a byte is much cheaper
+/// than extending by a slice.
 struct Body<'a>(&'a mut Vec<u8>);
 
 impl io::Write for Body<'_> {
@@ -64,9 +64,9 @@ impl io::Write for Body<'_> {
     }
 }
 
-/// A serializer that takes a struct's members one by one, and nothing but a struct.
+/// A serializer that accepts only a struct and writes its selected members.
 struct ScreenSerializer<'a> {
-    want: &'a FieldSelection,
+    selection: &'a FieldSelection,
     body: &'a mut Vec<u8>,
 }
 
@@ -79,7 +79,7 @@ impl SerializeStruct for ScreenSerializer<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        if !self.want.contains(key) {
+        if !self.selection.contains(key) {
             return Ok(());
         }
         if self.body.len() > 1 {
@@ -88,10 +88,10 @@ impl SerializeStruct for ScreenSerializer<'_> {
         self.body.push(b'"');
         self.body.extend_from_slice(key.as_bytes());
         self.body.extend_from_slice(b"\":");
-        match self.want.asked(key) {
-            Some(asked) if !asked.members.is_empty() => {
+        match self.selection.find(key) {
+            Some(field) if !field.members.is_empty() => {
                 let mut value = serde_json::to_value(value)?;
-                project(&mut value, &asked.members);
+                retain_selected(&mut value, &field.members);
                 fast_strings::write(self.body, &value)
             }
             _ => fast_strings::write(self.body, value),
@@ -103,15 +103,19 @@ impl SerializeStruct for ScreenSerializer<'_> {
     }
 }
 
-/// Keeps the members asked for, through lists.
-fn project(value: &mut serde_json::Value, asked: &[SelectedField]) {
+/// Removes all members that are not selected, also in the items of arrays.
+fn retain_selected(value: &mut serde_json::Value, fields: &[SelectedField]) {
     match value {
-        serde_json::Value::Array(items) => items.iter_mut().for_each(|i| project(i, asked)),
+        serde_json::Value::Array(items) => {
+            items
+                .iter_mut()
+                .for_each(|item| retain_selected(item, fields));
+        }
         serde_json::Value::Object(members) => {
-            members.retain(|name, _| asked.iter().any(|a| a.name == *name));
-            for inner in asked.iter().filter(|a| !a.members.is_empty()) {
-                if let Some(member) = members.get_mut(&inner.name) {
-                    project(member, &inner.members);
+            members.retain(|name, _| fields.iter().any(|field| field.name == *name));
+            for field in fields.iter().filter(|field| !field.members.is_empty()) {
+                if let Some(member) = members.get_mut(&field.name) {
+                    retain_selected(member, &field.members);
                 }
             }
         }
@@ -122,7 +126,7 @@ fn project(value: &mut serde_json::Value, asked: &[SelectedField]) {
 macro_rules! refuse {
     ($($method:ident($($type:ty),*) -> $ok:ty;)*) => {
         $(fn $method(self, $(_: $type),*) -> Result<$ok, Error> {
-            Err(Error::custom("a screen is a struct"))
+            Err(Error::custom("a screen must be a struct"))
         })*
     };
 }
@@ -143,7 +147,7 @@ impl Serializer for ScreenSerializer<'_> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Error> {
-        Err(Error::custom("a screen is a struct"))
+        Err(Error::custom("a screen must be a struct"))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -161,7 +165,7 @@ impl Serializer for ScreenSerializer<'_> {
         _: &'static str,
         _: &T,
     ) -> Result<(), Error> {
-        Err(Error::custom("a screen is a struct"))
+        Err(Error::custom("a screen must be a struct"))
     }
 
     refuse! {
@@ -210,7 +214,7 @@ mod tests {
         pages: u16,
     }
 
-    fn written(want: &FieldSelection) -> serde_json::Value {
+    fn serialize(selection: &FieldSelection) -> serde_json::Value {
         let book = Book {
             title: "T",
             pages: 9,
@@ -220,25 +224,25 @@ mod tests {
             book,
             friends: None,
         };
-        let written = screen(&shelf, &Meta::of(vec![]), want).unwrap();
-        serde_json::from_slice(&written.body).unwrap()
+        let document = screen(&shelf, &Meta::new(vec![]), selection).unwrap();
+        serde_json::from_slice(&document.json).unwrap()
     }
 
     #[test]
-    fn what_was_not_asked_for_is_absent_and_what_does_not_apply_is_null() {
-        let all = written(&FieldSelection::ALL);
+    fn unselected_sections_are_absent_and_inapplicable_ones_are_null() {
+        let all = serialize(&FieldSelection::ALL);
         assert_eq!(all["book"]["pages"], 9);
         assert!(all.as_object().unwrap()["friends"].is_null());
         let mut also = SelectedField::new("alsoRead");
         also.members.push(SelectedField::new("title"));
-        let some = written(&FieldSelection::only(vec![also]));
+        let some = serialize(&FieldSelection::only(vec![also]));
         assert_eq!(some["alsoRead"], serde_json::json!([{"title": "T"}]));
         assert!(some.get("book").is_none() && some.get("friends").is_none());
         assert_eq!(some["_meta"]["complete"], true);
     }
 
     #[test]
-    fn anything_but_a_struct_is_refused() {
-        assert!(screen(&1, &Meta::of(vec![]), &FieldSelection::ALL).is_err());
+    fn a_screen_that_is_not_a_struct_is_an_error() {
+        assert!(screen(&1, &Meta::new(vec![]), &FieldSelection::ALL).is_err());
     }
 }

@@ -1,17 +1,17 @@
-//! What a document may cost.
+//! Limits for documents.
 
 use std::fmt::Write as _;
 
 use super::*;
 
-fn many(count: usize, each: impl Fn(usize) -> String) -> String {
+fn repeat(count: usize, each: impl Fn(usize) -> String) -> String {
     (0..count).fold(String::new(), |mut text, i| {
         let _ = write!(text, "{} ", each(i));
         text
     })
 }
 
-/// Rooms in rooms; the library does not count `__typename`.
+/// Nested rooms. async-graphql does not count `__typename`.
 fn nested(depth: usize) -> String {
     let next = depth - 1;
     format!(
@@ -22,19 +22,19 @@ fn nested(depth: usize) -> String {
 }
 
 #[tokio::test]
-async fn every_limit_holds_in_production_and_in_development() {
-    for door in [Door::production(), Door::development()] {
+async fn every_limit_applies_in_production_and_in_development() {
+    for endpoint in [TestEndpoint::production(), TestEndpoint::development()] {
         let selection = "{ book { title } }";
-        let operations = many(6, |i| {
+        let operations = repeat(6, |i| {
             format!("query q{i} {{ shelfPage(id: 1) {selection} }}")
         });
-        let aliases = format!("{{ {} }}", many(31, |i| format!("a{i}: __typename")));
-        let repeats = format!("{{ {} }}", many(32, |_| "__typename".to_owned()));
+        let aliases = format!("{{ {} }}", repeat(31, |i| format!("a{i}: __typename")));
+        let repeats = format!("{{ {} }}", repeat(32, |_| "__typename".to_owned()));
         let complex = format!(
             "{{ {} }}",
-            many(30, |i| format!(
+            repeat(30, |i| format!(
                 "a{i}: room {{ {} }}",
-                many(3, |_| "...F".into())
+                repeat(3, |_| "...F".into())
             ))
         );
         let complex = format!(
@@ -45,7 +45,7 @@ async fn every_limit_holds_in_production_and_in_development() {
             "@include(if: true) ".repeat(21)
         );
         let long = format!("{{ room {{ __typename }} }} #{}", "x".repeat(16 << 10));
-        for (document, says) in [
+        for (document, text) in [
             (&operations, "operations"),
             (&aliases, "aliases"),
             (&repeats, "aliases"),
@@ -54,30 +54,40 @@ async fn every_limit_holds_in_production_and_in_development() {
             (&long, "bytes"),
             (&nested(11), "deep"),
         ] {
-            let asked = door.query(document).await;
-            assert!(asked.refusal().contains(says), "{says}: {}", asked.body);
+            let response = endpoint.query(document).await;
+            assert!(
+                response.error_text().contains(text),
+                "{text}: {}",
+                response.body
+            );
         }
-        door.query(&nested(10)).await.data();
-        assert_eq!(door.fetches.of(BOOK), 0);
+        endpoint.query(&nested(10)).await.data();
+        assert_eq!(endpoint.fetches.count(BOOK), 0);
     }
 }
 
 #[tokio::test]
-async fn aliases_count_wherever_fragments_put_them() {
-    let door = Door::production();
-    let spreads = many(16, |_| "... on Query { ...F }".to_owned());
+async fn aliases_in_fragments_count() {
+    let endpoint = TestEndpoint::production();
+    let spreads = repeat(16, |_| "... on Query { ...F }".to_owned());
     let document = format!("{{ {spreads} }} fragment F on Query {{ a: __typename b: __typename }}");
-    assert!(door.query(&document).await.refusal().contains("aliases"));
+    assert!(
+        endpoint
+            .query(&document)
+            .await
+            .error_text()
+            .contains("aliases")
+    );
 }
 
 #[tokio::test]
-async fn cycles_and_doubling_fragments_end_at_once() {
-    let door = Door::production();
+async fn cycles_and_doubling_fragments_are_rejected_quickly() {
+    let endpoint = TestEndpoint::production();
     let doubling = |root: &str| {
         let each = |i| format!("fragment F{i} on Query {{ ...F{} ...F{} }}", i + 1, i + 1);
         format!(
             "{{ {root} }} {} fragment F31 on Query {{ __typename }}",
-            many(31, each)
+            repeat(31, each)
         )
     };
     for document in [
@@ -88,7 +98,7 @@ async fn cycles_and_doubling_fragments_end_at_once() {
         doubling("...F0"),
         doubling("__typename"),
     ] {
-        door.query(&document).await.refusal();
+        endpoint.query(&document).await.error_text();
     }
 }
 
@@ -98,7 +108,7 @@ async fn no_nesting_overflows_the_stack() {
         max_document_bytes: 64 << 10,
         ..Config::default()
     };
-    let door = Door::open(&config, Mode::Production);
+    let endpoint = TestEndpoint::open(&config, Mode::Production);
     for (open, close) in [("{a", "}"), ("[", "]"), ("{a:", "}"), ("(", ")")] {
         for depth in [126, 5400, 16300] {
             let inside = format!("{}1{}", open.repeat(depth), close.repeat(depth));
@@ -107,37 +117,37 @@ async fn no_nesting_overflows_the_stack() {
                 inside.clone(),
                 format!("query($v: {inside}) {{ room }}"),
             ] {
-                let asked = door.query(&document).await;
-                let code = &asked.body["errors"][0]["extensions"]["code"];
-                assert_eq!(code, "invalid_request", "{}", asked.body);
+                let response = endpoint.query(&document).await;
+                let code = &response.body["errors"][0]["extensions"]["code"];
+                assert_eq!(code, "invalid_request", "{}", response.body);
             }
         }
     }
 }
 
 #[tokio::test]
-async fn the_schema_is_told_in_development_only() {
+async fn introspection_works_in_development_only() {
     let small = "{ __schema { types { name } } }";
-    let asked = Door::production().query(small).await;
-    assert_eq!(asked.refusal(), "Introspection is off.");
+    let response = TestEndpoint::production().query(small).await;
+    assert_eq!(response.error_text(), "Introspection is disabled.");
     let hidden = "{ ...F } fragment F on Query { __type(name: \"Book\") { name } }";
-    Door::production().query(hidden).await.refusal();
-    let guess = Door::production().query("{ shelfPag }").await;
+    TestEndpoint::production().query(hidden).await.error_text();
+    let guess = TestEndpoint::production().query("{ shelfPag }").await;
     assert!(
-        !guess.refusal().contains("shelfPage"),
+        !guess.error_text().contains("shelfPage"),
         "no suggestion: {}",
         guess.body
     );
-    let asked = Door::production().query("{ __typename }").await;
-    assert_eq!(asked.data(), &json!({"__typename": "Query"}));
+    let response = TestEndpoint::production().query("{ __typename }").await;
+    assert_eq!(response.data(), &json!({"__typename": "Query"}));
 
-    let asked = Door::development().query(EXPLORER).await;
-    let types = asked.data()["__schema"]["types"].as_array().unwrap();
+    let response = TestEndpoint::development().query(INTROSPECTION_QUERY).await;
+    let types = response.data()["__schema"]["types"].as_array().unwrap();
     assert!(types.iter().any(|t| t["name"] == "ShelfPage"));
 }
 
-/// What GraphiQL asks first.
-const EXPLORER: &str = "query IntrospectionQuery { __schema {
+/// The first query of GraphiQL.
+const INTROSPECTION_QUERY: &str = "query IntrospectionQuery { __schema {
     queryType { name } mutationType { name } subscriptionType { name } types { ...FullType }
     directives { name description locations args { ...InputValue } } } }
   fragment FullType on __Type { kind name description

@@ -1,4 +1,4 @@
-//! A tiny schema: a shelf with books, alone and below lists.
+//! A small schema: a shelf with books, as a root field and below lists.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,13 +19,13 @@ use crate::section::{FieldSelection, Screen, ScreenBuilder};
 pub(super) struct Fetches(Arc<[AtomicUsize; 3]>);
 
 impl Fetches {
-    pub(super) fn of(&self, which: usize) -> usize {
-        self.0[which].load(Ordering::Relaxed)
+    pub(super) fn count(&self, section: usize) -> usize {
+        self.0[section].load(Ordering::Relaxed)
     }
 }
 
-pub(super) const LENT_OUT: Code =
-    Code::new("lent_out", 409, "Lent out", "It is lent out.", "Wait.");
+pub(super) const ON_LOAN: Code =
+    Code::new("on_loan", 409, "On loan", "The book is on loan.", "Wait.");
 
 pub(super) const BOOK: usize = 0;
 pub(super) const NOTES: usize = 1;
@@ -49,10 +49,10 @@ struct ShelfPage {
 
 async fn fetch(
     fetches: &Fetches,
-    which: usize,
+    section: usize,
     failure: Option<Failure>,
 ) -> Result<Fetched<Book, Public>, Failure> {
-    fetches.0[which].fetch_add(1, Ordering::Relaxed);
+    fetches.0[section].fetch_add(1, Ordering::Relaxed);
     tokio::task::yield_now().await;
     if let Some(failure) = failure {
         return Err(failure.with_upstream("library"));
@@ -66,13 +66,13 @@ async fn fetch(
 }
 
 impl ShelfPage {
-    async fn assemble(
+    async fn build(
         cx: &RequestContext,
         fetches: &Fetches,
         id: &str,
-        want: &FieldSelection,
+        selection: &FieldSelection,
     ) -> Result<Screen<Self>, Failure> {
-        let page = ScreenBuilder::new(cx, want);
+        let page = ScreenBuilder::new(cx, selection);
         let gone = (id == "gone").then(|| {
             let secret = "host db-1 refused";
             Failure::new(Reason::CircuitOpen)
@@ -81,15 +81,15 @@ impl ShelfPage {
         });
         let late = (id == "thin")
             .then(|| Failure::new(Reason::Timeout).with_retry_after(Some(Duration::from_secs(5))));
-        let lent =
-            Failure::new(Reason::BadResponse).with_public_error(Error::new(LENT_OUT, "Lent out."));
-        let late = late.or((id == "lent").then_some(lent));
-        let torn = (id == "thin").then(|| Failure::new(Reason::BadResponse));
+        let loaned =
+            Failure::new(Reason::BadResponse).with_public_error(Error::new(ON_LOAN, "On loan."));
+        let late = late.or((id == "loaned").then_some(loaned));
+        let broken = (id == "thin").then(|| Failure::new(Reason::BadResponse));
         let (book, margin_notes, a, b, mine) = futures_util::try_join!(
             page.required("book", fetch(fetches, BOOK, gone), Book::clone),
             page.optional("marginNotes", fetch(fetches, NOTES, late), Book::clone),
             page.optional("rows.a", fetch(fetches, BOOK, None), Book::clone),
-            page.optional("rows.b", fetch(fetches, BOOK, torn), Book::clone),
+            page.optional("rows.b", fetch(fetches, BOOK, broken), Book::clone),
             page.personal(
                 "mine",
                 async |_| Err::<Fetched<Book, _>, _>(Failure::new(Reason::Timeout)),
@@ -110,12 +110,12 @@ pub(super) struct Query;
 #[Object]
 impl Query {
     async fn shelf_page(&self, ctx: &Context<'_>, id: ID) -> Option<ShelfPage> {
-        let (cx, want) = selection(ctx);
+        let (cx, fields) = selection(ctx);
         let fetches = ctx.data_unchecked::<Fetches>();
         resolve_screen(
             ctx,
-            &want,
-            ShelfPage::assemble(cx, fetches, &id, &want).await,
+            &fields,
+            ShelfPage::build(cx, fetches, &id, &fields).await,
         )
     }
 
@@ -156,12 +156,12 @@ struct Shelf(&'static str);
 #[Object]
 impl Shelf {
     async fn page(&self, ctx: &Context<'_>) -> Option<ShelfPage> {
-        let (cx, want) = selection(ctx);
+        let (cx, fields) = selection(ctx);
         let fetches = ctx.data_unchecked::<Fetches>();
         resolve_screen(
             ctx,
-            &want,
-            ShelfPage::assemble(cx, fetches, self.0, &want).await,
+            &fields,
+            ShelfPage::build(cx, fetches, self.0, &fields).await,
         )
     }
 }
@@ -193,7 +193,8 @@ impl Mutation {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let fetches = ctx.data_unchecked::<Fetches>();
         fetches.0[WRITES].fetch_add(1, Ordering::Relaxed);
-        let taken = Error::new(codes::IN_PROGRESS, "It is being lent.").with_cause("row 7 locked");
+        let taken =
+            Error::new(codes::IN_PROGRESS, "The loan is in progress.").with_cause("row 7 locked");
         resolve(
             ctx,
             if id.as_str() == "taken" {

@@ -1,29 +1,29 @@
-//! GraphQL over HTTP.
+//! The GraphQL endpoint over HTTP: media types, bodies, methods and the GraphiQL page.
 
 use super::*;
 use crate::error::Error;
 
 async fn post(
-    door: &Door,
+    endpoint: &TestEndpoint,
     accept: Option<&str>,
-    kind: Option<&str>,
+    content_type: Option<&str>,
     body: impl Into<Body>,
-) -> Asked {
+) -> TestResponse {
     let mut request = Request::post("/graphql");
     if let Some(accept) = accept {
         request = request.header(header::ACCEPT, accept);
     }
-    if let Some(kind) = kind {
-        request = request.header(header::CONTENT_TYPE, kind);
+    if let Some(content_type) = content_type {
+        request = request.header(header::CONTENT_TYPE, content_type);
     }
-    Asked::of(door.send(request.body(body.into()).unwrap()).await).await
+    TestResponse::read(endpoint.send(request.body(body.into()).unwrap()).await).await
 }
 
 const JSON: Option<&str> = Some("application/json");
 
 #[tokio::test]
 async fn the_client_chooses_the_media_type() {
-    let door = Door::production();
+    let endpoint = TestEndpoint::production();
     let new = "application/graphql-response+json; charset=utf-8";
     let old = "application/json; charset=utf-8";
     for (accept, kind, status) in [
@@ -55,16 +55,16 @@ async fn the_client_chooses_the_media_type() {
         ),
         (Some("*/*, application/json;q=0"), new, 400),
     ] {
-        let asked = post(&door, accept, JSON, r#"{"query":"{ nothing }"}"#).await;
-        assert_eq!(asked.headers[header::CONTENT_TYPE], kind, "{accept:?}");
-        assert_eq!(asked.status, status, "{accept:?}");
+        let response = post(&endpoint, accept, JSON, r#"{"query":"{ nothing }"}"#).await;
+        assert_eq!(response.headers[header::CONTENT_TYPE], kind, "{accept:?}");
+        assert_eq!(response.status, status, "{accept:?}");
         assert_eq!(
-            asked.body["errors"][0]["extensions"]["code"],
+            response.body["errors"][0]["extensions"]["code"],
             "invalid_request"
         );
-        let good = post(&door, accept, JSON, r#"{"query":"{ __typename }"}"#).await;
+        let valid = post(&endpoint, accept, JSON, r#"{"query":"{ __typename }"}"#).await;
         assert_eq!(
-            (good.status, good.data()),
+            (valid.status, valid.data()),
             (200, &json!({"__typename": "Query"}))
         );
     }
@@ -73,31 +73,42 @@ async fn the_client_chooses_the_media_type() {
         "application/json;q=0",
         "image/*, application/xml",
     ] {
-        let asked = post(&door, Some(accept), JSON, r#"{"query":"{ __typename }"}"#).await;
-        assert_eq!(asked.status, 406, "{accept}");
+        let response = post(
+            &endpoint,
+            Some(accept),
+            JSON,
+            r#"{"query":"{ __typename }"}"#,
+        )
+        .await;
+        assert_eq!(response.status, 406, "{accept}");
     }
 }
 
 #[tokio::test]
-async fn only_json_is_read() {
-    let door = Door::production();
-    for kind in [
+async fn only_json_is_accepted() {
+    let endpoint = TestEndpoint::production();
+    for content_type in [
         None,
         Some("text/plain"),
         Some("application/graphql"),
         Some("application/json; charset=latin1"),
     ] {
         assert_eq!(
-            post(&door, None, kind, r#"{"query":"{ __typename }"}"#)
-                .await
-                .status,
+            post(
+                &endpoint,
+                None,
+                content_type,
+                r#"{"query":"{ __typename }"}"#
+            )
+            .await
+            .status,
             415,
-            "{kind:?}"
+            "{content_type:?}"
         );
     }
-    let spelled = Some("Application/JSON; Charset=\"UTF-8\"");
+    let upper_case = Some("Application/JSON; Charset=\"UTF-8\"");
     assert_eq!(
-        post(&door, None, spelled, r#"{"query":"{ __typename }"}"#)
+        post(&endpoint, None, upper_case, r#"{"query":"{ __typename }"}"#)
             .await
             .status,
         200
@@ -105,8 +116,8 @@ async fn only_json_is_read() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_shape_is_refused_as_a_problem() {
-    let door = Door::production();
+async fn an_invalid_body_gets_a_problem_document() {
+    let endpoint = TestEndpoint::production();
     for (body, status) in [
         ("", 400),
         ("{", 400),
@@ -124,74 +135,88 @@ async fn a_body_of_another_shape_is_refused_as_a_problem() {
             200,
         ),
     ] {
-        assert_eq!(post(&door, None, JSON, body).await.status, status, "{body}");
+        assert_eq!(
+            post(&endpoint, None, JSON, body).await.status,
+            status,
+            "{body}"
+        );
     }
     let large = json!({"query": "{ __typename }", "variables": {"v": "x".repeat(64 << 10)}});
-    assert_eq!(post(&door, None, JSON, large.to_string()).await.status, 413);
+    assert_eq!(
+        post(&endpoint, None, JSON, large.to_string()).await.status,
+        413
+    );
 }
 
 #[tokio::test]
-async fn everything_wrong_is_said_at_once() {
-    let door = Door::production();
+async fn all_errors_are_reported_at_once() {
+    let endpoint = TestEndpoint::production();
     let request = Request::post("/graphql")
         .header(header::CONTENT_TYPE, "application/json")
         .body(Body::from(r#"{"variables":1,"a/b":2}"#))
         .unwrap();
-    let response = door.send(request).await;
+    let response = endpoint.send(request).await;
     let problem = response
         .extensions()
         .get::<Error>()
         .unwrap()
         .problem("", "/graphql", "r");
     let problem: Value = serde_json::from_slice(&problem).unwrap();
-    let mut places: Vec<_> = problem["errors"]
+    let mut pointers: Vec<_> = problem["errors"]
         .as_array()
         .unwrap()
         .iter()
         .map(|e| e["pointer"].as_str().unwrap())
         .collect();
-    places.sort_unstable();
-    assert_eq!(places, ["/a~1b", "/query", "/variables"]);
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/a~1b", "/query", "/variables"]);
 }
 
 #[tokio::test]
-async fn the_operation_is_chosen_by_name() {
-    let door = Door::production();
+async fn the_operation_is_selected_by_name() {
+    let endpoint = TestEndpoint::production();
     let document = "query a { x: __typename } query b { y: __typename }";
-    let asked = door
-        .ask(json!({"query": document, "operationName": "b"}))
+    let response = endpoint
+        .send_body(json!({"query": document, "operationName": "b"}))
         .await;
-    assert_eq!(asked.data(), &json!({"y": "Query"}));
-    door.ask(json!({"query": document, "operationName": "c"}))
+    assert_eq!(response.data(), &json!({"y": "Query"}));
+    endpoint
+        .send_body(json!({"query": document, "operationName": "c"}))
         .await
-        .refusal();
-    door.ask(json!({"query": document})).await.refusal();
+        .error_text();
+    endpoint
+        .send_body(json!({"query": document}))
+        .await
+        .error_text();
 }
 
 #[tokio::test]
-async fn other_methods_are_told_which_one_is_right() {
-    let door = Door::production();
+async fn other_methods_get_405_with_allow() {
+    let endpoint = TestEndpoint::production();
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         let request = Request::builder()
             .method(method)
             .uri("/graphql?query=%7B__typename%7D")
             .body(Body::empty())
             .unwrap();
-        let asked = Asked::of(door.send(request).await).await;
-        assert_eq!(asked.status, 405, "{method}");
-        assert_eq!(asked.headers[header::ALLOW], "POST");
+        let response = TestResponse::read(endpoint.send(request).await).await;
+        assert_eq!(response.status, 405, "{method}");
+        assert_eq!(response.headers[header::ALLOW], "POST");
     }
 }
 
 #[tokio::test]
-async fn the_explorer_is_there_in_development_and_loads_nothing_from_elsewhere() {
+async fn graphiql_exists_in_development_and_loads_only_its_own_files() {
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(
-        Door::production().send(get("/graphiql")).await.status(),
+        TestEndpoint::production()
+            .send(get("/graphiql"))
+            .await
+            .status(),
         404
     );
-    let door = Door::development();
-    let response = door.send(get("/graphiql")).await;
+    let endpoint = TestEndpoint::development();
+    let response = endpoint.send(get("/graphiql")).await;
     let policy = response.headers()[header::CONTENT_SECURITY_POLICY]
         .to_str()
         .unwrap();
@@ -205,7 +230,7 @@ async fn the_explorer_is_there_in_development_and_loads_nothing_from_elsewhere()
         .collect();
     assert_eq!(files.len(), 6);
     for file in files {
-        assert_eq!(door.send(get(file)).await.status(), 200, "{file}");
+        assert_eq!(endpoint.send(get(file)).await.status(), 200, "{file}");
     }
     assert!(!page.contains("http") && !page.contains("<script>"));
 }

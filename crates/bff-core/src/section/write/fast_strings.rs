@@ -1,5 +1,5 @@
-//! JSON whose plain strings are copied whole: `serde_json` looks at every byte of a string in turn, and most of a
-//! screen is text in which nothing is to be escaped.
+//! A JSON serializer that copies strings without escapes as a whole. `serde_json` checks each byte in turn, and most of
+//! a screen is text that needs no escape.
 
 use std::io;
 
@@ -13,16 +13,16 @@ use serde_json::ser::Formatter;
 
 use super::Body;
 
-/// Appends `value` to `body`, exactly as `serde_json` writes it; bytes are no part of a screen.
+/// Appends `value` to `body`, exactly as `serde_json` writes it. Byte slices are an error.
 pub(super) fn write(body: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-    let mut json = serde_json::Serializer::with_formatter(Body(body), Whole);
+    let mut json = serde_json::Serializer::with_formatter(Body(body), StringFormatter);
     value.serialize(FastStrings(&mut json))
 }
 
-/// Writes what [`FastStrings`] hands over as bytes as the string that it is.
-struct Whole;
+/// Writes the bytes that [`FastStrings`] passes on as a string without escapes.
+struct StringFormatter;
 
-impl Formatter for Whole {
+impl Formatter for StringFormatter {
     fn write_byte_array<W: io::Write + ?Sized>(
         &mut self,
         writer: &mut W,
@@ -34,27 +34,27 @@ impl Formatter for Whole {
     }
 }
 
-/// Whether nothing in `text` is to be escaped (RFC 8259 §7), eight bytes at a time.
-fn is_plain(text: &[u8]) -> bool {
+/// Whether `text` needs no escape (RFC 8259 §7). It checks eight bytes at a time.
+fn needs_no_escape(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
-    words.iter().all(|word| is_plain_word(*word))
+    words.iter().all(|word| word_needs_no_escape(*word))
         && match text.last_chunk::<8>() {
-            // What is left over is looked at together with bytes before it.
-            Some(last) => is_plain_word(*last),
+            // The last chunk covers the rest; it overlaps the words before it.
+            Some(last) => word_needs_no_escape(*last),
             None => !rest.iter().any(|b| *b < b' ' || matches!(b, b'"' | b'\\')),
         }
 }
 
-/// Subtracting from all eight bytes at once borrows from the high bit of those that were less.
-fn is_plain_word(word: [u8; 8]) -> bool {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+/// Subtracts a byte from all eight bytes at once. The subtraction sets the high bit of each smaller byte.
+fn word_needs_no_escape(word: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let word = u64::from_le_bytes(word);
-    let less = |word: u64, than: u8| word.wrapping_sub(EACH * u64::from(than)) & !word;
-    let is = |byte: u8| less(word ^ (EACH * u64::from(byte)), 1);
-    (less(word, b' ') | is(b'"') | is(b'\\')) & (EACH << 7) == 0
+    let less = |word: u64, than: u8| word.wrapping_sub(ONES * u64::from(than)) & !word;
+    let equal = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+    (less(word, b' ') | equal(b'"') | equal(b'\\')) & (ONES << 7) == 0
 }
 
-/// A value, or what writes it, in whose depths plain strings are told from others.
+/// Wraps a value or a serializer, and all nested ones, to handle strings without escapes.
 struct FastStrings<T>(T);
 
 impl<T: Serialize + ?Sized> Serialize for FastStrings<&T> {
@@ -91,7 +91,7 @@ impl<S: Serializer> Serializer for FastStrings<S> {
     type SerializeStructVariant = FastStrings<S::SerializeStructVariant>;
 
     fn serialize_str(self, text: &str) -> Result<S::Ok, S::Error> {
-        if is_plain(text.as_bytes()) {
+        if needs_no_escape(text.as_bytes()) {
             self.0.serialize_bytes(text.as_bytes())
         } else {
             self.0.serialize_str(text)
@@ -99,7 +99,9 @@ impl<S: Serializer> Serializer for FastStrings<S> {
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("a screen has no bytes"))
+        Err(serde::ser::Error::custom(
+            "a screen must not contain byte slices",
+        ))
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
@@ -192,7 +194,7 @@ impl<C: SerializeMap> SerializeMap for FastStrings<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
-    // A key may be bytes to no formatter.
+    // Not wrapped: `serde_json` rejects bytes as a key.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
         self.0.serialize_key(key)
     }
@@ -212,24 +214,28 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn same(value: &(impl Serialize + ?Sized)) {
-        let mut written = Vec::new();
-        write(&mut written, value).unwrap();
+    fn assert_same_as_serde_json(value: &(impl Serialize + ?Sized)) {
+        let mut json = Vec::new();
+        write(&mut json, value).unwrap();
         let expected = serde_json::to_string(value).unwrap();
-        assert_eq!(String::from_utf8(written).unwrap(), expected);
+        assert_eq!(String::from_utf8(json).unwrap(), expected);
     }
 
     #[test]
-    fn every_character_is_written_as_the_library_writes_it_wherever_it_stands() {
+    fn every_character_at_every_position_is_written_like_serde_json() {
         for c in (0..0x100).filter_map(char::from_u32) {
             for (before, after) in [(0, 0), (0, 7), (3, 4), (7, 0), (8, 0), (0, 8), (12, 9)] {
-                same(&format!("{}{c}{}", "x".repeat(before), "x".repeat(after)));
+                assert_same_as_serde_json(&format!(
+                    "{}{c}{}",
+                    "x".repeat(before),
+                    "x".repeat(after)
+                ));
             }
         }
     }
 
     #[test]
-    fn every_shape_is_written_as_the_library_writes_it() {
+    fn every_type_is_written_like_serde_json() {
         #[derive(Serialize)]
         enum Shape {
             Unit,
@@ -241,17 +247,19 @@ mod tests {
         struct Pair(&'static str, f32);
         #[derive(Serialize)]
         struct One(&'static str);
-        same(&(Shape::Unit, Shape::Newtype("a\"b"), Shape::Tuple(1, "é")));
-        same(&[Shape::Struct {
+        assert_same_as_serde_json(&(Shape::Unit, Shape::Newtype("a\"b"), Shape::Tuple(1, "é")));
+        assert_same_as_serde_json(&[Shape::Struct {
             a: '"',
             b: Some("\\"),
         }]);
-        same(&(Pair("\n", 0.5), One("x"), (), i128::MIN, u128::MAX));
-        same(&json!({"a \"key\"": {"1": [null, true, -1, 4.2, "text", "a\tb"]}}));
+        assert_same_as_serde_json(&(Pair("\n", 0.5), One("x"), (), i128::MIN, u128::MAX));
+        assert_same_as_serde_json(
+            &json!({"a \"key\"": {"1": [null, true, -1, 4.2, "text", "a\tb"]}}),
+        );
     }
 
     #[test]
-    fn bytes_are_refused() {
+    fn bytes_are_an_error() {
         struct Raw;
         impl Serialize for Raw {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -263,9 +271,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_written_as_the_library_writes_it(text: String, key: String) {
-            same(&text);
-            same(&Value::Object([(key, Value::String(text))].into_iter().collect()));
+        fn any_text_is_written_like_serde_json(text: String, key: String) {
+            assert_same_as_serde_json(&text);
+            assert_same_as_serde_json(&Value::Object([(key, Value::String(text))].into_iter().collect()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The door before the schema of the shelf, and what it answers.
+//! The GraphQL endpoint with the shelf's schema, and its responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use crate::graphql::{Config, routes};
 use crate::inbound::endpoints::BodyLimit;
 use crate::telemetry::Metrics;
 
-/// A gateway with the schema and nothing else.
-pub(super) struct Door {
+/// The endpoint and a request context.
+pub(super) struct TestEndpoint {
     router: Router,
     limit: BodyLimit,
     pub(super) fetches: Fetches,
     pub(super) cx: RequestContext,
 }
 
-impl Door {
+impl TestEndpoint {
     pub(super) fn open(config: &Config, mode: Mode) -> Self {
         let shared = Arc::new(GatewayHandles {
             client: http::HeaderValue::from_static("web"),
@@ -66,31 +66,31 @@ impl Door {
         self.router.clone().oneshot(request).await.unwrap()
     }
 
-    pub(super) async fn ask(&self, body: Value) -> Asked {
+    pub(super) async fn send_body(&self, body: Value) -> TestResponse {
         let request = Request::post("/graphql")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/graphql-response+json")
             .body(Body::from(body.to_string()))
             .unwrap();
-        Asked::of(self.send(request).await).await
+        TestResponse::read(self.send(request).await).await
     }
 
-    pub(super) async fn query(&self, document: &str) -> Asked {
-        self.ask(json!({"query": document})).await
+    pub(super) async fn query(&self, document: &str) -> TestResponse {
+        self.send_body(json!({"query": document})).await
     }
 }
 
-/// An answer, read.
-pub(super) struct Asked {
+/// A response with its parsed body.
+pub(super) struct TestResponse {
     pub(super) status: u16,
     pub(super) headers: http::HeaderMap,
-    /// For the log.
+    /// The error for the access log.
     pub(super) failure: Option<Error>,
     pub(super) body: Value,
 }
 
-impl Asked {
-    pub(super) async fn of(response: Response) -> Self {
+impl TestResponse {
+    pub(super) async fn read(response: Response) -> Self {
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Self {
@@ -101,14 +101,14 @@ impl Asked {
         }
     }
 
-    /// The data of an answer without errors.
+    /// The data of a response without errors.
     pub(super) fn data(&self) -> &Value {
         assert_eq!(self.body.get("errors"), None, "{}", self.body);
         &self.body["data"]
     }
 
-    /// The text of the one error of a document that was refused.
-    pub(super) fn refusal(&self) -> &str {
+    /// The text of the first error of a document that was not executed.
+    pub(super) fn error_text(&self) -> &str {
         assert_eq!(self.status, 400, "{}", self.body);
         assert_eq!(self.body.get("data"), None);
         assert_eq!(
