@@ -1,8 +1,8 @@
-//! The mechanism every gateway shares. It knows HTTP, time and identity, and no word of any domain.
+//! The library for backend-for-frontend gateways. It contains no code for a specific business domain.
 //!
-//! A gateway is a set of *screens*: tailored answers assembled from *sections*, each from one backend call.
-//! The way in is [`inbound`], the way out is [`outbound`]; they never name each other and meet only in
-//! [`context::RequestContext`]. What a screen is made of, and what it tells its client about every part, is [`section`].
+//! A gateway is a set of *screens*: responses for one client, built from *sections*. Each section comes from one backend
+//! call. [`inbound`] handles requests from clients, [`outbound`] calls backends. Neither uses the other; both use
+//! [`context::RequestContext`]. [`section`] builds screens and reports the provenance of every section.
 
 pub mod action;
 pub mod auth;

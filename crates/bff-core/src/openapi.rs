@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document of a gateway: problems, security schemes, and the reference page.
+//! The OpenAPI 3.1 document of a gateway: problem responses, security schemes, and the page `/docs`.
 
 use axum::Router;
 use axum::http::{HeaderValue, header};
@@ -19,17 +19,16 @@ use crate::routes::Configs;
 mod proxy_routes;
 mod rate_limits;
 
-/// The reference page's own scripts and styles come from this gateway; its styles are also inline.
+/// Content-Security-Policy of the page: scripts and styles come from this gateway, and some styles are inline.
 const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
                    style-src 'self' 'unsafe-inline'; font-src 'self'; frame-ancestors 'none'";
 
-/// Adds what every operation shares, the problem answer, the credentials this gateway takes and its limits, and what is
-/// passed on.
+/// Adds the shared parts: the problem response, the security schemes, the rate limits and the proxy routes.
 pub(crate) fn finalize(
     mut api: OpenApi,
     auth: &auth::Config,
     routes: &Configs,
-    counting: &Limits,
+    limits: &Limits,
 ) -> OpenApi {
     let components = api.components.get_or_insert_with(Components::new);
     let schemas = &mut components.schemas;
@@ -49,7 +48,7 @@ pub(crate) fn finalize(
         components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
     }
     let problem = ResponseBuilder::new()
-        .description("A problem (RFC 9457): its `code` says which.")
+        .description("A problem document (RFC 9457). Its `code` identifies the error.")
         .content(
             "application/problem+json",
             ContentBuilder::new()
@@ -59,18 +58,18 @@ pub(crate) fn finalize(
         .build();
     for item in api.paths.paths.values_mut() {
         for operation in operations(item) {
-            let answers = &mut operation.responses.responses;
-            answers.insert("default".into(), RefOr::T(problem.clone()));
+            let responses = &mut operation.responses.responses;
+            responses.insert("default".into(), RefOr::T(problem.clone()));
         }
     }
     for (path, item) in &mut api.paths.paths {
-        rate_limits::add_headers(item, counting, path, false);
+        rate_limits::add_headers(item, limits, path, false);
     }
-    for (address, mut item) in proxy_routes::paths(routes, &security) {
-        rate_limits::add_headers(&mut item, counting, &address, true);
-        api.paths.paths.entry(address).or_insert(item);
+    for (path, mut item) in proxy_routes::paths(routes, &security) {
+        rate_limits::add_headers(&mut item, limits, &path, true);
+        api.paths.paths.entry(path).or_insert(item);
     }
-    if let (Some(components), true) = (&mut api.components, counting.any()) {
+    if let (Some(components), true) = (&mut api.components, limits.any()) {
         rate_limits::describe(components);
     }
     api
@@ -88,9 +87,9 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     .filter_map(Option::as_mut)
 }
 
-/// `/docs`: the reference page, served without any other host.
+/// `/docs`: the reference page. All its files come from this gateway.
 pub(crate) fn docs_page(api: OpenApi) -> Router {
-    // The page reads its own copy, so that `/openapi.json` stays with the other pages.
+    // The page has its own copy of the document, because `/openapi.json` is a system endpoint.
     let page = SwaggerUi::new("/docs").url("/docs/openapi.json", api);
     let page = page.config(Config::from("/docs/openapi.json").try_it_out_enabled(true));
     Router::from(page).layer(map_response(|mut response: Response| async {

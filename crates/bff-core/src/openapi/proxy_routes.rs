@@ -1,5 +1,5 @@
-//! The routes that are passed on, as the contract tells them: which addresses, methods and bodies get through. What comes
-//! back is the backend's own, and its to describe.
+//! The OpenAPI description of proxy routes: the paths, methods and bodies that the gateway forwards. The backend
+//! describes its own responses.
 
 use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn,
@@ -12,20 +12,22 @@ use utoipa::openapi::{
 
 use crate::routes::{Config, Configs};
 
-/// Every prefix with what lies below it, by address.
+/// The path and the path item of every prefix.
 pub(super) fn paths(routes: &Configs, security: &[&str]) -> Vec<(String, PathItem)> {
-    let all = routes.values().flat_map(|route| {
-        let described =
-            move |prefix: &String| (format!("{prefix}/{{path}}"), item(prefix, route, security));
-        route.prefixes.iter().map(described)
+    let items = routes.values().flat_map(|route| {
+        let describe = move |prefix: &String| {
+            let path = format!("{prefix}/{{path}}");
+            (path, path_item(prefix, route, security))
+        };
+        route.prefixes.iter().map(describe)
     });
-    all.collect()
+    items.collect()
 }
 
-fn item(prefix: &str, route: &Config, security: &[&str]) -> PathItem {
+fn path_item(prefix: &str, route: &Config, security: &[&str]) -> PathItem {
     let mut item = PathItem::default();
     for name in &route.methods {
-        let (method, place) = match name.as_str() {
+        let (method, slot) = match name.as_str() {
             "GET" => (HttpMethod::Get, &mut item.get),
             "HEAD" => (HttpMethod::Head, &mut item.head),
             "POST" => (HttpMethod::Post, &mut item.post),
@@ -35,7 +37,7 @@ fn item(prefix: &str, route: &Config, security: &[&str]) -> PathItem {
             "OPTIONS" => (HttpMethod::Options, &mut item.options),
             _ => continue,
         };
-        *place = Some(operation(prefix, name, &method, route, security));
+        *slot = Some(operation(prefix, name, &method, route, security));
     }
     item
 }
@@ -55,17 +57,17 @@ fn operation(
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .description(Some(
-            "What follows, slashes included; it may be missing, and so may the slash before it",
+            "The rest of the path, with its slashes. It can be empty, also without the slash before it.",
         ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
     let mut operation = OperationBuilder::new()
         .operation_id(Some(format!("pass_{}_{noun}", name.to_ascii_lowercase())))
-        .summary(Some(format!("Passed on to {} as it is", route.upstream)))
-        .description(Some(described(route)))
+        .summary(Some(format!("Forwarded unchanged to {}", route.upstream)))
+        .description(Some(description(route)))
         .parameter(rest)
         .response(
             "2XX",
-            ResponseBuilder::new().description("What the backend answers."),
+            ResponseBuilder::new().description("The backend's response."),
         )
         .response("4XX", problem())
         .response("5XX", problem());
@@ -84,18 +86,18 @@ fn operation(
     operation.build()
 }
 
-fn described(route: &Config) -> String {
-    let who = match &route.roles[..] {
-        _ if route.allow_anonymous => "For everybody.".to_owned(),
-        [] => "For whoever is signed in.".to_owned(),
-        roles => format!("For whoever has one of the roles {}.", roles.join(", ")),
+fn description(route: &Config) -> String {
+    let access = match &route.roles[..] {
+        _ if route.allow_anonymous => "No sign-in is required.".to_owned(),
+        [] => "Requires a signed-in caller.".to_owned(),
+        roles => format!("Requires one of the roles {}.", roles.join(", ")),
     };
     let format = if route.v1_format {
-        " With `X-API-Version: v1` members and query parameters are in snake_case."
+        " With `X-API-Version: v1`, members and query parameters are in snake_case."
     } else {
         ""
     };
-    format!("{who} A more exact address of this document is answered as it says there.{format}")
+    format!("{access} A more specific path in this document takes precedence.{format}")
 }
 
 fn body(route: &Config) -> RequestBody {
@@ -111,11 +113,11 @@ fn body(route: &Config) -> RequestBody {
     body.build()
 }
 
-/// What does not get through, or fails before the backend says anything, is told by the gateway.
+/// The response for an error: the backend's own, or a problem document if the gateway rejects or fails the request.
 fn problem() -> ResponseBuilder {
     let schema = Some(Ref::from_schema_name("Problem"));
     ResponseBuilder::new()
-        .description("What the backend answers, or a problem of the gateway's own (RFC 9457).")
+        .description("The backend's response, or a problem document of the gateway (RFC 9457).")
         .content(
             "application/problem+json",
             ContentBuilder::new().schema(schema).build(),

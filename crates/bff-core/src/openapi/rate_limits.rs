@@ -1,4 +1,4 @@
-//! What the contract says of limits, where requests are counted: the headers of every answer, and 429.
+//! The OpenAPI description of rate limits: the response headers and the 429 response.
 
 use utoipa::openapi::header::Header;
 use utoipa::openapi::{
@@ -8,71 +8,73 @@ use utoipa::openapi::{
 use super::operations;
 use crate::rate_limit::Limits;
 
-/// The headers of an answer that was counted, and what each says.
-const COUNTED: [(&str, &str, Type); 5] = [
+/// Name, description and type of the headers on every response under a rate limit.
+const RATE_LIMIT_HEADERS: [(&str, &str, Type); 5] = [
     (
         "RateLimit",
-        "For each limit: how many requests are left, and in how many seconds all are free again.",
+        "For each limit: the remaining requests, and the seconds until all are available again.",
         Type::String,
     ),
     (
         "RateLimit-Policy",
-        "For each limit: how many requests in how many seconds.",
+        "For each limit: the allowed requests, and the length of the window in seconds.",
         Type::String,
     ),
     (
         "X-RateLimit-Limit",
-        "How many requests the strictest limit allows.",
+        "The requests that the strictest limit allows.",
         Type::Integer,
     ),
     (
         "X-RateLimit-Remaining",
-        "How many of them are left.",
+        "The remaining requests of that limit.",
         Type::Integer,
     ),
     (
         "X-RateLimit-Reset",
-        "In how many seconds all of them are free again.",
+        "The seconds until all of them are available again.",
         Type::Integer,
     ),
 ];
 
-/// The header of a refusal alone.
+/// The additional header of a 429 response.
 const RETRY_AFTER: (&str, &str, Type) = (
     "Retry-After",
-    "After how many seconds the same request would pass.",
+    "The seconds to wait before a retry.",
     Type::Integer,
 );
 
-const RESPONSE: &str = "RateLimited";
+const RESPONSE_NAME: &str = "RateLimited";
 
-/// Says it of every operation of an address, where a limit counts them.
-pub(super) fn add_headers(item: &mut PathItem, limits: &Limits, path: &str, passed: bool) {
-    let counted = limits.count_route(path, passed);
-    if !counted && !limits.count_addresses() {
+/// Adds the headers and the 429 response to every operation of a path that has a rate limit.
+pub(super) fn add_headers(item: &mut PathItem, limits: &Limits, path: &str, proxied: bool) {
+    let has_policy = limits.count_route(path, proxied);
+    if !has_policy && !limits.count_addresses() {
         return;
     }
     for operation in operations(item) {
-        let answers = &mut operation.responses.responses;
-        for answer in answers.values_mut() {
-            if let (RefOr::T(answer), true) = (answer, counted) {
-                add(answer, &COUNTED);
+        let responses = &mut operation.responses.responses;
+        for response in responses.values_mut() {
+            if let (RefOr::T(response), true) = (response, has_policy) {
+                add_header_refs(response, &RATE_LIMIT_HEADERS);
             }
         }
-        let refused = Ref::from_response_name(RESPONSE);
-        answers.insert("429".into(), RefOr::Ref(refused));
+        let rate_limited = Ref::from_response_name(RESPONSE_NAME);
+        responses.insert("429".into(), RefOr::Ref(rate_limited));
     }
 }
 
-/// What is said of all of them in one place.
+/// Adds the shared header and response components.
 pub(super) fn describe(components: &mut Components) {
-    for (name, text, kind) in COUNTED.into_iter().chain([RETRY_AFTER]) {
-        let mut header = Header::new(Object::with_type(kind));
+    for (name, text, header_type) in RATE_LIMIT_HEADERS.into_iter().chain([RETRY_AFTER]) {
+        let mut header = Header::new(Object::with_type(header_type));
         header.description = Some(text.to_owned());
         components.headers.insert(name.into(), RefOr::T(header));
     }
-    let mut refused = ResponseBuilder::new()
-        .description("Too many requests: a problem (RFC 9457) with the code `rate_limited`.")
+    let mut rate_limited = ResponseBuilder::new()
+        .description(
+            "Too many requests: a problem document (RFC 9457) with the code `rate_limited`.",
+        )
         .content(
             "application/problem+json",
             ContentBuilder::new()
@@ -80,15 +82,17 @@ pub(super) fn describe(components: &mut Components) {
                 .build(),
         )
         .build();
-    add(&mut refused, &COUNTED);
-    add(&mut refused, &[RETRY_AFTER]);
-    let refused = RefOr::T(refused);
-    components.responses.insert(RESPONSE.into(), refused);
+    add_header_refs(&mut rate_limited, &RATE_LIMIT_HEADERS);
+    add_header_refs(&mut rate_limited, &[RETRY_AFTER]);
+    let rate_limited = RefOr::T(rate_limited);
+    components
+        .responses
+        .insert(RESPONSE_NAME.into(), rate_limited);
 }
 
-fn add(answer: &mut Response, headers: &[(&str, &str, Type)]) {
+fn add_header_refs(response: &mut Response, headers: &[(&str, &str, Type)]) {
     for (name, ..) in headers {
         let header = Ref::new(format!("#/components/headers/{name}"));
-        answer.headers.insert((*name).into(), RefOr::Ref(header));
+        response.headers.insert((*name).into(), RefOr::Ref(header));
     }
 }
