@@ -61,7 +61,7 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
         );
         let env = [&ANYWHERE[..], &[("WEB_UPSTREAMS__PRODUCT__URL", &url)]].concat();
         let mut web = Process::start(WEB, &["--config", &path], &env);
-        let log = web.until("web-bff listens");
+        let log = web.until("web-bff is listening");
         let (public, admin) = (member(&log[0], "listen"), member(&log[0], "admin_listen"));
         assert_eq!(
             ask("GET", &format!("http://{admin}/readyz"), &[], "").0,
@@ -103,7 +103,7 @@ fn what_is_cut_when_it_stops_has_its_lines_in_the_log() {
         ("WEB_SERVER__DRAIN_TIMEOUT", "100ms"),
     ];
     let mut web = Process::start(WEB, &[], &[&ANYWHERE[..], &env].concat());
-    let log = web.until("web-bff listens");
+    let log = web.until("web-bff is listening");
     let public = member(&log[0], "listen").to_owned();
     let asking = (0..CUT).map(|n| {
         let url = format!("http://{public}/api/product-details/p-{n}?fields=product");
@@ -223,7 +223,7 @@ fn a_port_that_is_taken_is_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let env = [ANYWHERE[0], ("WEB_SERVER__ADMIN_LISTEN", &address)];
-    let line = format!("cannot listen on {address}: it is taken");
+    let line = format!("cannot listen on {address}: the address is already in use");
     assert_eq!(run(WEB, &[], &env).refusal(), line);
 }
 

@@ -1,6 +1,6 @@
-//! The accept loop, the admin port, and stopping without losing an answer.
+//! The HTTP server: the accept loop, the admin port, and graceful shutdown.
 //!
-//! The caller binds and decides when to stop: [`serve`] takes listeners, an [`App`] and a future.
+//! The caller binds the listeners and decides when to stop: [`serve`] takes [`Listeners`], an [`App`] and a future.
 
 use std::future::Future;
 use std::io;
@@ -33,64 +33,62 @@ mod start;
 mod system_endpoints;
 mod write_timeout;
 
-/// Where a gateway listens, and how it starts and stops.
+/// Listen addresses, connection limits and shutdown times of a gateway.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where clients connect. Binds loopback unless told otherwise.
+    /// The address for clients. The gateways' own configuration uses a loopback address.
     pub listen: SocketAddr,
-    /// Where operators connect: metrics, readiness, configuration. Never public.
+    /// The address for operators: metrics, readiness, configuration. It must not be public.
     pub admin_listen: SocketAddr,
-    /// Whether `admin_listen` may be an address that other machines can reach, as in a pod whose network only lets
-    /// operators in. Default false: in production any but a loopback address is refused.
+    /// Allows an `admin_listen` that other machines can reach, for example in a pod whose network admits only
+    /// operators. Default false: production then requires a loopback address.
     #[serde(default)]
     pub admin_allow_remote: bool,
-    /// What whoever changes something on the admin port sends as its bearer token, best from a file. Default none:
-    /// nothing can be changed.
+    /// The bearer token for changes on the admin port. Read it from a file if you can. Default none: the admin port
+    /// refuses all changes.
     #[serde(default)]
     pub admin_token: Option<Secret>,
-    /// How the world reaches this gateway, without a final slash: problem types are pages below it.
+    /// The URL of this gateway for clients, without a final slash. Problem types are URLs below it.
     pub public_url: String,
-    /// How long a request's head may take to arrive, from its first byte to its last. Default 10s: the slowest
-    /// phones need one, and who needs more is holding connections open.
+    /// Maximum time from the first to the last byte of a request's headers. Default 10s: the slowest phones need 1s, and
+    /// a client that needs more than 10s only blocks a connection.
     #[serde(
-        default = "Config::head_timeout",
+        default = "Config::default_header_read_timeout",
         with = "crate::config::duration::some"
     )]
     pub header_read_timeout: Duration,
-    /// How long a connection may be without a request, over HTTP/1.1 and HTTP/2 alike. Default 75s: longer than load
-    /// balancers keep connections idle (60s).
+    /// Maximum time of a connection without a request, for HTTP/1.1 and HTTP/2. Default 75s: longer than the idle
+    /// timeout of load balancers (60s).
     #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
     pub idle_timeout: Duration,
-    /// How long a client may take nothing of what is written to it; then its connection is cut, or over HTTP/2, where
-    /// only one answer may stand still, that answer given up, and what it held is free. An answer of which nothing is
-    /// there to be sent does not stand still. Default 30s: a phone comes out of a tunnel within it, and who reads no
-    /// 16 KiB in that time will not see the end.
+    /// Maximum time in which a client reads nothing of a response. After it, the gateway closes the connection
+    /// (HTTP/1.1) or the stream (HTTP/2). The time does not run while the response has no data to send. Default 30s: a
+    /// phone regains its network within it.
     #[serde(
         default = "Config::write_timeout",
         with = "crate::config::duration::some"
     )]
     pub write_timeout: Duration,
-    /// The most connections at once, those included that became a `WebSocket`, until these end; more wait in the kernel's
-    /// queue. Default 10000: well below the usual limit of open files (65536), for those to backends count too.
+    /// Maximum number of open connections, including `WebSocket` connections. Further connections wait in the kernel's queue. Default
+    /// 10000: far below the usual limit of open files (65536), which also covers connections to backends.
     #[serde(default = "Config::max_connections")]
     pub max_connections: usize,
-    /// How many threads serve clients, each a share of the connections. Default: as many as there are cores, or as the
-    /// container may use.
+    /// Number of threads for client connections. Default: the number of cores, or the container's CPU limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<NonZeroUsize>,
-    /// After being told to stop: how long readiness says so before the listener closes. Default 0s;
-    /// behind a load balancer, its check interval.
+    /// Time between the stop signal and the close of the listener; readiness fails during it. Default 0s. Behind a load
+    /// balancer, set its check interval.
     #[serde(default, with = "crate::config::duration")]
     pub drain_delay: Duration,
-    /// How long answers and writes in progress may take to end after that; what has not ended then is cut. Default
-    /// 10s.
+    /// Maximum time for responses and writes in progress after the listener closed. The server aborts the rest.
+    /// Default 10s.
     #[serde(default = "Config::drain_timeout", with = "crate::config::duration")]
     pub drain_timeout: Duration,
 }
 
 impl Config {
-    fn head_timeout() -> Duration {
+    fn default_header_read_timeout() -> Duration {
         Duration::from_secs(10)
     }
 
@@ -113,52 +111,52 @@ impl Config {
 
 /// A gateway's two bound listeners.
 pub struct Listeners {
-    /// For clients.
+    /// The listener for clients.
     pub public: Listener,
-    /// For operators.
+    /// The listener for operators.
     pub admin: Listener,
 }
 
-/// Binds both addresses. The error is one line that names the one that failed.
+/// Binds both addresses. The error is one line with the address that failed.
 pub async fn bind(config: &Config) -> Result<Listeners, String> {
-    let one = |address: SocketAddr| async move {
-        let bound = TcpListener::bind(address).await;
-        bound
+    let bind_one = |address: SocketAddr| async move {
+        let listener = TcpListener::bind(address).await;
+        listener
             .map(Listener::Tcp)
             .map_err(|error| cannot_listen(address, &error))
     };
     Ok(Listeners {
-        public: one(config.listen).await?,
-        admin: one(config.admin_listen).await?,
+        public: bind_one(config.listen).await?,
+        admin: bind_one(config.admin_listen).await?,
     })
 }
 
-/// The one line about an address that could not be had.
+/// The error line for an address that cannot be bound.
 pub fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
-    let why = match error.kind() {
-        io::ErrorKind::AddrInUse => "it is taken".to_owned(),
+    let cause = match error.kind() {
+        io::ErrorKind::AddrInUse => "the address is already in use".to_owned(),
         _ => error.to_string(),
     };
-    format!("cannot listen on {address}: {why}")
+    format!("cannot listen on {address}: {cause}")
 }
 
-/// What the admin port's last answers may take, once nothing else runs.
+/// Time for the last responses on the admin port, after all other work has ended.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
-/// What dropping all that was cut may take: no more than whatever runs at the moment.
+/// Time to drop the aborted tasks.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 
-/// Serves, once the backends' instances are known, until `stop`; then drains: readiness says no, the listener closes,
-/// answers and writes end or are cut. Clients on sockets are served by threads of their own, those on pipes where this
-/// is called: in a simulation there is one thread.
+/// Serves until `stop` resolves, then drains. It starts when service discovery has the backends' instances. Draining
+/// makes readiness fail, closes the listener, and waits for responses and writes, up to `drain_timeout`. Worker threads
+/// serve TCP connections. In-memory connections run on the calling thread: a simulation has only one.
 pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
     let admin_closing = CancellationToken::new();
-    let until_told = async {
+    let wait_stop = async {
         stop.await;
         app.readiness().drain();
         sleep(app.config().drain_delay).await;
         app.readiness().begin_shutdown();
     };
-    // Kept to the end: writes whose clients have left run on them too.
+    // The threads live to the end: they also run writes whose clients disconnected.
     let threads = match &listeners.public {
         Listener::Tcp(_) => Threads::try_start(app.config().worker_threads),
         Listener::InMemory(_) => Threads::none(),
@@ -177,21 +175,21 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         grace: ADMIN_GRACE,
         threads: &Threads::none(),
     };
-    let answers_and_writes = async {
-        // Who connects meanwhile waits, and finds a gateway that knows whom to ask.
+    let serve_and_drain = async {
+        // New connections wait until service discovery has its first result.
         select! {
             biased;
             () = public.closing.cancelled() => {}
             () = app.wait_for_discovery() => app.readiness().started(),
         }
-        // One bound for both.
-        let until = public.serve(listeners.public).await;
+        // Responses and writes share one deadline.
+        let deadline = public.serve(listeners.public).await;
         app.tasks().close();
-        let _ = timeout_at(until, app.tasks().wait()).await;
+        let _ = timeout_at(deadline, app.tasks().wait()).await;
         admin_closing.cancel();
     };
-    tokio::join!(until_told, answers_and_writes, admin.serve(listeners.admin));
-    // What was cut is logged when it is dropped.
+    tokio::join!(wait_stop, serve_and_drain, admin.serve(listeners.admin));
+    // Dropping an aborted request writes its access log line.
     let _ = timeout(ABORT_GRACE, threads.end()).await;
     crate::telemetry::logs::flush();
 }

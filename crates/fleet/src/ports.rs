@@ -81,6 +81,9 @@ mod tests {
     async fn a_taken_port_is_one_clear_line() {
         let (_held, address) = bind(0).await.unwrap();
         let line = bind(address.port()).await.unwrap_err();
-        assert_eq!(line, format!("cannot listen on {address}: it is taken"));
+        assert_eq!(
+            line,
+            format!("cannot listen on {address}: the address is already in use")
+        );
     }
 }

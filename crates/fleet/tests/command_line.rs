@@ -168,7 +168,10 @@ fn a_port_that_is_taken_is_one_line() {
     let ended = run(FLEET, &["--base-port", &base.to_string()], &[]);
     assert_eq!(
         ended.refusal(),
-        format!("cannot listen on 127.0.0.1:{}: it is taken", base + 2)
+        format!(
+            "cannot listen on 127.0.0.1:{}: the address is already in use",
+            base + 2
+        )
     );
 }
 

@@ -144,7 +144,7 @@ impl Till {
     /// A process, in place of the one before.
     fn start(&mut self) {
         let mut web = Process::start(WEB, &["--config", &self.config], &ANYWHERE);
-        let log = web.until("web-bff listens");
+        let log = web.until("web-bff is listening");
         member(log.last().unwrap(), "listen").clone_into(&mut self.public);
         *self.doom.gateway.lock() = Some(web);
     }

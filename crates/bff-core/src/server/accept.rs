@@ -1,4 +1,4 @@
-//! One port: every connection in a task of its own, until the port closes.
+//! The accept loop of one port. Each connection has its own task, until the port closes.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,43 +22,43 @@ use super::header_timeout::{HeaderTracker, TimedIo};
 use crate::inbound::Peer;
 use crate::net::{Connection, Listener, Threads};
 
-/// What holds for every connection of a port.
+/// Limits for the connections of a port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// How long a head may take, from its first byte to its last.
-    pub(super) head_timeout: Duration,
-    /// How long a connection may be without a request.
+    /// Maximum time from the first to the last byte of a request's headers.
+    pub(super) header_read_timeout: Duration,
+    /// Maximum time of a connection without a request.
     pub(super) idle_timeout: Duration,
-    /// How long the other side may take nothing.
+    /// Maximum time in which the client reads nothing.
     pub(super) write_timeout: Duration,
-    /// The most at once, those that became a `WebSocket` included; more wait in the kernel's bounded queue.
+    /// Maximum number of connections, including `WebSocket` ones. Others wait in the kernel's bounded queue.
     pub(super) max_connections: usize,
 }
 
-/// What is served on a port, and how it ends.
+/// The accept loop of a port.
 pub(super) struct AcceptLoop<'a> {
     pub(super) router: Router,
     pub(super) limits: Limits,
-    /// From then on nothing new is taken, and what has begun may end.
+    /// When cancelled, the loop accepts no connections or requests. Requests in progress can end.
     pub(super) closing: CancellationToken,
-    /// How long that may take; what is left is cut.
+    /// Time for requests in progress after `closing`. The loop aborts the rest.
     pub(super) grace: Duration,
-    /// Where its connections are served.
+    /// The threads that serve the connections.
     pub(super) threads: &'a Threads,
 }
 
 impl AcceptLoop<'_> {
-    /// Serves until the port has closed and every connection has ended. Answers until when the grace lasts.
-    pub(super) async fn serve(self, mut from: Listener) -> Instant {
-        let room = Arc::new(Semaphore::new(self.limits.max_connections));
+    /// Serves until the port has closed and every connection has ended. Returns the end of the grace time.
+    pub(super) async fn serve(self, mut listener: Listener) -> Instant {
+        let permits = Arc::new(Semaphore::new(self.limits.max_connections));
         let http = Arc::new(http());
-        // Dropped with whatever is still in it, which cuts that.
+        // Dropping the set aborts its tasks.
         let mut connections = JoinSet::new();
         loop {
-            // Room first, then a connection.
+            // The permit comes first: without one, connections stay in the kernel's queue.
             let next = async {
-                let room = room.clone().acquire_owned().await.ok()?;
-                Some((from.next().await?, room))
+                let permit = permits.clone().acquire_owned().await.ok()?;
+                Some((listener.next().await?, permit))
             };
             let next = tokio::select! {
                 biased;
@@ -66,79 +66,79 @@ impl AcceptLoop<'_> {
                 Some(_) = connections.join_next() => continue,
                 next = next => next,
             };
-            let Some((wire, room)) = next else { break };
+            let Some((io, permit)) = next else { break };
             let (http, router) = (http.clone(), self.router.clone());
             let (limits, closing) = (self.limits, self.closing.clone());
             self.threads.spawn(&mut connections, async move {
-                if let Ok(wire) = wire.rebind_to_runtime() {
-                    connection(&http, wire, room, router, limits, &closing).await;
+                if let Ok(io) = io.rebind_to_runtime() {
+                    serve_connection(&http, io, permit, router, limits, &closing).await;
                 }
             });
         }
-        drop(from);
+        drop(listener);
         self.closing.cancelled().await;
-        let until = Instant::now() + self.grace;
-        let ended = async { while connections.join_next().await.is_some() {} };
-        let _ = timeout_at(until, ended).await;
-        until
+        let deadline = Instant::now() + self.grace;
+        let all_ended = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout_at(deadline, all_ended).await;
+        deadline
     }
 }
 
-/// Serves one connection until it ends. Once the port closes, or it has been idle for long, it takes no new request.
-async fn connection(
+/// Serves one connection until it ends. It accepts no new request after the port closes or after the idle timeout.
+async fn serve_connection(
     http: &auto::Builder<TokioExecutor>,
-    wire: Connection,
-    room: OwnedSemaphorePermit,
+    io: Connection,
+    permit: OwnedSemaphorePermit,
     router: Router,
     limits: Limits,
     closing: &CancellationToken,
 ) {
-    let peer = Peer(wire.peer());
-    let heads = HeaderTracker::default();
-    let wire = TimedIo::new(wire, room, heads.clone(), &limits);
+    let peer = Peer(io.peer());
+    let tracker = HeaderTracker::default();
+    let io = TimedIo::new(io, permit, tracker.clone(), &limits);
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        request.extensions_mut().insert(heads.headers_complete());
-        let heads = heads.clone();
-        let switched = |answer: &Response| answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-        router.clone().call(request).inspect(move |answer| {
-            if answer.as_ref().is_ok_and(switched) {
-                heads.stop_tracking();
+        request.extensions_mut().insert(tracker.headers_complete());
+        let tracker = tracker.clone();
+        let is_upgrade = |response: &Response| response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        router.clone().call(request).inspect(move |response| {
+            if response.as_ref().is_ok_and(is_upgrade) {
+                tracker.stop_tracking();
             }
         })
     });
-    let connection = http.serve_connection_with_upgrades(TokioIo::new(wire), service);
-    let enough = async {
+    let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
+    let closing_or_idle = async {
         tokio::select! {
             biased;
             () = closing.cancelled() => {}
-            () = heads.wait_idle(limits.idle_timeout) => {}
+            () = tracker.wait_idle(limits.idle_timeout) => {}
         }
     };
-    let served = async {
+    let serve = async {
         let mut connection = pin!(connection);
-        // A connection that ends badly concerns its client only; what it asked for is logged already.
+        // A connection error is not logged here: the access log has the requests.
         tokio::select! {
             biased;
             _ = &mut connection => return,
-            () = enough => connection.as_mut().graceful_shutdown(),
+            () = closing_or_idle => connection.as_mut().graceful_shutdown(),
         }
-        // Whoever has nothing under way and does not even take leave is not waited for.
+        // Do not wait for a client that has no request in progress and does not close the connection.
         tokio::select! {
             biased;
             _ = connection => {}
-            () = heads.wait_idle(limits.head_timeout) => {}
+            () = tracker.wait_idle(limits.header_read_timeout) => {}
         }
     };
     tokio::select! {
         biased;
-        () = served => {}
-        () = heads.enforce_write_timeout(limits.write_timeout) => {}
+        () = serve => {}
+        () = tracker.enforce_write_timeout(limits.write_timeout) => {}
     }
 }
 
-/// Silence and slow heads are [`Heads`]' to bound, whatever the protocol. hyper answers oversized heads with a bare
-/// 431; ours come first.
+/// [`HeaderTracker`] enforces the timeouts for headers and idle connections. hyper answers oversized headers with a 431
+/// without a body; our own limits are lower.
 fn http() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()

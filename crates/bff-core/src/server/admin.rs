@@ -1,5 +1,5 @@
-//! The admin port: for operators and probes, never public. Reading is open on it; changing anything needs the admin
-//! token, and is told in the audit log.
+//! The admin port, for operators and probes. It must not be public. Reads need no token. Changes need the admin token,
+//! and the audit log records them.
 
 use std::sync::Arc;
 
@@ -22,15 +22,16 @@ use crate::inbound::Peer;
 use crate::store::{Store, StoreUnavailable};
 use crate::telemetry::Metrics;
 
-/// The largest body of a change.
+/// Maximum size of a request body.
 const MAX_BODY_BYTES: usize = 256 << 10;
 
-/// What can be read. `config` is the effective configuration with its secrets masked.
-pub(super) fn router(shows: ReadinessReport, metrics: Metrics, config: String) -> Router {
-    let text = |body: String, kind: &'static str| ([(header::CONTENT_TYPE, kind)], body);
+/// The endpoints for reads. `config` is the effective configuration with masked secrets.
+pub(super) fn router(report: ReadinessReport, metrics: Metrics, config: String) -> Router {
+    let text =
+        |body: String, content_type: &'static str| ([(header::CONTENT_TYPE, content_type)], body);
     Router::new()
         .route("/livez", get(|| async { "alive" }))
-        .route("/readyz", get(move || ready(shows.clone())))
+        .route("/readyz", get(move || readyz(report.clone())))
         .route(
             "/metrics",
             get(move || async move { text(metrics.render(), "text/plain; version=0.0.4") }),
@@ -41,60 +42,60 @@ pub(super) fn router(shows: ReadinessReport, metrics: Metrics, config: String) -
         )
 }
 
-/// What can be changed: `POST /cache/purge` with a [`Purge`] of what these backends answered.
-pub(super) fn changes(
+/// The endpoints for changes: `POST /cache/purge` with a [`Purge`] for `backends`.
+pub(super) fn action_router(
     shared: &Arc<GatewayHandles>,
     config: &Config,
     backends: Vec<&'static str>,
 ) -> Router {
-    let changes = Arc::new(AdminActions {
+    let actions = Arc::new(AdminActions {
         shared: shared.clone(),
         backends,
         token: config.admin_token.clone(),
         public_url: config.public_url.trim_end_matches('/').to_owned(),
     });
     let purge = move |peer: Option<Extension<Peer>>, headers: HeaderMap, body: Bytes| async move {
-        let done = changes.purge(&headers, &body).await;
+        let result = actions.purge(&headers, &body).await;
         let peer = peer.and_then(|peer| peer.0.0);
-        changes.answer("/cache/purge", peer.map(|p| p.to_string()), done)
+        actions.respond("/cache/purge", peer.map(|p| p.to_string()), result)
     };
     Router::new()
         .route("/cache/purge", post(purge))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }
 
-/// Whether it wants traffic, and what is wrong that it can do without. Cheap to clone.
+/// The data for `/readyz`: the readiness, the store and the dependencies. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ReadinessReport {
     readiness: Readiness,
     store: Store,
-    known: Arc<[Dependency]>,
+    dependencies: Arc<[Dependency]>,
 }
 
 impl ReadinessReport {
-    pub(super) fn new(readiness: Readiness, store: Store, known: Vec<Dependency>) -> Self {
+    pub(super) fn new(readiness: Readiness, store: Store, dependencies: Vec<Dependency>) -> Self {
         Self {
             readiness,
             store,
-            known: known.into(),
+            dependencies: dependencies.into(),
         }
     }
 }
 
-/// A store that is away and a backend that is down are shown and fail nothing: a gateway without them still answers.
-async fn ready(shows: ReadinessReport) -> Response {
-    let status = if shows.readiness.is_ready() {
+/// Shows an unavailable store and unhealthy dependencies. They do not fail readiness: the gateway works without them.
+async fn readyz(report: ReadinessReport) -> Response {
+    let status = if report.readiness.is_ready() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut body = shows.readiness.as_str().to_owned();
-    if shows.store.is_redis() {
-        body = format!("{body}, store: {}", shows.store.as_str());
+    let mut body = report.readiness.as_str().to_owned();
+    if report.store.is_redis() {
+        body = format!("{body}, store: {}", report.store.as_str());
     }
-    for backend in &*shows.known {
-        if let Some(reason) = backend.unhealthy_reason() {
-            body = format!("{body}, {}: {}", backend.name(), reason.as_str());
+    for dependency in &*report.dependencies {
+        if let Some(reason) = dependency.unhealthy_reason() {
+            body = format!("{body}, {}: {}", dependency.name(), reason.as_str());
         }
     }
     (status, body).into_response()
@@ -102,31 +103,32 @@ async fn ready(shows: ReadinessReport) -> Response {
 
 struct AdminActions {
     shared: Arc<GatewayHandles>,
-    /// The names there are.
+    /// The names of all backends.
     backends: Vec<&'static str>,
     token: Option<Secret>,
     public_url: String,
 }
 
 impl AdminActions {
-    /// Kills copies, here at once; says how many names were purged, as of when, and how far that reached: `replicas` is
-    /// all that share a store, within a second, `this` the only one there is, and `later` is when the store is back.
+    /// Invalidates cache entries on this replica immediately. Returns the number of purged names, the timestamp, and the
+    /// scope. `all_replicas`: the purge reaches all replicas within a second. `local`: there is no shared store.
+    /// `pending`: the other replicas follow when Redis recovers.
     async fn purge(&self, headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Value, Error> {
         self.authorize(headers)?;
         let purge: Purge = serde_json::from_slice(body).map_err(|error| {
             Error::new(
                 codes::INVALID_REQUEST,
-                format!("The body is no purge: {error}."),
+                format!("Invalid purge request: {error}."),
             )
         })?;
         let names = purge
             .count()
-            .map_err(|why| Error::new(codes::INVALID_REQUEST, why))?;
-        // Purging what is not there would tell whoever mistyped a name that it is done.
+            .map_err(|detail| Error::new(codes::INVALID_REQUEST, detail))?;
+        // An unknown name is an error: with 200 a typo would stay unnoticed.
         let unknown = purge.backends().find(|name| !self.backends.contains(name));
         if let Some(name) = unknown {
-            let known = self.backends.join(", ");
-            let detail = format!("There is no backend {name:?} here, only {known}.");
+            let backends = self.backends.join(", ");
+            let detail = format!("Unknown backend {name:?}; this gateway has {backends}.");
             return Err(Error::new(codes::INVALID_REQUEST, detail));
         }
         let at = self.shared.env.unix_millis();
@@ -142,33 +144,34 @@ impl AdminActions {
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), Error> {
         let Some(token) = &self.token else {
-            let why = "server.admin_token is not set, so nothing can be changed here.";
-            return Err(Error::new(codes::FORBIDDEN, why));
+            let detail = "Changes are disabled: server.admin_token is not set.";
+            return Err(Error::new(codes::FORBIDDEN, detail));
         };
-        let sent = headers.get(header::AUTHORIZATION);
-        // The scheme's name has no case (RFC 9110 §11.1).
-        let sent = sent.and_then(|value| {
+        let value = headers.get(header::AUTHORIZATION);
+        // The name of the scheme is case-insensitive (RFC 9110 §11.1).
+        let sent = value.and_then(|value| {
             let (scheme, token) = value.as_bytes().split_at_checked(b"bearer ".len())?;
             scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
         });
-        let same = sent.is_some_and(|sent| sent.ct_eq(token.expose().as_bytes()).into());
-        if same {
+        let is_valid = sent.is_some_and(|sent| sent.ct_eq(token.expose().as_bytes()).into());
+        if is_valid {
             Ok(())
         } else {
-            let why = "Send the admin token: Authorization: Bearer.";
-            Err(Error::new(codes::UNAUTHENTICATED, why))
+            let detail =
+                "The admin token is missing or invalid. Send it as Authorization: Bearer <token>.";
+            Err(Error::new(codes::UNAUTHENTICATED, detail))
         }
     }
 
-    /// Tells what came of a change, to whoever asked for it and to the audit log.
-    fn answer(
+    /// Writes the audit log line and returns the response.
+    fn respond(
         &self,
         path: &'static str,
         peer: Option<String>,
-        done: Result<serde_json::Value, Error>,
+        result: Result<serde_json::Value, Error>,
     ) -> Response {
         let id = RequestId::generate(&self.shared.env);
-        let outcome = done.as_ref().map_or_else(|e| e.code().name(), |_| "done");
+        let outcome = result.as_ref().map_or_else(|e| e.code().name(), |_| "done");
         tracing::info!(
             target: "audit",
             action = path,
@@ -176,18 +179,18 @@ impl AdminActions {
             peer,
             request_id = id.as_str(),
             client = self.shared.client.to_str().unwrap_or_default(),
-            done = done.as_ref().ok().map(tracing::field::display),
+            done = result.as_ref().ok().map(tracing::field::display),
             "{path} {outcome}"
         );
-        let json = |status: StatusCode, kind: &'static str, body: Vec<u8>| {
+        let json = |status: StatusCode, content_type: &'static str, body: Vec<u8>| {
             let headers = [
-                (header::CONTENT_TYPE, kind),
+                (header::CONTENT_TYPE, content_type),
                 (header::CACHE_CONTROL, "no-store"),
             ];
             (status, headers, body).into_response()
         };
-        match done {
-            Ok(told) => json(StatusCode::OK, "application/json", told.to_string().into()),
+        match result {
+            Ok(value) => json(StatusCode::OK, "application/json", value.to_string().into()),
             Err(error) => {
                 let body = error.problem(&self.public_url, path, id.as_str());
                 let mut response = json(error.status(), "application/problem+json", body);
@@ -212,16 +215,16 @@ mod tests {
     use crate::context::Env;
     use crate::telemetry::logs::{Format, tests::logged};
 
-    fn changes(token: &str) -> AdminActions {
-        let world = Env::real();
+    fn actions(token: &str) -> AdminActions {
+        let env = Env::real();
         let shared = GatewayHandles {
             client: HeaderValue::from_static("web"),
             tasks: TaskTracker::new(),
             shutdown: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::noop(),
-            cache: Cache::new(&cache::Config::default(), &world),
+            cache: Cache::new(&cache::Config::default(), &env),
             fields: crate::section::fields::FieldCache::default(),
-            env: world,
+            env: env,
         };
         AdminActions {
             shared: Arc::new(shared),
@@ -232,33 +235,33 @@ mod tests {
     }
 
     #[test]
-    fn every_change_and_every_attempt_leaves_one_audit_line_without_the_token() {
+    fn every_change_and_every_refusal_has_one_audit_line_without_the_token() {
         for (sent, outcome) in [
             ("Bearer t0p-secret", "done"),
             ("bearer t0p-secret", "done"),
             ("Bearer t0p-guess", "unauthenticated"),
             ("t0p-secret", "unauthenticated"),
         ] {
-            let changes = changes("t0p-secret");
+            let actions = actions("t0p-secret");
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, HeaderValue::from_static(sent));
             let text = logged(Format::Json, "info", || {
-                let done = changes.purge(&headers, br#"{"tags": ["a"]}"#);
-                // There is nobody to tell, and nothing to wait for.
-                let done = done.now_or_never().unwrap();
-                changes.answer("/cache/purge", Some("192.0.2.1:9".into()), done);
+                let purge = actions.purge(&headers, br#"{"tags": ["a"]}"#);
+                // Without a shared store the purge completes immediately.
+                let result = purge.now_or_never().unwrap();
+                actions.respond("/cache/purge", Some("192.0.2.1:9".into()), result);
             });
             assert_eq!(text.lines().count(), 1);
             assert!(!text.contains("t0p"), "{text}");
             let line: Value = serde_json::from_str(&text).unwrap();
-            let told = json!([
+            let fields = json!([
                 line["target"],
                 line["action"],
                 line["outcome"],
                 line["peer"]
             ]);
             assert_eq!(
-                told,
+                fields,
                 json!(["audit", "/cache/purge", outcome, "192.0.2.1:9"])
             );
         }

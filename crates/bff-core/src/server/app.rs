@@ -1,4 +1,4 @@
-//! One gateway put together: its doors behind the edge, beside its pages and its admin port.
+//! Builds a gateway: its routes behind the edge middleware, its system endpoints and its admin port.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,28 +31,28 @@ use crate::store::{self, RecordCipher, Store};
 use crate::telemetry::logs;
 use crate::{grpc, openapi, rate_limit, section};
 
-/// What of a gateway's configuration the core itself reads.
+/// The part of a gateway's configuration that this crate reads.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings<'a> {
     /// Production or development.
     pub mode: Mode,
-    /// Where it listens.
+    /// Listeners and timeouts.
     pub server: &'a Config,
-    /// What its edge lets in.
+    /// The edge middleware.
     pub inbound: &'a inbound::Config,
-    /// Which credentials it takes.
+    /// Authentication.
     pub auth: &'a auth::Config,
-    /// What it logs.
+    /// Logs.
     pub telemetry: &'a logs::Config,
-    /// What it passes on.
+    /// Proxy routes.
     pub routes: &'a routes::Configs,
-    /// What it keeps of its backends' answers.
+    /// The cache of backend responses.
     pub cache: &'a cache::Config,
-    /// Where it keeps what replicas share.
+    /// The state that replicas share.
     pub store: &'a store::Config,
 }
 
-/// A gateway being put together: its name, and what all its parts share.
+/// Builds a gateway from its name and settings.
 #[derive(Debug)]
 pub struct GatewayBuilder<'a> {
     name: &'static str,
@@ -60,24 +60,25 @@ pub struct GatewayBuilder<'a> {
     shared: Arc<GatewayHandles>,
     auth: Authenticator,
     store: Store,
-    seal: RecordCipher,
-    /// Those that answer over HTTP, for the routes that pass requests on.
+    cipher: RecordCipher,
+    /// The HTTP backends, for the proxy routes.
     upstreams: Mutex<BTreeMap<&'static str, Upstream>>,
-    /// Whose instances start-up waits to know, and who is shown to operators when something is wrong with it.
-    known: Mutex<Vec<Dependency>>,
+    /// The start waits for their service discovery. `/readyz` shows their problems.
+    dependencies: Mutex<Vec<Dependency>>,
     codes: &'static [Code],
-    docs: bool,
+    /// Whether `/docs_enabled` is served.
+    docs_enabled: bool,
 }
 
 impl<'a> GatewayBuilder<'a> {
-    /// Begins a gateway for the client class `name`.
-    pub fn open(name: &'static str, settings: Settings<'a>, world: &Env) -> Result<Self, String> {
-        let world = world.fork(name);
-        let store = Store::open(settings.store, &world)?;
+    /// Starts a gateway for the client class `name`. The error is one line.
+    pub fn open(name: &'static str, settings: Settings<'a>, env: &Env) -> Result<Self, String> {
+        let env = env.fork(name);
+        let store = Store::open(settings.store, &env)?;
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static(name),
-            cache: Cache::with_shared_tier(settings.cache, &world, name, &store),
-            env: world,
+            cache: Cache::with_shared_tier(settings.cache, &env, name, &store),
+            env: env,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             metrics: crate::telemetry::Metrics::new(name)?,
@@ -87,7 +88,7 @@ impl<'a> GatewayBuilder<'a> {
         cache.follow(&store, &shared);
         shared.metrics.gauge(
             "bff.cache.bytes",
-            "Bytes of backends' answers kept in this process.",
+            "Bytes of backend responses cached in this process.",
             move || cache.bytes(),
         );
         let auth = Authenticator::new(settings.auth, &shared);
@@ -95,43 +96,43 @@ impl<'a> GatewayBuilder<'a> {
         Ok(Self {
             name,
             settings,
-            known: Mutex::new(vec![Dependency::Jwks(auth.clone())]),
+            dependencies: Mutex::new(vec![Dependency::Jwks(auth.clone())]),
             auth,
             store,
-            seal: RecordCipher::open(settings.store, &shared.env)?,
+            cipher: RecordCipher::open(settings.store, &shared.env)?,
             shared,
             upstreams: Mutex::default(),
             codes: &[],
-            docs: !settings.mode.is_production(),
+            docs_enabled: !settings.mode.is_production(),
         })
     }
 
-    /// The memory of its writes. [`Self::codes`] come before it: a refusal is told again with its own.
+    /// The idempotent writes of this gateway. Call [`Self::codes`] first: stored errors need the gateway's codes.
     pub fn writes(&self) -> IdempotentWrites {
         IdempotentWrites::new(
             self.store.clone(),
-            self.seal.clone(),
+            self.cipher.clone(),
             self.codes,
             &self.shared,
         )
     }
 
-    /// What replicas share.
+    /// The store that replicas share.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// What secrets are sealed with before they go into the store.
-    pub fn seal(&self) -> &RecordCipher {
-        &self.seal
+    /// Encrypts secrets before they go into the store.
+    pub fn cipher(&self) -> &RecordCipher {
+        &self.cipher
     }
 
-    /// What all parts of this gateway share.
+    /// The handles that all parts of this gateway share.
     pub fn shared(&self) -> &Arc<GatewayHandles> {
         &self.shared
     }
 
-    /// A backend of this gateway.
+    /// Adds an HTTP backend.
     pub fn upstream(
         &self,
         name: &'static str,
@@ -139,64 +140,69 @@ impl<'a> GatewayBuilder<'a> {
     ) -> Result<Upstream, String> {
         let upstream = Upstream::new(name, config, &self.shared)?;
         self.upstreams.lock().insert(name, upstream.clone());
-        self.known.lock().push(Dependency::Http(upstream.clone()));
+        self.dependencies
+            .lock()
+            .push(Dependency::Http(upstream.clone()));
         Ok(upstream)
     }
 
-    /// A backend of this gateway that speaks gRPC.
+    /// Adds a gRPC backend.
     pub fn grpc_upstream(
         &self,
         name: &'static str,
         config: &outbound::Config,
     ) -> Result<grpc::Upstream, String> {
         let upstream = grpc::Upstream::new(name, config, &self.shared)?;
-        self.known.lock().push(Dependency::Grpc(upstream.clone()));
+        self.dependencies
+            .lock()
+            .push(Dependency::Grpc(upstream.clone()));
         Ok(upstream)
     }
 
-    /// The codes of this gateway's domain, so that each has its page.
+    /// Adds the gateway's own error codes. Each gets a page `/errors/{code}`.
     #[must_use]
     pub fn codes(mut self, codes: &'static [Code]) -> Self {
         self.codes = codes;
         self
     }
 
-    /// Shows the reference page in production too.
+    /// Serves `/docs_enabled` in production too.
     #[must_use]
     pub fn public_docs(mut self) -> Self {
-        self.docs = true;
+        self.docs_enabled = true;
         self
     }
 
-    /// The finished gateway. `config` is the whole configuration, for the admin port.
+    /// Builds the gateway. The admin port shows `config`, the complete configuration.
     pub fn build<S>(
         self,
-        doors: Endpoints<S>,
+        endpoints: Endpoints<S>,
         state: S,
         config: &impl Serialize,
     ) -> Result<App, String>
     where
         S: Clone + Send + Sync + 'static,
     {
-        let (router, api, table) = doors.into_parts(state);
+        let (router, api, options) = endpoints.into_parts(state);
         let inbound = self.settings.inbound;
         let limits =
             rate_limit::Limits::open(&inbound.rate_limits, self.store.clone(), &self.shared)?;
         let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
-        let text = api.to_pretty_json().map_err(|error| error.to_string())?;
+        let openapi_json = api.to_pretty_json().map_err(|error| error.to_string())?;
         let readiness = Readiness::new(self.shared.shutdown.clone());
-        let around = RouteContext {
+        let route_context = RouteContext {
             trusted: inbound.trusted_proxies.clone(),
             max_body_bytes: inbound.max_body_bytes,
             leaving: readiness.shutdown_token(),
         };
-        let passed = routes::open(self.settings.routes, &self.upstreams.lock(), around)?;
+        let proxy_routes =
+            routes::open(self.settings.routes, &self.upstreams.lock(), route_context)?;
         let edge = Arc::new(Edge {
-            routes: passed,
+            routes: proxy_routes,
             shed: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
             shared: self.shared.clone(),
             config: inbound.clone(),
-            doors: table,
+            doors: options,
             auth: self.auth,
             limits,
             public_url: self
@@ -208,36 +214,40 @@ impl<'a> GatewayBuilder<'a> {
         });
         let mut router = router.merge(system_endpoints::router(
             readiness.clone(),
-            text,
+            openapi_json,
             self.codes,
         ));
-        if self.docs {
+        if self.docs_enabled {
             router = router.merge(openapi::docs_page(api.clone()));
         }
         let router = router.fallback(routes::fallback);
         let metrics = self.shared.metrics.clone();
-        let known = self.known.into_inner();
-        let awaited = known
+        let dependencies = self.dependencies.into_inner();
+        let initial_discoveries = dependencies
             .iter()
             .filter_map(Dependency::initial_discovery)
             .collect();
-        let backends = known
+        let backends = dependencies
             .iter()
-            .filter(|known| !matches!(known, Dependency::Jwks(_)));
+            .filter(|dependency| !matches!(dependency, Dependency::Jwks(_)));
         let names = backends.map(Dependency::name).collect();
         Ok(App {
             name: self.name,
             router: inbound::layer(&edge, router)?,
             admin: admin::router(
-                admin::ReadinessReport::new(readiness.clone(), self.store, known),
+                admin::ReadinessReport::new(readiness.clone(), self.store, dependencies),
                 metrics,
                 config::print(config),
             )
-            .merge(admin::changes(&self.shared, self.settings.server, names)),
+            .merge(admin::action_router(
+                &self.shared,
+                self.settings.server,
+                names,
+            )),
             api,
             readiness,
             shared: self.shared,
-            awaited,
+            initial_discoveries,
             config: self.settings.server.clone(),
         })
     }
@@ -251,7 +261,7 @@ pub struct App {
     api: OpenApi,
     readiness: Readiness,
     shared: Arc<GatewayHandles>,
-    awaited: Vec<InitialResolution>,
+    initial_discoveries: Vec<InitialResolution>,
     config: Config,
 }
 
@@ -261,18 +271,18 @@ impl App {
         self.name
     }
 
-    /// The contract, as `openapi.json` holds it.
+    /// The content of the committed `openapi.json`.
     pub fn openapi(&self) -> Result<String, String> {
         let text = self.api.to_pretty_json();
         text.map(|t| t + "\n").map_err(|error| error.to_string())
     }
 
-    /// What clients reach.
+    /// The router of the public port.
     pub(crate) fn router(&self) -> Router {
         self.router.clone()
     }
 
-    /// What operators reach.
+    /// The router of the admin port.
     pub(crate) fn admin_router(&self) -> Router {
         self.admin.clone()
     }
@@ -281,9 +291,9 @@ impl App {
         &self.readiness
     }
 
-    /// Waits until it knows an instance of each backend, or that there is none, or has waited long enough.
+    /// Waits for the first service discovery result of each dependency, up to a timeout.
     pub(crate) async fn wait_for_discovery(&self) {
-        join_all(self.awaited.iter().map(InitialResolution::wait)).await;
+        join_all(self.initial_discoveries.iter().map(InitialResolution::wait)).await;
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {
@@ -296,7 +306,7 @@ impl App {
 
     pub(super) fn limits(&self) -> Limits {
         Limits {
-            head_timeout: self.config.header_read_timeout,
+            header_read_timeout: self.config.header_read_timeout,
             idle_timeout: self.config.idle_timeout,
             write_timeout: self.config.write_timeout,
             max_connections: self.config.max_connections,

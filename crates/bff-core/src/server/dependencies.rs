@@ -1,14 +1,14 @@
-//! Who a gateway depends on: start-up waits to know where they are, and operators are shown what is wrong with them.
+//! The dependencies of a gateway. The start waits for their service discovery, and `/readyz` shows their problems.
 
 use crate::auth::Authenticator;
 use crate::discovery::InitialResolution;
 use crate::grpc;
 use crate::outbound::{Reason, Upstream};
 
-/// One of them.
+/// A dependency of a gateway.
 #[derive(Clone, Debug)]
 pub(super) enum Dependency {
-    /// The issuer, for its keys.
+    /// The issuer's JWKS.
     Jwks(Authenticator),
     /// A backend over HTTP.
     Http(Upstream),
@@ -17,7 +17,7 @@ pub(super) enum Dependency {
 }
 
 impl Dependency {
-    /// Its name in configuration.
+    /// The name in the configuration.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Jwks(_) => "auth.jwks",
@@ -26,7 +26,7 @@ impl Dependency {
         }
     }
 
-    /// The first answer about its instances; none where it is not asked.
+    /// The first result of service discovery; `None` if it is not used.
     pub(super) fn initial_discovery(&self) -> Option<InitialResolution> {
         match self {
             Self::Jwks(auth) => auth.initial_discovery(),
@@ -35,7 +35,7 @@ impl Dependency {
         }
     }
 
-    /// What is wrong with it at the moment.
+    /// The reason why it is unhealthy now, if it is.
     pub(super) fn unhealthy_reason(&self) -> Option<Reason> {
         match self {
             Self::Jwks(auth) => auth.unhealthy_reason(),

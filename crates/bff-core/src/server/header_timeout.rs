@@ -1,8 +1,8 @@
-//! A connection that gives up on a request's head which comes too slowly.
+//! The timeout for the headers of a request (HTTP/1.1).
 //!
-//! hyper has one timer for the silence before a head and for the head itself. Silence may be long (a connection kept
-//! for the next request); a head may not. So the time from the first byte of a head to its end is measured here: the
-//! connection sees the bytes come, and the service is called when the head is whole.
+//! hyper has one timer for the idle time before a request and for its headers. The idle time may be long, the headers
+//! must not be slow. So this module measures the time from the first byte of the headers to their end. The connection
+//! sees the first byte, and hyper calls the service when the headers are complete.
 
 use std::future::Future;
 use std::io;
@@ -21,17 +21,17 @@ use super::write_timeout::WriteTimeout;
 use crate::inbound::{ConnectionActivity, InFlightRequest};
 use crate::net::{self, Connection};
 
-/// What an HTTP/2 client sends first (RFC 9113 §3.4): there, bytes come at any time and heads are hyper's to bound.
-const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The connection preface of HTTP/2 (RFC 9113 §3.4). On HTTP/2, hyper limits the headers.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// No head is on its way, or none that is known of.
-const WHOLE: u8 = 0;
-/// A head is coming.
-const COMING: u8 = 1;
-/// Heads are not watched on this connection.
-const UNWATCHED: u8 = 2;
+/// No headers are being received, as far as is known.
+const COMPLETE: u8 = 0;
+/// The connection is receiving headers.
+const RECEIVING: u8 = 1;
+/// This connection is not tracked.
+const UNTRACKED: u8 = 2;
 
-/// The heads of a connection; shared by its bytes and its service.
+/// The state of the headers on a connection. The I/O object and the service share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HeaderTracker {
     state: Arc<AtomicU8>,
@@ -39,96 +39,97 @@ pub(super) struct HeaderTracker {
 }
 
 impl HeaderTracker {
-    /// A head is whole, and its request is being answered until what comes back is dropped.
+    /// The headers are complete. The request is in flight until the result is dropped.
     pub(super) fn headers_complete(&self) -> InFlightRequest {
-        if self.state.load(Relaxed) != UNWATCHED {
-            self.state.store(WHOLE, Relaxed);
+        if self.state.load(Relaxed) != UNTRACKED {
+            self.state.store(COMPLETE, Relaxed);
         }
         self.requests.begin()
     }
 
-    /// From now on the bytes are no heads.
+    /// Stops tracking: the bytes are not HTTP/1.1 any more.
     pub(super) fn stop_tracking(&self) {
-        self.state.store(UNWATCHED, Relaxed);
+        self.state.store(UNTRACKED, Relaxed);
     }
 
-    /// Resolves once the connection has had no request for so long.
+    /// Resolves when the connection had no request for `idle`.
     pub(super) async fn wait_idle(&self, idle: Duration) {
         self.requests.wait_idle(idle).await;
     }
 
-    /// Gives up every answer of which nothing was taken for so long, for ever.
+    /// Aborts every response of which the client reads nothing for `limit`. Never resolves.
     pub(super) async fn enforce_write_timeout(&self, limit: Duration) {
         self.requests.enforce_write_timeout(limit).await;
     }
 }
 
-/// A connection whose heads each come within `head_timeout`, or it ends. It ends too when nothing written to it is taken
-/// for `write_timeout`. A head whose first bytes come while an answer is still
-/// on its way out cannot be told from the rest of that request; it has the time of an idle connection.
+/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout`, or when the client reads
+/// nothing for `write_timeout`. If headers start during the previous response, their time starts when it ends: the bytes
+/// could also be the rest of that request's body. Until then the idle timeout applies.
 pub(super) struct TimedIo {
-    wire: Connection,
-    heads: HeaderTracker,
-    limit: Duration,
-    began: Instant,
-    /// How much of HTTP/2's preface has come; nothing else came as long as there is some of it.
+    connection: Connection,
+    tracker: HeaderTracker,
+    header_read_timeout: Duration,
+    /// When the first byte of the current headers arrived.
+    started: Instant,
+    /// The number of bytes received of the HTTP/2 preface; `None` once other bytes arrived.
     preface: Option<usize>,
-    /// Made when a head came in part only, which is rare.
+    /// Created when the headers are incomplete after a read, which is rare.
     timer: Option<Pin<Box<Sleep>>>,
-    stall: WriteTimeout,
-    /// Held for as long as there is a socket, whatever is spoken on it.
-    _room: OwnedSemaphorePermit,
+    write_timeout: WriteTimeout,
+    /// The connection's permit, also after an upgrade to another protocol.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl TimedIo {
     pub(super) fn new(
-        wire: Connection,
-        room: OwnedSemaphorePermit,
-        heads: HeaderTracker,
+        connection: Connection,
+        permit: OwnedSemaphorePermit,
+        tracker: HeaderTracker,
         limits: &Limits,
     ) -> Self {
         Self {
-            _room: room,
-            wire,
-            heads,
-            limit: limits.head_timeout,
-            stall: WriteTimeout::new(limits.write_timeout),
-            began: Instant::now(),
+            _permit: permit,
+            connection,
+            tracker,
+            header_read_timeout: limits.header_read_timeout,
+            write_timeout: WriteTimeout::new(limits.write_timeout),
+            started: Instant::now(),
             preface: Some(0),
             timer: None,
         }
     }
 
-    /// What became of a write. Why the connection ends is noted first, for the lines of what it was answering.
+    /// Applies the write timeout. A timeout first marks the requests as stalled, for their access log lines.
     fn on_write<T>(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
+        result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let waited = written.is_pending();
-        let written = self.stall.bound(cx, written);
-        if waited && written.is_ready() {
-            self.heads.requests.mark_stalled();
+        let was_pending = result.is_pending();
+        let result = self.write_timeout.apply(cx, result);
+        if was_pending && result.is_ready() {
+            self.tracker.requests.mark_stalled();
         }
-        written
+        result
     }
 
     fn on_read(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        if let Some(came) = self.preface {
-            let wanted = &HTTP_2[came..];
-            let part = wanted.len().min(bytes.len());
-            self.preface = (bytes[..part] == wanted[..part]).then_some(came + part);
-            if self.preface == Some(HTTP_2.len()) {
+        if let Some(received) = self.preface {
+            let expected = &HTTP2_PREFACE[received..];
+            let part = expected.len().min(bytes.len());
+            self.preface = (bytes[..part] == expected[..part]).then_some(received + part);
+            if self.preface == Some(HTTP2_PREFACE.len()) {
                 self.preface = None;
-                self.heads.stop_tracking();
+                self.tracker.stop_tracking();
             }
         }
-        if self.heads.state.load(Relaxed) == WHOLE && !self.heads.requests.has_in_flight() {
-            self.heads.state.store(COMING, Relaxed);
-            self.began = net::now();
+        if self.tracker.state.load(Relaxed) == COMPLETE && !self.tracker.requests.has_in_flight() {
+            self.tracker.state.store(RECEIVING, Relaxed);
+            self.started = net::now();
             self.timer = None;
         }
     }
@@ -140,18 +141,20 @@ impl AsyncRead for TimedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let me = self.get_mut();
+        let this = self.get_mut();
         let before = buf.filled().len();
-        let polled = Pin::new(&mut me.wire).poll_read(cx, buf);
+        let polled = Pin::new(&mut this.connection).poll_read(cx, buf);
         if polled.is_ready() {
-            me.on_read(&buf.filled()[before..]);
+            this.on_read(&buf.filled()[before..]);
             return polled;
         }
-        if me.heads.state.load(Relaxed) != COMING {
+        if this.tracker.state.load(Relaxed) != RECEIVING {
             return polled;
         }
-        let until = me.began + me.limit;
-        let timer = me.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        let deadline = this.started + this.header_read_timeout;
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         timer
             .as_mut()
             .poll(cx)
@@ -165,9 +168,9 @@ impl AsyncWrite for TimedIo {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        let written = Pin::new(&mut me.wire).poll_write(cx, buf);
-        me.on_write(cx, written)
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.connection).poll_write(cx, buf);
+        this.on_write(cx, result)
     }
 
     fn poll_write_vectored(
@@ -175,21 +178,21 @@ impl AsyncWrite for TimedIo {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        let written = Pin::new(&mut me.wire).poll_write_vectored(cx, bufs);
-        me.on_write(cx, written)
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.connection).poll_write_vectored(cx, bufs);
+        this.on_write(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
+        self.connection.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
+        Pin::new(&mut self.get_mut().connection).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
     }
 }
 
@@ -201,32 +204,32 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(10);
     const LIMITS: Limits = Limits {
-        head_timeout: LIMIT,
+        header_read_timeout: LIMIT,
         idle_timeout: LIMIT,
         write_timeout: LIMIT,
         max_connections: 1,
     };
 
-    fn watched(server: tokio::io::DuplexStream, heads: &HeaderTracker) -> TimedIo {
-        let room = Arc::new(tokio::sync::Semaphore::new(1));
-        let room = room.try_acquire_owned().unwrap();
+    fn timed_io(server: tokio::io::DuplexStream, tracker: &HeaderTracker) -> TimedIo {
+        let permit = Arc::new(tokio::sync::Semaphore::new(1));
+        let permit = permit.try_acquire_owned().unwrap();
         TimedIo::new(
             Connection::InMemory(Box::new(server)),
-            room,
-            heads.clone(),
+            permit,
+            tracker.clone(),
             &LIMITS,
         )
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_borne_and_a_dribbled_head_is_not() {
+    async fn a_long_idle_time_is_allowed_and_slow_headers_time_out() {
         let (mut client, server) = tokio::io::duplex(64);
-        let heads = HeaderTracker::default();
-        let mut watched = watched(server, &heads);
-        let began = Instant::now();
+        let tracker = HeaderTracker::default();
+        let mut io = timed_io(server, &tracker);
+        let start = Instant::now();
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();
-            watched.read_to_end(&mut all).await.map(|_| all)
+            io.read_to_end(&mut all).await.map(|_| all)
         });
         tokio::time::sleep(LIMIT * 6).await;
         for _ in 0..20 {
@@ -235,38 +238,38 @@ mod tests {
         }
         let error = reading.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!(began.elapsed() >= LIMIT * 7);
-        drop(heads);
+        assert!(start.elapsed() >= LIMIT * 7);
+        drop(tracker);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_may_take_longer_and_the_next_head_begins_anew() {
+    async fn a_body_may_take_longer_and_the_next_headers_restart_the_timer() {
         let (mut client, server) = tokio::io::duplex(64);
-        let heads = HeaderTracker::default();
-        let mut watched = watched(server, &heads);
+        let tracker = HeaderTracker::default();
+        let mut io = timed_io(server, &tracker);
         for _ in 0..3 {
             client.write_all(b"head").await.unwrap();
-            watched.read_exact(&mut [0; 4]).await.unwrap();
-            let underway = heads.headers_complete();
-            let body = watched.read_u8();
+            io.read_exact(&mut [0; 4]).await.unwrap();
+            let in_flight = tracker.headers_complete();
+            let body = io.read_u8();
             let (body, ()) = tokio::join!(body, async {
                 tokio::time::sleep(LIMIT * 2).await;
                 client.write_all(b"b").await.unwrap();
             });
             assert_eq!(body.unwrap(), b'b');
-            drop(underway);
+            drop(in_flight);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn http_2_is_left_to_hyper() {
+    async fn http2_connections_are_not_tracked() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut watched = watched(server, &HeaderTracker::default());
-        for part in [&HTTP_2[..2], &HTTP_2[2..]] {
+        let mut io = timed_io(server, &HeaderTracker::default());
+        for part in [&HTTP2_PREFACE[..2], &HTTP2_PREFACE[2..]] {
             client.write_all(part).await.unwrap();
-            watched.read_exact(&mut vec![0; part.len()]).await.unwrap();
+            io.read_exact(&mut vec![0; part.len()]).await.unwrap();
         }
-        let (byte, ()) = tokio::join!(watched.read_u8(), async {
+        let (byte, ()) = tokio::join!(io.read_u8(), async {
             tokio::time::sleep(LIMIT * 2).await;
             client.write_all(b"x").await.unwrap();
         });
@@ -274,32 +277,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn half_a_preface_is_a_head_that_dribbles() {
+    async fn an_incomplete_preface_times_out() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut watched = watched(server, &HeaderTracker::default());
-        let began = Instant::now();
-        client.write_all(&HTTP_2[..4]).await.unwrap();
-        let error = watched.read_to_end(&mut Vec::new()).await.unwrap_err();
+        let mut io = timed_io(server, &HeaderTracker::default());
+        let start = Instant::now();
+        client.write_all(&HTTP2_PREFACE[..4]).await.unwrap();
+        let error = io.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
+        assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_that_gets_on_may_take_for_ever_and_one_that_does_not_may_not() {
+    async fn only_a_write_without_progress_times_out() {
         let (mut client, server) = tokio::io::duplex(64);
-        let heads = HeaderTracker::default();
-        let mut watched = watched(server, &heads);
-        let underway = heads.headers_complete();
-        let writing = tokio::spawn(async move { watched.write_all(&[1; 640]).await });
+        let tracker = HeaderTracker::default();
+        let mut io = timed_io(server, &tracker);
+        let in_flight = tracker.headers_complete();
+        let writing = tokio::spawn(async move { io.write_all(&[1; 640]).await });
         for _ in 0..5 {
             tokio::time::sleep(LIMIT / 2).await;
             client.read_exact(&mut [0; 64]).await.unwrap();
         }
-        assert!(!writing.is_finished() && !underway.is_stalled());
-        let began = Instant::now();
+        assert!(!writing.is_finished() && !in_flight.is_stalled());
+        let start = Instant::now();
         let error = writing.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
-        assert!(underway.is_stalled());
+        assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
+        assert!(in_flight.is_stalled());
     }
 }

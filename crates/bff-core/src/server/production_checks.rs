@@ -1,6 +1,6 @@
-//! What production refuses to start with: all of it, in one list.
+//! The production checks: all settings with which a gateway does not start in production.
 //!
-//! A gateway in development takes any of these, which is what development is for.
+//! Development accepts all of them.
 
 use http::Uri;
 
@@ -8,76 +8,75 @@ use super::Settings;
 use crate::auth::api_key;
 use crate::config::{Error, Sources};
 
-/// The first setting, in the order below, that is fine on one's own machine and nowhere else.
+/// Reports the first setting that production does not allow, in the order below.
 pub(super) fn check(settings: &Settings<'_>, sources: &Sources<'_>) -> Result<(), Error> {
     if !settings.mode.is_production() {
         return Ok(());
     }
-    match refused(settings) {
+    match find_violation(settings) {
         None => Ok(()),
-        Some((key, why)) => Err(sources.invalid(&key, &format!("refused in production: {why}"))),
+        Some((key, reason)) => {
+            Err(sources.invalid(&key, &format!("refused in production: {reason}")))
+        }
     }
 }
 
-/// A dotted key, and why it is refused.
-fn refused(settings: &Settings<'_>) -> Option<(String, &'static str)> {
+/// The dotted key of a setting that production does not allow, and the reason.
+fn find_violation(settings: &Settings<'_>) -> Option<(String, &'static str)> {
     let (server, auth, inbound) = (settings.server, settings.auth, settings.inbound);
     for (id, key) in auth.api_keys.iter().filter(|(_, key)| !key.disabled) {
         if api_key::is_demo(id, key) {
-            let why = "this is the demo key, and everyone knows its secret";
-            return Some((format!("auth.api_keys.{id}"), why));
+            let reason = "this is the demo key, and its secret is public";
+            return Some((format!("auth.api_keys.{id}"), reason));
         }
     }
-    let found = |key: &str, why| Some((key.to_owned(), why));
-    // RFC 8414 §2 asks for https of both the issuer and its keys: who can stand in for the issuer signs in as anyone.
-    if auth.issuer.as_deref().is_some_and(|url| !is_private(url)) {
-        return found(
-            "auth.issuer",
-            "an issuer that is not on this machine is https",
-        );
+    let violation = |key: &str, reason| Some((key.to_owned(), reason));
+    // RFC 8414 §2 requires https for the issuer and its keys: a forged issuer could sign in as any user.
+    if auth.issuer.as_deref().is_some_and(|url| !is_protected(url)) {
+        return violation("auth.issuer", "an issuer on another machine must use https");
     }
     if auth
         .jwks
         .as_ref()
-        .is_some_and(|keys| !is_private(&keys.url.to_string()))
+        .is_some_and(|keys| !is_protected(&keys.url.to_string()))
     {
-        return found(
-            "auth.jwks.url",
-            "keys that do not come from this machine come over https",
-        );
+        return violation("auth.jwks.url", "a JWKS on another machine must use https");
     }
-    if !is_private(&server.public_url) {
-        return found(
-            "server.public_url",
-            "how the world reaches this gateway is https",
-        );
+    if !is_protected(&server.public_url) {
+        return violation("server.public_url", "the public URL must use https");
     }
-    if inbound.cors_credentials && !inbound.cors_origins.iter().all(|origin| is_private(origin)) {
-        let why = "a page that sends cookies has an exact https origin, or anyone on its network could be that page";
-        return found("inbound.cors_origins", why);
+    if inbound.cors_credentials
+        && !inbound
+            .cors_origins
+            .iter()
+            .all(|origin| is_protected(origin))
+    {
+        let reason = "with cors_credentials each origin must be an exact https origin, \
+                      because an attacker on the network can forge a page without https";
+        return violation("inbound.cors_origins", reason);
     }
     if let Some(token) = &server.admin_token
         && token.expose().len() < 16
     {
-        return found(
+        return violation(
             "server.admin_token",
-            "one of fewer than 16 bytes is guessed",
+            "it needs at least 16 bytes, because shorter tokens can be guessed",
         );
     }
     if settings.store.url.is_some() && settings.store.encryption_keys.is_empty() {
-        let why = "what leaves this process for Redis is sealed, and there is no store.encryption_keys to do it with";
-        return found("store.url", why);
+        let reason = "records in Redis must be encrypted, and store.encryption_keys is not set";
+        return violation("store.url", reason);
     }
     if !server.admin_listen.ip().is_loopback() && !server.admin_allow_remote {
-        let why = "the admin port shows metrics and configuration to whoever reaches it; \
-                   set server.admin_beyond_loopback where only operators can";
-        return found("server.admin_listen", why);
+        let reason = "the admin port shows metrics and configuration without a sign-in; \
+                      set server.admin_allow_remote if only operators can reach it";
+        return violation("server.admin_listen", reason);
     }
     None
 }
 
-/// Whether nobody between here and there can read or change what is sent: https, or it never leaves this machine.
-fn is_private(url: &str) -> bool {
+/// Whether requests to the URL are protected on the network: it uses https, or its host is this machine.
+fn is_protected(url: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else {
         return false;
     };
@@ -90,7 +89,7 @@ fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let address = address.parse::<std::net::IpAddr>();
     address.map_or_else(
-        // RFC 6761 §6.3: the name, and every name below it.
+        // RFC 6761 §6.3: the name and all its subdomains.
         |_| {
             host.eq_ignore_ascii_case("localhost")
                 || host.to_ascii_lowercase().ends_with(".localhost")
@@ -153,8 +152,8 @@ mod tests {
         jwks.url = "http://127.0.0.1:3000"
     "#;
 
-    /// The line that refuses these variables, or nothing.
-    fn refused(mode: &str, variables: &[(&str, &str)]) -> Option<String> {
+    /// The error line of the check with these variables, if it fails.
+    fn check_error(mode: &str, variables: &[(&str, &str)]) -> Option<String> {
         let all = [&[("MODE", mode)], variables].concat();
         let env = all
             .iter()
@@ -171,27 +170,27 @@ mod tests {
             .map(|error| error.to_string())
     }
 
-    /// Refused in production by a line that begins like this, taken in development.
-    fn only_in_development(variables: &[(&str, &str)], line: &str) {
-        let said = refused("production", variables).unwrap_or_default();
+    /// Production fails with an error line that starts with `line`. Development accepts the variables.
+    fn assert_only_in_development(variables: &[(&str, &str)], line: &str) {
+        let error = check_error("production", variables).unwrap_or_default();
         assert!(
-            said.starts_with(&format!("{line}: refused in production: ")),
-            "{said}"
+            error.starts_with(&format!("{line}: refused in production: ")),
+            "{error}"
         );
-        assert_eq!(refused("development", variables), None);
+        assert_eq!(check_error("development", variables), None);
     }
 
-    fn taken(variables: &[(&str, &str)]) {
-        assert_eq!(refused("production", variables), None, "{variables:?}");
-    }
-
-    #[test]
-    fn what_is_compiled_in_stays_on_this_machine_and_is_taken() {
-        taken(&[]);
+    fn assert_accepted(variables: &[(&str, &str)]) {
+        assert_eq!(check_error("production", variables), None, "{variables:?}");
     }
 
     #[test]
-    fn demo_keys_are_known_by_their_id_and_by_their_secret() {
+    fn the_built_in_configuration_is_accepted() {
+        assert_accepted(&[]);
+    }
+
+    #[test]
+    fn demo_keys_are_recognized_by_id_and_by_secret() {
         let line = |id: &str, secret: &str, more: &str| {
             let hash = api_key::hash(secret);
             let overlay = format!("[auth.api_keys.{id}]\nhash = '{hash}'\naccount = 'a'\n{more}");
@@ -211,46 +210,46 @@ mod tests {
             ("demo-2", "6f1d0e"),
             ("acme", api_key::DEMO_SECRET),
         ] {
-            let said = line(id, secret, "").unwrap_or_default();
-            let begins = format!("auth.api_keys.{id} in the overlay: refused in production: ");
-            assert!(said.starts_with(&begins), "{said}");
+            let error = line(id, secret, "").unwrap_or_default();
+            let expected = format!("auth.api_keys.{id} in the overlay: refused in production: ");
+            assert!(error.starts_with(&expected), "{error}");
         }
         assert_eq!(line("demo", "6f1d0e", "disabled = true"), None);
         assert_eq!(line("demolition", "6f1d0e", ""), None);
     }
 
     #[test]
-    fn what_others_could_change_on_its_way_is_https() {
+    fn urls_on_other_machines_must_use_https() {
         for (name, key) in [
             ("AUTH__ISSUER", "auth.issuer"),
             ("AUTH__JWKS__URL", "auth.jwks.url"),
             ("SERVER__PUBLIC_URL", "server.public_url"),
         ] {
             let line = format!("{key} in variable X_{name}");
-            for bad in [
+            for url in [
                 "http://shop.example",
                 "http://127.0.0.1.example",
                 "http://10.0.0.7:3000",
             ] {
-                only_in_development(&[(name, bad)], &line);
+                assert_only_in_development(&[(name, url)], &line);
             }
-            for good in [
+            for url in [
                 "https://shop.example/x",
                 "http://[::1]:3000",
                 "http://LOCALHOST",
                 "http://a.localhost:1",
             ] {
-                taken(&[(name, good)]);
+                assert_accepted(&[(name, url)]);
             }
         }
-        for odd in ["shop.example", "http://localhost@shop.example", ""] {
+        for invalid in ["shop.example", "http://localhost@shop.example", ""] {
             let line = "server.public_url in variable X_SERVER__PUBLIC_URL";
-            only_in_development(&[("SERVER__PUBLIC_URL", odd)], line);
+            assert_only_in_development(&[("SERVER__PUBLIC_URL", invalid)], line);
         }
     }
 
     #[test]
-    fn cookies_go_to_https_pages_only() {
+    fn cors_with_credentials_needs_https_origins() {
         let line = "inbound.cors_origins in variable X_INBOUND__CORS_ORIGINS";
         let origins = |list| {
             [
@@ -258,36 +257,36 @@ mod tests {
                 ("INBOUND__CORS_ORIGINS", list),
             ]
         };
-        only_in_development(&origins("https://a.example,http://b.example"), line);
-        only_in_development(&origins("*"), line);
-        taken(&origins("https://a.example,http://localhost:5173"));
-        taken(&[("INBOUND__CORS_ORIGINS", "http://b.example")]);
+        assert_only_in_development(&origins("https://a.example,http://b.example"), line);
+        assert_only_in_development(&origins("*"), line);
+        assert_accepted(&origins("https://a.example,http://localhost:5173"));
+        assert_accepted(&[("INBOUND__CORS_ORIGINS", "http://b.example")]);
     }
 
     #[test]
-    fn an_admin_token_cannot_be_guessed() {
+    fn an_admin_token_needs_16_bytes() {
         let line = "server.admin_token in variable X_SERVER__ADMIN_TOKEN";
-        only_in_development(&[("SERVER__ADMIN_TOKEN", "fifteen-letters")], line);
-        taken(&[("SERVER__ADMIN_TOKEN", "sixteen-letters!")]);
+        assert_only_in_development(&[("SERVER__ADMIN_TOKEN", "fifteen-letters")], line);
+        assert_accepted(&[("SERVER__ADMIN_TOKEN", "sixteen-letters!")]);
     }
 
     #[test]
-    fn redis_goes_with_a_key_to_seal_with() {
+    fn redis_needs_an_encryption_key() {
         let line = "store.url in variable X_STORE__URL";
         let url = ("STORE__URL", "redis://127.0.0.1:6379");
-        only_in_development(&[url], line);
-        taken(&[url, ("STORE__ENCRYPTION_KEYS", "c2VjcmV0")]);
+        assert_only_in_development(&[url], line);
+        assert_accepted(&[url, ("STORE__ENCRYPTION_KEYS", "c2VjcmV0")]);
     }
 
     #[test]
-    fn operators_from_elsewhere_are_let_in_by_name() {
+    fn a_remote_admin_port_needs_an_explicit_setting() {
         let line = "server.admin_listen in variable X_SERVER__ADMIN_LISTEN";
-        for everyone in ["0.0.0.0:9080", "[::]:9080", "192.0.2.1:9080"] {
-            let listen = ("SERVER__ADMIN_LISTEN", everyone);
-            only_in_development(&[listen], line);
-            taken(&[listen, ("SERVER__ADMIN_ALLOW_REMOTE", "true")]);
+        for address in ["0.0.0.0:9080", "[::]:9080", "192.0.2.1:9080"] {
+            let listen = ("SERVER__ADMIN_LISTEN", address);
+            assert_only_in_development(&[listen], line);
+            assert_accepted(&[listen, ("SERVER__ADMIN_ALLOW_REMOTE", "true")]);
         }
-        taken(&[
+        assert_accepted(&[
             ("SERVER__ADMIN_LISTEN", "[::1]:9080"),
             ("SERVER__LISTEN", "0.0.0.0:80"),
         ]);

@@ -1,4 +1,4 @@
-//! Whether this replica wants traffic. A backend that is down never changes it.
+//! Whether this replica accepts traffic. A failed backend does not change it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,15 +13,15 @@ const DRAINING: u8 = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     state: Arc<AtomicU8>,
-    leaving: CancellationToken,
+    shutdown: CancellationToken,
 }
 
 impl Readiness {
-    /// Starting. `leaving` is for who has to know that it leaves.
-    pub(crate) fn new(leaving: CancellationToken) -> Self {
+    /// The state "starting". [`Self::begin_shutdown`] cancels `shutdown`.
+    pub(crate) fn new(shutdown: CancellationToken) -> Self {
         Self {
             state: Arc::new(AtomicU8::new(STARTING)),
-            leaving,
+            shutdown,
         }
     }
 
@@ -31,27 +31,27 @@ impl Readiness {
             (self.state).compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Told to stop: there is no way back.
+    /// The stop signal arrived. Readiness fails from now on.
     pub(crate) fn drain(&self) {
         self.state.store(DRAINING, Ordering::Relaxed);
     }
 
-    /// The listener is closed: what would never end by itself ends now.
+    /// The listener closes: long-lived streams end now.
     pub(crate) fn begin_shutdown(&self) {
-        self.leaving.cancel();
+        self.shutdown.cancel();
     }
 
-    /// Cancelled by [`Self::leave`].
+    /// Cancelled by [`Self::begin_shutdown`].
     pub(crate) fn shutdown_token(&self) -> CancellationToken {
-        self.leaving.clone()
+        self.shutdown.clone()
     }
 
-    /// Whether traffic is wanted.
+    /// Whether the replica accepts traffic.
     pub(crate) fn is_ready(&self) -> bool {
         self.state.load(Ordering::Relaxed) == READY
     }
 
-    /// The state in a word.
+    /// The name of the state.
     pub(crate) fn as_str(&self) -> &'static str {
         match self.state.load(Ordering::Relaxed) {
             STARTING => "starting",

@@ -1,4 +1,4 @@
-//! How every gateway starts: arguments, configuration, log, TLS, doors, listeners; and on until told to stop.
+//! The start of a gateway: arguments, configuration, TLS, routes, log and listeners. Then it serves until it is stopped.
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -19,69 +19,69 @@ use crate::telemetry::logs;
 /// One gateway's binary.
 #[derive(Clone, Copy, Debug)]
 pub struct Program {
-    /// What it is called, in help and version.
+    /// The name in `--help` and `--version`.
     pub name: &'static str,
-    /// Its version.
+    /// The version.
     pub version: &'static str,
-    /// What its variables start with, without the underscore: `WEB`.
+    /// The prefix of its environment variables, without the underscore: `WEB`.
     pub prefix: &'static str,
-    /// The configuration compiled in.
+    /// The built-in configuration, as TOML.
     pub defaults: &'static str,
 }
 
-/// A gateway's whole configuration. The core reads the part that every gateway has.
+/// The complete configuration of a gateway.
 pub trait GatewayConfig: DeserializeOwned + Serialize {
-    /// That part.
+    /// The settings that every gateway has.
     fn settings(&self) -> Settings<'_>;
 }
 
-/// Runs a gateway until Ctrl-C or SIGTERM. Its exit code is 0 when it was served and drained, or when what the
-/// command line asked for was printed; 64 when it could not start, and one line said why.
+/// Runs a gateway until Ctrl-C or SIGTERM. The exit code is 0 after a drain, or after an option such as `--help` printed
+/// its text. It is 64 after a failed start, with one error line on stderr.
 pub async fn start<C: GatewayConfig>(
     program: Program,
     app: impl FnOnce(&C, &Env) -> Result<App, String>,
 ) -> ExitCode {
     match prepare(program, app) {
-        Ok(ready) => Box::pin(run(program, ready))
+        Ok(prepared) => Box::pin(run(program, prepared))
             .await
             .map_or_else(|line| exit_with_error(&line), |()| ExitCode::SUCCESS),
         Err(code) => code,
     }
 }
 
-/// All that needs no waiting; in a box, for a configuration is large.
+/// The synchronous part of the start. The result is boxed because a configuration is large.
 fn prepare<C: GatewayConfig>(
     program: Program,
     app: impl FnOnce(&C, &Env) -> Result<App, String>,
 ) -> Result<Box<(C, App)>, ExitCode> {
     auth::install_crypto();
     let args = Args::from_command_line(program.name, program.version)?;
-    let ready = args.configure(program.prefix, "", program.defaults, |config, sources| {
+    let prepared = args.configure(program.prefix, "", program.defaults, |config, sources| {
         build(config, sources, &Env::real(), app)
     });
-    ready.map(Box::new)
+    prepared.map(Box::new)
 }
 
-/// Builds a gateway from the configuration that `sources` gave, unless production refuses it. A line of `app` that
-/// begins with a key and a colon is told who set that key.
+/// Builds a gateway from the configuration in `sources`, after the production checks. If an error of `app` starts with
+/// a key and a colon, the returned error names the source that set this key.
 pub fn build<C: GatewayConfig>(
     config: &C,
     sources: &Sources<'_>,
-    world: &Env,
+    env: &Env,
     app: impl FnOnce(&C, &Env) -> Result<App, String>,
 ) -> Result<App, Error> {
     production_checks::check(&config.settings(), sources)?;
-    app(config, world).map_err(|line| match line.split_once(": ") {
-        Some((key, why)) => sources.invalid(key, why),
+    app(config, env).map_err(|line| match line.split_once(": ") {
+        Some((key, reason)) => sources.invalid(key, reason),
         None => Error::new(line),
     })
 }
 
-async fn run<C: GatewayConfig>(program: Program, ready: Box<(C, App)>) -> Result<(), String> {
-    let (config, app) = *ready;
+async fn run<C: GatewayConfig>(program: Program, prepared: Box<(C, App)>) -> Result<(), String> {
+    let (config, app) = *prepared;
     let settings = config.settings();
     logs::install(settings.telemetry)?;
-    // Before anyone can know that it runs: told to stop at once, it still drains.
+    // Installed before the listeners: a signal right after the start still leads to a drain.
     let stop = stop_signal()?;
     let listeners = bind(settings.server).await?;
     announce(program, &listeners);
@@ -89,27 +89,28 @@ async fn run<C: GatewayConfig>(program: Program, ready: Box<(C, App)>) -> Result
     Ok(())
 }
 
-/// The first line of the log: what runs, and where it can be reached.
+/// Logs the first line: name, version and addresses.
 fn announce(program: Program, listeners: &Listeners) {
-    let [listen, admin_listen] = [&listeners.public, &listeners.admin].map(|accept| match accept {
-        Listener::Tcp(listener) => listener.local_addr().ok(),
-        Listener::InMemory(_) => None,
-    });
-    let shown = |address: Option<SocketAddr>| address.map(tracing::field::display);
+    let [listen, admin_listen] =
+        [&listeners.public, &listeners.admin].map(|listener| match listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::InMemory(_) => None,
+        });
+    let to_field = |address: Option<SocketAddr>| address.map(tracing::field::display);
     tracing::info!(
-        listen = shown(listen),
-        admin_listen = shown(admin_listen),
+        listen = to_field(listen),
+        admin_listen = to_field(admin_listen),
         version = program.version,
-        "{} listens",
+        "{} is listening",
         program.name
     );
 }
 
-/// Resolves on Ctrl-C or SIGTERM. Both are listened for from now on, not only from the first poll.
+/// Resolves on Ctrl-C or SIGTERM. The handlers are installed by this call, not by the first poll.
 pub fn stop_signal() -> Result<impl Future<Output = ()>, String> {
-    let refused = |error: io::Error| format!("cannot listen for signals: {error}");
-    let mut term = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(refused)?;
+    let message = |error: io::Error| format!("cannot install a signal handler: {error}");
+    let mut term = signal(SignalKind::terminate()).map_err(message)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(message)?;
     Ok(async move {
         tokio::select! {
             biased;
@@ -119,9 +120,9 @@ pub fn stop_signal() -> Result<impl Future<Output = ()>, String> {
     })
 }
 
-/// Prints the one line about a start that failed; exit code 64.
+/// Prints the error line of a failed start. The exit code is 64.
 pub fn exit_with_error(line: &str) -> ExitCode {
-    // A closed terminal is no reason to answer anything else.
+    // A closed stderr does not change the exit code.
     let _ = writeln!(io::stderr(), "{line}");
     ExitCode::from(Error::EXIT_CODE)
 }

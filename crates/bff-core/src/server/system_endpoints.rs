@@ -1,4 +1,4 @@
-//! What every gateway answers beside its screens: health, the contract, and a page for each error code.
+//! The endpoints that every gateway has: health, the OpenAPI document, and a page for each error code.
 
 use axum::Router;
 use axum::extract::Path;
@@ -9,11 +9,15 @@ use axum::routing::get;
 use super::readiness::Readiness;
 use crate::error::{Code, Error, codes};
 
-/// A page without scripts; its one style is allowed by name.
+/// Content-Security-Policy of the error pages: no scripts, one inline style.
 const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
-/// `/health`, `/openapi.json`, `/errors/{code}`. `own` are the codes of this gateway's domain.
-pub(super) fn router(readiness: Readiness, openapi: String, own: &'static [Code]) -> Router {
+/// `/health`, `/openapi.json` and `/errors/{code}`. `domain_codes` are the gateway's domain_codes error codes.
+pub(super) fn router(
+    readiness: Readiness,
+    openapi: String,
+    domain_codes: &'static [Code],
+) -> Router {
     Router::new()
         .route("/health", get(move || health(readiness.clone())))
         .route(
@@ -27,7 +31,7 @@ pub(super) fn router(readiness: Readiness, openapi: String, own: &'static [Code]
         )
         .route(
             "/errors/{code}",
-            get(move |code: Path<String>| page(code.0, own)),
+            get(move |code: Path<String>| error_page(code.0, domain_codes)),
         )
 }
 
@@ -44,20 +48,20 @@ async fn health(readiness: Readiness) -> Response {
     (status, headers, body).into_response()
 }
 
-async fn page(name: String, own: &'static [Code]) -> Result<Response, Error> {
+async fn error_page(name: String, domain_codes: &'static [Code]) -> Result<Response, Error> {
     let code = codes::ALL
         .iter()
-        .chain(own)
+        .chain(domain_codes)
         .find(|code| code.name() == name);
-    let code = code.ok_or_else(|| Error::new(codes::NOT_FOUND, "There is no such code."))?;
+    let code = code.ok_or_else(|| Error::new(codes::NOT_FOUND, "Unknown error code."))?;
     let html = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title>\
          <style>body{{font:16px/1.5 sans-serif;max-width:40em;margin:3em auto}}</style>\
-         <h1>{title}</h1><p><code>{name}</code>, status {status}</p><p>{meaning}</p><p>{mend}</p></html>",
+         <h1>{title}</h1><p><code>{name}</code>, status {status}</p><p>{meaning}</p><p>{remedy}</p></html>",
         title = code.title(),
         status = code.status().as_u16(),
         meaning = code.meaning(),
-        mend = code.remedy(),
+        remedy = code.remedy(),
     );
     let mut response = axum::response::Html(html).into_response();
     let headers = response.headers_mut();

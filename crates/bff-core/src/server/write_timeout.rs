@@ -1,5 +1,5 @@
-//! Writes that do not get on: a client that reads nothing holds its connection, and a place at a backend, no longer than
-//! a limit.
+//! Ends writes that make no progress. A client that reads nothing must not hold its connection and a permit of a
+//! bulkhead forever.
 
 use std::future::Future;
 use std::io;
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Measures for how long the other side has taken nothing.
+/// Measures the time in which the peer reads nothing.
 #[derive(Debug)]
 pub(super) struct WriteTimeout {
     limit: Duration,
     waiting: bool,
-    /// Made with the first write that has to wait, and used again.
+    /// Created by the first write that is pending, then reused.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -27,22 +27,22 @@ impl WriteTimeout {
         }
     }
 
-    /// What became of a write: an error when it has been waiting for too long.
-    pub(super) fn bound<T>(
+    /// The result of a write, or `TimedOut` if writes have been pending for longer than the limit.
+    pub(super) fn apply<T>(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
+        result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if result.is_ready() {
             self.waiting = false;
-            return written;
+            return result;
         }
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         if !std::mem::replace(&mut self.waiting, true) {
             timer.as_mut().reset(Instant::now() + limit);
         }
-        let over = timer.as_mut().poll(cx);
-        over.map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let expired = timer.as_mut().poll(cx);
+        expired.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
