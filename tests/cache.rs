@@ -8,7 +8,7 @@ use std::time::Duration;
 use bff_core::context::{Env, GatewayHandles};
 use bff_core::outbound::{self, Freshness, Upstream};
 use bff_core::scope::Identity;
-use bff_core::{Caller, RequestContext};
+use bff_core::{Caller, RequestContext, UpstreamClient};
 use bff_services::review::{NewReview, ReviewClient};
 use futures_util::future::join_all;
 use http::HeaderValue;

@@ -1,5 +1,12 @@
 //! The contracts are files in the repository. `UPDATE_CONTRACTS=1 cargo test -p tests contracts` writes them.
 
+use std::net::SocketAddr;
+
+use bff_core::context::Env;
+use bff_core::server::App;
+use fleet::overlay::{self, Addresses};
+use services_mock::Backend;
+
 use crate::support::{Shop, root, send};
 
 mod failures;
@@ -25,11 +32,24 @@ async fn served() {
         let served = send(shop.http.get(url)).await.text().await.unwrap();
         compare(gateway.name, "openapi.json", &(served + "\n"));
     }
-    compare(
-        "web",
-        "schema.graphql",
-        &bff_core::graphql::sdl(web_bff::graphql::schema()),
-    );
+    for gateway in fleet::GATEWAYS {
+        if let Some(schema) = built(gateway).graphql_schema() {
+            compare(gateway.name, "schema.graphql", &schema);
+        }
+    }
+}
+
+/// A gateway as the development fleet configures it.
+fn built(gateway: &fleet::Gateway) -> App {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 80));
+    let addresses = Addresses {
+        listen,
+        admin_listen: listen,
+    };
+    let urls = Backend::ALL.map(|b| (b, format!("http://{b}")));
+    let overlay = overlay::of(gateway, &addresses, &urls.into(), None).unwrap();
+    let built = gateway.open(&overlay, Vec::new(), &Env::real());
+    built.unwrap().app
 }
 
 fn compare(gateway: &str, file: &str, served: &str) {

@@ -1,23 +1,13 @@
-//! What the configuration files say is what is compiled in, all of it, each with its reason.
+//! The file of core defaults holds every key that the code has, with the code's value and a reason. A gateway's own file
+//! holds only keys in which it differs.
 
 use bff_core::config::parse_duration;
+use bff_core::gateway::DEFAULTS;
 use bff_core::outbound::Config;
-use bff_core::{auth, cache, graphql, inbound, server, store, telemetry};
+use bff_core::{auth, cache, graphql_config, inbound, server, store, telemetry};
 use serde_json::{Map, Value, json};
 
-use crate::support::file;
-
 const TABLE: &str = "upstream_defaults";
-
-/// The part of a gateway's file that every backend inherits, as it is written.
-fn written(gateway: &str) -> String {
-    let text = file(&format!("bffs/{gateway}/config.toml")).unwrap();
-    let begin = text.find(&format!("\n[{TABLE}]")).unwrap();
-    let rest = &text[begin..];
-    let end = rest.find("\n[upstreams.").unwrap_or(rest.len());
-    // What is said about the next table stands before it.
-    rest[..end].trim_end().to_owned()
-}
 
 /// What is compiled in, without the one key that has no default.
 fn compiled() -> Map<String, Value> {
@@ -29,20 +19,14 @@ fn compiled() -> Map<String, Value> {
     keys
 }
 
-/// What a gateway chooses for itself: other values than those compiled in.
-const CHOSEN: [&str; 13] = [
+/// Keys whose type has another default, or none.
+const CHOSEN: [&str; 7] = [
     "server.listen",
     "server.admin_listen",
     "server.public_url",
-    "inbound.deadline",
     "inbound.languages",
     "inbound.regions",
     "inbound.rate_limits",
-    "inbound.load_shedding.class_limits.anonymous",
-    "inbound.load_shedding.class_limits.plans",
-    "auth.issuer",
-    "auth.audience",
-    "auth.jwks",
     // Each is a table of its own, of which none is shipped.
     "auth.api_keys",
 ];
@@ -68,7 +52,7 @@ fn tables() -> [(&'static str, Map<String, Value>); 7] {
         ("store", defaults!(store::Config, json!({}))),
         ("auth", defaults!(auth::Config, json!({}))),
         ("telemetry", defaults!(telemetry::logs::Config, json!({}))),
-        ("graphql", defaults!(graphql::Config, json!({}))),
+        ("graphql", defaults!(graphql_config::Config, json!({}))),
         ("cache", defaults!(cache::Config, json!({}))),
     ]
 }
@@ -123,65 +107,57 @@ fn table<'a>(text: &'a str, path: &str) -> &'a str {
     &rest[..rest.find("\n[").unwrap_or(rest.len())]
 }
 
+/// The core defaults, parsed, and their text with a line break before each table.
+fn core() -> (toml::Table, String) {
+    (DEFAULTS.parse().unwrap(), format!("\n{DEFAULTS}"))
+}
+
 #[test]
-fn every_value_is_written_and_is_the_one_compiled_in() {
-    for gateway in fleet::GATEWAYS {
-        let text = format!("\n{}\n", written(gateway.name).trim());
-        let parsed: toml::Table = text.parse().unwrap();
-        let said = parsed[TABLE].as_table().unwrap();
-        compare(TABLE, &compiled(), said, &text);
+fn every_default_is_written_with_the_value_of_the_code() {
+    let (parsed, text) = core();
+    compare(TABLE, &compiled(), parsed[TABLE].as_table().unwrap(), &text);
+    for (name, compiled) in tables() {
+        let said = parsed[name].as_table().unwrap();
+        compare(name, &compiled, said, &text);
     }
 }
 
 #[test]
-fn whatever_can_be_said_is_written_and_is_what_is_compiled_in() {
-    for gateway in fleet::GATEWAYS {
-        let text = format!("\n{}", gateway.defaults);
-        let parsed: toml::Table = text.parse().unwrap();
-        for (name, compiled) in tables() {
-            match parsed.get(name).and_then(toml::Value::as_table) {
-                Some(said) => compare(name, &compiled, said, &text),
-                None => assert_eq!(name, "graphql", "{} has no {name}", gateway.name),
-            }
-        }
-    }
-}
-
-/// A table that is explained as a whole has a word before its name; of a backend its address is all that is shipped.
-#[test]
-fn every_value_says_what_it_means_and_why() {
-    for gateway in fleet::GATEWAYS {
-        let (mut before, mut explained) = ("", false);
-        for line in gateway.defaults.lines() {
-            if line.starts_with('[') {
-                let whole = ["[inbound.rate_limits.", "[routes.", "[auth.jwks]"];
-                explained = line.starts_with("[upstreams.")
-                    || before.starts_with("# ") && whole.iter().any(|w| line.starts_with(w));
-            }
-            let key = line
-                .split_once(" = ")
-                .filter(|(key, _)| !key.starts_with('#'));
-            assert!(
-                key.is_none() || explained || before.starts_with("# "),
-                "{}: {line} stands without a word",
-                gateway.name
-            );
-            before = line;
-        }
-    }
-}
-
-#[test]
-fn all_gateways_say_the_same() {
-    let [first, rest @ ..] = fleet::GATEWAYS else {
-        panic!("no gateway")
-    };
-    for gateway in rest {
-        assert_eq!(
-            written(gateway.name),
-            written(first.name),
-            "{}",
-            gateway.name
+fn every_default_has_a_reason() {
+    let mut before = "";
+    for line in DEFAULTS.lines() {
+        let key = line
+            .split_once(" = ")
+            .filter(|(key, _)| !key.starts_with('#'));
+        assert!(
+            key.is_none() || before.starts_with("# "),
+            "{line} has no reason"
         );
+        before = line;
+    }
+}
+
+#[test]
+fn a_gateway_writes_only_the_keys_in_which_it_differs() {
+    let (core, _) = core();
+    for gateway in fleet::GATEWAYS {
+        let own: toml::Table = gateway.config.parse().unwrap();
+        let mut same = Vec::new();
+        repeated(&core, &own, gateway.name, &mut same);
+        assert!(same.is_empty(), "as in the core defaults: {same:?}");
+    }
+}
+
+/// The keys that both tables have with the same value.
+fn repeated(core: &toml::Table, own: &toml::Table, path: &str, found: &mut Vec<String>) {
+    for (key, value) in own {
+        let at = format!("{path}.{key}");
+        match (core.get(key), value) {
+            (Some(toml::Value::Table(core)), toml::Value::Table(own)) => {
+                repeated(core, own, &at, found);
+            }
+            (Some(core), own) if core == own => found.push(at),
+            _ => {}
+        }
     }
 }

@@ -45,13 +45,11 @@ fn faults() -> Vec<(Fault, &'static str, u16)> {
 }
 
 /// What makes a gateway give up soon, on time and on size.
-fn impatient(defaults: &str) -> toml::Table {
-    let mut table: toml::Table = defaults.parse().unwrap();
+fn impatient(gateway: &fleet::Gateway) -> toml::Table {
     let millis = |time: Duration| toml::Value::from(format!("{}ms", time.as_millis()));
-    table["inbound"]["deadline"] = millis(DEADLINE);
-    for (_, upstream) in table["upstreams"].as_table_mut().unwrap() {
-        let upstream = upstream.as_table_mut().unwrap();
-        upstream.remove("url");
+    let mut upstreams = toml::Table::new();
+    for name in gateway.upstreams() {
+        let mut upstream = toml::Table::new();
         upstream.insert("attempt_timeout".to_owned(), millis(ATTEMPT));
         upstream.insert("max_body_bytes".to_owned(), 262_144.into());
         // Each fault shows as what it is, however often it is met: one attempt, and no breaker that opens.
@@ -63,17 +61,19 @@ fn impatient(defaults: &str) -> toml::Table {
             "circuit_breaker".to_owned(),
             toml::Table::from_iter(never).into(),
         );
+        upstreams.insert(name.to_owned(), upstream.into());
     }
-    table.retain(|name, _| name == "inbound" || name == "upstreams");
-    table
+    let inbound = toml::Table::from_iter([("deadline".to_owned(), millis(DEADLINE))]);
+    let tables = [("inbound", inbound), ("upstreams", upstreams)];
+    toml::Table::from_iter(tables.map(|(name, table)| (name.to_owned(), table.into())))
 }
 
 /// A fleet that gives up soon, and each screen as it is while nothing is broken.
 async fn open() -> (Shop, Vec<Healthy>) {
     let shop = Shop::with(|fleet| {
         for gateway in fleet::GATEWAYS {
-            let (name, defaults) = (gateway.name.to_owned(), gateway.defaults);
-            fleet.overlays.insert(name, impatient(defaults).to_string());
+            let overlay = impatient(gateway).to_string();
+            fleet.overlays.insert(gateway.name.to_owned(), overlay);
         }
     })
     .await;

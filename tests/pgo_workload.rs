@@ -1,5 +1,6 @@
 //! What `deploy/pgo` asks a gateway before it optimises it is answered: it would be optimised for refusals else.
 
+use fleet::Callers;
 use serde_json::Value;
 
 use crate::support::{Shop, file};
@@ -59,13 +60,13 @@ async fn every_gateway_is_trained_by_what_it_answers() {
     let shop = Shop::open().await;
     let bearer = shop.bearer("ada");
     for gateway in fleet::GATEWAYS {
-        let gateway = gateway.name;
+        let (gateway, callers) = (gateway.name, gateway.callers());
         let text = file(&format!("bffs/{gateway}/pgo_workload.curl")).unwrap();
         let all = asked(&text);
         assert!(all.len() >= 3, "{gateway}");
-        let credential = match gateway {
-            "partner" => ("x-api-key", fleet::PARTNER_KEY),
-            _ => ("authorization", bearer.as_str()),
+        let credential = match callers {
+            Callers::Partners => ("x-api-key", fleet::PARTNER_KEY),
+            Callers::People => ("authorization", bearer.as_str()),
         };
         for Asked { path, body, known } in all {
             let headers = &[credential][..usize::from(known)];

@@ -99,7 +99,7 @@ impl Enrolled {
     /// Who calls its gateway.
     pub(crate) fn callers(&self) -> Callers {
         let own = |g: &&fleet::Gateway| g.name == self.gateway;
-        fleet::GATEWAYS.iter().find(own).unwrap().callers
+        fleet::GATEWAYS.iter().find(own).unwrap().callers()
     }
 
     /// The request for it, at a gateway's URL.

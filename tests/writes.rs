@@ -7,7 +7,7 @@ use bff_core::context::{Env, GatewayHandles};
 use bff_core::error::codes;
 use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
-use bff_core::{Caller, Failure, RequestContext};
+use bff_core::{Caller, Failure, RequestContext, UpstreamClient};
 use bff_services::Money;
 use bff_services::order::{OrderClient, OrderLine};
 use bff_services::payment::{self, Authorization, Card, DeclineReason, PaymentClient};

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use bff_core::RequestContext;
 use bff_core::cache::{Cache, Config};
 use bff_core::context::{Env, GatewayHandles};
 use bff_core::net::{Connection, InMemoryNetwork, Listener, Net};
 use bff_core::outbound::{self, Upstream};
 use bff_core::telemetry::Metrics;
+use bff_core::{RequestContext, UpstreamClient};
 use bff_services::product::{ProductClient, ProductId};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};

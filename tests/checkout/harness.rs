@@ -13,7 +13,7 @@ use bff_core::net::{Connection, InMemoryNetwork, Net};
 use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
 use bff_core::store::{self, RecordCipher, Store};
-use bff_core::{Caller, Error, RequestContext, grpc};
+use bff_core::{Caller, Error, ProxyOnly, RequestContext, UpstreamClient, grpc};
 use bff_services::actions::checkout::CHECKOUT;
 use bff_services::order::{OrderClient, Status};
 use bff_services::payment::{PaymentClient, Status as Paid};
@@ -245,6 +245,7 @@ fn upstreams(shared: &GatewayHandles, writes: IdempotentWrites) -> Upstreams {
         playback: playback::PlaybackClient::new(playback),
         order: OrderClient::new(http("order")),
         payment: PaymentClient::new(http("payment")),
+        auth: ProxyOnly,
         writes,
     }
 }

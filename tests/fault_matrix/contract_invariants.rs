@@ -22,8 +22,8 @@ const EXTRA: u64 = 3;
 /// How long a gateway may take for a request, as it is shipped.
 pub(crate) fn deadline(gateway: &str) -> Duration {
     let own = |g: &&fleet::Gateway| g.name == gateway;
-    let defaults = fleet::GATEWAYS.iter().find(own).unwrap().defaults;
-    let defaults: toml::Table = defaults.parse().unwrap();
+    let gateway = fleet::GATEWAYS.iter().find(own).unwrap();
+    let defaults = gateway.defaults().unwrap();
     let text = defaults["inbound"]["deadline"].as_str().unwrap();
     bff_core::config::parse_duration(text).unwrap()
 }

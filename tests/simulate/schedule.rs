@@ -86,7 +86,7 @@ ttl = \"500ms\"
 /// So few calls say how long a backend takes that a schedule has enough of them.
 const MEASURED: &str = "
 [upstream_defaults.latency]
-minimum_samples = 4
+min_samples = 4
 ";
 
 impl Errand {

@@ -58,7 +58,7 @@ pub(super) fn check(scene: &Scene<'_>, log: &mut [Event]) {
 
 /// Whoever asked, and nobody else; what is the same for all is asked for without a name.
 fn whose(calls: &[&Called], event: &mut Event) {
-    let people = |g: &&fleet::Gateway| g.name == event.gateway && g.callers == Callers::People;
+    let people = |g: &&fleet::Gateway| g.name == event.gateway && g.callers() == Callers::People;
     let asker = event.asker.filter(|_| GATEWAYS.iter().any(|g| people(&g)));
     for called in calls.iter().filter(|called| !called.is_for(asker)) {
         event

@@ -1,20 +1,3 @@
-//! Starts the mobile gateway, and on until told to stop.
+//! Starts the mobile gateway.
 
-use std::process::ExitCode;
-
-use bff_core::server::{Program, start};
-use mobile_bff::{DEFAULTS, app};
-
-// Linked in place of the system's `malloc`.
-use mimalloc as _;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let program = Program {
-        name: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
-        prefix: "MOBILE",
-        defaults: DEFAULTS,
-    };
-    start(program, app).await
-}
+bff_core::main!(mobile_bff::GATEWAY);

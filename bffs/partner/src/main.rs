@@ -1,20 +1,3 @@
-//! Starts the partner gateway, and on until told to stop.
+//! Starts the partner gateway.
 
-use std::process::ExitCode;
-
-use bff_core::server::{Program, start};
-use partner_bff::{DEFAULTS, app};
-
-// Linked in place of the system's `malloc`.
-use mimalloc as _;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let program = Program {
-        name: env!("CARGO_PKG_NAME"),
-        version: env!("CARGO_PKG_VERSION"),
-        prefix: "PARTNER",
-        defaults: DEFAULTS,
-    };
-    start(program, app).await
-}
+bff_core::main!(partner_bff::GATEWAY);

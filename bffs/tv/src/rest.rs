@@ -15,7 +15,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 use utoipa_axum::routes;
 
-use crate::TvState;
+use crate::Upstreams;
 use crate::actions::heartbeat::{Beat, Position, heartbeat, playback_events};
 use crate::screens::browse::Browse;
 use crate::screens::manifest::Device;
@@ -32,7 +32,7 @@ const PLAYBACK_STREAM: EndpointOptions = EndpointOptions {
 };
 
 /// The endpoints and their OpenAPI description.
-pub fn routes() -> Endpoints<Arc<TvState>> {
+pub fn routes() -> Endpoints<Arc<Upstreams>> {
     Endpoints::new(Api::openapi())
         .screen(routes!(get_browse))
         .screen(routes!(get_title))
@@ -58,10 +58,10 @@ pub struct TitleQuery {
     responses((status = 200, body = Screen<Browse>)))]
 async fn get_browse(
     cx: RequestContext,
-    State(tv): State<Arc<TvState>>,
+    State(up): State<Arc<Upstreams>>,
     fields: Fields<Browse>,
 ) -> Result<Screen<Browse>, Error> {
-    Ok(Browse::assemble(&cx, &tv.up, &tv.shelves, &fields).await?)
+    Ok(Browse::assemble(&cx, &up, &fields).await?)
 }
 
 /// Get a title
@@ -71,12 +71,12 @@ async fn get_browse(
     responses((status = 200, body = Screen<TitlePage>)))]
 async fn get_title(
     cx: RequestContext,
-    State(tv): State<Arc<TvState>>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     Query(query): Query<TitleQuery>,
     fields: Fields<TitlePage>,
 ) -> Result<Screen<TitlePage>, Error> {
-    Ok(TitlePage::assemble(&cx, &tv.up, &id, query.device, &fields).await?)
+    Ok(TitlePage::assemble(&cx, &up, &id, query.device, &fields).await?)
 }
 
 /// Send one heartbeat of the playback
@@ -86,11 +86,11 @@ async fn get_title(
 async fn post_heartbeat(
     cx: RequestContext,
     Authenticated(caller): Authenticated,
-    State(tv): State<Arc<TvState>>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     Body(position): Body<Position>,
 ) -> Result<Json<Beat>, Error> {
-    Ok(Json(heartbeat(&cx, &tv.up, &caller, &id, position).await?))
+    Ok(Json(heartbeat(&cx, &up, &caller, &id, position).await?))
 }
 
 /// Open a playback stream
@@ -105,10 +105,10 @@ async fn post_heartbeat(
 async fn post_playing(
     cx: RequestContext,
     Authenticated(caller): Authenticated,
-    State(tv): State<Arc<TvState>>,
+    State(up): State<Arc<Upstreams>>,
     Path(id): Path<ProductId>,
     Body(start): Body<Position>,
 ) -> Result<SseStream<impl Stream<Item = Result<Beat, Error>>>, Error> {
-    let beats = playback_events(&cx, &tv.up, &caller, &id, start).await?;
+    let beats = playback_events(&cx, &up, &caller, &id, start).await?;
     Ok(SseStream::new(cx, "beat", beats.map_err(Error::from)))
 }

@@ -1,8 +1,10 @@
 //! The GraphQL schema of the web gateway: one root field for each screen.
 
 use async_graphql::{Context, EmptyMutation, EmptySubscription, ID, Object, Schema, SchemaBuilder};
-use bff_core::Error;
+use bff_core::config::Mode;
 use bff_core::graphql::{resolve, resolve_screen, selection, validate_args};
+use bff_core::inbound::endpoints::ExtraRoutes;
+use bff_core::{Error, graphql};
 use bff_services::product::ProductId;
 
 use crate::Upstreams;
@@ -16,8 +18,13 @@ use crate::screens::search::SearchPage;
 #[derive(Debug)]
 pub struct Query;
 
+/// The GraphQL routes.
+pub fn routes(up: &Upstreams, config: &graphql::Config, mode: Mode) -> ExtraRoutes {
+    graphql::routes(schema().data(up.clone()), config, mode)
+}
+
 /// The schema, before its data is added.
-pub fn schema() -> SchemaBuilder<Query, EmptyMutation, EmptySubscription> {
+fn schema() -> SchemaBuilder<Query, EmptyMutation, EmptySubscription> {
     Schema::build(Query, EmptyMutation, EmptySubscription)
 }
 

@@ -18,7 +18,6 @@ use axum::extract::Request as HttpRequest;
 use axum::response::Response;
 use axum::routing::post;
 use http::{HeaderValue, Method};
-use serde::{Deserialize, Serialize};
 use utoipa::OpenApi;
 
 use crate::config::Mode;
@@ -28,6 +27,7 @@ use crate::inbound::endpoints::ExtraRoutes;
 use crate::inbound::load_shed::AdmissionTicket;
 use crate::inbound::{EndpointOptions, WriteDetection};
 
+pub use crate::graphql_config::Config;
 use request::{Envelope, MediaType};
 pub use resolve::{resolve, resolve_screen, selection, validate_args};
 use response::ExecutionResult;
@@ -43,41 +43,6 @@ mod section_states;
 #[cfg(test)]
 mod tests;
 
-/// Limits for GraphQL requests.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Maximum nesting of fields. Default 10: a screen needs 4 to 7, and a deeper document follows cycles of types.
-    pub max_depth: usize,
-    /// Maximum complexity: each field counts 1, unless the schema sets another value. Default 300: the largest
-    /// complete screen has about 100.
-    pub max_complexity: usize,
-    /// Maximum number of aliases and repeated fields. Default 30: each one makes the gateway repeat the same work.
-    pub max_aliases: usize,
-    /// Maximum number of operations in a document; one of them is executed. Default 5: tools send a few together.
-    pub max_operations: usize,
-    /// Maximum number of directives on one field, fragment or operation. Default 20: real documents use two.
-    pub max_directives: usize,
-    /// Maximum size of the document, in bytes. Default 16384 (16 KiB): a document that selects every screen has 6 KiB.
-    pub max_document_bytes: usize,
-    /// Maximum size of the body with document and variables, in bytes. Default 65536 (64 KiB).
-    pub max_body_bytes: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_depth: 10,
-            max_complexity: 300,
-            max_aliases: 30,
-            max_operations: 5,
-            max_directives: 20,
-            max_document_bytes: 16 << 10,
-            max_body_bytes: 64 << 10,
-        }
-    }
-}
-
 /// `POST /graphql`, and in development `GET /graphiql`. Resolvers get the [`RequestContext`]; add all other data to the
 /// schema builder.
 pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> ExtraRoutes
@@ -87,6 +52,7 @@ where
     S: SubscriptionType + 'static,
 {
     let endpoint = Arc::new(Endpoint::new(schema, config, mode));
+    let described = endpoint.clone();
     let execute = move |cx: RequestContext, request: HttpRequest| {
         let endpoint = endpoint.clone();
         async move { endpoint.serve(cx, request).await }
@@ -102,6 +68,7 @@ where
     ExtraRoutes {
         router,
         api: openapi::GraphQlApi::openapi(),
+        sdl: Some(Arc::new(move || described.sdl())),
         door: EndpointOptions {
             timeout: None,
             max_body_bytes: Some(config.max_body_bytes),
@@ -113,21 +80,6 @@ where
             ..EndpointOptions::SCREEN
         },
     }
-}
-
-/// The schema in SDL, with the same order on every run.
-pub fn sdl<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> String
-where
-    Q: ObjectType + 'static,
-    M: ObjectType + 'static,
-    S: SubscriptionType + 'static,
-{
-    let sorted = SDLExportOptions::new()
-        .sorted_fields()
-        .sorted_arguments()
-        .sorted_enum_items()
-        .use_space_ident();
-    schema.finish().sdl_with_options(sorted)
 }
 
 /// A schema and its limits.
@@ -159,6 +111,16 @@ where
             config: config.clone(),
             mode,
         }
+    }
+
+    /// The schema in SDL, with the same order on every run.
+    fn sdl(&self) -> String {
+        let sorted = SDLExportOptions::new()
+            .sorted_fields()
+            .sorted_arguments()
+            .sorted_enum_items()
+            .use_space_ident();
+        self.schema.sdl_with_options(sorted)
     }
 
     async fn serve(&self, cx: RequestContext, request: HttpRequest) -> Result<Response, Error> {

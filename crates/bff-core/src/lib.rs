@@ -10,8 +10,10 @@ pub mod cache;
 pub mod context;
 pub mod discovery;
 pub mod error;
+pub mod gateway;
 #[cfg(feature = "graphql")]
 pub mod graphql;
+pub mod graphql_config;
 pub mod grpc;
 pub mod inbound;
 pub mod net;
@@ -28,6 +30,7 @@ pub mod telemetry;
 pub use bff_config as config;
 pub use context::RequestContext;
 pub use error::{Code, Error};
+pub use gateway::{Gateway, GatewayPart, ProxyOnly, UpstreamClient};
 pub use outbound::{Failure, Fetched, Reason};
 pub use scope::{Caller, Public, Segment};
 pub use section::{FieldSelection, Screen, ScreenBuilder};

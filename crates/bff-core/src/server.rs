@@ -20,16 +20,17 @@ use crate::net::{Listener, Threads};
 use accept::AcceptLoop;
 
 pub use app::{App, GatewayBuilder, Settings};
-pub use start::{GatewayConfig, Program, build, exit_with_error, start, stop_signal};
+pub use process::{exit_with_error, stop_signal};
+pub(crate) use production_checks::check as check_production;
 
 mod accept;
 mod admin;
 mod app;
 mod dependencies;
 mod header_timeout;
+mod process;
 mod production_checks;
 mod readiness;
-mod start;
 mod system_endpoints;
 mod write_timeout;
 

@@ -4,7 +4,7 @@
 //! wrong price or stock is worse than none.
 
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Failure, Fetched, RequestContext, Segment};
+use bff_core::{Failure, Fetched, RequestContext, Segment, UpstreamClient};
 use serde::Deserialize;
 
 use crate::product::ProductId;
@@ -69,12 +69,15 @@ pub struct Offer {
 #[derive(Clone, Debug)]
 pub struct InventoryClient(Upstream);
 
-impl InventoryClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for InventoryClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl InventoryClient {
     /// The availability of one product in the request's region.
     pub async fn of_product(
         &self,

@@ -2,7 +2,7 @@
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
+use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
 
@@ -122,12 +122,15 @@ struct PlaceOrder<'a> {
 #[derive(Clone, Debug)]
 pub struct OrderClient(Upstream);
 
-impl OrderClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for OrderClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl OrderClient {
     /// Returns the caller's cart.
     pub async fn cart(
         &self,

@@ -2,7 +2,7 @@
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
+use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
@@ -134,12 +134,15 @@ pub struct Authorization {
 #[derive(Clone, Debug)]
 pub struct PaymentClient(Upstream);
 
-impl PaymentClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for PaymentClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl PaymentClient {
     /// Reserves the amount. Calls with the same key do so once. A declined card fails with [`PAYMENT_DECLINED`].
     pub async fn authorize(
         &self,

@@ -5,7 +5,7 @@
 
 use bff_core::error::codes;
 use bff_core::grpc::{Call, Upstream, send};
-use bff_core::{Caller, Failure, Fetched, Public, RequestContext};
+use bff_core::{Caller, Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
 use tonic_prost::ProstCodec;
 
@@ -103,12 +103,15 @@ pub struct Position {
 #[derive(Clone, Debug)]
 pub struct PlaybackClient(Upstream);
 
-impl PlaybackClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for PlaybackClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl PlaybackClient {
     /// Returns the manifest of one product for a device class, with the default DRM system of that class.
     pub async fn manifest(
         &self,

@@ -4,7 +4,7 @@
 //! inventory backend has the offers.
 
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Failure, Fetched, Public, RequestContext};
+use bff_core::{Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
 
 use crate::wire::cache_policy::{cache_item, cache_list};
@@ -165,12 +165,15 @@ pub struct Suggestions {
 #[derive(Clone, Debug)]
 pub struct ProductClient(Upstream);
 
-impl ProductClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for ProductClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl ProductClient {
     /// Returns one product.
     pub async fn by_id(
         &self,

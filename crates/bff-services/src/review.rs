@@ -5,7 +5,7 @@
 
 use bff_core::outbound::{Call, Upstream, send};
 use bff_core::scope::Scope;
-use bff_core::{Caller, Code, Failure, Fetched, Public, RequestContext};
+use bff_core::{Caller, Code, Failure, Fetched, Public, RequestContext, UpstreamClient};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
@@ -95,12 +95,15 @@ pub struct NewReview {
 #[derive(Clone, Debug)]
 pub struct ReviewClient(Upstream);
 
-impl ReviewClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for ReviewClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl ReviewClient {
     /// Returns the reviews of one product, newest first.
     pub async fn of_product(
         &self,

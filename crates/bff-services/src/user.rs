@@ -2,7 +2,7 @@
 
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream, send};
-use bff_core::{Caller, Code, Failure, Fetched, RequestContext};
+use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
@@ -132,12 +132,15 @@ pub struct Activity {
 #[derive(Clone, Debug)]
 pub struct UserClient(Upstream);
 
-impl UserClient {
-    /// A client that sends its calls to `up`.
-    pub fn new(up: Upstream) -> Self {
-        Self(up)
-    }
+impl UpstreamClient for UserClient {
+    type Upstream = Upstream;
 
+    fn new(upstream: Upstream) -> Self {
+        Self(upstream)
+    }
+}
+
+impl UserClient {
     /// Returns the caller's profile.
     pub async fn profile(
         &self,

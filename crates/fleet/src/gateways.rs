@@ -1,35 +1,34 @@
-//! The gateways there are: one line each.
+//! The gateways of this workspace: one line each.
 
-use bff_core::config::{self, Sources};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use bff_core::config::Sources;
 use bff_core::context::Env;
+use bff_core::gateway::{self, AnyGateway, GatewayState};
 use bff_core::server::{self, App};
+use toml::Table;
+
+use crate::overlay::{merge, parse, section};
 
 /// Every gateway, in the order of its port.
-pub const GATEWAYS: &[Gateway] = &[
-    gateway!(0, web_bff, "web", "WEB", People),
-    gateway!(1, mobile_bff, "mobile", "MOBILE", People),
-    gateway!(2, tv_bff, "tv", "TV", People),
-    gateway!(3, partner_bff, "partner", "PARTNER", Partners),
+pub static GATEWAYS: &[Gateway] = &[
+    Gateway::of(&web_bff::GATEWAY),
+    Gateway::of(&mobile_bff::GATEWAY),
+    Gateway::of(&tv_bff::GATEWAY),
+    Gateway::of(&partner_bff::GATEWAY),
 ];
 
 /// One gateway as the fleet knows it.
-#[derive(Debug)]
 pub struct Gateway {
-    /// How far its ports lie above the first gateway's.
-    pub place: u16,
     /// The client class.
     pub name: &'static str,
-    /// What its variables start with.
-    pub prefix: &'static str,
-    /// Its compiled-in configuration.
-    pub defaults: &'static str,
-    /// Who calls it.
-    pub callers: Callers,
-    /// Reads its configuration and builds it. The error is one line.
-    pub open: fn(&Sources<'_>, &Env) -> Result<BuiltGateway, String>,
+    /// Its own configuration, as its `config.toml` holds it.
+    pub config: &'static str,
+    descriptor: &'static dyn AnyGateway,
 }
 
-/// Who calls a gateway, and so which credential it takes.
+/// Who calls a gateway, and so which credential it accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// People, with the bearer token of a sign-in.
@@ -42,28 +41,83 @@ pub enum Callers {
 pub struct BuiltGateway {
     /// The gateway.
     pub app: App,
-    /// Where its configuration says it listens, after all layers.
+    /// The address that its configuration names, after all layers.
     pub server: server::Config,
 }
 
-/// One gateway: its place, its crate, its name, its prefix, its callers.
-macro_rules! gateway {
-    ($place:literal, $bff:ident, $name:literal, $prefix:literal, $callers:ident) => {
-        Gateway {
-            place: $place,
-            name: $name,
-            prefix: $prefix,
-            defaults: $bff::DEFAULTS,
-            callers: Callers::$callers,
-            open: |sources, world| {
-                let config: $bff::Config =
-                    config::load(sources).map_err(|error| error.to_string())?;
-                let app = server::build(&config, sources, world, $bff::app);
-                let app = app.map_err(|error| error.to_string())?;
-                let server = config.server;
-                Ok(BuiltGateway { app, server })
-            },
+impl Gateway {
+    const fn of<U: GatewayState>(gateway: &'static gateway::Gateway<U>) -> Self {
+        Self {
+            name: gateway.name,
+            config: gateway.config,
+            descriptor: gateway,
         }
-    };
+    }
+
+    /// Its number in the list. Its ports are so far above the first gateway's.
+    pub fn number(&self) -> u16 {
+        let number = GATEWAYS.iter().position(|g| g.name == self.name);
+        u16::try_from(number.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// The prefix of its environment variables, without the underscore: `WEB`.
+    pub fn prefix(&self) -> String {
+        self.name.to_uppercase()
+    }
+
+    /// The compiled-in configuration: the core defaults under its own keys.
+    pub fn defaults(&self) -> Result<&Table, String> {
+        static MERGED: LazyLock<BTreeMap<&str, Result<Table, String>>> = LazyLock::new(|| {
+            let merged = GATEWAYS.iter().map(|g| (g.name, g.merged()));
+            merged.collect()
+        });
+        match MERGED.get(self.name) {
+            Some(merged) => merged.as_ref().map_err(Clone::clone),
+            None => Err(format!("{} is not in the list", self.name)),
+        }
+    }
+
+    fn merged(&self) -> Result<Table, String> {
+        let mut table = parse(gateway::DEFAULTS, "the core defaults")?;
+        merge(&mut table, parse(self.config, "the gateway's defaults")?);
+        Ok(table)
+    }
+
+    /// The names of its backends in configuration.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        let defaults = self.defaults().ok();
+        let upstreams = defaults.and_then(|defaults| section(defaults, "upstreams"));
+        upstreams.into_iter().flatten().map(|(name, _)| &**name)
+    }
+
+    /// Who calls it: people if its configuration names an issuer of bearer tokens, else partners.
+    pub fn callers(&self) -> Callers {
+        let defaults = self.defaults().ok();
+        let auth = defaults.and_then(|defaults| section(defaults, "auth"));
+        match auth {
+            Some(auth) if !auth.contains_key("jwks") => Callers::Partners,
+            _ => Callers::People,
+        }
+    }
+
+    /// Reads its configuration and builds it: `overlay` and `env` over what is compiled in. The error is one line.
+    pub fn open(
+        &self,
+        overlay: &str,
+        env: Vec<(String, String)>,
+        world: &Env,
+    ) -> Result<BuiltGateway, String> {
+        let prefix = self.prefix();
+        let sources = Sources {
+            prefix: &prefix,
+            core_defaults: gateway::DEFAULTS,
+            defaults: self.config,
+            overlay: Some(overlay),
+            file: None,
+            env,
+        };
+        let opened = self.descriptor.open(&sources, world);
+        let (app, server) = opened.map_err(|error| error.to_string())?;
+        Ok(BuiltGateway { app, server })
+    }
 }
-use gateway;

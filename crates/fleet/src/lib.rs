@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use bff_core::config::Sources;
 use bff_core::context::Env;
 use bff_core::net::Listener;
 use bff_core::server::{self, App, Listeners};
@@ -94,8 +93,8 @@ fn chosen(fleet: &Fleet) -> Result<Vec<&'static Gateway>, String> {
 }
 
 async fn bind(ports: Ports, gateway: &'static Gateway) -> Result<Bound, String> {
-    let (public, listen) = ports::bind(ports.public(gateway.place)?).await?;
-    let (admin, admin_listen) = ports::bind(ports.admin(gateway.place)?).await?;
+    let (public, listen) = ports::bind(ports.public(gateway.number())?).await?;
+    let (admin, admin_listen) = ports::bind(ports.admin(gateway.number())?).await?;
     let addresses = Addresses {
         listen,
         admin_listen,
@@ -118,14 +117,9 @@ fn open(
     let named = |line: String| format!("{}: {line}", gateway.name);
     let extra = fleet.overlays.get(gateway.name).map(String::as_str);
     let overlay = overlay::of(gateway, &bound.addresses, backends, extra).map_err(named)?;
-    let sources = Sources {
-        prefix: gateway.prefix,
-        defaults: gateway.defaults,
-        overlay: Some(&overlay),
-        env: fleet.env.clone(),
-        ..Sources::default()
-    };
-    let opened = (gateway.open)(&sources, world).map_err(named)?;
+    let opened = gateway
+        .open(&overlay, fleet.env.clone(), world)
+        .map_err(named)?;
     keeps_its_ports(gateway, &bound.addresses, &opened.server)?;
     Ok(opened.app)
 }
@@ -140,7 +134,7 @@ fn keeps_its_ports(
     if told == [bound.listen, bound.admin_listen] {
         return Ok(());
     }
-    let (name, prefix) = (gateway.name, gateway.prefix);
+    let (name, prefix) = (gateway.name, gateway.prefix());
     Err(format!(
         "{name}: {prefix}_SERVER__LISTEN and {prefix}_SERVER__ADMIN_LISTEN do not move a fleet, --base-port does"
     ))

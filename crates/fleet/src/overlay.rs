@@ -46,7 +46,7 @@ pub fn of(
     backends: &BTreeMap<Backend, String>,
     extra: Option<&str>,
 ) -> Result<String, String> {
-    let defaults = parse(gateway.defaults, "the compiled-in defaults")?;
+    let (defaults, callers) = (gateway.defaults()?, gateway.callers());
     let mut overlay = Table::new();
     set(&mut overlay, &["mode"], "development");
     let listen = addresses.listen.to_string();
@@ -57,22 +57,20 @@ pub fn of(
     // So that a load test from one machine meets the gateway, and not a limit that knows nothing of it yet.
     let initial = ["inbound", "load_shedding", "concurrency_limit", "initial"];
     set(&mut overlay, &initial, 1000);
-    let upstreams = section(&defaults, "upstreams").into_iter().flatten();
-    for (name, _) in upstreams {
+    for name in gateway.upstreams() {
         let backend = name.parse::<Backend>();
         let backend = backend.map_err(|error| format!("upstreams.{name}: {error}"))?;
         let url = url(backends, backend)?;
         set(&mut overlay, &["upstreams", name, "url"], url);
     }
-    relax_limits(&mut overlay, &defaults, gateway.callers);
-    let has_keys = section(&defaults, "auth").is_some_and(|auth| auth.contains_key("jwks"));
-    if gateway.callers == Callers::People || has_keys {
+    relax_limits(&mut overlay, defaults, callers);
+    if callers == Callers::People {
         let issuer = url(backends, Backend::Auth)?;
         set(&mut overlay, &["auth", "issuer"], issuer);
         set(&mut overlay, &["auth", "audience"], AUDIENCE);
         set(&mut overlay, &["auth", "jwks", "url"], issuer);
     }
-    if gateway.callers == Callers::Partners {
+    if callers == Callers::Partners {
         set(
             &mut overlay,
             &["auth", "api_keys", api_key::DEMO_ID],
@@ -120,12 +118,12 @@ fn url(backends: &BTreeMap<Backend, String>, backend: Backend) -> Result<&str, S
     url.ok_or_else(|| format!("no URL for backend {}", backend.name()))
 }
 
-fn parse(text: &str, source: &str) -> Result<Table, String> {
+pub(crate) fn parse(text: &str, source: &str) -> Result<Table, String> {
     let parsed = text.parse::<Table>();
     parsed.map_err(|error| format!("{source}: {}", error.message()))
 }
 
-fn section<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
+pub(crate) fn section<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
     table.get(key).and_then(Value::as_table)
 }
 
@@ -146,7 +144,7 @@ fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
 }
 
 /// Puts `over` onto `under`: tables key by key, all else whole.
-fn merge(under: &mut Table, over: Table) {
+pub(crate) fn merge(under: &mut Table, over: Table) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
             (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),

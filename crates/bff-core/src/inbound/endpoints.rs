@@ -1,6 +1,7 @@
 //! Routes as a gateway declares them: each with its OpenAPI text and its own limits.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -76,12 +77,18 @@ pub struct ExtraRoutes {
     pub(crate) router: Router,
     pub(crate) api: OpenApi,
     pub(crate) door: EndpointOptions,
+    /// The GraphQL schema as text.
+    pub(crate) sdl: Option<Sdl>,
 }
+
+/// Writes a GraphQL schema as text.
+pub(crate) type Sdl = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// A gateway's routes.
 pub struct Endpoints<S> {
     routes: OpenApiRouter<S>,
     table: Table,
+    sdl: Option<Sdl>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
@@ -90,6 +97,7 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
         Self {
             routes: OpenApiRouter::with_openapi(api),
             table: Table::new(),
+            sdl: None,
         }
     }
 
@@ -115,8 +123,14 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
         self.table.extend(paths.map(|path| (path, beside.door)));
         let mut routes = OpenApiRouter::from(beside.router.with_state(()));
         *routes.get_openapi_mut() = beside.api;
+        self.sdl = self.sdl.or(beside.sdl);
         self.routes = self.routes.merge(routes);
         self
+    }
+
+    /// The GraphQL schema as text, if there are GraphQL routes.
+    pub(crate) fn sdl(&self) -> Option<Sdl> {
+        self.sdl.clone()
     }
 
     pub(crate) fn into_parts(self, state: S) -> (Router, OpenApi, Table) {

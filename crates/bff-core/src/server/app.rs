@@ -23,6 +23,7 @@ use crate::config::{self, Mode};
 use crate::context::{Env, GatewayHandles};
 use crate::discovery::InitialResolution;
 use crate::error::Code;
+use crate::inbound::endpoints::Sdl;
 use crate::inbound::load_shed::LoadShedder;
 use crate::inbound::{self, Edge, Endpoints};
 use crate::outbound::{self, Upstream};
@@ -66,13 +67,16 @@ pub struct GatewayBuilder<'a> {
     /// The start waits for their service discovery. `/readyz` shows their problems.
     dependencies: Mutex<Vec<Dependency>>,
     codes: &'static [Code],
-    /// Whether `/docs_enabled` is served.
-    docs_enabled: bool,
 }
 
 impl<'a> GatewayBuilder<'a> {
     /// Starts a gateway for the client class `name`. The error is one line.
-    pub fn open(name: &'static str, settings: Settings<'a>, env: &Env) -> Result<Self, String> {
+    pub(crate) fn open(
+        name: &'static str,
+        codes: &'static [Code],
+        settings: Settings<'a>,
+        env: &Env,
+    ) -> Result<Self, String> {
         let env = env.fork(name);
         let store = Store::open(settings.store, &env)?;
         let shared = Arc::new(GatewayHandles {
@@ -102,8 +106,7 @@ impl<'a> GatewayBuilder<'a> {
             cipher: RecordCipher::open(settings.store, &shared.env)?,
             shared,
             upstreams: Mutex::default(),
-            codes: &[],
-            docs_enabled: !settings.mode.is_production(),
+            codes,
         })
     }
 
@@ -159,30 +162,18 @@ impl<'a> GatewayBuilder<'a> {
         Ok(upstream)
     }
 
-    /// Adds the gateway's own error codes. Each gets a page `/errors/{code}`.
-    #[must_use]
-    pub fn codes(mut self, codes: &'static [Code]) -> Self {
-        self.codes = codes;
-        self
-    }
-
-    /// Serves `/docs_enabled` in production too.
-    #[must_use]
-    pub fn public_docs(mut self) -> Self {
-        self.docs_enabled = true;
-        self
-    }
-
     /// Builds the gateway. The admin port shows `config`, the complete configuration.
-    pub fn build<S>(
+    pub(crate) fn build<S>(
         self,
         endpoints: Endpoints<S>,
         state: S,
         config: &impl Serialize,
+        public_docs: bool,
     ) -> Result<App, String>
     where
         S: Clone + Send + Sync + 'static,
     {
+        let sdl = endpoints.sdl();
         let (router, api, options) = endpoints.into_parts(state);
         let inbound = self.settings.inbound;
         let limits =
@@ -217,7 +208,7 @@ impl<'a> GatewayBuilder<'a> {
             openapi_json,
             self.codes,
         ));
-        if self.docs_enabled {
+        if public_docs || !self.settings.mode.is_production() {
             router = router.merge(openapi::docs_page(api.clone()));
         }
         let router = router.fallback(routes::fallback);
@@ -245,6 +236,7 @@ impl<'a> GatewayBuilder<'a> {
                 names,
             )),
             api,
+            sdl,
             readiness,
             shared: self.shared,
             initial_discoveries,
@@ -259,6 +251,7 @@ pub struct App {
     router: Router,
     admin: Router,
     api: OpenApi,
+    sdl: Option<Sdl>,
     readiness: Readiness,
     shared: Arc<GatewayHandles>,
     initial_discoveries: Vec<InitialResolution>,
@@ -275,6 +268,11 @@ impl App {
     pub fn openapi(&self) -> Result<String, String> {
         let text = self.api.to_pretty_json();
         text.map(|t| t + "\n").map_err(|error| error.to_string())
+    }
+
+    /// The GraphQL contract, as `schema.graphql` holds it; none without GraphQL routes.
+    pub fn graphql_schema(&self) -> Option<String> {
+        self.sdl.as_ref().map(|sdl| sdl())
     }
 
     /// The router of the public port.

@@ -9,7 +9,7 @@ use crate::auth::api_key;
 use crate::config::{Error, Sources};
 
 /// Reports the first setting that production does not allow, in the order below.
-pub(super) fn check(settings: &Settings<'_>, sources: &Sources<'_>) -> Result<(), Error> {
+pub(crate) fn check(settings: &Settings<'_>, sources: &Sources<'_>) -> Result<(), Error> {
     if !settings.mode.is_production() {
         return Ok(());
     }
@@ -104,7 +104,6 @@ mod tests {
 
     use super::*;
     use crate::config::{Mode, load};
-    use crate::server::GatewayConfig;
     use crate::{auth, cache, inbound, routes, server, store, telemetry::logs};
 
     #[derive(Deserialize, Serialize)]
@@ -124,7 +123,7 @@ mod tests {
         store: store::Config,
     }
 
-    impl GatewayConfig for Config {
+    impl Config {
         fn settings(&self) -> Settings<'_> {
             Settings {
                 mode: self.mode,
