@@ -155,7 +155,7 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
         (
             "WEB_UPSTREAMS__PRODUCT__URL",
             "http://ada:hunter2@b",
-            "upstreams.product.url in variable WEB_UPSTREAMS__PRODUCT__URL: this is not a backend's address: ",
+            "upstreams.product.url in variable WEB_UPSTREAMS__PRODUCT__URL: invalid base URL: ",
         ),
         (
             "WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT",

@@ -255,7 +255,7 @@ impl RequestContext {
         match timeout_at(self.deadline(), work).await {
             Ok(Ok(done)) => done,
             // It panicked, halfway.
-            Ok(Err(_)) | Err(_) => Err(Failure::unknown()),
+            Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
         }
     }
 }

@@ -107,7 +107,7 @@ impl<'a> Saga<'a> {
         let mut error = failure.error();
         if (unknown || self.is_undecided(&failure)) && error.code() != codes::OUTCOME_UNKNOWN {
             let cause = error.cause().unwrap_or(failure.reason().as_str());
-            error = Failure::unknown().error().with_cause(cause);
+            error = Failure::outcome_unknown().error().with_cause(cause);
         }
         if outcomes.iter().all(|(_, outcome)| *outcome == NOT_DONE) {
             self.attempt.mark_untouched();

@@ -1,4 +1,4 @@
-//! Why a call gave nothing, in the words of the contract.
+//! A failed call, with the contract's reason for the failure.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,34 +16,34 @@ use crate::error::{Code, Error, codes};
 
 mod write_outcome;
 
-/// Why a section is not fresh.
+/// The reason why a section is not fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// The backend did not answer in the time given to one attempt.
+    /// The backend did not respond within the timeout of one attempt.
     Timeout,
-    /// The time of the whole request ran out.
+    /// The deadline of the whole request was exceeded.
     Deadline,
-    /// The backend failed so often that it is not asked for a while.
+    /// The circuit breaker is open after too many failures of the backend.
     CircuitOpen,
-    /// The backend, or our share of it, has no capacity to spare.
+    /// The backend, or this gateway's limit for it, has no free capacity.
     Overloaded,
-    /// The backend could not be reached.
+    /// The backend is unreachable.
     Unavailable,
-    /// No instance of the backend is known.
+    /// Service discovery knows no instance of the backend.
     NoInstance,
-    /// What the backend answered could not be used.
+    /// The backend's response is invalid.
     BadResponse,
-    /// The backend says there is nothing.
+    /// The backend reports that the resource does not exist.
     NotFound,
-    /// The backend says that the caller may not see it.
+    /// The backend reports that the caller has no access.
     Forbidden,
     /// An operator switched the section off.
     SwitchedOff,
 }
 
 impl Reason {
-    /// The reason as the contract writes it.
+    /// The reason's name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -59,12 +59,12 @@ impl Reason {
         }
     }
 
-    /// Whether the reason is an answer (trying again changes nothing) and not a mishap.
+    /// Whether a retry cannot change the result, because the backend decided it.
     pub fn is_definitive(self) -> bool {
         matches!(self, Self::NotFound | Self::Forbidden)
     }
 
-    /// The code a client sees when this fails a whole request.
+    /// The error code that a client receives when this reason fails a whole request.
     pub fn code(self) -> Code {
         match self {
             Self::Timeout => codes::TIMEOUT,
@@ -80,7 +80,7 @@ impl Reason {
     }
 }
 
-/// What a backend said when it refused. It may quote what was sent, so it is never printed.
+/// The body of a backend's 4xx response. It may quote the request, so it is never printed.
 #[derive(Clone, Default)]
 struct ErrorBody(Bytes);
 
@@ -90,48 +90,51 @@ impl fmt::Debug for ErrorBody {
     }
 }
 
-/// A call that gave nothing.
+/// A failed call.
 #[derive(Clone, Debug)]
 pub struct Failure {
     reason: Reason,
     source: &'static str,
     retry_after: Option<Duration>,
     status: Option<StatusCode>,
-    said: ErrorBody,
-    /// The head of an answer that says that there is nothing: that may be kept.
-    head: Option<Arc<HeaderMap>>,
-    outside: Option<Error>,
+    error_body: ErrorBody,
+    /// The headers of a 404 response, which is cacheable.
+    response_headers: Option<Arc<HeaderMap>>,
+    public_error: Option<Error>,
     /// Whether the request may have reached the backend.
     sent: bool,
-    /// Whether an earlier attempt of the same call may have done what was asked.
-    perhaps_done: bool,
+    /// Whether an earlier attempt of the same call may have been applied.
+    earlier_attempt_uncertain: bool,
     cause: Option<Cow<'static, str>>,
 }
 
 impl Failure {
-    /// A failure for `reason`, of no backend yet.
+    /// Creates a failure for `reason`. Its backend is not set yet.
     pub fn new(reason: Reason) -> Self {
         Self {
             reason,
             source: "",
             retry_after: None,
             status: None,
-            said: ErrorBody::default(),
-            head: None,
-            outside: None,
+            error_body: ErrorBody::default(),
+            response_headers: None,
+            public_error: None,
             sent: true,
-            perhaps_done: false,
+            earlier_attempt_uncertain: false,
             cause: None,
         }
     }
 
-    /// Something of ours broke.
+    /// Creates a failure for a fault of the gateway itself.
     pub(crate) fn internal(cause: impl ToString) -> Self {
-        let error = Error::new(codes::INTERNAL, "The gateway could not finish this.");
+        let error = Error::new(
+            codes::INTERNAL,
+            "The gateway failed to process the request.",
+        );
         Self::from(error.with_cause(cause))
     }
 
-    /// The backend it happened at, unless one is named already.
+    /// Sets the backend, unless it is set already.
     #[must_use]
     pub(crate) fn with_upstream(mut self, source: &'static str) -> Self {
         if self.source.is_empty() {
@@ -140,62 +143,63 @@ impl Failure {
         self
     }
 
-    /// What really happened, for the log.
+    /// Sets the internal cause, for the log.
     #[must_use]
     pub fn with_cause(mut self, cause: impl Into<Cow<'static, str>>) -> Self {
         self.cause = Some(cause.into());
         self
     }
 
-    /// When to try again.
+    /// Sets the delay after which a retry makes sense.
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after;
         self
     }
 
-    /// What the backend answered.
+    /// Sets the status and the body of the backend's response.
     #[must_use]
-    pub fn with_response(mut self, status: StatusCode, said: Bytes) -> Self {
+    pub fn with_response(mut self, status: StatusCode, error_body: Bytes) -> Self {
         self.status = Some(status);
-        self.said = ErrorBody(said);
+        self.error_body = ErrorBody(error_body);
         self
     }
 
-    /// With which head it was answered that there is nothing.
+    /// Sets the headers of a 404 response.
     #[must_use]
-    pub(crate) fn with_response_headers(mut self, head: HeaderMap) -> Self {
-        self.head = Some(Arc::new(head));
+    pub(crate) fn with_response_headers(mut self, headers: HeaderMap) -> Self {
+        self.response_headers = Some(Arc::new(headers));
         self
     }
 
-    /// With which head it was answered that there is nothing.
+    /// The headers of a 404 response.
     pub(crate) fn response_headers(&self) -> Option<&HeaderMap> {
-        self.head.as_deref()
+        self.response_headers.as_deref()
     }
 
-    /// The same without head and body of the answer, which are large beside all else, for whoever keeps it.
+    /// Removes the response's headers and body, so that a stored failure stays small.
     #[must_use]
     pub(crate) fn without_response(mut self) -> Self {
-        (self.said, self.head) = (ErrorBody::default(), None);
+        self.error_body = ErrorBody::default();
+        self.response_headers = None;
         self
     }
 
-    /// The code of a domain's own that this refusal is told with.
+    /// Sets the error that clients receive instead of the reason's general code.
     #[must_use]
     pub fn with_public_error(mut self, error: Error) -> Self {
-        self.outside = Some(error);
+        self.public_error = Some(error);
         self
     }
 
-    /// The request never left: no connection could be made.
+    /// Marks the request as not sent: a policy rejected it, or no connection could be made.
     #[must_use]
     pub(crate) fn not_sent(mut self) -> Self {
         self.sent = false;
         self
     }
 
-    /// Whether a policy of ours refused the attempt: what else is not sent could not be connected.
+    /// Whether a local policy rejected the attempt. Otherwise an unsent request means that connecting failed.
     pub(crate) fn is_local_rejection(&self) -> bool {
         !self.sent && self.reason != Reason::Unavailable
     }
@@ -205,40 +209,41 @@ impl Failure {
         self.sent
     }
 
-    /// Why.
+    /// The reason.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// The backend it happened at; empty for none.
+    /// The backend's name; empty if no backend is involved.
     pub fn source(&self) -> &'static str {
         self.source
     }
 
-    /// When to try again, if that is known.
+    /// The delay after which a retry makes sense, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// What it is told as, if that is a code of its own.
+    /// The error that clients receive instead of the reason's general code, if set.
     pub fn public_error(&self) -> Option<&Error> {
-        self.outside.as_ref()
+        self.public_error.as_ref()
     }
 
-    /// What the backend answered, if it answered.
+    /// The status of the backend's response, if it responded.
     pub fn upstream_status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// What the backend said when it refused with a 4xx, if that is JSON of this shape: for its typed client alone,
-    /// which tells it on in words of its own.
+    /// The JSON body of the backend's 4xx response, if it has the shape `T`.
+    ///
+    /// Only the backend's typed client reads it, and turns it into a public error with its own text.
     pub fn error_body<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_slice(&self.said.0).ok()
+        serde_json::from_slice(&self.error_body.0).ok()
     }
 
-    /// The one error a client sees when this fails a whole request.
+    /// The error that a client receives when this failure fails a whole request.
     pub fn error(&self) -> Error {
-        if let Some(error) = &self.outside {
+        if let Some(error) = &self.public_error {
             return error.clone();
         }
         let code = self.reason.code();
@@ -247,7 +252,7 @@ impl Failure {
         });
         let mut error = Error::new(code, code.meaning()).with_retry_after(retry_after);
         if !self.source.is_empty() {
-            let cause = self.cause.as_deref().unwrap_or("no more is known");
+            let cause = self.cause.as_deref().unwrap_or("unknown cause");
             error = error.with_cause(format_args!("{}: {cause}", self.source));
         }
         error

@@ -1,4 +1,4 @@
-//! Identifiers parsed at the door, so that no unparsed text becomes part of an upstream path.
+//! Identifiers. They are parsed on input, so that no unchecked text becomes part of an upstream path.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 
 use serde::de::{self, Deserializer, Visitor};
 
-/// Where an identifier is held: up to 24 bytes in place, which nearly all have.
+/// The storage of an identifier: up to 24 bytes are stored inline, which is enough for nearly all.
 pub use compact_str::CompactString as Short;
 
-/// An identifier parsed at the door: it is one path segment, neither empty nor `.` nor `..`.
+/// A parsed identifier: exactly one path segment, neither empty nor `.` nor `..`.
 pub trait Id {
-    /// The identifier, in characters that need no encoding.
+    /// The identifier as a path segment. It needs no percent-encoding.
     fn as_path_segment(&self) -> &str;
 }
 
-/// An identifier type: 1 to 64 characters of `A-Z a-z 0-9 - _ . ~`, never `.` or `..` alone.
+/// Declares an identifier type: 1 to 64 characters of `A-Z a-z 0-9 - _ . ~`, but not `.` or `..`.
 ///
-/// It has `FromStr`, `Display` and serde only: doors take text and parse.
+/// `FromStr` and serde are the only ways to create a value, so every value was checked.
 #[macro_export]
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -38,7 +38,7 @@ macro_rules! id {
             }
         }
 
-        // For pages: several times cheaper than `to_string`.
+        // Several times cheaper than `to_string`, for responses with many identifiers.
         impl From<&$name> for String {
             fn from(id: &$name) -> Self {
                 id.0.as_str().to_owned()
@@ -65,21 +65,23 @@ macro_rules! id {
     };
 }
 
-/// A text that is not an identifier.
+/// The error for a text that is not a valid identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an identifier is 1 to 64 of A-Z a-z 0-9 - _ . ~ and neither `.` nor `..`")]
+#[error(
+    "an identifier must have 1 to 64 characters of A-Z a-z 0-9 - _ . ~ and must not be `.` or `..`"
+)]
 pub struct InvalidId;
 
-/// Whether `text` is an identifier.
+/// Checks that `text` is a valid identifier.
 pub fn validate_id(text: &str) -> Result<(), InvalidId> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    let good = (1..=64).contains(&text.len()) && text.bytes().all(plain);
-    (good && text != "." && text != "..")
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let well_formed = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+    (well_formed && text != "." && text != "..")
         .then_some(())
         .ok_or(InvalidId)
 }
 
-/// Reads an identifier from where its text stands, without a copy to parse it from.
+/// Deserializes an identifier directly from the input text, without an intermediate copy.
 pub fn deserialize_id<'de, D: Deserializer<'de>, I: FromStr<Err = InvalidId>>(
     d: D,
 ) -> Result<I, D::Error> {
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_walk_a_path_is_no_identifier() {
+    fn path_syntax_is_rejected() {
         for bad in [
             "", ".", "..", "a/b", "a\\b", "a%2fb", "a b", "a\nb", "ü", "a?b", "a;b",
         ] {

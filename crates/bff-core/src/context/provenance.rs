@@ -1,4 +1,4 @@
-//! Where a value is from, how old, and why it is not fresher.
+//! The provenance of a value: its source, its age, and why it is not fresher.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,24 +13,24 @@ use super::{CacheResult, Reason};
 use crate::error::Error;
 use crate::scope::{CacheVisibility, Caller, Scope};
 
-/// How good a section's data is, best first.
+/// The freshness of a section's data, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Freshness {
-    /// Fetched for this request, or shared with a call that was in flight.
+    /// Fetched for this request, or coalesced with a call in flight.
     Fresh,
-    /// A copy within its freshness lifetime.
+    /// A cached value within its freshness lifetime.
     Cached,
-    /// A copy past it.
+    /// A cached value past its freshness lifetime.
     Stale,
-    /// A declared substitute.
+    /// A substitute that the section declares.
     Fallback,
-    /// Nothing.
+    /// No data.
     Missing,
 }
 
 impl Freshness {
-    /// The state as the contract writes it.
+    /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
@@ -42,31 +42,31 @@ impl Freshness {
     }
 }
 
-/// Where a value is from.
+/// The source, age and freshness of a value.
 #[derive(Clone, Debug)]
 pub struct Provenance {
-    /// How good it is.
+    /// The freshness.
     pub state: Freshness,
-    /// The backend, or a comma list of several.
+    /// The backend, or a comma-separated list of several.
     pub source: Cow<'static, str>,
-    /// How old, for a copy.
+    /// The age of a cached value.
     pub age: Option<Duration>,
-    /// Why it is not fresher.
+    /// The reason why the value is not fresher.
     pub reason: Option<Reason>,
-    /// When to try again.
+    /// The delay after which a retry makes sense.
     pub retry_after: Option<Duration>,
-    /// How long the backend lets it be kept from now on; zero when it may not be.
+    /// The remaining freshness lifetime; zero if the value must not be cached.
     pub fresh_for: Duration,
-    /// Who may share it.
+    /// The callers that may share the value.
     pub sharing: CacheVisibility,
-    /// How the cache was used.
+    /// The result of the cache lookup.
     pub cache_result: CacheResult,
-    /// What is told of a failure that has a code of its own; `reason` stays a closed set.
+    /// The error that clients receive, if the failure has its own code. `reason` remains a closed set.
     pub public_error: Option<Error>,
 }
 
 impl Provenance {
-    /// An answer that just came from `source`.
+    /// The provenance of a response that `source` just sent.
     pub(crate) fn fresh(
         source: &'static str,
         fresh_for: Duration,
@@ -85,7 +85,7 @@ impl Provenance {
         }
     }
 
-    /// What holds for a value made of both: the worst state, the least freshness, every source once.
+    /// The provenance of a value made from two: the worse state, the shorter freshness lifetime, each source once.
     #[must_use]
     pub fn merge(self, other: &Self) -> Self {
         let worse = if other.state > self.state {
@@ -112,37 +112,38 @@ impl Provenance {
     }
 }
 
-/// A value and where it is from, typed by who may share it. The value is shared by all its readers.
+/// A value with its provenance. The type parameter `S` is the scope of callers that may share the value.
 pub struct Fetched<T, S> {
-    /// The value.
+    /// The value, shared by all its readers.
     pub value: Arc<T>,
-    /// Where it is from.
+    /// The value's provenance.
     pub provenance: Provenance,
     scope: PhantomData<fn() -> S>,
 }
 
 impl<T, S> Fetched<T, S> {
-    pub(crate) fn new(value: Arc<T>, from: Provenance) -> Self {
+    pub(crate) fn new(value: Arc<T>, provenance: Provenance) -> Self {
         Self {
             value,
-            provenance: from,
+            provenance,
             scope: PhantomData,
         }
     }
 }
 
 impl<T> Fetched<T, Caller> {
-    /// With what a call that depended on it brought, if there was one to make. What is made with something of a
-    /// caller's stays the caller's.
+    /// Combines the value with the result of a dependent call, if one was made.
+    ///
+    /// The result has the scope `Caller`, because one of its parts belongs to the caller.
     pub fn with<U, S: Scope>(
         self,
         other: Option<Fetched<U, S>>,
     ) -> Fetched<(Arc<T>, Option<Arc<U>>), Caller> {
-        let (from, other) = match other {
+        let (provenance, other) = match other {
             Some(other) => (self.provenance.merge(&other.provenance), Some(other.value)),
             None => (self.provenance, None),
         };
-        Fetched::new(Arc::new((self.value, other)), from)
+        Fetched::new(Arc::new((self.value, other)), provenance)
     }
 }
 
@@ -150,7 +151,7 @@ impl<T: fmt::Debug, S> fmt::Debug for Fetched<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fetched")
             .field("value", &self.value)
-            .field("from", &self.provenance)
+            .field("provenance", &self.provenance)
             .finish_non_exhaustive()
     }
 }
@@ -159,7 +160,7 @@ impl<T: fmt::Debug, S> fmt::Debug for Fetched<T, S> {
 mod tests {
     use super::*;
 
-    fn from(source: &'static str, state: Freshness, fresh_for: u64) -> Provenance {
+    fn provenance(source: &'static str, state: Freshness, fresh_for: u64) -> Provenance {
         let fresh_for = Duration::from_secs(fresh_for);
         Provenance {
             state,
@@ -168,11 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_take_the_worst_state() {
-        let both = from("a", Freshness::Fresh, 60).merge(&from("b", Freshness::Stale, 0));
+    fn merging_takes_the_worse_state() {
+        let both =
+            provenance("a", Freshness::Fresh, 60).merge(&provenance("b", Freshness::Stale, 0));
         assert_eq!(both.state, Freshness::Stale);
         assert_eq!(both.source, "a, b");
         assert_eq!(both.fresh_for, Duration::ZERO);
-        assert_eq!(both.merge(&from("b", Freshness::Fresh, 9)).source, "a, b");
+        assert_eq!(
+            both.merge(&provenance("b", Freshness::Fresh, 9)).source,
+            "a, b"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Until when a call may go on: whoever joins it with more time moves its end.
+//! The deadline of a coalesced call. A caller that joins with a later deadline extends it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,37 +10,40 @@ use tokio::time::{Instant, timeout_at};
 use super::{Failure, Reason};
 use crate::net::monotonic::nanos;
 
-/// The end of a call's time: its caller's, or the latest of all who wait for it together.
+/// The latest deadline of all callers that wait for one call.
 #[derive(Debug)]
 pub(crate) struct SharedDeadline {
-    first: Instant,
-    /// How many nanoseconds later it is by now.
-    later: AtomicU64,
+    initial: Instant,
+    /// The extension so far, in nanoseconds.
+    extension: AtomicU64,
 }
 
 impl SharedDeadline {
-    /// A call that ends at `at`.
-    pub(crate) fn new(at: Instant) -> Self {
+    /// Creates the deadline of the first caller.
+    pub(crate) fn new(deadline: Instant) -> Self {
         Self {
-            first: at,
-            later: AtomicU64::new(0),
+            initial: deadline,
+            extension: AtomicU64::new(0),
         }
     }
 
-    /// When it ends, as things stand.
+    /// The current deadline. It may still be extended.
     pub(crate) fn instant(&self) -> Instant {
-        self.first + Duration::from_nanos(self.later.load(Relaxed))
+        self.initial + Duration::from_nanos(self.extension.load(Relaxed))
     }
 
-    /// Somebody waits until `at`.
-    pub(crate) fn extend(&self, at: Instant) {
-        if at > self.first {
-            let later = nanos(at.duration_since(self.first));
-            self.later.fetch_max(later, Relaxed);
+    /// Extends the deadline to that of another caller, if it is later.
+    pub(crate) fn extend(&self, deadline: Instant) {
+        if deadline > self.initial {
+            let extension = nanos(deadline.duration_since(self.initial));
+            self.extension.fetch_max(extension, Relaxed);
         }
     }
 
-    /// An attempt, cut at its own `end` or at the call's, wherever that has moved meanwhile.
+    /// Runs an attempt until its own timeout at `end` or until the shared deadline, with all its extensions.
+    ///
+    /// # Errors
+    /// The attempt's failure, [`Reason::Timeout`] at `end`, or [`Reason::Deadline`] at the shared deadline.
     pub(crate) async fn timeout<R>(
         &self,
         end: Instant,
@@ -48,12 +51,12 @@ impl SharedDeadline {
     ) -> Result<R, Failure> {
         let mut attempt = pin!(attempt);
         loop {
-            let bound = end.min(self.instant());
-            match timeout_at(bound, attempt.as_mut()).await {
-                Ok(done) => return done,
-                Err(_) if self.instant() <= bound => return Err(Failure::new(Reason::Deadline)),
-                Err(_) if bound == end => return Err(Failure::new(Reason::Timeout)),
-                // Somebody joined who has more time.
+            let limit = end.min(self.instant());
+            match timeout_at(limit, attempt.as_mut()).await {
+                Ok(result) => return result,
+                Err(_) if self.instant() <= limit => return Err(Failure::new(Reason::Deadline)),
+                Err(_) if limit == end => return Err(Failure::new(Reason::Timeout)),
+                // A caller with a later deadline joined.
                 Err(_) => {}
             }
         }
@@ -69,40 +72,51 @@ mod tests {
         Duration::from_millis(millis)
     }
 
-    async fn ends(own: u64, call: u64, joined: Option<(u64, u64)>) -> (Option<Reason>, Duration) {
-        let began = Instant::now();
-        let until = SharedDeadline::new(began + ms(call));
+    /// Runs an attempt of 100 ms. `join` is the time at which a second caller joins, and its deadline.
+    async fn run_attempt(
+        timeout: u64,
+        deadline: u64,
+        join: Option<(u64, u64)>,
+    ) -> (Option<Reason>, Duration) {
+        let started = Instant::now();
+        let shared = SharedDeadline::new(started + ms(deadline));
         let attempt = async {
             sleep(ms(100)).await;
             Ok(())
         };
-        let join = async {
-            if let Some((when, end)) = joined {
-                sleep(ms(when)).await;
-                until.extend(began + ms(end));
+        let second_caller = async {
+            if let Some((joins_at, deadline)) = join {
+                sleep(ms(joins_at)).await;
+                shared.extend(started + ms(deadline));
             }
         };
-        let (done, ()) = tokio::join!(
+        let (result, ()) = tokio::join!(
             async {
-                let done = until.timeout(began + ms(own), attempt).await;
-                (done.err().map(|f| f.reason()), began.elapsed())
+                let result = shared.timeout(started + ms(timeout), attempt).await;
+                (result.err().map(|f| f.reason()), started.elapsed())
             },
-            join
+            second_caller
         );
-        done
+        result
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_attempt_ends_with_its_own_time_or_with_that_of_whoever_waits_longest() {
-        let late = Some(Reason::Deadline);
-        assert_eq!(ends(200, 300, None).await, (None, ms(100)));
-        assert_eq!(ends(50, 300, None).await, (Some(Reason::Timeout), ms(50)));
-        assert_eq!(ends(300, 50, None).await, (late, ms(50)));
-        assert_eq!(ends(50, 50, None).await, (late, ms(50)));
-        assert_eq!(ends(300, 50, Some((40, 200))).await, (None, ms(100)));
-        assert_eq!(ends(300, 50, Some((40, 80))).await, (late, ms(80)));
+    async fn an_attempt_ends_at_its_timeout_or_at_the_latest_deadline() {
+        let deadline = Some(Reason::Deadline);
+        assert_eq!(run_attempt(200, 300, None).await, (None, ms(100)));
         assert_eq!(
-            ends(70, 50, Some((40, 200))).await,
+            run_attempt(50, 300, None).await,
+            (Some(Reason::Timeout), ms(50))
+        );
+        assert_eq!(run_attempt(300, 50, None).await, (deadline, ms(50)));
+        assert_eq!(run_attempt(50, 50, None).await, (deadline, ms(50)));
+        assert_eq!(run_attempt(300, 50, Some((40, 200))).await, (None, ms(100)));
+        assert_eq!(
+            run_attempt(300, 50, Some((40, 80))).await,
+            (deadline, ms(80))
+        );
+        assert_eq!(
+            run_attempt(70, 50, Some((40, 200))).await,
             (Some(Reason::Timeout), ms(70))
         );
     }

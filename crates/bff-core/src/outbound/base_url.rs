@@ -1,4 +1,4 @@
-//! Where a backend is: an address parsed once.
+//! The base URL of a backend, parsed once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// `http://host[:port][/prefix]` or `https://…`, without query, fragment or user.
+/// A base URL: `http://host[:port][/prefix]` or `https://…`, without query, fragment or user information.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl {
     scheme: Scheme,
     authority: Authority,
-    /// Without a final slash.
+    /// The path prefix, without a trailing slash.
     prefix: String,
 }
 
 impl BaseUrl {
-    /// The target of a request for `path`, which begins with a slash and is encoded (RFC 9112 §3.2.1).
+    /// The request target in origin form (RFC 9112 §3.2.1). `path` is percent-encoded and begins with a slash.
     pub(crate) fn origin_form(&self, path: String) -> Result<PathAndQuery, http::Error> {
         let path = if self.prefix.is_empty() {
             path
@@ -27,7 +27,7 @@ impl BaseUrl {
         Ok(PathAndQuery::from_maybe_shared(bytes::Bytes::from(path))?)
     }
 
-    /// The whole address of a target made by [`Self::origin_form`].
+    /// The request target in absolute form, from the result of [`Self::origin_form`].
     pub(crate) fn absolute(&self, target: PathAndQuery) -> Result<Uri, http::Error> {
         Uri::builder()
             .scheme(self.scheme.clone())
@@ -36,7 +36,7 @@ impl BaseUrl {
             .build()
     }
 
-    /// Whether it is reached over TLS.
+    /// Whether the scheme is `https`.
     pub(crate) fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
@@ -51,25 +51,27 @@ impl FromStr for BaseUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Without the text: it may hold a password.
-        let refuse = |why: &str| format!("this is not a backend's address: {why}");
-        let uri: Uri = text.parse().map_err(|_| refuse("not a URL"))?;
+        // The message omits the text, because the text may contain a password.
+        let invalid = |why: &str| format!("invalid base URL: {why}");
+        let uri: Uri = text.parse().map_err(|_| invalid("not a URL"))?;
         let parts = uri.into_parts();
         let scheme = parts
             .scheme
             .filter(|s| *s == Scheme::HTTP || *s == Scheme::HTTPS)
-            .ok_or_else(|| refuse("it begins with http:// or https://"))?;
-        let authority = parts.authority.ok_or_else(|| refuse("it has no host"))?;
+            .ok_or_else(|| invalid("the scheme must be http:// or https://"))?;
+        let authority = parts
+            .authority
+            .ok_or_else(|| invalid("the host is missing"))?;
         if authority.as_str().contains('@') {
-            return Err(refuse("credentials do not belong in it"));
+            return Err(invalid("it must not contain credentials"));
         }
-        // To whoever only asks for it, a port that is none is no port, and so the scheme's own.
+        // `port_u16` returns `None` for an invalid port too. Without this check the scheme's default would be used.
         if authority.as_str() != authority.host() && authority.port_u16().is_none() {
-            return Err(refuse("its port is no number up to 65535"));
+            return Err(invalid("port must be between 0 and 65535"));
         }
         let path = parts.path_and_query;
         if path.as_ref().is_some_and(|p| p.query().is_some()) || text.contains('#') {
-            return Err(refuse("a query or fragment does not belong in it"));
+            return Err(invalid("it must not have a query or a fragment"));
         }
         let prefix = path.map_or(String::new(), |p| p.path().trim_end_matches('/').to_owned());
         Ok(Self {
@@ -104,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_is_kept_and_a_final_slash_is_not() {
+    fn a_path_prefix_is_used_without_its_trailing_slash() {
         let base: BaseUrl = "https://api.example/shop/".parse().unwrap();
         assert_eq!(base.to_string(), "https://api.example/shop");
         let target = base.origin_form("/a?b=c".into()).unwrap();
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_address_is_refused() {
+    fn invalid_base_urls_are_rejected() {
         for bad in [
             "",
             "product",

@@ -1,4 +1,4 @@
-//! How long a backend's answers take at the moment: quantiles over the last seconds, counted without a lock.
+//! Recent latency of a backend: quantiles over a sliding window of some seconds, in a lock-free histogram.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,28 +9,28 @@ use tokio::time::Instant;
 use crate::config::Ratio;
 use crate::net::monotonic::{Clock, nanos};
 
-/// Each doubling of time is cut in so many parts: a quantile is at most an eighth too long.
-const PARTS: u64 = 8;
+/// The number of buckets per doubling of time. A quantile is therefore at most one eighth too long.
+const BUCKETS_PER_DOUBLING: u64 = 8;
 
-/// Up to 2^27 microseconds, which is 134 s; what takes longer counts as that.
+/// Buckets up to 2^27 microseconds (134 s). Longer times count in the last bucket.
 const BUCKETS: usize = 25 * 8;
 
-/// For how long a quantile that was worked out is used: walking the histogram for every call would cost more than
-/// all other policies together.
+/// The time for which a computed quantile is reused. Reading the histogram for every call would cost more than all
+/// other policies together.
 const QUANTILE_CACHE_TTL: Duration = Duration::from_millis(100);
 
-/// What stands for "nothing is known".
+/// The stored value of an unknown quantile.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Over which time a backend's latency is measured.
+/// The window in which a backend's latency is measured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long each of the two halves of the window lasts; a quantile is of the present half and the one
-    /// before. Default 10s: some hundred samples at 10 calls/s, and old news after 20 s.
+    /// The length of each of the two half windows. A quantile covers the current and the previous half.
+    /// Default 10s: at 10 calls/s this gives over a hundred samples, and no sample is older than 20 s.
     #[serde(with = "crate::config::duration")]
     pub half_window: Duration,
-    /// How many samples a quantile needs. Default 50: the slowest twentieth of fewer is one or two calls.
+    /// The minimum number of samples for a quantile. Default 50: with fewer, the slowest 5 % are only one or two calls.
     pub min_samples: u32,
 }
 
@@ -43,24 +43,25 @@ impl Default for Config {
     }
 }
 
-/// The latencies of one backend.
+/// The recent latencies of one backend.
 #[derive(Debug)]
 pub struct Latency {
     clock: Clock,
-    half: u64,
-    minimum: u64,
-    /// Which half since the beginning is being filled.
+    /// The length of a half window, in nanoseconds.
+    half_window: u64,
+    min_samples: u64,
+    /// The number of the current half window, counted from the start.
     current: AtomicU64,
     halves: [Histogram; 2],
 }
 
-/// One quantile of a backend's latencies, as it was a moment ago.
+/// One quantile of a backend's latencies, recomputed at most every 100 ms.
 #[derive(Debug)]
 pub struct CachedQuantile {
     quantile: Ratio,
     clock: Clock,
-    /// Until when `value` is used, in nanoseconds of the clock.
-    until: AtomicU64,
+    /// The expiry of `value`, in nanoseconds of the clock.
+    expires: AtomicU64,
     value: AtomicU64,
 }
 
@@ -68,26 +69,27 @@ pub struct CachedQuantile {
 struct Histogram([AtomicU32; BUCKETS]);
 
 impl Latency {
-    /// Nothing measured.
+    /// Creates an empty window.
     pub fn new(config: &Config, now: Instant) -> Self {
         let histogram = || Histogram([const { AtomicU32::new(0) }; BUCKETS]);
         Self {
             clock: Clock::new(now),
-            half: nanos(config.half_window).max(1),
-            minimum: u64::from(config.min_samples.max(1)),
+            half_window: nanos(config.half_window).max(1),
+            min_samples: u64::from(config.min_samples.max(1)),
             current: AtomicU64::new(0),
             halves: [histogram(), histogram()],
         }
     }
 
-    /// Counts an answer that took `time`.
-    pub fn record(&self, now: Instant, time: Duration) {
-        let micros = nanos(time) / 1000;
+    /// Records the latency of one response.
+    pub fn record(&self, now: Instant, latency: Duration) {
+        let micros = nanos(latency) / 1000;
         self.current_window(now).0[bucket(micros)].fetch_add(1, Relaxed);
     }
 
-    /// The time within which the share `q` of the answers came, at most an eighth too long; `None` while there
-    /// are too few. Walks the whole histogram: ask now and then, not for every call.
+    /// The `q`-quantile of the latencies, at most one eighth too long. `None` while there are too few samples.
+    ///
+    /// Reads the whole histogram, so it is too expensive for every call: see [`CachedQuantile`].
     pub fn quantile(&self, now: Instant, q: f64) -> Option<Duration> {
         self.current_window(now);
         let [a, b] = &self.halves;
@@ -96,7 +98,7 @@ impl Latency {
             pairs.map(|(a, b)| u64::from(a.load(Relaxed)) + u64::from(b.load(Relaxed)))
         };
         let total: u64 = counts().sum();
-        if total < self.minimum {
+        if total < self.min_samples {
             return None;
         }
         #[expect(
@@ -106,19 +108,19 @@ impl Latency {
             reason = "counts of seconds are far from 2^52"
         )]
         let rank = ((q * total as f64).ceil() as u64).clamp(1, total);
-        let mut seen = 0;
-        let reached = counts().position(|count| {
-            seen += count;
-            seen >= rank
+        let mut cumulative = 0;
+        let index = counts().position(|count| {
+            cumulative += count;
+            cumulative >= rank
         });
-        // A half that is emptied meanwhile may end the walk early.
-        reached.map(|at| Duration::from_micros(upper_edge(at)))
+        // `None` if another thread cleared a half window in the meantime.
+        index.map(|index| Duration::from_micros(upper_edge(index)))
     }
 
-    /// The half that is filled now; what is too old is emptied by whoever comes first. Samples that others add in
-    /// that moment may be lost: quantiles can do without them.
+    /// The histogram of the current half window. The first thread in a new half window clears the outdated one.
+    /// Samples that other threads record at that moment may be lost, which hardly changes a quantile.
     fn current_window(&self, now: Instant) -> &Histogram {
-        let half = self.clock.nanos(now) / self.half;
+        let half = self.clock.nanos(now) / self.half_window;
         let current = self.current.load(Relaxed);
         if half > current
             && self
@@ -136,25 +138,25 @@ impl Latency {
 }
 
 impl CachedQuantile {
-    /// Nothing is known.
+    /// Creates the quantile without a value.
     pub fn new(quantile: Ratio, now: Instant) -> Self {
         Self {
             quantile,
             clock: Clock::new(now),
-            until: AtomicU64::new(0),
+            expires: AtomicU64::new(0),
             value: AtomicU64::new(UNKNOWN),
         }
     }
 
-    /// The quantile; `None` while too little is known of the backend.
+    /// The quantile; `None` while there are too few samples.
     pub fn get(&self, latency: &Latency, now: Instant) -> Option<Duration> {
-        let at = self.clock.nanos(now);
-        let until = self.until.load(Relaxed);
-        if at >= until {
-            // One works it out; those who race use the last value meanwhile.
-            let next = at + nanos(QUANTILE_CACHE_TTL);
-            let won = self.until.compare_exchange(until, next, Relaxed, Relaxed);
-            if won.is_ok() {
+        let now_nanos = self.clock.nanos(now);
+        let expires = self.expires.load(Relaxed);
+        if now_nanos >= expires {
+            // One thread recomputes the value; the others use the previous one.
+            let next = now_nanos + nanos(QUANTILE_CACHE_TTL);
+            let exchanged = (self.expires).compare_exchange(expires, next, Relaxed, Relaxed);
+            if exchanged.is_ok() {
                 let value = latency.quantile(now, self.quantile.get());
                 self.value.store(value.map_or(UNKNOWN, nanos), Relaxed);
             }
@@ -174,18 +176,19 @@ impl Histogram {
     }
 }
 
-/// Which bucket a time falls in: below [`PARTS`] each microsecond has its own, above it each doubling has `PARTS`.
+/// The bucket of a time. Below [`BUCKETS_PER_DOUBLING`] every microsecond has its own bucket.
 fn bucket(micros: u64) -> usize {
-    let doublings = u64::from(micros.max(PARTS).ilog2()) - u64::from(PARTS.ilog2());
-    let at = doublings * PARTS + (micros >> doublings);
-    usize::try_from(at).map_or(BUCKETS - 1, |at| at.min(BUCKETS - 1))
+    let per_doubling = BUCKETS_PER_DOUBLING;
+    let doublings = u64::from(micros.max(per_doubling).ilog2()) - u64::from(per_doubling.ilog2());
+    let index = doublings * per_doubling + (micros >> doublings);
+    usize::try_from(index).map_or(BUCKETS - 1, |index| index.min(BUCKETS - 1))
 }
 
-/// The longest time, in microseconds, that falls in a bucket.
+/// The longest time of a bucket, in microseconds.
 fn upper_edge(bucket: usize) -> u64 {
     let bucket = bucket as u64;
-    let doublings = (bucket / PARTS).saturating_sub(1);
-    ((bucket - doublings * PARTS + 1) << doublings) - 1
+    let doublings = (bucket / BUCKETS_PER_DOUBLING).saturating_sub(1);
+    ((bucket - doublings * BUCKETS_PER_DOUBLING + 1) << doublings) - 1
 }
 
 #[cfg(test)]
@@ -195,42 +198,42 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn fill(latency: &Latency, now: Instant, samples: u32, time: Duration) {
+    fn record_many(latency: &Latency, now: Instant, samples: u32, time: Duration) {
         for _ in 0..samples {
             latency.record(now, time);
         }
     }
 
-    fn millis(latency: &Latency, now: Instant) -> Option<u128> {
+    fn p95_millis(latency: &Latency, now: Instant) -> Option<u128> {
         latency.quantile(now, 0.95).map(|q| q.as_millis())
     }
 
     #[test]
-    fn too_few_samples_say_nothing() {
+    fn too_few_samples_give_no_quantile() {
         let now = Instant::now();
         let latency = Latency::new(&Config::default(), now);
-        fill(&latency, now, 49, SECOND);
+        record_many(&latency, now, 49, SECOND);
         assert_eq!(latency.quantile(now, 0.5), None);
-        fill(&latency, now, 1, SECOND);
+        record_many(&latency, now, 1, SECOND);
         assert!(latency.quantile(now, 0.5).is_some());
     }
 
     #[test]
-    fn what_is_old_is_forgotten_by_halves() {
+    fn old_half_windows_are_cleared() {
         let start = Instant::now();
         let latency = Latency::new(&Config::default(), start);
         let at = |seconds| start + SECOND * seconds;
-        fill(&latency, at(9), 100, Duration::from_millis(100));
-        fill(&latency, at(12), 100, Duration::from_millis(10));
-        assert!(millis(&latency, at(12)) >= Some(100));
-        assert!(millis(&latency, at(21)) < Some(12));
-        assert_eq!(millis(&latency, at(31)), None);
-        fill(&latency, at(500), 50, SECOND);
-        assert!(millis(&latency, at(500)) >= Some(1000));
+        record_many(&latency, at(9), 100, Duration::from_millis(100));
+        record_many(&latency, at(12), 100, Duration::from_millis(10));
+        assert!(p95_millis(&latency, at(12)) >= Some(100));
+        assert!(p95_millis(&latency, at(21)) < Some(12));
+        assert_eq!(p95_millis(&latency, at(31)), None);
+        record_many(&latency, at(500), 50, SECOND);
+        assert!(p95_millis(&latency, at(500)) >= Some(1000));
     }
 
     #[test]
-    fn buckets_neither_overlap_nor_leave_a_gap() {
+    fn buckets_are_contiguous() {
         for at in 0..BUCKETS - 1 {
             assert_eq!(bucket(upper_edge(at)), at);
             assert_eq!(bucket(upper_edge(at) + 1), at + 1);
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_lose_nothing_within_a_half() {
+    fn concurrent_records_in_one_half_window_are_all_counted() {
         let now = Instant::now();
         let config = Config {
             min_samples: 8000,
@@ -248,7 +251,7 @@ mod tests {
         let latency = Latency::new(&config, now);
         std::thread::scope(|threads| {
             for _ in 0..8 {
-                threads.spawn(|| fill(&latency, now, 1000, SECOND));
+                threads.spawn(|| record_many(&latency, now, 1000, SECOND));
             }
         });
         assert!(latency.quantile(now, 0.5).is_some());
@@ -256,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_quantile_is_the_exact_one_or_up_to_an_eighth_more(
+        fn a_quantile_is_exact_or_up_to_an_eighth_too_long(
             samples in prop::collection::vec(0_u64..100_000_000, 50..300),
             q in 0.01_f64..1.0,
         ) {
@@ -270,9 +273,9 @@ mod tests {
             let count = u32::try_from(sorted.len()).unwrap();
             let below = |n: u32| f64::from(n) < q * f64::from(count);
             let exact = sorted[(1..count).take_while(|n| below(*n)).count()];
-            let seen = latency.quantile(now, q).unwrap().as_micros();
-            let (least, most) = (u128::from(exact), u128::from(exact + exact / 8));
-            prop_assert!((least..=most).contains(&seen), "{seen} for {exact}");
+            let measured = latency.quantile(now, q).unwrap().as_micros();
+            let (min, max) = (u128::from(exact), u128::from(exact + exact / 8));
+            prop_assert!((min..=max).contains(&measured), "{measured} for {exact}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whose certificates a backend may show.
+//! Trust roots: the CA certificates that verify a backend's certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,33 +9,38 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-/// The authorities that count: those of a file, or the public ones.
+/// The CA certificates of a file, or the public ones.
 #[derive(Clone, Debug)]
 pub(crate) struct TrustRoots(Option<Arc<RootCertStore>>);
 
 impl TrustRoots {
-    /// The public ones.
+    /// The public trust roots.
     pub(crate) const PUBLIC: Self = Self(None);
 
-    /// Those of a PEM file, if there is one. The error is one line that begins with the key.
+    /// Reads the trust roots from a PEM file, or takes the public ones.
+    ///
+    /// # Errors
+    /// One line that begins with the configuration key.
     pub(crate) fn open(ca_file: Option<&Path>) -> Result<Self, String> {
         let Some(path) = ca_file else {
             return Ok(Self::PUBLIC);
         };
-        let wrong = |why: String| format!("ca_file: {}: {why}", path.display());
+        let invalid = |why: String| format!("ca_file: {}: {why}", path.display());
         let mut roots = RootCertStore::empty();
-        let found = CertificateDer::pem_file_iter(path).map_err(|e| wrong(e.to_string()))?;
-        for one in found {
-            let one = one.map_err(|error| wrong(error.to_string()))?;
-            roots.add(one).map_err(|error| wrong(error.to_string()))?;
+        let certificates =
+            CertificateDer::pem_file_iter(path).map_err(|e| invalid(e.to_string()))?;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| invalid(error.to_string()))?;
+            let added = roots.add(certificate);
+            added.map_err(|error| invalid(error.to_string()))?;
         }
         if roots.is_empty() {
-            return Err(wrong("it holds no certificate".to_owned()));
+            return Err(invalid("the file contains no certificate".to_owned()));
         }
         Ok(Self(Some(Arc::new(roots))))
     }
 
-    /// The beginning of a connector that trusts them.
+    /// A builder for a connector with these trust roots.
     pub(crate) fn connector(&self) -> HttpsConnectorBuilder<WantsSchemes> {
         let builder = HttpsConnectorBuilder::new();
         match &self.0 {

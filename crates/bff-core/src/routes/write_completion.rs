@@ -54,7 +54,7 @@ impl UploadState {
         match timeout_at(cx.deadline(), task).await {
             Ok(Ok(done)) => done,
             // It panicked, halfway.
-            Ok(Err(_)) | Err(_) => Err(Failure::unknown()),
+            Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
         }
     }
 }

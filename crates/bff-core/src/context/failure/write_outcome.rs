@@ -1,4 +1,4 @@
-//! What is known of a write that failed: that it was refused, or nothing.
+//! The outcome of a failed write: definitely rejected, or unknown.
 
 use std::time::Duration;
 
@@ -8,33 +8,34 @@ use super::Failure;
 use crate::error::{Error, codes};
 
 impl Failure {
-    /// Whether what was asked may have been done: it was sent, and not clearly refused.
+    /// Whether the backend may have applied the write: the request was sent, and the response is not a clear rejection.
     pub(crate) fn may_have_been_applied(&self) -> bool {
         let unavailable = |s: StatusCode| s == StatusCode::SERVICE_UNAVAILABLE;
-        let refused = |s: StatusCode| s.is_client_error() || unavailable(s);
-        if self.perhaps_done {
+        let rejected = |s: StatusCode| s.is_client_error() || unavailable(s);
+        if self.earlier_attempt_uncertain {
             !self.is_definitive_rejection()
         } else {
-            self.sent && !self.status.is_some_and(refused)
+            self.sent && !self.status.is_some_and(rejected)
         }
     }
 
-    /// Whether it judges what was asked: 402 or 422, or a refusal in a domain's own words. Any other one is of one request
-    /// alone, for it may come of the way there, and says nothing of an earlier request for the same.
+    /// Whether the response is a definitive rejection of this operation: 402, 422 or a domain error.
+    ///
+    /// Any other failure may come from a gateway on the way. It says nothing about earlier attempts.
     pub(crate) fn is_definitive_rejection(&self) -> bool {
-        let judged = |s: StatusCode| matches!(s.as_u16(), 402 | 422);
-        let own = |e: &Error| e.status().is_client_error();
-        self.status.is_some_and(judged) || self.outside.as_ref().is_some_and(own)
+        let definitive = |s: StatusCode| matches!(s.as_u16(), 402 | 422);
+        let domain_error = |e: &Error| e.status().is_client_error();
+        self.status.is_some_and(definitive) || self.public_error.as_ref().is_some_and(domain_error)
     }
 
-    /// The failure of the last attempt when an earlier one is uncertain: only a verdict settles it.
+    /// Marks the failure as one after an uncertain attempt. Only a definitive rejection then settles the outcome.
     #[must_use]
     pub(crate) fn after_uncertain_attempt(mut self) -> Self {
-        self.perhaps_done = true;
+        self.earlier_attempt_uncertain = true;
         self
     }
 
-    /// A write that may have happened: its outcome is unknown, whatever was answered last.
+    /// Changes the failure to `outcome_unknown` if it is of a write that may have been applied.
     #[must_use]
     pub(crate) fn for_write(self, write: bool) -> Self {
         if write && self.may_have_been_applied() {
@@ -44,22 +45,22 @@ impl Failure {
         }
     }
 
-    /// What could not be learned leaves it open whether a write happened.
+    /// Changes the failure to `outcome_unknown`.
     #[must_use]
     pub fn into_outcome_unknown(mut self) -> Self {
-        // A typed client would tell a refusal by it.
+        // A typed client would take a 4xx status for a rejection.
         self.status = None;
-        self.with_public_error(unknown())
+        self.with_public_error(outcome_unknown())
     }
 
-    /// Nobody knows whether a write happened.
-    pub(crate) fn unknown() -> Self {
-        Self::from(unknown())
+    /// Creates the failure of a write whose outcome is unknown.
+    pub(crate) fn outcome_unknown() -> Self {
+        Self::from(outcome_unknown())
     }
 }
 
-fn unknown() -> Error {
-    let detail = "It may have happened. Repeat it with the same Idempotency-Key to learn.";
+fn outcome_unknown() -> Error {
+    let detail = "The request may have been executed. Repeat it with the same Idempotency-Key to learn its outcome.";
     Error::new(codes::OUTCOME_UNKNOWN, detail).with_retry_after(Some(Duration::from_secs(1)))
 }
 
@@ -70,28 +71,30 @@ mod tests {
     use super::*;
     use crate::outbound::Reason;
 
-    fn answered(status: u16) -> Failure {
+    fn failed_with(status: u16) -> Failure {
         let status = StatusCode::from_u16(status).unwrap();
         Failure::new(Reason::BadResponse).with_response(status, Bytes::new())
     }
 
     #[test]
-    fn a_refusal_settles_its_own_attempt_and_only_a_verdict_an_earlier_one() {
+    fn only_a_definitive_rejection_settles_an_earlier_attempt() {
         for status in [402, 403, 404, 409, 418, 422, 429, 503] {
-            assert!(!answered(status).may_have_been_applied(), "{status}");
-            let failure = answered(status).after_uncertain_attempt().for_write(true);
+            assert!(!failed_with(status).may_have_been_applied(), "{status}");
+            let failure = failed_with(status)
+                .after_uncertain_attempt()
+                .for_write(true);
             let unknown = failure.error().code() == codes::OUTCOME_UNKNOWN;
             assert_eq!(unknown, !matches!(status, 402 | 422), "{status}");
         }
-        assert!(answered(500).may_have_been_applied());
+        assert!(failed_with(500).may_have_been_applied());
         let unsent = Failure::new(Reason::CircuitOpen).not_sent();
         assert!(!unsent.may_have_been_applied());
         assert!(unsent.after_uncertain_attempt().may_have_been_applied());
     }
 
     #[test]
-    fn a_read_that_is_refused_in_the_end_is_refused() {
-        let failure = answered(404).after_uncertain_attempt().for_write(false);
+    fn a_read_reports_the_status_of_its_last_attempt() {
+        let failure = failed_with(404).after_uncertain_attempt().for_write(false);
         assert_eq!(failure.upstream_status(), Some(StatusCode::NOT_FOUND));
     }
 }
