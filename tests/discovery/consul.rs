@@ -191,7 +191,7 @@ async fn an_acl_that_hides_everything_is_not_taken_for_nothing() {
             consul.token = Some(Secret::new(token));
         }
         let mut hidden = Followed::new(&config);
-        assert!(!hidden.following.first().wait().await, "{token}");
+        assert!(!hidden.following.initial().wait().await, "{token}");
         assert!(hidden.given.try_recv().is_err(), "{token}");
     }
 }

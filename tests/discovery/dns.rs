@@ -91,7 +91,7 @@ async fn addresses_follow_their_ttl_and_outlast_the_server() {
     let mut config = server.config(Kind::Dns, None);
     config.max_interval = Duration::from_secs(3600);
     let mut followed = Followed::new(&config);
-    assert!(followed.following.first().wait().await);
+    assert!(followed.following.initial().wait().await);
     let both = ["10.0.0.1:3005 1 -", "10.0.0.2:3005 1 -"];
     assert_eq!(followed.next().await, both);
     server.start(&["fd00::1 alpha.test"], 1, &[COMPLETE]);

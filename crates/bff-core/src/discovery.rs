@@ -1,8 +1,8 @@
-//! Which instances a backend has: a fixed list, DNS or Consul, asked in the background and given on when they change.
+//! Service discovery: the instances of a backend, from a static list, DNS or Consul.
 //!
-//! A source that cannot be asked changes nothing: the last known instances stay. A source that answers "none" is
-//! believed at once. Lines are logged under the target `discovery`: one when the instances change, one when a source
-//! stops answering, and one when it answers again.
+//! A background task polls the source and reports changes. If the source fails, the last known instances remain. If it
+//! reports no instances, this applies at once. The log target is `discovery`: one line when the instances change, when a
+//! source fails, and when it has recovered.
 
 use std::net::IpAddr;
 
@@ -30,87 +30,94 @@ mod poll_schedule;
 mod tests;
 mod watcher;
 
-/// Follows the instances of `backend`, whose address without discovery is `url`, until the answer is dropped. Whenever
-/// they change, `give` gets all of them, sorted by address; a fixed list is given before this function returns. The
-/// address of an endpoint says host and port, but for that of `url` itself, which is as it is written there.
+/// Watches the instances of `backend` until the returned handle is dropped.
 ///
-/// `give` must not own what owns the [`WatchHandle`], or neither is ever dropped. The error is one line, `key: why`, whose
-/// key is one of the backend's `discovery` table. Must be called inside the runtime.
+/// After every change, `on_change` receives all instances, sorted by address. A static list is passed before this
+/// function returns. An endpoint's address is `host:port`. Without discovery it is the authority of `url`, unchanged.
+///
+/// `on_change` must not own the owner of the [`WatchHandle`], because such a cycle would never be dropped. Must be
+/// called inside the tokio runtime.
+///
+/// # Errors
+/// One line, `key: reason`, with a key of the backend's `discovery` table.
 pub fn watch(
     backend: &'static str,
     url: &BaseUrl,
     config: &Config,
-    world: &Env,
-    give: impl Fn(&[Endpoint]) + Send + Sync + 'static,
+    env: &Env,
+    on_change: impl Fn(&[Endpoint]) + Send + Sync + 'static,
 ) -> Result<WatchHandle, String> {
     config.check()?;
-    let own = own_port(url);
-    let known = CancellationToken::new();
-    let until = Instant::now() + config.start_timeout;
-    let source = match (config.kind, world.net()) {
-        // On pipes a name is what it stands for.
+    let port = port_of(url);
+    let resolved = CancellationToken::new();
+    let deadline = Instant::now() + config.start_timeout;
+    let source = match (config.kind, env.net()) {
+        // The in-memory network connects by name, so nothing needs to be resolved.
         (Kind::Static, _) | (Kind::Dns | Kind::Srv, Net::InMemory(_)) => None,
-        (Kind::Dns, _) => Some(Source::Dns(Dns::addresses(config, url, own)?)),
+        (Kind::Dns, _) => Some(Source::Dns(Dns::addresses(config, url, port)?)),
         (Kind::Srv, _) => Some(Source::Dns(Dns::services(config)?)),
-        (Kind::Consul, net) => Some(Source::Consul(ConsulWatcher::new(config, own, net)?)),
+        (Kind::Consul, net) => Some(Source::Consul(ConsulWatcher::new(config, port, net)?)),
     };
     let task = if let Some(source) = source {
-        let pace = PollSchedule::new(config, world.fork(backend));
-        let follower = Watcher::new(backend, pace, Box::new(give), known.clone());
-        Some(AbortOnDropHandle::new(tokio::spawn(follower.run(source))))
+        let schedule = PollSchedule::new(config, env.fork(backend));
+        let watcher = Watcher::new(backend, schedule, Box::new(on_change), resolved.clone());
+        Some(AbortOnDropHandle::new(tokio::spawn(watcher.run(source))))
     } else {
-        let fixed = if config.endpoints.is_empty() {
+        let endpoints = if config.endpoints.is_empty() {
             vec![endpoint(url.authority().clone())]
         } else {
-            watcher::in_order(config.fixed()?)
+            watcher::sorted(config.static_endpoints()?)
         };
-        give(&fixed);
-        known.cancel();
+        on_change(&endpoints);
+        resolved.cancel();
         None
     };
     Ok(WatchHandle {
-        first: InitialResolution { known, until },
+        initial: InitialResolution { resolved, deadline },
         _task: task,
     })
 }
 
-/// A backend's instances being followed. Dropping it ends that.
+/// The handle of a watch. Dropping it ends the watch.
 #[derive(Debug)]
 pub struct WatchHandle {
-    first: InitialResolution,
+    initial: InitialResolution,
     _task: Option<AbortOnDropHandle<()>>,
 }
 
 impl WatchHandle {
-    /// The first answer, to wait for.
-    pub fn first(&self) -> &InitialResolution {
-        &self.first
+    /// The first result of the watch.
+    pub fn initial(&self) -> &InitialResolution {
+        &self.initial
     }
 }
 
-/// The first answer about a backend's instances. Cheap to clone.
+/// The first result of service discovery for a backend. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct InitialResolution {
-    /// Cancelled when instances are known for the first time.
-    known: CancellationToken,
-    until: Instant,
+    /// Cancelled with the first result.
+    resolved: CancellationToken,
+    deadline: Instant,
 }
 
 impl InitialResolution {
-    /// Waits for it, no longer than `start_timeout` after the following began; says whether it came. If not, they are
-    /// still being asked for.
+    /// Waits for the first result, at most `start_timeout` after the start of the watch. Returns whether there is one.
+    ///
+    /// After a timeout the watch continues in the background.
     pub async fn wait(&self) -> bool {
-        timeout_at(self.until, self.known.cancelled()).await.is_ok()
+        timeout_at(self.deadline, self.resolved.cancelled())
+            .await
+            .is_ok()
     }
 }
 
 /// The port of a backend's URL.
-fn own_port(url: &BaseUrl) -> u16 {
-    let usual = if url.is_tls() { 443 } else { 80 };
-    url.authority().port_u16().unwrap_or(usual)
+fn port_of(url: &BaseUrl) -> u16 {
+    let default = if url.is_tls() { 443 } else { 80 };
+    url.authority().port_u16().unwrap_or(default)
 }
 
-/// An instance of which only the address is known.
+/// An endpoint with default weight and without a zone.
 fn endpoint(address: Authority) -> Endpoint {
     Endpoint {
         address,
@@ -119,17 +126,17 @@ fn endpoint(address: Authority) -> Endpoint {
     }
 }
 
-/// The address of a port of a host, unless that is none.
+/// The address `host:port`, if it is valid.
 fn address(host: &str, port: u16) -> Option<Authority> {
     match host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(ip)) => parse(&format!("[{ip}]:{port}")),
-        _ => parse(&format!("{host}:{port}")),
+        Ok(IpAddr::V6(ip)) => parse_address(&format!("[{ip}]:{port}")),
+        _ => parse_address(&format!("{host}:{port}")),
     }
 }
 
-/// `text` as an address, if it is `host:port`.
-fn parse(text: &str) -> Option<Authority> {
+/// Parses `host:port`.
+fn parse_address(text: &str) -> Option<Authority> {
     let address: Authority = text.parse().ok()?;
-    let whole = address.port_u16().is_some() && !address.host().is_empty();
-    (whole && !text.contains('@')).then_some(address)
+    let complete = address.port_u16().is_some() && !address.host().is_empty();
+    (complete && !text.contains('@')).then_some(address)
 }

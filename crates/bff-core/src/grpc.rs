@@ -65,12 +65,12 @@ impl Upstream {
     }
 
     /// The first answer about its instances, which start-up waits for.
-    pub(crate) fn first(&self) -> InitialResolution {
-        self.0.first()
+    pub(crate) fn initial_discovery(&self) -> InitialResolution {
+        self.0.initial_discovery()
     }
 
     /// What is wrong with it at the moment, for operators.
-    pub(crate) fn trouble(&self) -> Option<Reason> {
+    pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
         self.0.unhealthy_reason()
     }
 }

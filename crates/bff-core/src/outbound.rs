@@ -1,4 +1,4 @@
-//! One call to one backend. [`send`] lists every policy a call passes, outermost first.
+//! One call to one backend. [`send`] applies the cache, and then the policies of [`Policy::call`], outermost first.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -28,7 +28,7 @@ pub(crate) use client::Client;
 pub(crate) use forward::{ClientBodyError, ForwardRequest, ForwardResponse, RetryPolicy, forward};
 pub(crate) use policy::Policy;
 pub(crate) use replay_body::RequestBody;
-pub(crate) use response_body::read_limited as read_answer;
+pub(crate) use response_body::read_limited as read_response;
 pub(crate) use retry::RetryTraits;
 pub(crate) use stream::{InFlightGuard, InstanceClients};
 pub(crate) use trust_roots::TrustRoots;
@@ -57,69 +57,69 @@ mod stream;
 mod tests;
 mod trust_roots;
 
-/// How one backend is called.
+/// The settings for calls to one backend.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where it is: `http://host:port` or `https://host`, perhaps with a path prefix.
+    /// The base URL: `http://host:port` or `https://host`, optionally with a path prefix.
     pub url: BaseUrl,
-    /// The authorities whose certificates the backend may show, as a file of PEM: those of a company that signs for its
-    /// own machines. Default none: the public ones, which do not count where this is set.
+    /// A PEM file with CA certificates (for example those of a private company CA). They replace the public trust
+    /// roots. Default none: the public trust roots.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// How long one attempt may take, connecting and reading the body included. Default 1s: a backend
-    /// that needs longer is better asked again, or not at all.
+    /// The timeout of one attempt, including connecting and reading the body. Default 1s: after that time a retry
+    /// or a failure is better than waiting longer.
     #[serde(
         default = "Config::attempt_timeout",
         with = "crate::config::duration::some"
     )]
     pub attempt_timeout: Duration,
-    /// How long connecting may take. Default 250ms: within a data centre a handshake takes one.
+    /// The timeout for connecting. Default 250ms: within a data centre a handshake takes about 1 ms.
     #[serde(
         default = "Config::connect_timeout",
         with = "crate::config::duration::some"
     )]
     pub connect_timeout: Duration,
-    /// How long an idle connection is kept. Default 30s: less than the usual keep-alive of a server (75s).
+    /// How long an idle connection stays in the pool. Default 30s: less than a server's usual keep-alive timeout (75s).
     #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
     pub idle_timeout: Duration,
-    /// The largest answer read, counted while reading and again after decompression. Default 2097152 (2 MiB).
+    /// The maximum size of a response body, as received and again after decompression. Default 2097152 (2 MiB).
     #[serde(default = "Config::max_body_bytes")]
     pub max_body_bytes: usize,
-    /// Where its instances are asked for. Default: the one of `url`.
+    /// Service discovery for the backend's instances. Default: one instance, the host and port of `url`.
     #[serde(default)]
     pub discovery: discovery::Config,
-    /// How often one call is tried.
+    /// The maximum number of attempts for one call.
     #[serde(default)]
     pub retry: retry::Config,
-    /// How long to wait before trying again.
+    /// The delay before a retry.
     #[serde(default)]
     pub backoff: backoff::Config,
-    /// How many extra attempts, retries and hedges alike, there may be in relation to calls.
+    /// The limit of retries and hedges together, relative to the number of calls.
     #[serde(default)]
     pub retry_budget: budget::Config,
-    /// When a slow read of those that allow it is asked a second time.
+    /// When a slow read gets a second, parallel attempt, if its call allows hedging.
     #[serde(default)]
     pub hedge: hedge::Config,
-    /// When a call is not begun, because what is left of its time is too short for an answer.
+    /// When a call is rejected because the remaining time is too short for a response.
     #[serde(default)]
     pub deadline_filter: deadline_filter::Config,
-    /// Over which time latency is measured, for the hedge and for what is hopeless.
+    /// The time window in which latency is measured, for the hedge and the deadline filter.
     #[serde(default)]
     pub latency: latency::Config,
-    /// How many attempts may be under way at once.
+    /// The limit of concurrent attempts.
     #[serde(default)]
     pub bulkhead: bulkhead::Config,
-    /// When the backend is left alone for a while.
+    /// When calls to the backend are suspended for a while.
     #[serde(default)]
     pub circuit_breaker: breaker::Config,
-    /// Which instance takes an attempt.
+    /// The choice of an instance for each attempt.
     #[serde(default)]
     pub load_balancing: balance::Config,
-    /// When one instance of several is left out for a while.
+    /// When a single instance is ejected from load balancing for a while.
     #[serde(default)]
     pub outlier_detection: outlier_detection::Config,
-    /// How its answers are kept, over what its calls say.
+    /// Cache settings per route. They override the cache policy of the call.
     #[serde(default)]
     pub cache: cache::CacheOverrides,
 }
@@ -149,7 +149,7 @@ impl Config {
         }
     }
 
-    /// How long a call may take that nobody waits for: every attempt it has.
+    /// The timeout of a background revalidation: enough for every attempt of a call.
     pub(crate) fn revalidation_timeout(&self) -> Duration {
         self.attempt_timeout * self.retry.max_attempts.get()
     }
@@ -171,46 +171,50 @@ impl Config {
     }
 }
 
-/// One backend as a gateway sees it. Cheap to clone.
+/// An HTTP backend with its policies and its instances. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Upstream(Arc<Policy<InstanceClients>>);
 
 impl Upstream {
-    /// A backend called `name` in configuration, metrics and provenance. The error is one line that names the key
-    /// of a mistake.
+    /// Creates the backend that configuration, metrics and provenance call `name`.
+    ///
+    /// # Errors
+    /// One line that names the invalid configuration key.
     pub fn new(
         name: &'static str,
         config: &Config,
         shared: &GatewayHandles,
     ) -> Result<Self, String> {
-        let (net, of) = (shared.env.net().clone(), config.clone());
-        let trust = TrustRoots::open(config.ca_file.as_deref());
-        let trust = trust.map_err(|line| format!("upstreams.{name}.{line}"))?;
-        let client = move |at: &Endpoint| InstanceClients::new(&of, &net, &at.address, &trust);
-        Ok(Self(Arc::new(Policy::new(name, config, shared, client)?)))
+        let (net, client_config) = (shared.env.net().clone(), config.clone());
+        let trust_roots = TrustRoots::open(config.ca_file.as_deref());
+        let trust_roots = trust_roots.map_err(|line| format!("upstreams.{name}.{line}"))?;
+        let make_clients = move |endpoint: &Endpoint| {
+            InstanceClients::new(&client_config, &net, &endpoint.address, &trust_roots)
+        };
+        let policy = Policy::new(name, config, shared, make_clients)?;
+        Ok(Self(Arc::new(policy)))
     }
 
-    /// Its name.
+    /// The backend's name in configuration and metrics.
     pub fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    /// The first answer about its instances, which start-up waits for.
+    /// The first result of service discovery. Start-up waits for it.
     pub(crate) fn initial_discovery(&self) -> InitialResolution {
-        self.0.first()
+        self.0.initial_discovery()
     }
 
-    /// The largest answer read of it.
+    /// The maximum size of a response body, in bytes.
     pub(crate) fn max_body_bytes(&self) -> usize {
         self.0.config().max_body_bytes
     }
 }
 
-/// Calls a backend under every policy, outermost first.
+/// Calls a backend: the cache first, then every policy, outermost first.
 ///
-/// The call is owned and the returned future borrows nothing but `cx` and the backend, so that dropping it is
-/// cancelling it. It is boxed as soon as it is made: a screen joins many calls, and each place that a future is
-/// handed through would move it by the kilobyte.
+/// Dropping the returned future cancels the call, because the future owns the call. The future is boxed at once:
+/// a screen joins many calls, and every move of an unboxed future would copy kilobytes.
 pub fn send<T, S>(
     cx: &RequestContext,
     up: &Upstream,
@@ -222,11 +226,11 @@ where
 {
     Box::pin(async move {
         if call.is_write() {
-            // Boxed, so that a read has no room for it.
+            // Boxed: otherwise the future of every read would reserve space for a write.
             return Box::pin(send_write(cx, up, &call)).await;
         }
         let config = up.0.config();
-        let ask = ReadThrough {
+        let request = ReadThrough {
             read: cache::ReadKey {
                 key: call.key::<T>(&cx.shared().cache, up.name()),
                 route: call.route(),
@@ -239,16 +243,16 @@ where
             recall: Some(attempt::decode_cached::<T>),
         };
         let up = up.clone();
-        // First the cache, then a call in flight for the same scope, then all other policies, and at last an attempt.
-        cache::get_or_fetch(cx, ask, |fetch| async move {
-            let (cx, until) = (&fetch.cx, &fetch.until);
-            call_upstream(cx, &up, &call, Some(&fetch), until).await
+        // The cache, then single-flight within the same scope, then all other policies, and finally an attempt.
+        cache::get_or_fetch(cx, request, |fetch| async move {
+            let (cx, deadline) = (&fetch.cx, &fetch.until);
+            call_upstream(cx, &up, &call, Some(&fetch), deadline).await
         })
         .await
     })
 }
 
-/// A write is nobody else's, and outdates what was read before.
+/// Sends a write. Writes are never coalesced, and they invalidate cached reads.
 async fn send_write<T, S>(
     cx: &RequestContext,
     up: &Upstream,
@@ -258,29 +262,28 @@ where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
-    let until = SharedDeadline::new(cx.upstream_deadline());
-    let done = call_upstream(cx, up, call, None, &until).await;
-    if done
+    let deadline = SharedDeadline::new(cx.upstream_deadline());
+    let result = call_upstream(cx, up, call, None, &deadline).await;
+    if result
         .as_ref()
         .err()
         .is_none_or(Failure::may_have_been_applied)
     {
-        let target = call.path();
-        let at = (up.name(), target.as_bytes());
-        let keep = call.cache_policy();
+        let path = call.path();
+        let target = (up.name(), path.as_bytes());
         (cx.shared().cache).invalidate_after_write(
-            at,
+            target,
             &call.audience(),
-            keep,
+            call.cache_policy(),
             cx.world().unix_millis(),
         );
     }
-    match done {
-        Ok(FetchResult::Full(whole)) => {
-            let from = Provenance::fresh(up.name(), Duration::ZERO, call.sharing());
-            Ok(Fetched::new(whole.value, from))
+    match result {
+        Ok(FetchResult::Full(response)) => {
+            let provenance = Provenance::fresh(up.name(), Duration::ZERO, call.sharing());
+            Ok(Fetched::new(response.value, provenance))
         }
-        // Nothing was asked for on a condition.
+        // The request was not conditional, so a 304 is a backend error.
         Ok(FetchResult::NotModified(..)) => Err(Failure::new(Reason::BadResponse)
             .with_upstream(up.name())
             .for_write(true)),
@@ -288,13 +291,13 @@ where
     }
 }
 
-/// One call: every policy but the cache's.
+/// Runs one call through every policy except the cache, and records it.
 async fn call_upstream<T, S>(
     cx: &RequestContext,
     up: &Upstream,
     call: &Call<S>,
     fetch: Option<&FetchContext>,
-    until: &SharedDeadline,
+    deadline: &SharedDeadline,
 ) -> Result<FetchResult<T>, Failure>
 where
     T: DeserializeOwned + Send + Sync + 'static,
@@ -302,22 +305,24 @@ where
 {
     let started = net::now();
     let config = up.0.config();
-    let attempt = |instance: Arc<Instance<InstanceClients>>, time| async move {
-        attempt::attempt(cx, config, &instance.payload().whole, call, fetch, time).await
+    let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
+        let client = &instance.payload().buffered;
+        attempt::attempt(cx, config, client, call, fetch, timeout).await
     };
-    let done = up.0.call(cx, until, call.retry_traits(), attempt).await;
-    record_call(cx, up.name(), call.route(), started, &done);
-    done.map_err(|failure| failure.with_upstream(up.name()))
+    let traits = call.retry_traits();
+    let result = up.0.call(cx, deadline, traits, attempt).await;
+    record_call(cx, up.name(), call.route(), started, &result);
+    result.map_err(|failure| failure.with_upstream(up.name()))
 }
 
-/// Counts and times a call by how it ended.
+/// Records the duration of a call, labelled with its outcome: `ok` or the failure's reason.
 pub(crate) fn record_call<T>(
     cx: &RequestContext,
     upstream: &'static str,
     route: &'static str,
     started: Instant,
-    done: &Result<T, Failure>,
+    result: &Result<T, Failure>,
 ) {
-    let outcome = done.as_ref().err().map_or("ok", |f| f.reason().as_str());
+    let outcome = result.as_ref().err().map_or("ok", |f| f.reason().as_str());
     (cx.shared().metrics).upstream_call(upstream, route, outcome, net::now() - started);
 }

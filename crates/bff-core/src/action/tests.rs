@@ -170,7 +170,7 @@ async fn steps_and_compensations_share_one_retry_allowance() {
     let refused: Result<(), Failure> = Err(refused());
     assert!(steps.end(refused).await.is_err());
     assert_eq!(spent.map(AtomicBool::into_inner), [true, false]);
-    assert_eq!(cx.retry_allowance().left(), 0);
+    assert_eq!(cx.retry_allowance().remaining(), 0);
 }
 
 #[tokio::test]

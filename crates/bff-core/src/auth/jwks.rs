@@ -99,7 +99,7 @@ impl Jwks {
 
     /// What is wrong at the moment with where they are.
     pub(super) fn trouble(&self) -> Option<Reason> {
-        self.0.issuer.trouble()
+        self.0.issuer.unhealthy_reason()
     }
 
     /// The generation of the keys known, if any are that count. When they are old, new ones are fetched meanwhile.

@@ -1,39 +1,38 @@
-//! The retry allowance of one request: a bound over all calls that it makes.
+//! The retry allowance of one request: a limit over all calls that it makes.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// The extra attempts of one request, shared by all the calls it makes to whichever backend.
+/// The extra attempts of one request, shared by all its calls to all backends.
 #[derive(Debug)]
 pub struct RequestRetryAllowance(AtomicU32);
 
 impl RequestRetryAllowance {
-    /// How many there are unless told otherwise: enough for a few mishaps, too few to double a screen of ten
-    /// calls.
+    /// The default allowance: enough for a few transient failures, too few to double the ten calls of a screen.
     pub const DEFAULT: u32 = 3;
 
-    /// At most so many.
-    pub const fn new(most: u32) -> Self {
-        Self(AtomicU32::new(most))
+    /// Creates an allowance of `max` extra attempts.
+    pub const fn new(max: u32) -> Self {
+        Self(AtomicU32::new(max))
     }
 
-    /// How many are left.
-    pub fn left(&self) -> u32 {
+    /// The number of remaining extra attempts.
+    pub fn remaining(&self) -> u32 {
         self.0.load(Relaxed)
     }
 
-    /// What is left, for the work that goes on in the request's place; nothing is left here.
+    /// Moves the remaining extra attempts to a new allowance, for work that continues after the request.
     pub fn take_all(&self) -> Self {
         Self(self.0.swap(0, Relaxed).into())
     }
 
-    /// Takes one extra attempt, if one is left.
+    /// Takes one extra attempt. Returns false if none remains.
     pub fn take(&self) -> bool {
         self.0
-            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1))
+            .fetch_update(Relaxed, Relaxed, |remaining| remaining.checked_sub(1))
             .is_ok()
     }
 
-    /// Returns one extra attempt that was taken and not made.
+    /// Returns an extra attempt that was taken but not made.
     pub fn give_back(&self) {
         self.0.fetch_add(1, Relaxed);
     }

@@ -1,58 +1,59 @@
-//! Where the instances of one backend are asked for, and how often.
+//! The settings of service discovery for one backend.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Endpoint, parse};
+use super::{Endpoint, parse_address};
 use crate::config::Secret;
 use crate::outbound::{BaseUrl, validate_id};
 
-/// Where the instances of one backend are asked for. Its `url` still gives scheme, `Host` and path prefix; discovery
-/// gives the addresses that connections go to.
+/// Service discovery for one backend. It provides the addresses of the connections. The backend's `url` still provides
+/// the scheme, the `Host` header and the path prefix.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Who knows the instances. Default `fixed`.
+    /// The source of the instances. Default `static`.
     pub kind: Kind,
-    /// `fixed`: the instances, `{ address = "host:port", weight = 1, zone = "a" }`. Default: one, that of `url`.
+    /// `static`: the instances, `{ address = "host:port", weight = 1, zone = "a" }`. Default: one instance at `url`.
     pub endpoints: Vec<StaticEndpoint>,
-    /// The name asked for. `dns`: a host, by default that of `url`. `srv`: `_service._proto.name` (RFC 2782). `consul`:
-    /// a service. DNS names are absolute: search domains would make a failure of one name look like "none" of another.
+    /// The name to resolve. `dns`: a host, by default that of `url`. `srv`: `_service._proto.name` (RFC 2782). `consul`:
+    /// a service. DNS names are absolute, without search domains: those could turn a lookup failure into an empty result.
     pub name: Option<String>,
-    /// `dns`, `srv`: the name server asked, `ip:port`. Default: those of `/etc/resolv.conf`, after `/etc/hosts`.
+    /// `dns`, `srv`: the name server, `ip:port`. Default: `/etc/hosts`, then the servers of `/etc/resolv.conf`.
     pub nameserver: Option<SocketAddr>,
-    /// `consul`: which agent is asked, and for what. Required there.
+    /// `consul`: the agent and the filter. Required for this kind.
     pub consul: Option<Consul>,
-    /// The least time between two questions, whatever the TTL, and the first wait after a failure. Default 1s: an
-    /// instance that is gone is called for a second at most, and no source minds one question a second.
+    /// The minimum time between two queries, whatever the TTL, and the first delay after a failure. Default 1s: the
+    /// gateway calls a removed instance for at most a second, and every source can serve one query per second.
     #[serde(with = "crate::config::duration")]
     pub min_interval: Duration,
-    /// The most time between two questions: `dns` and `srv` bound the TTL by it, `consul` blocks for it (`wait`), and
-    /// waits after failures grow up to it. Default 60s: a record of a day must not keep a dead instance for a day.
+    /// The maximum time between two queries: the upper limit of a TTL (`dns`, `srv`), the `wait` of a blocking query
+    /// (`consul`) and the maximum delay after failures. Default 60s: with a TTL of a day, a removed instance must not
+    /// stay for a day.
     #[serde(with = "crate::config::duration")]
     pub max_interval: Duration,
-    /// How long an answer may take, beyond what Consul is asked to block for. Default 2s: within a data centre either
-    /// takes milliseconds, and a lost packet is asked for again within it.
+    /// The timeout of a query, in addition to the time for which a blocking query blocks. Default 2s: within a data
+    /// centre a response takes milliseconds. The time is enough to repeat a lost packet.
     #[serde(with = "crate::config::duration")]
     pub timeout: Duration,
-    /// How long start-up waits for the first answer. Default 3s: one question may time out. After it the gateway
-    /// starts without, because what needs this backend less than all of its screens do should be served.
+    /// The time for which start-up waits for the first result. Default 3s: one query may time out. After it the gateway
+    /// starts without instances, because other screens may not need this backend.
     #[serde(with = "crate::config::duration")]
     pub start_timeout: Duration,
 }
 
-/// One instance of a fixed list.
+/// One instance of a static list.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticEndpoint {
-    /// Where it listens: `host:port`, an IPv6 address in brackets.
+    /// The address: `host:port`, with an IPv6 address in brackets.
     pub address: String,
-    /// Its share of the calls, compared with the other instances'; at least 1. Default 1: equal shares.
+    /// The weight relative to the other instances; at least 1. Default 1.
     #[serde(default = "StaticEndpoint::weight")]
     pub weight: u16,
-    /// The availability zone it runs in. Default: not known.
+    /// The availability zone. Default: unknown.
     #[serde(default)]
     pub zone: Option<String>,
 }
@@ -63,39 +64,40 @@ impl StaticEndpoint {
     }
 }
 
-/// Who knows the instances of a backend.
+/// The source of a backend's instances.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Configuration: `endpoints`.
+    /// The static list `endpoints`.
     #[default]
     Static,
-    /// A and AAAA records (RFC 1035, RFC 3596), all on the port of `url`. AAAA are asked for when there is no A: an
-    /// instance that has both is one instance.
+    /// A and AAAA records (RFC 1035, RFC 3596), with the port of `url`. AAAA is queried only if there is no A record,
+    /// because an instance with both counts once.
     Dns,
-    /// SRV records (RFC 2782) with port and weight. Of the priorities the lowest number that has an address is used.
+    /// SRV records (RFC 2782) with port and weight. The records with the lowest priority number that have an address
+    /// are used.
     Srv,
-    /// Consul's health endpoint: the instances whose checks pass, by blocking queries.
+    /// Consul's health endpoint: the instances with passing checks, by blocking queries.
     Consul,
 }
 
-/// Which Consul agent is asked, and for which instances.
+/// The Consul agent to query, and the filter for instances.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consul {
-    /// The agent's HTTP API, usually the machine's own: `http://127.0.0.1:8500`.
+    /// The URL of the agent's HTTP API, usually the local agent: `http://127.0.0.1:8500`.
     pub url: BaseUrl,
-    /// The ACL token, sent as `X-Consul-Token`; it needs `service:read` and `node:read`. Default: none,
-    /// which an agent that has ACLs answers with an empty list, as if there were no instances.
+    /// The ACL token, sent as `X-Consul-Token`. It needs `service:read` and `node:read`. Default: none. An agent with
+    /// ACLs then returns an empty list, as if there were no instances.
     #[serde(default)]
     pub token: Option<Secret>,
-    /// The datacenter asked (`dc`). Default: the agent's own.
+    /// The datacenter (`dc`). Default: that of the agent.
     #[serde(default)]
     pub datacenter: Option<String>,
-    /// Only instances that have all of these tags. Default: all instances.
+    /// The tags that an instance must have, all of them. Default: none.
     #[serde(default)]
     pub tags: Vec<String>,
-    /// The key of the service's metadata, else of the node's, that holds the zone. Default `zone`.
+    /// The metadata key of the zone, in the service's metadata or else in the node's. Default `zone`.
     #[serde(default = "Consul::zone_key")]
     pub zone_key: String,
 }
@@ -123,13 +125,14 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What no type can say. A key that the kind does not read is refused: whoever wrote it expects it to matter.
+    /// Checks the rules that the types do not express. A key that the kind does not use is an error, because it would
+    /// have no effect.
     pub(super) fn check(&self) -> Result<(), String> {
-        let only = |set: bool, key: &str, kinds: &[Kind]| {
-            if !set || kinds.contains(&self.kind) {
+        let only = |is_set: bool, key: &str, kinds: &[Kind]| {
+            if !is_set || kinds.contains(&self.kind) {
                 return Ok(());
             }
-            Err(format!("{key}: not read by this kind"))
+            Err(format!("{key}: not used by this kind"))
         };
         only(!self.endpoints.is_empty(), "endpoints", &[Kind::Static])?;
         only(
@@ -138,43 +141,43 @@ impl Config {
             &[Kind::Dns, Kind::Srv],
         )?;
         only(self.consul.is_some(), "consul", &[Kind::Consul])?;
-        let named = [Kind::Dns, Kind::Srv, Kind::Consul];
-        only(self.name.is_some(), "name", &named)?;
-        self.fixed()?;
+        let with_name = [Kind::Dns, Kind::Srv, Kind::Consul];
+        only(self.name.is_some(), "name", &with_name)?;
+        self.static_endpoints()?;
         if self.min_interval.is_zero() || self.min_interval > self.max_interval {
-            return Err("min_interval: it is over 0s and at most max_interval".to_owned());
+            return Err("min_interval: must be above 0s and at most max_interval".to_owned());
         }
         if self.timeout.is_zero() {
-            return Err("timeout: it is over 0s".to_owned());
+            return Err("timeout: must be above 0s".to_owned());
         }
         Ok(())
     }
 
-    /// The fixed list, parsed.
-    pub(super) fn fixed(&self) -> Result<Vec<Endpoint>, String> {
-        let instance = |fixed: &StaticEndpoint| {
-            let address = parse(&fixed.address).filter(|_| fixed.weight > 0);
-            let refused = || {
-                let address = &fixed.address;
+    /// The static list, parsed.
+    pub(super) fn static_endpoints(&self) -> Result<Vec<Endpoint>, String> {
+        let parse = |endpoint: &StaticEndpoint| {
+            let address = parse_address(&endpoint.address).filter(|_| endpoint.weight > 0);
+            let invalid = || {
+                let address = &endpoint.address;
                 format!("endpoints: {address:?} needs host:port and a weight of at least 1")
             };
             Ok(Endpoint {
-                address: address.ok_or_else(refused)?,
-                weight: fixed.weight,
-                zone: fixed.zone.clone(),
+                address: address.ok_or_else(invalid)?,
+                weight: endpoint.weight,
+                zone: endpoint.zone.clone(),
             })
         };
-        self.endpoints.iter().map(instance).collect()
+        self.endpoints.iter().map(parse).collect()
     }
 
-    /// The name asked for, where there is no other to fall back to.
+    /// The name, for kinds without a default name.
     pub(super) fn required_name(&self) -> Result<&str, String> {
         self.name
             .as_deref()
             .ok_or_else(|| "name: required by this kind".to_owned())
     }
 
-    /// Agent and service, checked: the service becomes a segment of a path.
+    /// The agent and the service name. The name is validated, because it becomes a path segment.
     pub(super) fn required_consul(&self) -> Result<(&Consul, &str), String> {
         let missing = "consul: required by this kind";
         let consul = self.consul.as_ref().ok_or(missing)?;

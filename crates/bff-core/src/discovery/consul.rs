@@ -1,8 +1,8 @@
-//! Instances out of Consul's health endpoint, by blocking queries.
+//! Service discovery with Consul's health endpoint, by blocking queries.
 //!
-//! A blocking query names the index of what is known already, and is answered when that changes or `wait` is over.
-//! An index that goes backwards is forgotten, as Consul's documentation demands: the servers were restored, and
-//! would otherwise say nothing until they get as far again.
+//! A blocking query sends the last known index. Consul responds when the index changes or after `wait`. If the index
+//! decreases, the client must reset it to 0, as Consul's documentation requires. Otherwise, after a restore of the
+//! servers, queries would block until the old index is reached again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::watcher::Answer;
+use super::watcher::Resolution;
 use super::{Config, Endpoint, address, config, endpoint};
 use crate::net::Net;
 use crate::outbound::{self, Call, Client, Id, TrustRoots};
@@ -21,41 +21,41 @@ use crate::scope::Public;
 
 const INDEX: &str = "x-consul-index";
 const TOKEN: &str = "x-consul-token";
-/// Says that the token may not see everything that there is.
+/// The header that reports that the token's ACLs hide some results.
 const FILTERED: &str = "x-consul-results-filtered-by-acls";
-/// The largest answer read. An instance takes about 2 kB.
+/// The maximum size of a response. An instance takes about 2 kB.
 const MAX_BODY_BYTES: usize = 8 << 20;
 
-/// One service at one agent, asked for again and again.
+/// Queries one service at one agent.
 pub(super) struct ConsulWatcher {
     client: Client,
     config: config::Consul,
-    service: Service,
+    service: ServiceName,
     token: Option<HeaderValue>,
-    /// The port of instances that have registered none.
-    port: u16,
+    /// The port of instances that registered no port.
+    default_port: u16,
     wait: Duration,
     timeout: Duration,
-    /// What is known already; 0 when nothing is.
+    /// The index of the last response; 0 before the first one and after a failure.
     index: u64,
 }
 
-/// A service's name, checked.
-struct Service(String);
+/// A validated service name.
+struct ServiceName(String);
 
-impl Id for Service {
+impl Id for ServiceName {
     fn as_path_segment(&self) -> &str {
         &self.0
     }
 }
 
 impl ConsulWatcher {
-    /// The agent of `config`, over `net`; `port` is that of instances that have registered none.
-    pub(super) fn new(config: &Config, port: u16, net: &Net) -> Result<Self, String> {
+    /// Creates a client of the agent in `config`. `default_port` is for instances that registered no port.
+    pub(super) fn new(config: &Config, default_port: u16, net: &Net) -> Result<Self, String> {
         let (consul, name) = config.required_consul()?;
         let token = consul.token.as_ref().map(|secret| {
             let mut value = HeaderValue::from_str(secret.expose())
-                .map_err(|_| "consul.token: it holds what no header may".to_owned())?;
+                .map_err(|_| "consul.token: invalid character for a header".to_owned())?;
             value.set_sensitive(true);
             Ok::<_, String>(value)
         });
@@ -63,52 +63,52 @@ impl ConsulWatcher {
         Ok(Self {
             client: Client::new(&backend, net, backend.url.authority(), &TrustRoots::PUBLIC),
             config: consul.clone(),
-            service: Service(name.to_owned()),
+            service: ServiceName(name.to_owned()),
             token: token.transpose()?,
-            port,
+            default_port,
             wait: config.max_interval,
             timeout: config.timeout,
             index: 0,
         })
     }
 
-    /// The instances, as soon as they are others than at the last answer.
-    pub(super) async fn ask(&mut self) -> Result<Answer, String> {
-        // After a failure, one by a timeout included, nothing is known: the next question is answered at once.
-        let known = std::mem::take(&mut self.index);
-        let request = self.request(known)?;
-        // An agent adds up to a sixteenth to the wait, so that its clients spread out.
-        let blocked = if known > 0 {
+    /// The instances. After the first response, the query blocks until they change or `wait` has passed.
+    pub(super) async fn resolve(&mut self) -> Result<Resolution, String> {
+        // A failed query leaves the index at 0, so that the next query does not block.
+        let index = std::mem::take(&mut self.index);
+        let request = self.build_request(index)?;
+        // The agent extends `wait` by a random time of up to 1/16.
+        let max_wait = if index > 0 {
             self.wait + self.wait / 16
         } else {
             Duration::ZERO
         };
-        let bound = blocked + self.timeout;
-        let (head, body) = timeout(bound, self.client.exchange(request, MAX_BODY_BYTES))
+        let limit = max_wait + self.timeout;
+        let (head, body) = timeout(limit, self.client.exchange(request, MAX_BODY_BYTES))
             .await
-            .map_err(|_| format!("no answer within {bound:?}"))?
+            .map_err(|_| format!("no response within {limit:?}"))?
             .map_err(|failure| {
                 let error = failure.error();
                 error.cause().unwrap_or(error.detail()).to_owned()
             })?;
         if head.status != StatusCode::OK {
-            return Err(format!("it answered {}", head.status));
+            return Err(format!("Consul responded with {}", head.status));
         }
         let entries: Vec<Entry> = serde_json::from_slice(&body)
-            .map_err(|error| format!("the body does not decode: {error}"))?;
+            .map_err(|error| format!("invalid response body: {error}"))?;
         if entries.is_empty() && head.headers.get(FILTERED).is_some_and(|v| v == "true") {
-            return Err("the token may not read this service and its nodes".to_owned());
+            return Err("the token has no read access to this service and its nodes".to_owned());
         }
-        let index = index(&head.headers);
-        self.index = if index < known { 0 } else { index };
-        let instances = entries.into_iter().filter_map(|entry| self.instance(entry));
-        Ok(Answer {
-            endpoints: instances.collect(),
+        let new_index = index_of(&head.headers);
+        self.index = if new_index < index { 0 } else { new_index };
+        let endpoints = entries.into_iter().filter_map(|entry| self.endpoint(entry));
+        Ok(Resolution {
+            endpoints: endpoints.collect(),
             ttl: None,
         })
     }
 
-    fn request(&self, known: u64) -> Result<Request<Full<Bytes>>, String> {
+    fn build_request(&self, index: u64) -> Result<Request<Full<Bytes>>, String> {
         let mut call = Call::get(Public, "/v1/health/service/{name}")
             .path_id(&self.service)
             .query("passing", 1)
@@ -116,9 +116,9 @@ impl ConsulWatcher {
         for tag in &self.config.tags {
             call = call.query("tag", tag);
         }
-        if known > 0 {
+        if index > 0 {
             let wait = format_args!("{}ms", self.wait.as_millis()).to_string();
-            call = call.query("index", known).query("wait", wait);
+            call = call.query("index", index).query("wait", wait);
         }
         let target = self.config.url.origin_form(call.path());
         let mut request = Request::new(Full::default());
@@ -129,8 +129,8 @@ impl ConsulWatcher {
         Ok(request)
     }
 
-    /// The instance of an entry, unless its address is none.
-    fn instance(&self, entry: Entry) -> Option<Endpoint> {
+    /// The endpoint of an entry. `None` if its address is invalid.
+    fn endpoint(&self, entry: Entry) -> Option<Endpoint> {
         let Entry { node, service } = entry;
         let host = if service.address.is_empty() {
             node.address
@@ -138,7 +138,7 @@ impl ConsulWatcher {
             service.address
         };
         let port = if service.port == 0 {
-            self.port
+            self.default_port
         } else {
             service.port
         };
@@ -154,20 +154,20 @@ impl ConsulWatcher {
     }
 }
 
-/// The index of an answer; 0, which is none, when it is missing.
-fn index(headers: &HeaderMap) -> u64 {
+/// The index of a response; 0 if the header is missing or invalid.
+fn index_of(headers: &HeaderMap) -> u64 {
     headers
         .get(INDEX)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .unwrap_or_default()
 }
 
-/// What of an entry is read. Consul writes `null` for metadata that is empty.
+/// The part of a health entry that this module uses. Consul sends `null` for empty metadata.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     node: Node,
-    service: Instance,
+    service: Service,
 }
 
 #[derive(Deserialize)]
@@ -179,7 +179,7 @@ struct Node {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Instance {
+struct Service {
     #[serde(default)]
     address: String,
     #[serde(default)]
@@ -191,6 +191,6 @@ struct Instance {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Weights {
-    /// Consul allows 1 to 65535.
+    /// From 1 to 65535 in Consul.
     passing: u16,
 }

@@ -1,4 +1,4 @@
-//! Instances out of DNS: addresses on one port, or services with their own.
+//! Service discovery with DNS: A and AAAA records with a common port, or SRV records with their own ports.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,53 +14,54 @@ use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::timeout;
 
-use super::watcher::Answer;
+use super::watcher::Resolution;
 use super::{Config, Endpoint, address, endpoint};
 use crate::outbound::BaseUrl;
 
-/// How many targets of SRV records are looked up at once.
-const LOOKUPS: usize = 8;
+/// The maximum number of concurrent lookups of SRV targets.
+const MAX_CONCURRENT_LOOKUPS: usize = 8;
 
-/// One name, asked for again and again.
+/// Resolves one name.
 pub(super) struct Dns {
     resolver: TokioResolver,
     name: Name,
-    /// The port of all addresses; none where the records hold it.
+    /// The port of all addresses; `None` for SRV records, which contain it.
     port: Option<u16>,
     timeout: Duration,
 }
 
-/// Records of one type, and the shortest time that one of them holds for.
+/// The result of one lookup.
 #[derive(Default)]
-struct Found {
+struct RecordSet {
     records: Vec<Record>,
-    /// What the server sent along unasked.
-    besides: Vec<Record>,
+    /// The records of the additional section.
+    additional: Vec<Record>,
+    /// The shortest TTL of the records, in seconds.
     ttl: u32,
 }
 
 impl Dns {
-    /// The addresses of a host, all on `port`.
+    /// Resolves the addresses of a host, with a common port.
     pub(super) fn addresses(config: &Config, url: &BaseUrl, port: u16) -> Result<Self, String> {
         let host = url.authority().host();
         Self::new(config, config.name.as_deref().unwrap_or(host), Some(port))
     }
 
-    /// The services under a name.
+    /// Resolves the SRV records of a name.
     pub(super) fn services(config: &Config) -> Result<Self, String> {
         Self::new(config, config.required_name()?, None)
     }
 
     fn new(config: &Config, name: &str, port: Option<u16>) -> Result<Self, String> {
         if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-            return Err(format!("name: {name:?} is an address, not a name"));
+            return Err(format!("name: {name:?} is an IP address, not a name"));
         }
         let mut name = Name::from_ascii(name)
-            .map_err(|error| format!("name: {name:?} is no DNS name: {error}"))?;
+            .map_err(|error| format!("name: {name:?} is not a valid DNS name: {error}"))?;
         name.set_fqdn(true);
         Ok(Self {
-            resolver: resolver(config).map_err(|e| {
-                format!("nameserver: none is set, and the system's cannot be read: {e}")
+            resolver: build_resolver(config).map_err(|e| {
+                format!("nameserver: not set, and the system's configuration is unreadable: {e}")
             })?,
             name,
             port,
@@ -68,150 +69,153 @@ impl Dns {
         })
     }
 
-    /// What the name stands for now.
-    pub(super) async fn ask(&self) -> Result<Answer, String> {
-        let asked = timeout(self.timeout, async {
+    /// The current instances of the name.
+    pub(super) async fn resolve(&self) -> Result<Resolution, String> {
+        let lookup = timeout(self.timeout, async {
             match self.port {
-                Some(port) => self.hosts(port).await,
-                None => self.targets().await,
+                Some(port) => self.resolve_addresses(port).await,
+                None => self.resolve_services().await,
             }
         });
-        let late = |_| format!("no answer for {} within {:?}", self.name, self.timeout);
-        let (endpoints, ttl) = asked.await.map_err(late)??;
-        Ok(Answer {
+        let timed_out = |_| format!("no response for {} within {:?}", self.name, self.timeout);
+        let (endpoints, ttl) = lookup.await.map_err(timed_out)??;
+        Ok(Resolution {
             endpoints,
             ttl: Some(Duration::from_secs(ttl.into())),
         })
     }
 
-    async fn hosts(&self, port: u16) -> Result<(Vec<Endpoint>, u32), String> {
-        let (found, ttl) = self.addresses_of(&self.name, &[]).await?;
-        let hosts = found.iter().filter_map(|ip| address(&ip.to_string(), port));
-        Ok((hosts.map(endpoint).collect(), ttl))
+    async fn resolve_addresses(&self, port: u16) -> Result<(Vec<Endpoint>, u32), String> {
+        let (ips, ttl) = self.addresses_of(&self.name, &[]).await?;
+        let addresses = ips.iter().filter_map(|ip| address(&ip.to_string(), port));
+        Ok((addresses.map(endpoint).collect(), ttl))
     }
 
-    async fn targets(&self) -> Result<(Vec<Endpoint>, u32), String> {
-        let found = self.look_up(&self.name, RecordType::SRV).await?;
+    async fn resolve_services(&self) -> Result<(Vec<Endpoint>, u32), String> {
+        let services = self.look_up(&self.name, RecordType::SRV).await?;
         let mut by_priority = BTreeMap::<u16, Vec<&SRV>>::new();
-        for record in &found.records {
-            // A target of "." says that the service is decidedly not there (RFC 2782).
+        for record in &services.records {
+            // The target "." means that the service is not available (RFC 2782).
             if let RData::SRV(service) = &record.data
                 && !service.target.is_root()
             {
-                let same = by_priority.entry(service.priority).or_default();
-                same.push(service);
+                let same_priority = by_priority.entry(service.priority).or_default();
+                same_priority.push(service);
             }
         }
-        let mut shortest = found.ttl;
-        for services in by_priority.values() {
-            let asked = services.iter();
-            let asked: Vec<_> = asked
-                .map(|service| self.instances_of(service, &found.besides))
+        let mut min_ttl = services.ttl;
+        for same_priority in by_priority.values() {
+            let lookups: Vec<_> = same_priority
+                .iter()
+                .map(|service| self.endpoints_of(service, &services.additional))
                 .collect();
-            let instances: Vec<_> = stream::iter(asked).buffered(LOOKUPS).try_collect().await?;
+            let results: Vec<_> = stream::iter(lookups)
+                .buffered(MAX_CONCURRENT_LOOKUPS)
+                .try_collect()
+                .await?;
             let mut endpoints = Vec::new();
-            for (some, ttl) in instances {
+            for (some, ttl) in results {
                 endpoints.extend(some);
-                shortest = shortest.min(ttl);
+                min_ttl = min_ttl.min(ttl);
             }
             if !endpoints.is_empty() {
-                return Ok((endpoints, shortest));
+                return Ok((endpoints, min_ttl));
             }
         }
-        Ok((Vec::new(), shortest))
+        Ok((Vec::new(), min_ttl))
     }
 
-    async fn instances_of(
+    async fn endpoints_of(
         &self,
         service: &SRV,
-        besides: &[Record],
+        additional: &[Record],
     ) -> Result<(Vec<Endpoint>, u32), String> {
-        let (ips, ttl) = self.addresses_of(&service.target, besides).await?;
-        let hosts = ips.iter();
-        let hosts = hosts.filter_map(|ip| address(&ip.to_string(), service.port));
-        let instance = |address| Endpoint {
-            // RFC 2782 gives 0 a small chance, and 1 is the smallest here.
+        let (ips, ttl) = self.addresses_of(&service.target, additional).await?;
+        let addresses = ips.iter();
+        let addresses = addresses.filter_map(|ip| address(&ip.to_string(), service.port));
+        let endpoint = |address| Endpoint {
+            // RFC 2782 gives weight 0 a small share of the traffic; 1 is the smallest weight here.
             weight: service.weight.max(1),
             ..endpoint(address)
         };
-        Ok((hosts.map(instance).collect(), ttl))
+        Ok((addresses.map(endpoint).collect(), ttl))
     }
 
-    /// The addresses of a host: those that came along with another answer, else A, else AAAA.
+    /// The addresses of a host: from the additional records, else from A records, else from AAAA records.
     async fn addresses_of(
         &self,
         host: &Name,
-        besides: &[Record],
+        additional: &[Record],
     ) -> Result<(Vec<IpAddr>, u32), String> {
-        let mut shortest = u32::MAX;
+        let mut min_ttl = u32::MAX;
         for kind in [RecordType::A, RecordType::AAAA] {
-            let same = |record: &&Record| record.name == *host && record.record_type() == kind;
-            let mut found = Found::of(besides.iter().filter(same).cloned().collect());
-            if found.records.is_empty() {
-                found = self.look_up(host, kind).await?;
+            let matches = |record: &&Record| record.name == *host && record.record_type() == kind;
+            let mut set = RecordSet::new(additional.iter().filter(matches).cloned().collect());
+            if set.records.is_empty() {
+                set = self.look_up(host, kind).await?;
             }
-            shortest = shortest.min(found.ttl);
-            let ips: Vec<_> = found
+            min_ttl = min_ttl.min(set.ttl);
+            let ips: Vec<_> = set
                 .records
                 .iter()
                 .filter_map(|r| r.data.ip_addr())
                 .collect();
             if !ips.is_empty() {
-                return Ok((ips, found.ttl));
+                return Ok((ips, set.ttl));
             }
         }
-        Ok((Vec::new(), shortest))
+        Ok((Vec::new(), min_ttl))
     }
 
-    /// One question. "No such name" and "no such record" are answers; everything else that is none is a failure.
-    async fn look_up(&self, name: &Name, kind: RecordType) -> Result<Found, String> {
+    /// Makes one query. NXDOMAIN and "no such record" are valid, empty results; other errors are failures.
+    async fn look_up(&self, name: &Name, kind: RecordType) -> Result<RecordSet, String> {
         match self.resolver.lookup(name.clone(), kind).await {
-            Ok(lookup) => Ok(Found {
-                besides: lookup.additionals().to_vec(),
-                ..Found::of(lookup.answers().to_vec())
+            Ok(lookup) => Ok(RecordSet {
+                additional: lookup.additionals().to_vec(),
+                ..RecordSet::new(lookup.answers().to_vec())
             }),
             Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords {
                 response_code: ResponseCode::NXDomain | ResponseCode::NoError,
                 negative_ttl,
                 ..
-            }))) => Ok(Found {
+            }))) => Ok(RecordSet {
                 ttl: negative_ttl.unwrap_or_default(),
-                ..Found::default()
+                ..RecordSet::default()
             }),
             Err(error) => Err(format!("{kind} of {name}: {error}")),
         }
     }
 }
 
-impl Found {
-    fn of(records: Vec<Record>) -> Self {
+impl RecordSet {
+    fn new(records: Vec<Record>) -> Self {
         Self {
             ttl: records.iter().map(|r| r.ttl).min().unwrap_or_default(),
             records,
-            besides: Vec::new(),
+            additional: Vec::new(),
         }
     }
 }
 
-/// A resolver that keeps nothing: how long an answer holds is decided in one place, by the follower.
-fn resolver(config: &Config) -> Result<TokioResolver, NetError> {
+/// Creates a resolver without a cache, because the poll schedule already applies the TTL.
+fn build_resolver(config: &Config) -> Result<TokioResolver, NetError> {
     let provider = TokioRuntimeProvider::default();
     let mut builder = match config.nameserver {
         Some(server) => {
-            let mut known = NameServerConfig::udp_and_tcp(server.ip());
-            for connection in &mut known.connections {
+            let mut name_server = NameServerConfig::udp_and_tcp(server.ip());
+            for connection in &mut name_server.connections {
                 connection.port = server.port();
             }
-            let only = ResolverConfig::from_name_servers(vec![known]);
+            let resolver_config = ResolverConfig::from_name_servers(vec![name_server]);
             let mut options = ResolverOpts::default();
             options.use_hosts_file = ResolveHosts::Never;
-            TokioResolver::builder_with_config(only, provider).with_options(options)
+            TokioResolver::builder_with_config(resolver_config, provider).with_options(options)
         }
         None => TokioResolver::builder_tokio()?,
     };
     let options = builder.options_mut();
     options.cache_size = 0;
-    // A lost packet is asked for once more within the timeout of the whole.
+    // One retry after a lost packet, within the timeout of the whole query.
     options.attempts = 1;
     options.timeout = config.timeout / 2;
     builder.build()

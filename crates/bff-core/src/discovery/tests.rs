@@ -1,4 +1,4 @@
-//! What becomes of a source's answers: a scripted Consul agent on a real socket, and on pipes with a paused clock.
+//! Watches of a scripted Consul agent, on a real socket and on the in-memory network with a paused clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// Questions follow one another quickly, and hang as long as they may.
+/// A configuration with a short minimum interval.
 fn consul(agent: &str) -> Config {
     Config {
         kind: Kind::Consul,
@@ -45,22 +45,22 @@ fn consul(agent: &str) -> Config {
     }
 }
 
-/// A backend being followed, and what was given on.
-struct Followed {
-    following: WatchHandle,
-    given: mpsc::UnboundedReceiver<Vec<Endpoint>>,
+/// A watch with its reported changes.
+struct Watched {
+    handle: WatchHandle,
+    changes: mpsc::UnboundedReceiver<Vec<Endpoint>>,
 }
 
-impl Followed {
-    fn new(config: &Config, world: &Env) -> Self {
-        let (give, given) = mpsc::unbounded_channel();
-        let give = move |found: &[Endpoint]| give.send(found.to_vec()).unwrap();
-        let following = watch("alpha", &url(), config, world, give).unwrap();
-        Self { following, given }
+impl Watched {
+    fn new(config: &Config, env: &Env) -> Self {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let on_change = move |endpoints: &[Endpoint]| sender.send(endpoints.to_vec()).unwrap();
+        let handle = watch("alpha", &url(), config, env, on_change).unwrap();
+        Self { handle, changes }
     }
 
     async fn next(&mut self) -> Vec<Endpoint> {
-        soon(self.given.recv()).await.unwrap()
+        with_timeout(self.changes.recv()).await.unwrap()
     }
 
     async fn addresses(&mut self) -> Vec<String> {
@@ -69,20 +69,20 @@ impl Followed {
     }
 }
 
-/// Bounds a test that has failed.
-async fn soon<T>(work: impl Future<Output = T>) -> T {
+/// Ends a test that would otherwise hang.
+async fn with_timeout<T>(work: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(20), work).await.unwrap()
 }
 
 #[tokio::test]
-async fn an_entry_becomes_an_instance() {
+async fn health_entries_become_endpoints() {
     let mut agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
-    let asked = config.consul.as_mut().unwrap();
-    asked.token = Some(Secret::new("s3cret"));
-    asked.datacenter = Some("eu".into());
-    asked.tags = vec!["v2".into(), "a b".into()];
-    let mut followed = Followed::new(&config, &Env::real());
+    let consul = config.consul.as_mut().unwrap();
+    consul.token = Some(Secret::new("s3cret"));
+    consul.datacenter = Some("eu".into());
+    consul.tags = vec!["v2".into(), "a b".into()];
+    let mut watched = Watched::new(&config, &Env::real());
     let node = |service: Value| json!({"Node": {"Address": "10.0.0.9", "Meta": {"zone": "n"}}, "Service": service});
     let body = json!([
         node(json!({"Address": "", "Port": 80, "Meta": null, "Weights": {"Passing": 7, "Warning": 1}})),
@@ -105,22 +105,22 @@ async fn an_entry_becomes_an_instance() {
         instance("[::1]:3005", 1, Some("n")),
         instance("b.internal:81", 1, Some("n")),
     ];
-    assert_eq!(followed.next().await, expected);
-    let first = agent.asked().await;
+    assert_eq!(watched.next().await, expected);
+    let first = agent.next_query().await;
     let path = "/v1/health/service/alpha?passing=1&dc=eu&tag=v2&tag=a%20b";
     assert_eq!(
         (first.target.as_str(), first.token.as_deref()),
         (path, Some("s3cret"))
     );
-    let second = agent.asked().await;
+    let second = agent.next_query().await;
     assert_eq!(second.target, format!("{path}&index=9&wait=60000ms"));
     assert_eq!(second.token.as_deref(), Some("s3cret"));
 }
 
 #[tokio::test]
-async fn instances_come_and_go_and_only_changes_are_given() {
+async fn only_changes_are_reported() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
+    let mut watched = Watched::new(&consul(&agent.url), &Env::real());
     let [a, b] = [instance("10.0.0.1", 1), instance("10.0.0.2", 1)];
     agent.reply(Reply::ok(1, json!([a])));
     agent.reply(Reply::ok(2, json!([a])));
@@ -128,13 +128,13 @@ async fn instances_come_and_go_and_only_changes_are_given() {
     agent.reply(Reply::ok(4, json!([a, b])));
     agent.reply(Reply::ok(5, json!([])));
     agent.reply(Reply::ok(6, json!([b])));
-    assert_eq!(followed.addresses().await, ["10.0.0.1:1"]);
-    assert_eq!(followed.addresses().await, ["10.0.0.1:1", "10.0.0.2:1"]);
-    assert_eq!(followed.addresses().await, [""; 0]);
-    assert_eq!(followed.addresses().await, ["10.0.0.2:1"]);
+    assert_eq!(watched.addresses().await, ["10.0.0.1:1"]);
+    assert_eq!(watched.addresses().await, ["10.0.0.1:1", "10.0.0.2:1"]);
+    assert_eq!(watched.addresses().await, [""; 0]);
+    assert_eq!(watched.addresses().await, ["10.0.0.2:1"]);
     let mut indices = Vec::new();
     for _ in 0..7 {
-        indices.push(agent.asked().await.index());
+        indices.push(agent.next_query().await.index());
     }
     assert_eq!(
         indices,
@@ -143,25 +143,25 @@ async fn instances_come_and_go_and_only_changes_are_given() {
 }
 
 #[tokio::test]
-async fn an_index_that_goes_backwards_is_forgotten() {
+async fn a_decreasing_index_is_reset() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
+    let mut watched = Watched::new(&consul(&agent.url), &Env::real());
     agent.reply(Reply::ok(10, json!([instance("10.0.0.1", 1)])));
     agent.reply(Reply::ok(4, json!([instance("10.0.0.2", 1)])));
     agent.reply(Reply::ok(4, json!([instance("10.0.0.3", 1)])));
     agent.reply(Reply::without_index(json!([instance("10.0.0.4", 1)])));
     for last in 1..=4 {
-        assert_eq!(followed.addresses().await, [format!("10.0.0.{last}:1")]);
+        assert_eq!(watched.addresses().await, [format!("10.0.0.{last}:1")]);
     }
     for expected in [None, Some(10), None, Some(4), None] {
-        assert_eq!(agent.asked().await.index(), expected);
+        assert_eq!(agent.next_query().await.index(), expected);
     }
 }
 
 #[tokio::test]
-async fn a_failing_agent_takes_no_instance_away() {
+async fn failures_of_the_agent_remove_no_instance() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
+    let mut watched = Watched::new(&consul(&agent.url), &Env::real());
     agent.reply(Reply::ok(7, json!([instance("10.0.0.1", 1)])));
     agent.reply(Reply::status(500));
     agent.reply(Reply::status(404));
@@ -169,125 +169,125 @@ async fn a_failing_agent_takes_no_instance_away() {
     agent.reply(Reply::ok(8, json!([])).filtered());
     agent.reply(Reply::ok(8, json!([instance("10.0.0.1", 1)])));
     agent.reply(Reply::ok(9, json!([instance("10.0.0.2", 1)])));
-    assert_eq!(followed.addresses().await, ["10.0.0.1:1"]);
-    assert_eq!(followed.addresses().await, ["10.0.0.2:1"]);
-    // After a failure the question is one that is answered at once.
+    assert_eq!(watched.addresses().await, ["10.0.0.1:1"]);
+    assert_eq!(watched.addresses().await, ["10.0.0.2:1"]);
+    // The query after a failure has no index, so it does not block.
     for expected in [None, Some(7), None, None, None, None, Some(8), Some(9)] {
-        assert_eq!(agent.asked().await.index(), expected);
+        assert_eq!(agent.next_query().await.index(), expected);
     }
 }
 
 #[tokio::test]
-async fn an_agent_that_hangs_is_given_up() {
+async fn a_query_to_a_hanging_agent_times_out() {
     let mut agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
     (config.timeout, config.max_interval) = (millis(40), millis(160));
-    let mut followed = Followed::new(&config, &Env::real());
+    let mut watched = Watched::new(&config, &Env::real());
     agent.reply(Reply::ok(7, json!([instance("10.0.0.1", 1)])));
-    assert_eq!(followed.addresses().await, ["10.0.0.1:1"]);
-    assert_eq!(agent.asked().await.index(), None);
-    let blocking = agent.asked().await;
+    assert_eq!(watched.addresses().await, ["10.0.0.1:1"]);
+    assert_eq!(agent.next_query().await.index(), None);
+    let blocking = agent.next_query().await;
     assert_eq!(blocking.index(), Some(7));
-    let next = agent.asked().await;
+    let next = agent.next_query().await;
     assert_eq!(next.index(), None);
     assert!(next.at - blocking.at >= millis(160 + 10 + 40));
 }
 
 #[tokio::test]
-async fn start_up_waits_for_the_first_answer_and_no_longer_than_it_may() {
+async fn start_up_waits_for_the_first_result_until_start_timeout() {
     let agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
-    let mut followed = Followed::new(&config, &Env::real());
+    let mut watched = Watched::new(&config, &Env::real());
     agent.reply(Reply::ok(1, json!([])));
-    assert!(followed.following.first().wait().await);
-    assert!(followed.next().await.is_empty());
+    assert!(watched.handle.initial().wait().await);
+    assert!(watched.next().await.is_empty());
     config.start_timeout = millis(30);
-    let silent = Followed::new(&config, &Env::real());
-    assert!(!soon(silent.following.first().wait()).await);
+    let silent = Watched::new(&config, &Env::real());
+    assert!(!with_timeout(silent.handle.initial().wait()).await);
 }
 
 #[tokio::test]
-async fn dropping_ends_it() {
+async fn dropping_the_handle_ends_the_watch() {
     let mut agent = FakeAgent::start().await;
-    let mut followed = Followed::new(&consul(&agent.url), &Env::real());
-    agent.asked().await;
-    drop(followed.following);
+    let mut watched = Watched::new(&consul(&agent.url), &Env::real());
+    agent.next_query().await;
+    drop(watched.handle);
     assert_eq!(
-        soon(followed.given.recv()).await,
+        with_timeout(watched.changes.recv()).await,
         None,
-        "the callback is gone"
+        "the callback is dropped"
     );
 }
 
-/// Every question is seen and refused by the network; the clock is virtual.
+/// The network records and refuses every connection; the clock is paused.
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_is_down_is_asked_ever_later() {
-    let (dialled, mut dials) = mpsc::unbounded_channel();
-    let pipes = InMemoryNetwork::new(move |_, _, _| {
-        dialled.send(Instant::now()).unwrap();
+async fn queries_to_an_unreachable_agent_back_off() {
+    let (sender, mut connections) = mpsc::unbounded_channel();
+    let network = InMemoryNetwork::new(move |_, _, _| {
+        sender.send(Instant::now()).unwrap();
         Err(std::io::ErrorKind::ConnectionRefused.into())
     });
-    let _listening = pipes.listen("agent:8500");
-    let world = Env::seeded(1, Net::InMemory(pipes));
+    let _listener = network.listen("agent:8500");
+    let env = Env::seeded(1, Net::InMemory(network));
     let config = Config {
         min_interval: Duration::from_secs(1),
         ..consul("http://agent:8500")
     };
-    let _followed = Followed::new(&config, &world);
-    let mut before = dials.recv().await.unwrap();
-    for whole in [1, 2, 4, 8, 16, 32, 60, 60, 60].map(Duration::from_secs) {
-        let at = dials.recv().await.unwrap();
-        let wait = at - before;
+    let _followed = Watched::new(&config, &env);
+    let mut previous = connections.recv().await.unwrap();
+    for max in [1, 2, 4, 8, 16, 32, 60, 60, 60].map(Duration::from_secs) {
+        let at = connections.recv().await.unwrap();
+        let delay = at - previous;
         // Timers have a resolution of one millisecond.
         assert!(
-            whole / 2 <= wait && wait <= whole + millis(1),
-            "{wait:?} of {whole:?}"
+            max / 2 <= delay && delay <= max + millis(1),
+            "{delay:?} of {max:?}"
         );
-        before = at;
+        previous = at;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_pipes_consul_is_asked_and_names_stand_for_themselves() {
-    let pipes =
+async fn on_the_in_memory_network_consul_is_queried_and_dns_is_not() {
+    let network =
         InMemoryNetwork::new(|_, _, pipe| Ok(crate::net::Connection::InMemory(Box::new(pipe))));
-    let mut agent = FakeAgent::on(pipes.listen("agent:8500"), "http://agent:8500");
-    let world = Env::seeded(1, Net::InMemory(pipes));
-    let mut followed = Followed::new(&consul("http://agent:8500"), &world);
+    let mut agent = FakeAgent::on(network.listen("agent:8500"), "http://agent:8500");
+    let env = Env::seeded(1, Net::InMemory(network));
+    let mut watched = Watched::new(&consul("http://agent:8500"), &env);
     agent.reply(Reply::ok(1, json!([instance("alpha-1", 80)])));
-    assert_eq!(followed.addresses().await, ["alpha-1:80"]);
-    assert_eq!(agent.asked().await.index(), None);
+    assert_eq!(watched.addresses().await, ["alpha-1:80"]);
+    assert_eq!(agent.next_query().await.index(), None);
     for kind in [Kind::Dns, Kind::Srv] {
         let config = Config {
             kind,
             name: Some("_http._tcp.alpha.internal".into()),
             ..Config::default()
         };
-        let mut followed = Followed::new(&config, &world);
-        assert_eq!(followed.addresses().await, ["alpha.internal:3005"]);
+        let mut watched = Watched::new(&config, &env);
+        assert_eq!(watched.addresses().await, ["alpha.internal:3005"]);
     }
 }
 
 #[tokio::test]
-async fn a_fixed_list_is_known_at_once() {
+async fn a_static_list_is_reported_at_once() {
     let mut config = Config::default();
-    let mut followed = Followed::new(&config, &Env::real());
-    let own = followed.given.try_recv().unwrap();
-    assert_eq!(own, [at("alpha.internal:3005")]);
-    assert!(followed.following.first().wait().await);
-    let fixed = |address: &str| StaticEndpoint {
+    let mut watched = Watched::new(&config, &Env::real());
+    let endpoints = watched.changes.try_recv().unwrap();
+    assert_eq!(endpoints, [at("alpha.internal:3005")]);
+    assert!(watched.handle.initial().wait().await);
+    let static_endpoint = |address: &str| StaticEndpoint {
         address: address.into(),
         weight: 1,
         zone: None,
     };
-    config.endpoints = ["b:1", "a:1", "b:1"].map(fixed).to_vec();
-    let mut followed = Followed::new(&config, &Env::real());
-    assert_eq!(followed.given.try_recv().unwrap(), ["a:1", "b:1"].map(at));
+    config.endpoints = ["b:1", "a:1", "b:1"].map(static_endpoint).to_vec();
+    let mut watched = Watched::new(&config, &Env::real());
+    assert_eq!(watched.changes.try_recv().unwrap(), ["a:1", "b:1"].map(at));
     for (url, port) in [
         ("http://a", 80),
         ("https://a", 443),
         ("https://[::1]:1/x", 1),
     ] {
-        assert_eq!(own_port(&url.parse().unwrap()), port, "{url}");
+        assert_eq!(port_of(&url.parse().unwrap()), port, "{url}");
     }
 }

@@ -1,4 +1,4 @@
-//! The task that asks one source again and again, and what it does with an answer.
+//! The background task that polls a discovery source and reports changes.
 
 use std::time::Duration;
 
@@ -10,107 +10,108 @@ use super::consul::ConsulWatcher;
 use super::dns::Dns;
 use super::poll_schedule::PollSchedule;
 
-/// The most instances of one backend; a name that has more is not the name that was meant.
+/// The maximum number of instances of one backend. More of them suggest a wrong name, and the rest is ignored.
 const MAX_ENDPOINTS: usize = 1024;
 
-/// Who is asked.
+/// A source of instances.
 pub(super) enum Source {
     Dns(Dns),
     Consul(ConsulWatcher),
 }
 
-/// What a source said.
-pub(super) struct Answer {
+/// The result of one query.
+pub(super) struct Resolution {
     pub(super) endpoints: Vec<Endpoint>,
-    /// For how long that holds; none when the source blocks until it no longer does.
+    /// The validity of the result; `None` for a source with blocking queries, which is queried again at once.
     pub(super) ttl: Option<Duration>,
 }
 
 impl Source {
-    async fn ask(&mut self) -> Result<Answer, String> {
+    async fn resolve(&mut self) -> Result<Resolution, String> {
         match self {
-            Self::Dns(dns) => dns.ask().await,
-            Self::Consul(agent) => agent.ask().await,
+            Self::Dns(dns) => dns.resolve().await,
+            Self::Consul(consul) => consul.resolve().await,
         }
     }
 }
 
-/// Where new instances go.
+/// The callback that receives all instances after a change.
 pub(super) type OnChange = Box<dyn Fn(&[Endpoint]) + Send + Sync>;
 
-/// What is known of one backend's instances.
+/// Polls the source of one backend.
 pub(super) struct Watcher {
     backend: &'static str,
-    pace: PollSchedule,
-    give: OnChange,
-    /// Cancelled when instances are known for the first time.
-    known: CancellationToken,
+    schedule: PollSchedule,
+    on_change: OnChange,
+    /// Cancelled with the first result.
+    resolved: CancellationToken,
     last: Option<Vec<Endpoint>>,
 }
 
 impl Watcher {
     pub(super) fn new(
         backend: &'static str,
-        pace: PollSchedule,
-        give: OnChange,
-        known: CancellationToken,
+        schedule: PollSchedule,
+        on_change: OnChange,
+        resolved: CancellationToken,
     ) -> Self {
         Self {
             backend,
-            pace,
-            give,
-            known,
+            schedule,
+            on_change,
+            resolved,
             last: None,
         }
     }
 
-    /// Asks for ever.
+    /// Polls until the task is aborted.
     pub(super) async fn run(mut self, mut source: Source) {
         loop {
-            let asked = Instant::now();
-            let wait = match source.ask().await {
-                Ok(answer) => {
-                    if self.pace.is_failing() {
-                        tracing::info!(target: "discovery", backend = self.backend, "instances are found again");
+            let started = Instant::now();
+            let delay = match source.resolve().await {
+                Ok(resolution) => {
+                    if self.schedule.is_failing() {
+                        tracing::info!(target: "discovery", backend = self.backend, "service discovery recovered");
                     }
-                    self.apply(answer.endpoints);
-                    self.pace.answered(answer.ttl, asked.elapsed())
+                    self.apply(resolution.endpoints);
+                    self.schedule
+                        .delay_after_success(resolution.ttl, started.elapsed())
                 }
                 Err(error) => {
-                    if !self.pace.is_failing() {
-                        let known = self.last.as_ref().map_or(0, Vec::len);
-                        tracing::warn!(target: "discovery", backend = self.backend, known, %error,
-                            "instances cannot be asked for: those known stay");
+                    if !self.schedule.is_failing() {
+                        let instances = self.last.as_ref().map_or(0, Vec::len);
+                        tracing::warn!(target: "discovery", backend = self.backend, instances, %error,
+                            "service discovery failed; keeping the last known endpoints");
                     }
-                    self.pace.failed()
+                    self.schedule.delay_after_failure()
                 }
             };
-            sleep(wait).await;
+            sleep(delay).await;
         }
     }
 
-    /// Gives the instances on if they are others than before.
+    /// Reports the instances, if they changed.
     fn apply(&mut self, endpoints: Vec<Endpoint>) {
-        let mut endpoints = in_order(endpoints);
-        let left_out = endpoints.len().saturating_sub(MAX_ENDPOINTS);
+        let mut endpoints = sorted(endpoints);
+        let ignored = endpoints.len().saturating_sub(MAX_ENDPOINTS);
         endpoints.truncate(MAX_ENDPOINTS);
         if self.last.as_ref() == Some(&endpoints) {
             return;
         }
         let instances = endpoints.len();
-        if instances == 0 || left_out > 0 {
-            tracing::warn!(target: "discovery", backend = self.backend, instances, left_out, "instances changed");
+        if instances == 0 || ignored > 0 {
+            tracing::warn!(target: "discovery", backend = self.backend, instances, ignored, "instances changed");
         } else {
             tracing::info!(target: "discovery", backend = self.backend, instances, "instances changed");
         }
-        (self.give)(&endpoints);
+        (self.on_change)(&endpoints);
         self.last = Some(endpoints);
-        self.known.cancel();
+        self.resolved.cancel();
     }
 }
 
-/// The same instances whatever order a source names them in: by address, and each once.
-pub(super) fn in_order(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+/// Sorts the endpoints by address and removes duplicates, so that the order of a source does not matter.
+pub(super) fn sorted(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     endpoints.sort_by(|a, b| a.address.as_str().cmp(b.address.as_str()));
     endpoints.dedup_by(|b, a| a.address == b.address);
     endpoints

@@ -83,7 +83,7 @@ where
     let attempt = |instance: Arc<Instance<Channel>>, time| async move {
         let channel = instance.payload().clone();
         let opened = open(cx, config, channel, call, codec(), wire, time).await?;
-        Ok((opened, InFlightGuard::at(&up.0, instance, lasting)))
+        Ok((opened, InFlightGuard::acquire(&up.0, instance, lasting)))
     };
     let until = SharedDeadline::new(cx.upstream_deadline());
     let opened = Box::pin(up.0.call(cx, &until, repeat, attempt)).await;

@@ -1,8 +1,9 @@
-//! Which instance of a backend takes an attempt. The set may be replaced while attempts run; an instance that stays
-//! keeps what is known of it.
+//! Load balancing: the choice of an instance for each attempt.
 //!
-//! In order: the healthy instances of the own zone while enough of them are; else all healthy ones; and when none is
-//! healthy all of them, because asking somebody is better than asking nobody.
+//! Service discovery may replace the set of instances while attempts run; the instances in both sets keep their state.
+//!
+//! The candidates are the healthy instances of the local zone, while enough of them are healthy. Otherwise they are all
+//! healthy instances. If no instance is healthy, all instances are candidates.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -28,19 +29,19 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-/// How attempts are spread over the instances of one backend.
+/// The settings for load balancing over the instances of one backend.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// By which rule. Default `least_loaded`: it alone notices that an instance is slow.
+    /// The policy. Default `least_loaded`: only this one reacts to slow instances.
     pub policy: LbPolicy,
-    /// The gateway's own zone, as discovery names it. Default none: zones do not matter.
+    /// The gateway's zone, by its name in service discovery. Default none: zones are ignored.
     pub zone: Option<String>,
-    /// Instances of the own zone are preferred while this share of them is healthy. Default 0.7: below it they
-    /// would drown in what all zones together can bear.
+    /// The minimum fraction of healthy instances in the local zone. Below it, all zones share the load. Default 0.7:
+    /// with fewer, the remaining instances of the zone would be overloaded.
     pub zone_min_healthy: Ratio,
-    /// How long a peak of latency is remembered, as the time constant of its decay. Default 10s: as long as a
-    /// pause for garbage or a cold cache bothers an instance.
+    /// The time constant of the latency's exponential decay. Default 10s: about the duration of a slow phase, such as a
+    /// garbage collection or a cold cache.
     #[serde(with = "crate::config::duration")]
     pub ewma_decay: Duration,
 }
@@ -56,87 +57,93 @@ impl Default for Config {
     }
 }
 
-/// A rule by which an instance is chosen. All respect weights.
+/// A load balancing policy. All policies respect weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LbPolicy {
-    /// One after the other.
+    /// All instances in turn.
     RoundRobin,
-    /// Any.
+    /// A random instance.
     Random,
-    /// Of two drawn at random the one with the lesser load: peak EWMA of its latency × (attempts under way + 1).
+    /// The less loaded of two random instances. The load is the peak EWMA of the latency × (attempts in flight + 1).
     LeastLoaded,
 }
 
-/// An instance as discovery finds it.
+/// An instance in the result of service discovery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Host and port, and its identity.
+    /// Host and port. They identify the instance.
     pub address: Authority,
-    /// How much it takes in relation to others (the weight of an SRV record); 0 counts as 1.
+    /// The weight relative to other instances, as in an SRV record; 0 counts as 1.
     pub weight: u16,
-    /// Where it is, when discovery says so.
+    /// The zone, if service discovery provides it.
     pub zone: Option<String>,
 }
 
-/// What an instance is doing, for people and metrics.
+/// A snapshot of an instance, for operators and metrics.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct InstanceState {
     /// Host and port.
     pub address: Authority,
-    /// Attempts under way.
+    /// The number of attempts in flight.
     pub in_flight: u32,
-    /// Its peak EWMA.
+    /// The peak EWMA of the latency.
     pub latency: Duration,
-    /// Whether it is left out.
+    /// Whether outlier detection ejected it.
     pub ejected: bool,
 }
 
-/// The instances of one backend, each with what the integrator keeps for it: `T` is its client.
+/// The instances of one backend. `T` is the client of an instance.
 #[derive(Debug)]
 pub struct Instances<T> {
     config: Config,
     clock: Clock,
     decay: Decay,
-    ejector: OutlierDetector,
+    outlier_detector: OutlierDetector,
     set: ArcSwap<InstanceSet<T>>,
-    /// Held while the set is replaced, so that two who replace it do not forget each other's instances.
+    /// Held while the set is replaced, so that concurrent replacements do not lose each other's instances.
     replacing: Mutex<()>,
-    turn: AtomicU64,
+    round_robin: AtomicU64,
 }
 
 impl<T> Instances<T> {
-    /// No instance yet.
-    pub fn new(config: &Config, ejection: &outlier_detection::Config, now: Instant) -> Self {
+    /// Creates an empty set.
+    pub fn new(
+        config: &Config,
+        outlier_detection: &outlier_detection::Config,
+        now: Instant,
+    ) -> Self {
         Self {
             clock: Clock::new(now),
-            decay: Decay::over(config.ewma_decay),
-            ejector: OutlierDetector::new(ejection, now),
+            decay: Decay::new(config.ewma_decay),
+            outlier_detector: OutlierDetector::new(outlier_detection, now),
             set: ArcSwap::from_pointee(InstanceSet::default()),
             replacing: Mutex::new(()),
-            turn: AtomicU64::new(0),
+            round_robin: AtomicU64::new(0),
             config: config.clone(),
         }
     }
 
-    /// Replaces the set. An address known already keeps its instance; `make` makes the rest. Of an address that
-    /// is named twice, the first counts. Attempts under way at instances that are gone end undisturbed.
-    pub fn replace(&self, found: &[Endpoint], mut make: impl FnMut(&Endpoint) -> T) {
+    /// Replaces the set of instances.
+    ///
+    /// An address in both sets keeps its instance; `make_client` creates the clients of new ones. Of duplicate
+    /// addresses, the first endpoint counts. Attempts in flight at removed instances continue.
+    pub fn replace(&self, endpoints: &[Endpoint], mut make_client: impl FnMut(&Endpoint) -> T) {
         let _replacing = self.replacing.lock();
         let old = self.set.load();
         let zone = self.config.zone.as_deref();
-        let set = InstanceSet::of(found, zone, |endpoint| {
+        let set = InstanceSet::new(endpoints, zone, |endpoint| {
             old.find(&endpoint.address).unwrap_or_else(|| {
-                let payload = make(endpoint);
-                Arc::new(Instance::new(endpoint.address.clone(), payload))
+                let client = make_client(endpoint);
+                Arc::new(Instance::new(endpoint.address.clone(), client))
             })
         });
         self.set.store(Arc::new(set));
     }
 
-    /// Chooses an instance for one attempt; `None` only if there is none at all.
+    /// Picks an instance for one attempt. `None` only if the set is empty.
     ///
-    /// A retry or hedge names the instance to `avoid`: another one is chosen if there is another healthy one.
+    /// A retry or hedge passes the previous instance as `avoid`; another healthy instance is preferred to it.
     pub fn pick(
         &self,
         now: Instant,
@@ -144,84 +151,97 @@ impl<T> Instances<T> {
         avoid: Option<&Instance<T>>,
     ) -> Option<InstanceGuard<'_, T>> {
         let set = self.set.load();
-        let pool = self.candidates(&set, now, avoid);
+        let candidates = self.candidates(&set, now, avoid);
         let member = match self.config.policy {
             LbPolicy::RoundRobin => {
-                pool.by_weight_index(pool.round_robin_index(self.turn.fetch_add(1, Relaxed)))
+                let n = self.round_robin.fetch_add(1, Relaxed);
+                candidates.by_weight_index(candidates.round_robin_index(n))
             }
-            LbPolicy::Random => pool.by_weight_index(pool.scaled(low_(random))),
-            LbPolicy::LeastLoaded => self.power_of_two_choices(&pool, now, random),
+            LbPolicy::Random => {
+                candidates.by_weight_index(candidates.random_index(low_32_bits(random)))
+            }
+            LbPolicy::LeastLoaded => self.power_of_two_choices(&candidates, now, random),
         }?;
         Some(InstanceGuard::new(self, member.instance.clone(), now))
     }
 
-    /// What each instance is doing.
-    pub fn states(&self, now: Instant) -> Vec<State> {
-        let at = self.clock.nanos(now);
+    /// A snapshot of every instance.
+    pub fn states(&self, now: Instant) -> Vec<InstanceState> {
+        let now_nanos = self.clock.nanos(now);
         let set = self.set.load();
-        let state = |m: &WeightedInstance<T>| State {
+        let state = |m: &WeightedInstance<T>| InstanceState {
             address: m.instance.address().clone(),
             in_flight: m.instance.in_flight(),
-            latency: m.instance.latency.cost(at, self.decay),
-            ejected: self.ejector.is_ejected(now, &m.instance.health),
+            latency: m.instance.latency.cost(now_nanos, self.decay),
+            ejected: self.outlier_detector.is_ejected(now, &m.instance.stats),
         };
         set.members().iter().map(state).collect()
     }
 
-    /// Who may take the attempt.
+    /// The instances among which the policy chooses.
     fn candidates<'s>(
         &'s self,
         set: &'s InstanceSet<T>,
         now: Instant,
         avoid: Option<&'s Instance<T>>,
     ) -> Candidates<'s, T> {
-        let (near, all) = (set.same_zone(), set.members());
-        if avoid.is_none() && !self.ejector.any_ejected(now) {
-            // The usual case walks over nobody.
-            return Candidates::whole(if near.is_empty() { all } else { near });
+        let (local, all) = (set.same_zone(), set.members());
+        if avoid.is_none() && !self.outlier_detector.any_ejected(now) {
+            // The usual case needs no check of each instance.
+            return Candidates::all(if local.is_empty() { all } else { local });
         }
-        let out = Some((&self.ejector, now));
-        let healthy = Exclude { out, avoid: None };
-        let well = Candidates::without(near, healthy).map_or(0, |pool| pool.len());
-        let in_zone = u32::try_from(near.len()).unwrap_or(u32::MAX);
-        let home = if self.config.zone_min_healthy.is_reached_by(well, in_zone) && well > 0 {
-            near
-        } else {
-            all
+        let ejected = Some((&self.outlier_detector, now));
+        let unhealthy = Exclude {
+            ejected,
+            avoid: None,
         };
-        let other = Exclude { out, avoid };
-        let any_other = Exclude { out: None, avoid };
-        Candidates::without(home, other)
-            .or_else(|| Candidates::without(all, other))
-            .or_else(|| Candidates::without(all, healthy))
-            .or_else(|| Candidates::without(all, any_other))
-            .unwrap_or_else(|| Candidates::whole(all))
+        let local_healthy =
+            Candidates::without(local, unhealthy).map_or(0, |candidates| candidates.len());
+        let local_count = u32::try_from(local.len()).unwrap_or(u32::MAX);
+        let min_healthy = self.config.zone_min_healthy;
+        let zone_is_healthy =
+            local_healthy > 0 && min_healthy.is_reached_by(local_healthy, local_count);
+        let preferred = if zone_is_healthy { local } else { all };
+        let unhealthy_or_avoided = Exclude { ejected, avoid };
+        let avoided = Exclude {
+            ejected: None,
+            avoid,
+        };
+        Candidates::without(preferred, unhealthy_or_avoided)
+            .or_else(|| Candidates::without(all, unhealthy_or_avoided))
+            .or_else(|| Candidates::without(all, unhealthy))
+            .or_else(|| Candidates::without(all, avoided))
+            .unwrap_or_else(|| Candidates::all(all))
     }
 
-    /// The less loaded of two.
+    /// The less loaded of two different random candidates.
     fn power_of_two_choices<'s>(
         &self,
-        pool: &Candidates<'s, T>,
+        candidates: &Candidates<'s, T>,
         now: Instant,
         random: u64,
     ) -> Option<&'s WeightedInstance<T>> {
-        let one = pool.by_weight_index(pool.scaled(low_(random)))?;
-        if pool.len() == 1 {
-            return Some(one);
+        let first = candidates.by_weight_index(candidates.random_index(low_32_bits(random)))?;
+        if candidates.len() == 1 {
+            return Some(first);
         }
-        let two = pool.by_weight_index(pool.scaled(low_(random >> 32)))?;
-        let two = if std::ptr::eq(one, two) {
-            pool.after(one)
+        let second =
+            candidates.by_weight_index(candidates.random_index(low_32_bits(random >> 32)))?;
+        let second = if std::ptr::eq(first, second) {
+            candidates.next_after(first)
         } else {
-            two
+            second
         };
-        let at = self.clock.nanos(now);
-        let load = |member: &WeightedInstance<T>| member.load(at, self.decay);
-        Some(if load(two) < load(one) { two } else { one })
+        let now = self.clock.nanos(now);
+        let load = |member: &WeightedInstance<T>| member.load(now, self.decay);
+        Some(if load(second) < load(first) {
+            second
+        } else {
+            first
+        })
     }
 }
 
-/// The lower half of a draw.
-fn low_(random: u64) -> u32 {
+fn low_32_bits(random: u64) -> u32 {
     u32::try_from(random & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

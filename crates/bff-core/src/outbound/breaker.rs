@@ -1,8 +1,8 @@
-//! When a backend fails too often or too slowly, it is not asked for a while; then a few probes decide.
+//! The circuit breaker of one backend.
 //!
-//! *Closed* lets every call through and counts. *Open* refuses at once. *Half-open* lets a few probes through:
-//! enough good ones close it, one bad or slow one opens it again, for longer. Results of calls that began before
-//! the last change say nothing about the present and are dropped.
+//! *Closed*: all calls pass and are counted. *Open*: all calls are rejected at once. *Half-open*: a few probe calls
+//! pass. Enough successful probes close the breaker; one failed or slow probe opens it again, for a longer time.
+//! Results of calls that started before the last change of state are ignored.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -20,44 +20,42 @@ use window::Window;
 mod tests;
 mod window;
 
-/// What a refused caller is told while probes are under way: they take about one attempt, and `Retry-After`
-/// counts in seconds.
+/// The `Retry-After` of a call rejected in the half-open state. Probes take about one attempt, and the header's unit
+/// is a second.
 const HALF_OPEN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// When one backend's breaker opens and closes.
+/// The settings of one backend's circuit breaker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How far back calls are counted, in ten steps. Default 10s: long enough for a ratio to mean something,
-    /// short enough to notice an outage while it happens.
+    /// The length of the sliding window that counts calls, in ten steps. Default 10s: long enough for meaningful
+    /// rates, short enough to react during an outage.
     #[serde(with = "crate::config::duration")]
     pub window: Duration,
-    /// How many calls the window needs before its ratios count. Default 20: with fewer, bad luck looks like
-    /// an outage.
+    /// The minimum number of calls in the window before its rates count. Default 20: with fewer calls, a few random
+    /// failures look like an outage.
     pub min_calls: NonZeroU32,
-    /// Opens when this share of the window's calls failed. Default 0.5: retries and copies carry a lower one.
+    /// The failure rate that opens the breaker. Default 0.5: retries and cached data absorb a lower rate.
     pub failure_rate_threshold: Ratio,
-    /// Opens when this share of the window's calls was slow. Default 0.9: a backend that is slow for nearly
-    /// everybody is about to time out for everybody.
+    /// The rate of slow calls that opens the breaker. Default 0.9: when nearly all calls are slow, timeouts are near.
     pub slow_call_rate_threshold: Ratio,
-    /// From when on a call is slow. Default: 80 % of the attempt timeout, the last moment at which slowness can
-    /// be told from failure.
+    /// The duration from which on a call is slow. Default: 80 % of the attempt timeout.
     #[serde(with = "crate::config::duration::option")]
     pub slow_call_threshold: Option<Duration>,
-    /// Opens after so many failures in a row while the window holds less than its minimum; above the minimum,
-    /// after as many as the minimum. Default 5: with little traffic there is no ratio to wait for, and with
-    /// much of it five in a row are chance (once in 400 calls where three in ten fail).
+    /// The number of consecutive failures that opens the breaker while the window has fewer than `min_calls` calls.
+    /// With more calls, `min_calls` consecutive failures open it. Default 5: with little traffic there is no rate to
+    /// wait for. With much traffic five in a row are chance (once in 400 calls at a failure rate of 30 %).
     pub consecutive_failures: NonZeroU32,
-    /// How long it stays open before the first probe. Default 10s: a restart takes about that.
+    /// The time in the open state before the first probe. Default 10s: about the time of a restart.
     #[serde(with = "crate::config::duration")]
     pub open_duration: Duration,
-    /// The longest it stays open; each failed round of probes doubles the time, with jitter. Default 1m: a
-    /// backend that came back is noticed within it.
+    /// The maximum time in the open state. Each failed round of probes doubles the time, with jitter. Default 1m:
+    /// the gateway notices a recovered backend within this time.
     #[serde(with = "crate::config::duration")]
     pub max_open_duration: Duration,
-    /// How many probes may be under way at once. Default 3: enough to decide quickly, too few to hurt.
+    /// The maximum number of concurrent probes. Default 3: enough to decide quickly, too few to overload the backend.
     pub half_open_max_calls: NonZeroU32,
-    /// How many good probes close it. Default 3: one may be luck.
+    /// The number of successful probes that closes the breaker. Default 3: a single success may be chance.
     pub half_open_successes: NonZeroU32,
 }
 
@@ -79,7 +77,7 @@ impl Default for Config {
     }
 }
 
-/// The breaker of one backend.
+/// The circuit breaker of one backend.
 #[derive(Debug)]
 pub struct Breaker {
     config: Config,
@@ -91,39 +89,47 @@ pub struct Breaker {
 #[derive(Debug)]
 struct Inner {
     phase: Phase,
-    /// Counts changes of phase, so that a permit knows whether its phase is still on.
+    /// The number of transitions. A permit compares it to find out whether its phase has ended.
     generation: u64,
-    /// How often it opened since it was last closed.
+    /// The number of times the breaker opened since it was last closed.
     opened: u32,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Closed { window: Window, streak: u32 },
-    Open { until: Instant },
-    HalfOpen { under_way: u32, good: u32 },
+    Closed {
+        window: Window,
+        consecutive_failures: u32,
+    },
+    Open {
+        until: Instant,
+    },
+    HalfOpen {
+        in_flight: u32,
+        successes: u32,
+    },
 }
 
-/// What a breaker does at the moment.
+/// The current state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Every call passes.
+pub enum BreakerState {
+    /// All calls pass.
     Closed,
-    /// None does.
+    /// All calls are rejected.
     Open,
-    /// Probes do.
+    /// Only probes pass.
     HalfOpen,
 }
 
-/// Refused: the backend is not asked.
+/// The error of a call that the breaker rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitOpen {
-    /// When it is worth trying again.
+    /// The delay after which a retry makes sense.
     pub retry_after: Duration,
 }
 
 impl Breaker {
-    /// A closed breaker. `seed` decides its jitter, so that a simulation replays.
+    /// Creates a closed breaker. `seed` determines its jitter, so that a simulation is reproducible.
     pub fn new(config: &Config, attempt_timeout: Duration, seed: u64, now: Instant) -> Self {
         let inner = Inner {
             phase: Phase::closed(config, now),
@@ -140,8 +146,11 @@ impl Breaker {
         }
     }
 
-    /// Lets one attempt through, or says when to try again.
-    pub fn admit(&self, now: Instant) -> Result<Permit<'_>, CircuitOpen> {
+    /// Admits one attempt.
+    ///
+    /// # Errors
+    /// [`CircuitOpen`] while the breaker is open, or half-open with all probes in flight.
+    pub fn admit(&self, now: Instant) -> Result<CallPermit<'_>, CircuitOpen> {
         let mut inner = self.inner.lock();
         if let Phase::Open { until } = inner.phase {
             if now < until {
@@ -149,65 +158,64 @@ impl Breaker {
                 return Err(CircuitOpen { retry_after });
             }
             inner.transition(Phase::HalfOpen {
-                under_way: 0,
-                good: 0,
+                in_flight: 0,
+                successes: 0,
             });
         }
         let mut probe = false;
-        if let Phase::HalfOpen { under_way, .. } = &mut inner.phase {
-            if *under_way >= self.config.half_open_max_calls.get() {
+        if let Phase::HalfOpen { in_flight, .. } = &mut inner.phase {
+            if *in_flight >= self.config.half_open_max_calls.get() {
                 let retry_after = HALF_OPEN_RETRY_AFTER;
                 return Err(CircuitOpen { retry_after });
             }
-            *under_way += 1;
+            *in_flight += 1;
             probe = true;
         }
-        Ok(Permit {
+        Ok(CallPermit {
             breaker: self,
             generation: inner.generation,
-            began: now,
-            timed: true,
+            started: now,
+            measure_latency: true,
             probe,
         })
     }
 
-    /// What it does at the moment. An open one whose time is over waits for the next call to become half-open.
-    pub fn state(&self) -> State {
+    /// The current state. An open breaker becomes half-open with the first call after its open time, not earlier.
+    pub fn state(&self) -> BreakerState {
         match self.inner.lock().phase {
-            Phase::Closed { .. } => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { .. } => BreakerState::Open,
+            Phase::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     fn open(&self, inner: &mut Inner, now: Instant) {
-        let open_for = self.config.open_duration;
-        let longest = self.config.max_open_duration.max(open_for);
-        let doubled = open_for.saturating_mul(1 << inner.opened.min(20));
-        let most = doubled.min(longest);
-        // The first time is exact; later ones are spread, or every replica would probe at the same moment.
-        let least = open_for.max(most / 2);
-        let ordinal = inner.generation.to_le_bytes();
-        let spread = super::backoff::up_to(
-            most.saturating_sub(least),
-            xxh3_64_with_seed(&ordinal, self.seed),
+        let initial = self.config.open_duration;
+        let longest = self.config.max_open_duration.max(initial);
+        let doubled = initial.saturating_mul(1 << inner.opened.min(20));
+        let max = doubled.min(longest);
+        // The first open time has no jitter. Later ones do, or all replicas would probe at the same moment.
+        let min = initial.max(max / 2);
+        let generation = inner.generation.to_le_bytes();
+        let jitter = super::backoff::random_below(
+            max.saturating_sub(min),
+            xxh3_64_with_seed(&generation, self.seed),
         );
         inner.opened = inner.opened.saturating_add(1);
-        let until = now + least + spread;
+        let until = now + min + jitter;
         inner.transition(Phase::Open { until });
     }
 
-    /// Whether the calls counted are enough to open.
-    fn trips(&self, window: &Window, streak: u32) -> bool {
-        let c = &self.config;
+    /// Whether the counted calls open the breaker.
+    fn should_open(&self, window: &Window, consecutive_failures: u32) -> bool {
+        let config = &self.config;
         let sum = window.sum();
-        if sum.calls < c.min_calls.get() {
-            return streak >= c.consecutive_failures.get();
+        if sum.calls < config.min_calls.get() {
+            return consecutive_failures >= config.consecutive_failures.get();
         }
-        streak >= c.consecutive_failures.max(c.min_calls).get()
-            || c.failure_rate_threshold.is_reached_by(sum.bad, sum.calls)
-            || c.slow_call_rate_threshold
-                .is_reached_by(sum.slow, sum.calls)
+        consecutive_failures >= config.consecutive_failures.max(config.min_calls).get()
+            || (config.failure_rate_threshold).is_reached_by(sum.failures, sum.calls)
+            || (config.slow_call_rate_threshold).is_reached_by(sum.slow, sum.calls)
     }
 }
 
@@ -221,39 +229,43 @@ impl Inner {
 impl Phase {
     fn closed(config: &Config, now: Instant) -> Self {
         let window = Window::new(config.window, now);
-        Self::Closed { window, streak: 0 }
+        Self::Closed {
+            window,
+            consecutive_failures: 0,
+        }
     }
 }
 
-/// One attempt on its way. Dropped without an outcome it says nothing, and makes room for another probe.
+/// The permit of one attempt. Dropped without an outcome, it records nothing, and a probe's slot becomes free.
 #[derive(Debug)]
-#[must_use = "an attempt that is not reported says nothing"]
-pub struct Permit<'a> {
+#[must_use = "the breaker learns nothing from an attempt that is not reported"]
+pub struct CallPermit<'a> {
     breaker: &'a Breaker,
     generation: u64,
-    began: Instant,
-    /// Whether the time it takes is the backend's.
-    timed: bool,
-    /// Whether a probe's place is still held.
+    started: Instant,
+    /// Whether the backend alone determines the duration.
+    measure_latency: bool,
+    /// Whether the permit holds one of the half-open probe slots.
     probe: bool,
 }
 
-impl Permit<'_> {
-    /// Says that how long the attempt takes is not the backend's doing, so that it is never slow.
+impl CallPermit<'_> {
+    /// Excludes the attempt's duration, so that the attempt never counts as slow.
     pub(super) fn ignore_latency(mut self) -> Self {
-        self.timed = false;
+        self.measure_latency = false;
         self
     }
 
-    /// Reports how the attempt ended.
+    /// Reports the outcome of the attempt.
     pub fn done(mut self, now: Instant, outcome: AttemptOutcome) {
         let breaker = self.breaker;
-        let slow = self.timed && now.saturating_duration_since(self.began) >= breaker.slow_call;
-        let bad = match outcome {
+        let duration = now.saturating_duration_since(self.started);
+        let slow = self.measure_latency && duration >= breaker.slow_call;
+        let failed = match outcome {
             AttemptOutcome::Success => false,
             AttemptOutcome::Failure => true,
             AttemptOutcome::DeadlineExceeded if slow => true,
-            // Only a probe's place is given back, by the drop.
+            // The drop releases the slot of a probe; nothing else changes.
             AttemptOutcome::DeadlineExceeded | AttemptOutcome::Ignored => return,
         };
         self.probe = false;
@@ -262,29 +274,39 @@ impl Permit<'_> {
             return;
         }
         match &mut inner.phase {
-            Phase::Closed { window, streak } => {
-                window.record(now, bad, slow);
-                *streak = if bad { streak.saturating_add(1) } else { 0 };
-                if (bad || slow) && breaker.trips(window, *streak) {
+            Phase::Closed {
+                window,
+                consecutive_failures,
+            } => {
+                window.record(now, failed, slow);
+                *consecutive_failures = if failed {
+                    consecutive_failures.saturating_add(1)
+                } else {
+                    0
+                };
+                if (failed || slow) && breaker.should_open(window, *consecutive_failures) {
                     breaker.open(&mut inner, now);
                 }
             }
-            Phase::HalfOpen { .. } if bad || slow => breaker.open(&mut inner, now),
-            Phase::HalfOpen { under_way, good } => {
-                *under_way -= 1;
-                *good += 1;
-                if *good >= breaker.config.half_open_successes.get() {
+            Phase::HalfOpen { .. } if failed || slow => breaker.open(&mut inner, now),
+            Phase::HalfOpen {
+                in_flight,
+                successes,
+            } => {
+                *in_flight -= 1;
+                *successes += 1;
+                if *successes >= breaker.config.half_open_successes.get() {
                     inner.opened = 0;
                     inner.transition(Phase::closed(&breaker.config, now));
                 }
             }
-            // No permit is of a generation in which it was open.
+            // Unreachable: an open breaker admits no call, so no permit has this generation.
             Phase::Open { .. } => {}
         }
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
         if !self.probe {
             return;
@@ -293,8 +315,8 @@ impl Drop for Permit<'_> {
         if inner.generation != self.generation {
             return;
         }
-        if let Phase::HalfOpen { under_way, .. } = &mut inner.phase {
-            *under_way -= 1;
+        if let Phase::HalfOpen { in_flight, .. } = &mut inner.phase {
+            *in_flight -= 1;
         }
     }
 }

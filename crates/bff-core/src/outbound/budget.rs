@@ -1,5 +1,7 @@
-//! How many extra attempts, retries and hedges alike, there may be: a share of the calls of each backend, and a
-//! handful for each request. Without it, retries multiply the load of a backend just when it has too much.
+//! The retry budget: it limits extra attempts (retries and hedges) to a fraction of a backend's calls.
+//!
+//! In addition, each request has a fixed allowance. Without these limits, retries would multiply the load of a backend
+//! that is already overloaded.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,24 +14,24 @@ use crate::config::Ratio;
 use crate::context::RequestRetryAllowance;
 use crate::net::monotonic::nanos;
 
-/// One extra attempt, in the thousandths that are counted.
+/// The cost of one extra attempt. The budget counts in thousandths of an attempt.
 const ONE: i64 = 1000;
 
-/// What one backend may cost beyond the calls that are needed.
+/// The retry budget of one backend.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Extra attempts for each call that is needed, over time. Default 0.1: however many calls fail, the backend
-    /// sees at most 1.1 for each.
+    /// The number of extra attempts per call, over time. Default 0.1: even if all calls fail, the backend receives at
+    /// most 1.1 attempts per call.
     pub ratio: Ratio,
-    /// The most extra attempts saved up. Default 100: what 10 s at 100 calls/s deposit, so that an hour
-    /// without failure does not pay for a storm.
+    /// The maximum number of saved extra attempts. Default 100: the deposit of 10 s at 100 calls/s. The limit prevents
+    /// that an hour without failures pays for a burst of retries.
     pub max_tokens: u32,
-    /// Extra attempts there are without savings, so that the first failures after a quiet time can be retried.
-    /// They are lent: what calls deposit later pays them back first. Default 3: one request's worth.
+    /// The number of extra attempts allowed without saved tokens, so that the first failures after a time of low traffic
+    /// can be retried. Later deposits pay them back first. Default 3: the allowance of one request.
     pub min_retries: u32,
-    /// After how long without any extra attempt one of the reserve comes back. Default 10s: above 1 call/s, a
-    /// backend that keeps failing gets the ratio and no more.
+    /// The time without extra attempts after which one of `min_retries` becomes available again. Default 10s: above
+    /// 1 call/s, a backend that fails continuously gets no more than the ratio.
     #[serde(with = "crate::config::duration")]
     pub min_retries_refill: Duration,
 }
@@ -45,53 +47,53 @@ impl Default for Config {
     }
 }
 
-/// The extra attempts of one backend.
+/// The retry budget of one backend.
 #[derive(Debug)]
 pub struct Budget {
     deposit: i64,
-    most: i64,
-    /// Thousandths saved; below zero while the reserve is owed.
-    saved: AtomicI64,
+    max_balance: i64,
+    /// The balance in thousandths of an attempt; negative after attempts from the reserve.
+    balance: AtomicI64,
     reserve: Mutex<Reserve>,
 }
 
 #[derive(Debug)]
 struct Reserve {
-    most: u32,
-    left: u32,
-    refill: Duration,
-    /// Up to when refilling is accounted for.
-    at: Instant,
+    max: u32,
+    available: u32,
+    refill_interval: Duration,
+    /// The time up to which refills are accounted for.
+    refilled_at: Instant,
 }
 
 impl Budget {
-    /// Nothing saved, the reserve full.
+    /// Creates a budget with a zero balance and a full reserve.
     pub fn new(config: &Config, now: Instant) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "a share is at most one")]
+        #[expect(clippy::cast_possible_truncation, reason = "a ratio is at most one")]
         let deposit = (config.ratio.get() * 1000.0).round() as i64;
         let reserve = Reserve {
-            most: config.min_retries,
-            left: config.min_retries,
-            refill: config.min_retries_refill.max(Duration::from_millis(1)),
-            at: now,
+            max: config.min_retries,
+            available: config.min_retries,
+            refill_interval: config.min_retries_refill.max(Duration::from_millis(1)),
+            refilled_at: now,
         };
         Self {
             deposit,
-            most: i64::from(config.max_tokens) * ONE,
-            saved: AtomicI64::new(0),
+            max_balance: i64::from(config.max_tokens) * ONE,
+            balance: AtomicI64::new(0),
             reserve: Mutex::new(reserve),
         }
     }
 
-    /// A needed call goes to the backend: once for each, never for its extra attempts.
+    /// Deposits for the first attempt of a call. Extra attempts deposit nothing.
     pub fn deposit(&self) {
-        // Two that race may both add just below the bound: it is a bound on saving, not on spending.
-        if self.saved.load(Relaxed) < self.most {
-            self.saved.fetch_add(self.deposit, Relaxed);
+        // Two threads may both add just below the maximum. This is harmless: the limit bounds saving, not spending.
+        if self.balance.load(Relaxed) < self.max_balance {
+            self.balance.fetch_add(self.deposit, Relaxed);
         }
     }
 
-    /// Takes one extra attempt from this backend and from the request, or from neither.
+    /// Spends one extra attempt from this budget and from the request's allowance. Returns whether both had one.
     pub fn spend(&self, request: &RequestRetryAllowance, now: Instant) -> bool {
         if !request.take() {
             return false;
@@ -104,33 +106,33 @@ impl Budget {
     }
 
     fn withdraw(&self, now: Instant) -> bool {
-        // Calls that deposit do not wait for this lock; only failures meet here.
+        // Deposits do not take this lock; only extra attempts do.
         let mut reserve = self.reserve.lock();
         reserve.refill(now);
-        let saved = self.saved.load(Relaxed);
-        if saved < ONE && reserve.left == 0 {
+        let balance = self.balance.load(Relaxed);
+        if balance < ONE && reserve.available == 0 {
             return false;
         }
-        // Whoever can live from savings has no claim on the reserve: each grant uses it up, paid for or not.
-        reserve.left = reserve.left.saturating_sub(1);
-        reserve.at = now;
-        self.saved.fetch_sub(ONE, Relaxed);
-        self.saved
-            .fetch_max(-ONE * i64::from(reserve.most), Relaxed);
+        // Every extra attempt uses the reserve too, even if the balance pays for it: the reserve is for low traffic.
+        reserve.available = reserve.available.saturating_sub(1);
+        reserve.refilled_at = now;
+        self.balance.fetch_sub(ONE, Relaxed);
+        self.balance
+            .fetch_max(-ONE * i64::from(reserve.max), Relaxed);
         true
     }
 }
 
 impl Reserve {
     fn refill(&mut self, now: Instant) {
-        let each = nanos(self.refill);
-        let back = nanos(now.saturating_duration_since(self.at)) / each;
-        let back = u32::try_from(back).unwrap_or(u32::MAX);
-        self.left = self.left.saturating_add(back).min(self.most);
-        self.at = if self.left == self.most {
-            now.max(self.at)
+        let elapsed = nanos(now.saturating_duration_since(self.refilled_at));
+        let refills = elapsed / nanos(self.refill_interval);
+        let refills = u32::try_from(refills).unwrap_or(u32::MAX);
+        self.available = self.available.saturating_add(refills).min(self.max);
+        self.refilled_at = if self.available == self.max {
+            now.max(self.refilled_at)
         } else {
-            self.at + self.refill * back
+            self.refilled_at + self.refill_interval * refills
         };
     }
 }
@@ -144,8 +146,8 @@ mod tests {
         budget.spend(&RequestRetryAllowance::default(), now)
     }
 
-    /// Calls of which some fail, each tried again once if the budget lets it: attempts for each call.
-    fn amplification(calls: u32, every: Duration, failing: impl Fn(u64) -> bool) -> f64 {
+    /// The number of attempts per call, if each failed call is retried once when the budget allows it.
+    fn amplification(calls: u32, interval: Duration, fails: impl Fn(u64) -> bool) -> f64 {
         let start = Instant::now();
         let budget = Budget::new(&Config::default(), start);
         let mut random = 1_u64;
@@ -155,7 +157,7 @@ mod tests {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            if failing(random >> 33) && spend(&budget, start + every * n) {
+            if fails(random >> 33) && spend(&budget, start + interval * n) {
                 attempts += 1;
             }
         }
@@ -163,29 +165,35 @@ mod tests {
     }
 
     #[test]
-    fn with_three_in_ten_failing_a_backend_sees_at_most_a_tenth_more() {
-        for every in [0, 1, 10, 100, 500].map(Duration::from_millis) {
-            let seen = amplification(100_000, every, |random| random % 10 < 3);
-            assert!((1.099..=1.1).contains(&seen), "{every:?}: {seen}");
+    fn with_30_percent_failures_the_load_grows_by_at_most_10_percent() {
+        for interval in [0, 1, 10, 100, 500].map(Duration::from_millis) {
+            let measured = amplification(100_000, interval, |random| random % 10 < 3);
+            assert!(
+                (1.099..=1.1).contains(&measured),
+                "{interval:?}: {measured}"
+            );
         }
     }
 
     #[test]
-    fn it_holds_when_everything_fails_too() {
-        for every in [0, 1, 10, 100, 500].map(Duration::from_millis) {
-            let seen = amplification(100_000, every, |_| true);
-            assert!((1.099..=1.1).contains(&seen), "{every:?}: {seen}");
+    fn with_all_calls_failing_the_load_grows_by_at_most_10_percent() {
+        for interval in [0, 1, 10, 100, 500].map(Duration::from_millis) {
+            let measured = amplification(100_000, interval, |_| true);
+            assert!(
+                (1.099..=1.1).contains(&measured),
+                "{interval:?}: {measured}"
+            );
         }
     }
 
     #[test]
     fn few_failures_are_all_retried() {
-        let seen = amplification(100_000, Duration::from_millis(1), |random| random % 100 < 5);
-        assert!((1.045..=1.055).contains(&seen), "{seen}");
+        let measured = amplification(100_000, Duration::from_millis(1), |random| random % 100 < 5);
+        assert!((1.045..=1.055).contains(&measured), "{measured}");
     }
 
     #[test]
-    fn the_first_failures_after_a_quiet_time_can_be_retried() {
+    fn the_first_failures_after_low_traffic_can_be_retried() {
         let mut now = Instant::now();
         let budget = Budget::new(&Config::default(), now);
         for _ in 0..2 {
@@ -199,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn savings_are_bounded() {
+    fn the_balance_is_bounded() {
         let now = Instant::now();
         let budget = Budget::new(&Config::default(), now);
         for _ in 0..10_000 {
@@ -210,9 +218,9 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_three_and_a_refusal_costs_none() {
+    fn a_request_has_three_extra_attempts_and_a_rejection_costs_none() {
         let now = Instant::now();
-        let (rich, poor) = (
+        let (full, empty) = (
             Budget::new(&Config::default(), now),
             Budget::new(
                 &Config {
@@ -223,66 +231,67 @@ mod tests {
             ),
         );
         let request = RequestRetryAllowance::default();
-        assert!(!poor.spend(&request, now));
-        assert_eq!(request.left(), 3);
+        assert!(!empty.spend(&request, now));
+        assert_eq!(request.remaining(), 3);
         assert_eq!(
-            [0; 4].map(|_| rich.spend(&request, now)),
+            [0; 4].map(|_| full.spend(&request, now)),
             [true, true, true, false]
         );
     }
 
-    /// Calls, some of which fail, at some times; what was spent by then, and what was saved, before each and at the end.
+    /// Makes calls, some of which fail. Returns the time, the extra attempts so far and the balance before each call and
+    /// at the end.
     fn history(config: &Config, steps: &[(u64, bool)]) -> Vec<(Instant, u32, i64)> {
         let mut now = Instant::now();
         let (budget, mut extra) = (Budget::new(config, now), 0);
-        let mut seen = Vec::new();
+        let mut history = Vec::new();
         for (millis, fails) in steps {
-            seen.push((now, extra, budget.saved.load(Relaxed)));
+            history.push((now, extra, budget.balance.load(Relaxed)));
             now += Duration::from_millis(*millis);
             budget.deposit();
             extra += u32::from(*fails && spend(&budget, now));
         }
-        seen.push((now, extra, budget.saved.load(Relaxed)));
-        seen
+        history.push((now, extra, budget.balance.load(Relaxed)));
+        history
     }
 
     proptest! {
-        /// Of every stretch, from any call to any later one: a tenth of its calls and what was saved when it began, or,
-        /// where that is less, the reserve; and what a quiet time gives back of that. So never more than the cap.
+        /// The limit of extra attempts between any two calls: a tenth of the calls plus the balance at the start, or the
+        /// reserve if that is more, plus the refills of the reserve.
         #[test]
-        fn no_stretch_has_more_extra_attempts_than_its_tenth_and_what_was_saved(
-            saved_up in 0_usize..200,
-            max_saved in 0_u32..20,
+        fn extra_attempts_between_any_two_calls_stay_within_the_budget(
+            initial_calls in 0_usize..200,
+            max_tokens in 0_u32..20,
             reserve in 0_u32..5,
             steps in prop::collection::vec((0_u64..3000, any::<bool>()), 1..150),
         ) {
-            let config = Config { max_tokens: max_saved, min_retries: reserve, ..Config::default() };
-            let mut all = vec![(0, false); saved_up];
+            let config = Config { max_tokens, min_retries: reserve, ..Config::default() };
+            let mut all = vec![(0, false); initial_calls];
             all.extend(steps);
-            let seen = history(&config, &all);
-            for (from, (began, spent, saved)) in seen.iter().enumerate() {
-                prop_assert!(*saved < i64::from(max_saved + 1) * ONE);
-                for (until, (ended, spent_then, _)) in seen.iter().enumerate().skip(from) {
-                    let paid = saved + i64::try_from(until - from).unwrap() * 100;
-                    let back = (*ended - *began).as_secs() / 10 + u64::from(until > from);
-                    let most = paid.max(i64::from(reserve) * ONE) + i64::try_from(back).unwrap() * ONE;
-                    let extra = i64::from(spent_then - spent) * ONE;
-                    prop_assert!(extra <= most, "{from}..{until}: {extra} of {most}");
+            let history = history(&config, &all);
+            for (from, (started, extra_before, balance)) in history.iter().enumerate() {
+                prop_assert!(*balance < i64::from(max_tokens + 1) * ONE);
+                for (until, (ended, extra_after, _)) in history.iter().enumerate().skip(from) {
+                    let deposited = balance + i64::try_from(until - from).unwrap() * 100;
+                    let refills = (*ended - *started).as_secs() / 10 + u64::from(until > from);
+                    let max = deposited.max(i64::from(reserve) * ONE) + i64::try_from(refills).unwrap() * ONE;
+                    let extra = i64::from(extra_after - extra_before) * ONE;
+                    prop_assert!(extra <= max, "{from}..{until}: {extra} of {max}");
                 }
             }
         }
 
-        /// Where failures never pause for long, as at 30 %: exactly, and from the first call on.
+        /// With failures all the time (here 30 %) the limit holds exactly and from the first call on.
         #[test]
-        fn calls_in_all_are_at_most_a_tenth_more_than_those_needed(
+        fn extra_attempts_are_at_most_a_tenth_of_all_calls(
             steps in prop::collection::vec((0_u64..100, 0_u32..10), 500..1500),
         ) {
             let steps: Vec<_> = steps.into_iter().map(|(millis, n)| (millis, n < 3)).collect();
-            let seen = history(&Config::default(), &steps);
-            for (calls, (_, extra, saved)) in seen.iter().enumerate() {
+            let history = history(&Config::default(), &steps);
+            for (calls, (_, extra, balance)) in history.iter().enumerate() {
                 let calls = i64::try_from(calls).unwrap();
-                prop_assert_eq!(i64::from(*extra) * ONE + saved, calls * 100, "none is lost, and none made");
-                prop_assert!(*saved >= 0 || *extra <= 3, "only the reserve is lent");
+                prop_assert_eq!(i64::from(*extra) * ONE + balance, calls * 100, "tokens are conserved");
+                prop_assert!(*balance >= 0 || *extra <= 3, "only the reserve goes below zero");
             }
         }
     }

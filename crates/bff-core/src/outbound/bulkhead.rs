@@ -1,5 +1,6 @@
-//! How many attempts may be under way at one backend at once, and how many streams beside them; one too many is refused
-//! and never waits.
+//! The bulkhead of one backend: limits on concurrent attempts and on concurrent streams.
+//!
+//! A request above the limit is rejected at once. It never waits.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -9,19 +10,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Reason};
 
-/// When a place is likely to be free again; `Retry-After` counts in seconds.
+/// The time after which a slot is probably free. One second is the smallest value of `Retry-After`.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One backend's share of the gateway.
+/// The limits of one backend.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Attempts under way at once, of what streams up to the head of the answer. Default 256: at 50 ms each that is 5,000 a
-    /// second, and a backend that hangs holds no more of the gateway than that.
+    /// The maximum number of concurrent attempts. A stream counts here until its response headers. Default 256: at 50 ms
+    /// each this is 5,000 per second, and a hanging backend occupies no more of the gateway.
     pub max_concurrent: NonZeroU32,
-    /// What streams at once, from its attempt on for as long as it lasts: bodies that are passed on, `WebSockets`,
-    /// conversations. Default 1024: between two pieces it costs the backend little more than a connection, and however
-    /// many there are, they take no place from calls.
+    /// The maximum number of concurrent streams: forwarded bodies, `WebSockets` and gRPC streams, from the attempt to
+    /// their end. Default 1024: an idle stream costs the backend little more than a connection. Streams take no slots
+    /// from calls.
     pub max_streams: NonZeroU32,
 }
 
@@ -34,7 +35,7 @@ impl Default for Config {
     }
 }
 
-/// The places of one backend.
+/// The slots of one backend.
 #[derive(Debug)]
 pub struct Bulkhead {
     calls: BoundedSlots,
@@ -43,74 +44,82 @@ pub struct Bulkhead {
 
 #[derive(Debug)]
 struct BoundedSlots {
-    most: u32,
-    taken: AtomicU32,
+    max: u32,
+    in_use: AtomicU32,
     peak: AtomicU32,
-    /// Why there is none left.
-    full: &'static str,
+    /// The cause of a rejection.
+    rejection: &'static str,
 }
 
 impl Bulkhead {
-    /// All places free.
+    /// Creates a bulkhead with all slots free.
     pub fn new(config: &Config) -> Self {
         Self {
-            calls: BoundedSlots::of(
+            calls: BoundedSlots::new(
                 config.max_concurrent,
-                "max_concurrent attempts are under way",
+                "max_concurrent attempts are in flight",
             ),
-            streams: BoundedSlots::of(config.max_streams, "max_streams streams are under way"),
+            streams: BoundedSlots::new(config.max_streams, "max_streams streams are in flight"),
         }
     }
 
-    /// Takes a place for as long as the guard lives, or fails at once.
-    pub fn enter(&self) -> Result<Permit<'_>, Failure> {
-        self.calls.enter()
+    /// Takes a slot for a call, until the permit is dropped.
+    ///
+    /// # Errors
+    /// [`Reason::Overloaded`] if all slots are in use.
+    pub fn try_acquire(&self) -> Result<Permit<'_>, Failure> {
+        self.calls.try_acquire()
     }
 
-    /// The same among the streams.
-    pub fn enter_stream(&self) -> Result<Permit<'_>, Failure> {
-        self.streams.enter()
+    /// Takes a slot for a stream, like [`Self::try_acquire`].
+    pub fn try_acquire_stream(&self) -> Result<Permit<'_>, Failure> {
+        self.streams.try_acquire()
     }
 
-    /// Takes a place for work that goes on after its attempt, which was let in and still holds its own: it is never
-    /// refused.
-    pub(super) fn acquire_unchecked(&self, lasting: bool) {
-        self.of(lasting).taken.fetch_add(1, Relaxed);
+    /// Takes a slot for an exchange that continues after its attempt, without a check of the limit.
+    ///
+    /// The attempt was admitted and still holds its own permit.
+    pub(super) fn acquire_unchecked(&self, streaming: bool) {
+        self.slots(streaming).in_use.fetch_add(1, Relaxed);
     }
 
-    /// Gives back a place taken by [`Self::stay`].
-    pub(super) fn release(&self, lasting: bool) {
-        self.of(lasting).taken.fetch_sub(1, Relaxed);
+    /// Releases a slot taken by [`Self::acquire_unchecked`].
+    pub(super) fn release(&self, streaming: bool) {
+        self.slots(streaming).in_use.fetch_sub(1, Relaxed);
     }
 
-    fn of(&self, lasting: bool) -> &BoundedSlots {
-        if lasting { &self.streams } else { &self.calls }
+    fn slots(&self, streaming: bool) -> &BoundedSlots {
+        if streaming {
+            &self.streams
+        } else {
+            &self.calls
+        }
     }
 
-    /// Places taken at the moment.
-    pub fn taken(&self) -> u32 {
-        self.calls.taken.load(Relaxed)
+    /// The number of call slots in use.
+    pub fn in_use(&self) -> u32 {
+        self.calls.in_use.load(Relaxed)
     }
 
-    /// The most places that were taken at once.
+    /// The highest number of call slots in use so far.
     pub fn peak(&self) -> u32 {
         self.calls.peak.load(Relaxed)
     }
 }
 
 impl BoundedSlots {
-    fn of(most: NonZeroU32, full: &'static str) -> Self {
+    fn new(max: NonZeroU32, rejection: &'static str) -> Self {
         Self {
-            most: most.get(),
-            taken: AtomicU32::new(0),
+            max: max.get(),
+            in_use: AtomicU32::new(0),
             peak: AtomicU32::new(0),
-            full,
+            rejection,
         }
     }
 
-    fn enter(&self) -> Result<Permit<'_>, Failure> {
-        let room = |taken| (taken < self.most).then(|| taken + 1);
-        match self.taken.fetch_update(Relaxed, Relaxed, room) {
+    fn try_acquire(&self) -> Result<Permit<'_>, Failure> {
+        let next = |in_use| (in_use < self.max).then(|| in_use + 1);
+        match self.in_use.fetch_update(Relaxed, Relaxed, next) {
             Ok(before) => {
                 if before >= self.peak.load(Relaxed) {
                     self.peak.fetch_max(before + 1, Relaxed);
@@ -120,19 +129,19 @@ impl BoundedSlots {
             Err(_) => Err(Failure::new(Reason::Overloaded)
                 .not_sent()
                 .with_retry_after(Some(RETRY_AFTER))
-                .with_cause(self.full)),
+                .with_cause(self.rejection)),
         }
     }
 }
 
-/// A place taken; free again when dropped.
+/// A slot of the bulkhead, released on drop.
 #[derive(Debug)]
-#[must_use = "dropped, the place is free again"]
+#[must_use = "dropping the permit releases the slot"]
 pub struct Permit<'a>(&'a BoundedSlots);
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.taken.fetch_sub(1, Relaxed);
+        self.0.in_use.fetch_sub(1, Relaxed);
     }
 }
 
@@ -141,8 +150,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(most: u32) -> Bulkhead {
-        let max_concurrent = NonZeroU32::new(most).unwrap();
+    fn bulkhead(max: u32) -> Bulkhead {
+        let max_concurrent = NonZeroU32::new(max).unwrap();
         Bulkhead::new(&Config {
             max_concurrent,
             max_streams: NonZeroU32::MIN,
@@ -150,42 +159,45 @@ mod tests {
     }
 
     #[test]
-    fn what_streams_takes_no_place_from_calls_nor_the_other_way_round() {
-        let bulkhead = of(1);
-        // As an attempt does whose answer goes on streaming.
-        let attempt = (bulkhead.enter().unwrap(), bulkhead.enter_stream().unwrap());
+    fn streams_and_calls_have_separate_slots() {
+        let bulkhead = bulkhead(1);
+        // The steps of an attempt whose response body continues to stream.
+        let attempt = (
+            bulkhead.try_acquire().unwrap(),
+            bulkhead.try_acquire_stream().unwrap(),
+        );
         bulkhead.acquire_unchecked(true);
         drop(attempt);
-        let refused = bulkhead.enter_stream().unwrap_err();
-        assert_eq!(refused.reason(), Reason::Overloaded);
-        let call = bulkhead.enter().unwrap();
-        assert!(bulkhead.enter().is_err());
+        let rejected = bulkhead.try_acquire_stream().unwrap_err();
+        assert_eq!(rejected.reason(), Reason::Overloaded);
+        let call = bulkhead.try_acquire().unwrap();
+        assert!(bulkhead.try_acquire().is_err());
         bulkhead.release(true);
-        assert!(bulkhead.enter_stream().is_ok());
+        assert!(bulkhead.try_acquire_stream().is_ok());
         drop(call);
     }
 
     #[test]
-    fn one_too_many_is_refused_and_a_place_comes_back() {
-        let bulkhead = of(2);
-        let first = bulkhead.enter().unwrap();
-        let _second = bulkhead.enter().unwrap();
-        let refused = bulkhead.enter().unwrap_err();
-        assert_eq!(refused.reason(), Reason::Overloaded);
-        assert_eq!(refused.retry_after(), Some(RETRY_AFTER));
+    fn a_request_above_the_limit_is_rejected_until_a_slot_is_free() {
+        let bulkhead = bulkhead(2);
+        let first = bulkhead.try_acquire().unwrap();
+        let _second = bulkhead.try_acquire().unwrap();
+        let rejected = bulkhead.try_acquire().unwrap_err();
+        assert_eq!(rejected.reason(), Reason::Overloaded);
+        assert_eq!(rejected.retry_after(), Some(RETRY_AFTER));
         drop(first);
-        assert!(bulkhead.enter().is_ok());
+        assert!(bulkhead.try_acquire().is_ok());
     }
 
     #[test]
-    fn threads_never_share_a_place_and_all_come_back() {
-        let bulkhead = of(3);
+    fn concurrent_permits_stay_below_the_limit_and_are_all_released() {
+        let bulkhead = bulkhead(3);
         let inside = AtomicU32::new(0);
         std::thread::scope(|threads| {
             for _ in 0..8 {
                 threads.spawn(|| {
                     for _ in 0..2000 {
-                        if let Ok(_place) = bulkhead.enter() {
+                        if let Ok(_permit) = bulkhead.try_acquire() {
                             assert!(inside.fetch_add(1, Relaxed) < 3);
                             inside.fetch_sub(1, Relaxed);
                         }
@@ -193,25 +205,25 @@ mod tests {
                 });
             }
         });
-        assert_eq!(bulkhead.taken(), 0);
+        assert_eq!(bulkhead.in_use(), 0);
         assert!((1..=3).contains(&bulkhead.peak()));
     }
 
     proptest! {
         #[test]
-        fn it_counts_what_is_held(most in 1_u32..6, steps in prop::collection::vec(any::<bool>(), 0..100)) {
-            let bulkhead = of(most);
+        fn in_use_is_the_number_of_held_permits(max in 1_u32..6, steps in prop::collection::vec(any::<bool>(), 0..100)) {
+            let bulkhead = bulkhead(max);
             let (mut held, mut peak) = (Vec::new(), 0);
-            for enter in steps {
-                if enter {
-                    let place = bulkhead.enter().ok();
-                    prop_assert_eq!(place.is_some(), held.len() < most as usize);
-                    held.extend(place);
+            for acquire in steps {
+                if acquire {
+                    let permit = bulkhead.try_acquire().ok();
+                    prop_assert_eq!(permit.is_some(), held.len() < max as usize);
+                    held.extend(permit);
                 } else {
                     held.pop();
                 }
                 peak = peak.max(held.len());
-                prop_assert_eq!(bulkhead.taken() as usize, held.len());
+                prop_assert_eq!(bulkhead.in_use() as usize, held.len());
                 prop_assert_eq!(bulkhead.peak() as usize, peak);
             }
         }

@@ -1,4 +1,4 @@
-//! One request to a backend, built from parsed parts only.
+//! A request to a backend, built from parsed parts only.
 
 use std::fmt::{self, Display, Write};
 
@@ -13,7 +13,7 @@ use crate::scope::{CacheVisibility, Caller, Scope, Segment};
 
 mod caching;
 
-/// RFC 3986 §3.4 leaves these as they are in a query value; spaces become `%20`.
+/// The characters to encode in a query value (RFC 3986 §3.4). A space becomes `%20`.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -21,7 +21,7 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b',');
 
-/// What could end or change a path even inside a parsed identifier.
+/// The characters to encode in a path segment, because they could end or change the path.
 const PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'/')
@@ -31,67 +31,67 @@ const PATH: &AsciiSet = &CONTROLS
     .add(b'\\')
     .add(b';');
 
-/// One request to a backend: owned, so that it can outlive the request that wanted it.
+/// A request to a backend. It owns its data, so that it can outlive the client's request.
 #[derive(Clone)]
 pub struct Call<S> {
     scope: S,
     method: Method,
     route: &'static str,
-    /// What of `route` is not in `path` yet.
-    rest: &'static str,
+    /// The part of `route` that is not yet in `path`.
+    remaining_route: &'static str,
     path: String,
     has_query: bool,
-    of_one_thing: bool,
+    single_resource: bool,
     body: Result<Option<Bytes>, SerializeBodyError>,
-    repeatable: Idempotency,
+    idempotency: Idempotency,
     hedged: bool,
-    keep: CachePolicy,
+    cache_policy: CachePolicy,
 }
 
-/// Why doing it twice may be doing it once.
+/// The source of a call's idempotency.
 #[derive(Clone)]
 enum Idempotency {
-    /// The method says so, or nothing does.
+    /// The method decides (RFC 9110 §9.2.2).
     FromMethod,
-    /// The call says so.
+    /// The call is declared idempotent.
     Declared,
-    /// The backend knows the repetition by this key.
+    /// The backend recognizes a repetition by this key.
     Key(HeaderValue),
 }
 
-/// A body that could not be written. Why stays unsaid: serde's text may quote the body.
+/// The error of a body that does not serialize. It has no text, because serde's text may quote the body.
 #[derive(Clone, Copy)]
 struct SerializeBodyError;
 
 impl<S: Scope> Call<S> {
-    /// A read of `route`, a path in which `{…}` are holes for identifiers.
+    /// Creates a GET call. In `route`, `{…}` marks a placeholder for an identifier.
     pub fn get(scope: S, route: &'static str) -> Self {
         Self::new(scope, Method::GET, route)
     }
 
-    /// A write.
+    /// Creates a POST call.
     pub fn post(scope: S, route: &'static str) -> Self {
         Self::new(scope, Method::POST, route)
     }
 
-    /// Any other method.
+    /// Creates a call with any method.
     pub fn new(scope: S, method: Method, route: &'static str) -> Self {
         Self {
             scope,
             method,
             route,
-            rest: route,
+            remaining_route: route,
             path: String::with_capacity(route.len() + 24),
             has_query: false,
-            of_one_thing: route.contains('{'),
+            single_resource: route.contains('{'),
             body: Ok(None),
-            repeatable: Idempotency::FromMethod,
+            idempotency: Idempotency::FromMethod,
             hedged: false,
-            keep: CachePolicy::default_for(S::PERSONAL),
+            cache_policy: CachePolicy::default_for(S::PERSONAL),
         }
     }
 
-    /// Fills the next hole.
+    /// Fills the next placeholder with an identifier.
     #[must_use]
     pub fn path_id(self, id: &impl Id) -> Self {
         self.fill_placeholder(id.as_path_segment())
@@ -105,8 +105,8 @@ impl<S: Scope> Call<S> {
         self.has_query = true;
         self.path.push_str(name);
         self.path.push('=');
-        let mut encoded = Encoded(&mut self.path);
-        let _ = write!(encoded, "{value}");
+        let mut encoder = QueryEncoder(&mut self.path);
+        let _ = write!(encoder, "{value}");
         self
     }
 
@@ -119,7 +119,7 @@ impl<S: Scope> Call<S> {
         }
     }
 
-    /// Adds identifiers as one comma list.
+    /// Adds a query parameter with a comma-separated list of identifiers.
     #[must_use]
     pub fn query_ids<'a, I: Id + 'a>(
         self,
@@ -130,39 +130,39 @@ impl<S: Scope> Call<S> {
         self.query(name, list.join(","))
     }
 
-    /// Says that the call is about one thing although its route has no hole, for instance because the identifier
-    /// stands in the query: then 404 says that there is no such thing, and not that the address is wrong.
+    /// Declares that the call reads a single resource although its route has no placeholder, for example because the
+    /// identifier is in the query. A 404 then means that the resource does not exist, not that the route is wrong.
     #[must_use]
     pub fn single_resource(mut self) -> Self {
-        self.of_one_thing = true;
+        self.single_resource = true;
         self
     }
 
-    /// Sets a JSON body. One that cannot be written fails the call, and nothing is sent.
+    /// Sets a JSON body. If it does not serialize, the call fails and nothing is sent.
     #[must_use]
     pub fn json(mut self, body: &impl Serialize) -> Self {
-        let written = serde_json::to_vec(body);
-        self.body = written
+        let serialized = serde_json::to_vec(body);
+        self.body = serialized
             .map(|b| Some(b.into()))
             .map_err(|_| SerializeBodyError);
         self
     }
 
-    /// Marks a write as repeatable under this key.
+    /// Sets the `Idempotency-Key` header, which makes a write idempotent.
     #[must_use]
     pub fn idempotency_key(mut self, key: HeaderValue) -> Self {
-        self.repeatable = Idempotency::Key(key);
+        self.idempotency = Idempotency::Key(key);
         self
     }
 
-    /// Says that doing it twice is doing it once, although its method does not say so.
+    /// Declares the call idempotent, although its method is not.
     #[must_use]
     pub fn idempotent(mut self) -> Self {
-        self.repeatable = Idempotency::Declared;
+        self.idempotency = Idempotency::Declared;
         self
     }
 
-    /// Lets a second attempt race a first one that takes longer than nearly all others do: for reads that a
+    /// Allows a hedge: a parallel second attempt if the first one is slower than nearly all others. For reads that a
     /// whole screen waits for.
     #[must_use]
     pub fn hedged(mut self) -> Self {
@@ -170,21 +170,21 @@ impl<S: Scope> Call<S> {
         self
     }
 
-    /// The path with its holes: what metrics name the call by.
+    /// The path with its placeholders. Metrics use it as a label.
     pub fn route(&self) -> &'static str {
         self.route
     }
 
-    /// Who may share the answer.
+    /// The callers that may share the response.
     pub fn sharing(&self) -> CacheVisibility {
         self.scope.sharing()
     }
 
     pub(crate) fn retry_traits(&self) -> RetryTraits {
         RetryTraits {
-            idempotent: retry::is_repeatable(
+            idempotent: retry::is_idempotent(
                 &self.method,
-                !matches!(self.repeatable, Idempotency::FromMethod),
+                !matches!(self.idempotency, Idempotency::FromMethod),
             ),
             hedged: self.hedged && !self.is_write(),
             attempt_timeout: None,
@@ -197,57 +197,60 @@ impl<S: Scope> Call<S> {
         !self.method.is_safe()
     }
 
-    /// Whether the call is about one thing, so that 404 is an answer and not a wrong address.
-    pub(crate) fn is_of_one_thing(&self) -> bool {
-        self.of_one_thing
+    /// Whether the call is about a single resource, so that a 404 means that the resource does not exist.
+    pub(crate) fn is_single_resource(&self) -> bool {
+        self.single_resource
     }
 
     pub(crate) fn method(&self) -> &Method {
         &self.method
     }
 
-    /// The body, or why nothing may be sent.
+    /// The serialized body.
+    ///
+    /// # Errors
+    /// An unsent failure if the body did not serialize.
     pub(crate) fn body(&self) -> Result<Option<&Bytes>, Failure> {
         match &self.body {
             Ok(body) => Ok(body.as_ref()),
             Err(SerializeBodyError) => {
-                Err(Failure::internal("the body of the call is no JSON").not_sent())
+                Err(Failure::internal("the request body cannot be serialized").not_sent())
             }
         }
     }
 
     pub(crate) fn path(&self) -> String {
-        let mut path = String::with_capacity(self.path.len() + self.rest.len());
+        let mut path = String::with_capacity(self.path.len() + self.remaining_route.len());
         path.push_str(&self.path);
-        path.push_str(self.rest);
+        path.push_str(self.remaining_route);
         path
     }
 
     pub(crate) fn add_identity_headers(&self, headers: &mut HeaderMap) {
         self.scope.identify(headers);
-        if let Idempotency::Key(key) = &self.repeatable {
+        if let Idempotency::Key(key) = &self.idempotency {
             headers.insert("idempotency-key", key.clone());
         }
     }
 
     fn fill_placeholder(mut self, segment: &str) -> Self {
-        debug_assert!(!self.has_query, "holes are filled before the query begins");
-        if let Some((before, hole)) = self.rest.split_once('{') {
+        debug_assert!(!self.has_query, "fill all placeholders before the query");
+        if let Some((before, after)) = self.remaining_route.split_once('{') {
             self.path.push_str(before);
             self.path.extend(utf8_percent_encode(segment, PATH));
-            self.rest = hole.split_once('}').map_or("", |(_, rest)| rest);
+            self.remaining_route = after.split_once('}').map_or("", |(_, rest)| rest);
         }
         self
     }
 
     fn close_path(&mut self) {
-        self.path.push_str(self.rest);
-        self.rest = "";
+        self.path.push_str(self.remaining_route);
+        self.remaining_route = "";
     }
 }
 
 impl Call<Segment> {
-    /// Adds the segment's region as a query parameter; depends on nothing else of the request.
+    /// Adds the segment's region as a query parameter. The response then depends on no other part of the segment.
     #[must_use]
     pub fn region(mut self, name: &'static str) -> Self {
         self.scope = self.scope.by_region();
@@ -259,29 +262,29 @@ impl Call<Segment> {
 }
 
 impl Call<Caller> {
-    /// Fills the next hole with the caller's own account.
+    /// Fills the next placeholder with the caller's account.
     #[must_use]
     pub fn caller_id(mut self) -> Self {
-        if let Some((before, hole)) = self.rest.split_once('{') {
+        if let Some((before, after)) = self.remaining_route.split_once('{') {
             self.path.push_str(before);
             self.path.push_str(self.scope.path_segment());
-            self.rest = hole.split_once('}').map_or("", |(_, rest)| rest);
+            self.remaining_route = after.split_once('}').map_or("", |(_, rest)| rest);
         }
         self
     }
 }
 
-/// Path, body and identity may be secret or personal: only what metrics show is printed.
+/// Prints method and route only, because path, body and identity may be secret or personal.
 impl<S> fmt::Debug for Call<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.route)
     }
 }
 
-/// Percent-encodes what is written through it.
-struct Encoded<'a>(&'a mut String);
+/// A writer that percent-encodes its input.
+struct QueryEncoder<'a>(&'a mut String);
 
-impl Write for Encoded<'_> {
+impl Write for QueryEncoder<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         self.0.extend(utf8_percent_encode(s, QUERY));
         Ok(())
@@ -300,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_filled_in_order_and_values_encoded() {
+    fn placeholders_are_filled_in_order_and_values_encoded() {
         let id: ThingId = "a-1".parse().unwrap();
         let call = Call::get(Public, "/things/{id}/parts")
             .path_id(&id)
@@ -310,15 +313,15 @@ mod tests {
         assert_eq!(call.route(), "/things/{id}/parts");
         let list = Call::get(Public, "/things").query_ids("ids", [&id, &id]);
         assert_eq!(list.path(), "/things?ids=a-1,a-1");
-        assert!(call.is_of_one_thing() && !list.is_of_one_thing());
+        assert!(call.is_single_resource() && !list.is_single_resource());
         let one = Call::get(Public, "/things")
             .query("id", &id)
             .single_resource();
-        assert!(one.is_of_one_thing());
+        assert!(one.is_single_resource());
     }
 
     #[test]
-    fn a_call_prints_neither_its_body_nor_its_values() {
+    fn debug_output_has_neither_body_nor_values() {
         let call = Call::post(Public, "/things")
             .query("q", "secret")
             .json(&"secret");
@@ -327,7 +330,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_parses_stays_one_segment(text: String) {
+        fn a_parsed_identifier_is_one_path_segment(text: String) {
             if let Ok(id) = text.parse::<ThingId>() {
                 let path = Call::get(Public, "/a/{id}/b").path_id(&id).path();
                 prop_assert_eq!(path.split('/').collect::<Vec<_>>(), vec!["", "a", &text, "b"]);
@@ -335,7 +338,7 @@ mod tests {
         }
 
         #[test]
-        fn a_query_value_stays_one_value(text: String) {
+        fn a_query_value_is_encoded_as_one_value(text: String) {
             let path = Call::get(Public, "/a").query("q", &text).path();
             let query = path.strip_prefix("/a?q=").unwrap();
             prop_assert!(!query.contains(['&', '#', '?', ' ', '+']));

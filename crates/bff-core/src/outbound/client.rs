@@ -1,8 +1,8 @@
-//! The HTTP client of one backend, and the connections it keeps.
+//! The HTTP client of one instance for buffered responses, with its connection pool.
 //!
-//! Without TLS a connection is driven by the call that uses it: nothing is handed between tasks, and dropping the call
-//! closes the connection, which is how the backend learns that nobody waits any more. With TLS, where HTTP/2 may be
-//! negotiated and connections be shared, hyper-util's client does it.
+//! Without TLS, the call itself drives its connection, so no data passes between tasks. Dropping the call closes the
+//! connection, which cancels the request at the backend. With TLS, hyper-util's client drives the connections, because
+//! HTTP/2 may be negotiated and calls may share a connection.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -30,98 +30,103 @@ use tls::Tls;
 
 mod tls;
 
-/// The most connections that a thread keeps idle; one more is closed.
+/// The maximum number of idle connections per pool shard. The oldest ones above it are closed.
 const MAX_IDLE: usize = 256;
-/// Threads beyond so many share what they keep.
+/// The number of pool shards. Up to this number, every worker thread has its own.
 const POOL_SHARDS: usize = 64;
-/// The most read of a refusal's body: it holds a reason, not data.
-const MAX_REFUSAL_BYTES: usize = 8 << 10;
-/// How long a refusal may take to be said after its status, which counts without it.
+/// The maximum size of an error response's body: it carries a reason, not data.
+const MAX_ERROR_BODY_BYTES: usize = 8 << 10;
+/// The timeout for the body of an error response. After it the status counts without a body.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// An answer, read to its end.
-pub(crate) type Answer = (Parts, Bytes);
+/// A response with its complete body.
+pub(crate) type BufferedResponse = (Parts, Bytes);
 
-/// The client of one backend.
+/// The client of one instance.
 #[derive(Debug)]
 pub(crate) enum Client {
-    /// HTTP/1.1, in clear.
+    /// HTTP/1.1 without TLS.
     Cleartext(Box<CleartextClient>),
-    /// Over TLS, HTTP/2 or HTTP/1.1.
+    /// HTTP/2 or HTTP/1.1 over TLS.
     Tls(Box<Tls>),
 }
 
 impl Client {
-    /// A client of the instance at `address`, over `net`.
-    pub(crate) fn new(config: &Config, net: &Net, address: &Authority, trust: &TrustRoots) -> Self {
-        let dial = Connector::new(net.clone(), config.connect_timeout).to(address.clone());
+    /// Creates a client of the instance at `address`, which connects over `net`.
+    pub(crate) fn new(
+        config: &Config,
+        net: &Net,
+        address: &Authority,
+        trust_roots: &TrustRoots,
+    ) -> Self {
+        let connector = Connector::new(net.clone(), config.connect_timeout).to(address.clone());
         if config.url.is_tls() {
-            Self::Tls(Box::new(Tls::new(config, dial, trust)))
+            Self::Tls(Box::new(Tls::new(config, connector, trust_roots)))
         } else {
-            Self::Cleartext(Box::new(CleartextClient::new(config, dial)))
+            Self::Cleartext(Box::new(CleartextClient::new(config, connector)))
         }
     }
 
-    /// Sends a request whose target is in origin form, and reads the answer's body of at most `max` bytes.
+    /// Sends a request in origin form and reads the response body of at most `max_body_bytes`.
     ///
-    /// It is boxed where it begins, for it is most of a call, and every policy around an attempt would move it.
+    /// The future is boxed here: it is the largest part of a call, and every policy around an attempt would move it.
     pub(crate) fn exchange(
         &self,
         request: Request<Full<Bytes>>,
-        max: usize,
-    ) -> BoxFuture<'_, Result<Answer, Failure>> {
+        max_body_bytes: usize,
+    ) -> BoxFuture<'_, Result<BufferedResponse, Failure>> {
         match self {
-            Self::Cleartext(plain) => Box::pin(plain.exchange(request, max)),
-            Self::Tls(tls) => Box::pin(tls.exchange(request, max)),
+            Self::Cleartext(client) => Box::pin(client.exchange(request, max_body_bytes)),
+            Self::Tls(client) => Box::pin(client.exchange(request, max_body_bytes)),
         }
     }
 }
 
-/// Connections without TLS, the latest used first.
+/// A client without TLS. It reuses the connection used last.
 #[derive(Debug)]
 pub(crate) struct CleartextClient {
-    dial: Connector,
-    at: Uri,
+    connector: Connector,
+    base_uri: Uri,
     host: HeaderValue,
     idle_timeout: Duration,
-    /// By the thread that drives them: another one would be woken across cores.
-    idle: Box<[Mutex<VecDeque<Idle>>]>,
+    /// The idle connections by worker thread: use on another thread would need wake-ups across cores.
+    idle: Box<[Mutex<VecDeque<IdleConnection>>]>,
 }
 
 #[derive(Debug)]
-struct Idle {
-    lane: Box<PooledConnection>,
+struct IdleConnection {
+    connection: Box<PooledConnection>,
     since: Instant,
 }
 
-/// One connection, and the handle that puts requests into it.
+/// A connection with the handle that sends requests on it.
 #[derive(Debug)]
 struct PooledConnection {
-    requests: http1::SendRequest<Full<Bytes>>,
-    connection: http1::Connection<TokioIo<Connection>, Full<Bytes>>,
+    sender: http1::SendRequest<Full<Bytes>>,
+    driver: http1::Connection<TokioIo<Connection>, Full<Bytes>>,
     closed: bool,
-    home: usize,
+    worker: usize,
 }
 
-/// Why a lane carried nothing back.
+/// The error of an exchange on one connection.
 enum SendError {
-    /// It was closed before anything was written: the request is whole.
+    /// The connection was closed before the request was written. The request can be sent again.
     Unsent(Box<Request<Full<Bytes>>>),
-    /// Anything else.
+    /// Any other failure.
     Failed(Failure),
 }
 
 impl CleartextClient {
-    fn new(config: &Config, dial: Connector) -> Self {
+    fn new(config: &Config, connector: Connector) -> Self {
         let authority = config.url.authority();
-        // An authority is made of characters that a header value may hold.
+        // Cannot fail: every character of an authority is valid in a header value.
         let host = HeaderValue::from_str(authority.as_str());
-        let at = config
+        let base_uri = config
             .url
             .absolute(http::uri::PathAndQuery::from_static("/"));
         Self {
-            dial,
-            at: at.unwrap_or_default(),
+            connector,
+            base_uri: base_uri.unwrap_or_default(),
             host: host.unwrap_or_else(|_| HeaderValue::from_static("")),
             idle_timeout: config.idle_timeout,
             idle: (0..POOL_SHARDS).map(|_| Mutex::default()).collect(),
@@ -131,28 +136,28 @@ impl CleartextClient {
     async fn exchange(
         &self,
         mut request: Request<Full<Bytes>>,
-        max: usize,
-    ) -> Result<Answer, Failure> {
+        max_body_bytes: usize,
+    ) -> Result<BufferedResponse, Failure> {
         request
             .headers_mut()
             .insert(header::HOST, self.host.clone());
         loop {
-            let kept = self.take().await;
-            let idle = kept.is_some();
-            let mut lane = match kept {
-                Some(lane) => lane,
-                // Boxed, for every call has room for it and few connect.
-                None => Box::pin(self.open()).await?,
+            let pooled = self.take_idle().await;
+            let reused = pooled.is_some();
+            let mut connection = match pooled {
+                Some(connection) => connection,
+                // Boxed: otherwise every call's future would reserve space for connecting, which is rare.
+                None => Box::pin(self.connect()).await?,
             };
-            match lane.send_and_read(request, max).await {
-                Ok(answer) => {
-                    if lane.is_free() || lane.is_ready().await {
-                        self.keep(lane);
+            match connection.send_and_read(request, max_body_bytes).await {
+                Ok(response) => {
+                    if connection.is_free() || connection.is_ready().await {
+                        self.return_to_pool(connection);
                     }
-                    return Ok(answer);
+                    return Ok(response);
                 }
-                // The backend closed it while it lay idle. Another may do, and a new one will.
-                Err(SendError::Unsent(whole)) if idle => request = *whole,
+                // The backend closed the idle connection. Retry on another one, in the end on a new one.
+                Err(SendError::Unsent(unsent)) if reused => request = *unsent,
                 Err(SendError::Unsent(_)) => {
                     return Err(Failure::new(Reason::Unavailable).not_sent());
                 }
@@ -161,99 +166,102 @@ impl CleartextClient {
         }
     }
 
-    /// An idle connection that is still open.
-    async fn take(&self) -> Option<Box<PooledConnection>> {
-        let kept = self.idle(net::worker_index());
+    /// Takes an idle connection that is still open.
+    async fn take_idle(&self) -> Option<Box<PooledConnection>> {
+        let shard = self.pool_shard(net::worker_index());
         loop {
-            let Idle { mut lane, since } = kept.lock().pop_back()?;
+            let IdleConnection {
+                mut connection,
+                since,
+            } = shard.lock().pop_back()?;
             if net::now() - since > self.idle_timeout {
-                // Those below it are older still.
-                kept.lock().clear();
+                // The remaining connections are even older.
+                shard.lock().clear();
                 return None;
             }
-            if lane.is_ready().await {
-                return Some(lane);
+            if connection.is_ready().await {
+                return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection that can carry another request.
-    fn keep(&self, lane: Box<PooledConnection>) {
+    /// Returns a connection to the pool.
+    fn return_to_pool(&self, connection: Box<PooledConnection>) {
         let since = net::now();
-        let mut idle = self.idle(lane.home).lock();
-        let old = |idle: &Idle| since.duration_since(idle.since) > self.idle_timeout;
-        while idle.len() >= MAX_IDLE || idle.front().is_some_and(old) {
+        let mut idle = self.pool_shard(connection.worker).lock();
+        let expired = |idle: &IdleConnection| since.duration_since(idle.since) > self.idle_timeout;
+        while idle.len() >= MAX_IDLE || idle.front().is_some_and(expired) {
             idle.pop_front();
         }
-        idle.push_back(Idle { lane, since });
+        idle.push_back(IdleConnection { connection, since });
     }
 
-    async fn open(&self) -> Result<Box<PooledConnection>, Failure> {
-        let never = |cause: String| {
+    async fn connect(&self) -> Result<Box<PooledConnection>, Failure> {
+        let unreachable = |cause: String| {
             Failure::new(Reason::Unavailable)
                 .with_cause(cause)
                 .not_sent()
         };
-        let wire = self.dial.clone().call(self.at.clone()).await;
-        let wire = wire.map_err(|error| never(error.to_string()))?;
-        // One buffer a request: most have no body, and a vector of one costs the kernel more.
-        let (requests, connection) = http1::Builder::new()
+        let stream = self.connector.clone().call(self.base_uri.clone()).await;
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+        // No vectored writes: most requests have no body, and `writev` with one buffer is slower than `write`.
+        let (sender, driver) = http1::Builder::new()
             .writev(false)
-            .handshake(wire)
+            .handshake(stream)
             .await
-            .map_err(|error| never(error.to_string()))?;
+            .map_err(|error| unreachable(error.to_string()))?;
         Ok(Box::new(PooledConnection {
-            requests,
-            connection,
+            sender,
+            driver,
             closed: false,
-            home: net::worker_index(),
+            worker: net::worker_index(),
         }))
     }
 
-    fn idle(&self, home: usize) -> &Mutex<VecDeque<Idle>> {
-        &self.idle[home % POOL_SHARDS]
+    fn pool_shard(&self, worker: usize) -> &Mutex<VecDeque<IdleConnection>> {
+        &self.idle[worker % POOL_SHARDS]
     }
 }
 
 impl PooledConnection {
-    /// Sends one request and reads its answer.
+    /// Sends one request and reads its response.
     async fn send_and_read(
         &mut self,
         request: Request<Full<Bytes>>,
-        max: usize,
-    ) -> Result<Answer, SendError> {
-        let answered = {
-            let sent = pin!(self.requests.try_send_request(request));
-            self.drive(sent).await
+        max_body_bytes: usize,
+    ) -> Result<BufferedResponse, SendError> {
+        let sent = {
+            let send = pin!(self.sender.try_send_request(request));
+            self.drive(send).await
         };
-        let response = answered.map_err(|mut error| match error.take_message() {
-            Some(whole) => SendError::Unsent(Box::new(whole)),
+        let response = sent.map_err(|mut error| match error.take_message() {
+            Some(request) => SendError::Unsent(Box::new(request)),
             None => SendError::Failed(no_response(error.error())),
         })?;
-        let read = pin!(read(response, max));
+        let read = pin!(read_response(response, max_body_bytes));
         self.drive(read).await.map_err(SendError::Failed)
     }
 
-    /// Runs `work`, moving the connection's bytes whenever it waits.
+    /// Polls `work`, and drives the connection while `work` is pending.
     async fn drive<T>(&mut self, mut work: Pin<&mut impl Future<Output = T>>) -> T {
         poll_fn(|cx| {
-            if let Poll::Ready(done) = work.as_mut().poll(cx) {
-                return Poll::Ready(done);
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(output);
             }
             if !self.closed {
-                self.closed = Pin::new(&mut self.connection).poll(cx).is_ready();
+                self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
             }
-            // What just arrived is taken at once and not after another round of the scheduler.
+            // The second poll uses the data that just arrived, without another round of the scheduler.
             work.as_mut().poll(cx)
         })
         .await
     }
 
-    /// Whether it can carry a request. The connection is looked at, for nobody drives it while it lies idle.
+    /// Whether the connection can carry a request. Polls it first, because no task drives an idle connection.
     async fn is_ready(&mut self) -> bool {
         poll_fn(|cx| {
             if !self.closed {
-                self.closed = Pin::new(&mut self.connection).poll(cx).is_ready();
+                self.closed = Pin::new(&mut self.driver).poll(cx).is_ready();
             }
             Poll::Ready(())
         })
@@ -261,26 +269,29 @@ impl PooledConnection {
         self.is_free()
     }
 
-    /// Whether it could carry a request when the connection was last looked at: the one before is over, on both sides.
+    /// Whether the connection, as of its last poll, is open and the previous exchange is complete in both directions.
     fn is_free(&self) -> bool {
-        !self.closed && self.requests.is_ready()
+        !self.closed && self.sender.is_ready()
     }
 }
 
-/// The whole answer. A refusal is one, with an empty body, when that is too long, too slow or broken.
-async fn read(response: Response<Incoming>, max: usize) -> Result<Answer, Failure> {
+/// Reads the complete response. An error response has an empty body if reading the body fails or takes too long.
+async fn read_response(
+    response: Response<Incoming>,
+    max_body_bytes: usize,
+) -> Result<BufferedResponse, Failure> {
     let (head, body) = response.into_parts();
     let body = if head.status.is_success() {
-        response_body::read_limited(&head.headers, body, max).await?
+        response_body::read_limited(&head.headers, body, max_body_bytes).await?
     } else {
-        let said = response_body::read_limited(&head.headers, body, MAX_REFUSAL_BYTES);
-        let said = timeout(ERROR_BODY_TIMEOUT, said).await;
-        said.ok().and_then(Result::ok).unwrap_or_default()
+        let read = response_body::read_limited(&head.headers, body, MAX_ERROR_BODY_BYTES);
+        let read = timeout(ERROR_BODY_TIMEOUT, read).await;
+        read.ok().and_then(Result::ok).unwrap_or_default()
     };
     Ok((head, body))
 }
 
-/// Nothing was answered: reset, or closed too soon.
+/// The failure of a request without a response: the connection was reset or closed too early.
 fn no_response(error: &(dyn std::error::Error + 'static)) -> Failure {
     let cause = error
         .source()

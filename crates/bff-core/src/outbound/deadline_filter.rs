@@ -1,8 +1,8 @@
-//! A call that cannot be answered in the time that is left is not made: it fails at once with `deadline`, unsent.
+//! The deadline filter: a call whose remaining time is too short for a response fails at once with `deadline`, unsent.
 //!
-//! Under overload most calls are made late, and what is asked too late is work that nobody will see. Such a call says
-//! nothing about its backend: neither the breaker nor the budget counts it. While all calls are refused nothing is
-//! measured either; then the window grows empty, and calls are made again.
+//! Under overload many calls start late, and their responses would arrive after the client's deadline. A rejected call
+//! does not count for the breaker or the retry budget. If all calls are rejected, no latency is measured. The latency
+//! window then becomes empty, and calls are sent again.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use super::latency::{CachedQuantile, Latency};
 use crate::config::Ratio;
 
-/// When a call is not worth making.
+/// The settings of the deadline filter.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The share of the backend's answers that would have to come within the time left. Default 0.02: a call is
-    /// refused when 49 of 50 like it were in vain. 0 refuses none.
+    /// The latency quantile that must fit in the remaining time. Default 0.02: a call is rejected if the fastest 2 % of
+    /// recent responses took longer than its remaining time. 0 disables the filter.
     pub min_latency_quantile: Ratio,
 }
 
@@ -29,22 +29,22 @@ impl Default for Config {
     }
 }
 
-/// What is known of how quick one backend can be.
+/// The deadline filter of one backend.
 #[derive(Debug)]
 pub struct DeadlineFilter(Option<CachedQuantile>);
 
 impl DeadlineFilter {
-    /// Nothing is known, and nothing hopeless.
+    /// Creates a filter without latency data.
     pub fn new(config: &Config, now: Instant) -> Self {
-        let on = config.min_latency_quantile.get() > 0.0;
-        Self(on.then(|| CachedQuantile::new(config.min_latency_quantile, now)))
+        let enabled = config.min_latency_quantile.get() > 0.0;
+        Self(enabled.then(|| CachedQuantile::new(config.min_latency_quantile, now)))
     }
 
-    /// Whether `left` is too short for even a quick answer; never while too little is known of the backend.
-    pub fn rejects(&self, latency: &Latency, now: Instant, left: Duration) -> bool {
-        let quick = self.0.as_ref().and_then(|r| r.get(latency, now));
-        // A quantile is up to an eighth too long: in doubt the call is made.
-        quick.is_some_and(|quick| left < quick * 8 / 9)
+    /// Whether `time_left` is too short even for a fast response. Always false while there are too few samples.
+    pub fn rejects(&self, latency: &Latency, now: Instant, time_left: Duration) -> bool {
+        let quantile = self.0.as_ref().and_then(|q| q.get(latency, now));
+        // The quantile may be one eighth too long; in doubt the call is sent.
+        quantile.is_some_and(|quantile| time_left < quantile * 8 / 9)
     }
 }
 
@@ -68,159 +68,167 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A backend that answers after `takes`, and how often it was asked.
-    struct Scene {
+    /// A backend of the simulated network, with a counter of attempts.
+    struct Backend {
         policy: Policy<()>,
         shared: Arc<GatewayHandles>,
-        asked: AtomicU32,
+        attempts: AtomicU32,
     }
 
-    impl Scene {
+    impl Backend {
         fn new(edit: impl FnOnce(&mut crate::outbound::Config)) -> Self {
-            let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
-            let world = Env::seeded(7, Net::InMemory(pipes));
+            let network =
+                InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
+            let env = Env::seeded(7, Net::InMemory(network));
             let shared = Arc::new(GatewayHandles {
                 client: HeaderValue::from_static("test"),
                 tasks: TaskTracker::new(),
                 shutdown: tokio_util::sync::CancellationToken::new(),
                 metrics: Metrics::noop(),
-                cache: crate::cache::Cache::new(&crate::cache::Config::default(), &world),
+                cache: crate::cache::Cache::new(&crate::cache::Config::default(), &env),
                 fields: crate::section::fields::FieldCache::default(),
-                env: world,
+                env,
             });
             let mut config = crate::outbound::Config::at("http://backend".parse().unwrap());
             edit(&mut config);
             Self {
                 policy: Policy::new("backend", &config, &shared, |_| ()).unwrap(),
                 shared,
-                asked: AtomicU32::new(0),
+                attempts: AtomicU32::new(0),
             }
         }
 
-        /// One call with so much time, of a backend that takes so long.
+        /// Makes one call whose attempts take `latency` and then fail for `reason`, if any.
         async fn call(
             &self,
-            time: Duration,
-            takes: Duration,
-            ends: Option<Reason>,
+            timeout: Duration,
+            latency: Duration,
+            reason: Option<Reason>,
         ) -> Option<Failure> {
-            let cx = RequestContext::background(&self.shared, time + 20 * MS);
-            let until = SharedDeadline::new(Instant::now() + time);
-            let repeat = RetryTraits {
+            let cx = RequestContext::background(&self.shared, timeout + 20 * MS);
+            let deadline = SharedDeadline::new(Instant::now() + timeout);
+            let traits = RetryTraits {
                 idempotent: true,
                 hedged: false,
                 attempt_timeout: None,
                 streaming: false,
-                is_retryable: |failure, harmless| {
-                    harmless && failure.reason() == Reason::Unavailable
+                is_retryable: |failure, idempotent| {
+                    idempotent && failure.reason() == Reason::Unavailable
                 },
             };
             let attempt = |_, _| {
-                self.asked.fetch_add(1, Relaxed);
+                self.attempts.fetch_add(1, Relaxed);
                 async move {
-                    sleep(takes).await;
-                    ends.map_or(Ok(()), |reason| Err(Failure::new(reason)))
+                    sleep(latency).await;
+                    reason.map_or(Ok(()), |reason| Err(Failure::new(reason)))
                 }
             };
-            self.policy.call(&cx, &until, repeat, attempt).await.err()
+            self.policy
+                .call(&cx, &deadline, traits, attempt)
+                .await
+                .err()
         }
 
-        async fn answers(&self, count: u32, takes: Duration) {
+        async fn succeed(&self, count: u32, latency: Duration) {
             for _ in 0..count {
-                assert!(self.call(1000 * MS, takes, None).await.is_none());
+                assert!(self.call(1000 * MS, latency, None).await.is_none());
             }
         }
+
+        fn attempts(&self) -> u32 {
+            self.attempts.load(Relaxed)
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_without_a_chance_fails_at_once_and_unsent() {
-        let scene = Scene::new(|_| ());
-        scene.answers(60, 80 * MS).await;
-        let asked = scene.asked.load(Relaxed);
-        let began = Instant::now();
-        let failure = scene.call(40 * MS, 80 * MS, None).await.unwrap();
+    async fn a_call_with_too_little_time_fails_at_once_and_unsent() {
+        let backend = Backend::new(|_| ());
+        backend.succeed(60, 80 * MS).await;
+        let attempts = backend.attempts();
+        let started = Instant::now();
+        let failure = backend.call(40 * MS, 80 * MS, None).await.unwrap();
         assert_eq!(
-            (failure.reason(), began.elapsed()),
+            (failure.reason(), started.elapsed()),
             (Reason::Deadline, Duration::ZERO)
         );
-        assert!(!failure.was_sent(), "so a write's outcome is known");
-        assert_eq!(scene.asked.load(Relaxed), asked);
+        assert!(!failure.was_sent(), "the outcome of a write is known");
+        assert_eq!(backend.attempts(), attempts);
         assert!(
-            scene.call(90 * MS, 80 * MS, None).await.is_none(),
-            "with time it is made"
+            backend.call(90 * MS, 80 * MS, None).await.is_none(),
+            "with enough time the call is sent"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_held_against_neither_breaker_nor_budget() {
-        let once = breaker::Config {
+    async fn a_rejection_counts_for_neither_breaker_nor_budget() {
+        let sensitive = breaker::Config {
             consecutive_failures: std::num::NonZeroU32::MIN,
             ..breaker::Config::default()
         };
-        let poor = budget::Config {
+        let small = budget::Config {
             ratio: Ratio::percent(1),
             min_retries: 0,
             ..budget::Config::default()
         };
-        let scene = Scene::new(|config| {
-            config.circuit_breaker = once;
-            config.retry_budget = poor;
+        let backend = Backend::new(|config| {
+            config.circuit_breaker = sensitive;
+            config.retry_budget = small;
         });
-        scene.answers(60, 80 * MS).await;
+        backend.succeed(60, 80 * MS).await;
         for _ in 0..1000 {
-            let failure = scene.call(10 * MS, 80 * MS, None).await.unwrap();
-            assert_eq!(failure.reason(), Reason::Deadline, "and never circuit_open");
+            let failure = backend.call(10 * MS, 80 * MS, None).await.unwrap();
+            assert_eq!(failure.reason(), Reason::Deadline, "not circuit_open");
         }
-        assert!(scene.call(1000 * MS, 80 * MS, None).await.is_none());
-        let asked = scene.asked.load(Relaxed);
-        let failed = Some(Reason::Unavailable);
-        scene.call(1000 * MS, 80 * MS, failed).await.unwrap();
-        let tries = scene.asked.load(Relaxed) - asked;
-        assert_eq!(tries, 1, "what was never made has paid for no retry");
+        assert!(backend.call(1000 * MS, 80 * MS, None).await.is_none());
+        let attempts = backend.attempts();
+        let unavailable = Some(Reason::Unavailable);
+        backend.call(1000 * MS, 80 * MS, unavailable).await.unwrap();
+        let made = backend.attempts() - attempts;
+        assert_eq!(made, 1, "rejected calls deposited nothing for a retry");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_retry_without_a_chance_is_not_made_and_the_first_failure_stands() {
-        let scene = Scene::new(|_| ());
-        scene.answers(60, 80 * MS).await;
-        let asked = scene.asked.load(Relaxed);
-        let failure = scene
+    async fn a_retry_with_too_little_time_is_not_made_and_the_first_failure_is_returned() {
+        let backend = Backend::new(|_| ());
+        backend.succeed(60, 80 * MS).await;
+        let attempts = backend.attempts();
+        let failure = backend
             .call(120 * MS, 60 * MS, Some(Reason::Unavailable))
             .await;
         assert_eq!(failure.unwrap().reason(), Reason::Unavailable);
-        assert_eq!(scene.asked.load(Relaxed), asked + 1);
+        assert_eq!(backend.attempts(), attempts + 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_too_little_is_known_every_call_is_made() {
-        let scene = Scene::new(|_| ());
-        scene.answers(49, 80 * MS).await;
-        scene.call(40 * MS, 80 * MS, None).await;
-        assert_eq!(scene.asked.load(Relaxed), 50);
-        scene.answers(60, 80 * MS).await;
-        let asked = scene.asked.load(Relaxed);
-        // Refusing everything, it forgets why.
+    async fn with_too_few_samples_every_call_is_sent() {
+        let backend = Backend::new(|_| ());
+        backend.succeed(49, 80 * MS).await;
+        backend.call(40 * MS, 80 * MS, None).await;
+        assert_eq!(backend.attempts(), 50);
+        backend.succeed(60, 80 * MS).await;
+        let attempts = backend.attempts();
+        // While all calls are rejected, the latency window becomes empty.
         for _ in 0..30 {
             sleep(1000 * MS).await;
-            scene.call(40 * MS, 20 * MS, None).await;
+            backend.call(40 * MS, 20 * MS, None).await;
         }
-        assert!(scene.asked.load(Relaxed) > asked, "it asks again");
+        assert!(backend.attempts() > attempts, "calls are sent again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_can_be_switched_off() {
-        let none = Config {
+    async fn a_quantile_of_zero_disables_the_filter() {
+        let disabled = Config {
             min_latency_quantile: Ratio::percent(0),
         };
-        let scene = Scene::new(|config| config.deadline_filter = none);
-        scene.answers(60, 80 * MS).await;
-        scene.call(40 * MS, 80 * MS, None).await;
-        assert_eq!(scene.asked.load(Relaxed), 61);
+        let backend = Backend::new(|config| config.deadline_filter = disabled);
+        backend.succeed(60, 80 * MS).await;
+        backend.call(40 * MS, 80 * MS, None).await;
+        assert_eq!(backend.attempts(), 61);
     }
 
     proptest! {
         #[test]
-        fn no_call_is_refused_that_one_in_fifty_could_answer(
+        fn no_call_is_rejected_if_2_percent_of_responses_are_fast_enough(
             times in prop::collection::vec(1_u64..2000, 50..300), left in 1_u64..2000,
         ) {
             let now = Instant::now();
@@ -228,10 +236,10 @@ mod tests {
             for millis in &times {
                 latency.record(now, MS * u32::try_from(*millis).unwrap());
             }
-            let hopeless = DeadlineFilter::new(&Config::default(), now);
-            let refused = hopeless.rejects(&latency, now, Duration::from_millis(left));
+            let filter = DeadlineFilter::new(&Config::default(), now);
+            let rejected = filter.rejects(&latency, now, Duration::from_millis(left));
             let in_time = times.iter().filter(|t| **t <= left).count();
-            prop_assert!(!refused || in_time * 50 < times.len(), "{in_time} of {}", times.len());
+            prop_assert!(!rejected || in_time * 50 < times.len(), "{in_time} of {}", times.len());
         }
     }
 }

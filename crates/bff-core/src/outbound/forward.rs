@@ -1,7 +1,7 @@
-//! A request passed on to a backend as it came, under the same policies as every call of ours.
+//! Forwards a client's request to a backend, under the same policies as every other call.
 //!
-//! An answer is an answer whatever its status: a 5xx counts against the backend and may be tried again, and when it
-//! was the last word it is what the client gets.
+//! Responses are forwarded with any status. A 5xx counts as a failure of the backend and may be retried; the client
+//! receives the response of the last attempt.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,114 +20,115 @@ use crate::context::RequestContext;
 use crate::error::Error;
 use crate::net;
 
-/// What all of these are called in the metrics of a backend; the edge's own tell the routes apart.
+/// The route label of all forwarded requests in the metrics of a backend. The edge's metrics distinguish the routes.
 const ROUTE: &str = "pass-through";
 
-/// One request to be passed on.
+/// A request to forward.
 #[derive(Clone, Debug)]
 pub(crate) struct ForwardRequest {
     pub(crate) method: Method,
-    /// Path and query at the backend, encoded.
+    /// The path and query at the backend, percent-encoded.
     pub(crate) target: String,
-    /// What goes along of what the client sent, identity included.
+    /// The forwarded headers of the client, with the caller's identity.
     pub(crate) headers: HeaderMap,
-    pub(crate) load: RequestBody,
-    /// Whether it may be sent again, and so whether doing it twice is doing it once.
-    pub(crate) repeat: RetryPolicy,
-    /// How long an attempt may take, if the backend's own `attempt_timeout` does not hold.
-    pub(crate) within: Option<Duration>,
-    /// Whether the client waits for `100 Continue`.
-    pub(crate) expects: bool,
-    /// What only HTTP/1.1 can say: an upgrade, a `Host` of another name.
-    pub(crate) plain_1: bool,
-    /// Whether 101 is an answer.
+    pub(crate) body: RequestBody,
+    pub(crate) retry: RetryPolicy,
+    /// The attempt timeout, if it differs from the backend's `attempt_timeout`.
+    pub(crate) attempt_timeout: Option<Duration>,
+    /// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1).
+    pub(crate) expects_continue: bool,
+    /// Whether the request needs HTTP/1.1, for an upgrade or the client's `Host` header.
+    pub(crate) http1_only: bool,
+    /// Whether `101 Switching Protocols` is an expected response.
     pub(crate) upgrade: bool,
-    /// What was wrong with the client's own body, once that is known.
-    pub(crate) spoilt: ClientBodyError,
+    /// The error of the client's body, if one occurs while it is read.
+    pub(crate) client_error: ClientBodyError,
 }
 
-/// Whether a request may be sent again.
+/// The rule for retries of a forwarded request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryPolicy {
-    /// The route says no.
+    /// The route's configuration forbids retries.
     Never,
-    /// Only when it never left.
+    /// Only a request that was not sent is retried.
     IfUnsent,
-    /// Doing it twice is doing it once.
+    /// The request is idempotent, so it may be retried after it was sent.
     Idempotent,
 }
 
-/// Why the client's own body ended a call, told by the body; the backend is not to blame.
+/// An error of the client's body that ended a call, reported by the body. It does not count against the backend.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientBodyError(Arc<OnceLock<Error>>);
 
 impl ClientBodyError {
-    /// The first to tell is right.
+    /// Sets the error. Only the first error counts.
     pub(crate) fn set(&self, error: Error) {
         let _ = self.0.set(error);
     }
 
-    /// Whatever failed, failed because of it.
+    /// Replaces the failure by the client's error, if there is one, because that caused the failure.
     fn or_client_error(&self, failure: Failure) -> Failure {
         match self.0.get() {
-            // A 4xx of ours is held against nobody and never tried again.
+            // A failure with a 4xx status neither counts against the backend nor is retried.
             Some(error) => Failure::from(error.clone()).with_response(error.status(), Bytes::new()),
             None => failure,
         }
     }
 }
 
-/// An answer whose body is still at the backend, and the place it holds there.
+/// A response whose body is still streaming, with its in-flight guard.
 #[derive(Debug)]
 pub(crate) struct ForwardResponse {
     pub(crate) response: Response<Incoming>,
-    pub(crate) stay: InFlightGuard<InstanceClients>,
+    pub(crate) guard: InFlightGuard<InstanceClients>,
 }
 
-/// Passes a request on, under every policy but the hedge.
+/// Forwards a request, under every policy except the hedge.
 pub(crate) async fn forward(
     cx: &RequestContext,
     up: &Upstream,
-    passage: &ForwardRequest,
+    request: &ForwardRequest,
 ) -> Result<ForwardResponse, Failure> {
     let started = net::now();
-    // The latest answer that counted as a failure; a second attempt forgets it.
-    let refused = Mutex::new(None);
-    let attempt = |instance: Arc<Instance<InstanceClients>>, time| {
-        let refused = &refused;
+    // The response of the last attempt, if it counted as a failure. A retry drops it first.
+    let failed_response = Mutex::new(None);
+    let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| {
+        let failed_response = &failed_response;
         async move {
-            refused.lock().take();
-            let answer = forward_once(cx, up, instance, passage, time).await;
-            let answer = answer.map_err(|failure| passage.spoilt.or_client_error(failure))?;
-            match failure_from_response(&answer.response) {
-                None => Ok(answer),
+            failed_response.lock().take();
+            let response = forward_once(cx, up, instance, request, timeout).await;
+            let response =
+                response.map_err(|failure| request.client_error.or_client_error(failure))?;
+            match failure_from_response(&response.response) {
+                None => Ok(response),
                 Some(failure) => {
-                    refused.lock().replace(answer);
+                    failed_response.lock().replace(response);
                     Err(failure)
                 }
             }
         }
     };
-    let until = SharedDeadline::new(cx.upstream_deadline());
-    let done = Box::pin(up.0.call(cx, &until, passage.repeat(), attempt)).await;
-    record_call(cx, up.name(), ROUTE, started, &done);
-    match (done, refused.into_inner()) {
-        (Ok(answer), _) | (Err(_), Some(answer)) => Ok(answer),
+    let deadline = SharedDeadline::new(cx.upstream_deadline());
+    let traits = request.retry_traits();
+    let result = Box::pin(up.0.call(cx, &deadline, traits, attempt)).await;
+    record_call(cx, up.name(), ROUTE, started, &result);
+    match (result, failed_response.into_inner()) {
+        (Ok(response), _) | (Err(_), Some(response)) => Ok(response),
         (Err(failure), None) => Err(failure
             .with_upstream(up.name())
-            .for_write(!passage.method.is_safe())),
+            .for_write(!request.method.is_safe())),
     }
 }
 
 impl ForwardRequest {
-    fn repeat(&self) -> RetryTraits {
+    fn retry_traits(&self) -> RetryTraits {
         let never: fn(&Failure, bool) -> bool = |_, _| false;
         RetryTraits {
-            idempotent: self.repeat == RetryPolicy::Idempotent,
+            idempotent: self.retry == RetryPolicy::Idempotent,
             hedged: false,
-            attempt_timeout: self.within,
+            attempt_timeout: self.attempt_timeout,
             streaming: true,
-            is_retryable: if self.repeat == RetryPolicy::Never {
+            is_retryable: if self.retry == RetryPolicy::Never {
                 never
             } else {
                 retry::is_retryable
@@ -136,41 +137,43 @@ impl ForwardRequest {
     }
 }
 
-/// One attempt, up to the head of its answer.
+/// Runs one attempt until the response headers.
 async fn forward_once(
     cx: &RequestContext,
     up: &Upstream,
     instance: Arc<Instance<InstanceClients>>,
-    passage: &ForwardRequest,
-    time: Duration,
+    forward: &ForwardRequest,
+    timeout: Duration,
 ) -> Result<ForwardResponse, Failure> {
-    let target = up.0.config().url.origin_form(passage.target.clone());
+    let target = up.0.config().url.origin_form(forward.target.clone());
     let target = target.map_err(|error| Failure::internal(error).not_sent())?;
-    let gate = passage.expects.then(Arc::<ContinueSignal>::default);
-    let mut request = Request::new(passage.load.body_for_attempt(gate.clone()));
-    *request.method_mut() = passage.method.clone();
+    let signal = forward
+        .expects_continue
+        .then(Arc::<ContinueSignal>::default);
+    let mut request = Request::new(forward.body.body_for_attempt(signal.clone()));
+    *request.method_mut() = forward.method.clone();
     *request.uri_mut() = target.into();
-    *request.headers_mut() = passage.headers.clone();
-    attempt::propagate(cx, time, request.headers_mut());
-    if let Some(gate) = gate {
-        hyper::ext::on_informational(&mut request, move |said| {
-            if said.status() == StatusCode::CONTINUE {
-                gate.open();
+    *request.headers_mut() = forward.headers.clone();
+    attempt::propagate(cx, timeout, request.headers_mut());
+    if let Some(signal) = signal {
+        hyper::ext::on_informational(&mut request, move |response| {
+            if response.status() == StatusCode::CONTINUE {
+                signal.set();
             }
         });
     }
     let response = (instance.payload())
-        .exchange(request, passage.plain_1)
+        .exchange(request, forward.http1_only)
         .await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !passage.upgrade {
-        let why = "it switched to a protocol that nobody asked for";
-        return Err(Failure::new(Reason::BadResponse).with_cause(why));
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !forward.upgrade {
+        let cause = "unexpected 101 Switching Protocols";
+        return Err(Failure::new(Reason::BadResponse).with_cause(cause));
     }
-    let stay = InFlightGuard::at(&up.0, instance, true);
-    Ok(ForwardResponse { response, stay })
+    let guard = InFlightGuard::acquire(&up.0, instance, true);
+    Ok(ForwardResponse { response, guard })
 }
 
-/// What an answer says about the backend, if it says anything bad.
+/// The failure that a response counts as, if any.
 fn failure_from_response(response: &Response<Incoming>) -> Option<Failure> {
     let status = response.status();
     let reason = match status.as_u16() {

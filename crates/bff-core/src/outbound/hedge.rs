@@ -1,4 +1,4 @@
-//! When a read has taken longer than nearly all others do, a second attempt races the first; the budget pays.
+//! Hedging: when a read is slower than nearly all others, a second attempt runs in parallel. It uses the retry budget.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::latency::{CachedQuantile, Latency};
 use crate::config::Ratio;
 
-/// When a second attempt is sent after the first.
+/// The delay between the first attempt and its hedge.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The share of answers that come before it. Default 0.95: one call in twenty is hedged, half of what the
-    /// budget deposits.
+    /// The latency quantile after which the hedge is sent. Default 0.95: one call in twenty is hedged, which uses half
+    /// of the retry budget.
     pub quantile: Ratio,
-    /// The least delay. Default 5ms: below it a second attempt costs more than it saves.
+    /// The minimum delay. Default 5ms: below it a second attempt costs more than it saves.
     #[serde(with = "crate::config::duration")]
     pub min_delay: Duration,
 }
@@ -33,23 +33,22 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Hedge {
     min_delay: Duration,
-    recent: CachedQuantile,
+    quantile: CachedQuantile,
 }
 
 impl Hedge {
-    /// No delay is known.
+    /// Creates the policy without latency data.
     pub fn new(config: &Config, now: Instant) -> Self {
         Self {
             min_delay: config.min_delay,
-            recent: CachedQuantile::new(config.quantile, now),
+            quantile: CachedQuantile::new(config.quantile, now),
         }
     }
 
-    /// How long to wait for the first attempt before a second is sent; `None`, and no hedge, while too little is
-    /// known of the backend.
+    /// The delay after which a hedge is sent. `None` (no hedge) while there are too few latency samples.
     pub fn delay(&self, latency: &Latency, now: Instant) -> Option<Duration> {
-        let recent = self.recent.get(latency, now)?;
-        Some(recent.max(self.min_delay))
+        let quantile = self.quantile.get(latency, now)?;
+        Some(quantile.max(self.min_delay))
     }
 }
 
@@ -59,7 +58,7 @@ mod tests {
     use crate::outbound::latency;
     use proptest::prelude::*;
 
-    fn filled(times: impl IntoIterator<Item = u64>) -> (Latency, Hedge, Instant) {
+    fn with_latencies(times: impl IntoIterator<Item = u64>) -> (Latency, Hedge, Instant) {
         let now = Instant::now();
         let latency = Latency::new(&latency::Config::default(), now);
         for millis in times {
@@ -69,21 +68,21 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_as_long_as_nearly_all_answers_take() {
-        let (latency, hedge, now) = filled((0..100).map(|n| if n < 95 { 20 } else { 900 }));
+    fn the_delay_is_the_95th_percentile() {
+        let (latency, hedge, now) = with_latencies((0..100).map(|n| if n < 95 { 20 } else { 900 }));
         let delay = hedge.delay(&latency, now).unwrap().as_millis();
         assert!((20..=22).contains(&delay), "{delay}");
     }
 
     #[test]
-    fn a_fast_backend_is_given_its_five_milliseconds() {
-        let (latency, hedge, now) = filled([1; 100]);
+    fn the_delay_is_at_least_five_milliseconds() {
+        let (latency, hedge, now) = with_latencies([1; 100]);
         assert_eq!(hedge.delay(&latency, now), Some(Duration::from_millis(5)));
     }
 
     #[test]
-    fn a_delay_is_worked_out_anew_every_tenth_of_a_second() {
-        let (latency, hedge, now) = filled([20; 49]);
+    fn the_delay_is_recomputed_every_100_ms() {
+        let (latency, hedge, now) = with_latencies([20; 49]);
         assert_eq!(hedge.delay(&latency, now), None);
         latency.record(now, Duration::from_millis(20));
         let later = now + Duration::from_millis(99);
@@ -96,7 +95,7 @@ mod tests {
         #[test]
         fn about_one_in_twenty_is_hedged(times in prop::collection::vec(5_u64..2000, 100..400)) {
             let count = times.len();
-            let (latency, hedge, now) = filled(times.clone());
+            let (latency, hedge, now) = with_latencies(times.clone());
             let delay = hedge.delay(&latency, now).unwrap();
             let later = times.iter().filter(|t| Duration::from_millis(**t) > delay).count();
             prop_assert!(later * 20 <= count);

@@ -1,23 +1,23 @@
-//! What one attempt says about the health of whoever answered it, which is not whether the client is content.
+//! The outcome of an attempt as a sign of the backend's health. It differs from the result for the client.
 
 use super::{Failure, Reason};
 
-/// What an attempt says about its backend.
+/// The meaning of an attempt for its backend's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// It does its work: it answered, be it that there is nothing or that the caller may not see it.
+    /// The backend responded as it should, including 404 and 403.
     Success,
-    /// It does not: too late, unreachable, 5xx, or an answer that cannot be used.
+    /// The backend timed out, was unreachable, or sent a 5xx or an invalid response.
     Failure,
-    /// It says nothing: our own mistake (other 4xx), told to slow down (429), or never asked.
+    /// No sign of the backend's health: another 4xx (our own mistake), a 429, or a request that was not sent.
     Ignored,
-    /// The request's time ran out first. Against the backend only if it had the time of a slow call, or a
-    /// backend that hangs would go unnoticed wherever deadlines are shorter than the attempt timeout.
+    /// The request's deadline was exceeded first. This counts against the backend only after the time of a slow call.
+    /// Otherwise a hanging backend would go unnoticed where deadlines are shorter than the attempt timeout.
     DeadlineExceeded,
 }
 
 impl AttemptOutcome {
-    /// What a failed attempt says.
+    /// The outcome of a failed attempt.
     pub fn of(failure: &Failure) -> Self {
         match failure.reason() {
             Reason::NotFound | Reason::Forbidden => Self::Success,
@@ -43,21 +43,21 @@ mod tests {
     use http::StatusCode;
 
     #[test]
-    fn a_refusal_of_ours_is_not_held_against_a_backend() {
-        let answered = |reason, status: u16| {
+    fn client_errors_do_not_count_against_the_backend() {
+        let outcome = |reason, status: u16| {
             let status = StatusCode::from_u16(status).unwrap();
             AttemptOutcome::of(&Failure::new(reason).with_response(status, bytes::Bytes::new()))
         };
-        assert_eq!(answered(Reason::NotFound, 404), AttemptOutcome::Success);
-        assert_eq!(answered(Reason::Forbidden, 403), AttemptOutcome::Success);
-        assert_eq!(answered(Reason::BadResponse, 422), AttemptOutcome::Ignored);
-        assert_eq!(answered(Reason::Overloaded, 429), AttemptOutcome::Ignored);
-        assert_eq!(answered(Reason::BadResponse, 500), AttemptOutcome::Failure);
-        assert_eq!(answered(Reason::Unavailable, 503), AttemptOutcome::Failure);
+        assert_eq!(outcome(Reason::NotFound, 404), AttemptOutcome::Success);
+        assert_eq!(outcome(Reason::Forbidden, 403), AttemptOutcome::Success);
+        assert_eq!(outcome(Reason::BadResponse, 422), AttemptOutcome::Ignored);
+        assert_eq!(outcome(Reason::Overloaded, 429), AttemptOutcome::Ignored);
+        assert_eq!(outcome(Reason::BadResponse, 500), AttemptOutcome::Failure);
+        assert_eq!(outcome(Reason::Unavailable, 503), AttemptOutcome::Failure);
     }
 
     #[test]
-    fn silence_and_junk_are_held_against_it() {
+    fn timeouts_and_invalid_responses_count_against_the_backend() {
         for (reason, outcome) in [
             (Reason::Timeout, AttemptOutcome::Failure),
             (Reason::Unavailable, AttemptOutcome::Failure),

@@ -1,7 +1,7 @@
-//! An instance that fails more than its peers is left out for a while, and comes back by itself.
+//! Outlier detection: an instance that fails more often than the others is ejected for a while.
 //!
-//! Two signs: failures in a row, seen at once, and a share of good answers far below that of the others, looked at
-//! once an interval. Never more than a bounded share is left out, and never the last one.
+//! Two criteria lead to an ejection. Consecutive failures are detected at once. A success rate far below that of the
+//! other instances is detected once per interval. The ejected fraction is limited, and the last instance always stays.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -18,29 +18,30 @@ use crate::net::monotonic::{Clock, nanos};
 #[cfg(test)]
 mod tests;
 
-/// When an instance is left out, and for how long.
+/// When an instance is ejected, and for how long.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Failures in a row that eject, while the instance had fewer calls in this interval than `min_calls`;
-    /// above it, as many in a row as that. Default 5: where three in ten fail, five in a row are chance.
+    /// The number of consecutive failures that ejects an instance with fewer than `min_calls` calls in this interval.
+    /// With more calls, `min_calls` consecutive failures eject it: at a failure rate of 30 %, five in a row are chance.
+    /// Default 5.
     pub consecutive_failures: NonZeroU32,
-    /// How often instances are compared. Default 10s: time for a share to mean something.
+    /// The interval at which instances are compared. Default 10s: long enough for a meaningful success rate.
     #[serde(with = "crate::config::duration")]
     pub interval: Duration,
-    /// Calls in an interval without which an instance is not compared. Default 20: with fewer it is bad luck.
+    /// The minimum number of calls in an interval for a comparison. Default 20: with fewer the rate is chance.
     pub min_calls: NonZeroU32,
-    /// How far below the others' share of good answers an instance may lie. Default 0.3: an outlier, and not the
-    /// unluckier half of a backend that is ill as a whole.
+    /// The tolerated difference below the success rate of the other instances. Default 0.3: this finds an outlier, but
+    /// not the worse half of a backend that is unhealthy as a whole.
     pub success_rate_tolerance: Ratio,
-    /// How long the first ejection lasts; the second lasts twice that, and so on. Default 10s: a restart takes
-    /// about that.
+    /// The duration of the first ejection. The nth ejection lasts n times as long. Default 10s: about the time of a
+    /// restart.
     #[serde(with = "crate::config::duration")]
     pub base_ejection_time: Duration,
-    /// The longest ejection. Default 5m: whoever repairs an instance sees it come back.
+    /// The maximum duration of an ejection. Default 5m: a repaired instance gets traffic again within this time.
     #[serde(with = "crate::config::duration")]
     pub max_ejection_time: Duration,
-    /// The largest share of instances left out at once. Default 0.5: the others must carry their load.
+    /// The maximum fraction of ejected instances. Default 0.5: the other instances must carry the load.
     pub max_ejection_ratio: Ratio,
 }
 
@@ -59,174 +60,175 @@ impl Default for Config {
     }
 }
 
-/// What is known of one instance.
+/// The recent results of one instance.
 #[derive(Debug, Default)]
 pub struct InstanceStats {
-    /// Failures in a row.
-    streak: AtomicU32,
-    /// In this interval.
-    good: AtomicU32,
-    /// In this interval.
-    bad: AtomicU32,
-    /// How often it was ejected, less one for each good interval since.
-    times: AtomicU32,
-    /// Until when it is left out, in nanoseconds of the ejector's clock.
-    until: AtomicU64,
+    consecutive_failures: AtomicU32,
+    /// Successes in this interval.
+    successes: AtomicU32,
+    /// Failures in this interval.
+    failures: AtomicU32,
+    /// The number of ejections, minus one for each healthy interval since.
+    ejections: AtomicU32,
+    /// The end of the current ejection, in nanoseconds of the detector's clock.
+    ejected_until: AtomicU64,
 }
 
-/// What ejects the instances of one backend.
+/// Ejects the outliers among the instances of one backend.
 #[derive(Debug)]
 pub struct OutlierDetector {
     config: Config,
     clock: Clock,
-    /// When instances are compared next.
-    next: AtomicU64,
-    /// When the last one is back: until then, somebody is left out.
-    all_back: AtomicU64,
-    /// Held by whoever decides, so that two do not both eject the last but one.
-    deciding: Mutex<()>,
+    /// The time of the next comparison, in nanoseconds of the clock.
+    next_comparison: AtomicU64,
+    /// The end of the last ejection: until then at least one instance is ejected.
+    last_ejection_end: AtomicU64,
+    /// Held during an evaluation, so that two threads together do not exceed the maximum ratio.
+    evaluating: Mutex<()>,
 }
 
 impl OutlierDetector {
-    /// Nobody is left out.
+    /// Creates a detector without ejections.
     pub fn new(config: &Config, now: Instant) -> Self {
         Self {
             clock: Clock::new(now),
-            next: AtomicU64::new(nanos(config.interval)),
-            all_back: AtomicU64::new(0),
-            deciding: Mutex::new(()),
+            next_comparison: AtomicU64::new(nanos(config.interval)),
+            last_ejection_end: AtomicU64::new(0),
+            evaluating: Mutex::new(()),
             config: config.clone(),
         }
     }
 
-    /// Notes how an attempt at an instance ended; whether [`inspect`](Self::inspect) should look at them all.
+    /// Records the outcome of an attempt at an instance. Returns whether [`evaluate`](Self::evaluate) is due.
     #[must_use]
-    pub fn record(&self, now: Instant, record: &InstanceStats, outcome: AttemptOutcome) -> bool {
-        let at = self.clock.nanos(now);
-        let due = at >= self.next.load(Relaxed);
-        // What was on its way when it was ejected says nothing new.
-        if at < record.until.load(Relaxed) {
+    pub fn record(&self, now: Instant, stats: &InstanceStats, outcome: AttemptOutcome) -> bool {
+        let now = self.clock.nanos(now);
+        let due = now >= self.next_comparison.load(Relaxed);
+        // Attempts that started before the ejection carry no new information.
+        if now < stats.ejected_until.load(Relaxed) {
             return due;
         }
         match outcome {
             AttemptOutcome::Success => {
-                record.good.fetch_add(1, Relaxed);
-                // A read is cheaper than a write, and nearly always enough.
-                if record.streak.load(Relaxed) != 0 {
-                    record.streak.store(0, Relaxed);
+                stats.successes.fetch_add(1, Relaxed);
+                // A load is cheaper than a store, and the value is nearly always zero.
+                if stats.consecutive_failures.load(Relaxed) != 0 {
+                    stats.consecutive_failures.store(0, Relaxed);
                 }
                 due
             }
             AttemptOutcome::Failure => {
-                record.bad.fetch_add(1, Relaxed);
-                record.streak.fetch_add(1, Relaxed);
-                due || self.is_failing(record)
+                stats.failures.fetch_add(1, Relaxed);
+                stats.consecutive_failures.fetch_add(1, Relaxed);
+                due || self.is_failing(stats)
             }
             AttemptOutcome::Ignored | AttemptOutcome::DeadlineExceeded => due,
         }
     }
 
-    /// Whether an instance is left out.
-    pub fn is_ejected(&self, now: Instant, record: &InstanceStats) -> bool {
-        self.clock.nanos(now) < record.until.load(Relaxed)
+    /// Whether an instance is ejected.
+    pub fn is_ejected(&self, now: Instant, stats: &InstanceStats) -> bool {
+        self.clock.nanos(now) < stats.ejected_until.load(Relaxed)
     }
 
-    /// Whether somebody is left out, perhaps one that is gone by now.
+    /// Whether any instance is ejected, including instances that discovery has removed.
     pub fn any_ejected(&self, now: Instant) -> bool {
-        self.clock.nanos(now) < self.all_back.load(Relaxed)
+        self.clock.nanos(now) < self.last_ejection_end.load(Relaxed)
     }
 
-    /// Ejects whoever deserves it, as far as there is room. Rare, so it may walk over all instances.
+    /// Ejects failing instances, within the maximum ratio. It reads all instances, which is fine because it is rare.
     pub fn evaluate(&self, now: Instant, all: &[&InstanceStats]) {
-        let at = self.clock.nanos(now);
-        let _deciding = self.deciding.lock();
-        for record in all {
-            if at >= record.until.load(Relaxed) && self.is_failing(record) {
-                // Without room it stays; it is looked at again after as many failures more.
-                record.streak.store(0, Relaxed);
-                self.eject(at, record, all);
+        let now = self.clock.nanos(now);
+        let _evaluating = self.evaluating.lock();
+        for stats in all {
+            if now >= stats.ejected_until.load(Relaxed) && self.is_failing(stats) {
+                // If the maximum ratio forbids the ejection, the count of failures starts again.
+                stats.consecutive_failures.store(0, Relaxed);
+                self.eject(now, stats, all);
             }
         }
-        if at >= self.next.load(Relaxed) {
-            self.next.store(at + nanos(self.config.interval), Relaxed);
-            self.compare(at, all);
+        if now >= self.next_comparison.load(Relaxed) {
+            let next = now + nanos(self.config.interval);
+            self.next_comparison.store(next, Relaxed);
+            self.compare(now, all);
         }
     }
 
-    fn is_failing(&self, record: &InstanceStats) -> bool {
-        let few = self.config.consecutive_failures.get();
-        let many = self.config.min_calls.get();
-        let streak = record.streak.load(Relaxed);
-        streak >= few && (streak >= many || record.calls() < many)
+    fn is_failing(&self, stats: &InstanceStats) -> bool {
+        let threshold = self.config.consecutive_failures.get();
+        let min_calls = self.config.min_calls.get();
+        let failures = stats.consecutive_failures.load(Relaxed);
+        failures >= threshold && (failures >= min_calls || stats.calls() < min_calls)
     }
 
-    /// Ejects outliers, the worst first, and begins a new interval.
-    fn compare(&self, at: u64, all: &[&InstanceStats]) {
-        // Read once: attempts that end meanwhile are counted on other threads.
-        let counts: Vec<(u32, u32)> = all.iter().map(|record| record.counts()).collect();
-        let sum = counts
+    /// Ejects outliers, the worst first, and starts a new interval.
+    fn compare(&self, now: u64, all: &[&InstanceStats]) {
+        // Read once, because other threads go on counting.
+        let counts: Vec<(u32, u32)> = all.iter().map(|stats| stats.counts()).collect();
+        let total = counts
             .iter()
             .fold((0, 0), |sum, own| (sum.0 + own.0, sum.1 + own.1));
         let mut outliers = Vec::new();
         let compared = all.iter().zip(counts);
-        for (record, own) in compared.filter(|(r, _)| at >= r.until.load(Relaxed)) {
-            let rest = (sum.0 - own.0, sum.1 - own.1);
-            let minimum = self.config.min_calls.get();
-            if own.0 + own.1 < minimum || rest.0 + rest.1 < minimum {
+        for (stats, own) in compared.filter(|(s, _)| now >= s.ejected_until.load(Relaxed)) {
+            let others = (total.0 - own.0, total.1 - own.1);
+            let min_calls = self.config.min_calls.get();
+            if own.0 + own.1 < min_calls || others.0 + others.1 < min_calls {
                 continue;
             }
-            let below = share(rest) - share(own);
-            if below > self.config.success_rate_tolerance.get() {
-                outliers.push((below, *record));
+            let difference = success_rate(others) - success_rate(own);
+            if difference > self.config.success_rate_tolerance.get() {
+                outliers.push((difference, *stats));
             } else {
-                let fewer = record.times.load(Relaxed).saturating_sub(1);
-                record.times.store(fewer, Relaxed);
+                let ejections = stats.ejections.load(Relaxed).saturating_sub(1);
+                stats.ejections.store(ejections, Relaxed);
             }
         }
         outliers.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (_, record) in outliers {
-            self.eject(at, record, all);
+        for (_, stats) in outliers {
+            self.eject(now, stats, all);
         }
-        for record in all {
-            record.good.store(0, Relaxed);
-            record.bad.store(0, Relaxed);
+        for stats in all {
+            stats.successes.store(0, Relaxed);
+            stats.failures.store(0, Relaxed);
         }
     }
 
-    fn eject(&self, at: u64, record: &InstanceStats, all: &[&InstanceStats]) {
-        let out = all.iter().filter(|r| at < r.until.load(Relaxed)).count();
-        let most = fraction_of(self.config.max_ejection_ratio, all.len());
-        if out >= most.min(all.len().saturating_sub(1)) {
+    fn eject(&self, now: u64, stats: &InstanceStats, all: &[&InstanceStats]) {
+        let is_ejected = |s: &&&InstanceStats| now < s.ejected_until.load(Relaxed);
+        let ejected = all.iter().filter(is_ejected).count();
+        let max = fraction_of(self.config.max_ejection_ratio, all.len());
+        if ejected >= max.min(all.len().saturating_sub(1)) {
             return;
         }
-        let times = record.times.fetch_add(1, Relaxed).saturating_add(1);
-        let time = self.config.base_ejection_time.saturating_mul(times);
-        let until = at.saturating_add(nanos(time.min(self.config.max_ejection_time)));
-        record.streak.store(0, Relaxed);
-        record.good.store(0, Relaxed);
-        record.bad.store(0, Relaxed);
-        record.until.store(until, Relaxed);
-        self.all_back.fetch_max(until, Relaxed);
+        let ejections = stats.ejections.fetch_add(1, Relaxed).saturating_add(1);
+        let duration = self.config.base_ejection_time.saturating_mul(ejections);
+        let until = now.saturating_add(nanos(duration.min(self.config.max_ejection_time)));
+        stats.consecutive_failures.store(0, Relaxed);
+        stats.successes.store(0, Relaxed);
+        stats.failures.store(0, Relaxed);
+        stats.ejected_until.store(until, Relaxed);
+        self.last_ejection_end.fetch_max(until, Relaxed);
     }
 }
 
 impl InstanceStats {
-    /// Good ones and bad ones.
+    /// Successes and failures in this interval.
     fn counts(&self) -> (u32, u32) {
-        (self.good.load(Relaxed), self.bad.load(Relaxed))
+        (self.successes.load(Relaxed), self.failures.load(Relaxed))
     }
 
     fn calls(&self) -> u32 {
-        let (good, bad) = self.counts();
-        good + bad
+        let (successes, failures) = self.counts();
+        successes + failures
     }
 }
 
-fn share((good, bad): (u32, u32)) -> f64 {
-    f64::from(good) / f64::from(good + bad)
+fn success_rate((successes, failures): (u32, u32)) -> f64 {
+    f64::from(successes) / f64::from(successes + failures)
 }
 
-/// So many of `whole`, rounded down.
+/// The fraction `share` of `whole`, rounded down.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

@@ -1,6 +1,7 @@
-//! What every call to one backend passes, whatever its protocol: budget, bulkhead, breaker, balancing, hedge, retry.
+//! The policies of one backend, for every protocol: deadline filter, retry budget, load balancing, hedge, bulkhead,
+//! circuit breaker and retry.
 //!
-//! Each is a state machine of its own; [`Policy::call`] puts them in order. `T` is what is kept for an instance.
+//! Each policy is a separate state machine; [`Policy::call`] defines their order. `T` is the client of an instance.
 
 use std::future::Future;
 use std::pin::pin;
@@ -24,7 +25,7 @@ use crate::net;
 
 mod health;
 
-/// Longer than any request.
+/// A duration longer than any request.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The policies of one backend.
@@ -33,34 +34,36 @@ pub(crate) struct Policy<T> {
     name: &'static str,
     config: Config,
     instances: Arc<Instances<T>>,
-    following: WatchHandle,
+    watch: WatchHandle,
     budget: Budget,
     bulkhead: Bulkhead,
     breaker: Breaker,
     latency: Latency,
     hedge: Hedge,
-    hopeless: DeadlineFilter,
+    deadline_filter: DeadlineFilter,
 }
 
-/// What one call has done so far.
+/// The attempts of one call so far.
 struct AttemptState<T> {
     attempts: u32,
-    /// An earlier attempt may have done what was asked, though nobody said so.
+    /// Whether an earlier attempt may have been applied, although it failed.
     uncertain: bool,
-    /// Who was asked last: somebody else is asked next.
-    last: Option<Arc<Instance<T>>>,
-    /// How the last attempt that was really made failed.
-    failed: Option<Failure>,
+    /// The instance of the last attempt. The next attempt avoids it.
+    last_instance: Option<Arc<Instance<T>>>,
+    /// The failure of the previous attempt.
+    last_failure: Option<Failure>,
 }
 
 impl<T: Send + Sync + 'static> Policy<T> {
-    /// The policies of a backend; `make` makes what is kept for each instance. The error is one line that names the
-    /// key in question.
+    /// Creates the policies of a backend. `make_client` creates the client of an instance.
+    ///
+    /// # Errors
+    /// One line that names the invalid configuration key.
     pub(crate) fn new(
         name: &'static str,
         config: &Config,
         shared: &GatewayHandles,
-        make: impl Fn(&Endpoint) -> T + Send + Sync + 'static,
+        make_client: impl Fn(&Endpoint) -> T + Send + Sync + 'static,
     ) -> Result<Self, String> {
         let now = net::now();
         let seed = shared.env.random();
@@ -69,21 +72,21 @@ impl<T: Send + Sync + 'static> Policy<T> {
             &config.outlier_detection,
             now,
         ));
-        let known = instances.clone();
-        let give = move |found: &[Endpoint]| known.replace(found, &make);
+        let watched = instances.clone();
+        let on_change = move |endpoints: &[Endpoint]| watched.replace(endpoints, &make_client);
         let (url, discovery) = (&config.url, &config.discovery);
-        let following = discovery::watch(name, url, discovery, &shared.env, give)
+        let watch = discovery::watch(name, url, discovery, &shared.env, on_change)
             .map_err(|error| format!("upstreams.{name}.discovery.{error}"))?;
         Ok(Self {
             name,
             instances,
-            following,
+            watch,
             budget: Budget::new(&config.retry_budget, now),
             bulkhead: Bulkhead::new(&config.bulkhead),
             breaker: Breaker::new(&config.circuit_breaker, config.attempt_timeout, seed, now),
             latency: Latency::new(&config.latency, now),
             hedge: Hedge::new(&config.hedge, now),
-            hopeless: DeadlineFilter::new(&config.deadline_filter, now),
+            deadline_filter: DeadlineFilter::new(&config.deadline_filter, now),
             config: config.clone(),
         })
     }
@@ -93,213 +96,225 @@ impl<T: Send + Sync + 'static> Policy<T> {
         self.name
     }
 
-    /// The first answer about its instances.
-    pub(crate) fn first(&self) -> InitialResolution {
-        self.following.first().clone()
+    /// The first result of service discovery.
+    pub(crate) fn initial_discovery(&self) -> InitialResolution {
+        self.watch.initial().clone()
     }
 
-    /// How the backend is called.
+    /// The backend's settings.
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Attempts until one answers, nothing more may be tried, or the time is up.
+    /// Makes attempts until one succeeds, no retry is allowed, or the deadline is exceeded.
+    ///
+    /// # Errors
+    /// The last failure; if a local policy rejected a retry, the failure before it.
     pub(crate) async fn call<R, F>(
         &self,
         cx: &RequestContext,
-        until: &SharedDeadline,
-        repeat: RetryTraits,
+        deadline: &SharedDeadline,
+        traits: RetryTraits,
         attempt: impl Fn(Arc<Instance<T>>, Duration) -> F,
     ) -> Result<R, Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
         let mut now = net::now();
-        // What cannot be answered in time is not asked: it would cost the backend work and the client its patience.
-        if self.deadline_too_short(until, repeat, now, Duration::ZERO) {
+        // Checked first: a response after the deadline would cost the backend work and the client time, for nothing.
+        if self.deadline_too_short(deadline, traits, now, Duration::ZERO) {
             return Err(Failure::new(Reason::Deadline)
                 .not_sent()
-                .with_cause("less time is left than even quick answers take"));
+                .with_cause("the remaining time is below the latency of fast responses"));
         }
-        let mut tries = AttemptState {
+        let mut state = AttemptState {
             attempts: 0,
             uncertain: false,
-            last: None,
-            failed: None,
+            last_instance: None,
+            last_failure: None,
         };
         loop {
-            let round = self.attempt_with_hedge(cx, until, repeat, now, &attempt, &mut tries);
-            let failure = match round.await {
+            let attempt = self.attempt_with_hedge(cx, deadline, traits, now, &attempt, &mut state);
+            let failure = match attempt.await {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            let Some(wait) = self.retry_delay(cx, until, repeat, &failure, &tries) else {
-                // A retry that a policy refused says nothing about the backend: what made it needed does.
-                let failure = match tries.failed.take() {
+            let Some(delay) = self.retry_delay(cx, deadline, traits, &failure, &state) else {
+                // If a local policy rejected the retry, the earlier failure is the real problem.
+                let failure = match state.last_failure.take() {
                     Some(earlier) if failure.is_local_rejection() => earlier,
                     _ => failure,
                 };
-                return Err(if tries.uncertain {
+                return Err(if state.uncertain {
                     failure.after_uncertain_attempt()
                 } else {
                     failure
                 });
             };
-            tries.uncertain |= failure.may_have_been_applied();
-            tries.failed = Some(failure);
+            state.uncertain |= failure.may_have_been_applied();
+            state.last_failure = Some(failure);
             cx.shared().metrics.extra_attempt(self.name, "retry");
-            sleep(wait).await;
+            sleep(delay).await;
             now = net::now();
         }
     }
 
-    /// Whether an attempt begun after `wait` would have too little time. Not of one that takes as long as its client.
+    /// Whether an attempt that starts after `delay` would have too little time.
+    ///
+    /// Always false for calls with their own attempt timeout, because their duration depends on the client.
     fn deadline_too_short(
         &self,
-        until: &SharedDeadline,
-        repeat: RetryTraits,
+        deadline: &SharedDeadline,
+        traits: RetryTraits,
         now: Instant,
-        wait: Duration,
+        delay: Duration,
     ) -> bool {
-        let left = until.instant().saturating_duration_since(now + wait);
-        repeat.attempt_timeout.is_none() && self.hopeless.rejects(&self.latency, now, left)
+        let time_left = deadline.instant().saturating_duration_since(now + delay);
+        traits.attempt_timeout.is_none()
+            && (self.deadline_filter).rejects(&self.latency, now, time_left)
     }
 
-    /// How long to wait before trying again, paid for; `None` to give up.
+    /// The delay before a retry, which is then deducted from the budget. `None` if no retry is allowed.
     fn retry_delay(
         &self,
         cx: &RequestContext,
-        until: &SharedDeadline,
-        repeat: RetryTraits,
+        deadline: &SharedDeadline,
+        traits: RetryTraits,
         failure: &Failure,
-        tries: &AttemptState<T>,
+        state: &AttemptState<T>,
     ) -> Option<Duration> {
-        if !self.config.retry.allows_another(tries.attempts)
-            || !(repeat.is_retryable)(failure, repeat.idempotent)
+        if !self.config.retry.allows_another(state.attempts)
+            || !(traits.is_retryable)(failure, traits.idempotent)
         {
             return None;
         }
         let now = net::now();
-        let left = until.instant().saturating_duration_since(now);
-        let retries = tries.attempts.saturating_sub(1);
-        let hint = failure.retry_after();
-        let wait = (self.config.backoff).wait(retries, cx.world().random(), hint, left)?;
-        if self.deadline_too_short(until, repeat, now, wait) {
+        let time_left = deadline.instant().saturating_duration_since(now);
+        let retries = state.attempts.saturating_sub(1);
+        let retry_after = failure.retry_after();
+        let random = cx.world().random();
+        let delay = (self.config.backoff).delay(retries, random, retry_after, time_left)?;
+        if self.deadline_too_short(deadline, traits, now, delay) {
             return None;
         }
-        // Last, so that nothing is paid for a retry that does not happen.
-        self.budget.spend(cx.retry_allowance(), now).then_some(wait)
+        // The budget comes last, so that only retries that happen are deducted.
+        (self.budget.spend(cx.retry_allowance(), now)).then_some(delay)
     }
 
-    /// One attempt and, when it takes longer than nearly all others do, one that races it.
+    /// Makes one attempt and, if it is slower than nearly all others, a hedge in parallel.
     async fn attempt_with_hedge<R, F>(
         &self,
         cx: &RequestContext,
-        until: &SharedDeadline,
-        repeat: RetryTraits,
+        deadline: &SharedDeadline,
+        traits: RetryTraits,
         now: Instant,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
-        tries: &mut AttemptState<T>,
+        state: &mut AttemptState<T>,
     ) -> Result<R, Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        tries.attempts += 1;
-        let picked = (self.instances).pick(now, cx.world().random(), tries.last.as_deref());
-        let Some(picked) = picked else {
+        state.attempts += 1;
+        let avoid = state.last_instance.as_deref();
+        let Some(instance) = (self.instances).pick(now, cx.world().random(), avoid) else {
             return Err(Failure::new(Reason::NoInstance).not_sent());
         };
-        tries.last = Some(picked.instance().clone());
-        let delay = repeat.hedged.then(|| self.hedge.delay(&self.latency, now));
-        let needed = tries.attempts == 1;
-        // Boxed, for a hedged call has two of them, and its own future is moved through every policy around it.
-        let mut first = Box::pin(self.single_attempt(until, repeat, now, picked, needed, attempt));
-        let Some(delay) = delay.flatten() else {
+        state.last_instance = Some(instance.instance().clone());
+        let hedge_delay = traits.hedged.then(|| self.hedge.delay(&self.latency, now));
+        let is_first = state.attempts == 1;
+        // Boxed: a hedged call holds two attempts, and every policy around moves its future.
+        let mut first =
+            Box::pin(self.single_attempt(deadline, traits, now, instance, is_first, attempt));
+        let Some(hedge_delay) = hedge_delay.flatten() else {
             return first.await;
         };
         tokio::select! {
             biased;
-            done = &mut first => return done,
-            () = sleep(delay) => {}
+            result = &mut first => return result,
+            () = sleep(hedge_delay) => {}
         }
         let now = net::now();
-        let other = (self.instances).pick(now, cx.world().random(), tries.last.as_deref());
-        let (true, Some(other)) = (self.config.retry.allows_another(tries.attempts), other) else {
+        let avoid = state.last_instance.as_deref();
+        let other = (self.instances).pick(now, cx.world().random(), avoid);
+        let (true, Some(other)) = (self.config.retry.allows_another(state.attempts), other) else {
             return first.await;
         };
-        let hopeless = self.deadline_too_short(until, repeat, now, Duration::ZERO);
-        if hopeless || !self.budget.spend(cx.retry_allowance(), now) {
+        let too_short = self.deadline_too_short(deadline, traits, now, Duration::ZERO);
+        if too_short || !self.budget.spend(cx.retry_allowance(), now) {
             return first.await;
         }
-        tries.attempts += 1;
+        state.attempts += 1;
         cx.shared().metrics.extra_attempt(self.name, "hedge");
-        let mut second = Box::pin(self.single_attempt(until, repeat, now, other, false, attempt));
-        // The first answer counts; a failure waits for the other one. The loser is dropped, and so cancelled.
+        let mut second =
+            Box::pin(self.single_attempt(deadline, traits, now, other, false, attempt));
+        // The first success is the result; a failure waits for the other attempt. The slower attempt is dropped, which
+        // cancels it.
         tokio::select! {
             biased;
-            done = &mut first => match done {
+            result = &mut first => match result {
                 Ok(value) => Ok(value),
                 Err(_) => second.await,
             },
-            done = &mut second => match done {
+            result = &mut second => match result {
                 Ok(value) => Ok(value),
                 Err(_) => first.await,
             },
         }
     }
 
-    /// One attempt at one instance, if there is room and the breaker lets it: `needed` as a call's first, or an extra one.
+    /// Makes one attempt at one instance, if the bulkhead and the breaker admit it.
+    ///
+    /// `is_first` is false for retries and hedges, which deposit nothing in the retry budget.
     async fn single_attempt<R, F>(
         &self,
-        until: &SharedDeadline,
-        repeat: RetryTraits,
-        began: Instant,
-        picked: InstanceGuard<'_, T>,
-        needed: bool,
+        deadline: &SharedDeadline,
+        traits: RetryTraits,
+        started: Instant,
+        instance: InstanceGuard<'_, T>,
+        is_first: bool,
         attempt: &impl Fn(Arc<Instance<T>>, Duration) -> F,
     ) -> Result<R, Failure>
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let left = until.instant().saturating_duration_since(began);
-        if left.is_zero() {
+        let time_left = deadline.instant().saturating_duration_since(started);
+        if time_left.is_zero() {
             return Err(Failure::new(Reason::Deadline).not_sent());
         }
-        let _place = self.bulkhead.enter()?;
-        let lasting = repeat.streaming.then(|| self.bulkhead.enter_stream());
-        let _stream = lasting.transpose()?;
-        let permit = self.breaker.admit(began).map_err(|open| {
+        let _call_permit = self.bulkhead.try_acquire()?;
+        let stream_permit = traits.streaming.then(|| self.bulkhead.try_acquire_stream());
+        let _stream_permit = stream_permit.transpose()?;
+        let breaker_permit = self.breaker.admit(started).map_err(|open| {
             let failure = Failure::new(Reason::CircuitOpen).not_sent();
             failure.with_retry_after(Some(open.retry_after))
         })?;
-        // What the backend is spared by now pays for no extra attempts later.
-        if needed {
+        // Rejected calls do not deposit, so they cannot pay for extra attempts later.
+        if is_first {
             self.budget.deposit();
         }
-        let within = repeat
+        let timeout = traits
             .attempt_timeout
             .unwrap_or(self.config.attempt_timeout);
-        let bound = within.min(left);
-        let attempt = pin!(attempt(picked.instance().clone(), bound));
-        // An attempt without a time of its own ends with the call, wherever that end moves.
-        let end = began.checked_add(within).unwrap_or(began + FAR_FUTURE);
-        let done = until.timeout(end, attempt).await;
+        let attempt = pin!(attempt(instance.instance().clone(), timeout.min(time_left)));
+        // An unlimited attempt timeout overflows; then only the shared deadline limits the attempt.
+        let end = started.checked_add(timeout).unwrap_or(started + FAR_FUTURE);
+        let result = deadline.timeout(end, attempt).await;
         let now = net::now();
-        let outcome = done
+        let outcome = result
             .as_ref()
             .map_or_else(AttemptOutcome::of, |_| AttemptOutcome::Success);
-        if repeat.attempt_timeout.is_some() {
-            permit.ignore_latency().done(now, outcome);
-            picked.ignore_latency().done(now, outcome);
-            return done;
+        if traits.attempt_timeout.is_some() {
+            breaker_permit.ignore_latency().done(now, outcome);
+            instance.ignore_latency().done(now, outcome);
+            return result;
         }
-        permit.done(now, outcome);
-        picked.done(now, outcome);
-        // What failed at once says nothing about how long an answer takes.
+        breaker_permit.done(now, outcome);
+        instance.done(now, outcome);
+        // The duration of a fast failure is not the latency of a response. A timeout counts with its full time.
         let timed_out = |f: &Failure| f.reason() == Reason::Timeout;
-        if done.as_ref().map_or_else(timed_out, |_| true) {
-            self.latency.record(now, now.duration_since(began));
+        if result.as_ref().map_or_else(timed_out, |_| true) {
+            self.latency.record(now, now.duration_since(started));
         }
-        done
+        result
     }
 }

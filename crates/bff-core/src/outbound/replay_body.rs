@@ -1,4 +1,4 @@
-//! A client's body on its way to a backend: lent to an attempt, and back in one piece if nothing of it was sent.
+//! The request body of a forwarded request. A retry can send it again if it is buffered, or if no attempt has read it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,65 +13,64 @@ use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 
-/// How long a client that waits for `100 Continue` is kept waiting by a backend that says nothing (RFC 9110 §10.1.1
-/// has the client itself not wait for ever).
+/// The time to wait for the backend's `100 Continue` before the body is sent without it (RFC 9110 §10.1.1).
 const EXPECT_CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a request carries.
+/// The body of a forwarded request.
 #[derive(Clone, Debug)]
 pub(crate) enum RequestBody {
-    /// Read already: it can be sent again.
+    /// A buffered body. It can be sent any number of times.
     Buffered(Bytes),
-    /// Still with the client. It can be sent as long as nothing of it was.
+    /// A streaming body. It can be sent once, by the first attempt that reads it.
     Streaming(Arc<Mutex<Option<Body>>>),
 }
 
 impl RequestBody {
-    /// A body that streams through.
-    pub(crate) fn streamed(body: Body) -> Self {
+    /// Creates a streaming body.
+    pub(crate) fn streaming(body: Body) -> Self {
         Self::Streaming(Arc::new(Mutex::new(Some(body))))
     }
 
-    /// The body for one attempt; with a gate nothing is asked of the client before it opens.
-    pub(super) fn body_for_attempt(&self, gate: Option<Arc<ContinueSignal>>) -> AttemptBody {
+    /// The body for one attempt. With a signal, the attempt reads the client's body only after the signal.
+    pub(super) fn body_for_attempt(&self, signal: Option<Arc<ContinueSignal>>) -> AttemptBody {
         match self {
             Self::Buffered(bytes) => AttemptBody {
-                from: Arc::new(Mutex::new(Some(Body::from(bytes.clone())))),
-                hint: SizeHint::with_exact(bytes.len() as u64),
+                source: Arc::new(Mutex::new(Some(Body::from(bytes.clone())))),
+                size_hint: SizeHint::with_exact(bytes.len() as u64),
                 body: None,
-                gate: None,
-                patience: None,
+                continue_signal: None,
+                continue_timeout: None,
             },
-            Self::Streaming(from) => AttemptBody {
-                hint: from
+            Self::Streaming(source) => AttemptBody {
+                size_hint: source
                     .lock()
                     .as_ref()
                     .map_or_else(SizeHint::default, Body::size_hint),
-                from: from.clone(),
+                source: source.clone(),
                 body: None,
-                gate,
-                patience: None,
+                continue_signal: signal,
+                continue_timeout: None,
             },
         }
     }
 }
 
-/// Opens when the backend says `100 Continue`.
+/// A signal that is set when the backend sends `100 Continue`.
 #[derive(Debug, Default)]
 pub(super) struct ContinueSignal {
-    open: AtomicBool,
+    is_set: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl ContinueSignal {
-    pub(super) fn open(&self) {
-        self.open.store(true, Ordering::Release);
+    pub(super) fn set(&self) {
+        self.is_set.store(true, Ordering::Release);
         self.waker.wake();
     }
 
-    fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+    fn poll_set(&self, cx: &Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
-        if self.open.load(Ordering::Acquire) {
+        if self.is_set.load(Ordering::Acquire) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -79,29 +78,29 @@ impl ContinueSignal {
     }
 }
 
-/// The body of one attempt. It takes the client's when it is first asked for a piece.
+/// The body of one attempt. It takes the client's body at the first poll.
 #[derive(Debug)]
 pub(super) struct AttemptBody {
-    from: Arc<Mutex<Option<Body>>>,
-    hint: SizeHint,
+    source: Arc<Mutex<Option<Body>>>,
+    size_hint: SizeHint,
     body: Option<Body>,
-    gate: Option<Arc<ContinueSignal>>,
-    patience: Option<Pin<Box<Sleep>>>,
+    continue_signal: Option<Arc<ContinueSignal>>,
+    continue_timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl AttemptBody {
-    /// Waits for the gate, but not for ever.
-    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(gate) = &self.gate else {
+    /// Waits for the signal, at most [`EXPECT_CONTINUE_TIMEOUT`].
+    fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(signal) = &self.continue_signal else {
             return Poll::Ready(());
         };
-        let patience = self
-            .patience
+        let timeout = self
+            .continue_timeout
             .get_or_insert_with(|| Box::pin(sleep(EXPECT_CONTINUE_TIMEOUT)));
-        if gate.poll_open(cx).is_pending() && patience.as_mut().poll(cx).is_pending() {
+        if signal.poll_set(cx).is_pending() && timeout.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        (self.gate, self.patience) = (None, None);
+        (self.continue_signal, self.continue_timeout) = (None, None);
         Poll::Ready(())
     }
 }
@@ -114,14 +113,14 @@ impl http_body::Body for AttemptBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
-        let me = self.get_mut();
-        if me.poll_gate(cx).is_pending() {
+        let this = self.get_mut();
+        if this.poll_continue(cx).is_pending() {
             return Poll::Pending;
         }
-        if me.body.is_none() {
-            me.body = me.from.lock().take();
+        if this.body.is_none() {
+            this.body = this.source.lock().take();
         }
-        match &mut me.body {
+        match &mut this.body {
             Some(body) => Pin::new(body).poll_frame(cx),
             None => Poll::Ready(None),
         }
@@ -130,14 +129,14 @@ impl http_body::Body for AttemptBody {
     fn is_end_stream(&self) -> bool {
         match &self.body {
             Some(body) => body.is_end_stream(),
-            None => self.hint.exact() == Some(0),
+            None => self.size_hint.exact() == Some(0),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             Some(body) => body.size_hint(),
-            None => self.hint,
+            None => self.size_hint,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a backend's answer within a bound, counted while reading and again after decompression.
+//! Reads a backend's response body with a size limit, which is checked while reading and again after decompression.
 
 use std::io::Read;
 
@@ -9,30 +9,30 @@ use hyper::body::{Body, Incoming};
 
 use super::{Failure, Reason};
 
-fn bad(cause: &'static str) -> Failure {
+fn bad_response(cause: &'static str) -> Failure {
     Failure::new(Reason::BadResponse).with_cause(cause)
 }
 
-/// The whole body, decoded, of at most `max` bytes.
+/// Reads the complete body and decompresses it. Both forms may have at most `max` bytes.
 pub(crate) async fn read_limited(
     headers: &HeaderMap,
     mut body: Incoming,
     max: usize,
 ) -> Result<Bytes, Failure> {
     if body.size_hint().lower() > max as u64 {
-        return Err(bad("the body is announced over max_body_bytes"));
+        return Err(bad_response("Content-Length exceeds max_body_bytes"));
     }
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| bad("the body ended early"))?;
+        let frame = frame.map_err(|_| bad_response("the body ended early"))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if whole.len() + pieces.len() + data.len() > max {
-            return Err(bad("the body is over max_body_bytes"));
+            return Err(bad_response("the body exceeds max_body_bytes"));
         }
-        // One piece, the usual case, is handed on without a copy.
+        // A body in a single frame, the usual case, needs no copy.
         if whole.is_empty() && pieces.is_empty() {
             whole = data;
         } else {
@@ -52,22 +52,22 @@ pub(crate) async fn read_limited(
         .map(http::HeaderValue::as_bytes)
     {
         None | Some(b"identity") => Ok(whole),
-        Some(b"gzip") => inflate(&whole, max),
-        Some(_) => Err(bad("the body is in an encoding nobody asked for")),
+        Some(b"gzip") => gunzip(&whole, max),
+        Some(_) => Err(bad_response("unsupported Content-Encoding")),
     }
 }
 
-fn inflate(packed: &[u8], max: usize) -> Result<Bytes, Failure> {
-    let mut plain = Vec::new();
-    let bound = max as u64 + 1;
-    flate2::read::MultiGzDecoder::new(packed)
-        .take(bound)
-        .read_to_end(&mut plain)
-        .map_err(|_| bad("the body is not the gzip it says it is"))?;
-    if plain.len() > max {
-        return Err(bad("the body unpacks to more than max_body_bytes"));
+fn gunzip(compressed: &[u8], max: usize) -> Result<Bytes, Failure> {
+    let mut decompressed = Vec::new();
+    let limit = max as u64 + 1;
+    flate2::read::MultiGzDecoder::new(compressed)
+        .take(limit)
+        .read_to_end(&mut decompressed)
+        .map_err(|_| bad_response("the body is not valid gzip"))?;
+    if decompressed.len() > max {
+        return Err(bad_response("the decompressed body exceeds max_body_bytes"));
     }
-    Ok(plain.into())
+    Ok(decompressed.into())
 }
 
 #[cfg(test)]
@@ -76,12 +76,12 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn a_bomb_is_refused_at_the_bound() {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packed.write_all(&vec![0; 1 << 20]).unwrap();
-        let packed = packed.finish().unwrap();
-        assert!(inflate(&packed, 1 << 10).is_err());
-        assert_eq!(inflate(&packed, 1 << 20).unwrap().len(), 1 << 20);
-        assert!(inflate(b"not gzip", 100).is_err());
+    fn a_decompression_bomb_is_rejected_at_the_limit() {
+        let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        compressed.write_all(&vec![0; 1 << 20]).unwrap();
+        let compressed = compressed.finish().unwrap();
+        assert!(gunzip(&compressed, 1 << 10).is_err());
+        assert_eq!(gunzip(&compressed, 1 << 20).unwrap().len(), 1 << 20);
+        assert!(gunzip(b"not gzip", 100).is_err());
     }
 }

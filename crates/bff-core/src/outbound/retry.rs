@@ -1,11 +1,11 @@
-//! Which failures may be tried again. Whether there is time and budget for it is asked elsewhere.
+//! Which failures are retryable. Remaining time and retry budget are checked elsewhere.
 //!
-//! | failure | tried again |
+//! | failure | retried |
 //! |---|---|
-//! | the request never left | always, whatever the method |
-//! | timeout; reset; 500, 502, 503, 504; a body cut short or not decodable | if repeating it is harmless |
-//! | 429 | the same, and only if the backend says when |
-//! | any other answer; the request's own time is up; refused by a policy of ours | never |
+//! | the request was not sent | always, for any method |
+//! | timeout; connection reset; 500, 502, 503, 504; an incomplete or invalid body | if the call is idempotent |
+//! | 429 | if the call is idempotent and the response has `Retry-After` |
+//! | any other response; the request's deadline exceeded; rejected by a local policy | never |
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, Reason};
 
-/// How often one call is tried.
+/// The maximum number of attempts for one call.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Attempts of one call, the first and its hedge included. Default 2: a second one mends most mishaps, a
-    /// third mostly adds load.
+    /// The maximum number of attempts, including the first one and its hedge. Default 2: a second attempt succeeds
+    /// after most transient failures; a third one mostly adds load.
     pub max_attempts: NonZeroU32,
 }
 
@@ -33,43 +33,42 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether a call that made `attempts` may make one more.
+    /// Whether a call may make another attempt after `attempts` attempts.
     pub fn allows_another(&self, attempts: u32) -> bool {
         attempts < self.max_attempts.get()
     }
 }
 
-/// How a call may be repeated.
+/// The properties of a call that decide about retries, hedges and timeouts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RetryTraits {
-    /// Whether doing it twice is doing it once.
+    /// Whether the call is idempotent.
     pub(crate) idempotent: bool,
-    /// Whether a second attempt may race a slow first one.
+    /// Whether the call may be hedged.
     pub(crate) hedged: bool,
-    /// How long an attempt may take, if not as long as the backend's own `attempt_timeout`. It is then not the backend
-    /// alone that takes the time, as while a client's body streams through, and no measure of how fast it is.
+    /// The attempt timeout, if it differs from the backend's `attempt_timeout`. The client then influences the duration
+    /// (for example while its body is streamed), so the duration does not count as the backend's latency.
     pub(crate) attempt_timeout: Option<Duration>,
-    /// Whether it goes on after the head of its answer for as long as its client likes, as streams do.
+    /// Whether the exchange continues after the response headers, as streams do.
     pub(crate) streaming: bool,
-    /// Whether a call that failed so, being harmless to repeat or not, may be tried again.
+    /// Whether a failure is retryable. The second argument is `idempotent`.
     pub(crate) is_retryable: fn(&Failure, bool) -> bool,
 }
 
-/// Whether doing it twice is doing it once: RFC 9110 §9.2.2, or the call says so, or has a key by which the backend knows the
-/// repetition.
-pub fn is_repeatable(method: &Method, said_so: bool) -> bool {
-    said_so || method.is_idempotent()
+/// Whether the call is idempotent: by method (RFC 9110 §9.2.2), by declaration, or by an idempotency key.
+pub fn is_idempotent(method: &Method, declared: bool) -> bool {
+    declared || method.is_idempotent()
 }
 
-/// Whether a call over HTTP that failed like this may be tried again.
-pub fn is_retryable(failure: &Failure, repeatable: bool) -> bool {
+/// Whether a failed call over HTTP may be retried.
+pub fn is_retryable(failure: &Failure, idempotent: bool) -> bool {
     match failure.reason() {
-        // A policy of ours refused it before it left: asking again at once changes nothing.
+        // A local policy rejected the attempt. An immediate retry would be rejected too.
         Reason::Overloaded if !failure.was_sent() => false,
-        Reason::Overloaded => repeatable && failure.retry_after().is_some(),
-        Reason::Unavailable => repeatable || !failure.was_sent(),
-        Reason::Timeout => repeatable,
-        Reason::BadResponse => repeatable && failure.upstream_status().is_none_or(is_transient),
+        Reason::Overloaded => idempotent && failure.retry_after().is_some(),
+        Reason::Unavailable => idempotent || !failure.was_sent(),
+        Reason::Timeout => idempotent,
+        Reason::BadResponse => idempotent && failure.upstream_status().is_none_or(is_transient),
         Reason::Deadline
         | Reason::CircuitOpen
         | Reason::NoInstance
@@ -79,9 +78,9 @@ pub fn is_retryable(failure: &Failure, repeatable: bool) -> bool {
     }
 }
 
-/// The same over gRPC, where only `UNAVAILABLE` says that trying again is sane (gRFC A6).
-pub fn is_retryable_grpc(failure: &Failure, repeatable: bool) -> bool {
-    failure.reason() == Reason::Unavailable && is_retryable(failure, repeatable)
+/// Whether a failed call over gRPC may be retried: only `UNAVAILABLE` is retryable (gRFC A6).
+pub fn is_retryable_grpc(failure: &Failure, idempotent: bool) -> bool {
+    failure.reason() == Reason::Unavailable && is_retryable(failure, idempotent)
 }
 
 fn is_transient(status: StatusCode) -> bool {
@@ -94,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    const EVERY: [Reason; 10] = [
+    const ALL_REASONS: [Reason; 10] = [
         Reason::Timeout,
         Reason::Deadline,
         Reason::CircuitOpen,
@@ -107,9 +106,9 @@ mod tests {
         Reason::SwitchedOff,
     ];
 
-    fn failure(reason: Reason, status: u16, asked: bool, sent: bool) -> Failure {
-        let failure =
-            Failure::new(reason).with_retry_after(asked.then_some(Duration::from_secs(1)));
+    fn failure(reason: Reason, status: u16, has_retry_after: bool, sent: bool) -> Failure {
+        let retry_after = has_retry_after.then_some(Duration::from_secs(1));
+        let failure = Failure::new(reason).with_retry_after(retry_after);
         let failure = match StatusCode::from_u16(status) {
             Ok(status) => failure.with_response(status, bytes::Bytes::new()),
             Err(_) => failure,
@@ -118,8 +117,8 @@ mod tests {
     }
 
     #[test]
-    fn the_table_holds() {
-        for (reason, status, again) in [
+    fn failures_are_retried_as_the_table_says() {
+        for (reason, status, retried) in [
             (Reason::Timeout, 0, true),
             (Reason::Unavailable, 0, true),
             (Reason::Unavailable, 503, true),
@@ -139,20 +138,20 @@ mod tests {
             (Reason::SwitchedOff, 0, false),
         ] {
             let failure = failure(reason, status, false, true);
-            assert_eq!(is_retryable(&failure, true), again, "{reason:?} {status}");
+            assert_eq!(is_retryable(&failure, true), retried, "{reason:?} {status}");
             assert!(!is_retryable(&failure, false), "{reason:?} {status}");
         }
     }
 
     #[test]
-    fn what_never_left_is_tried_again_whatever_the_method() {
-        let refused = failure(Reason::Unavailable, 0, false, false);
-        assert!(is_retryable(&refused, false));
-        assert!(is_retryable_grpc(&refused, false));
+    fn an_unsent_request_is_retried_for_any_method() {
+        let unsent = failure(Reason::Unavailable, 0, false, false);
+        assert!(is_retryable(&unsent, false));
+        assert!(is_retryable_grpc(&unsent, false));
     }
 
     #[test]
-    fn a_busy_backend_is_asked_again_only_when_it_says_when() {
+    fn a_429_is_retried_only_with_retry_after() {
         assert!(is_retryable(
             &failure(Reason::Overloaded, 429, true, true),
             true
@@ -162,35 +161,35 @@ mod tests {
             true
         ));
         let full = failure(Reason::Overloaded, 0, true, false);
-        assert!(!is_retryable(&full, true), "our own bulkhead");
+        assert!(!is_retryable(&full, true), "rejected by the bulkhead");
     }
 
     #[test]
-    fn a_key_makes_a_write_repeatable() {
-        assert!(is_repeatable(&Method::GET, false));
-        assert!(is_repeatable(&Method::PUT, false));
-        assert!(!is_repeatable(&Method::POST, false));
-        assert!(!is_repeatable(&Method::PATCH, false));
-        assert!(is_repeatable(&Method::POST, true));
+    fn a_declaration_makes_a_write_idempotent() {
+        assert!(is_idempotent(&Method::GET, false));
+        assert!(is_idempotent(&Method::PUT, false));
+        assert!(!is_idempotent(&Method::POST, false));
+        assert!(!is_idempotent(&Method::PATCH, false));
+        assert!(is_idempotent(&Method::POST, true));
     }
 
     #[test]
-    fn grpc_repeats_what_is_unavailable_and_nothing_else() {
-        for reason in EVERY {
+    fn grpc_retries_unavailable_only() {
+        for reason in ALL_REASONS {
             let failed = failure(reason, 0, true, true);
-            let again = is_retryable_grpc(&failed, true);
-            assert_eq!(again, reason == Reason::Unavailable, "{reason:?}");
+            let retried = is_retryable_grpc(&failed, true);
+            assert_eq!(retried, reason == Reason::Unavailable, "{reason:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_may_have_happened_is_never_repeated_without_a_key(
-            reason in prop::sample::select(&EVERY[..]),
+        fn a_sent_request_that_is_not_idempotent_is_never_retried(
+            reason in prop::sample::select(&ALL_REASONS[..]),
             status in 0_u16..600,
-            asked: bool,
+            has_retry_after: bool,
         ) {
-            let failure = failure(reason, status, asked, true);
+            let failure = failure(reason, status, has_retry_after, true);
             prop_assert!(!is_retryable(&failure, false));
             prop_assert!(!is_retryable_grpc(&failure, false));
         }

@@ -1,7 +1,7 @@
-//! Exchanges whose bodies stream, beside the client that reads whole ones: their connections are driven by tasks of
-//! their own, for an answer's body outlives the call that asked for it.
+//! The HTTP clients for streaming bodies. Tasks drive their connections, because a response body outlives its call.
 //!
-//! Dropping a request or an answer's body closes its connection, which is how the backend learns that nobody waits.
+//! Dropping a request or a response body cancels the exchange at the backend: the connection (HTTP/1.1) or the stream
+//! (HTTP/2) is closed.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,65 +19,74 @@ use super::replay_body::AttemptBody;
 use super::{BaseUrl, Client, Config, Failure, Policy, Reason, TrustRoots};
 use crate::net::{Connector, Net};
 
-/// What is kept for one instance: the client of whole answers, and that of streams from the first stream on.
+/// The clients of one instance: one for buffered responses, and one for streams, created with the first stream.
 #[derive(Debug)]
 pub(crate) struct InstanceClients {
-    pub(super) whole: Client,
-    streams: OnceLock<Streams>,
-    dial: Connector,
+    pub(super) buffered: Client,
+    streaming: OnceLock<StreamingClients>,
+    connector: Connector,
     url: BaseUrl,
-    trust: TrustRoots,
+    trust_roots: TrustRoots,
     idle_timeout: Duration,
 }
 
 impl InstanceClients {
-    /// Clients of the instance at `address`, over `net`.
-    pub(super) fn new(config: &Config, net: &Net, address: &Authority, trust: &TrustRoots) -> Self {
+    /// Creates the clients of the instance at `address`, which connect over `net`.
+    pub(super) fn new(
+        config: &Config,
+        net: &Net,
+        address: &Authority,
+        trust_roots: &TrustRoots,
+    ) -> Self {
         Self {
-            whole: Client::new(config, net, address, trust),
-            streams: OnceLock::new(),
-            dial: Connector::new(net.clone(), config.connect_timeout).to(address.clone()),
+            buffered: Client::new(config, net, address, trust_roots),
+            streaming: OnceLock::new(),
+            connector: Connector::new(net.clone(), config.connect_timeout).to(address.clone()),
             url: config.url.clone(),
-            trust: trust.clone(),
+            trust_roots: trust_roots.clone(),
             idle_timeout: config.idle_timeout,
         }
     }
 
-    /// Sends a request whose target is in origin form; answers when the head of the answer is there. `plain_1` asks
-    /// for HTTP/1.1 whatever the backend would rather speak.
+    /// Sends a request in origin form and returns as soon as the response headers are there.
+    ///
+    /// `http1_only` forces HTTP/1.1.
     pub(super) async fn exchange(
         &self,
         mut request: Request<AttemptBody>,
-        plain_1: bool,
+        http1_only: bool,
     ) -> Result<Response<Incoming>, Failure> {
         if let Some(target) = request.uri().path_and_query().cloned() {
             *request.uri_mut() = self.url.absolute(target).map_err(Failure::internal)?;
         }
-        let streams = self.streams.get_or_init(|| self.streams());
-        let sent = match streams {
-            Streams::Clear(client) => client.request(request),
-            Streams::Tls { one, .. } if plain_1 => one.request(request),
-            Streams::Tls { any, .. } => any.request(request),
+        let clients = self.streaming.get_or_init(|| self.streaming_clients());
+        let response = match clients {
+            StreamingClients::Cleartext(client) => client.request(request),
+            StreamingClients::Tls { http1, .. } if http1_only => http1.request(request),
+            StreamingClients::Tls { negotiated, .. } => negotiated.request(request),
         };
-        sent.await.map_err(|error| unanswered(&error))
+        response.await.map_err(|error| no_response(&error))
     }
 
-    fn streams(&self) -> Streams {
+    fn streaming_clients(&self) -> StreamingClients {
         if !self.url.is_tls() {
-            return Streams::Clear(self.client(self.dial.clone()));
+            return StreamingClients::Cleartext(self.build_client(self.connector.clone()));
         }
-        let tls = || self.trust.connector().https_only();
-        let any = tls()
+        let tls = || self.trust_roots.connector().https_only();
+        let negotiated = tls()
             .enable_all_versions()
-            .wrap_connector(self.dial.clone());
-        let one = tls().enable_http1().wrap_connector(self.dial.clone());
-        Streams::Tls {
-            any: self.client(any),
-            one: self.client(one),
+            .wrap_connector(self.connector.clone());
+        let http1 = tls().enable_http1().wrap_connector(self.connector.clone());
+        StreamingClients::Tls {
+            negotiated: self.build_client(negotiated),
+            http1: self.build_client(http1),
         }
     }
 
-    fn client<C: Connect + Clone>(&self, connector: C) -> Box<legacy::Client<C, AttemptBody>> {
+    fn build_client<C: Connect + Clone>(
+        &self,
+        connector: C,
+    ) -> Box<legacy::Client<C, AttemptBody>> {
         let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -88,18 +97,18 @@ impl InstanceClients {
 }
 
 #[derive(Debug)]
-enum Streams {
-    Clear(Box<legacy::Client<Connector, AttemptBody>>),
+enum StreamingClients {
+    Cleartext(Box<legacy::Client<Connector, AttemptBody>>),
     Tls {
-        /// HTTP/2 or HTTP/1.1, as the backend likes.
-        any: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
-        /// HTTP/1.1, for what HTTP/2 has no words for.
-        one: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
+        /// HTTP/2 or HTTP/1.1, negotiated with ALPN.
+        negotiated: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
+        /// HTTP/1.1 only, for requests that HTTP/2 cannot express.
+        http1: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
     },
 }
 
-/// Nothing was answered.
-fn unanswered(error: &legacy::Error) -> Failure {
+/// The failure of a request without a response.
+fn no_response(error: &legacy::Error) -> Failure {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -112,29 +121,33 @@ fn unanswered(error: &legacy::Error) -> Failure {
     }
 }
 
-/// A place held at a backend until this is dropped.
+/// Counts an exchange as in flight after its attempt, until this guard is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard<T: Send + Sync + 'static> {
     policy: Arc<Policy<T>>,
     instance: Arc<Instance<T>>,
-    lasting: bool,
+    streaming: bool,
 }
 
 impl<T: Send + Sync + 'static> InFlightGuard<T> {
-    /// Holds a place at `instance` from now on: among the streams if it is `lasting`, else among the calls.
-    pub(crate) fn at(policy: &Arc<Policy<T>>, instance: Arc<Instance<T>>, lasting: bool) -> Self {
-        policy.stay(&instance, lasting);
+    /// Acquires a bulkhead permit, of the streams or of the calls, and counts the exchange at `instance`.
+    pub(crate) fn acquire(
+        policy: &Arc<Policy<T>>,
+        instance: Arc<Instance<T>>,
+        streaming: bool,
+    ) -> Self {
+        policy.acquire(&instance, streaming);
         let policy = policy.clone();
         Self {
             policy,
             instance,
-            lasting,
+            streaming,
         }
     }
 }
 
 impl<T: Send + Sync + 'static> Drop for InFlightGuard<T> {
     fn drop(&mut self) {
-        self.policy.leave(&self.instance, self.lasting);
+        self.policy.release(&self.instance, self.streaming);
     }
 }

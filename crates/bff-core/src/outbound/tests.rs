@@ -1,4 +1,4 @@
-//! Calls to a backend on a pipe that says what it is told to, word for word.
+//! Calls to a backend on an in-memory connection that sends a fixed response, byte for byte.
 
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -14,32 +14,32 @@ use crate::telemetry::Metrics;
 
 mod race;
 
-/// A backend, what it was sent, and a context to call it in.
+/// A backend, the requests that it received, and a context for calls.
 struct Scene {
     cx: RequestContext,
     up: Upstream,
-    heard: Arc<Mutex<Vec<String>>>,
+    received: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scene {
-    /// A backend that answers every request with `said`, and keeps the connection open.
-    fn new(said: impl Into<String>) -> Self {
-        Self::with(said, |_| {})
+    /// A backend that answers every request with `response`, and leaves the connection open.
+    fn new(response: impl Into<String>) -> Self {
+        Self::with_config(response, |_| {})
     }
 
-    /// The same, called otherwise than by default.
-    fn with(said: impl Into<String>, change: impl FnOnce(&mut Config)) -> Self {
+    /// The same with a changed configuration.
+    fn with_config(response: impl Into<String>, change: impl FnOnce(&mut Config)) -> Self {
         crate::auth::install_crypto();
-        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
-        let heard = Arc::default();
-        tokio::spawn(answer(
-            pipes.listen("backend:80"),
-            said.into(),
-            Arc::clone(&heard),
+        let network = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
+        let received = Arc::default();
+        tokio::spawn(respond(
+            network.listen("backend:80"),
+            response.into(),
+            Arc::clone(&received),
         ));
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("test"),
-            env: Env::seeded(7, Net::InMemory(pipes)),
+            env: Env::seeded(7, Net::InMemory(network)),
             tasks: TaskTracker::new(),
             shutdown: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::noop(),
@@ -50,89 +50,90 @@ impl Scene {
         change(&mut config);
         let up = Upstream::new("backend", &config, &shared).unwrap();
         let cx = RequestContext::background(&shared, Duration::from_secs(5));
-        Self { cx, up, heard }
+        Self { cx, up, received }
     }
 
     async fn failure(&self, call: Call<Public>) -> Failure {
-        let sent = send::<serde_json::Value, _>(&self.cx, &self.up, call).await;
-        sent.unwrap_err()
+        let result = send::<serde_json::Value, _>(&self.cx, &self.up, call).await;
+        result.unwrap_err()
     }
 }
 
-async fn answer(mut listener: crate::net::Listener, said: String, heard: Arc<Mutex<Vec<String>>>) {
-    while let Some(mut wire) = listener.next().await {
-        let (said, heard) = (said.clone(), heard.clone());
+async fn respond(
+    mut listener: crate::net::Listener,
+    response: String,
+    received: Arc<Mutex<Vec<String>>>,
+) {
+    while let Some(mut connection) = listener.next().await {
+        let (response, received) = (response.clone(), received.clone());
         tokio::spawn(async move {
             let mut bytes = vec![0; 64 << 10];
-            while let Ok(n @ 1..) = wire.read(&mut bytes).await {
-                let text = String::from_utf8_lossy(&bytes[..n]).into_owned();
-                heard.lock().push(text);
-                wire.write_all(said.as_bytes()).await.unwrap();
+            while let Ok(n @ 1..) = connection.read(&mut bytes).await {
+                let request = String::from_utf8_lossy(&bytes[..n]).into_owned();
+                received.lock().push(request);
+                connection.write_all(response.as_bytes()).await.unwrap();
             }
         });
     }
 }
 
-/// Refuses to be written, and says a secret doing so.
-struct Unwritable;
+/// A value whose serialization fails with a secret in the error text.
+struct FailsToSerialize;
 
-impl Serialize for Unwritable {
+impl Serialize for FailsToSerialize {
     fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         Err(serde::ser::Error::custom("secret"))
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_cannot_be_written_is_not_sent() {
+async fn a_body_that_does_not_serialize_is_not_sent() {
     let scene = Scene::new("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
-    let call = Call::post(Public, "/things").json(&Unwritable);
+    let call = Call::post(Public, "/things").json(&FailsToSerialize);
     let failure = scene.failure(call).await;
     let error = failure.error();
-    assert_eq!(error.code(), codes::INTERNAL, "and not outcome_unknown");
+    assert_eq!(error.code(), codes::INTERNAL, "not outcome_unknown");
     assert!(!format!("{failure:?}").contains("secret"));
-    assert!(scene.heard.lock().is_empty());
-    let twin = Call::post(Public, "/things").json(&"body");
-    let sent = send::<serde_json::Value, _>(&scene.cx, &scene.up, twin).await;
-    assert!(sent.is_ok(), "{sent:?}");
-    assert!(scene.heard.lock()[0].ends_with("\"body\""));
+    assert!(scene.received.lock().is_empty());
+    let valid = Call::post(Public, "/things").json(&"body");
+    let result = send::<serde_json::Value, _>(&scene.cx, &scene.up, valid).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert!(scene.received.lock()[0].ends_with("\"body\""));
 }
 
-/// A refusal with a body of this many bytes, of which `body` comes.
-fn refusal(status: u16, length: usize, body: &str) -> String {
+/// An error response that declares `length` bytes and sends `body`.
+fn error_response(status: u16, length: usize, body: &str) -> String {
     format!("HTTP/1.1 {status} No\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_typed_client_reads_what_a_refusal_says_and_nobody_prints_it() {
+async fn the_body_of_a_4xx_is_readable_and_never_printed() {
     #[derive(Deserialize)]
-    struct Why {
+    struct Body {
         error: String,
     }
     let body = r#"{"error":"secret"}"#;
     for status in [402, 404, 409, 422] {
-        let scene = Scene::new(refusal(status, body.len(), body));
+        let scene = Scene::new(error_response(status, body.len(), body));
         let failure = scene.failure(Call::post(Public, "/things")).await;
-        assert_eq!(failure.error_body::<Why>().unwrap().error, "secret");
-        assert!(
-            failure.error_body::<Vec<u8>>().is_none(),
-            "of another shape"
-        );
+        assert_eq!(failure.error_body::<Body>().unwrap().error, "secret");
+        assert!(failure.error_body::<Vec<u8>>().is_none(), "another shape");
         assert_eq!(failure.upstream_status().map(|s| s.as_u16()), Some(status));
         let printed = format!("{failure:?} {:?}", failure.error());
         assert!(!printed.contains("secret"), "{printed}");
     }
-    let scene = Scene::new(refusal(500, body.len(), body));
+    let scene = Scene::new(error_response(500, body.len(), body));
     let failure = scene.failure(Call::get(Public, "/things")).await;
-    assert!(failure.error_body::<Why>().is_none(), "no refusal");
+    assert!(failure.error_body::<Body>().is_none(), "a 5xx");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_counts_however_much_and_slowly_it_is_said() {
+async fn a_4xx_status_counts_even_if_its_body_is_too_long_or_too_slow() {
     let long = format!("\"{}\"", "x".repeat(8 << 10));
     let gigabyte = 1 << 30;
     for (length, body) in [(long.len(), &*long), (gigabyte, ""), (100, "\"half")] {
-        let scene = Scene::new(refusal(402, length, body));
-        let began = Instant::now();
+        let scene = Scene::new(error_response(402, length, body));
+        let started = Instant::now();
         let failure = scene.failure(Call::post(Public, "/things")).await;
         assert_eq!(
             failure.upstream_status().map(|s| s.as_u16()),
@@ -141,52 +142,56 @@ async fn a_refusal_counts_however_much_and_slowly_it_is_said() {
         );
         assert!(failure.error_body::<String>().is_none(), "{length}");
         assert_ne!(failure.error().code(), codes::OUTCOME_UNKNOWN, "{length}");
-        assert!(began.elapsed() < Duration::from_millis(200), "{length}");
+        assert!(started.elapsed() < Duration::from_millis(200), "{length}");
     }
-    let whole = format!("\"{}\"", "x".repeat((8 << 10) - 2));
-    let scene = Scene::new(refusal(402, whole.len(), &whole));
+    let longest = format!("\"{}\"", "x".repeat((8 << 10) - 2));
+    let scene = Scene::new(error_response(402, longest.len(), &longest));
     let failure = scene.failure(Call::post(Public, "/things")).await;
     assert!(failure.error_body::<String>().is_some(), "8 KiB are read");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_is_refused_does_not_hide_why_it_was_needed() {
-    let scene = Scene::with(refusal(500, 0, ""), |config| {
+async fn a_rejected_retry_does_not_hide_the_first_failure() {
+    let scene = Scene::with_config(error_response(500, 0, ""), |config| {
         config.circuit_breaker.consecutive_failures = std::num::NonZeroU32::MIN;
     });
     let first = scene.failure(Call::get(Public, "/things")).await;
     assert_eq!(first.reason(), Reason::BadResponse, "{first:?}");
-    assert_eq!(first.retry_after(), None, "nor when the breaker closes");
+    assert_eq!(first.retry_after(), None, "not that of the breaker");
     let second = scene.failure(Call::get(Public, "/things")).await;
     assert_eq!(second.reason(), Reason::CircuitOpen, "{second:?}");
-    assert_eq!(scene.heard.lock().len(), 1, "nobody was asked again");
+    assert_eq!(scene.received.lock().len(), 1, "there was no retry");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_is_made_says_how_the_call_failed() {
-    let scene = Scene::with(refusal(500, 0, ""), |_| {});
+async fn a_failed_retry_determines_the_failure() {
+    let scene = Scene::with_config(error_response(500, 0, ""), |_| {});
     let failure = scene.failure(Call::get(Public, "/things")).await;
     assert_eq!(failure.reason(), Reason::BadResponse, "{failure:?}");
-    assert_eq!(scene.heard.lock().len(), 2);
+    assert_eq!(scene.received.lock().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_never_reached_the_backend_save_up_no_extra_attempts() {
-    let scene = Scene::with(refusal(500, 0, ""), |config| {
+async fn unsent_calls_deposit_nothing_in_the_retry_budget() {
+    let scene = Scene::with_config(error_response(500, 0, ""), |config| {
         config.circuit_breaker.consecutive_failures = std::num::NonZeroU32::MAX;
         config.circuit_breaker.min_calls = std::num::NonZeroU32::MAX;
         config.bulkhead.max_concurrent = std::num::NonZeroU32::MIN;
     });
-    let ask = async |route: &'static str| {
-        let request = RequestContext::background(scene.cx.shared(), Duration::from_secs(5));
-        let sent = send::<serde_json::Value, _>(&request, &scene.up, Call::get(Public, route));
-        sent.await.unwrap_err()
+    let failed_call = async |route: &'static str| {
+        let cx = RequestContext::background(scene.cx.shared(), Duration::from_secs(5));
+        let call = Call::get(Public, route);
+        let result = send::<serde_json::Value, _>(&cx, &scene.up, call).await;
+        result.unwrap_err()
     };
-    let refused = |failure: &Failure| failure.reason() == Reason::Overloaded;
     for n in 0..500 {
-        let one_of_two = tokio::join!(ask("/one"), ask("/other"));
-        assert!(refused(&one_of_two.1), "{n}: there is one place");
+        let (_, rejected) = tokio::join!(failed_call("/one"), failed_call("/other"));
+        assert_eq!(
+            rejected.reason(),
+            Reason::Overloaded,
+            "{n}: there is one slot"
+        );
     }
-    // 500 were needed, and every tenth of them pays for one more; so far three were lent, and paid back since.
-    assert_eq!(scene.heard.lock().len(), 500 + 50);
+    // 500 first attempts, and one retry for every ten of them. The three of the reserve are paid back by now.
+    assert_eq!(scene.received.lock().len(), 500 + 50);
 }

@@ -116,7 +116,7 @@ async fn build_request(
     let spoilt = ClientBodyError::default();
     let expects = headers::contains_token(request.headers(), header::EXPECT, "100-continue");
     let keyed = request.headers().contains_key("idempotency-key");
-    let harmless = config.retries && retry::is_repeatable(request.method(), keyed);
+    let harmless = config.retries && retry::is_idempotent(request.method(), keyed);
     let (parts, body) = request.into_parts();
     let told = (coming.clone(), spoilt.clone());
     let load = request_body(route, admitted.format, harmless, (&parts, body), told).await?;
@@ -142,17 +142,17 @@ async fn build_request(
         method: parts.method,
         target,
         headers,
-        repeat: match (config.retries, harmless && !streams) {
+        retry: match (config.retries, harmless && !streams) {
             (false, _) => RetryPolicy::Never,
             (true, false) => RetryPolicy::IfUnsent,
             (true, true) => RetryPolicy::Idempotent,
         },
-        within: config.attempt_timeout.or(streams.then_some(Duration::MAX)),
-        expects: streams && expects,
-        plain_1: admitted.upgrade.is_some() || config.host_header == Host::Client,
+        attempt_timeout: config.attempt_timeout.or(streams.then_some(Duration::MAX)),
+        expects_continue: streams && expects,
+        http1_only: admitted.upgrade.is_some() || config.host_header == Host::Client,
         upgrade: admitted.upgrade.is_some(),
-        load,
-        spoilt,
+        body: load,
+        client_error: spoilt,
     })
 }
 
@@ -178,7 +178,7 @@ async fn request_body(
     if !keeps {
         let idle = route.config.idle_timeout;
         let upload = Upload::new(body, route.max_body_bytes, idle, told);
-        return Ok(RequestBody::streamed(Body::new(upload)));
+        return Ok(RequestBody::streaming(Body::new(upload)));
     }
     let mut whole = Request::new(body);
     *whole.extensions_mut() = parts.extensions.clone();

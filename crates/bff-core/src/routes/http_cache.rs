@@ -39,7 +39,7 @@ pub(super) fn is_cacheable_request(admitted: &AuthorizedRequest, passage: &Forwa
         header::IF_MATCH,
         header::IF_UNMODIFIED_SINCE,
     ];
-    let empty = matches!(&passage.load, RequestBody::Buffered(bytes) if bytes.is_empty());
+    let empty = matches!(&passage.body, RequestBody::Buffered(bytes) if bytes.is_empty());
     matches!(passage.method, Method::GET | Method::HEAD)
         && empty
         && !admitted.is_old()

@@ -35,7 +35,7 @@ pub(super) async fn respond(
     let has_body = *method != Method::HEAD && !body.is_end_stream();
     let body = if old && has_body && v1_format::is_json(&head.headers) {
         let most = route.upstream.max_body_bytes();
-        let read = outbound::read_answer(&head.headers, body, most);
+        let read = outbound::read_response(&head.headers, body, most);
         let read = timeout_at(admitted.cx.upstream_deadline(), read).await;
         let read = read.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)));
         let bytes = read.map_err(|failure| failure.with_upstream(route.upstream.name()))?;
@@ -46,7 +46,7 @@ pub(super) async fn respond(
         if old && (v1_format::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
             v1_format::fix_representation_headers(&mut head.headers);
         }
-        Body::new(stream(route, &head.headers, body, answer.stay))
+        Body::new(stream(route, &head.headers, body, answer.guard))
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
@@ -91,7 +91,7 @@ pub(super) fn upgrade(
     websocket::set_upgrade_headers(&mut head.headers);
     let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
     let (idle, leaving) = (route.config.idle_timeout, route.around.leaving.clone());
-    let stay = answer.stay;
+    let stay = answer.guard;
     cx.shared().tasks.spawn(async move {
         websocket::relay(client, backend, idle, leaving).await;
         drop((stay, open));

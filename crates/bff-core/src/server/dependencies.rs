@@ -31,7 +31,7 @@ impl Dependency {
         match self {
             Self::Jwks(auth) => auth.initial_discovery(),
             Self::Http(upstream) => Some(upstream.initial_discovery()),
-            Self::Grpc(upstream) => Some(upstream.first()),
+            Self::Grpc(upstream) => Some(upstream.initial_discovery()),
         }
     }
 
@@ -39,8 +39,8 @@ impl Dependency {
     pub(super) fn unhealthy_reason(&self) -> Option<Reason> {
         match self {
             Self::Jwks(auth) => auth.unhealthy_reason(),
-            Self::Http(upstream) => upstream.trouble(),
-            Self::Grpc(upstream) => upstream.trouble(),
+            Self::Http(upstream) => upstream.unhealthy_reason(),
+            Self::Grpc(upstream) => upstream.unhealthy_reason(),
         }
     }
 }

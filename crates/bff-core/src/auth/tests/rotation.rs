@@ -114,7 +114,10 @@ async fn without_any_key_the_answer_is_503_until_there_is_one() {
         assert_eq!(error.code(), codes::UNAVAILABLE);
         assert_eq!(error.retry_hint(), Some(seconds(1)));
         assert!(
-            error.cause().unwrap().contains("it answered 500"),
+            error
+                .cause()
+                .unwrap()
+                .contains("the backend responded with 500"),
             "{error:?}"
         );
     }

@@ -1,4 +1,4 @@
-//! A Consul agent that answers what it was told to, one reply after the other, and blocks when it has none.
+//! A fake Consul agent that sends scripted replies in order, and blocks while it has none.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::Instant;
 
-use super::{Arc, soon};
+use super::{Arc, with_timeout};
 use crate::net::Listener;
 
-/// One answer to come.
+/// A scripted reply.
 pub(super) struct Reply {
     status: StatusCode,
     index: Option<u64>,
@@ -62,84 +62,84 @@ impl IntoResponse for Reply {
             headers.insert("x-consul-index", index.into());
         }
         if self.filtered {
-            let yes = http::HeaderValue::from_static("true");
-            headers.insert("x-consul-results-filtered-by-acls", yes);
+            let filtered = http::HeaderValue::from_static("true");
+            headers.insert("x-consul-results-filtered-by-acls", filtered);
         }
         response
     }
 }
 
-/// One question.
-pub(super) struct Asked {
+/// A received query.
+pub(super) struct Query {
     pub(super) target: String,
     pub(super) token: Option<String>,
     pub(super) at: Instant,
 }
 
-impl Asked {
+impl Query {
     pub(super) fn index(&self) -> Option<u64> {
         let (_, rest) = self.target.split_once("&index=")?;
         Some(rest.split('&').next()?.parse().unwrap())
     }
 }
 
-/// The agent.
+/// The fake agent.
 pub(super) struct FakeAgent {
     pub(super) url: String,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    queries: mpsc::UnboundedReceiver<Query>,
     replies: mpsc::UnboundedSender<Reply>,
 }
 
 struct Script {
-    asked: mpsc::UnboundedSender<Asked>,
+    queries: mpsc::UnboundedSender<Query>,
     replies: Mutex<mpsc::UnboundedReceiver<Reply>>,
 }
 
 impl FakeAgent {
-    /// One on a socket.
+    /// Starts an agent on a socket.
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         Self::on(Listener::Tcp(listener), &url)
     }
 
-    /// One on any network.
-    pub(super) fn on(mut accept: Listener, url: &str) -> Self {
-        let (to_asked, asked) = mpsc::unbounded_channel();
-        let (replies, from_replies) = mpsc::unbounded_channel();
+    /// Starts an agent on any listener.
+    pub(super) fn on(mut listener: Listener, url: &str) -> Self {
+        let (query_sender, queries) = mpsc::unbounded_channel();
+        let (replies, reply_receiver) = mpsc::unbounded_channel();
         let script = Script {
-            asked: to_asked,
-            replies: Mutex::new(from_replies),
+            queries: query_sender,
+            replies: Mutex::new(reply_receiver),
         };
-        let router = Router::new().fallback(answer).with_state(Arc::new(script));
+        let router = Router::new().fallback(handle).with_state(Arc::new(script));
         tokio::spawn(async move {
-            while let Some(wire) = accept.next().await {
+            while let Some(connection) = listener.next().await {
                 let service = TowerToHyperService::new(router.clone());
                 let http = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(http.serve_connection(TokioIo::new(wire), service));
+                tokio::spawn(http.serve_connection(TokioIo::new(connection), service));
             }
         });
         Self {
             url: url.to_owned(),
-            asked,
+            queries,
             replies,
         }
     }
 
-    /// The next question that has no reply yet gets this one.
+    /// Adds a reply to the script, for the next query without a reply.
     pub(super) fn reply(&self, reply: Reply) {
         self.replies.send(reply).ok().unwrap();
     }
 
-    /// The next question.
-    pub(super) async fn asked(&mut self) -> Asked {
-        soon(self.asked.recv()).await.unwrap()
+    /// Waits for the next query.
+    pub(super) async fn next_query(&mut self) -> Query {
+        with_timeout(self.queries.recv()).await.unwrap()
     }
 }
 
-async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response {
+async fn handle(State(script): State<Arc<Script>>, request: Request) -> Response {
     let token = request.headers().get("x-consul-token");
-    let _ = script.asked.send(Asked {
+    let _ = script.queries.send(Query {
         target: request.uri().to_string(),
         token: token.map(|t| t.to_str().unwrap().to_owned()),
         at: Instant::now(),
@@ -150,7 +150,7 @@ async fn answer(State(script): State<Arc<Script>>, request: Request) -> Response
     }
 }
 
-/// An entry as Consul lists it.
+/// A health entry in Consul's format.
 pub(super) fn instance(address: &str, port: u16) -> Value {
     json!({
         "Node": {"Node": "n", "Address": "127.0.0.1", "Meta": {}},

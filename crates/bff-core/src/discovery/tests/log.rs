@@ -1,4 +1,4 @@
-//! The log speaks of changes, not of questions.
+//! The log reports changes, not queries.
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ impl Write for Lines {
 }
 
 #[tokio::test]
-async fn one_line_a_change_of_state_and_none_with_the_token() {
+async fn each_change_of_state_logs_one_line_without_the_token() {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -29,12 +29,12 @@ async fn one_line_a_change_of_state_and_none_with_the_token() {
         .with_writer(move || writer.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
-    // While there is one subscriber only, a line that a test without one logs first is off for all.
+    // With a single subscriber, a log call first reached by a test without subscriber would be disabled everywhere.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
     config.consul.as_mut().unwrap().token = Some(Secret::new("s3cret"));
-    let mut followed = Followed::new(&config, &Env::real());
+    let mut watched = Watched::new(&config, &Env::real());
     agent.reply(Reply::ok(1, json!([instance("10.0.0.1", 1)])));
     for _ in 0..3 {
         agent.reply(Reply::status(500));
@@ -43,19 +43,19 @@ async fn one_line_a_change_of_state_and_none_with_the_token() {
     agent.reply(Reply::ok(3, json!([])));
     agent.reply(Reply::ok(4, json!([instance("10.0.0.1", 1)])));
     for instances in [1, 0, 1] {
-        assert_eq!(followed.next().await.len(), instances);
+        assert_eq!(watched.next().await.len(), instances);
     }
     drop(guard);
     let text = String::from_utf8(lines.0.lock().clone()).unwrap();
-    let own = |line: &&str| line.contains(" discovery: ");
-    let told: Vec<&str> = text.lines().filter(own).map(str::trim).collect();
+    let is_discovery = |line: &&str| line.contains(" discovery: ");
+    let logged: Vec<&str> = text.lines().filter(is_discovery).map(str::trim).collect();
     assert_eq!(
-        told,
+        logged,
         [
             r#"INFO discovery: instances changed backend="alpha" instances=1"#,
-            r#"WARN discovery: instances cannot be asked for: those known stay backend="alpha" known=1 error=it answered 500 Internal Server Error"#,
-            r#"INFO discovery: instances are found again backend="alpha""#,
-            r#"WARN discovery: instances changed backend="alpha" instances=0 left_out=0"#,
+            r#"WARN discovery: service discovery failed; keeping the last known endpoints backend="alpha" instances=1 error=Consul responded with 500 Internal Server Error"#,
+            r#"INFO discovery: service discovery recovered backend="alpha""#,
+            r#"WARN discovery: instances changed backend="alpha" instances=0 ignored=0"#,
             r#"INFO discovery: instances changed backend="alpha" instances=1"#,
         ]
     );

@@ -1,4 +1,4 @@
-//! What may stand in a backend's `discovery` table.
+//! Valid and invalid `discovery` tables of a backend.
 
 use serde::Deserialize;
 
@@ -7,39 +7,39 @@ use crate::config::{Sources, load};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Whole {
+struct Root {
     discovery: Config,
 }
 
 fn read(text: &'static str, env: &[(&str, &str)]) -> Result<Config, String> {
-    let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let sources = Sources {
         prefix: "T",
         defaults: text,
-        env: env.iter().map(own).collect(),
+        env: env.iter().map(owned).collect(),
         ..Sources::default()
     };
-    let whole: Whole = load(&sources).map_err(|error| error.to_string())?;
-    Ok(whole.discovery)
+    let root: Root = load(&sources).map_err(|error| error.to_string())?;
+    Ok(root.discovery)
 }
 
-/// The line about a table that is well formed and still wrong.
-fn refusal(text: &'static str) -> String {
+/// The error line for a table that is well-formed but invalid.
+fn watch_error(text: &'static str) -> String {
     let config = read(text, &[]).unwrap();
-    let give = |_: &[Endpoint]| panic!("nothing is given on");
-    let refused = watch("alpha", &url(), &config, &Env::real(), give);
-    refused.unwrap_err()
+    let on_change = |_: &[Endpoint]| panic!("no endpoints are reported");
+    let result = watch("alpha", &url(), &config, &Env::real(), on_change);
+    result.unwrap_err()
 }
 
 #[test]
 fn every_kind_reads_its_keys() {
-    let fixed = read(
+    let static_list = read(
         "[discovery]\nendpoints = [{ address = 'a:1' }, { address = 'b:1', weight = 2, zone = 'z' }]",
         &[],
     )
     .unwrap();
-    assert_eq!(fixed.kind, Kind::Static);
-    let list = fixed.fixed().unwrap();
+    assert_eq!(static_list.kind, Kind::Static);
+    let list = static_list.static_endpoints().unwrap();
     assert_eq!(list[0], at("a:1"));
     assert_eq!((list[1].weight, list[1].zone.as_deref()), (2, Some("z")));
     let srv = read(
@@ -59,17 +59,17 @@ fn every_kind_reads_its_keys() {
         ("T_DISCOVERY__CONSUL__TAGS", "x,y"),
     ];
     let consul = read(text, &env).unwrap();
-    let asked = consul.consul.as_ref().unwrap();
-    assert_eq!(asked.token.as_ref().unwrap().expose(), "s3cret");
-    assert_eq!((asked.tags.len(), asked.zone_key.as_str()), (2, "zone"));
+    let agent = consul.consul.as_ref().unwrap();
+    assert_eq!(agent.token.as_ref().unwrap().expose(), "s3cret");
+    assert_eq!((agent.tags.len(), agent.zone_key.as_str()), (2, "zone"));
     let printed = format!("{consul:?}{}", serde_json::to_string(&consul).unwrap());
     assert!(!printed.contains("s3cret"), "{printed}");
-    let mistake = read("[discovery]\nkind = 'eureka'", &[]).unwrap_err();
-    assert!(mistake.contains("discovery.kind"), "{mistake}");
+    let error = read("[discovery]\nkind = 'eureka'", &[]).unwrap_err();
+    assert!(error.contains("discovery.kind"), "{error}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_followed_is_refused_by_its_key() {
+async fn an_invalid_table_is_rejected_with_its_key() {
     crate::auth::install_crypto();
     for (text, key) in [
         (
@@ -107,7 +107,7 @@ async fn what_cannot_be_followed_is_refused_by_its_key() {
         ("[discovery]\nmin_interval = '2m'", "min_interval"),
         ("[discovery]\ntimeout = '0s'", "timeout"),
     ] {
-        let line = refusal(text);
+        let line = watch_error(text);
         assert!(line.starts_with(&format!("{key}: ")), "{text}: {line}");
         assert!(!line.contains('\n') && !line.contains("s3"), "{line}");
     }

@@ -1,4 +1,4 @@
-//! One instance of a backend, and one attempt under way at it.
+//! An instance of a backend, and the guard of an attempt in flight at it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -11,14 +11,14 @@ use super::peak_ewma::{PeakEwma, Sample};
 use crate::outbound::outcome::AttemptOutcome;
 use crate::outbound::outlier_detection::InstanceStats;
 
-/// One instance, for as long as discovery names it.
+/// An instance, as long as service discovery lists it. `T` is its client.
 #[derive(Debug)]
 pub struct Instance<T> {
     address: Authority,
     payload: T,
     in_flight: AtomicU32,
     pub(super) latency: PeakEwma,
-    pub(super) health: InstanceStats,
+    pub(super) stats: InstanceStats,
 }
 
 impl<T> Instance<T> {
@@ -28,7 +28,7 @@ impl<T> Instance<T> {
             payload,
             in_flight: AtomicU32::new(0),
             latency: PeakEwma::default(),
-            health: InstanceStats::default(),
+            stats: InstanceStats::default(),
         }
     }
 
@@ -37,76 +37,81 @@ impl<T> Instance<T> {
         &self.address
     }
 
-    /// What the integrator keeps for it.
+    /// The client of the instance.
     pub fn payload(&self) -> &T {
         &self.payload
     }
 
-    /// Counts work that goes on after its attempt, such as a body that streams.
+    /// Counts an exchange that continues after its attempt, such as a streaming body.
     pub(in crate::outbound) fn acquire(&self) {
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    /// Ends what [`Self::stay`] began.
+    /// Ends an exchange that [`Self::acquire`] counted.
     pub(in crate::outbound) fn release(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
-    /// Attempts under way.
+    /// The number of attempts and exchanges in flight.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
     }
 }
 
-/// An instance chosen for one attempt, which is under way until this is dropped.
+/// The instance picked for one attempt. The attempt counts as in flight until the guard is dropped.
 #[derive(Debug)]
-#[must_use = "dropped, the attempt is over and nothing is learnt from it"]
+#[must_use = "dropping the guard ends the attempt without an outcome"]
 pub struct InstanceGuard<'a, T> {
-    from: &'a Instances<T>,
+    instances: &'a Instances<T>,
     instance: Arc<Instance<T>>,
-    began: Instant,
-    timed: bool,
+    started: Instant,
+    measure_latency: bool,
 }
 
 impl<'a, T> InstanceGuard<'a, T> {
-    pub(super) fn new(from: &'a Instances<T>, instance: Arc<Instance<T>>, began: Instant) -> Self {
+    pub(super) fn new(
+        instances: &'a Instances<T>,
+        instance: Arc<Instance<T>>,
+        started: Instant,
+    ) -> Self {
         instance.in_flight.fetch_add(1, Relaxed);
         Self {
-            from,
+            instances,
             instance,
-            began,
-            timed: true,
+            started,
+            measure_latency: true,
         }
     }
 
-    /// Says that how long the attempt takes is not the instance's doing.
+    /// Excludes the attempt's duration from the instance's latency, because the client influences it.
     pub(in crate::outbound) fn ignore_latency(mut self) -> Self {
-        self.timed = false;
+        self.measure_latency = false;
         self
     }
 
-    /// The instance; kept by a retry that must avoid it.
+    /// The instance. A retry passes it to `pick` as the one to avoid.
     pub fn instance(&self) -> &Arc<Instance<T>> {
         &self.instance
     }
 
-    /// Reports how the attempt ended.
+    /// Reports the outcome of the attempt.
     pub fn done(self, now: Instant, outcome: AttemptOutcome) {
-        let (from, instance) = (self.from, &self.instance);
+        let (instances, instance) = (self.instances, &self.instance);
         let sample = match outcome {
-            AttemptOutcome::Success => Sample::Answer,
+            AttemptOutcome::Success => Sample::Response,
             AttemptOutcome::Failure => Sample::Failure,
             AttemptOutcome::Ignored | AttemptOutcome::DeadlineExceeded => Sample::Unfinished,
         };
-        let time = now.saturating_duration_since(self.began);
-        let at = from.clock.nanos(now);
-        if self.timed || sample == Sample::Failure {
-            instance.latency.observe(at, time, sample, from.decay);
+        let duration = now.saturating_duration_since(self.started);
+        let now_nanos = instances.clock.nanos(now);
+        if self.measure_latency || sample == Sample::Failure {
+            (instance.latency).record(now_nanos, duration, sample, instances.decay);
         }
-        if from.ejector.record(now, &instance.health, outcome) {
-            let set = from.set.load();
-            let all: Vec<_> = set.members().iter().map(|m| &m.instance.health).collect();
-            from.ejector.evaluate(now, &all);
+        let detector = &instances.outlier_detector;
+        if detector.record(now, &instance.stats, outcome) {
+            let set = instances.set.load();
+            let all: Vec<_> = set.members().iter().map(|m| &m.instance.stats).collect();
+            detector.evaluate(now, &all);
         }
     }
 }

@@ -1,23 +1,23 @@
-//! Peak EWMA: a latency that jumps up at once and comes down slowly, in one atomic.
+//! Peak EWMA: a moving average of latency that rises at once and decays slowly, in one atomic.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A failure counts as at least this, whatever it took: failing fast is not being fast.
+/// The minimum cost of a failure. Otherwise an instance that fails fast would look fast.
 const MIN_FAILURE_COST_MICROS: f32 = 1_000.0;
-/// And as at most this.
+/// The maximum cost after repeated failures.
 const MAX_FAILURE_COST_MICROS: f32 = 10_000_000.0;
 
-/// How fast peaks are forgotten: the time constant, in milliseconds.
+/// The time constant of the exponential decay, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decay(f32);
 
 impl Decay {
-    pub(super) fn over(time: Duration) -> Self {
-        Self((time.as_secs_f32() * 1000.0).max(1.0))
+    pub(super) fn new(time_constant: Duration) -> Self {
+        Self((time_constant.as_secs_f32() * 1000.0).max(1.0))
     }
 
-    /// What is left of one after so many milliseconds.
+    /// The factor by which a value decays in `millis` milliseconds.
     fn decay_factor(self, millis: u32) -> f32 {
         if millis == 0 {
             return 1.0;
@@ -28,79 +28,80 @@ impl Decay {
     }
 }
 
-/// What a sample is taken for.
+/// The kind of a latency sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sample {
-    /// So long it takes.
-    Answer,
-    /// It failed: at least twice what it took before.
+    /// The latency of a response.
+    Response,
+    /// The duration until a failure. The cost becomes at least twice the previous cost.
     Failure,
-    /// It would have taken at least so long.
+    /// The duration of an attempt without a response: a lower bound of the latency.
     Unfinished,
 }
 
-/// Microseconds (an `f32`) in the upper half, the millisecond of the last sample in the lower.
+/// The cost in microseconds (an `f32`, upper half) and the time of the last sample in milliseconds (lower half).
 #[derive(Debug, Default)]
 pub(super) struct PeakEwma(AtomicU64);
 
 impl PeakEwma {
-    /// The cost at `at` nanoseconds.
-    pub(super) fn cost(&self, at: u64, decay: Decay) -> Duration {
-        Duration::from_secs_f32(self.micros(at, decay) / 1e6)
+    /// The cost at `now` (nanoseconds of the clock).
+    pub(super) fn cost(&self, now: u64, decay: Decay) -> Duration {
+        Duration::from_secs_f32(self.micros(now, decay) / 1e6)
     }
 
-    /// The cost at `at` nanoseconds, in microseconds; zero while nothing is known.
-    pub(super) fn micros(&self, at: u64, decay: Decay) -> f32 {
-        let (cost, stamp) = unpack(self.0.load(Relaxed));
-        cost * decay.decay_factor(since(stamp, millis(at)))
+    /// The cost at `now` in microseconds; zero without a sample.
+    pub(super) fn micros(&self, now: u64, decay: Decay) -> f32 {
+        let (cost, timestamp) = unpack(self.0.load(Relaxed));
+        cost * decay.decay_factor(elapsed(timestamp, millis(now)))
     }
 
-    /// Notes a sample taken at `at` nanoseconds.
-    pub(super) fn observe(&self, at: u64, time: Duration, sample: Sample, decay: Decay) {
-        let (now, time) = (millis(at), time.as_secs_f32() * 1e6);
+    /// Records a sample at `now`.
+    pub(super) fn record(&self, now: u64, duration: Duration, sample: Sample, decay: Decay) {
+        let (now, micros) = (millis(now), duration.as_secs_f32() * 1e6);
         let _ = self.0.fetch_update(Relaxed, Relaxed, |packed| {
-            let (cost, stamp) = unpack(packed);
-            let left = decay.decay_factor(since(stamp, now));
-            let peak = match sample {
+            let (cost, timestamp) = unpack(packed);
+            let factor = decay.decay_factor(elapsed(timestamp, now));
+            let value = match sample {
                 Sample::Failure => {
-                    time.max((cost * 2.0).clamp(MIN_FAILURE_COST_MICROS, MAX_FAILURE_COST_MICROS))
+                    let doubled = cost * 2.0;
+                    micros.max(doubled.clamp(MIN_FAILURE_COST_MICROS, MAX_FAILURE_COST_MICROS))
                 }
-                Sample::Answer | Sample::Unfinished => time,
+                Sample::Response | Sample::Unfinished => micros,
             };
-            let cost = if peak >= cost {
-                peak
+            let cost = if value >= cost {
+                value
             } else if sample == Sample::Unfinished {
                 return None;
             } else {
-                cost * left + peak * (1.0 - left)
+                cost * factor + value * (1.0 - factor)
             };
             Some(pack(cost, now))
         });
     }
 }
 
-fn pack(cost: f32, stamp: u32) -> u64 {
-    u64::from(cost.to_bits()) << 32 | u64::from(stamp)
+fn pack(cost: f32, timestamp: u32) -> u64 {
+    u64::from(cost.to_bits()) << 32 | u64::from(timestamp)
 }
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the halves of what was packed"
+    reason = "takes the two halves apart"
 )]
 fn unpack(packed: u64) -> (f32, u32) {
     (f32::from_bits((packed >> 32) as u32), packed as u32)
 }
 
-/// Milliseconds, which begin anew every 49 days.
-#[expect(clippy::cast_possible_truncation, reason = "they begin anew")]
+/// Milliseconds modulo 2^32, which wrap every 49 days.
+#[expect(clippy::cast_possible_truncation, reason = "wraps on purpose")]
 fn millis(nanos: u64) -> u32 {
     (nanos / 1_000_000) as u32
 }
 
-/// How long `stamp` is past; nothing if it is ahead, as it may be by a moment when threads race.
-fn since(stamp: u32, now: u32) -> u32 {
-    let past = now.wrapping_sub(stamp);
-    if past > u32::MAX / 2 { 0 } else { past }
+/// The milliseconds since `timestamp`. Zero if it lies in the future, which is possible when threads race.
+fn elapsed(timestamp: u32, now: u32) -> u32 {
+    let elapsed = now.wrapping_sub(timestamp);
+    if elapsed > u32::MAX / 2 { 0 } else { elapsed }
 }
 
 #[cfg(test)]
@@ -111,7 +112,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn decay() -> Decay {
-        Decay::over(Duration::from_secs(10))
+        Decay::new(Duration::from_secs(10))
     }
 
     fn cost(ewma: &PeakEwma, at: u64) -> u128 {
@@ -119,52 +120,52 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_is_seen_at_once_and_forgotten_slowly() {
+    fn the_cost_rises_at_once_and_decays_slowly() {
         let ewma = PeakEwma::default();
         assert_eq!(cost(&ewma, 0), 0);
-        ewma.observe(0, Duration::from_millis(10), Sample::Answer, decay());
-        ewma.observe(0, Duration::from_millis(100), Sample::Answer, decay());
+        ewma.record(0, Duration::from_millis(10), Sample::Response, decay());
+        ewma.record(0, Duration::from_millis(100), Sample::Response, decay());
         assert_eq!(cost(&ewma, 0), 100_000);
-        ewma.observe(SECOND, Duration::from_millis(10), Sample::Answer, decay());
+        ewma.record(SECOND, Duration::from_millis(10), Sample::Response, decay());
         assert!((91_000..92_000).contains(&cost(&ewma, SECOND)));
         for at in 2..60 {
-            ewma.observe(
+            ewma.record(
                 at * SECOND,
                 Duration::from_millis(10),
-                Sample::Answer,
+                Sample::Response,
                 decay(),
             );
         }
         assert!((10_000..10_500).contains(&cost(&ewma, 59 * SECOND)));
-        // Without calls it is forgotten: by e in ten seconds.
+        // Without samples the cost decays by the factor e in ten seconds.
         assert!((3_600..3_900).contains(&cost(&ewma, 69 * SECOND)));
     }
 
     #[test]
-    fn failing_fast_is_not_being_fast() {
+    fn fast_failures_have_a_high_cost() {
         let ewma = PeakEwma::default();
         for _ in 0..3 {
-            ewma.observe(0, Duration::from_micros(10), Sample::Failure, decay());
+            ewma.record(0, Duration::from_micros(10), Sample::Failure, decay());
         }
         assert_eq!(cost(&ewma, 0), 4_000);
         for _ in 0..100 {
-            ewma.observe(0, Duration::from_micros(10), Sample::Failure, decay());
+            ewma.record(0, Duration::from_micros(10), Sample::Failure, decay());
         }
         assert_eq!(cost(&ewma, 0), 10_000_000);
     }
 
     #[test]
-    fn what_was_given_up_only_ever_raises_it() {
+    fn an_unfinished_attempt_never_lowers_the_cost() {
         let ewma = PeakEwma::default();
-        ewma.observe(0, Duration::from_millis(50), Sample::Answer, decay());
-        ewma.observe(
+        ewma.record(0, Duration::from_millis(50), Sample::Response, decay());
+        ewma.record(
             SECOND,
             Duration::from_millis(1),
             Sample::Unfinished,
             decay(),
         );
         assert_eq!(cost(&ewma, 0), 50_000);
-        ewma.observe(
+        ewma.record(
             SECOND,
             Duration::from_millis(80),
             Sample::Unfinished,
@@ -174,28 +175,28 @@ mod tests {
     }
 
     #[test]
-    fn it_outlives_its_milliseconds() {
+    fn the_millisecond_counter_may_wrap() {
         let ewma = PeakEwma::default();
         let end = u64::from(u32::MAX) * 1_000_000;
-        ewma.observe(end, Duration::from_millis(50), Sample::Answer, decay());
+        ewma.record(end, Duration::from_millis(50), Sample::Response, decay());
         assert!((18_000..18_700).contains(&cost(&ewma, end + 10 * SECOND)));
     }
 
     proptest! {
         #[test]
-        fn it_stays_between_the_least_and_the_greatest_sample(
+        fn the_cost_stays_between_the_last_and_the_largest_sample(
             samples in prop::collection::vec((0_u64..5000, 1_u64..100_000), 1..100),
         ) {
             let ewma = PeakEwma::default();
             let mut at = 0;
             for (later, micros) in &samples {
                 at += later * 1_000_000;
-                ewma.observe(at, Duration::from_micros(*micros), Sample::Answer, decay());
-                // Where single precision rounds is not the point.
+                ewma.record(at, Duration::from_micros(*micros), Sample::Response, decay());
+                // One microsecond of tolerance for the rounding of `f32`.
                 prop_assert!(cost(&ewma, at) + 1 >= u128::from(*micros));
             }
-            let (_, most) = samples.iter().max_by_key(|s| s.1).unwrap();
-            prop_assert!(cost(&ewma, at) <= u128::from(*most) + 1);
+            let (_, max) = samples.iter().max_by_key(|s| s.1).unwrap();
+            prop_assert!(cost(&ewma, at) <= u128::from(*max) + 1);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The instances as discovery saw them last, and drawing one of them by weight.
+//! The set of instances from the last result of service discovery, and the weighted choice among them.
 
 use std::sync::Arc;
 
@@ -9,28 +9,29 @@ use super::peak_ewma::Decay;
 use super::{Endpoint, Instance};
 use crate::outbound::outlier_detection::OutlierDetector;
 
-/// Above every load that was measured.
-const UNMEASURED: f32 = 1e12;
+/// A load above every measured load.
+const UNMEASURED_LOAD: f32 = 1e12;
 
-/// 2^64 over the golden ratio: multiples of it, cut to 64 bits, visit everything evenly.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+/// 2^64 divided by the golden ratio. Its multiples modulo 2^64 are evenly distributed.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The instances, those of the own zone first.
+/// The instances, those of the local zone first.
 #[derive(Debug)]
 pub(super) struct InstanceSet<T> {
     members: Vec<WeightedInstance<T>>,
-    near: usize,
+    /// The number of members in the local zone.
+    local_count: usize,
 }
 
-/// An instance and what discovery says of it at the moment.
+/// An instance with its current weight.
 #[derive(Debug)]
 pub(super) struct WeightedInstance<T> {
     pub(super) instance: Arc<Instance<T>>,
-    /// In lowest terms: one each where all weigh the same.
+    /// The weight, divided by the greatest common divisor of all weights.
     weight: u32,
-    /// The weights up to this one, and it.
+    /// The sum of the weights up to and including this one.
     cumulative_weight: u32,
-    /// How much one attempt weighs here in relation to elsewhere.
+    /// The load of one attempt at this instance: the average weight divided by its weight.
     load_factor: f32,
 }
 
@@ -38,38 +39,38 @@ impl<T> Default for InstanceSet<T> {
     fn default() -> Self {
         Self {
             members: Vec::new(),
-            near: 0,
+            local_count: 0,
         }
     }
 }
 
 impl<T> InstanceSet<T> {
-    /// Of `found`, each address once.
-    pub(super) fn of(
-        found: &[Endpoint],
+    /// Creates the set, with each address once.
+    pub(super) fn new(
+        endpoints: &[Endpoint],
         zone: Option<&str>,
         mut instance: impl FnMut(&Endpoint) -> Arc<Instance<T>>,
     ) -> Self {
-        let is_near = |e: &Endpoint| zone.is_some() && e.zone.as_deref() == zone;
-        let mut unique: Vec<&Endpoint> = Vec::with_capacity(found.len());
-        for endpoint in found {
+        let is_local = |e: &Endpoint| zone.is_some() && e.zone.as_deref() == zone;
+        let mut unique: Vec<&Endpoint> = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
             if unique.iter().all(|e| e.address != endpoint.address) {
                 unique.push(endpoint);
             }
         }
-        // Stable: otherwise in the order in which they were found.
-        unique.sort_by_key(|e| !is_near(e));
-        let near = unique.iter().take_while(|e| is_near(e)).count();
-        let weigh = |e: &Endpoint| u32::from(e.weight.max(1));
-        let divisor = unique.iter().map(|e| weigh(e)).fold(0, gcd).max(1);
-        let mut upto = 0;
+        // The sort is stable: within a zone the order of the endpoints remains.
+        unique.sort_by_key(|e| !is_local(e));
+        let local_count = unique.iter().take_while(|e| is_local(e)).count();
+        let weight = |e: &Endpoint| u32::from(e.weight.max(1));
+        let divisor = unique.iter().map(|e| weight(e)).fold(0, gcd).max(1);
+        let mut total_weight = 0;
         let members = unique.into_iter().map(|endpoint| {
-            let weight = weigh(endpoint) / divisor;
-            upto += weight;
+            let weight = weight(endpoint) / divisor;
+            total_weight += weight;
             WeightedInstance {
                 instance: instance(endpoint),
                 weight,
-                cumulative_weight: upto,
+                cumulative_weight: total_weight,
                 load_factor: 1.0,
             }
         });
@@ -77,22 +78,25 @@ impl<T> InstanceSet<T> {
         let count = members.len();
         #[expect(clippy::cast_precision_loss, reason = "a ratio of small numbers")]
         for member in &mut members {
-            member.load_factor = upto as f32 / count as f32 / member.weight as f32;
+            member.load_factor = total_weight as f32 / count as f32 / member.weight as f32;
         }
-        Self { members, near }
+        Self {
+            members,
+            local_count,
+        }
     }
 
-    /// All of them.
+    /// All members.
     pub(super) fn members(&self) -> &[WeightedInstance<T>] {
         &self.members
     }
 
-    /// Those of the own zone.
+    /// The members of the local zone.
     pub(super) fn same_zone(&self) -> &[WeightedInstance<T>] {
-        &self.members[..self.near]
+        &self.members[..self.local_count]
     }
 
-    /// The instance of an address.
+    /// The instance with an address.
     pub(super) fn find(&self, address: &Authority) -> Option<Arc<Instance<T>>> {
         let member = self
             .members
@@ -103,26 +107,26 @@ impl<T> InstanceSet<T> {
 }
 
 impl<T> WeightedInstance<T> {
-    /// Peak EWMA × (attempts under way + 1), each attempt by what it weighs here.
+    /// The load: peak EWMA × (attempts in flight × load factor + 1).
     ///
-    /// Of an instance that never answered one attempt is worth finding out, and a second is not.
-    pub(super) fn load(&self, at: u64, decay: Decay) -> f32 {
-        #[expect(clippy::cast_precision_loss, reason = "attempts under way are few")]
-        let under_way = self.instance.in_flight() as f32 * self.load_factor;
-        let cost = self.instance.latency.micros(at, decay);
-        if cost < 1.0 && under_way > 0.0 {
-            return UNMEASURED + under_way;
+    /// An instance without a latency sample gets one attempt to measure it. Until that ends its load is very high.
+    pub(super) fn load(&self, now: u64, decay: Decay) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "attempts in flight are few")]
+        let in_flight = self.instance.in_flight() as f32 * self.load_factor;
+        let cost = self.instance.latency.micros(now, decay);
+        if cost < 1.0 && in_flight > 0.0 {
+            return UNMEASURED_LOAD + in_flight;
         }
-        cost * (under_way + 1.0)
+        cost * (in_flight + 1.0)
     }
 }
 
-/// Who is not in a pool.
+/// The instances to exclude from the candidates.
 #[derive(Debug)]
 pub(super) struct Exclude<'s, T> {
-    /// Whoever is ejected at this instant.
-    pub(super) out: Option<(&'s OutlierDetector, Instant)>,
-    /// Whoever failed the attempt before.
+    /// Excludes instances that are ejected at this instant.
+    pub(super) ejected: Option<(&'s OutlierDetector, Instant)>,
+    /// Excludes the instance of the previous attempt.
     pub(super) avoid: Option<&'s Instance<T>>,
 }
 
@@ -135,104 +139,106 @@ impl<T> Clone for Exclude<'_, T> {
 impl<T> Copy for Exclude<'_, T> {}
 
 impl<T> Exclude<'_, T> {
-    fn skips(&self, member: &WeightedInstance<T>) -> bool {
+    fn excludes(&self, member: &WeightedInstance<T>) -> bool {
         let instance = &member.instance;
         self.avoid
             .is_some_and(|a| std::ptr::eq(a, &raw const **instance))
             || self
-                .out
-                .is_some_and(|(ejector, now)| ejector.is_ejected(now, &instance.health))
+                .ejected
+                .is_some_and(|(detector, now)| detector.is_ejected(now, &instance.stats))
     }
 }
 
-/// Those who may take an attempt.
+/// The instances among which a policy chooses.
 #[derive(Debug)]
 pub(super) struct Candidates<'s, T> {
     members: &'s [WeightedInstance<T>],
-    skip: Option<Exclude<'s, T>>,
+    exclude: Option<Exclude<'s, T>>,
     len: u32,
-    weight: u32,
+    total_weight: u32,
 }
 
 impl<'s, T> Candidates<'s, T> {
-    /// All of `members`, which begin where the set does.
-    pub(super) fn whole(members: &'s [WeightedInstance<T>]) -> Self {
+    /// All of `members`, which must be a prefix of the set.
+    pub(super) fn all(members: &'s [WeightedInstance<T>]) -> Self {
         Self {
             members,
-            skip: None,
+            exclude: None,
             len: u32::try_from(members.len()).unwrap_or(u32::MAX),
-            weight: members.last().map_or(0, |m| m.cumulative_weight),
+            total_weight: members.last().map_or(0, |m| m.cumulative_weight),
         }
     }
 
-    /// Those of `members` who are not skipped, if there are any.
+    /// The members that are not excluded. `None` if there are none.
     pub(super) fn without(
         members: &'s [WeightedInstance<T>],
-        skip: Exclude<'s, T>,
+        exclude: Exclude<'s, T>,
     ) -> Option<Self> {
-        let (mut len, mut weight) = (0, 0);
-        for member in members.iter().filter(|m| !skip.skips(m)) {
+        let (mut len, mut total_weight) = (0, 0);
+        for member in members.iter().filter(|m| !exclude.excludes(m)) {
             len += 1;
-            weight += member.weight;
+            total_weight += member.weight;
         }
         (len > 0).then_some(Self {
             members,
-            skip: Some(skip),
+            exclude: Some(exclude),
             len,
-            weight,
+            total_weight,
         })
     }
 
-    /// How many.
+    /// The number of candidates.
     pub(super) fn len(&self) -> u32 {
         self.len
     }
 
-    /// A place for a draw.
-    pub(super) fn scaled(&self, draw: u32) -> u32 {
-        let scaled = (u64::from(draw) * u64::from(self.weight)) >> 32;
+    /// Scales a random number to an index below the total weight.
+    pub(super) fn random_index(&self, random: u32) -> u32 {
+        let scaled = (u64::from(random) * u64::from(self.total_weight)) >> 32;
         u32::try_from(scaled).unwrap_or(0)
     }
 
-    /// The place whose turn is the `n`th: strictly one after the other where all weigh the same, else evenly
-    /// mixed, because a heavy one must not get all its attempts in a row.
+    /// The index of the `n`th attempt, below the total weight.
+    ///
+    /// With equal weights it is a strict rotation. Otherwise the attempts of heavy instances are evenly interleaved.
     pub(super) fn round_robin_index(&self, n: u64) -> u32 {
-        if self.weight == self.len {
-            let turn = n % u64::from(self.len.max(1));
-            u32::try_from(turn).unwrap_or(0)
+        if self.total_weight == self.len {
+            let index = n % u64::from(self.len.max(1));
+            u32::try_from(index).unwrap_or(0)
         } else {
-            let draw = n.wrapping_mul(GOLDEN) >> 32;
-            self.scaled(u32::try_from(draw).unwrap_or(0))
+            let low_discrepancy = n.wrapping_mul(GOLDEN_RATIO) >> 32;
+            self.random_index(u32::try_from(low_discrepancy).unwrap_or(0))
         }
     }
 
-    /// Who has a place below the sum of all weights.
-    pub(super) fn by_weight_index(&self, mut place: u32) -> Option<&'s WeightedInstance<T>> {
-        let Some(skip) = self.skip else {
-            let at = self
+    /// The candidate at an index below the total weight. Each candidate covers as many indexes as its weight.
+    pub(super) fn by_weight_index(&self, mut index: u32) -> Option<&'s WeightedInstance<T>> {
+        let Some(exclude) = self.exclude else {
+            let position = self
                 .members
-                .partition_point(|m| m.cumulative_weight <= place);
-            return self.members.get(at);
+                .partition_point(|m| m.cumulative_weight <= index);
+            return self.members.get(position);
         };
-        for member in self.members.iter().filter(|m| !skip.skips(m)) {
-            if place < member.weight {
+        for member in self.members.iter().filter(|m| !exclude.excludes(m)) {
+            if index < member.weight {
                 return Some(member);
             }
-            place -= member.weight;
+            index -= member.weight;
         }
-        // Somebody was ejected while we counted.
+        // Another thread ejected an instance in the meantime.
         self.members.first()
     }
 
-    /// The next one after `member`, around the corner if need be.
-    pub(super) fn after(&self, member: &'s WeightedInstance<T>) -> &'s WeightedInstance<T> {
-        let at = self
+    /// The next candidate after `member`, cyclically.
+    pub(super) fn next_after(&self, member: &'s WeightedInstance<T>) -> &'s WeightedInstance<T> {
+        let next = self
             .members
             .partition_point(|m| m.cumulative_weight < member.cumulative_weight)
             + 1;
-        let (before, after) = self.members.split_at(at.min(self.members.len()));
-        let in_pool = |m: &&WeightedInstance<T>| self.skip.is_none_or(|skip| !skip.skips(m));
-        after.iter().chain(before).find(in_pool).unwrap_or(member)
+        let (before, after) = self.members.split_at(next.min(self.members.len()));
+        let is_candidate = |m: &&WeightedInstance<T>| self.exclude.is_none_or(|e| !e.excludes(m));
+        let mut rotated = after.iter().chain(before);
+        rotated.find(is_candidate).unwrap_or(member)
     }
 }
 

@@ -1,3 +1,5 @@
+//! Load balancing over instances with fixed names; attempts end at picked_names times.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -15,44 +17,46 @@ fn endpoint(name: &str, weight: u16, zone: Option<&str>) -> Endpoint {
     }
 }
 
-fn instances(config: &Config, found: &[Endpoint], now: Instant) -> Instances<()> {
+fn instances(config: &Config, endpoints: &[Endpoint], now: Instant) -> Instances<()> {
     let instances = Instances::new(config, &outlier_detection::Config::default(), now);
-    instances.replace(found, |_| ());
+    instances.replace(endpoints, |_| ());
     instances
 }
 
-fn by(policy: LbPolicy) -> Config {
+fn with_policy(policy: LbPolicy) -> Config {
     Config {
         policy,
         ..Config::default()
     }
 }
 
+/// Endpoints of equal weight, one per character.
 fn equal(names: &str) -> Vec<Endpoint> {
-    let each = |name: char| endpoint(&name.to_string(), 1, None);
-    names.chars().map(each).collect()
+    let equal = |name: char| endpoint(&name.to_string(), 1, None);
+    names.chars().map(equal).collect()
 }
 
+/// Four endpoints in the local zone, and two others.
 fn zoned() -> (Config, Vec<Endpoint>) {
-    let near = |name| endpoint(name, 1, Some("near"));
-    let found = [
-        endpoint("x", 1, Some("far")),
-        near("a"),
-        near("b"),
-        near("c"),
-        near("d"),
+    let local = |name| endpoint(name, 1, Some("local"));
+    let endpoints = [
+        endpoint("x", 1, Some("remote")),
+        local("a"),
+        local("b"),
+        local("c"),
+        local("d"),
         endpoint("y", 1, None),
     ];
     let config = Config {
         policy: LbPolicy::RoundRobin,
-        zone: Some("near".to_owned()),
+        zone: Some("local".to_owned()),
         ..Config::default()
     };
-    (config, found.to_vec())
+    (config, endpoints.to_vec())
 }
 
-/// A sequence in which every draw is new: SplitMix64's.
-fn draw(n: u64) -> u64 {
+/// The `n`th number of a pseudo-random sequence (SplitMix64).
+fn random(n: u64) -> u64 {
     let z = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -63,17 +67,17 @@ fn name(picked: &InstanceGuard<'_, ()>) -> String {
     picked.instance().address().to_string()
 }
 
-/// How often each is chosen for attempts that end at once and say nothing.
+/// How often each instance is picked, by attempts that end at once without an outcome.
 fn counts(instances: &Instances<()>, now: Instant, attempts: u64) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for n in 0..attempts {
-        let picked = instances.pick(now, draw(n), None).unwrap();
+        let picked = instances.pick(now, random(n), None).unwrap();
         *counts.entry(name(&picked)).or_default() += 1;
     }
     counts
 }
 
-fn chosen(instances: &Instances<()>, now: Instant) -> String {
+fn picked_names(instances: &Instances<()>, now: Instant) -> String {
     counts(instances, now, 100).into_keys().collect()
 }
 
@@ -82,16 +86,14 @@ fn eject(instances: &Instances<()>, now: Instant, name: &str) {
     for _ in 0..20 {
         InstanceGuard::new(instances, instance.clone(), now).done(now, AttemptOutcome::Failure);
     }
-    assert!(
-        instances.ejector.is_ejected(now, &instance.health),
-        "{name}"
-    );
+    let detector = &instances.outlier_detector;
+    assert!(detector.is_ejected(now, &instance.stats), "{name}");
 }
 
 #[test]
-fn round_robin_takes_one_after_the_other() {
+fn round_robin_rotates_over_all_instances() {
     let now = Instant::now();
-    let instances = instances(&by(LbPolicy::RoundRobin), &equal("abc"), now);
+    let instances = instances(&with_policy(LbPolicy::RoundRobin), &equal("abc"), now);
     let names = (0..6).map(|n| name(&instances.pick(now, n, None).unwrap()));
     assert_eq!(names.collect::<String>(), "abcabc");
 }
@@ -99,22 +101,22 @@ fn round_robin_takes_one_after_the_other() {
 #[test]
 fn every_policy_respects_weights() {
     let now = Instant::now();
-    let found = [
+    let endpoints = [
         endpoint("a", 10, None),
         endpoint("b", 20, None),
         endpoint("c", 70, None),
     ];
-    for (policy, off) in [
+    for (policy, tolerance) in [
         (LbPolicy::RoundRobin, 5),
         (LbPolicy::Random, 300),
-        // Nothing is measured and nothing under way: the first draw decides.
+        // Without samples and attempts in flight, the first random number decides.
         (LbPolicy::LeastLoaded, 300),
     ] {
-        let instances = instances(&by(policy), &found, now);
+        let instances = instances(&with_policy(policy), &endpoints, now);
         let counts = counts(&instances, now, 10_000);
         for (name, expected) in [("a", 1000_u32), ("b", 2000), ("c", 7000)] {
             assert!(
-                counts[name].abs_diff(expected) <= off,
+                counts[name].abs_diff(expected) <= tolerance,
                 "{policy:?} {counts:?}"
             );
         }
@@ -122,23 +124,23 @@ fn every_policy_respects_weights() {
 }
 
 #[test]
-fn a_heavy_instance_does_not_get_its_attempts_in_a_row() {
+fn round_robin_interleaves_the_attempts_of_heavy_instances() {
     let now = Instant::now();
-    let found = [endpoint("a", 3, None), endpoint("b", 2, None)];
-    let instances = instances(&by(LbPolicy::RoundRobin), &found, now);
+    let endpoints = [endpoint("a", 3, None), endpoint("b", 2, None)];
+    let instances = instances(&with_policy(LbPolicy::RoundRobin), &endpoints, now);
     let names = (0..100).map(|n| name(&instances.pick(now, n, None).unwrap()));
     let names = names.collect::<String>();
     assert!(!names.contains("aaa") && !names.contains("bbb"), "{names}");
 }
 
 #[test]
-fn the_least_loaded_shuns_the_slow_and_forgives_it() {
+fn least_loaded_avoids_a_slow_instance_until_it_recovers() {
     let start = Instant::now();
     let instances = instances(&Config::default(), &equal("abc"), start);
     let mut slow = 0;
     let mut now = start;
     for n in 0..3000 {
-        let picked = instances.pick(now, draw(n), None).unwrap();
+        let picked = instances.pick(now, random(n), None).unwrap();
         let time = if name(&picked) == "a" {
             slow += 1;
             50 * MILLI
@@ -149,27 +151,27 @@ fn the_least_loaded_shuns_the_slow_and_forgives_it() {
         now += MILLI;
     }
     assert!((1..30).contains(&slow), "{slow}");
-    let mut forgiven = 0;
+    let mut recovered = 0;
     for n in 3000..18_000 {
-        let picked = instances.pick(now, draw(n), None).unwrap();
-        forgiven += u32::from(name(&picked) == "a");
+        let picked = instances.pick(now, random(n), None).unwrap();
+        recovered += u32::from(name(&picked) == "a");
         now += 10 * MILLI;
         picked.done(now, AttemptOutcome::Success);
     }
-    assert!(forgiven > 1000, "{forgiven}");
+    assert!(recovered > 1000, "{recovered}");
 }
 
 #[test]
-fn attempts_under_way_are_spread() {
+fn attempts_in_flight_are_spread_evenly() {
     let now = Instant::now();
     let instances = instances(&Config::default(), &equal("abcd"), now);
     for n in 0..40 {
-        let picked = instances.pick(now, draw(n), None).unwrap();
+        let picked = instances.pick(now, random(n), None).unwrap();
         picked.done(now + 10 * MILLI, AttemptOutcome::Success);
     }
     let now = now + 10 * MILLI;
     let held: Vec<_> = (40..440)
-        .map(|n| instances.pick(now, draw(n), None))
+        .map(|n| instances.pick(now, random(n), None))
         .collect();
     for state in instances.states(now) {
         assert!((90..=110).contains(&state.in_flight), "{state:?}");
@@ -179,137 +181,142 @@ fn attempts_under_way_are_spread() {
 }
 
 #[test]
-fn a_heavy_instance_bears_more_attempts_under_way() {
+fn a_heavy_instance_gets_more_attempts_in_flight() {
     let now = Instant::now();
-    let found = [endpoint("a", 1, None), endpoint("b", 3, None)];
-    let instances = instances(&Config::default(), &found, now);
+    let endpoints = [endpoint("a", 1, None), endpoint("b", 3, None)];
+    let instances = instances(&Config::default(), &endpoints, now);
     for n in 0..40 {
-        let picked = instances.pick(now, draw(n), None).unwrap();
+        let picked = instances.pick(now, random(n), None).unwrap();
         picked.done(now + 10 * MILLI, AttemptOutcome::Success);
     }
     let now = now + 10 * MILLI;
     let _held: Vec<_> = (0..400)
-        .map(|n| instances.pick(now, draw(n), None))
+        .map(|n| instances.pick(now, random(n), None))
         .collect();
     let states = instances.states(now);
     assert!((95..=105).contains(&states[0].in_flight), "{states:?}");
 }
 
 #[test]
-fn a_new_instance_is_tried_with_one_attempt_and_not_with_all() {
+fn a_new_instance_gets_only_one_attempt_at_first() {
     let now = Instant::now();
     let instances = instances(&Config::default(), &equal("ab"), now);
     for n in 0..20 {
-        let picked = instances.pick(now, draw(n), None).unwrap();
+        let picked = instances.pick(now, random(n), None).unwrap();
         picked.done(now + 10 * MILLI, AttemptOutcome::Success);
     }
     let now = now + 10 * MILLI;
     instances.replace(&equal("abc"), |_| ());
     let _held: Vec<_> = (20..120)
-        .map(|n| instances.pick(now, draw(n), None))
+        .map(|n| instances.pick(now, random(n), None))
         .collect();
     assert_eq!(instances.states(now)[2].in_flight, 1);
 }
 
 #[test]
-fn the_own_zone_is_preferred_while_enough_of_it_is_healthy() {
+fn the_local_zone_is_preferred_while_enough_of_it_is_healthy() {
     let now = Instant::now();
-    let (config, found) = zoned();
-    let instances = instances(&config, &found, now);
-    assert_eq!(chosen(&instances, now), "abcd");
+    let (config, endpoints) = zoned();
+    let instances = instances(&config, &endpoints, now);
+    assert_eq!(picked_names(&instances, now), "abcd");
     eject(&instances, now, "a");
-    assert_eq!(chosen(&instances, now), "bcd", "three of four are enough");
+    assert_eq!(picked_names(&instances, now), "bcd", "three of four");
     eject(&instances, now, "b");
-    assert_eq!(chosen(&instances, now), "cdxy", "half is not");
+    assert_eq!(picked_names(&instances, now), "cdxy", "two of four");
     let later = now + Duration::from_secs(10);
-    assert_eq!(chosen(&instances, later), "abcd");
+    assert_eq!(picked_names(&instances, later), "abcd");
 }
 
 #[test]
-fn a_zone_without_instances_means_all() {
+fn a_zone_without_instances_falls_back_to_all_instances() {
     let now = Instant::now();
-    let (config, found) = zoned();
+    let (config, endpoints) = zoned();
     let config = Config {
         zone: Some("elsewhere".to_owned()),
         ..config
     };
-    assert_eq!(chosen(&instances(&config, &found, now), now), "abcdxy");
+    assert_eq!(
+        picked_names(&instances(&config, &endpoints, now), now),
+        "abcdxy"
+    );
 }
 
 #[test]
-fn a_retry_avoids_whoever_failed_if_there_is_another() {
+fn a_retry_avoids_the_previous_instance_if_there_is_another() {
     let now = Instant::now();
     for policy in [
         LbPolicy::RoundRobin,
         LbPolicy::Random,
         LbPolicy::LeastLoaded,
     ] {
-        let instances = instances(&by(policy), &equal("abc"), now);
+        let instances = instances(&with_policy(policy), &equal("abc"), now);
         for n in 0..100 {
-            let first = instances.pick(now, draw(n), None).unwrap();
+            let first = instances.pick(now, random(n), None).unwrap();
             let again = instances
-                .pick(now, draw(n), Some(first.instance()))
+                .pick(now, random(n), Some(first.instance()))
                 .unwrap();
             assert_ne!(name(&first), name(&again), "{policy:?}");
         }
         instances.replace(&equal("a"), |_| ());
         let first = instances.pick(now, 0, None).unwrap();
         let again = instances.pick(now, 0, Some(first.instance())).unwrap();
-        assert_eq!(name(&again), "a", "better the same than none");
+        assert_eq!(name(&again), "a", "the only instance");
     }
 }
 
 #[test]
-fn when_all_are_out_all_are_asked() {
+fn when_all_instances_are_ejected_all_are_candidates() {
     let now = Instant::now();
-    let instances = instances(&by(LbPolicy::Random), &equal("abcd"), now);
+    let instances = instances(&with_policy(LbPolicy::Random), &equal("abcd"), now);
     eject(&instances, now, "a");
     eject(&instances, now, "b");
-    assert_eq!(chosen(&instances, now), "cd");
+    assert_eq!(picked_names(&instances, now), "cd");
     instances.replace(&equal("ab"), |_| ());
-    assert_eq!(chosen(&instances, now), "ab");
+    assert_eq!(picked_names(&instances, now), "ab");
 }
 
 #[test]
-fn nobody_is_nobody() {
+fn an_empty_set_has_no_instance_to_pick() {
     let now = Instant::now();
     let instances = instances(&Config::default(), &[], now);
     assert!(instances.pick(now, 7, None).is_none());
 }
 
 #[test]
-fn who_stays_keeps_what_is_known_of_it() {
+fn an_instance_in_both_sets_retains_its_state() {
     let now = Instant::now();
     let instances = Instances::new(
         &Config::default(),
         &outlier_detection::Config::default(),
         now,
     );
-    let mut made = Vec::new();
-    instances.replace(&equal("aab"), |e| made.push(e.address.to_string()));
+    let mut created = Vec::new();
+    instances.replace(&equal("aab"), |e| created.push(e.address.to_string()));
     let picked = instances.pick(now, 0, None).unwrap();
-    let kept = picked.instance().clone();
+    let instance = picked.instance().clone();
     picked.done(now + 20 * MILLI, AttemptOutcome::Success);
-    let held: Vec<_> = (0..8).map(|n| instances.pick(now, draw(n), None)).collect();
+    let held: Vec<_> = (0..8)
+        .map(|n| instances.pick(now, random(n), None))
+        .collect();
     let before = instances.states(now);
-    instances.replace(&equal("cba"), |e| made.push(e.address.to_string()));
-    assert_eq!(made, ["a", "b", "c"]);
+    instances.replace(&equal("cba"), |e| created.push(e.address.to_string()));
+    assert_eq!(created, ["a", "b", "c"]);
     for old in before {
         let states = instances.states(now);
         let new = states.iter().find(|s| s.address == old.address).unwrap();
         assert_eq!((new.in_flight, new.latency), (old.in_flight, old.latency));
     }
-    let same = instances.set.load().find(kept.address()).unwrap();
-    assert!(Arc::ptr_eq(&kept, &same));
-    // Whoever is gone is not called any more, and what is under way at it ends undisturbed.
+    let same = instances.set.load().find(instance.address()).unwrap();
+    assert!(Arc::ptr_eq(&instance, &same));
+    // A removed instance gets no new attempts; its attempts in flight continue.
     instances.replace(&equal("c"), |_| ());
-    assert_eq!(chosen(&instances, now), "c");
+    assert_eq!(picked_names(&instances, now), "c");
     drop(held);
-    assert_eq!(kept.in_flight(), 0);
+    assert_eq!(instance.in_flight(), 0);
 }
 
 #[test]
-fn configuration_is_written_in_words() {
+fn configuration_uses_snake_case_names() {
     let text = r#"{"policy": "round_robin", "zone_min_healthy": 0.5, "ewma_decay": "5s"}"#;
     let config: Config = serde_json::from_str(text).unwrap();
     assert_eq!(config.policy, LbPolicy::RoundRobin);
@@ -319,45 +326,45 @@ fn configuration_is_written_in_words() {
 
 proptest! {
     #[test]
-    fn whoever_is_out_is_not_chosen_while_another_is_in(
+    fn an_ejected_instance_is_not_picked_while_another_is_healthy(
         policy in prop::sample::select(&[LbPolicy::RoundRobin, LbPolicy::Random, LbPolicy::LeastLoaded][..]),
-        found in prop::collection::vec((0_u16..5, 0_usize..3), 1..8),
+        endpoints in prop::collection::vec((0_u16..5, 0_usize..3), 1..8),
         steps in prop::collection::vec((any::<u64>(), 0_u64..800, 0_u8..8), 1..200),
     ) {
         let mut now = Instant::now();
-        let zones = [None, Some("near"), Some("far")];
-        let found: Vec<_> = found
+        let zones = [None, Some("local"), Some("remote")];
+        let endpoints: Vec<_> = endpoints
             .iter()
             .zip('a'..)
             .map(|((weight, zone), name)| endpoint(&name.to_string(), *weight, zones[*zone]))
             .collect();
-        let config = Config { policy, zone: Some("near".to_owned()), ..Config::default() };
-        let instances = instances(&config, &found, now);
+        let config = Config { policy, zone: Some("local".to_owned()), ..Config::default() };
+        let instances = instances(&config, &endpoints, now);
         let mut held = Vec::new();
-        let mut last = None;
-        for (random, millis, fate) in steps {
+        let mut previous = None;
+        for (random_number, millis, step) in steps {
             let states = instances.states(now);
-            let is_out: BTreeSet<_> =
+            let ejected: BTreeSet<_> =
                 states.iter().filter(|s| s.ejected).map(|s| s.address.to_string()).collect();
-            let avoid: Option<Arc<Instance<()>>> = last.take().filter(|_| fate % 2 == 0);
-            let picked = instances.pick(now, random, avoid.as_deref()).unwrap();
+            let avoid: Option<Arc<Instance<()>>> = previous.take().filter(|_| step % 2 == 0);
+            let picked = instances.pick(now, random_number, avoid.as_deref()).unwrap();
             let name = name(&picked);
-            prop_assert!(is_out.len() == found.len() || !is_out.contains(&name));
+            prop_assert!(ejected.len() == endpoints.len() || !ejected.contains(&name));
             if let Some(avoided) = avoid {
                 let avoided = avoided.address().to_string();
-                let others = found.len() - is_out.len() - usize::from(!is_out.contains(&avoided));
+                let others = endpoints.len() - ejected.len() - usize::from(!ejected.contains(&avoided));
                 prop_assert!(others == 0 || name != avoided);
             }
-            last = Some(picked.instance().clone());
+            previous = Some(picked.instance().clone());
             now += Duration::from_millis(millis);
-            match fate {
+            match step {
                 0 => held.push(picked),
                 1 => drop(picked),
                 2..5 => picked.done(now, AttemptOutcome::Success),
                 _ => picked.done(now, AttemptOutcome::Failure),
             }
         }
-        let under_way: u32 = instances.states(now).iter().map(|s| s.in_flight).sum();
-        prop_assert_eq!(under_way as usize, held.len());
+        let in_flight: u32 = instances.states(now).iter().map(|s| s.in_flight).sum();
+        prop_assert_eq!(in_flight as usize, held.len());
     }
 }

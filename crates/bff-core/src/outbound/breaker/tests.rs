@@ -1,3 +1,5 @@
+//! The breaker on a clock set by hand, with racing threads, and against a simple model.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Barrier};
@@ -15,11 +17,11 @@ fn breaker(now: Instant) -> Breaker {
     Breaker::new(&Config::default(), TIMEOUT, 7, now)
 }
 
-/// One call that takes `time`; whether it was let through.
-fn call(breaker: &Breaker, now: &mut Instant, time: Duration, outcome: AttemptOutcome) -> bool {
-    let began = *now;
-    *now += time;
-    let permit = breaker.admit(began);
+/// Makes one call of the given duration. Returns whether it was admitted.
+fn call(breaker: &Breaker, now: &mut Instant, duration: Duration, outcome: AttemptOutcome) -> bool {
+    let started = *now;
+    *now += duration;
+    let permit = breaker.admit(started);
     let admitted = permit.is_ok();
     if let Ok(permit) = permit {
         permit.done(*now, outcome);
@@ -28,13 +30,13 @@ fn call(breaker: &Breaker, now: &mut Instant, time: Duration, outcome: AttemptOu
 }
 
 fn open(breaker: &Breaker, now: &mut Instant) {
-    while breaker.state() != State::Open {
+    while breaker.state() != BreakerState::Open {
         assert!(call(breaker, now, FAST, AttemptOutcome::Failure));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_failures_in_a_row_open_it_when_traffic_is_low() {
+async fn five_consecutive_failures_open_it_with_low_traffic() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for outcome in [AttemptOutcome::Failure; 4] {
@@ -44,18 +46,18 @@ async fn five_failures_in_a_row_open_it_when_traffic_is_low() {
     for _ in 0..4 {
         call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
-    // Neither counts nor breaks the row.
+    // An ignored outcome does not reset the count of consecutive failures.
     call(&breaker, &mut now, FAST, AttemptOutcome::Ignored);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
-    assert_eq!(breaker.state(), State::Open);
-    let refused = breaker.admit(now).map(drop);
+    assert_eq!(breaker.state(), BreakerState::Open);
+    let rejected = breaker.admit(now).map(drop);
     let retry_after = Duration::from_secs(10);
-    assert_eq!(refused, Err(CircuitOpen { retry_after }));
+    assert_eq!(rejected, Err(CircuitOpen { retry_after }));
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_traffic_the_ratio_decides_and_a_short_row_is_chance() {
+async fn with_traffic_the_failure_rate_opens_it() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for round in 0..50 {
@@ -69,15 +71,15 @@ async fn with_traffic_the_ratio_decides_and_a_short_row_is_chance() {
     for _ in 0..6 {
         call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
-    assert_eq!(breaker.state(), State::Closed, "26 of 56");
+    assert_eq!(breaker.state(), BreakerState::Closed, "26 of 56");
     for _ in 0..4 {
         call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
-    assert_eq!(breaker.state(), State::Open, "30 of 60");
+    assert_eq!(breaker.state(), BreakerState::Open, "30 of 60");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sudden_end_is_seen_without_waiting_for_the_ratio() {
+async fn twenty_consecutive_failures_open_it_at_a_low_failure_rate() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for _ in 0..1000 {
@@ -86,34 +88,36 @@ async fn a_sudden_end_is_seen_without_waiting_for_the_ratio() {
     for _ in 0..19 {
         call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_calls_open_it_though_they_succeed() {
+async fn successful_slow_calls_open_it() {
     let start = Instant::now();
     let breaker = breaker(start);
-    // Side by side, as traffic is: twenty within the window.
-    let finish = |n: u32, time| {
-        let began = start + FAST * n;
-        breaker
-            .admit(began)
-            .unwrap()
-            .done(began + time, AttemptOutcome::Success);
+    // Concurrent calls: twenty within the window.
+    let finish = |n: u32, duration| {
+        let started = start + FAST * n;
+        let permit = breaker.admit(started).unwrap();
+        permit.done(started + duration, AttemptOutcome::Success);
     };
     finish(0, FAST);
     for n in 1..19 {
         finish(n, SLOW);
     }
-    assert_eq!(breaker.state(), State::Closed, "19 calls are too few");
+    assert_eq!(
+        breaker.state(),
+        BreakerState::Closed,
+        "19 calls are too few"
+    );
     finish(19, SLOW);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_cut_short_counts_only_if_it_had_the_time_of_a_slow_one() {
+async fn an_exceeded_deadline_counts_only_after_the_time_of_a_slow_call() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for _ in 0..100 {
@@ -124,11 +128,11 @@ async fn a_call_cut_short_counts_only_if_it_had_the_time_of_a_slow_one() {
             AttemptOutcome::DeadlineExceeded,
         );
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     for _ in 0..5 {
         call(&breaker, &mut now, SLOW, AttemptOutcome::DeadlineExceeded);
     }
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,13 +146,13 @@ async fn results_from_before_it_opened_do_not_close_it() {
     for permit in old {
         permit.done(now, AttemptOutcome::Success);
     }
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
     probe.done(now, AttemptOutcome::Failure);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_given_up_makes_room_for_another() {
+async fn a_dropped_probe_frees_its_slot() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     open(&breaker, &mut now);
@@ -158,25 +162,28 @@ async fn a_probe_given_up_makes_room_for_another() {
     drop(probes.pop());
     let fourth = breaker.admit(now).unwrap();
     fourth.done(now, AttemptOutcome::Ignored);
-    assert!(breaker.admit(now).is_ok(), "nor does a neutral one keep it");
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert!(
+        breaker.admit(now).is_ok(),
+        "an ignored outcome frees the slot too"
+    );
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_good_probes_close_it_and_the_past_is_forgotten() {
+async fn three_successful_probes_close_it_with_an_empty_window() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     open(&breaker, &mut now);
     now += Duration::from_secs(10);
     for _ in 0..3 {
-        assert_ne!(breaker.state(), State::Closed);
+        assert_ne!(breaker.state(), BreakerState::Closed);
         assert!(call(&breaker, &mut now, FAST, AttemptOutcome::Success));
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     for _ in 0..4 {
         call(&breaker, &mut now, FAST, AttemptOutcome::Failure);
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,11 +193,11 @@ async fn a_slow_probe_is_a_failed_one() {
     open(&breaker, &mut now);
     now += Duration::from_secs(10);
     call(&breaker, &mut now, SLOW, AttemptOutcome::Success);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_probes_make_it_wait_longer_but_never_over_a_minute() {
+async fn failed_probes_prolong_the_open_time_up_to_a_minute() {
     let waits = |seed| {
         let mut now = Instant::now();
         let breaker = Breaker::new(&Config::default(), TIMEOUT, seed, now);
@@ -207,73 +214,73 @@ async fn failed_probes_make_it_wait_longer_but_never_over_a_minute() {
         }
         waits
     };
-    let seen = waits(1);
-    for (wait, range) in seen.iter().zip([
+    let first = waits(1);
+    for (wait, range) in first.iter().zip([
         10.0..=10.0,
         10.0..=20.0,
         20.0..=40.0,
         30.0..=60.0,
         30.0..=60.0,
     ]) {
-        assert!(range.contains(wait), "{seen:?}");
+        assert!(range.contains(wait), "{first:?}");
     }
-    assert!(seen.iter().all(|w| *w <= 60.0), "{seen:?}");
-    assert_eq!(seen, waits(1), "a seed decides");
-    assert_ne!(seen, waits(2));
+    assert!(first.iter().all(|w| *w <= 60.0), "{first:?}");
+    assert_eq!(first, waits(1), "the seed determines the jitter");
+    assert_ne!(first, waits(2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn however_many_come_only_three_probe_at_once() {
+async fn at_most_three_probes_are_in_flight() {
     let mut now = Instant::now();
     let breaker = Arc::new(breaker(now));
     open(&breaker, &mut now);
     sleep(Duration::from_secs(11)).await;
-    let (under_way, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (in_flight, max) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..500_u64 {
-        let (breaker, under_way, most) = (breaker.clone(), under_way.clone(), most.clone());
+        let (breaker, in_flight, max) = (breaker.clone(), in_flight.clone(), max.clone());
         tasks.spawn(async move {
             sleep(Duration::from_millis(n % 97)).await;
             let Ok(permit) = breaker.admit(Instant::now()) else {
                 return;
             };
-            most.fetch_max(
-                under_way.fetch_add(1, Ordering::SeqCst) + 1,
+            max.fetch_max(
+                in_flight.fetch_add(1, Ordering::SeqCst) + 1,
                 Ordering::SeqCst,
             );
             sleep(Duration::from_millis(n * 7 % 31)).await;
-            under_way.fetch_sub(1, Ordering::SeqCst);
-            // Some are given up, the rest say nothing: it stays half-open throughout.
+            in_flight.fetch_sub(1, Ordering::SeqCst);
+            // Some permits are dropped and the rest ignored, so the breaker stays half-open.
             if n % 3 > 0 {
                 permit.done(Instant::now(), AttemptOutcome::Ignored);
             }
         });
     }
     tasks.join_all().await;
-    assert_eq!(most.load(Ordering::SeqCst), 3);
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(max.load(Ordering::SeqCst), 3);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]
-async fn threads_that_race_for_the_first_probe_get_three_places() {
+async fn concurrent_threads_get_three_probe_permits() {
     let mut now = Instant::now();
     let breaker = breaker(now);
     for _ in 0..50 {
         open(&breaker, &mut now);
         now += Duration::from_secs(60);
-        let (won, start) = (AtomicU32::new(0), Barrier::new(8));
+        let (admitted, start) = (AtomicU32::new(0), Barrier::new(8));
         std::thread::scope(|threads| {
             for _ in 0..8 {
                 threads.spawn(|| {
                     start.wait();
                     let permit = breaker.admit(now);
-                    won.fetch_add(u32::from(permit.is_ok()), Ordering::SeqCst);
-                    // Held until all have tried.
+                    admitted.fetch_add(u32::from(permit.is_ok()), Ordering::SeqCst);
+                    // Held until all threads have tried.
                     start.wait();
                 });
             }
         });
-        assert_eq!(won.load(Ordering::SeqCst), 3);
+        assert_eq!(admitted.load(Ordering::SeqCst), 3);
         breaker
             .admit(now)
             .unwrap()
@@ -281,13 +288,13 @@ async fn threads_that_race_for_the_first_probe_get_three_places() {
     }
 }
 
-/// The same breaker written for clarity: it keeps every call and counts anew each time.
+/// A simple model of the breaker: it stores every call and counts all of them each time.
 struct Model {
-    phase: Obvious,
+    phase: ModelPhase,
     generation: u32,
 }
 
-enum Obvious {
+enum ModelPhase {
     Closed {
         since: Instant,
         calls: Vec<(u128, bool, bool)>,
@@ -296,65 +303,75 @@ enum Obvious {
         until: Instant,
     },
     HalfOpen {
-        under_way: u32,
-        good: u32,
+        in_flight: u32,
+        successes: u32,
     },
 }
 
 impl Model {
-    fn turn(&mut self, phase: Obvious) {
+    fn transition(&mut self, phase: ModelPhase) {
         self.phase = phase;
         self.generation += 1;
     }
 
     fn admit(&mut self, now: Instant) -> Option<u32> {
-        if matches!(self.phase, Obvious::Open { until } if now >= until) {
-            self.turn(Obvious::HalfOpen {
-                under_way: 0,
-                good: 0,
+        if matches!(self.phase, ModelPhase::Open { until } if now >= until) {
+            self.transition(ModelPhase::HalfOpen {
+                in_flight: 0,
+                successes: 0,
             });
         }
         match &mut self.phase {
-            Obvious::Closed { .. } => {}
-            Obvious::Open { .. } | Obvious::HalfOpen { under_way: 3, .. } => return None,
-            Obvious::HalfOpen { under_way, .. } => *under_way += 1,
+            ModelPhase::Closed { .. } => {}
+            ModelPhase::Open { .. } | ModelPhase::HalfOpen { in_flight: 3, .. } => return None,
+            ModelPhase::HalfOpen { in_flight, .. } => *in_flight += 1,
         }
         Some(self.generation)
     }
 
-    /// `wait` is how long the breaker under test says it is open, since jitter is its own matter.
-    fn done(&mut self, permit: u32, now: Instant, said: Option<bool>, slow: bool, wait: Duration) {
+    /// `failed` is `None` for an ignored outcome. `open_time` is that of the breaker under test, because it has jitter.
+    fn done(
+        &mut self,
+        permit: u32,
+        now: Instant,
+        failed: Option<bool>,
+        slow: bool,
+        open_time: Duration,
+    ) {
         if permit != self.generation {
             return;
         }
-        let until = now + wait;
+        let until = now + open_time;
         match &mut self.phase {
-            Obvious::Open { .. } => unreachable!(),
-            Obvious::HalfOpen { under_way, good } => match said {
-                None => *under_way -= 1,
-                Some(bad) if bad || slow => self.turn(Obvious::Open { until }),
-                Some(_) if *good == 2 => self.turn(Obvious::Closed {
+            ModelPhase::Open { .. } => unreachable!(),
+            ModelPhase::HalfOpen {
+                in_flight,
+                successes,
+            } => match failed {
+                None => *in_flight -= 1,
+                Some(failed) if failed || slow => self.transition(ModelPhase::Open { until }),
+                Some(_) if *successes == 2 => self.transition(ModelPhase::Closed {
                     since: now,
                     calls: Vec::new(),
                 }),
-                Some(_) => (*under_way, *good) = (*under_way - 1, *good + 1),
+                Some(_) => (*in_flight, *successes) = (*in_flight - 1, *successes + 1),
             },
-            Obvious::Closed { since, calls } => {
-                let Some(bad) = said else { return };
+            ModelPhase::Closed { since, calls } => {
+                let Some(failed) = failed else { return };
                 let second = (now - *since).as_secs().into();
-                calls.push((second, bad, slow));
+                calls.push((second, failed, slow));
                 let recent: Vec<_> = calls.iter().filter(|c| c.0 + 10 > second).collect();
-                let row = calls.iter().rev().take_while(|c| c.1).count();
+                let consecutive = calls.iter().rev().take_while(|c| c.1).count();
                 let all = recent.len();
-                let failed = recent.iter().filter(|c| c.1).count();
-                let late = recent.iter().filter(|c| c.2).count();
-                let trips = if all < 20 {
-                    row >= 5
+                let failures = recent.iter().filter(|c| c.1).count();
+                let slow_calls = recent.iter().filter(|c| c.2).count();
+                let opens = if all < 20 {
+                    consecutive >= 5
                 } else {
-                    row >= 20 || failed * 2 >= all || late * 10 >= all * 9
+                    consecutive >= 20 || failures * 2 >= all || slow_calls * 10 >= all * 9
                 };
-                if trips && (bad || slow) {
-                    self.turn(Obvious::Open { until });
+                if opens && (failed || slow) {
+                    self.transition(ModelPhase::Open { until });
                 }
             }
         }
@@ -364,9 +381,9 @@ impl Model {
 #[derive(Clone, Debug)]
 enum Step {
     Wait(u64),
-    Begin(u8),
-    End(u8, AttemptOutcome),
-    GiveUp(u8),
+    Admit(u8),
+    Done(u8, AttemptOutcome),
+    Drop(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -379,27 +396,27 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0_u64..400).prop_map(Step::Wait),
         1 => (0_u64..15_000).prop_map(Step::Wait),
-        20 => (0_u8..8).prop_map(Step::Begin),
-        20 => (0_u8..8, outcome).prop_map(|(n, o)| Step::End(n, o)),
-        1 => (0_u8..8).prop_map(Step::GiveUp),
+        20 => (0_u8..8).prop_map(Step::Admit),
+        20 => (0_u8..8, outcome).prop_map(|(n, o)| Step::Done(n, o)),
+        1 => (0_u8..8).prop_map(Step::Drop),
     ]
 }
 
 proptest! {
     #[test]
-    fn it_does_what_the_obvious_breaker_does(
+    fn the_breaker_behaves_like_the_model(
         steps in prop::collection::vec(step(), 1..400),
         seed: u64,
     ) {
         let mut now = Instant::now();
         let breaker = Breaker::new(&Config::default(), TIMEOUT, seed, now);
-        let closed = Obvious::Closed { since: now, calls: Vec::new() };
+        let closed = ModelPhase::Closed { since: now, calls: Vec::new() };
         let mut model = Model { phase: closed, generation: 0 };
         let mut calls = BTreeMap::new();
         for step in steps {
             match step {
                 Step::Wait(millis) => now += Duration::from_millis(millis),
-                Step::Begin(n) => {
+                Step::Admit(n) => {
                     if calls.contains_key(&n) {
                         continue;
                     }
@@ -409,39 +426,39 @@ proptest! {
                         (Ok(permit), Some(expected), _) => {
                             calls.insert(n, (permit, expected, now));
                         }
-                        (Err(open), _, Obvious::Open { until }) => {
+                        (Err(open), _, ModelPhase::Open { until }) => {
                             prop_assert_eq!(open.retry_after, *until - now);
                         }
                         (Err(open), ..) => prop_assert_eq!(open.retry_after, HALF_OPEN_RETRY_AFTER),
                         _ => {}
                     }
                 }
-                Step::End(n, outcome) => {
-                    let Some((permit, expected, began)) = calls.remove(&n) else { continue };
-                    let slow = now - began >= SLOW;
-                    let said = match outcome {
+                Step::Done(n, outcome) => {
+                    let Some((permit, expected, started)) = calls.remove(&n) else { continue };
+                    let slow = now - started >= SLOW;
+                    let failed = match outcome {
                         AttemptOutcome::Success => Some(false),
                         AttemptOutcome::Failure => Some(true),
                         AttemptOutcome::Ignored => None,
                         AttemptOutcome::DeadlineExceeded => slow.then_some(true),
                     };
                     permit.done(now, outcome);
-                    let wait = match breaker.inner.lock().phase {
+                    let open_time = match breaker.inner.lock().phase {
                         Phase::Open { until } => until.saturating_duration_since(now),
                         _ => Duration::ZERO,
                     };
-                    model.done(expected, now, said, slow, wait);
+                    model.done(expected, now, failed, slow, open_time);
                 }
-                Step::GiveUp(n) => {
+                Step::Drop(n) => {
                     let Some((permit, expected, _)) = calls.remove(&n) else { continue };
                     drop(permit);
                     model.done(expected, now, None, false, Duration::ZERO);
                 }
             }
             let state = match model.phase {
-                Obvious::Closed { .. } => State::Closed,
-                Obvious::Open { .. } => State::Open,
-                Obvious::HalfOpen { .. } => State::HalfOpen,
+                ModelPhase::Closed { .. } => BreakerState::Closed,
+                ModelPhase::Open { .. } => BreakerState::Open,
+                ModelPhase::HalfOpen { .. } => BreakerState::HalfOpen,
             };
             prop_assert_eq!(breaker.state(), state);
         }

@@ -1,4 +1,4 @@
-//! Calls counted over a window that slides in ten steps.
+//! A time-based sliding window that counts calls in ten steps.
 
 use std::time::Duration;
 
@@ -8,66 +8,66 @@ use crate::net::monotonic::nanos;
 
 const STEPS: usize = 10;
 
-/// How many calls there were, and how many of them failed or were slow.
+/// The number of calls, and how many of them failed or were slow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) calls: u32,
-    pub(super) bad: u32,
+    pub(super) failures: u32,
     pub(super) slow: u32,
 }
 
-/// The last ten steps, the present one included, and their sum.
+/// The last ten steps, including the current one, and their sum.
 #[derive(Debug)]
 pub(super) struct Window {
     steps: [Counts; STEPS],
     sum: Counts,
-    at: usize,
-    ends: Instant,
+    current: usize,
+    step_end: Instant,
     step: Duration,
 }
 
 impl Window {
-    /// An empty window as long as `length`, whose first step begins `now`.
+    /// Creates an empty window. Its first step begins `now`.
     pub(super) fn new(length: Duration, now: Instant) -> Self {
-        // A step of nothing would never end.
+        // A step of zero length would divide by zero in `slide`.
         let step = (length / 10).max(Duration::from_millis(1));
         Self {
             steps: [Counts::default(); STEPS],
             sum: Counts::default(),
-            at: 0,
-            ends: now + step,
+            current: 0,
+            step_end: now + step,
             step,
         }
     }
 
-    /// Counts one call that ended `now`.
-    pub(super) fn record(&mut self, now: Instant, bad: bool, slow: bool) {
+    /// Records one call that ended `now`.
+    pub(super) fn record(&mut self, now: Instant, failed: bool, slow: bool) {
         self.slide(now);
-        for counts in [&mut self.steps[self.at], &mut self.sum] {
+        for counts in [&mut self.steps[self.current], &mut self.sum] {
             counts.calls += 1;
-            counts.bad += u32::from(bad);
+            counts.failures += u32::from(failed);
             counts.slow += u32::from(slow);
         }
     }
 
-    /// What was counted up to the last record.
+    /// The counts of the window as of the last record.
     pub(super) fn sum(&self) -> Counts {
         self.sum
     }
 
     fn slide(&mut self, now: Instant) {
-        if now < self.ends {
+        if now < self.step_end {
             return;
         }
         let step = nanos(self.step);
-        let over = nanos(now - self.ends) / step + 1;
-        for _ in 0..over.min(STEPS as u64) {
-            self.at = (self.at + 1) % STEPS;
-            let old = std::mem::take(&mut self.steps[self.at]);
+        let elapsed_steps = nanos(now - self.step_end) / step + 1;
+        for _ in 0..elapsed_steps.min(STEPS as u64) {
+            self.current = (self.current + 1) % STEPS;
+            let old = std::mem::take(&mut self.steps[self.current]);
             self.sum.calls -= old.calls;
-            self.sum.bad -= old.bad;
+            self.sum.failures -= old.failures;
             self.sum.slow -= old.slow;
         }
-        self.ends += Duration::from_nanos(over * step);
+        self.step_end += Duration::from_nanos(elapsed_steps * step);
     }
 }

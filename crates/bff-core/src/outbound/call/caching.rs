@@ -1,4 +1,4 @@
-//! What a call says about keeping its answer. Configuration may say otherwise, and a backend's refusal always stands.
+//! The cache policy of a call. Configuration can override it, and a backend's `no-store` always applies.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -8,30 +8,31 @@ use crate::cache::{Cache, CachePolicy, Key};
 use crate::scope::{Audience, Caller, Scope, Shareable};
 
 impl<S: Scope> Call<S> {
-    /// Gives the answer a word that it can be purged by, beside those the backend gives. A write purges what has it.
+    /// Adds a cache tag, in addition to the backend's own tags. A purge by tag removes the response, and so does a
+    /// write with the same tag.
     #[must_use]
-    pub fn cache_tag(mut self, word: impl Display) -> Self {
-        self.keep.tag(&word.to_string());
+    pub fn cache_tag(mut self, tag: impl Display) -> Self {
+        self.cache_policy.tag(&tag.to_string());
         self
     }
 
-    /// Asks the backend itself, whatever is kept, and keeps nothing of the answer: for what is polled for changes.
+    /// Bypasses the cache: the call always goes to the backend, and the response is not stored. For polling.
     #[must_use]
     pub fn no_store(mut self) -> Self {
-        self.keep = CachePolicy::no_store(S::PERSONAL);
+        self.cache_policy = CachePolicy::no_store(S::PERSONAL);
         self
     }
 
     pub(crate) fn cache_policy(&self) -> &CachePolicy {
-        &self.keep
+        &self.cache_policy
     }
 
-    /// The same, for the one who keeps; the call itself is only sent from now on.
+    /// Moves the cache policy out of the call, which needs it no longer.
     pub(crate) fn take_cache_policy(&mut self) -> CachePolicy {
-        std::mem::take(&mut self.keep)
+        std::mem::take(&mut self.cache_policy)
     }
 
-    /// What an answer of type `T` is kept and shared under.
+    /// The cache key of a response of type `T`.
     pub(crate) fn key<T: 'static>(&self, cache: &Cache, upstream: &'static str) -> Key {
         let method = self.method.clone();
         cache.key::<T>(upstream, method, self.path(), &self.scope)
@@ -43,33 +44,34 @@ impl<S: Scope> Call<S> {
 }
 
 impl<S: Shareable> Call<S> {
-    /// How long the answer is fresh, whatever positive lifetime the backend gives or does not give.
+    /// Sets the freshness lifetime. It replaces a positive lifetime from the backend, or a missing one.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.keep.ttl(ttl);
+        self.cache_policy.ttl(ttl);
         self
     }
 
-    /// For how long after its freshness the answer may be served while it is asked for anew (RFC 5861 §3).
+    /// Sets how long after its freshness lifetime the response may be served during a revalidation (RFC 5861 §3).
     #[must_use]
-    pub fn stale_while_revalidate(mut self, bound: Duration) -> Self {
-        self.keep.stale_while_revalidate(bound);
+    pub fn stale_while_revalidate(mut self, duration: Duration) -> Self {
+        self.cache_policy.stale_while_revalidate(duration);
         self
     }
 
-    /// For how long after its freshness the answer may be served when the backend fails (RFC 5861 §4).
+    /// Sets how long after its freshness lifetime the response may be served if the backend fails (RFC 5861 §4).
     #[must_use]
-    pub fn stale_if_error(mut self, bound: Duration) -> Self {
-        self.keep.stale_if_error(bound);
+    pub fn stale_if_error(mut self, duration: Duration) -> Self {
+        self.cache_policy.stale_if_error(duration);
         self
     }
 }
 
 impl Call<Caller> {
-    /// Keeps the answer for this caller alone, for at most a minute. Without it nothing of a caller is kept.
+    /// Stores the response for this caller only, for at most one minute. Without it, responses for a caller are not
+    /// stored.
     #[must_use]
     pub fn private_ttl(mut self, ttl: Duration) -> Self {
-        self.keep.private_ttl(ttl);
+        self.cache_policy.private_ttl(ttl);
         self
     }
 }

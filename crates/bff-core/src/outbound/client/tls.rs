@@ -1,4 +1,4 @@
-//! Connections over TLS, HTTP/2 or HTTP/1.1, which hyper-util's client keeps and shares.
+//! The HTTP client over TLS. hyper-util pools its connections and negotiates HTTP/2 or HTTP/1.1.
 
 use bytes::Bytes;
 use http::Request;
@@ -7,11 +7,11 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::{Answer, no_response, read};
+use super::{BufferedResponse, no_response, read_response};
 use crate::net::Connector;
 use crate::outbound::{BaseUrl, Config, Failure, TrustRoots};
 
-/// The connections over TLS to one instance.
+/// The TLS client of one instance.
 #[derive(Debug)]
 pub(crate) struct Tls {
     client: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
@@ -19,13 +19,13 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn new(config: &Config, dial: Connector, trust: &TrustRoots) -> Self {
-        let connector = trust
+    pub(super) fn new(config: &Config, connector: Connector, trust_roots: &TrustRoots) -> Self {
+        let connector = trust_roots
             .connector()
             .https_only()
             .enable_all_versions()
-            .wrap_connector(dial);
-        // Idle connections need a timer of their own to expire.
+            .wrap_connector(connector);
+        // The pool needs its own timer, or idle connections never expire.
         let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -40,8 +40,8 @@ impl Tls {
     pub(super) async fn exchange(
         &self,
         mut request: Request<Full<Bytes>>,
-        max: usize,
-    ) -> Result<Answer, Failure> {
+        max_body_bytes: usize,
+    ) -> Result<BufferedResponse, Failure> {
         if let Some(target) = request.uri().path_and_query().cloned() {
             *request.uri_mut() = self.url.absolute(target).map_err(Failure::internal)?;
         }
@@ -53,6 +53,6 @@ impl Tls {
                 failure
             }
         })?;
-        read(response, max).await
+        read_response(response, max_body_bytes).await
     }
 }

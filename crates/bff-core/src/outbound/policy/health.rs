@@ -1,37 +1,37 @@
-//! How a backend stands beside the calls to it: what goes on there, and what is wrong with it.
+//! The health of a backend outside its calls, and exchanges that continue after their attempt.
 
 use tokio::time::Instant;
 
 use super::super::Upstream;
-use super::super::breaker::State;
+use super::super::breaker::BreakerState;
 use super::{Instance, Policy, Reason};
 
 impl<T: Send + Sync + 'static> Policy<T> {
-    /// Counts what goes on at an instance after its attempt, until [`Self::leave`].
-    pub(in crate::outbound) fn stay(&self, instance: &Instance<T>, lasting: bool) {
-        self.bulkhead.acquire_unchecked(lasting);
+    /// Counts an exchange that continues after its attempt, until [`Self::release`].
+    pub(in crate::outbound) fn acquire(&self, instance: &Instance<T>, streaming: bool) {
+        self.bulkhead.acquire_unchecked(streaming);
         instance.acquire();
     }
 
-    /// Ends what [`Self::stay`] began.
-    pub(in crate::outbound) fn leave(&self, instance: &Instance<T>, lasting: bool) {
-        self.bulkhead.release(lasting);
+    /// Ends an exchange that [`Self::acquire`] counted.
+    pub(in crate::outbound) fn release(&self, instance: &Instance<T>, streaming: bool) {
+        self.bulkhead.release(streaming);
         instance.release();
     }
 
-    /// Why a call made now might not be sent; `None` while all is well as far as is known.
+    /// The reason why a call might be rejected now; `None` while the backend is healthy.
     pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
         if self.instances.states(Instant::now()).is_empty() {
             return Some(Reason::NoInstance);
         }
-        // Half-open it is not well yet either.
-        (self.breaker.state() != State::Closed).then_some(Reason::CircuitOpen)
+        // A half-open breaker rejects most calls too.
+        (self.breaker.state() != BreakerState::Closed).then_some(Reason::CircuitOpen)
     }
 }
 
 impl Upstream {
-    /// What is wrong with it at the moment, for operators.
-    pub(crate) fn trouble(&self) -> Option<Reason> {
+    /// The reason why the backend is unhealthy, for operators.
+    pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
         self.0.unhealthy_reason()
     }
 }

@@ -1,4 +1,4 @@
-//! A second attempt that races a slow first one: when it begins, how it ends, and who pays for it.
+//! Hedging: when the second attempt starts, which attempt succeeds, and what limits hedges.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -10,133 +10,139 @@ use crate::context::RequestRetryAllowance;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// How long an attempt takes, and how it fails if it does.
+/// The duration of an attempt, and the reason of its failure, if it fails.
 type Attempt = (Duration, Option<Reason>);
 
-/// A backend that takes 20 ms, of which that is known.
-struct Course {
+/// A backend with enough latency samples of 20 ms.
+struct Backend {
     policy: Policy<()>,
     shared: Arc<GatewayHandles>,
-    /// Attempts under way.
-    running: AtomicU32,
+    /// The number of attempts in flight.
+    in_flight: AtomicU32,
 }
 
-/// What came of a call: which attempt answered or why none did, after how long, and when each began.
-struct Came {
-    by: Result<usize, Reason>,
-    after: Duration,
-    began: Vec<Duration>,
+/// The result of a call.
+struct CallResult {
+    /// The index of the successful attempt, or the reason of the failure.
+    result: Result<usize, Reason>,
+    duration: Duration,
+    /// The start of each attempt, relative to the start of the call.
+    starts: Vec<Duration>,
 }
 
-struct Running<'a>(&'a AtomicU32);
+struct InFlight<'a>(&'a AtomicU32);
 
-impl Drop for Running<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-impl Course {
+impl Backend {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
         let Scene { cx, .. } = Scene::new("");
         let mut config = Config::at("http://backend".parse().unwrap());
         change(&mut config);
         let shared = cx.shared().clone();
-        let course = Self {
+        let backend = Self {
             policy: Policy::new("backend", &config, &shared, |_| ()).unwrap(),
             shared,
-            running: AtomicU32::new(0),
+            in_flight: AtomicU32::new(0),
         };
         for _ in 0..100 {
-            let came = course
-                .call(&course.request(), true, &[(20 * MS, None)])
+            let call = backend
+                .call(&backend.request(), true, &[(20 * MS, None)])
                 .await;
-            assert_eq!(came.by, Ok(0));
+            assert_eq!(call.result, Ok(0));
         }
         sleep(100 * MS).await;
-        course
+        backend
     }
 
     fn request(&self) -> RequestContext {
         RequestContext::background(&self.shared, 5000 * MS)
     }
 
-    async fn call(&self, request: &RequestContext, hedged: bool, attempts: &[Attempt]) -> Came {
-        let (start, made) = (Instant::now(), AtomicUsize::new(0));
-        let began = Mutex::new(Vec::new());
+    async fn call(
+        &self,
+        request: &RequestContext,
+        hedged: bool,
+        attempts: &[Attempt],
+    ) -> CallResult {
+        let (started, count) = (Instant::now(), AtomicUsize::new(0));
+        let starts = Mutex::new(Vec::new());
         let attempt = |_, _| {
-            let nth = made.fetch_add(1, Relaxed);
-            began.lock().push(start.elapsed());
-            let (takes, fails) = attempts[nth];
-            self.running.fetch_add(1, Relaxed);
-            let running = Running(&self.running);
+            let nth = count.fetch_add(1, Relaxed);
+            starts.lock().push(started.elapsed());
+            let (duration, reason) = attempts[nth];
+            self.in_flight.fetch_add(1, Relaxed);
+            let in_flight = InFlight(&self.in_flight);
             async move {
-                sleep(takes).await;
-                drop(running);
-                fails.map_or(Ok(nth), |reason| Err(Failure::new(reason)))
+                sleep(duration).await;
+                drop(in_flight);
+                reason.map_or(Ok(nth), |reason| Err(Failure::new(reason)))
             }
         };
-        let repeat = RetryTraits {
+        let traits = RetryTraits {
             idempotent: true,
             hedged,
             attempt_timeout: None,
             streaming: false,
             is_retryable: retry::is_retryable,
         };
-        let until = SharedDeadline::new(request.upstream_deadline());
-        let by = self.policy.call(request, &until, repeat, attempt).await;
-        let after = start.elapsed();
+        let deadline = SharedDeadline::new(request.upstream_deadline());
+        let result = (self.policy)
+            .call(request, &deadline, traits, attempt)
+            .await;
+        let duration = started.elapsed();
         assert_eq!(
-            self.running.load(Relaxed),
+            self.in_flight.load(Relaxed),
             0,
-            "the loser is cancelled at once"
+            "the slower attempt is cancelled at once"
         );
-        Came {
-            by: by.map_err(|failure| failure.reason()),
-            after,
-            began: began.into_inner(),
+        CallResult {
+            result: result.map_err(|failure| failure.reason()),
+            duration,
+            starts: starts.into_inner(),
         }
     }
 }
 
-/// The p95 of what always takes 20 ms, which is measured an eighth too long at most.
-fn is_p95(time: Duration) -> bool {
-    (20 * MS..=23 * MS).contains(&time)
+/// Whether a delay is the 95th percentile of 20 ms samples, which is measured up to one eighth too long.
+fn is_p95(delay: Duration) -> bool {
+    (20 * MS..=23 * MS).contains(&delay)
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_begins_once_nearly_all_answers_would_have_come_and_may_win() {
-    let course = Course::new(|_| {}).await;
-    let request = course.request();
-    let came = course
+async fn a_hedge_starts_at_the_95th_percentile_and_may_succeed_first() {
+    let backend = Backend::new(|_| {}).await;
+    let request = backend.request();
+    let call = backend
         .call(&request, true, &[(500 * MS, None), (10 * MS, None)])
         .await;
-    assert!(
-        came.began.len() == 2 && is_p95(came.began[1]),
-        "{:?}",
-        came.began
-    );
-    assert_eq!((came.by, came.after), (Ok(1), came.began[1] + 10 * MS));
+    let starts = &call.starts;
+    assert!(starts.len() == 2 && is_p95(starts[1]), "{starts:?}");
+    assert_eq!((call.result, call.duration), (Ok(1), starts[1] + 10 * MS));
     assert_eq!(
-        request.retry_allowance().left(),
+        request.retry_allowance().remaining(),
         RequestRetryAllowance::DEFAULT - 1,
-        "it was paid for"
+        "the hedge used the allowance"
     );
-    // However long both take, there is no third; and the first may win all the same.
-    let came = course
+    // There is no third attempt, and the first one may succeed after the hedge has started.
+    let call = backend
         .call(&request, true, &[(300 * MS, None), (400 * MS, None)])
         .await;
     assert_eq!(
-        (came.by, came.after, came.began.len()),
+        (call.result, call.duration, call.starts.len()),
         (Ok(0), 300 * MS, 2)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_waits_for_the_other_and_two_are_the_last_word() {
-    let course = Course::new(|_| {}).await;
+async fn a_failed_attempt_waits_for_the_other_one() {
+    let backend = Backend::new(|_| {}).await;
     let failed = Some(Reason::Unavailable);
-    for (attempts, by, after) in [
+    for (attempts, result, millis) in [
         ([(100 * MS, failed), (200 * MS, None)], Ok(1), 220),
         ([(300 * MS, None), (10 * MS, failed)], Ok(0), 300),
         (
@@ -145,53 +151,53 @@ async fn a_failure_waits_for_the_other_and_two_are_the_last_word() {
             220,
         ),
     ] {
-        let came = course.call(&course.request(), true, &attempts).await;
-        assert_eq!((came.by, came.began.len()), (by, 2), "{attempts:?}");
-        let late = came.after.saturating_sub(after * MS);
-        assert!(
-            came.after >= after * MS && late <= 3 * MS,
-            "{:?}",
-            came.after
+        let call = backend.call(&backend.request(), true, &attempts).await;
+        assert_eq!(
+            (call.result, call.starts.len()),
+            (result, 2),
+            "{attempts:?}"
         );
+        let expected = millis * MS..=(millis + 3) * MS;
+        assert!(expected.contains(&call.duration), "{:?}", call.duration);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_means_or_leave_nobody_races() {
+async fn a_hedge_needs_permission_allowance_budget_and_attempts() {
     let slow = [(500 * MS, None); 2];
-    let course = Course::new(|_| {}).await;
-    let came = course.call(&course.request(), false, &slow).await;
-    assert_eq!(came.began.len(), 1, "a call that does not say so");
-    let request = course.request();
-    for left in (0..RequestRetryAllowance::DEFAULT).rev() {
-        let came = course.call(&request, true, &slow).await;
+    let backend = Backend::new(|_| {}).await;
+    let call = backend.call(&backend.request(), false, &slow).await;
+    assert_eq!(call.starts.len(), 1, "a call without `hedged`");
+    let request = backend.request();
+    for remaining in (0..RequestRetryAllowance::DEFAULT).rev() {
+        let call = backend.call(&request, true, &slow).await;
         assert_eq!(
-            (came.began.len(), request.retry_allowance().left()),
-            (2, left)
+            (call.starts.len(), request.retry_allowance().remaining()),
+            (2, remaining)
         );
     }
-    let came = course.call(&request, true, &slow).await;
+    let call = backend.call(&request, true, &slow).await;
     assert_eq!(
-        (came.by, came.began.len()),
+        (call.result, call.starts.len()),
         (Ok(0), 1),
-        "the request has none left"
+        "the request's allowance is used up"
     );
-    let poor = budget::Config {
+    let small = budget::Config {
         ratio: Ratio::percent(0),
         min_retries: 1,
         ..budget::Config::default()
     };
-    let course = Course::new(|config| config.retry_budget = poor).await;
+    let backend = Backend::new(|config| config.retry_budget = small).await;
     for attempts in [2, 1, 1] {
-        let came = course.call(&course.request(), true, &slow).await;
-        assert_eq!(came.began.len(), attempts, "the backend bears one");
+        let call = backend.call(&backend.request(), true, &slow).await;
+        assert_eq!(call.starts.len(), attempts, "the budget allows one hedge");
     }
-    let once = retry::Config {
+    let single = retry::Config {
         max_attempts: std::num::NonZeroU32::MIN,
     };
-    let course = Course::new(|config| config.retry = once).await;
-    let came = course.call(&course.request(), true, &slow).await;
-    assert_eq!(came.began.len(), 1, "one attempt is all there may be");
+    let backend = Backend::new(|config| config.retry = single).await;
+    let call = backend.call(&backend.request(), true, &slow).await;
+    assert_eq!(call.starts.len(), 1, "max_attempts is one");
     assert!(
         !Call::post(Public, "/things").hedged().retry_traits().hedged,
         "a write"

@@ -153,7 +153,10 @@ impl<'a> Call<'a> {
     /// The body: whole, if it may be kept and is short enough.
     async fn content(&self, may_keep: bool, answer: ForwardResponse) -> Result<Content, Failure> {
         let most = self.route.config.cache_max_bytes;
-        let ForwardResponse { response, stay } = answer;
+        let ForwardResponse {
+            response,
+            guard: stay,
+        } = answer;
         let mut body = response.into_body();
         let mut first = Bytes::new();
         if may_keep && body.size_hint().lower() <= most as u64 {
