@@ -1,5 +1,5 @@
-//! Calls to a gRPC backend, under the rules of [`outbound`](crate::outbound): one message and its answer ([`send`]), or
-//! a conversation of many ([`converse`]). What a status means stands in [`status`].
+//! Calls to a gRPC backend, under the policies of [`outbound`](crate::outbound): unary calls ([`send`]) and
+//! bidirectional streams ([`open_stream`]). [`status`] maps gRPC statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,51 +38,58 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-/// One gRPC backend as a gateway sees it: one connection to each instance for all calls. Cheap to clone.
+/// A gRPC backend with its policies, and one connection to each instance. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Upstream(Arc<Policy<Channel>>);
 
 impl Upstream {
-    /// A backend called `name` in configuration, metrics and provenance. It connects with the first call.
+    /// Creates the backend that configuration, metrics and provenance call `name`. It connects with the first call.
     ///
-    /// A path in the address is not used: gRPC has none. Must be called inside the runtime.
+    /// A path in the URL is ignored, because gRPC has none. Must be called inside the tokio runtime.
+    ///
+    /// # Errors
+    /// One line that names the invalid configuration key.
     pub fn new(
         name: &'static str,
         config: &Config,
         shared: &GatewayHandles,
     ) -> Result<Self, String> {
-        let (net, of) = (shared.env.net().clone(), config.clone());
-        let trust = TrustRoots::open(config.ca_file.as_deref());
-        let trust = trust.map_err(|line| format!("upstreams.{name}.{line}"))?;
-        let channel =
-            move |at: &balance::Endpoint| channel::channel(&of, &net, &at.address, &trust);
-        Ok(Self(Arc::new(Policy::new(name, config, shared, channel)?)))
+        let (net, channel_config) = (shared.env.net().clone(), config.clone());
+        let trust_roots = TrustRoots::open(config.ca_file.as_deref());
+        let trust_roots = trust_roots.map_err(|line| format!("upstreams.{name}.{line}"))?;
+        let make_channel = move |endpoint: &balance::Endpoint| {
+            channel::channel(&channel_config, &net, &endpoint.address, &trust_roots)
+        };
+        let policy = Policy::new(name, config, shared, make_channel)?;
+        Ok(Self(Arc::new(policy)))
     }
 
-    /// Its name.
+    /// The backend's name in configuration and metrics.
     pub fn name(&self) -> &'static str {
         self.0.name()
     }
 
-    /// The first answer about its instances, which start-up waits for.
+    /// The first result of service discovery. Start-up waits for it.
     pub(crate) fn initial_discovery(&self) -> InitialResolution {
         self.0.initial_discovery()
     }
 
-    /// What is wrong with it at the moment, for operators.
+    /// The reason why the backend is unhealthy, for operators.
     pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
         self.0.unhealthy_reason()
     }
 }
 
-/// Calls a gRPC backend under every policy, outermost first. `wire` makes the answer a value of ours, here,
-/// so that every policy sees an answer that cannot be used as a failure.
+/// Makes a unary call: the cache first, then every policy, outermost first.
+///
+/// `convert` turns the response message into a value. It runs inside the attempt, so that every policy counts an
+/// invalid message as a failure.
 pub async fn send<C, T, S>(
     cx: &RequestContext,
     up: &Upstream,
     call: Call<S, C::Encode>,
     codec: impl Fn() -> C + Send + Sync + 'static,
-    wire: impl Fn(C::Decode) -> Result<T, &'static str> + Send + Sync + 'static,
+    convert: impl Fn(C::Decode) -> Result<T, &'static str> + Send + Sync + 'static,
 ) -> Result<Fetched<T, S>, Failure>
 where
     C: Codec + Send,
@@ -93,50 +100,53 @@ where
 {
     let (cache, sharing) = (&cx.shared().cache, call.scope.sharing());
     if call.write {
-        let until = SharedDeadline::new(cx.upstream_deadline());
-        let done = Box::pin(one(cx, up, &call, (&codec, &wire), &until)).await;
-        if done
+        let deadline = SharedDeadline::new(cx.upstream_deadline());
+        let result = Box::pin(call_upstream(cx, up, &call, (&codec, &convert), &deadline)).await;
+        if result
             .as_ref()
             .err()
             .is_none_or(Failure::may_have_been_applied)
         {
-            call.outdates().tell(cx, up.name());
+            call.cache_invalidation().apply(cx, up.name());
         }
-        let whole = done.map_err(|failure| failure.for_write(true))?;
-        let from = Provenance::fresh(up.name(), Duration::ZERO, sharing);
-        return Ok(Fetched::new(whole.value, from));
+        let response = result.map_err(|failure| failure.for_write(true))?;
+        let provenance = Provenance::fresh(up.name(), Duration::ZERO, sharing);
+        return Ok(Fetched::new(response.value, provenance));
     }
     let config = up.0.config();
-    let ask = ReadThrough {
+    let request = ReadThrough {
         read: cache::ReadKey {
             key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
             route: call.route,
             sharing,
         },
-        keep: call.keep.clone().with_overrides(&config.cache, call.route),
+        keep: call
+            .cache_policy
+            .clone()
+            .with_overrides(&config.cache, call.route),
         renew_within: config.revalidation_timeout(),
-        // A message is made into a value by a closure of the call's: its answers stay in this process.
+        // No decoder for the shared cache: `convert` is a closure of the call. Responses are cached in this process only.
         recall: None,
     };
     let up = up.clone();
-    cache::get_or_fetch(cx, ask, |fetch: FetchContext| async move {
-        let (cx, until) = (&fetch.cx, &fetch.until);
-        let whole = one(cx, &up, &call, (&codec, &wire), until).await?;
-        Ok(FetchResult::Full(whole))
+    cache::get_or_fetch(cx, request, |fetch: FetchContext| async move {
+        let (cx, deadline) = (&fetch.cx, &fetch.until);
+        let response = call_upstream(cx, &up, &call, (&codec, &convert), deadline).await?;
+        Ok(FetchResult::Full(response))
     })
     .await
 }
 
-/// One call: every policy but the cache's.
-async fn one<C, T, S>(
+/// Runs one call through every policy except the cache, and records it.
+async fn call_upstream<C, T, S>(
     cx: &RequestContext,
     up: &Upstream,
     call: &Call<S, C::Encode>,
-    (codec, wire): (
+    (codec, convert): (
         &(impl Fn() -> C + Sync),
         &(impl Fn(C::Decode) -> Result<T, &'static str> + Sync),
     ),
-    until: &SharedDeadline,
+    deadline: &SharedDeadline,
 ) -> Result<FullResponse<T>, Failure>
 where
     C: Codec + Send,
@@ -147,35 +157,36 @@ where
 {
     let started = net::now();
     let config = up.0.config();
-    let attempt = |instance: Arc<Instance<Channel>>, time| async move {
-        let asked = net::now();
+    let attempt = |instance: Arc<Instance<Channel>>, timeout| async move {
+        let sent_at = net::now();
         let channel = instance.payload().clone();
-        let (message, head) = attempt(cx, config, channel, call, codec(), time).await?;
+        let (message, head) = attempt(cx, config, channel, call, codec(), timeout).await?;
         let bytes = message.encoded_len();
         let value =
-            wire(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))?;
+            convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))?;
         Ok(FullResponse {
             value: Arc::new(value),
             status: StatusCode::OK,
             head,
             bytes,
             body: bytes::Bytes::new(),
-            took: net::now() - asked,
+            took: net::now() - sent_at,
         })
     };
-    let done = up.0.call(cx, until, call.repeat(), attempt).await;
-    record_call(cx, up.name(), call.route, started, &done);
-    done.map_err(|failure| failure.with_upstream(up.name()))
+    let traits = call.retry_traits();
+    let result = up.0.call(cx, deadline, traits, attempt).await;
+    record_call(cx, up.name(), call.route, started, &result);
+    result.map_err(|failure| failure.with_upstream(up.name()))
 }
 
-/// Sends the message once; the answer's headers say how long it may be kept, in the words that HTTP has for it.
+/// Sends the message once. The response metadata may contain HTTP's caching headers.
 async fn attempt<C, S>(
     cx: &RequestContext,
     config: &Config,
     channel: Channel,
     call: &Call<S, C::Encode>,
     codec: C,
-    time: Duration,
+    timeout: Duration,
 ) -> Result<(C::Decode, HeaderMap), Failure>
 where
     C: Codec + Send,
@@ -185,36 +196,37 @@ where
 {
     let message = call.message.clone();
     let mut request = Request::from_parts(call.metadata(cx), Extensions::default(), message);
-    request.set_timeout(time);
-    let failed = |status: Status| status::failure(&status, S::PERSONAL, late(config, time));
-    let mut client = ready(config, channel).await.map_err(failed)?;
+    request.set_timeout(timeout);
+    let timeout_reason = timeout_reason(config, timeout);
+    let to_failure = |status: Status| status::failure(&status, S::PERSONAL, timeout_reason);
+    let mut client = connect(config, channel).await.map_err(to_failure)?;
     let path = PathAndQuery::from_static(call.route);
-    let answer = client.unary(request, path, codec).await.map_err(failed)?;
-    let (metadata, message, _) = answer.into_parts();
+    let response = client.unary(request, path, codec).await;
+    let (metadata, message, _) = response.map_err(to_failure)?.into_parts();
     Ok((message, metadata.into_headers()))
 }
 
-/// Why an attempt that was given `time` did not come to an end within it.
-fn late(config: &Config, time: Duration) -> Reason {
-    if time < config.attempt_timeout {
+/// The reason of a timeout: `Deadline` if the request's deadline shortened the attempt timeout.
+fn timeout_reason(config: &Config, timeout: Duration) -> Reason {
+    if timeout < config.attempt_timeout {
         Reason::Deadline
     } else {
         Reason::Timeout
     }
 }
 
-/// A channel that can be hung up on.
-type Wired = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>>;
-/// One whose answers take turns with what else runs on their thread.
+/// A channel whose requests can be cancelled.
+type Cancellable = MapRequest<Channel, fn(http::Request<Body>) -> http::Request<Body>>;
+/// A channel whose response bodies yield to other tasks.
 type Cooperative =
-    MapResponse<Wired, fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>>>;
+    MapResponse<Cancellable, fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>>>;
 
-/// The channel, connected.
-async fn ready(config: &Config, channel: Channel) -> Result<Grpc<Cooperative>, Status> {
-    let in_turns: fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>> =
-        |it| it.map(CooperativeBody);
-    let wired = MapRequest::new(channel, cancel::wire as fn(_) -> _);
-    let channel = MapResponse::new(wired, in_turns);
+/// Waits until the channel is connected.
+async fn connect(config: &Config, channel: Channel) -> Result<Grpc<Cooperative>, Status> {
+    let cooperative: fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>> =
+        |response| response.map(CooperativeBody);
+    let cancellable = MapRequest::new(channel, cancel::make_cancellable as fn(_) -> _);
+    let channel = MapResponse::new(cancellable, cooperative);
     let mut client = Grpc::new(channel).max_decoding_message_size(config.max_body_bytes);
     let closed = |error: tonic::transport::Error| Status::from_error(error.into());
     client.ready().await.map_err(closed)?;

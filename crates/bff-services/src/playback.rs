@@ -154,7 +154,7 @@ impl PlaybackClient {
             position_s,
         };
         let route = "/playback.v1.Playback/SavePosition";
-        let call = Call::write(caller.clone(), route, message).repeatable();
+        let call = Call::write(caller.clone(), route, message).idempotent();
         let outcome = send(cx, &self.0, call, ProstCodec::default, decode_position).await;
         map_status(outcome, 422, codes::VALIDATION_FAILED)
     }

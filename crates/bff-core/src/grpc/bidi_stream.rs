@@ -1,12 +1,11 @@
-//! Many messages each way, for as long as both sides like.
+//! Bidirectional gRPC streams.
 //!
-//! It is opened as any call is: with a place in the bulkhead, past the breaker, at an instance that the balancer
-//! chooses, its head within an attempt's time, and tried again where that is sane. From then on the request's deadline
-//! does not bound it; silence does. While it lasts it holds a place among the streams, and its instance knows that it is
-//! busy.
+//! A stream is opened like any other call: with a bulkhead permit, circuit breaker, load balancing and retries, and with
+//! the attempt timeout for the response headers. After that an idle timeout limits it, instead of the request's
+//! deadline. An open stream holds a stream slot of the bulkhead and counts as in flight at its instance.
 //!
-//! The breaker judges how it opens. How it ends is told to whoever listens, and counted: an end without a status, a
-//! reset and a silence are failures and say so. Dropping it hangs up, which the backend learns at once.
+//! The circuit breaker counts the result of opening only. The end of the stream is recorded in the metrics: an end
+//! without a status, a reset and an idle timeout are failures. Dropping a stream cancels it at the backend.
 
 use std::fmt;
 use std::pin::Pin;
@@ -24,7 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::call::CacheInvalidation;
-use super::{Call, Upstream, cancel, late, ready, status};
+use super::{Call, Upstream, cancel, connect, status, timeout_reason};
 use crate::context::RequestContext;
 use crate::net;
 use crate::outbound::balance::Instance;
@@ -33,37 +32,37 @@ use crate::outbound::{
 };
 use crate::scope::Scope;
 
-/// Messages said and not yet sent: whoever says more waits.
+/// The number of messages that are buffered before [`BidiStream::send`] waits.
 const SEND_BUFFER: usize = 1;
 
-/// What comes back, already made ours.
-type Replies<T> = Pin<Box<dyn Stream<Item = Result<T, Failure>> + Send>>;
+/// The received messages, converted to values.
+type Received<T> = Pin<Box<dyn Stream<Item = Result<T, Failure>> + Send>>;
 
-/// A conversation under way. Dropping it hangs up.
+/// An open stream. Dropping it cancels it.
 pub struct BidiStream<M, T> {
     cx: RequestContext,
     upstream: &'static str,
     route: &'static str,
-    /// What it outdates, of a write.
-    outdates: Option<CacheInvalidation>,
-    began: Instant,
-    /// Before what is said is dropped. None once it is over.
-    hang_up: Option<DropGuard>,
-    say: Option<mpsc::Sender<M>>,
-    /// None once it is over.
-    replies: Option<Replies<T>>,
-    _stay: InFlightGuard<Channel>,
+    /// The cache entries that a write invalidates; `None` for a read.
+    invalidation: Option<CacheInvalidation>,
+    started: Instant,
+    /// Cancels the stream. Declared before `sender`, so that it is dropped first. `None` after the end.
+    cancel: Option<DropGuard>,
+    sender: Option<mpsc::Sender<M>>,
+    /// `None` after the end.
+    received: Option<Received<T>>,
+    _guard: InFlightGuard<Channel>,
 }
 
-/// Opens a conversation with the call's message. `wire` makes each reply a value of ours.
+/// Opens a stream and sends the call's message as the first one. `convert` turns each received message into a value.
 ///
-/// The longest silence is the door's own. On a door that is no stream the request's time bounds it as a whole.
+/// The idle timeout is that of the client's request. If that is not a stream, its deadline limits the whole stream.
 pub async fn open_stream<C, T, S>(
     cx: &RequestContext,
     up: &Upstream,
     call: Call<S, C::Encode>,
     codec: impl Fn() -> C,
-    wire: fn(C::Decode) -> Result<T, &'static str>,
+    convert: fn(C::Decode) -> Result<T, &'static str>,
 ) -> Result<BidiStream<C::Encode, T>, Failure>
 where
     C: Codec + Send,
@@ -72,51 +71,52 @@ where
     T: Send + 'static,
     S: Scope,
 {
-    let began = net::now();
+    let started = net::now();
     let (config, call, codec) = (up.0.config(), &call, &codec);
-    // What a deadline bounds as a whole is a call like any other.
-    let lasting = cx.stream_idle_timeout().is_some();
-    let repeat = RetryTraits {
-        streaming: lasting,
-        ..call.repeat()
+    // A stream limited by a deadline counts as a call in the bulkhead.
+    let streaming = cx.stream_idle_timeout().is_some();
+    let traits = RetryTraits {
+        streaming,
+        ..call.retry_traits()
     };
-    let attempt = |instance: Arc<Instance<Channel>>, time| async move {
+    let attempt = |instance: Arc<Instance<Channel>>, timeout| async move {
         let channel = instance.payload().clone();
-        let opened = open(cx, config, channel, call, codec(), wire, time).await?;
-        Ok((opened, InFlightGuard::acquire(&up.0, instance, lasting)))
+        let stream = open_once(cx, config, channel, call, codec(), convert, timeout).await?;
+        let guard = InFlightGuard::acquire(&up.0, instance, streaming);
+        Ok((stream, guard))
     };
-    let until = SharedDeadline::new(cx.upstream_deadline());
-    let opened = Box::pin(up.0.call(cx, &until, repeat, attempt)).await;
-    record_call(cx, up.name(), call.route, began, &opened);
-    let outdates = call.write.then(|| call.outdates());
-    let ((hang_up, say, replies), place) = opened.map_err(|failure| {
+    let deadline = SharedDeadline::new(cx.upstream_deadline());
+    let result = Box::pin(up.0.call(cx, &deadline, traits, attempt)).await;
+    record_call(cx, up.name(), call.route, started, &result);
+    let invalidation = call.write.then(|| call.cache_invalidation());
+    let ((cancel, sender, received), guard) = result.map_err(|failure| {
         let failure = failure.with_upstream(up.name()).for_write(call.write);
-        invalidate_cache(cx, up.name(), outdates.as_ref(), Some(&failure));
+        invalidate_cache(cx, up.name(), invalidation.as_ref(), Some(&failure));
         failure
     })?;
     Ok(BidiStream {
         cx: cx.clone(),
         upstream: up.name(),
         route: call.route,
-        outdates,
-        began,
-        hang_up: Some(hang_up),
-        say: Some(say),
-        replies: Some(replies),
-        _stay: place,
+        invalidation,
+        started,
+        cancel: Some(cancel),
+        sender: Some(sender),
+        received: Some(received),
+        _guard: guard,
     })
 }
 
-/// Opens it once: until its head is here.
-async fn open<C, T, S>(
+/// Makes one attempt to open the stream, until the response headers.
+async fn open_once<C, T, S>(
     cx: &RequestContext,
     config: &Config,
     channel: Channel,
     call: &Call<S, C::Encode>,
     codec: C,
-    wire: fn(C::Decode) -> Result<T, &'static str>,
-    time: Duration,
-) -> Result<(DropGuard, mpsc::Sender<C::Encode>, Replies<T>), Failure>
+    convert: fn(C::Decode) -> Result<T, &'static str>,
+    timeout: Duration,
+) -> Result<(DropGuard, mpsc::Sender<C::Encode>, Received<T>), Failure>
 where
     C: Codec + Send,
     C::Encode: Clone + Sync,
@@ -124,124 +124,133 @@ where
     T: Send + 'static,
     S: Scope,
 {
-    let (say, said) = mpsc::channel(SEND_BUFFER);
+    let (sender, receiver) = mpsc::channel(SEND_BUFFER);
     let first = stream::iter([call.message.clone()]);
-    let rest = stream::unfold(said, |mut said| async {
-        said.recv().await.map(|message| (message, said))
+    let rest = stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|message| (message, receiver))
     });
-    // No timeout goes along: the backend would end the whole conversation by it, and only its head is bounded.
+    // No `grpc-timeout`: it would limit the whole stream, but the attempt timeout is for the response headers only.
     let messages = first.chain(rest);
-    let (hang_up, extensions) = cancel::line();
+    let (cancel, extensions) = cancel::cancel_guard();
     let request = Request::from_parts(call.metadata(cx), extensions, messages);
-    let failed = |status: Status| status::failure(&status, S::PERSONAL, late(config, time));
-    let mut client = ready(config, channel).await.map_err(failed)?;
+    let timeout_reason = timeout_reason(config, timeout);
+    let to_failure = |status: Status| status::failure(&status, S::PERSONAL, timeout_reason);
+    let mut client = connect(config, channel).await.map_err(to_failure)?;
     let path = PathAndQuery::from_static(call.route);
-    let answer = client.streaming(request, path, codec).await;
-    let replies = answer.map_err(failed)?.into_inner();
-    let replies = replies.map(move |reply| match reply {
+    let response = client.streaming(request, path, codec).await;
+    let received = response.map_err(to_failure)?.into_inner();
+    let received = received.map(move |result| match result {
         Ok(message) => {
-            wire(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))
+            convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))
         }
         Err(status) => Err(status::failure(&status, S::PERSONAL, Reason::Timeout)),
     });
-    Ok((hang_up, say, Box::pin(replies)))
+    Ok((cancel, sender, Box::pin(received)))
 }
 
 impl<M, T> BidiStream<M, T> {
-    /// Says one more thing, waiting while the backend takes none. False: nobody listens any more, and
-    /// [`hear`](Self::hear) knows why.
+    /// Sends a message. Waits while the send buffer is full, up to the idle timeout.
+    ///
+    /// Returns false if the stream has ended or the wait timed out. [`recv`](Self::recv) then returns the reason.
     pub async fn send(&mut self, message: M) -> bool {
-        let Some(say) = &self.say else { return false };
-        let said = timeout(wait_limit(&self.cx).0, say.send(message)).await;
-        matches!(said, Ok(Ok(())))
+        let Some(sender) = &self.sender else {
+            return false;
+        };
+        let sent = timeout(wait_limit(&self.cx).0, sender.send(message)).await;
+        matches!(sent, Ok(Ok(())))
     }
 
-    /// Says no more. The backend may still answer.
+    /// Closes the sending half. The backend may still send messages.
     pub fn close(&mut self) {
-        self.say = None;
+        self.sender = None;
     }
 
-    /// The next reply; none once the backend has ended it well. A failure is the last thing heard.
+    /// Receives the next message. `None` after the backend has ended the stream with `OK`.
+    ///
+    /// A failure ends the stream.
     pub async fn recv(&mut self) -> Option<Result<T, Failure>> {
-        let replies = self.replies.as_mut()?;
-        let (patience, late) = wait_limit(&self.cx);
-        let heard = match timeout(patience, replies.next()).await {
-            Ok(Some(Ok(reply))) => {
-                invalidate_cache(&self.cx, self.upstream, self.outdates.as_ref(), None);
-                return Some(Ok(reply));
+        let received = self.received.as_mut()?;
+        let (limit, reason) = wait_limit(&self.cx);
+        let failure = match timeout(limit, received.next()).await {
+            Ok(Some(Ok(message))) => {
+                invalidate_cache(&self.cx, self.upstream, self.invalidation.as_ref(), None);
+                return Some(Ok(message));
             }
             Ok(Some(Err(failure))) => Some(failure),
             Ok(None) => {
-                self.hang_up.take().map(DropGuard::disarm);
+                self.cancel.take().map(DropGuard::disarm);
                 None
             }
-            Err(_) => Some(Failure::new(late).with_cause("it fell silent")),
+            Err(_) => Some(Failure::new(reason).with_cause("idle timeout of the stream")),
         };
-        // Hung up now, and not only when whoever holds this is done with it.
-        self.hang_up = None;
-        (self.say, self.replies) = (None, None);
-        let failure = heard?
+        // Cancel at once, because the owner may hold the stream for longer.
+        self.cancel = None;
+        (self.sender, self.received) = (None, None);
+        let failure = failure?
             .with_upstream(self.upstream)
-            .for_write(self.outdates.is_some());
+            .for_write(self.invalidation.is_some());
         invalidate_cache(
             &self.cx,
             self.upstream,
-            self.outdates.as_ref(),
+            self.invalidation.as_ref(),
             Some(&failure),
         );
-        let ended = Err::<(), _>(failure.clone());
-        record_call(&self.cx, self.upstream, self.route, self.began, &ended);
+        let result = Err::<(), _>(failure.clone());
+        record_call(&self.cx, self.upstream, self.route, self.started, &result);
         Some(Err(failure))
     }
 }
 
 impl<M: Send, T: Send> BidiStream<M, T> {
-    /// The one reply to what was said when it was opened, once the backend has ended the conversation well.
+    /// Closes the sending half and receives exactly one message and the end of the stream.
+    ///
+    /// # Errors
+    /// The stream's failure, or [`Reason::BadResponse`] for no message or more than one.
     pub async fn recv_only(mut self) -> Result<T, Failure> {
         self.close();
-        let reply = self.recv().await.transpose()?;
-        let more = self.recv().await.transpose()?;
-        match (reply, more) {
-            (Some(reply), None) => Ok(reply),
-            (None, _) => Err(self.odd("it ended without a reply")),
-            (_, Some(_)) => Err(self.odd("it replied more than once")),
+        let first = self.recv().await.transpose()?;
+        let second = self.recv().await.transpose()?;
+        match (first, second) {
+            (Some(message), None) => Ok(message),
+            (None, _) => Err(self.bad_response("the stream ended without a message")),
+            (_, Some(_)) => Err(self.bad_response("the stream has more than one message")),
         }
     }
 
-    fn odd(&self, why: &'static str) -> Failure {
-        let failure = Failure::new(Reason::BadResponse).with_cause(why);
+    fn bad_response(&self, cause: &'static str) -> Failure {
+        let failure = Failure::new(Reason::BadResponse).with_cause(cause);
         failure
             .with_upstream(self.upstream)
-            .for_write(self.outdates.is_some())
+            .for_write(self.invalidation.is_some())
     }
 }
 
-/// A write that was, or may have been, done outdates what was read before.
+/// Invalidates the cache after a write that was or may have been applied.
 fn invalidate_cache(
     cx: &RequestContext,
     upstream: &'static str,
-    outdates: Option<&CacheInvalidation>,
+    invalidation: Option<&CacheInvalidation>,
     failure: Option<&Failure>,
 ) {
-    if let Some(outdates) = outdates
+    if let Some(invalidation) = invalidation
         && failure.is_none_or(Failure::may_have_been_applied)
     {
-        outdates.tell(cx, upstream);
+        invalidation.apply(cx, upstream);
     }
 }
 
-/// How long the other side is waited for, and why no longer.
+/// The maximum time to wait for the backend, and the reason of the failure after it.
 fn wait_limit(cx: &RequestContext) -> (Duration, Reason) {
-    if let Some(idle) = cx.stream_idle_timeout() {
-        return (idle, Reason::Timeout);
+    if let Some(idle_timeout) = cx.stream_idle_timeout() {
+        return (idle_timeout, Reason::Timeout);
     }
-    let until = cx.upstream_deadline();
-    let left = until.saturating_duration_since(net::now());
-    (left, Reason::Deadline)
+    let deadline = cx.upstream_deadline();
+    let time_left = deadline.saturating_duration_since(net::now());
+    (time_left, Reason::Deadline)
 }
 
 impl<M, T> fmt::Debug for BidiStream<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "conversation with {}{}", self.upstream, self.route)
+        write!(f, "stream with {}{}", self.upstream, self.route)
     }
 }

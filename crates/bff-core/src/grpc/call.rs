@@ -1,4 +1,4 @@
-//! One message to a gRPC backend, and what it says about keeping the answer.
+//! A request to a gRPC backend, with its cache policy.
 
 use std::time::Duration;
 
@@ -13,50 +13,50 @@ use crate::context::urgency::PRIORITY;
 use crate::outbound::{RetryTraits, retry};
 use crate::scope::{Audience, Scope, Shareable, X_CLIENT};
 
-/// One message to a gRPC backend, the whole call or what a conversation opens with: owned, so that it can outlive the
-/// request that wanted it.
+/// A request to a gRPC backend: a unary call, or the first message of a stream. It owns its data, so that it can outlive
+/// the client's request.
 #[derive(Clone, Debug)]
 pub struct Call<S, M> {
     pub(super) scope: S,
     pub(super) route: &'static str,
     pub(super) message: M,
     pub(super) write: bool,
-    harmless: bool,
-    pub(super) keep: CachePolicy,
+    idempotent: bool,
+    pub(super) cache_policy: CachePolicy,
 }
 
 impl<S: Scope, M> Call<S, M> {
-    /// A read by the method `route`, such as `/package.Service/Method`.
+    /// Creates a read of the method `route`, such as `/package.Service/Method`.
     pub fn read(scope: S, route: &'static str, message: M) -> Self {
         Self {
             scope,
             route,
             message,
             write: false,
-            harmless: true,
-            keep: CachePolicy::default_for(S::PERSONAL),
+            idempotent: true,
+            cache_policy: CachePolicy::default_for(S::PERSONAL),
         }
     }
 
-    /// A write.
+    /// Creates a write.
     pub fn write(scope: S, route: &'static str, message: M) -> Self {
         Self {
             write: true,
-            harmless: false,
+            idempotent: false,
             ..Self::read(scope, route, message)
         }
     }
 
-    /// Says that doing it twice is doing it once: it may be tried again although the first may have arrived.
+    /// Declares the call idempotent: it may be retried even if the first attempt may have arrived.
     #[must_use]
-    pub fn repeatable(mut self) -> Self {
-        self.harmless = true;
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
         self
     }
 
-    pub(super) fn repeat(&self) -> RetryTraits {
+    pub(super) fn retry_traits(&self) -> RetryTraits {
         RetryTraits {
-            idempotent: self.harmless,
+            idempotent: self.idempotent,
             hedged: false,
             attempt_timeout: None,
             streaming: false,
@@ -64,7 +64,8 @@ impl<S: Scope, M> Call<S, M> {
         }
     }
 
-    /// Who asks, how urgently, under which ids: what HTTP backends get as headers.
+    /// The metadata of the call: request id, urgency, client class, trace context and identity. HTTP backends get the
+    /// same as headers.
     pub(super) fn metadata(&self, cx: &RequestContext) -> MetadataMap {
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(X_REQUEST_ID, cx.request_id().header());
@@ -76,25 +77,25 @@ impl<S: Scope, M> Call<S, M> {
     }
 }
 
-/// What a read says about keeping its answer, as a call over HTTP does.
+/// The cache policy of a read, as for a call over HTTP.
 impl<S: Shareable, M> Call<S, M> {
-    /// How long the answer is fresh, whatever positive lifetime the backend gives or does not give.
+    /// Sets the freshness lifetime. It replaces a positive lifetime from the backend, or a missing one.
     #[must_use]
-    pub fn keep(mut self, ttl: Duration) -> Self {
-        self.keep.ttl(ttl);
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.cache_policy.ttl(ttl);
         self
     }
 
-    /// For how long after its freshness the answer may be served when the backend fails (RFC 5861 §4).
+    /// Sets how long after its freshness lifetime the response may be served if the backend fails (RFC 5861 §4).
     #[must_use]
-    pub fn stale_if_error(mut self, bound: Duration) -> Self {
-        self.keep.stale_if_error(bound);
+    pub fn stale_if_error(mut self, duration: Duration) -> Self {
+        self.cache_policy.stale_if_error(duration);
         self
     }
 }
 
 impl<S: Scope, M: Message> Call<S, M> {
-    /// Method and message: what a read is kept and shared under, beside its scope.
+    /// The target in the cache key of a read: method and message.
     pub(super) fn target(&self) -> Vec<u8> {
         let mut target = Vec::with_capacity(self.route.len() + 1 + self.message.encoded_len());
         target.extend_from_slice(self.route.as_bytes());
@@ -103,29 +104,29 @@ impl<S: Scope, M: Message> Call<S, M> {
         target
     }
 
-    /// What it outdates when it was, or may have been, done.
-    pub(super) fn outdates(&self) -> CacheInvalidation {
+    /// The cache entries that this write invalidates.
+    pub(super) fn cache_invalidation(&self) -> CacheInvalidation {
         CacheInvalidation {
             target: self.target(),
             audience: self.scope.audience(),
-            keep: self.keep.clone(),
+            policy: self.cache_policy.clone(),
         }
     }
 }
 
-/// What a write outdates of what was read before.
+/// The cache entries that a write invalidates.
 #[derive(Debug)]
 pub(super) struct CacheInvalidation {
     target: Vec<u8>,
     audience: Audience,
-    keep: CachePolicy,
+    policy: CachePolicy,
 }
 
 impl CacheInvalidation {
-    /// It was, or may have been, done now.
-    pub(super) fn tell(&self, cx: &RequestContext, upstream: &'static str) {
+    /// Invalidates the entries, as of now.
+    pub(super) fn apply(&self, cx: &RequestContext, upstream: &'static str) {
         let now = cx.world().unix_millis();
-        let at = (upstream, &self.target[..]);
-        (cx.shared().cache).invalidate_after_write(at, &self.audience, &self.keep, now);
+        let target = (upstream, &self.target[..]);
+        (cx.shared().cache).invalidate_after_write(target, &self.audience, &self.policy, now);
     }
 }

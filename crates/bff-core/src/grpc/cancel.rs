@@ -1,5 +1,7 @@
-//! Hanging up resets a conversation's stream. Dropping what is said alone would end our half of it, and a backend might
-//! take a client who left for one who has said all.
+//! Cancellation of a stream with `RST_STREAM`.
+//!
+//! Dropping only the request body would close the sending half normally. A backend could then take a disconnected client
+//! for one that has sent everything.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,35 +14,35 @@ use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOw
 use tonic::body::Body;
 use tonic::{Extensions, Status};
 
-/// In a request's extensions: what is said with it can be cut off.
+/// The extension of a request that can be cancelled.
 #[derive(Clone)]
 struct CancelHandle(CancellationToken);
 
-/// Of a conversation that is not over: dropped, it is hung up on.
-pub(super) fn line() -> (DropGuard, Extensions) {
+/// Creates a guard that cancels on drop, and the extensions of the request that it cancels.
+pub(super) fn cancel_guard() -> (DropGuard, Extensions) {
     let token = CancellationToken::new();
     let mut extensions = Extensions::default();
     extensions.insert(CancelHandle(token.clone()));
     (token.drop_guard(), extensions)
 }
 
-/// Lets a request that has a line be hung up on.
-pub(super) fn wire(mut request: http::Request<Body>) -> http::Request<Body> {
+/// Makes the body of a request with a cancel handle cancellable.
+pub(super) fn make_cancellable(mut request: http::Request<Body>) -> http::Request<Body> {
     match request.extensions_mut().remove() {
-        Some(CancelHandle(token)) => request.map(|said| {
+        Some(CancelHandle(token)) => request.map(|body| {
             Body::new(CancellableBody {
-                said,
-                hung_up: Box::pin(token.cancelled_owned()),
+                body,
+                cancelled: Box::pin(token.cancelled_owned()),
             })
         }),
         None => request,
     }
 }
 
-/// What is said, until somebody hangs up.
+/// A request body that fails with `CANCEL` after the cancellation.
 struct CancellableBody {
-    said: Body,
-    hung_up: Pin<Box<WaitForCancellationFutureOwned>>,
+    body: Body,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl http_body::Body for CancellableBody {
@@ -51,21 +53,21 @@ impl http_body::Body for CancellableBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.hung_up.as_mut().poll(cx).is_ready() {
-            let mut status = Status::cancelled("the client hung up");
-            // What the stream is reset with.
+        if self.cancelled.as_mut().poll(cx).is_ready() {
+            let mut status = Status::cancelled("the client cancelled the stream");
+            // h2 resets the stream with this reason.
             status.set_source(Arc::new(h2::Error::from(h2::Reason::CANCEL)));
             return Poll::Ready(Some(Err(status)));
         }
-        Pin::new(&mut self.said).poll_frame(cx)
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.said.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.said.size_hint()
+        self.body.size_hint()
     }
 }
 
@@ -81,28 +83,28 @@ mod tests {
         let body = Body::new(Full::new(Bytes::from_static(b"hello")));
         let mut request = http::Request::new(body);
         *request.extensions_mut() = extensions;
-        wire(request)
+        make_cancellable(request)
     }
 
     #[tokio::test]
-    async fn what_is_said_after_hanging_up_is_a_reset() {
-        let (hold, extensions) = line();
-        let mut said = request(extensions).into_body();
-        drop(hold);
-        let status = said.frame().await.unwrap().unwrap_err();
+    async fn a_cancelled_body_resets_the_stream() {
+        let (guard, extensions) = cancel_guard();
+        let mut body = request(extensions).into_body();
+        drop(guard);
+        let status = body.frame().await.unwrap().unwrap_err();
         let cause = status.source().unwrap().downcast_ref::<h2::Error>();
         assert_eq!(cause.unwrap().reason(), Some(h2::Reason::CANCEL));
     }
 
     #[tokio::test]
-    async fn what_is_not_hung_up_on_is_said_to_its_end() {
-        let (hold, extensions) = line();
-        let (over, ended) = line();
-        over.disarm();
-        for extensions in [extensions, ended, Extensions::default()] {
-            let said = request(extensions).into_body().collect().await.unwrap();
-            assert_eq!(said.to_bytes(), "hello");
+    async fn a_body_that_is_not_cancelled_is_sent_completely() {
+        let (guard, extensions) = cancel_guard();
+        let (disarmed, disarmed_extensions) = cancel_guard();
+        disarmed.disarm();
+        for extensions in [extensions, disarmed_extensions, Extensions::default()] {
+            let body = request(extensions).into_body().collect().await.unwrap();
+            assert_eq!(body.to_bytes(), "hello");
         }
-        drop(hold);
+        drop(guard);
     }
 }

@@ -1,8 +1,8 @@
-//! An answer's body that takes turns with what else runs on its thread.
+//! A response body that yields to other tasks (tokio's cooperative scheduling).
 //!
-//! A decoder reads for as long as there is something to read. Sockets give way after a while by themselves, but the
-//! bytes of HTTP/2 come through a queue that another thread may fill: without this, a backend that sends without end
-//! would keep its reader from ever seeing that its time is up.
+//! A decoder reads as long as data is available. Sockets use tokio's budget and yield after a while. HTTP/2 frames come
+//! through a queue without a budget. Without this wrapper, a backend that sends endlessly would block its reader, whose
+//! timeout would never fire.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::coop::poll_proceed;
 
-/// A body that gives way.
+/// A body that uses tokio's cooperative budget.
 pub(super) struct CooperativeBody<B>(pub(super) B);
 
 impl<B: Body<Data = Bytes> + Unpin> Body for CooperativeBody<B> {
@@ -22,10 +22,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for CooperativeBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let turn = ready!(poll_proceed(cx));
+        let budget = ready!(poll_proceed(cx));
         let frame = Pin::new(&mut self.0).poll_frame(cx);
         if frame.is_ready() {
-            turn.made_progress();
+            budget.made_progress();
         }
         frame
     }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_reader_of_what_never_ends_sees_its_time_pass() {
+    async fn the_timeout_of_an_endless_body_fires() {
         let frame = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"more")));
         let endless = StreamBody::new(stream::repeat_with(frame));
         let mut body = CooperativeBody(endless);

@@ -1,13 +1,13 @@
-//! What a gRPC status means, both ways.
+//! The mapping between gRPC statuses and failures, in both directions.
 //!
-//! What a backend's status becomes: why the call failed, the status it counts as having been answered with, and what
-//! a client sees of it where a screen cannot be without.
+//! A backend's status determines the reason of the failure, the equivalent HTTP status of the response, and the error
+//! that a client receives if a screen requires the call.
 //!
-//! | a backend's status | on a call | reason | answered | our client sees |
+//! | backend's status | scope of the call | reason | counts as | error for the client |
 //! |---|---|---|---|---|
 //! | `NOT_FOUND` | any | `not_found` | 404 | 404 `not_found` |
-//! | `PERMISSION_DENIED` | of a caller | `forbidden` | 403 | 403 `forbidden` |
-//! | `PERMISSION_DENIED` | of nobody | `bad_response` | 403 | 502 `bad_response` |
+//! | `PERMISSION_DENIED` | caller | `forbidden` | 403 | 403 `forbidden` |
+//! | `PERMISSION_DENIED` | other | `bad_response` | 403 | 502 `bad_response` |
 //! | `UNAUTHENTICATED` | any | `bad_response` | 401 | 502 `bad_response` |
 //! | `RESOURCE_EXHAUSTED` | any | `overloaded` | 429 | 503 `overloaded` |
 //! | `UNAVAILABLE` | any | `unavailable` | 503 | 503 `unavailable` |
@@ -23,14 +23,14 @@
 //! | `DATA_LOSS` | any | `bad_response` | - | 502 `bad_response` |
 //! | `CANCELLED` | any | `bad_response` | - | 502 `bad_response` |
 //!
-//! `DEADLINE_EXCEEDED` is `deadline` when the time was the whole request's. No status at the end, a message too large and
-//! one that does not decode are `UNKNOWN` or `INTERNAL`, hence `bad_response`. Refused, reset, a handshake that failed:
-//! `unavailable`, and nothing was answered. A refusal counted as 409 or 422 may get a code of the typed client's own.
+//! `DEADLINE_EXCEEDED` is `deadline` if the request's deadline was exceeded. A stream without a final status and a
+//! message that is too large or invalid are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A refused connection, a reset
+//! and a failed handshake are `unavailable`, without a response. For 409 and 422 the typed client may set its own code.
 //!
-//! What a failure of ours looks like to whoever speaks gRPC to us, by the status that it has over HTTP. The code itself
-//! goes along as metadata, and when to try again as the pushback of gRFC A6.
+//! An error of this gateway as a gRPC status, by its HTTP status. The metadata contains the error code, and the retry
+//! delay as the pushback of gRFC A6.
 //!
-//! | our status | as gRPC |
+//! | HTTP status | gRPC status |
 //! |---|---|
 //! | 400, 406, 413, 415, 422, 431 | `INVALID_ARGUMENT` |
 //! | 401 | `UNAUTHENTICATED` |
@@ -44,8 +44,8 @@
 //! | 503 | `UNAVAILABLE` |
 //! | 504 | `DEADLINE_EXCEEDED` |
 //!
-//! `UNAVAILABLE` alone invites to try again at once, so only what is sure not to have happened is told by it:
-//! `outcome_unknown` is `DEADLINE_EXCEEDED`, which gRPC defines as "may have happened".
+//! Clients may retry `UNAVAILABLE` at once, so it is used only for requests that were not executed. `outcome_unknown` is
+//! `DEADLINE_EXCEEDED`: by gRPC's definition the operation may have completed.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -57,18 +57,20 @@ use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use crate::error::Error;
 use crate::outbound::{Failure, Reason};
 
-/// When to try again (gRFC A6), in milliseconds.
+/// The metadata key of the retry delay in milliseconds (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// Metadata that holds the code of a failure of ours.
+/// The metadata key of the error code.
 const CODE: &str = "problem-code";
 
-/// What a backend's status means to our client: the first table. `late` is what it is to have come too late. Only
-/// what never reached us has a source.
-pub(super) fn failure(status: &Status, personal: bool, late: Reason) -> Failure {
+/// The failure for a backend's status: the first table.
+///
+/// `timeout_reason` is the reason of a timeout. `personal` is true for calls with the scope of a caller.
+pub(super) fn failure(status: &Status, personal: bool, timeout_reason: Reason) -> Failure {
     if caused_by::<TimeoutExpired>(status) {
-        return Failure::new(late);
+        return Failure::new(timeout_reason);
     }
+    // Only a status that tonic created for a transport error has a source.
     if status.source().is_some() {
         let failure = Failure::new(Reason::Unavailable).with_cause(status.message().to_owned());
         return if caused_by::<ConnectError>(status) {
@@ -77,7 +79,7 @@ pub(super) fn failure(status: &Status, personal: bool, late: Reason) -> Failure 
             failure
         };
     }
-    let (reason, answered) = meaning(status.code(), personal, late);
+    let (reason, http_status) = reason_and_status(status.code(), personal, timeout_reason);
     let pushback = status.metadata().get(PUSHBACK);
     let retry_after = pushback
         .and_then(|v| v.to_str().ok()?.parse().ok())
@@ -85,37 +87,43 @@ pub(super) fn failure(status: &Status, personal: bool, late: Reason) -> Failure 
     let failure = Failure::new(reason)
         .with_retry_after(retry_after)
         .with_cause(format!(
-            "it answered {:?}: {}",
+            "the backend responded with {:?}: {}",
             status.code(),
             status.message()
         ));
-    match answered {
-        Some(answered) => failure.with_response(answered, bytes::Bytes::new()),
+    match http_status {
+        Some(status) => failure.with_response(status, bytes::Bytes::new()),
         None => failure,
     }
 }
 
-fn meaning(code: Code, personal: bool, late: Reason) -> (Reason, Option<StatusCode>) {
-    let bad = |status| (Reason::BadResponse, Some(status));
+fn reason_and_status(
+    code: Code,
+    personal: bool,
+    timeout_reason: Reason,
+) -> (Reason, Option<StatusCode>) {
+    let bad_response = |status| (Reason::BadResponse, Some(status));
     match code {
         Code::NotFound => (Reason::NotFound, Some(StatusCode::NOT_FOUND)),
         Code::PermissionDenied if personal => (Reason::Forbidden, Some(StatusCode::FORBIDDEN)),
-        Code::PermissionDenied => bad(StatusCode::FORBIDDEN),
-        Code::Unauthenticated => bad(StatusCode::UNAUTHORIZED),
+        Code::PermissionDenied => bad_response(StatusCode::FORBIDDEN),
+        Code::Unauthenticated => bad_response(StatusCode::UNAUTHORIZED),
         Code::ResourceExhausted => (Reason::Overloaded, Some(StatusCode::TOO_MANY_REQUESTS)),
         Code::Unavailable => (Reason::Unavailable, Some(StatusCode::SERVICE_UNAVAILABLE)),
-        Code::DeadlineExceeded => (late, None),
-        Code::InvalidArgument | Code::OutOfRange => bad(StatusCode::UNPROCESSABLE_ENTITY),
-        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => bad(StatusCode::CONFLICT),
-        // Our mistake, not a sign of its health: a method that this version of it does not have.
-        Code::Unimplemented => bad(StatusCode::METHOD_NOT_ALLOWED),
+        Code::DeadlineExceeded => (timeout_reason, None),
+        Code::InvalidArgument | Code::OutOfRange => bad_response(StatusCode::UNPROCESSABLE_ENTITY),
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
+            bad_response(StatusCode::CONFLICT)
+        }
+        // A 4xx, because a method missing in the backend's version is our mistake and no sign of its health.
+        Code::Unimplemented => bad_response(StatusCode::METHOD_NOT_ALLOWED),
         Code::Ok | Code::Internal | Code::Unknown | Code::DataLoss | Code::Cancelled => {
             (Reason::BadResponse, None)
         }
     }
 }
 
-/// A failure of ours as a gRPC status: the second table.
+/// An error of this gateway as a gRPC status: the second table.
 pub fn status(error: &Error) -> Status {
     let code = match error.status().as_u16() {
         400 | 406 | 413 | 415 | 422 | 431 => Code::InvalidArgument,
@@ -159,7 +167,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::io;
 
-    const EVERY: [(&str, Code); 16] = [
+    const ALL_CODES: [(&str, Code); 16] = [
         ("NOT_FOUND", Code::NotFound),
         ("PERMISSION_DENIED", Code::PermissionDenied),
         ("UNAUTHENTICATED", Code::Unauthenticated),
@@ -178,33 +186,33 @@ mod tests {
         ("CANCELLED", Code::Cancelled),
     ];
 
-    /// The rows of the tables above that have so many cells, without their heads.
-    fn rows(cells: usize) -> Vec<Vec<String>> {
+    /// The rows of the module documentation's table with this number of columns, without its header.
+    fn rows(columns: usize) -> Vec<Vec<String>> {
         let lines = include_str!("status.rs").lines();
         let rows = lines.filter_map(|line| line.strip_prefix("//! | ")?.strip_suffix(" |"));
         let split = |row: &str| row.split(" | ").map(|c| c.replace('`', "")).collect();
         let rows = rows
             .map(split)
-            .filter(|row: &Vec<String>| row.len() == cells);
+            .filter(|row: &Vec<String>| row.len() == columns);
         rows.skip(1).collect()
     }
 
     fn code(name: &str) -> Code {
-        EVERY.iter().find(|(n, _)| *n == name).unwrap().1
+        ALL_CODES.iter().find(|(n, _)| *n == name).unwrap().1
     }
 
     #[test]
-    fn a_status_becomes_what_its_row_says() {
-        let mut told = BTreeSet::new();
+    fn a_status_maps_to_the_failure_in_its_row() {
+        let mut names = BTreeSet::new();
         for row in rows(5) {
-            let [name, call, reason, answered, seen] = &row[..] else {
+            let [name, scope, reason, counts_as, client_error] = &row[..] else {
                 panic!("{row:?}")
             };
-            told.insert(name.clone());
+            names.insert(name.clone());
             for personal in [true, false] {
-                let applies = match call.as_str() {
-                    "of a caller" => personal,
-                    "of nobody" => !personal,
+                let applies = match scope.as_str() {
+                    "caller" => personal,
+                    "other" => !personal,
                     _ => true,
                 };
                 if !applies {
@@ -213,42 +221,42 @@ mod tests {
                 let status = Status::new(code(name), "why");
                 let failed = failure(&status, personal, Reason::Timeout);
                 assert_eq!(failed.reason().as_str(), reason, "{row:?}");
-                let counts = failed
+                let status = failed
                     .upstream_status()
                     .map_or("-".into(), |s| s.as_u16().to_string());
-                assert_eq!(counts, *answered, "{row:?}");
+                assert_eq!(status, *counts_as, "{row:?}");
                 let error = failed.error();
-                let told = format!("{} {}", error.status().as_u16(), error.code());
-                assert_eq!(told, *seen, "{row:?}");
+                let error = format!("{} {}", error.status().as_u16(), error.code());
+                assert_eq!(error, *client_error, "{row:?}");
             }
         }
-        assert_eq!(told.len(), EVERY.len(), "every status has its row");
+        assert_eq!(names.len(), ALL_CODES.len(), "every status has its row");
     }
 
     #[test]
-    fn a_failure_of_ours_becomes_what_its_row_says() {
+    fn an_error_maps_to_the_status_in_its_row() {
         let rows = rows(2);
-        for ours in codes::ALL {
-            let http = ours.status().as_u16().to_string();
+        for error_code in codes::ALL {
+            let http = error_code.status().as_u16().to_string();
             let row = rows
                 .iter()
                 .find(|row| row[0].split(", ").any(|s| s == http));
-            let row = row.unwrap_or_else(|| panic!("{ours} has no row"));
-            let told = status(&Error::new(*ours, "why"));
-            assert_eq!(told.code(), code(&row[1]), "{ours}");
-            assert_eq!(told.metadata().get(CODE).unwrap(), ours.name());
+            let row = row.unwrap_or_else(|| panic!("{error_code} has no row"));
+            let status = status(&Error::new(*error_code, "why"));
+            assert_eq!(status.code(), code(&row[1]), "{error_code}");
+            assert_eq!(status.metadata().get(CODE).unwrap(), error_code.name());
         }
         assert_eq!(rows.len(), 11);
     }
 
     #[test]
-    fn a_time_that_was_the_whole_requests_is_told_as_that() {
-        let late = failure(&Status::deadline_exceeded("late"), false, Reason::Deadline);
-        assert_eq!(late.reason(), Reason::Deadline);
+    fn a_timeout_at_the_requests_deadline_is_a_deadline_failure() {
+        let failed = failure(&Status::deadline_exceeded("late"), false, Reason::Deadline);
+        assert_eq!(failed.reason(), Reason::Deadline);
     }
 
     #[test]
-    fn what_never_left_can_be_told_from_what_broke_on_its_way() {
+    fn a_failed_connection_is_unsent_and_a_reset_is_not() {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let connect = Status::from_error(Box::new(ConnectError(refused().into())));
         let failed = failure(&connect, true, Reason::Timeout).for_write(true);
@@ -259,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn pushback_is_a_hint_when_to_try_again_both_ways() {
+    fn pushback_maps_to_retry_after_in_both_directions() {
         let mut later = Status::unavailable("later");
         later
             .metadata_mut()
             .insert(PUSHBACK, "1500".parse().unwrap());
         let failed = failure(&later, false, Reason::Timeout);
         assert_eq!(failed.retry_after(), Some(Duration::from_millis(1500)));
-        let told = status(&failed.error());
-        assert_eq!(told.metadata().get(PUSHBACK).unwrap(), "1500");
+        let status = status(&failed.error());
+        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1500");
     }
 }

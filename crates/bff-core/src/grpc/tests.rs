@@ -1,4 +1,4 @@
-//! Conversations with a backend on a pipe that does what a test tells it to, frame by frame.
+//! Streams with a backend on the in-memory network that tests control frame by frame.
 
 use std::convert::Infallible;
 use std::num::NonZeroU32;
@@ -24,7 +24,7 @@ use crate::telemetry::Metrics;
 const IDLE: Duration = Duration::from_secs(30);
 const HEAD: Duration = Duration::from_secs(5);
 
-/// Messages that are text.
+/// A codec whose messages are plain text.
 struct Text;
 
 impl Codec for Text {
@@ -62,37 +62,37 @@ impl Decoder for Text {
     }
 }
 
-/// One call as the backend sees it; dropping it ends the answer without a status.
-struct Asked {
+/// The backend's side of a stream. Dropping it ends the response without a status.
+struct ServerStream {
     headers: HeaderMap,
     body: Incoming,
-    answer: mpsc::Sender<Frame<Bytes>>,
+    frames: mpsc::Sender<Frame<Bytes>>,
 }
 
-impl Asked {
-    async fn say(&self, text: &str) {
+impl ServerStream {
+    async fn send(&self, text: &str) {
         let mut message = vec![0];
         message.put_u32(u32::try_from(text.len()).unwrap());
         message.put_slice(text.as_bytes());
-        self.answer.send(Frame::data(message.into())).await.unwrap();
+        self.frames.send(Frame::data(message.into())).await.unwrap();
     }
 
     async fn end(self, status: &'static str) {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static(status));
-        self.answer.send(Frame::trailers(trailers)).await.unwrap();
+        self.frames.send(Frame::trailers(trailers)).await.unwrap();
     }
 
-    /// The next message said to it; none once no more is said.
-    async fn hear(&mut self) -> Option<String> {
+    /// The next message of the client; `None` after the client closed its half.
+    async fn recv(&mut self) -> Option<String> {
         use http_body_util::BodyExt;
         let data = self.body.frame().await?.unwrap().into_data().unwrap();
-        // The last frame of all is empty.
+        // The last frame of a stream is empty.
         Some(String::from_utf8_lossy(data.get(5..)?).into_owned())
     }
 
-    /// What it is cut off with instead of one more message.
-    async fn cut(&mut self) -> Option<h2::Reason> {
+    /// The reason of the client's reset, if that is the next event.
+    async fn reset_reason(&mut self) -> Option<h2::Reason> {
         use http_body_util::BodyExt;
         let error = self.body.frame().await?.err()?;
         let cause = std::error::Error::source(&error)?.downcast_ref::<h2::Error>();
@@ -103,19 +103,19 @@ impl Asked {
 struct Scene {
     cx: RequestContext,
     up: Upstream,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    accepted: mpsc::UnboundedReceiver<ServerStream>,
 }
 
 impl Scene {
-    /// A backend that answers its calls with a head at once, but for the first `refused`: those it is unavailable for.
-    fn new(refused: usize, change: impl FnOnce(&mut Config)) -> Self {
+    /// A backend that sends response headers at once. It rejects the first `rejected` streams as unavailable.
+    fn new(rejected: usize, change: impl FnOnce(&mut Config)) -> Self {
         crate::auth::install_crypto();
-        let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
-        let (to, asked) = mpsc::unbounded_channel();
-        tokio::spawn(serve(pipes.listen("backend:80"), refused, to));
+        let network = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
+        let (sender, accepted) = mpsc::unbounded_channel();
+        tokio::spawn(serve(network.listen("backend:80"), rejected, sender));
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("test"),
-            env: Env::seeded(7, Net::InMemory(pipes)),
+            env: Env::seeded(7, Net::InMemory(network)),
             tasks: TaskTracker::new(),
             shutdown: tokio_util::sync::CancellationToken::new(),
             metrics: Metrics::noop(),
@@ -138,7 +138,7 @@ impl Scene {
             caller: None,
             shared,
         });
-        Self { cx, up, asked }
+        Self { cx, up, accepted }
     }
 
     async fn open(
@@ -148,10 +148,10 @@ impl Scene {
         open_stream(&self.cx, &self.up, call, || Text, Ok).await
     }
 
-    /// Opens a conversation that works.
-    async fn talk(&mut self) -> (BidiStream<String, String>, Asked) {
-        let talk = self.open(hello()).await.unwrap();
-        (talk, self.asked.recv().await.unwrap())
+    /// Opens a stream and returns both of its sides.
+    async fn open_pair(&mut self) -> (BidiStream<String, String>, ServerStream) {
+        let client = self.open(hello()).await.unwrap();
+        (client, self.accepted.recv().await.unwrap())
     }
 }
 
@@ -159,28 +159,33 @@ fn hello() -> Call<Public, String> {
     Call::write(Public, "/test.Talks/Talk", "hello".to_owned())
 }
 
-async fn serve(mut from: crate::net::Listener, refused: usize, to: mpsc::UnboundedSender<Asked>) {
-    let left = Arc::new(AtomicUsize::new(refused));
-    while let Some(wire) = from.next().await {
-        let (to, left) = (to.clone(), left.clone());
+async fn serve(
+    mut listener: crate::net::Listener,
+    rejected: usize,
+    accepted: mpsc::UnboundedSender<ServerStream>,
+) {
+    let to_reject = Arc::new(AtomicUsize::new(rejected));
+    while let Some(connection) = listener.next().await {
+        let (accepted, to_reject) = (accepted.clone(), to_reject.clone());
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let (head, body) = request.into_parts();
-            let (answer, frames) = mpsc::channel(8);
+            let (frames, frame_receiver) = mpsc::channel(8);
             let headers = head.headers;
-            to.send(Asked {
-                headers,
-                body,
-                answer,
-            })
-            .ok();
-            let frames = futures_util::stream::unfold(frames, |mut frames| async {
+            accepted
+                .send(ServerStream {
+                    headers,
+                    body,
+                    frames,
+                })
+                .ok();
+            let response_body = futures_util::stream::unfold(frame_receiver, |mut frames| async {
                 Some((Ok::<_, Infallible>(frames.recv().await?), frames))
             });
-            let mut response = Response::new(StreamBody::new(frames));
+            let mut response = Response::new(StreamBody::new(response_body));
             let grpc = HeaderValue::from_static("application/grpc");
             response.headers_mut().insert("content-type", grpc);
-            if left
-                .fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1))
+            if to_reject
+                .fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1))
                 .is_ok()
             {
                 let unavailable = HeaderValue::from_static("14");
@@ -190,137 +195,134 @@ async fn serve(mut from: crate::net::Listener, refused: usize, to: mpsc::Unbound
         });
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .serve_connection(TokioIo::new(wire), service);
+            .serve_connection(TokioIo::new(connection), service);
         tokio::spawn(serving);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_goes_on_past_the_deadline_and_ends_well() {
+async fn a_stream_continues_after_the_deadline_and_ends_with_ok() {
     let mut scene = Scene::new(0, |_| {});
-    let (mut talk, mut asked) = scene.talk().await;
+    let (mut client, mut server) = scene.open_pair().await;
     assert!(
-        !asked.headers.contains_key("grpc-timeout"),
-        "it would end all"
+        !server.headers.contains_key("grpc-timeout"),
+        "it would limit the whole stream"
     );
-    assert!(asked.headers.contains_key("traceparent"));
-    assert_eq!(asked.hear().await.unwrap(), "hello");
+    assert!(server.headers.contains_key("traceparent"));
+    assert_eq!(server.recv().await.unwrap(), "hello");
     for _ in 0..10 {
-        asked.say("well?").await;
-        assert_eq!(talk.recv().await.unwrap().unwrap(), "well?");
+        server.send("ping").await;
+        assert_eq!(client.recv().await.unwrap().unwrap(), "ping");
         tokio::time::sleep(IDLE * 9 / 10).await;
-        assert!(talk.send("yes".to_owned()).await);
-        assert_eq!(asked.hear().await.unwrap(), "yes");
+        assert!(client.send("pong".to_owned()).await);
+        assert_eq!(server.recv().await.unwrap(), "pong");
     }
-    asked.end("0").await;
-    assert!(talk.recv().await.is_none());
-    assert!(!talk.send("anybody?".to_owned()).await);
+    server.end("0").await;
+    assert!(client.recv().await.is_none());
+    assert!(!client.send("late".to_owned()).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silence_ends_it_and_hangs_up() {
+async fn an_idle_timeout_ends_and_cancels_a_stream() {
     let mut scene = Scene::new(0, |_| {});
-    let (mut talk, asked) = scene.talk().await;
-    let began = Instant::now();
-    let failure = talk.recv().await.unwrap().unwrap_err();
+    let (mut client, server) = scene.open_pair().await;
+    let started = Instant::now();
+    let failure = client.recv().await.unwrap().unwrap_err();
     assert_eq!(
         (failure.reason(), failure.source()),
         (Reason::Timeout, "backend")
     );
-    assert_eq!(began.elapsed().as_secs(), IDLE.as_secs());
-    asked.answer.closed().await;
-    assert!(
-        talk.recv().await.is_none(),
-        "a failure is the last thing heard"
-    );
+    assert_eq!(started.elapsed().as_secs(), IDLE.as_secs());
+    server.frames.closed().await;
+    assert!(client.recv().await.is_none(), "a failure ends the stream");
 }
 
 #[tokio::test(start_paused = true)]
-async fn hanging_up_is_not_saying_that_all_is_said() {
+async fn a_drop_resets_the_stream_and_a_close_does_not() {
     let mut scene = Scene::new(0, |_| {});
-    let (talk, mut asked) = scene.talk().await;
-    asked.hear().await;
-    drop(talk);
-    assert_eq!(asked.cut().await, Some(h2::Reason::CANCEL));
-    let (mut talk, mut asked) = scene.talk().await;
-    asked.hear().await;
-    talk.close();
-    assert_eq!(asked.hear().await, None);
-    asked.say("so be it").await;
-    assert_eq!(talk.recv().await.unwrap().unwrap(), "so be it");
+    let (client, mut server) = scene.open_pair().await;
+    server.recv().await;
+    drop(client);
+    assert_eq!(server.reset_reason().await, Some(h2::Reason::CANCEL));
+    let (mut client, mut server) = scene.open_pair().await;
+    server.recv().await;
+    client.close();
+    assert_eq!(server.recv().await, None);
+    server.send("last").await;
+    assert_eq!(client.recv().await.unwrap().unwrap(), "last");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_without_a_status_is_a_failure_and_says_so() {
+async fn an_end_without_a_status_is_a_failure() {
     let mut scene = Scene::new(0, |_| {});
-    let (mut talk, asked) = scene.talk().await;
-    drop(asked);
-    let failure = talk.recv().await.unwrap().unwrap_err();
+    let (mut client, server) = scene.open_pair().await;
+    drop(server);
+    let failure = client.recv().await.unwrap().unwrap_err();
     assert_eq!(failure.reason(), Reason::BadResponse);
     assert_eq!(failure.error().code(), codes::OUTCOME_UNKNOWN, "of a write");
-    let (mut talk, asked) = scene.talk().await;
-    asked.end("3").await;
-    let refused = talk.recv().await.unwrap().unwrap_err();
-    assert_eq!(refused.upstream_status().map(|s| s.as_u16()), Some(422));
+    let (mut client, server) = scene.open_pair().await;
+    server.end("3").await;
+    let rejected = client.recv().await.unwrap().unwrap_err();
+    assert_eq!(rejected.upstream_status().map(|s| s.as_u16()), Some(422));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_is_held_while_it_lasts() {
+async fn an_open_stream_holds_a_stream_slot() {
     let one = |config: &mut Config| config.bulkhead.max_streams = NonZeroU32::MIN;
     let mut scene = Scene::new(0, one);
-    let (talk, asked) = scene.talk().await;
-    let refused = scene.open(hello()).await.unwrap_err();
-    assert_eq!(refused.reason(), Reason::Overloaded);
-    drop(talk);
-    asked.answer.closed().await;
-    scene.talk().await;
+    let (client, server) = scene.open_pair().await;
+    let rejected = scene.open(hello()).await.unwrap_err();
+    assert_eq!(rejected.reason(), Reason::Overloaded);
+    drop(client);
+    server.frames.closed().await;
+    scene.open_pair().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_is_bounded() {
+async fn the_size_of_a_message_is_limited() {
     let mut scene = Scene::new(0, |config| config.max_body_bytes = 100);
-    let (mut talk, asked) = scene.talk().await;
-    asked.say(&"x".repeat(100)).await;
-    assert_eq!(talk.recv().await.unwrap().unwrap().len(), 100);
-    asked.say(&"x".repeat(101)).await;
-    let failure = talk.recv().await.unwrap().unwrap_err();
+    let (mut client, server) = scene.open_pair().await;
+    server.send(&"x".repeat(100)).await;
+    assert_eq!(client.recv().await.unwrap().unwrap().len(), 100);
+    server.send(&"x".repeat(101)).await;
+    let failure = client.recv().await.unwrap().unwrap_err();
     assert_eq!(failure.reason(), Reason::BadResponse);
 }
 
 #[tokio::test(start_paused = true)]
-async fn opening_is_tried_again_where_that_is_sane() {
+async fn opening_is_retried_if_the_call_is_idempotent() {
     let mut scene = Scene::new(1, |_| {});
-    let talk = scene.open(hello().repeatable()).await.unwrap();
+    let client = scene.open(hello().idempotent()).await.unwrap();
     for _ in 0..2 {
-        let mut asked = scene.asked.recv().await.unwrap();
-        assert_eq!(asked.hear().await.unwrap(), "hello", "each attempt says it");
+        let mut server = scene.accepted.recv().await.unwrap();
+        assert_eq!(server.recv().await.unwrap(), "hello", "in each attempt");
     }
-    drop(talk);
+    drop(client);
     let mut once = Scene::new(1, |_| {});
-    let refused = once.open(hello()).await.unwrap_err();
-    assert_eq!(refused.reason(), Reason::Unavailable);
-    assert!(once.asked.recv().await.is_some() && once.asked.try_recv().is_err());
+    let rejected = once.open(hello()).await.unwrap_err();
+    assert_eq!(rejected.reason(), Reason::Unavailable);
+    assert!(once.accepted.recv().await.is_some() && once.accepted.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_one_reply_needs_a_good_end() {
-    for (said, status, good) in [
+async fn recv_only_needs_one_message_and_the_status_ok() {
+    for (messages, status, is_ok) in [
         (1, "0", true),
         (0, "0", false),
         (2, "0", false),
         (1, "13", false),
     ] {
         let mut scene = Scene::new(0, |_| {});
-        let (talk, mut asked) = scene.talk().await;
+        let (client, mut server) = scene.open_pair().await;
         let backend = async {
-            asked.hear().await;
-            assert_eq!(asked.hear().await, None, "no more is said");
-            for _ in 0..said {
-                asked.say("noted").await;
+            server.recv().await;
+            assert_eq!(server.recv().await, None, "the client closed its half");
+            for _ in 0..messages {
+                server.send("noted").await;
             }
-            asked.end(status).await;
+            server.end(status).await;
         };
-        let (reply, ()) = tokio::join!(talk.recv_only(), backend);
-        assert_eq!(reply.is_ok(), good, "{said} {status} {reply:?}");
+        let (result, ()) = tokio::join!(client.recv_only(), backend);
+        assert_eq!(result.is_ok(), is_ok, "{messages} {status} {result:?}");
     }
 }

@@ -71,7 +71,7 @@ impl PlaybackClient {
         position_s: u32,
     ) -> Result<BidiStream<proto::HeartbeatRequest, HeartbeatReply>, Failure> {
         let route = "/playback.v1.Playback/Heartbeat";
-        let call = Call::write(caller.clone(), route, request(id, position_s)).repeatable();
+        let call = Call::write(caller.clone(), route, request(id, position_s)).idempotent();
         open_stream(cx, &self.0, call, ProstCodec::default, decode_reply).await
     }
 }
