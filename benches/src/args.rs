@@ -9,7 +9,7 @@ use crate::{limits, overload, policies};
 
 /// Measures the web gateway's product page against a floor and against what one would write by hand.
 #[derive(Parser)]
-#[command(name = "benches", args_conflicts_with_subcommands = true)]
+#[command(name = "benches", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) settings: Settings,

@@ -21,7 +21,7 @@ const CONTROL_AT: u16 = 39;
 
 /// The eight fake backends, with faults on demand.
 #[derive(Parser)]
-#[command(name = "services-mock")]
+#[command(name = "services-mock", version)]
 struct Args {
     /// Only these backends, for instance `product,review`
     #[arg(long, value_delimiter = ',')]

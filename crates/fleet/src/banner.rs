@@ -1,96 +1,127 @@
-//! What `cargo run` prints: where everything is, and what to try.
+//! The table that `cargo run` prints: addresses, pages and commands to try.
 
 use std::fmt::Write;
 
+use serde_json::Value;
 use services_mock::Backend;
 
-use crate::gateways::GATEWAYS;
+use crate::gateways::{Callers, GATEWAYS, Gateway};
 use crate::overlay::PARTNER_KEY;
 use crate::running::Running;
 
-/// What to try first at one gateway: a path, and the options of `curl` it needs.
-struct Try {
-    gateway: &'static str,
-    path: &'static str,
-    also: &'static str,
-}
-
-/// One or two lines a gateway.
-const TRIES: [Try; 8] = [
-    first("web", "/api/product-details/p-1"),
-    Try {
-        gateway: "web",
-        path: "/graphql",
-        also: r#" -H 'Content-Type: application/json' -d '{"query":"{ me { profile { name } } }"}' -H "Authorization: Bearer $TOKEN""#,
-    },
-    first("mobile", "/v1/home"),
-    first("mobile", "/v1/products/p-1?fields=product"),
-    first("tv", "/v1/browse"),
-    first("tv", "/v1/titles/p-1"),
-    partner("/v2/products"),
-    partner("/v2/availability?ids=p-1,p-2"),
-];
-
-const fn first(gateway: &'static str, path: &'static str) -> Try {
-    let also = "";
-    Try {
-        gateway,
-        path,
-        also,
-    }
-}
-
-const fn partner(path: &'static str) -> Try {
-    Try {
-        gateway: "partner",
-        path,
-        also: r#" -H "X-API-Key: $KEY""#,
-    }
-}
+/// Commands shown for each gateway.
+const TRIES: usize = 2;
+/// The command for a GraphQL endpoint. Every schema has this field.
+const GRAPHQL: &str =
+    r#" -H 'Content-Type: application/json' -d '{"query":"{ __schema { queryType { name } } }"}'"#;
 
 /// The table of a running fleet, with a final newline.
 pub fn table(running: &Running) -> String {
-    let mut text = String::new();
-    let mut line = |words: std::fmt::Arguments<'_>| {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{words}");
-    };
-    line(format_args!("{:<9}{:<24}{}", "client", "url", "try"));
-    for gateway in GATEWAYS.iter().filter(|g| running.has(g.name)) {
-        let url = running.url(gateway.name);
-        let tries = TRIES.iter().filter(|t| t.gateway == gateway.name);
-        for (number, Try { path, also, .. }) in tries.enumerate() {
-            let (name, shown) = match number {
-                0 => (gateway.name, url.as_str()),
-                _ => ("", ""),
-            };
-            line(format_args!(
-                "{name:<9}{shown:<24}curl -s '{url}{path}'{also}"
-            ));
-        }
-        let docs = format!(
-            "{url}/docs (reference), {}",
-            running.admin_url(gateway.name)
-        );
-        line(format_args!("{:33}{docs} (operators)", ""));
+    let mut text = format!("{:<9}{:<24}{}\n", "client", "url", "try");
+    let gateways = GATEWAYS.iter().filter(|g| running.has(g.name));
+    for gateway in gateways.clone() {
+        rows(gateway, running, &mut text);
     }
-    line(format_args!(""));
+    text.push('\n');
     if running.is_mocked(Backend::Auth) {
         let auth = running.backend_url(Backend::Auth);
-        line(format_args!(
-            "users    ada, ben (customers), kim (child), root (admin); password demo"
-        ));
-        line(format_args!(
-            r#"TOKEN=$(curl -s {auth}/login -H 'Content-Type: application/json' -d '{{"username":"ada","password":"demo"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#
-        ));
+        text.push_str("users    ada, ben (customers), kim (child), root (admin); password demo\n");
+        line(
+            &mut text,
+            &format!(
+                r#"TOKEN=$(curl -s {auth}/login -H 'Content-Type: application/json' -d '{{"username":"ada","password":"demo"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#
+            ),
+        );
     }
-    if running.has("partner") {
-        line(format_args!("KEY={PARTNER_KEY}"));
+    if gateways.clone().any(|g| g.callers() == Callers::Partners) {
+        line(&mut text, &format!("KEY={PARTNER_KEY}"));
     }
     let control = running.control_url();
-    line(format_args!(
-        "faults   curl -s -X PUT {control}/faults/review -H 'Content-Type: application/json' -d '{{\"status\":503}}'; curl -s -X DELETE {control}/faults"
-    ));
-    line(format_args!("\nCtrl-C stops it all."));
+    line(
+        &mut text,
+        &format!(
+            "faults   curl -s -X PUT {control}/faults/review -H 'Content-Type: application/json' -d '{{\"status\":503}}'; curl -s -X DELETE {control}/faults"
+        ),
+    );
+    text.push_str("\nCtrl-C stops it all.\n");
     text
+}
+
+/// The rows of one gateway: what to try, then its pages.
+fn rows(gateway: &Gateway, running: &Running, text: &mut String) {
+    let url = running.url(gateway.name);
+    let credential = match gateway.callers() {
+        Callers::Partners => r#" -H "X-API-Key: $KEY""#,
+        Callers::People => "",
+    };
+    let has_graphql = running.has_graphql(gateway.name);
+    let paths = example_paths(running.openapi(gateway.name));
+    let mut commands: Vec<String> = paths
+        .iter()
+        .take(TRIES)
+        .map(|path| format!("curl -s '{url}{path}'{credential}"))
+        .collect();
+    if has_graphql {
+        commands.push(format!("curl -s '{url}/graphql'{GRAPHQL}"));
+    }
+    let (mut name, mut shown) = (gateway.name, url.as_str());
+    for command in commands {
+        line(text, &format!("{name:<9}{shown:<24}{command}"));
+        (name, shown) = ("", "");
+    }
+    let explorer = has_graphql.then(|| format!("{url}/graphiql (GraphQL explorer)"));
+    let admin = running.admin_url(gateway.name);
+    let pages = [
+        Some(format!("{url}/docs (reference)")),
+        explorer,
+        Some(format!(
+            "{admin}/readyz {admin}/metrics {admin}/config (admin)"
+        )),
+    ];
+    for page in pages.into_iter().flatten() {
+        line(text, &format!("{:33}{page}", ""));
+    }
+}
+
+/// The paths of a contract that a GET without a credential of a person reads, with the examples as values.
+fn example_paths(openapi: &str) -> Vec<String> {
+    let contract: Value = serde_json::from_str(openapi).unwrap_or_default();
+    let paths = contract["paths"].as_object().into_iter().flatten();
+    paths
+        .filter_map(|(path, item)| {
+            let get = item.get("get")?;
+            let needs_sign_in = get["security"].to_string().contains("bearer");
+            (!needs_sign_in && get["operationId"].is_string()).then(|| with_examples(path, get))?
+        })
+        .collect()
+}
+
+/// The path with its required parameters; none if one has no example.
+fn with_examples(path: &str, operation: &Value) -> Option<String> {
+    let (mut path, mut query) = (path.to_owned(), Vec::new());
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        if parameter["required"] != true {
+            continue;
+        }
+        let example = parameter.get("example");
+        let example = match example.or_else(|| parameter["schema"].get("example"))? {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let name = parameter["name"].as_str()?;
+        if parameter["in"] == "path" {
+            path = path.replace(&format!("{{{name}}}"), &example);
+        } else {
+            query.push(format!("{name}={example}"));
+        }
+    }
+    if !query.is_empty() {
+        path = format!("{path}?{}", query.join("&"));
+    }
+    Some(path)
+}
+
+fn line(text: &mut String, words: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{words}");
 }

@@ -22,6 +22,7 @@ mod gateways;
 pub mod overlay;
 mod ports;
 mod running;
+pub mod scaffold;
 
 /// What to run, and where.
 #[derive(Clone, Debug, Default)]

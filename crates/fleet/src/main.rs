@@ -7,14 +7,17 @@ use std::process::ExitCode;
 use bff_core::config::{environment, exit_code_for};
 use bff_core::server::{exit_with_error, stop_signal};
 use bff_core::telemetry::logs;
-use clap::Parser;
-use fleet::{Fleet, Ports, banner};
+use clap::{Parser, Subcommand};
+use fleet::{Fleet, Ports, banner, scaffold};
 use services_mock::Backend;
 
 /// The fake backends and the gateways, on this machine, in one process
 #[derive(Parser)]
-#[command(name = "fleet")]
+#[command(name = "fleet", version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Gateways from port N, their admin ports from N+10, mocks from N+20, control at N+39
     #[arg(long, value_name = "N")]
     base_port: Option<u16>,
@@ -28,16 +31,37 @@ struct Args {
     real: Vec<(Backend, String)>,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new BFF: its folder with one screen, its tests, and every registration
+    New {
+        /// The name of the client class, such as `watch`: a-z, then a-z or 0-9
+        name: String,
+    },
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return exit_code_for(&error),
     };
-    match run(args).await {
+    let done = match args.command {
+        Some(Command::New { name }) => new_bff(&name),
+        None => run(args).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => exit_with_error(&line),
     }
+}
+
+fn new_bff(name: &str) -> Result<(), String> {
+    let folder = std::env::current_dir().map_err(|error| error.to_string())?;
+    let next_steps = scaffold::new_bff(scaffold::workspace(&folder)?, name)?;
+    // A closed stdout is no failure.
+    let _ = write!(std::io::stdout(), "{next_steps}");
+    Ok(())
 }
 
 async fn run(args: Args) -> Result<(), String> {

@@ -57,13 +57,20 @@ impl Backends {
 
 /// A fleet that runs. Dropped without [`Running::stop`], it ends at once and loses what is in progress.
 pub struct Running {
-    gateways: BTreeMap<&'static str, Addresses>,
+    gateways: BTreeMap<&'static str, Served>,
     mocks: Mocks,
     backends: BTreeMap<Backend, String>,
     faked: Vec<Backend>,
     control: SocketAddr,
     serving: Part,
     faking: Part,
+}
+
+/// A gateway that is served: its addresses and its contracts.
+struct Served {
+    addresses: Addresses,
+    openapi: String,
+    has_graphql: bool,
 }
 
 /// Servers that stop together.
@@ -114,10 +121,15 @@ impl Running {
         listeners: Listeners,
         app: App,
     ) {
+        let served = Served {
+            addresses,
+            openapi: app.openapi().unwrap_or_default(),
+            has_graphql: app.graphql_schema().is_some(),
+        };
         let stop = self.serving.stop.clone().cancelled_owned();
         let serve = server::serve(listeners, app, stop);
         self.serving.tasks.spawn(serve);
-        self.gateways.insert(name, addresses);
+        self.gateways.insert(name, served);
     }
 
     /// Whether this gateway is part of the fleet.
@@ -129,14 +141,28 @@ impl Running {
     pub fn url(&self, gateway: &str) -> String {
         self.gateways
             .get(gateway)
-            .map_or_else(String::new, Addresses::url)
+            .map_or_else(String::new, |served| served.addresses.url())
     }
 
     /// Where operators reach a gateway, without a final slash; empty if it does not run.
     pub fn admin_url(&self, gateway: &str) -> String {
         self.gateways
             .get(gateway)
-            .map_or_else(String::new, Addresses::admin_url)
+            .map_or_else(String::new, |served| served.addresses.admin_url())
+    }
+
+    /// The OpenAPI document of a gateway; empty if it does not run.
+    pub(crate) fn openapi(&self, gateway: &str) -> &str {
+        self.gateways
+            .get(gateway)
+            .map_or("", |served| &served.openapi)
+    }
+
+    /// Whether a gateway has GraphQL routes.
+    pub(crate) fn has_graphql(&self, gateway: &str) -> bool {
+        self.gateways
+            .get(gateway)
+            .is_some_and(|served| served.has_graphql)
     }
 
     /// Where a backend is reached: its mock, or the real one.

@@ -98,20 +98,29 @@ fn every_line_of_the_table_works_and_term_stops_it_all() {
     let mut fleet = Process::start(FLEET, &["--base-port", &base.to_string()], &[]);
     let table = fleet.until(LAST_LINE);
     let asked = try_everything(&table);
-    assert_eq!(asked.len(), 10, "{asked:#?}");
+    // At least one for each gateway, the sign-in, and two for faults.
+    assert!(asked.len() >= fleet::GATEWAYS.len() + 3, "{asked:#?}");
+    for gateway in fleet::GATEWAYS {
+        let url = format!("http://127.0.0.1:{}/", base + gateway.number());
+        let is_own = |asked: &&String| asked.starts_with(&url);
+        assert!(asked.iter().any(|a| is_own(&a)), "{url}: {asked:#?}");
+    }
     for (place, page) in [
-        (0, "/docs/"),
-        (1, "/docs/"),
-        (2, "/docs/"),
-        (3, "/docs/"),
+        (0, "/docs"),
+        (3, "/docs"),
         (0, "/graphiql"),
         (10, "/readyz"),
+        (13, "/metrics"),
+        (12, "/config"),
     ] {
         let url = format!("http://127.0.0.1:{}", base + place);
         assert!(
-            table.iter().any(|line| line.contains(&url)),
-            "{url} is not in the table"
+            table
+                .iter()
+                .any(|line| line.contains(&format!("{url}{page}"))),
+            "{url}{page} is not in the table"
         );
+        let page = if page == "/docs" { "/docs/" } else { page };
         let (status, text) = ask("GET", &format!("{url}{page}"), &[], "");
         assert_eq!(status, 200, "{url}{page}: {text}");
     }
@@ -182,10 +191,11 @@ fn what_cannot_be_is_refused() {
         let args = [&["--base-port", &base], args].concat();
         run(FLEET, &args, env).refusal().to_owned()
     };
-    let line = refused(&["--only", "web,watch"], &[]);
+    let names: Vec<&str> = fleet::GATEWAYS.iter().map(|g| g.name).collect();
+    let line = refused(&["--only", "web,nosuch"], &[]);
     assert_eq!(
         line,
-        "there is no gateway `watch`, only web, mobile, tv, partner"
+        format!("there is no gateway `nosuch`, only {}", names.join(", "))
     );
     let line = refused(&[], &[("PARTNER_MODE", "production")]);
     assert!(
