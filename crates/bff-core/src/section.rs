@@ -15,7 +15,7 @@ use crate::outbound::{Failure, Fetched, Freshness, Provenance, Reason};
 use crate::scope::{CacheVisibility, Caller, Scope};
 
 pub use fields::{Field, Fields};
-pub use meta::{Meta, SectionMeta};
+pub use meta::{Meta, Name, SectionMeta};
 pub use screen::Screen;
 pub use selection::FieldSelection;
 
@@ -24,9 +24,6 @@ pub mod meta;
 pub mod screen;
 pub mod selection;
 mod write;
-
-/// A section's name: the name of the screen's member, or `rows.<id>` for one row of a list.
-pub type Name = Cow<'static, str>;
 
 /// Fetches the sections of one screen and records their provenance.
 pub struct ScreenBuilder<'a> {

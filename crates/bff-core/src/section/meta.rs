@@ -1,5 +1,6 @@
 //! The `_meta` member and the `Sections` header: two formats of one list of sections.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use serde::{Serialize, Serializer};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::Name;
 use crate::outbound::{Freshness, Provenance, Reason};
 use crate::scope::CacheVisibility;
+
+/// A section's name: the name of the screen's member, or `rows.<id>` for one row of a list.
+pub type Name = Cow<'static, str>;
 
 /// A section's name and provenance.
 #[derive(Clone, Debug)]

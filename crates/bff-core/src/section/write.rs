@@ -1,6 +1,5 @@
 //! Serializes a screen: its selected members, then `_meta`.
 
-use std::io;
 
 use serde::ser::{Error as _, Impossible, SerializeStruct};
 use serde::{Serialize, Serializer};
@@ -9,7 +8,6 @@ use serde_json::error::Error;
 use super::selection::SelectedField;
 use super::{FieldSelection, Meta};
 
-mod fast_strings;
 
 /// A serialized screen.
 pub(super) struct Document {
@@ -36,32 +34,9 @@ pub(super) fn screen(
         body.push(b',');
     }
     body.extend_from_slice(b"\"_meta\":");
-    fast_strings::write(&mut body, meta)?;
+    serde_json::to_writer(&mut body, meta)?;
     body.push(b'}');
     Ok(Document { json: body, digest })
-}
-
-/// A writer for `serde_json`, which writes quotes, colons and commas one byte at a time. Pushing a byte is much cheaper
-/// than extending by a slice.
-struct Body<'a>(&'a mut Vec<u8>);
-
-impl io::Write for Body<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_all(bytes).map(|()| bytes.len())
-    }
-
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match bytes {
-            [byte] => self.0.push(*byte),
-            _ => self.0.extend_from_slice(bytes),
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// A serializer that accepts only a struct and writes its selected members.
@@ -92,9 +67,9 @@ impl SerializeStruct for ScreenSerializer<'_> {
             Some(field) if !field.members.is_empty() => {
                 let mut value = serde_json::to_value(value)?;
                 retain_selected(&mut value, &field.members);
-                fast_strings::write(self.body, &value)
+                serde_json::to_writer(&mut *self.body, &value)
             }
-            _ => fast_strings::write(self.body, value),
+            _ => serde_json::to_writer(&mut *self.body, value),
         }
     }
 
