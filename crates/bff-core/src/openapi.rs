@@ -6,7 +6,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder, path::Operation,
+    Components, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
@@ -57,7 +57,7 @@ pub(crate) fn finalize(
         )
         .build();
     for item in api.paths.paths.values_mut() {
-        for operation in operations(item) {
+        for operation in rate_limits::operations(item) {
             let responses = &mut operation.responses.responses;
             responses.insert("default".into(), RefOr::T(problem.clone()));
         }
@@ -73,18 +73,6 @@ pub(crate) fn finalize(
         rate_limits::describe(components);
     }
     api
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [
-        &mut item.get,
-        &mut item.post,
-        &mut item.put,
-        &mut item.patch,
-        &mut item.delete,
-    ]
-    .into_iter()
-    .filter_map(Option::as_mut)
 }
 
 /// `/docs`: the reference page. All its files come from this gateway.

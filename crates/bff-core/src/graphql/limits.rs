@@ -1,7 +1,7 @@
 //! Checks the cost of a document before its execution.
 //!
 //! async-graphql limits depth, complexity and the directives of a field. The checks here run before it. They count
-//! operations, aliases, and selections with all fragments expanded. Without the last limit, fragments that double position
+//! operations, aliases, and selections with all fragments expanded. Without the last limit, fragments that double at
 //! every level would keep async-graphql's checks busy for hours.
 
 use std::collections::HashSet;
@@ -11,7 +11,8 @@ use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, N
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use async_graphql::{Pos, Positioned, ServerError, ValidationResult};
 
-use super::Config;
+use crate::graphql_config::Config;
+
 
 /// Maximum number of selections, with all fragments expanded.
 const MAX_SELECTIONS: usize = 2000;

@@ -3,9 +3,9 @@
 use utoipa::openapi::header::Header;
 use utoipa::openapi::{
     Components, ContentBuilder, Object, PathItem, Ref, RefOr, Response, ResponseBuilder, Type,
+    path::Operation,
 };
 
-use super::operations;
 use crate::rate_limit::Limits;
 
 /// Name, description and type of the headers on every response under a rate limit.
@@ -62,6 +62,19 @@ pub(super) fn add_headers(item: &mut PathItem, limits: &Limits, path: &str, prox
         let rate_limited = Ref::from_response_name(RESPONSE_NAME);
         responses.insert("429".into(), RefOr::Ref(rate_limited));
     }
+}
+
+/// The operations of a path.
+pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut item.get,
+        &mut item.post,
+        &mut item.put,
+        &mut item.patch,
+        &mut item.delete,
+    ]
+    .into_iter()
+    .filter_map(Option::as_mut)
 }
 
 /// Adds the shared header and response components.

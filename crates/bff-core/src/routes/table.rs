@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Route;
 use super::config::Config;
+use super::route::Route;
 
 /// One prefix of one route.
 #[derive(Debug)]

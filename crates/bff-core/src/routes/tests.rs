@@ -3,6 +3,8 @@
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::context::{Env, GatewayHandles};
 use crate::outbound;
