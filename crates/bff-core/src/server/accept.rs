@@ -18,22 +18,10 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
+use super::config::Limits;
 use super::header_timeout::{HeaderTracker, TimedIo};
 use crate::inbound::Peer;
 use crate::net::{Connection, Listener, Threads};
-
-/// Limits for the connections of a port.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Maximum time from the first to the last byte of a request's headers.
-    pub(super) header_read_timeout: Duration,
-    /// Maximum time of a connection without a request.
-    pub(super) idle_timeout: Duration,
-    /// Maximum time in which the client reads nothing.
-    pub(super) write_timeout: Duration,
-    /// Maximum number of connections, including `WebSocket` ones. Others wait in the kernel's bounded queue.
-    pub(super) max_connections: usize,
-}
 
 /// The accept loop of a port.
 pub(super) struct AcceptLoop<'a> {

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use utoipa::openapi::OpenApi;
 
-use super::accept::Limits;
+use super::config::{Config, Limits};
 use super::dependencies::Dependency;
 use super::readiness::Readiness;
-use super::{Config, admin, system_endpoints};
+use super::{admin, system_endpoints};
 use crate::action::IdempotentWrites;
 use crate::auth::{self, Authenticator};
 use crate::cache::{self, Cache};

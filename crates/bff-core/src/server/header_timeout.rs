@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::accept::Limits;
+use super::config::Limits;
 use super::write_timeout::WriteTimeout;
 use crate::inbound::{ConnectionActivity, InFlightRequest};
 use crate::net::{self, Connection};
