@@ -11,12 +11,15 @@ use serde_path_to_error::Segment;
 use crate::error::{Error, FieldError, codes};
 
 pub use body::Body;
-pub(super) use body::parse;
-pub(crate) use body::{json, read};
+#[cfg(feature = "graphql")]
+pub(crate) use body::json;
+pub(crate) use body::read;
 pub use query::Query;
 
 mod body;
 mod collect_errors;
+pub(in crate::inbound) mod idempotent_request;
+pub(in crate::inbound) mod language;
 mod query;
 mod strict_structs;
 

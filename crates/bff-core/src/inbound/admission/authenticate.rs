@@ -1,6 +1,5 @@
 //! The deadline starts, a credential becomes a caller, and the request's context opens.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,14 @@ use axum::routing::Route;
 use http::{HeaderValue, header};
 use tokio::time::timeout_at;
 
-use super::access_log::RequestState;
-use super::endpoints::{BodyLimit, EndpointOptions};
-use super::{Edge, compress, language, load_shed, rate_limit};
+use super::rate_limit;
 use crate::context::{Deadline, RequestContext, RequestTimeout, Urgency};
 use crate::error::{Error, codes};
+use crate::inbound::edge::Edge;
+use crate::inbound::endpoints::{BodyLimit, EndpointOptions};
+use crate::inbound::extract::language;
+use crate::inbound::middleware::compress;
+use crate::inbound::middleware::request_state::EdgeState;
 use crate::net;
 use crate::rate_limit::RateLimitState;
 use crate::routes::{Entry, ProxiedResponse};
@@ -23,18 +25,8 @@ use crate::scope::{Caller, Label, Region};
 /// What a door is given beyond the deadline to say itself that the deadline passed.
 const DEADLINE_GRACE: Duration = Duration::from_millis(20);
 
-/// What is known of a request before anybody asks who sent it.
-pub(super) struct EdgeState<'a> {
-    /// Where it came from, as it counts.
-    pub(super) client: Option<IpAddr>,
-    /// None of pages such as `/health`, and where there is nothing.
-    pub(super) door: Option<EndpointOptions>,
-    pub(super) seen: &'a RequestState,
-    pub(super) standing: Option<&'a load_shed::AdmissionTicket>,
-}
-
 /// Answers a request with what its route says, if it may get there.
-pub(super) async fn authenticate_and_handle(
+pub(in crate::inbound) async fn authenticate_and_handle(
     edge: &Edge,
     coming: EdgeState<'_>,
     mut request: Request,

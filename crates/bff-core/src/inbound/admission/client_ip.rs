@@ -3,16 +3,18 @@
 //! Read from the right: each proxy adds whom it heard from at the end, so that everything left of the first address
 //! that is no trusted proxy's may be the client's own invention.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::Request;
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::Peer;
-
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The other side's address, put into a request by the accept loop.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub Option<SocketAddr>);
 
 /// Which header the trusted proxies write. The other one is not read: they may pass on what a client wrote there.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub enum ForwardedHeader {
 }
 
 /// The address a request came from.
-pub(super) fn client_address(
+pub(in crate::inbound) fn client_address(
     request: &Request,
     trusted: &[IpNet],
     told: ForwardedHeader,
@@ -95,7 +97,7 @@ fn parse_node(text: &str) -> Option<IpAddr> {
 }
 
 /// What counts as one client: an address, or of IPv6 the /64 that one subscriber has whole.
-pub(super) fn client_prefix(address: IpAddr) -> IpAddr {
+pub(in crate::inbound) fn client_prefix(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {

@@ -6,11 +6,12 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
 use super::client_ip::{client_address, client_prefix};
-use super::{Config, Edge};
 use crate::error::{Error, codes};
+use crate::inbound::Config;
+use crate::inbound::edge::Edge;
 
 /// Where a request came from, as it counts: of IPv6 the /64, and none on a pipe. Otherwise the refusal.
-pub(super) fn check_address(
+pub(in crate::inbound) fn check_address(
     edge: &Edge,
     request: &Request,
 ) -> Result<Option<IpAddr>, Box<Response>> {

@@ -28,11 +28,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Edge;
-use super::endpoints::{EndpointOptions, WriteDetection};
 use crate::auth::Authenticator;
 use crate::context::GatewayHandles;
 use crate::error::{Error, codes};
+use crate::inbound::endpoints::{EndpointOptions, WriteDetection};
 use crate::net;
 use concurrency_limit::{AdaptiveConcurrencyLimit, RequestOutcome};
 use intent::Intent;
@@ -40,7 +39,7 @@ use slots::Slots;
 
 pub use intent::PriorityClass;
 pub use shares::Shares;
-pub(super) use slots::Slot;
+pub(in crate::inbound) use slots::Slot;
 
 pub mod concurrency_limit;
 mod intent;
@@ -176,36 +175,38 @@ impl LoadShedder {
     }
 }
 
-/// Takes what a request that comes through a door needs to be worked on, or refuses it.
-pub(super) fn enter(
-    edge: &Edge,
-    door: &EndpointOptions,
-    request: &mut Request,
-) -> Result<Admission, Error> {
-    let (method, headers) = (request.method(), request.headers());
-    let credential = Authenticator::has_credential(headers);
-    let intent = Intent::of(method, headers, door, credential);
-    let streams = door.stream_idle.is_some();
-    let timed = !streams || request.body().is_end_stream();
-    let working = edge.shed.enter(intent.class(), timed)?;
-    let stream = streams.then(|| edge.shed.stream(intent.class()));
-    let stream = stream.transpose()?;
-    let standing = AdmissionTicket {
-        shed: edge.shed.clone(),
-        intent,
-    };
-    if door.write_detection == WriteDetection::ByBody {
-        request.extensions_mut().insert(standing.clone());
+impl LoadShedder {
+    /// Takes what a request that comes through a door needs to be worked on, or refuses it.
+    pub(in crate::inbound) fn admit(
+        self: &Arc<Self>,
+        door: &EndpointOptions,
+        request: &mut Request,
+    ) -> Result<Admission, Error> {
+        let (method, headers) = (request.method(), request.headers());
+        let credential = Authenticator::has_credential(headers);
+        let intent = Intent::of(method, headers, door, credential);
+        let streams = door.stream_idle.is_some();
+        let timed = !streams || request.body().is_end_stream();
+        let working = self.enter(intent.class(), timed)?;
+        let stream = streams.then(|| self.stream(intent.class()));
+        let stream = stream.transpose()?;
+        let standing = AdmissionTicket {
+            shed: self.clone(),
+            intent,
+        };
+        if door.write_detection == WriteDetection::ByBody {
+            request.extensions_mut().insert(standing.clone());
+        }
+        Ok(Admission {
+            working,
+            standing,
+            stream,
+        })
     }
-    Ok(Admission {
-        working,
-        standing,
-        stream,
-    })
 }
 
 /// What a request holds of the gateway's room.
-pub(super) struct Admission {
+pub(in crate::inbound) struct Admission {
     working: InFlight,
     standing: AdmissionTicket,
     /// Of an answer that streams.
@@ -214,12 +215,12 @@ pub(super) struct Admission {
 
 impl Admission {
     /// Where the request stands among the others.
-    pub(super) fn standing(&self) -> &AdmissionTicket {
+    pub(in crate::inbound) fn standing(&self) -> &AdmissionTicket {
         &self.standing
     }
 
     /// Gives up what an answer needs no longer; what comes back is to be held to the end of its body.
-    pub(super) fn finish(self, response: &Response) -> Option<Slot> {
+    pub(in crate::inbound) fn finish(self, response: &Response) -> Option<Slot> {
         let slot = self.working.answered(response);
         self.stream.or(slot)
     }

@@ -8,16 +8,16 @@ use axum::response::Response;
 use http::header;
 use tokio::time::{Instant, sleep_until};
 
-use super::Edge;
-use super::authenticate::EdgeState;
 use crate::error::{Error, codes};
+use crate::inbound::edge::Edge;
+use crate::inbound::middleware::request_state::EdgeState;
 use crate::rate_limit::{self, RateLimitState};
 use crate::routes::Entry;
 use crate::scope::Caller;
 use crate::section::screen::{JSON, SECTIONS};
 
 /// A credential was refused: its address pays for it.
-pub(super) fn charge_failed_auth(edge: &Edge, client: Option<IpAddr>, error: &Error) {
+pub(in crate::inbound) fn charge_failed_auth(edge: &Edge, client: Option<IpAddr>, error: &Error) {
     // A key that could not be fetched is nobody's guess.
     if error.code() == codes::UNAUTHENTICATED {
         edge.limits.failed_credential(client);
@@ -25,7 +25,7 @@ pub(super) fn charge_failed_auth(edge: &Edge, client: Option<IpAddr>, error: &Er
 }
 
 /// Counts the request, says in `standing` how its caller stands, and waits its turn where a queue says so.
-pub(super) async fn check(
+pub(in crate::inbound) async fn check(
     edge: &Edge,
     coming: &EdgeState<'_>,
     request: &mut Request,
@@ -62,7 +62,7 @@ pub(super) async fn check(
 
 /// Whether an answer says that what is behind the gateway is not well: it failed, or it is a screen that lacks something
 /// that trying again could mend, and so has no tag.
-pub(super) fn is_failure(response: &Response) -> bool {
+pub(in crate::inbound) fn is_failure(response: &Response) -> bool {
     let headers = response.headers();
     let json = headers.get(header::CONTENT_TYPE) == Some(&JSON);
     let lacks = json && headers.contains_key(SECTIONS) && !headers.contains_key(header::ETAG);

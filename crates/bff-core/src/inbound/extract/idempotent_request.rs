@@ -8,10 +8,9 @@ use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, Type};
 
-use super::endpoints::Authenticated;
-use super::extract;
 use crate::action::{IdempotencyKey, WriteRequest};
 use crate::error::Error;
+use crate::inbound::endpoints::Authenticated;
 
 /// Who asks for a write and what they call it by, and what they want. Read in that order, so that whoever is not signed
 /// in learns nothing of the rest.
@@ -34,9 +33,9 @@ where
         let (mut parts, body) = request.into_parts();
         let Authenticated(caller) = Authenticated::from_request_parts(&mut parts, state).await?;
         let key = IdempotencyKey::from_request_parts(&mut parts, state).await?;
-        let body = extract::json(Request::from_parts(parts, body)).await?;
+        let body = super::body::json(Request::from_parts(parts, body)).await?;
         Ok(Self {
-            input: extract::parse(&body)?,
+            input: super::body::parse(&body)?,
             request: WriteRequest::new(caller, key, &body),
         })
     }

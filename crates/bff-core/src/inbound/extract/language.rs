@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use crate::scope::Language;
 
 /// The best of `ours` for `Accept-Language`; the first of ours when nothing fits.
-pub(super) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
+pub(in crate::inbound) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
     let default = ours.first().copied().unwrap_or(Language::UNDETERMINED);
     let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
     let ranges = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
@@ -20,7 +20,7 @@ pub(super) fn negotiate(headers: &HeaderMap, ours: &[Language]) -> Language {
 }
 
 /// A range and its quality in thousandths; a malformed one weighs nothing.
-pub(super) fn parse_quality(range: &str) -> (&str, u32) {
+pub(in crate::inbound) fn parse_quality(range: &str) -> (&str, u32) {
     let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
     let quality = match parameters.trim().strip_prefix("q=") {
         None => Some(1.0),

@@ -16,7 +16,7 @@ use crate::routes::ProxiedResponse;
 
 /// Has the route answer, and encodes that as the client likes it best. What is left as it is, is left in its own body:
 /// an encoder's is some kilobytes, encoding or not.
-pub(super) async fn call_and_compress(mut route: Route, request: Request) -> Response {
+pub(in crate::inbound) async fn call_and_compress(mut route: Route, request: Request) -> Response {
     let taken = request.headers().get_all(header::ACCEPT_ENCODING);
     let taken: Vec<HeaderValue> = taken.iter().cloned().collect();
     let response = (route.call(request).await).unwrap_or_else(|never| match never {});

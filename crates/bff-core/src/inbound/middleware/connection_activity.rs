@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::write_timeout_body::{BodyHandle, WriteTimeoutBody};
 use crate::net;
 
 /// The requests of one connection. Cheap to clone.
@@ -30,8 +29,16 @@ struct Counted {
     /// The client took nothing for so long that the connection ends.
     stalled: AtomicBool,
     /// What is offered at the moment, and perhaps what no longer is.
-    offers: Mutex<Vec<Weak<BodyHandle>>>,
+    offers: Mutex<Vec<Weak<dyn StallableBody>>>,
     offered: Notify,
+}
+
+/// A response body whose client may stop reading.
+pub(in crate::inbound) trait StallableBody:
+    Send + Sync + std::fmt::Debug
+{
+    /// Aborts the body if its client read nothing for `limit`; else the time of the next check.
+    fn check_timeout(&self, now: Instant, limit: Duration) -> Option<Instant>;
 }
 
 impl ConnectionActivity {
@@ -87,7 +94,7 @@ impl ConnectionActivity {
     pub async fn enforce_write_timeout(&self, limit: Duration) {
         loop {
             let now = Instant::now();
-            let offers: Vec<Arc<BodyHandle>> = {
+            let offers: Vec<Arc<dyn StallableBody>> = {
                 let mut offers = self.0.offers.lock();
                 offers.retain(|offer| offer.strong_count() > 0);
                 offers.iter().filter_map(Weak::upgrade).collect()
@@ -112,13 +119,13 @@ impl InFlightRequest {
     }
 
     /// Has the connection look after an answer that is offered.
-    pub(super) fn track_body(&self, offered: &WriteTimeoutBody) {
+    pub(in crate::inbound) fn track_body(&self, body: Weak<dyn StallableBody>) {
         let counted = &self.0.0;
         let mut offers = counted.offers.lock();
         if offers.len() == offers.capacity() {
             offers.retain(|offer| offer.strong_count() > 0);
         }
-        offers.push(offered.offer());
+        offers.push(body);
         drop(offers);
         counted.offered.notify_one();
     }

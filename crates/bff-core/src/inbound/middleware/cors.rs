@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
-use super::Config;
+use crate::inbound::Config;
 
 /// What a page may read of an answer.
 const EXPOSED: [&str; 11] = [
@@ -45,7 +45,7 @@ const ALLOWED: [&str; 12] = [
 ];
 
 /// The layer, or none when no origin may call.
-pub(super) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
+pub(in crate::inbound) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
     if config.cors_origins.is_empty() {
         return Ok(None);
     }
@@ -70,7 +70,7 @@ pub(super) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
 }
 
 /// Answers a request with what is `inside`, or a page's question whether it may ask.
-pub(super) async fn apply<F>(
+pub(in crate::inbound) async fn apply<F>(
     layer: Option<&CorsLayer>,
     request: Request,
     mut inside: impl FnMut(Request) -> F,

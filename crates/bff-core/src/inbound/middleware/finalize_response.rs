@@ -7,10 +7,10 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 
-use super::Edge;
 use crate::context::RequestId;
 use crate::context::request_id::X_REQUEST_ID;
 use crate::error::{Error, codes};
+use crate::inbound::edge::Edge;
 use crate::routes::ProxiedResponse;
 
 const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
@@ -24,20 +24,20 @@ const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
 /// What of the request the answer depends on.
-pub(super) struct RequestInfo<'a> {
-    pub(super) method: &'a Method,
-    pub(super) uri: &'a Uri,
-    pub(super) if_none_match: Vec<HeaderValue>,
+pub(in crate::inbound) struct RequestInfo<'a> {
+    pub(in crate::inbound) method: &'a Method,
+    pub(in crate::inbound) uri: &'a Uri,
+    pub(in crate::inbound) if_none_match: Vec<HeaderValue>,
 }
 
 /// The tags a client has, read before its request is handed on.
-pub(super) fn if_none_match(request: &Request) -> Vec<HeaderValue> {
+pub(in crate::inbound) fn if_none_match(request: &Request) -> Vec<HeaderValue> {
     let tags = request.headers().get_all(header::IF_NONE_MATCH);
     tags.iter().cloned().collect()
 }
 
 /// Finishes an answer.
-pub(super) fn finalize(
+pub(in crate::inbound) fn finalize(
     edge: &Edge,
     asked: &RequestInfo<'_>,
     id: &RequestId,

@@ -4,8 +4,8 @@ use axum::extract::Request;
 use http::uri::Authority;
 use http::{HeaderMap, Version, header};
 
-use super::language::parse_quality;
 use crate::error::{Error, codes};
+use crate::inbound::extract::language::parse_quality;
 
 /// The longest single header, name and value.
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -16,7 +16,7 @@ const MAX_HEADERS: usize = 100;
 const ENCODINGS: [&str; 4] = ["br", "zstd", "gzip", "x-gzip"];
 
 /// Refuses a head that is oversized, whose Host is missing, doubled or malformed (RFC 9112 §3.2), or that takes no answer.
-pub(super) fn check(request: &Request) -> Result<(), Error> {
+pub(in crate::inbound) fn check(request: &Request) -> Result<(), Error> {
     let headers = request.headers();
     let long = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         name.as_str().len() + value.len() > MAX_HEADER_BYTES

@@ -11,23 +11,38 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Bytes;
-use http_body::{Frame, SizeHint};
+use axum::body::{Body, Bytes};
+use http::Version;
+use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::access_log::LoggedBody;
+use super::connection_activity::StallableBody;
+use super::request_state::LoggedBody;
 
 /// The most handed on at once (RFC 9113 §4.2: a frame is not larger unless asked for): a client that takes one of these
 /// within the limit gets on.
 const CHUNK_BYTES: usize = 16 << 10;
 
+/// The body for a connection of this HTTP version: over HTTP/2 the connection enforces `write_timeout` on it.
+pub(super) fn wrap(body: LoggedBody, version: Version) -> Body {
+    if version != Version::HTTP_2 || body.is_end_stream() {
+        return Body::new(body);
+    }
+    let Some(request) = body.in_flight().cloned() else {
+        return Body::new(body);
+    };
+    let body = WriteTimeoutBody::new(body);
+    request.track_body(body.offer());
+    Body::new(body)
+}
+
 /// An answer's body, until it is taken or taken back.
-pub(super) struct WriteTimeoutBody(Arc<BodyHandle>);
+struct WriteTimeoutBody(Arc<BodyHandle>);
 
 /// What the connection knows of it.
 #[derive(Debug)]
-pub(super) struct BodyHandle(Mutex<PendingBody>);
+struct BodyHandle(Mutex<PendingBody>);
 
 #[derive(Debug)]
 struct PendingBody {
@@ -41,7 +56,7 @@ struct PendingBody {
 
 impl WriteTimeoutBody {
     /// Offers a body.
-    pub(super) fn new(body: LoggedBody) -> Self {
+    fn new(body: LoggedBody) -> Self {
         Self(Arc::new(BodyHandle(Mutex::new(PendingBody {
             body: Some(body),
             rest: Bytes::new(),
@@ -50,14 +65,14 @@ impl WriteTimeoutBody {
     }
 
     /// For the connection.
-    pub(super) fn offer(&self) -> Weak<BodyHandle> {
+    fn offer(&self) -> Weak<BodyHandle> {
         Arc::downgrade(&self.0)
     }
 }
 
-impl BodyHandle {
+impl StallableBody for BodyHandle {
     /// Takes it back if nothing of it was taken for so long; otherwise tells when to look again.
-    pub(super) fn check_timeout(&self, now: Instant, limit: Duration) -> Option<Instant> {
+    fn check_timeout(&self, now: Instant, limit: Duration) -> Option<Instant> {
         let mut standing = self.0.lock();
         let again = standing.since.unwrap_or(now) + limit;
         if again > now {

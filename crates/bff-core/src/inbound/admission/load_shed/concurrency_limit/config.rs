@@ -42,7 +42,7 @@ impl Default for Config {
 
 impl Config {
     /// One line that names the key of a mistake.
-    pub(in crate::inbound::load_shed) fn check(&self) -> Result<(), String> {
+    pub(in crate::inbound::admission::load_shed) fn check(&self) -> Result<(), String> {
         let (min, initial, max) = (self.min, self.initial, self.max);
         if min > initial || initial > max {
             return Err(format!(

@@ -1,0 +1,10 @@
+//! Whether a request may pass the edge, and for which caller.
+//!
+//! The order is that of [`middleware`](super::middleware): IP filter and per-IP rate limit, load shedding,
+//! authentication, the caller's rate limits.
+
+pub(in crate::inbound) mod authenticate;
+pub mod client_ip;
+pub(in crate::inbound) mod ip_filter;
+pub mod load_shed;
+mod rate_limit;
