@@ -132,7 +132,7 @@ impl CacheFill {
         });
         match got.await {
             Ok(FetchResult::Full(whole)) => Ok(self.store_full(whole, errand)),
-            Ok(FetchResult::NotModified(head, took)) => self.refresh_from_(&head, took, errand),
+            Ok(FetchResult::NotModified(head, took)) => self.refresh_from_304(&head, took, errand),
             Err(failure) => {
                 self.failed(&failure, errand);
                 Err(failure)
@@ -204,14 +204,14 @@ impl CacheFill {
     }
 
     /// The copy is good again (RFC 9111 §4.3.4): nothing is parsed, and its readers share the value on.
-    fn refresh_from_(
+    fn refresh_from_304(
         &self,
         head: &HeaderMap,
         took: Duration,
         errand: Option<Box<FetchLease>>,
     ) -> FlightResult {
         let copy = self.copy.as_ref();
-        let fresh = copy.and_then(|copy| Some((copy, rfc9111::merge_(&copy.head, head)?)));
+        let fresh = copy.and_then(|copy| Some((copy, rfc9111::merge_304_headers(&copy.head, head)?)));
         let Some((copy, head)) = fresh else {
             self.evict(errand);
             let why = "it answered 304 about another version";

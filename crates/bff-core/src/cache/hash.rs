@@ -5,9 +5,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Hashes piece by piece with xxh3, each piece seeded by those before it.
-pub(super) struct ChainedXxh(u64);
+pub(super) struct ChainedXxh3(u64);
 
-impl ChainedXxh {
+impl ChainedXxh3 {
     /// The hash of `value` under `seed`.
     pub(super) fn hash(seed: u64, value: &impl Hash) -> u64 {
         let mut chain = Self(seed);
@@ -16,7 +16,7 @@ impl ChainedXxh {
     }
 }
 
-impl Hasher for ChainedXxh {
+impl Hasher for ChainedXxh3 {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
@@ -61,21 +61,21 @@ pub struct Tag(pub(super) u64);
 impl Tag {
     /// The tag `word`.
     pub fn named(word: &str) -> Self {
-        Self(ChainedXxh::hash(0, &("word", word)))
+        Self(ChainedXxh3::hash(0, &("word", word)))
     }
 
     /// Everything a backend answered.
     pub fn upstream(name: &str) -> Self {
-        Self(ChainedXxh::hash(0, &("upstream", name)))
+        Self(ChainedXxh3::hash(0, &("upstream", name)))
     }
 
     /// What a backend answered at a path, whatever the query was.
     pub fn path(upstream: &str, path: &[u8]) -> Self {
-        Self(ChainedXxh::hash(0, &("path", upstream, path)))
+        Self(ChainedXxh3::hash(0, &("path", upstream, path)))
     }
 
     /// What a backend answered at a path and a query.
     pub fn target(upstream: &str, target: &[u8]) -> Self {
-        Self(ChainedXxh::hash(0, &("target", upstream, target)))
+        Self(ChainedXxh3::hash(0, &("target", upstream, target)))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 
-use super::hash::{ChainedXxh, Tag};
+use super::hash::{ChainedXxh3, Tag};
 use crate::scope::{Audience, Scope};
 
 /// The identity of an answer. Two calls have the same only if every part is the same; who may share it comes from
@@ -49,7 +49,7 @@ impl Key {
             audience: scope.audience(),
             value_type: TypeId::of::<T>(),
         };
-        let hash = ChainedXxh::hash(seed, &asked);
+        let hash = ChainedXxh3::hash(seed, &asked);
         Self(Arc::new(Parts { hash, asked }))
     }
 
@@ -116,7 +116,7 @@ impl Key {
 
 /// Everything of one caller at one backend.
 pub(super) fn own(upstream: &str, audience: &Audience) -> Option<Tag> {
-    let hash = || Tag(ChainedXxh::hash(0, &(upstream, audience)));
+    let hash = || Tag(ChainedXxh3::hash(0, &(upstream, audience)));
     audience.is_personal().then(hash)
 }
 

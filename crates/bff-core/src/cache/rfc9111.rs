@@ -190,7 +190,7 @@ pub(super) fn stored_headers(headers: &HeaderMap) -> HeaderMap {
 }
 
 /// A kept head after a 304 (RFC 9111 §3.2), in memory of its own; `None` when the 304 is about another version.
-pub(crate) fn merge_(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap> {
+pub(crate) fn merge_304_headers(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap> {
     let plain = |headers: &HeaderMap| {
         let tag = headers.get(header::ETAG)?.to_str().ok()?;
         Some(tag.trim_start_matches("W/").to_owned())

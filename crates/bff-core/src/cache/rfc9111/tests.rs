@@ -286,7 +286,7 @@ fn what_is_kept_of_a_head_holds_on_to_nothing_else_that_was_read() {
     head.append(header::CACHE_CONTROL, part(12..18));
     let kept = stored_headers(&head);
     assert_eq!(kept, head);
-    let again = merge_(&kept, &head).unwrap();
+    let again = merge_304_headers(&kept, &head).unwrap();
     assert_eq!(again, head);
     drop(head);
     assert!(read.is_unique());
@@ -304,19 +304,19 @@ fn section_4_3_4_a_304_freshens_the_head() {
         ("cache-control", "max-age=5"),
         ("x", "y"),
     ]);
-    let head = merge_(&kept, &told).unwrap();
+    let head = merge_304_headers(&kept, &told).unwrap();
     assert_eq!(head["cache-control"], "max-age=5");
     assert!(!head.contains_key("age") && !head.contains_key("x"));
     // What only the 304 has counts too, and what it leaves out stays.
     let told = headers(&[("expires", "0")]);
-    let head = merge_(&kept, &told).unwrap();
+    let head = merge_304_headers(&kept, &told).unwrap();
     assert_eq!(
         (&head["etag"], &head["expires"]),
         (&kept["etag"], &told["expires"])
     );
-    assert!(merge_(&kept, &headers(&[("etag", "\"b\"")])).is_none());
+    assert!(merge_304_headers(&kept, &headers(&[("etag", "\"b\"")])).is_none());
     let untagged = headers(&[("last-modified", "x")]);
-    assert!(merge_(&untagged, &headers(&[("etag", "\"b\"")])).is_none());
+    assert!(merge_304_headers(&untagged, &headers(&[("etag", "\"b\"")])).is_none());
 }
 
 fn directive() -> impl Strategy<Value = String> {
@@ -381,7 +381,7 @@ proptest! {
             let asked = RequestView { method: &method, headers: &asked };
             let answer = ResponseView { status: StatusCode::OK, headers: &map, at: noon(), took: s(0) };
             let terms = evaluate(&asked, answer, &CachePolicy::default_for(false));
-            let _ = merge_(&map, &map);
+            let _ = merge_304_headers(&map, &map);
             prop_assert!(terms.fresh_for < Duration::MAX);
         }
     }

@@ -81,7 +81,7 @@ impl<'a> Call<'a> {
         let status = answer.response.status();
         if conditional && status == StatusCode::NOT_MODIFIED {
             let copy = fetch.and_then(FetchContext::copy::<StoredResponse>);
-            let same = copy.and_then(|copy| refresh_from_(&copy, answer.response.headers()));
+            let same = copy.and_then(|copy| refresh_from_304(&copy, answer.response.headers()));
             let why = "it answered 304 about another version";
             let same = same.ok_or_else(|| Failure::new(Reason::BadResponse).with_cause(why))?;
             return Ok(full_response(same, took));
@@ -191,11 +191,11 @@ async fn read(body: &mut Incoming, most: usize) -> Result<(Bytes, bool), Failure
 }
 
 /// A copy that is good again, as the 304 says it.
-fn refresh_from_(copy: &Arc<StoredResponse>, told: &HeaderMap) -> Option<StoredResponse> {
+fn refresh_from_304(copy: &Arc<StoredResponse>, told: &HeaderMap) -> Option<StoredResponse> {
     let Content::Whole(bytes) = &copy.content else {
         return None;
     };
-    rfc9111::merge_(&copy.head, told)?;
+    rfc9111::merge_304_headers(&copy.head, told)?;
     let mut head = copy.head.clone();
     head.remove(header::AGE);
     for name in told.keys().filter(|name| !OF_THE_BODY.contains(name)) {
