@@ -1,9 +1,9 @@
-//! What was fetched before and may be used again, and one call for all who want the same at once.
+//! The response cache, and single-flight: equal calls at the same time become one.
 //!
-//! It stands in front of every read: `answer` says in which order. What may be kept is decided in `rules` (RFC 9111)
-//! from what the backend and the call say; who may share it by the call's scope, which is part of every key. Copies
-//! are kept in this process, decoded, and behind it, where there is a Redis, as they came, for all replicas (`tier`).
-//! What is purged or outdated by a write is so in all of them (`spread`).
+//! Every read goes through it; `read_through` gives the order. `rfc9111` decides which responses are stored, from what
+//! the backend and the call say. The scope of a call decides who shares an entry; it is part of every key. The first
+//! tier is in this process and holds decoded values. The second is Redis, if there is one: it holds responses as they
+//! were received, for all replicas (`shared_tier`). `purge_replication` carries invalidations to every replica.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,24 +56,24 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-/// How many tags' purges are told apart.
-const PURGES: usize = 1 << 16;
-/// How many callers' writes are.
-const WRITERS: usize = 1 << 14;
+/// The slots of the table of purged tags.
+const PURGE_SLOTS: usize = 1 << 16;
+/// The slots of the table of callers that wrote.
+const CALLER_WRITE_SLOTS: usize = 1 << 14;
 
-/// What a gateway keeps of what its backends answered.
+/// The response cache of a gateway.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The most bytes of answers kept, as they were received, keys and heads included. Default 67108864 (64 MiB):
-    /// about ten thousand answers of 6 kB, in a quarter of a small container. 0: nothing is kept.
+    /// Size of the cache in this process, in bytes as received, with keys and heads. Default 67108864 (64 MiB): about
+    /// ten thousand responses of 6 kB, a quarter of a small container. 0 turns caching off, in Redis too.
     pub max_bytes: u64,
-    /// The most answers asked for anew in the background at once, while stale ones are served. Default 64: a quarter
-    /// of what one backend takes from a gateway; more wait for the next reader.
+    /// Background revalidations (RFC 5861 §3) at once. Default 64: a quarter of what one backend accepts from a
+    /// gateway. Beyond it, the next reader revalidates.
     pub max_background_revalidations: usize,
-    /// Whether equal calls at the same time become one. Default true; off shows each call by itself.
+    /// Whether equal calls at the same time become one. Default true. Off shows each call separately.
     pub coalesce_requests: bool,
-    /// What replicas share.
+    /// The tier that replicas share.
     pub shared: SharedConfig,
 }
 
@@ -88,7 +88,7 @@ impl Default for Config {
     }
 }
 
-/// A gateway's copies and flights. Cheap to clone.
+/// The cache and the flights of one gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
@@ -98,40 +98,40 @@ struct Inner {
     memory: Option<Memory>,
     tier: Option<SharedTier>,
     flights: SingleFlight,
-    purged: PurgeTimestamps,
-    written: PurgeTimestamps,
-    unkept: HitForMiss,
-    renewing: AtomicUsize,
+    purges: PurgeTimestamps,
+    caller_writes: PurgeTimestamps,
+    uncacheable: HitForMiss,
+    revalidating: AtomicUsize,
 }
 
 impl Cache {
-    /// An empty cache of this process alone. Its keys are placed by a seed of the world's.
-    pub fn new(config: &Config, world: &Env) -> Self {
-        Self::with(config, world, None)
+    /// An empty cache of this process alone. The seed of its hashes comes from `env`.
+    pub fn new(config: &Config, env: &Env) -> Self {
+        Self::build(config, env, None)
     }
 
-    /// A cache that shares what it keeps with the other replicas of `gateway`, if they have a store in common.
-    pub fn with_shared_tier(config: &Config, world: &Env, gateway: &str, store: &Store) -> Self {
+    /// A cache that shares its entries with the other replicas of `gateway`, if `store` is Redis.
+    pub fn with_shared_tier(config: &Config, env: &Env, gateway: &str, store: &Store) -> Self {
         let tier = SharedTier::new(&config.shared, gateway, store);
-        Self::with(config, world, tier.filter(|_| config.max_bytes > 0))
+        Self::build(config, env, tier.filter(|_| config.max_bytes > 0))
     }
 
-    fn with(config: &Config, world: &Env, tier: Option<SharedTier>) -> Self {
+    fn build(config: &Config, env: &Env, tier: Option<SharedTier>) -> Self {
         Self(Arc::new(Inner {
-            // Of its own draws, so that it moves nobody else's.
-            seed: world.fork("cache").random(),
+            // A fork, so that this draw does not change the sequence of `env`.
+            seed: env.fork("cache").random(),
             memory: Memory::new(config.max_bytes),
             tier,
             flights: SingleFlight::new(),
-            purged: PurgeTimestamps::new(PURGES),
-            written: PurgeTimestamps::new(WRITERS),
-            unkept: HitForMiss::new(),
-            renewing: AtomicUsize::new(0),
+            purges: PurgeTimestamps::new(PURGE_SLOTS),
+            caller_writes: PurgeTimestamps::new(CALLER_WRITE_SLOTS),
+            uncacheable: HitForMiss::new(),
+            revalidating: AtomicUsize::new(0),
             config: config.clone(),
         }))
     }
 
-    /// The key of an answer of type `T`.
+    /// The key of a response that is decoded as `T`.
     pub(crate) fn key<T: 'static>(
         &self,
         upstream: &'static str,
@@ -142,36 +142,37 @@ impl Cache {
         Key::new::<T>(self.0.seed, upstream, method, target.into(), scope)
     }
 
-    /// The copy under `key` that no purge has killed.
+    /// The entry under `key`, unless it was invalidated.
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         let entry = self.0.memory.as_ref()?.get(key)?;
         self.is_valid(key, &entry).then_some(entry)
     }
 
     fn is_valid(&self, key: &Key, entry: &Entry) -> bool {
-        self.0.purged.is_newer(&entry.tags, entry.requested_at)
+        self.0.purges.is_newer(&entry.tags, entry.requested_at)
             && self.is_newer_than_callers_writes(key, entry.requested_at)
     }
 
-    /// Whether nothing that was asked for at `asked` is outdated by now, as far as its key tells.
-    fn is_current(&self, key: &Key, asked: u64) -> bool {
-        self.0.purged.is_newer(&key.tags(), asked) && self.is_newer_than_callers_writes(key, asked)
+    /// Whether no purge and no write of the caller invalidated a flight that started at `requested_at`.
+    fn is_current(&self, key: &Key, requested_at: u64) -> bool {
+        self.0.purges.is_newer(&key.tags(), requested_at)
+            && self.is_newer_than_callers_writes(key, requested_at)
     }
 
-    fn is_newer_than_callers_writes(&self, key: &Key, asked: u64) -> bool {
+    fn is_newer_than_callers_writes(&self, key: &Key, requested_at: u64) -> bool {
         key.caller_tag()
-            .is_none_or(|own| self.0.written.is_newer(&[own], asked))
+            .is_none_or(|tag| self.0.caller_writes.is_newer(&[tag], requested_at))
     }
 
     fn tier(&self) -> Option<&SharedTier> {
         self.0.tier.as_ref()
     }
 
-    fn spread(&self) -> Option<&PurgeReplication> {
-        self.tier().map(|tier| &tier.spread)
+    fn purge_replication(&self) -> Option<&PurgeReplication> {
+        self.tier().map(|tier| &tier.purge_replication)
     }
 
-    /// Bytes held.
+    /// Bytes in use.
     pub(crate) fn bytes(&self) -> u64 {
         self.0.memory.as_ref().map_or(0, Memory::bytes)
     }
@@ -188,11 +189,15 @@ impl Cache {
         }
     }
 
-    /// A place for one renewal in the background, for as long as the guard lives.
+    /// A permit for one background revalidation; `None` at the limit. Dropping it frees the place.
     fn try_start_revalidation(&self) -> Option<RevalidationPermit> {
-        let room = |busy| (busy < self.0.config.max_background_revalidations).then(|| busy + 1);
-        let taken = self.0.renewing.fetch_update(Relaxed, Relaxed, room);
-        taken.ok().map(|_| RevalidationPermit(self.clone()))
+        let increment =
+            |running| (running < self.0.config.max_background_revalidations).then(|| running + 1);
+        let previous = self
+            .0
+            .revalidating
+            .fetch_update(Relaxed, Relaxed, increment);
+        previous.ok().map(|_| RevalidationPermit(self.clone()))
     }
 }
 
@@ -200,7 +205,7 @@ struct RevalidationPermit(Cache);
 
 impl Drop for RevalidationPermit {
     fn drop(&mut self) {
-        self.0.0.renewing.fetch_sub(1, Relaxed);
+        self.0.0.revalidating.fetch_sub(1, Relaxed);
     }
 }
 
@@ -208,7 +213,7 @@ impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let memory = self.0.memory.as_ref();
         f.debug_struct("Cache")
-            .field("copies", &memory.map(Memory::len))
+            .field("entries", &memory.map(Memory::len))
             .field("bytes", &memory.map(Memory::bytes))
             .finish_non_exhaustive()
     }

@@ -141,7 +141,7 @@ impl RequestContext {
     }
 
     /// Network, clock and randomness.
-    pub fn world(&self) -> &Env {
+    pub fn env(&self) -> &Env {
         &self.0.shared.env
     }
 

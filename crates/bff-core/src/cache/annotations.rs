@@ -1,5 +1,5 @@
-//! What this process knows of a request beside its answer: a word that is kept as copies are, and that nothing but
-//! speed depends on.
+//! Notes about a request, stored in the memory tier beside the entries. They may be evicted at any time, so only speed
+//! may depend on them.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use super::key::Key;
 use super::rfc9111::StorageDecision;
 
 impl Cache {
-    /// What was noted under a key.
+    /// The note under a key.
     pub(crate) fn annotation<T: Send + Sync + 'static>(&self, key: &Key) -> Option<Arc<T>> {
         self.0.memory.as_ref()?.get(key)?.value().ok()
     }
 
-    /// Notes something, in the place of what was noted before.
+    /// Stores a note, replacing an earlier one.
     pub(crate) fn set_annotation<T: Send + Sync + 'static>(&self, key: &Key, note: T) {
         let note = Entry {
-            what: CachedResult::Value(Arc::new(note)),
-            terms: StorageDecision::default(),
+            result: CachedResult::Value(Arc::new(note)),
+            decision: StorageDecision::default(),
             head: HeaderMap::new(),
             bytes: 0,
-            arrived: Instant::now(),
+            received_at: Instant::now(),
             requested_at: 0,
             tags: Box::default(),
             last_refresh_error: None.into(),
@@ -33,13 +33,13 @@ impl Cache {
         self.put(key, &Arc::new(note));
     }
 
-    /// Whether the answer to a request could not be kept a moment ago.
+    /// Whether the response to a request was uncacheable within the hit-for-miss TTL.
     pub(crate) fn is_hit_for_miss(&self, key: &Key) -> bool {
-        self.0.unkept.has(key)
+        self.0.uncacheable.contains(key)
     }
 
-    /// The answer to it cannot be kept.
+    /// Marks the response to a request as uncacheable.
     pub(crate) fn mark_hit_for_miss(&self, key: &Key) {
-        self.0.unkept.add(key);
+        self.0.uncacheable.add(key);
     }
 }

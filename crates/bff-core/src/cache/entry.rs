@@ -1,4 +1,4 @@
-//! One kept answer: the value as it was decoded, what its head said, and for how long it is good.
+//! One cache entry: the decoded value, the stored header fields, and how long they may be used.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,127 +12,128 @@ use super::hash::Tag;
 use super::rfc9111::StorageDecision;
 use crate::outbound::{Failure, Reason};
 
-/// What a copy costs beside its body and its key: this, its head, and its place in the table.
+/// Bytes of an entry beside its body and its key: the struct, the header fields, and the slot in the table.
 const OVERHEAD: usize = 768;
 
-/// What a backend answered.
+/// The result of a call, as it is cached.
 #[derive(Clone)]
 pub(super) enum CachedResult {
-    /// A value, shared by all its readers and never parsed again.
+    /// A value, shared by all its readers and never decoded again.
     Value(Arc<dyn Any + Send + Sync>),
-    /// That there is nothing, and that this may be kept.
+    /// A 404 that the backend allows to cache.
     Negative(Failure),
 }
 
-/// A kept answer, or one on its way to its readers.
+/// A cache entry, or the uncached result of a flight.
 pub(super) struct Entry {
-    pub(super) what: CachedResult,
-    pub(super) terms: StorageDecision,
-    /// What of its head is kept.
+    pub(super) result: CachedResult,
+    pub(super) decision: StorageDecision,
+    /// The stored header fields.
     pub(super) head: HeaderMap,
-    /// Bytes of its body as received.
+    /// The size of the body as received.
     pub(super) bytes: usize,
-    pub(super) arrived: Instant,
-    /// When it was asked for, in milliseconds since 1970: what purges compare with.
+    pub(super) received_at: Instant,
+    /// When the call started, in milliseconds since 1970. Purges are compared with it.
     pub(super) requested_at: u64,
-    /// What it can be purged by.
+    /// The tags to purge by.
     pub(super) tags: Box<[Tag]>,
-    /// Whether another replica kept it, and no backend was called here.
+    /// Another replica stored it, and no backend was called here.
     pub(super) from_shared_tier: bool,
-    /// Why the last attempt to renew it failed.
+    /// Why the last revalidation failed, and when to retry.
     pub(super) last_refresh_error: Mutex<Option<(Reason, Option<Duration>)>>,
 }
 
-/// How good a copy is at an instant.
+/// Whether an entry may be used at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryState {
-    /// Fresh, for so much longer.
+    /// Fresh for this long.
     Fresh(Duration),
-    /// Past its freshness, and good while it is asked for anew.
+    /// Stale, but usable during a background revalidation.
     StaleWhileRevalidate,
-    /// To be asked for first.
+    /// Not usable before it is revalidated.
     Expired,
 }
 
 impl Entry {
-    /// The value; of an answer that says that there is nothing, that.
+    /// The value; for a negative entry, its failure.
     pub(super) fn value<T: Send + Sync + 'static>(&self) -> Result<Arc<T>, Failure> {
-        match &self.what {
+        match &self.result {
             CachedResult::Value(value) => {
                 let value = value.clone().downcast::<T>();
                 // The type is part of the key.
-                value.map_err(|_| Failure::internal("a copy is of another type than its key"))
+                value
+                    .map_err(|_| Failure::internal("a cache entry is of another type than its key"))
             }
             CachedResult::Negative(failure) => Err(failure.clone()),
         }
     }
 
-    /// How old the answer is (RFC 9111 §4.2.3).
+    /// The age of the response (RFC 9111 §4.2.3).
     pub(super) fn age(&self, now: Instant) -> Duration {
-        let here = now.saturating_duration_since(self.arrived);
-        self.terms.age.saturating_add(here)
+        let resident_time = now.saturating_duration_since(self.received_at);
+        self.decision.age.saturating_add(resident_time)
     }
 
-    /// How good it is.
+    /// The state at `now`.
     pub(super) fn state(&self, now: Instant) -> EntryState {
-        let here = now.saturating_duration_since(self.arrived);
+        let resident_time = now.saturating_duration_since(self.received_at);
         let StorageDecision {
             fresh_for,
             stale_while_revalidate,
             ..
-        } = self.terms;
-        if here < fresh_for {
-            EntryState::Fresh(fresh_for.saturating_sub(here))
-        } else if here < fresh_for.saturating_add(stale_while_revalidate) {
+        } = self.decision;
+        if resident_time < fresh_for {
+            EntryState::Fresh(fresh_for.saturating_sub(resident_time))
+        } else if resident_time < fresh_for.saturating_add(stale_while_revalidate) {
             EntryState::StaleWhileRevalidate
         } else {
             EntryState::Expired
         }
     }
 
-    /// Whether it may stand in for an answer that failed so (RFC 5861 §4): the backend is down, late or busy. What
-    /// the backend refuses for a reason of its own, it refuses of the copy too.
+    /// Whether this entry may be served instead of the failure (RFC 5861 §4): the backend is down, late or overloaded.
+    /// A definitive refusal by the backend applies to the entry too.
     pub(super) fn usable_on_error(&self, failure: &Failure, now: Instant) -> bool {
-        let here = now.saturating_duration_since(self.arrived);
-        let bound = self.terms.stale_if_error;
-        let refused = failure
+        let resident_time = now.saturating_duration_since(self.received_at);
+        let bound = self.decision.stale_if_error;
+        let rejected = failure
             .upstream_status()
             .is_some_and(|status| status.is_client_error());
-        let refused = refused && failure.reason() != Reason::Overloaded;
-        let ours = failure.public_error().is_some() || failure.reason() == Reason::SwitchedOff;
-        matches!(self.what, CachedResult::Value(_))
+        let rejected = rejected && failure.reason() != Reason::Overloaded;
+        let internal = failure.public_error().is_some() || failure.reason() == Reason::SwitchedOff;
+        matches!(self.result, CachedResult::Value(_))
             && !bound.is_zero()
-            && here <= self.terms.fresh_for.saturating_add(bound)
-            && !refused
-            && !ours
+            && resident_time <= self.decision.fresh_for.saturating_add(bound)
+            && !rejected
+            && !internal
             && !failure.reason().is_definitive()
     }
 
-    /// Whether a copy is of any use.
+    /// Whether the entry can be used later, possibly after revalidation.
     pub(super) fn is_storable(&self) -> bool {
         let StorageDecision {
-            may_keep,
+            may_store,
             fresh_for,
             stale_while_revalidate,
             stale_if_error,
             ..
-        } = self.terms;
-        let good = fresh_for.max(stale_while_revalidate).max(stale_if_error);
-        may_keep && (!good.is_zero() || self.has_validator())
+        } = self.decision;
+        let usable_for = fresh_for.max(stale_while_revalidate).max(stale_if_error);
+        may_store && (!usable_for.is_zero() || self.has_validator())
     }
 
-    /// Whether the backend can be asked if it is still the same (RFC 9111 §4.3.1).
+    /// Whether the entry can be revalidated (RFC 9111 §4.3.1).
     pub(super) fn has_validator(&self) -> bool {
-        let value = matches!(self.what, CachedResult::Value(_));
+        let value = matches!(self.result, CachedResult::Value(_));
         value
             && VALIDATORS
                 .iter()
                 .any(|(name, _)| self.head.contains_key(name))
     }
 
-    /// Asks for the answer only if it is no longer this one.
+    /// Makes a request conditional (RFC 9111 §4.3.1).
     pub(super) fn add_validators(&self, headers: &mut HeaderMap) {
-        if matches!(self.what, CachedResult::Value(_)) {
+        if matches!(self.result, CachedResult::Value(_)) {
             for (name, condition) in VALIDATORS {
                 if let Some(value) = self.head.get(name) {
                     headers.insert(condition, HeaderValue::clone(value));
@@ -141,13 +142,13 @@ impl Entry {
         }
     }
 
-    /// What it weighs without its key: the value takes about what its text did.
+    /// Bytes in memory without the key. The value takes about as much as its body.
     pub(super) fn weight(&self) -> usize {
         self.bytes + size_of_val(&*self.tags) + OVERHEAD
     }
 }
 
-/// What an answer can be recognised by, and how one asks whether it still is.
+/// The validators, each with the request field that checks it.
 const VALIDATORS: [(HeaderName, HeaderName); 2] = [
     (header::ETAG, header::IF_NONE_MATCH),
     (header::LAST_MODIFIED, header::IF_MODIFIED_SINCE),

@@ -1,4 +1,4 @@
-//! What happens once for all who wait: the call itself, and putting away what it brought.
+//! The part of a read that happens once for all waiters: the call, and storing its response.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,130 +21,133 @@ use crate::context::RequestContext;
 use crate::net;
 use crate::outbound::{Failure, Reason, SharedDeadline};
 
-/// What a backend lets its answer be purged by: a comma list.
+/// The response field with the backend's tags, a comma-separated list.
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
-/// An answer with more tags is not kept: a purge would not find it.
+/// A response with more tags is not stored, because a purge might not find it.
 const MAX_TAGS: usize = 64;
 
-/// What a call needs to be made: by whose context, until when, and against which copy.
+/// The inputs of a call: the context, the deadline, and the stale entry to revalidate.
 pub(crate) struct FetchContext {
     pub(crate) cx: RequestContext,
-    pub(crate) until: Arc<SharedDeadline>,
-    copy: Option<Arc<Entry>>,
+    pub(crate) deadline: Arc<SharedDeadline>,
+    stale_entry: Option<Arc<Entry>>,
 }
 
 impl FetchContext {
-    /// The value of the copy.
-    pub(crate) fn copy<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.copy.as_ref()?.value().ok()
+    /// The value of the stale entry.
+    pub(crate) fn stored_value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.stale_entry.as_ref()?.value().ok()
     }
 
-    /// Asks only for what is not held already; says whether there is such a condition.
-    pub(crate) fn condition(&self, headers: &mut HeaderMap) -> bool {
+    /// Makes the request conditional if there is a stale entry with validators; returns whether it did.
+    pub(crate) fn add_validators(&self, headers: &mut HeaderMap) -> bool {
         let before = headers.len();
-        if let Some(copy) = &self.copy {
-            copy.add_validators(headers);
+        if let Some(entry) = &self.stale_entry {
+            entry.add_validators(headers);
         }
         headers.len() > before
     }
 }
 
-/// What a call brought.
+/// The result of a call.
 pub(crate) enum FetchResult<T> {
-    /// An answer.
+    /// A response with its content.
     Full(FullResponse<T>),
-    /// The copy is still good (304), says this head after so long.
+    /// A 304: the stale entry is still valid. Holds the head and the response delay.
     NotModified(HeaderMap, Duration),
 }
 
-/// A whole answer, decoded.
+/// A response with its content, decoded.
 pub(crate) struct FullResponse<T> {
-    /// Where all its readers find it, so that no policy on the way moves it.
+    /// Shared by all readers, so that no layer in between moves the value itself.
     pub(crate) value: Arc<T>,
     pub(crate) status: StatusCode,
     pub(crate) head: HeaderMap,
-    /// Of its body as received.
+    /// The size of the body as received.
     pub(crate) bytes: usize,
-    /// The same, where it can be made into the value again.
+    /// The body as received, if the value can be decoded from it again; otherwise empty.
     pub(crate) body: Bytes,
-    pub(crate) took: Duration,
+    pub(crate) response_delay: Duration,
 }
 
-/// Keeps what was fetched for one reader alone, asked for at `asked`, if others may have it.
+/// Stores a response that was fetched for one reader, if others may use it. `requested_at` is in milliseconds since
+/// 1970.
 pub(crate) fn store_response<T: Send + Sync + 'static>(
     cx: &RequestContext,
     read: &ReadKey,
-    keep: &CachePolicy,
-    asked: u64,
-    whole: FullResponse<T>,
+    policy: &CachePolicy,
+    requested_at: u64,
+    full: FullResponse<T>,
 ) -> Result<Arc<T>, Failure> {
-    let flying = CacheFill {
+    let fill = CacheFill {
         cx: cx.clone(),
         key: read.key.clone(),
-        keep: keep.clone(),
-        copy: None,
-        asked,
-        recall: None,
+        policy: policy.clone(),
+        stale_entry: None,
+        requested_at,
+        decode: None,
     };
-    flying.store_full(whole, None).value()
+    fill.store_full(full, None).value()
 }
 
-/// A call under way: whose, under which key, and which copy there is.
+/// A call in progress whose response will be stored.
 pub(super) struct CacheFill {
     pub(super) cx: RequestContext,
     pub(super) key: Key,
-    pub(super) keep: CachePolicy,
-    pub(super) copy: Option<Arc<Entry>>,
-    /// When it was asked for, in milliseconds since 1970.
-    pub(super) asked: u64,
-    /// How what other replicas kept becomes a value, where it can.
-    pub(super) recall: Option<DecodeFn>,
+    pub(super) policy: CachePolicy,
+    pub(super) stale_entry: Option<Arc<Entry>>,
+    /// When the call started, in milliseconds since 1970.
+    pub(super) requested_at: u64,
+    /// Decodes what other replicas stored; `None` if the response is not shared.
+    pub(super) decode: Option<DecodeFn>,
 }
 
 impl CacheFill {
-    /// Makes the call and puts away what it brought.
+    /// Makes the call and stores its response.
     pub(super) async fn run<T, Fut>(
         mut self,
-        until: Arc<SharedDeadline>,
+        deadline: Arc<SharedDeadline>,
         fetch: impl FnOnce(FetchContext) -> Fut,
     ) -> FlightResult
     where
         T: Send + Sync + 'static,
         Fut: Future<Output = Result<FetchResult<T>, Failure>>,
     {
-        let mut errand = None;
-        if let (Some(recall), Some(tier)) = (self.recall, self.cache().tier()) {
-            match Box::pin(tier.lookup(&self, recall, &until)).await {
+        let mut lease = None;
+        if let (Some(decode), Some(tier)) = (self.decode, self.cache().tier()) {
+            match Box::pin(tier.lookup(&self, decode, &deadline)).await {
                 SharedLookup::Hit(entry) => {
                     self.cache().put(&self.key, &entry);
                     return Ok(entry);
                 }
-                SharedLookup::Fetch(ours, stale) => {
-                    errand = ours;
-                    self.use_copy(stale);
+                SharedLookup::Fetch(acquired, stale) => {
+                    lease = acquired;
+                    self.use_stale_entry(stale);
                 }
             }
         }
-        let got = fetch(FetchContext {
+        let call = fetch(FetchContext {
             cx: self.cx.clone(),
-            until,
-            copy: self.copy.clone(),
+            deadline,
+            stale_entry: self.stale_entry.clone(),
         });
-        match got.await {
-            Ok(FetchResult::Full(whole)) => Ok(self.store_full(whole, errand)),
-            Ok(FetchResult::NotModified(head, took)) => self.refresh_from_304(&head, took, errand),
+        match call.await {
+            Ok(FetchResult::Full(full)) => Ok(self.store_full(full, lease)),
+            Ok(FetchResult::NotModified(head, response_delay)) => {
+                self.refresh_from_304(&head, response_delay, lease)
+            }
             Err(failure) => {
-                self.failed(&failure, errand);
+                self.handle_failure(&failure, lease);
                 Err(failure)
             }
         }
     }
 
-    /// A copy that others kept: it can be asked about, and stand in when that fails.
-    fn use_copy(&mut self, stale: Option<Arc<Entry>>) {
-        if let (None, Some(entry)) = (&self.copy, stale) {
+    /// Takes a stale entry of another replica: for revalidation, and to serve it if that fails.
+    fn use_stale_entry(&mut self, stale: Option<Arc<Entry>>) {
+        if let (None, Some(entry)) = (&self.stale_entry, stale) {
             self.cache().put(&self.key, &entry);
-            self.copy = Some(entry);
+            self.stale_entry = Some(entry);
         }
     }
 
@@ -152,151 +155,159 @@ impl CacheFill {
         &self.cx.shared().cache
     }
 
-    fn evaluate(&self, status: StatusCode, headers: &HeaderMap, took: Duration) -> StorageDecision {
-        // What goes upstream and could be varied by is either in the key or of one request only.
-        let asked = RequestView {
+    fn evaluate(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        response_delay: Duration,
+    ) -> StorageDecision {
+        // Every request field that a response could vary by is either in the key or differs in every request.
+        let request = RequestView {
             method: &Method::GET,
             headers: &HeaderMap::new(),
         };
-        let answer = ResponseView {
+        let response = ResponseView {
             status,
             headers,
-            at: self.cx.world().now(),
-            took,
+            received_at: self.cx.env().now(),
+            response_delay,
         };
-        let mut terms = rfc9111::evaluate(&asked, answer, &self.keep);
-        terms.may_keep &= self.cache().0.memory.is_some();
-        terms
+        let mut decision = rfc9111::evaluate(&request, response, &self.policy);
+        decision.may_store &= self.cache().0.memory.is_some();
+        decision
     }
 
     fn store_full<T: Send + Sync + 'static>(
         &self,
-        whole: FullResponse<T>,
-        errand: Option<Box<FetchLease>>,
+        full: FullResponse<T>,
+        lease: Option<Box<FetchLease>>,
     ) -> Arc<Entry> {
-        let mut terms = self.evaluate(whole.status, &whole.head, whole.took);
-        let tags = if terms.may_keep {
-            self.tags(&whole.head)
+        let mut decision = self.evaluate(full.status, &full.head, full.response_delay);
+        let tags = if decision.may_store {
+            self.tags(&full.head)
         } else {
             Some(Box::default())
         };
-        terms.may_keep &= tags.is_some();
-        let head = if terms.may_keep {
-            rfc9111::stored_headers(&whole.head)
+        decision.may_store &= tags.is_some();
+        let head = if decision.may_store {
+            rfc9111::stored_headers(&full.head)
         } else {
             HeaderMap::new()
         };
         let entry = self.put(Entry {
-            what: CachedResult::Value(whole.value),
-            terms,
+            result: CachedResult::Value(full.value),
+            decision,
             head,
-            bytes: whole.bytes,
-            arrived: net::now(),
-            requested_at: self.asked,
+            bytes: full.bytes,
+            received_at: net::now(),
+            requested_at: self.requested_at,
             tags: tags.unwrap_or_default(),
             last_refresh_error: None.into(),
             from_shared_tier: false,
         });
-        if let Some(errand) = errand {
-            errand.publish(&self.key, &entry, whole.status, whole.body);
+        if let Some(lease) = lease {
+            lease.publish(&self.key, &entry, full.status, full.body);
         }
         entry
     }
 
-    /// The copy is good again (RFC 9111 §4.3.4): nothing is parsed, and its readers share the value on.
+    /// Refreshes the entry after a 304 (RFC 9111 §4.3.4). Nothing is decoded; readers share the same value.
     fn refresh_from_304(
         &self,
         head: &HeaderMap,
-        took: Duration,
-        errand: Option<Box<FetchLease>>,
+        response_delay: Duration,
+        lease: Option<Box<FetchLease>>,
     ) -> FlightResult {
-        let copy = self.copy.as_ref();
-        let fresh = copy.and_then(|copy| Some((copy, rfc9111::merge_304_headers(&copy.head, head)?)));
-        let Some((copy, head)) = fresh else {
-            self.evict(errand);
-            let why = "it answered 304 about another version";
-            let failure = Failure::new(Reason::BadResponse).with_cause(why);
+        let stale_entry = self.stale_entry.as_ref();
+        let fresh = stale_entry
+            .and_then(|entry| Some((entry, rfc9111::merge_304_headers(&entry.head, head)?)));
+        let Some((entry, head)) = fresh else {
+            self.evict(lease);
+            let cause = "the backend answered 304 about another version";
+            let failure = Failure::new(Reason::BadResponse).with_cause(cause);
             return Err(failure.with_upstream(self.key.upstream()));
         };
         let entry = self.put(Entry {
-            what: copy.what.clone(),
-            terms: self.evaluate(StatusCode::OK, &head, took),
+            result: entry.result.clone(),
+            decision: self.evaluate(StatusCode::OK, &head, response_delay),
             head,
-            bytes: copy.bytes,
-            arrived: net::now(),
-            requested_at: self.asked,
-            tags: copy.tags.clone(),
+            bytes: entry.bytes,
+            received_at: net::now(),
+            requested_at: self.requested_at,
+            tags: entry.tags.clone(),
             last_refresh_error: None.into(),
             from_shared_tier: false,
         });
-        if let Some(errand) = errand {
-            errand.publish_refreshed(&self.key, &entry);
+        if let Some(lease) = lease {
+            lease.publish_refreshed(&self.key, &entry);
         }
         Ok(entry)
     }
 
-    /// That there is nothing is kept only where the backend says for how long; a copy of what is gone is not.
-    fn failed(&self, failure: &Failure, errand: Option<Box<FetchLease>>) {
-        let nothing = failure.reason() == Reason::NotFound;
-        if let Some(head) = failure.response_headers().filter(|_| nothing) {
-            let terms = self.evaluate(StatusCode::NOT_FOUND, head, Duration::ZERO);
-            let tags = self.tags(head).filter(|_| terms.may_keep);
-            if let (Some(tags), false) = (tags, terms.fresh_for.is_zero()) {
+    /// Stores a 404 if the backend gives it a lifetime. Evicts the entry of a resource that no longer exists.
+    fn handle_failure(&self, failure: &Failure, lease: Option<Box<FetchLease>>) {
+        let not_found = failure.reason() == Reason::NotFound;
+        if let Some(head) = failure.response_headers().filter(|_| not_found) {
+            let decision = self.evaluate(StatusCode::NOT_FOUND, head, Duration::ZERO);
+            let tags = self.tags(head).filter(|_| decision.may_store);
+            if let (Some(tags), false) = (tags, decision.fresh_for.is_zero()) {
                 self.put(Entry {
-                    what: CachedResult::Negative(failure.clone().without_response()),
-                    terms,
+                    result: CachedResult::Negative(failure.clone().without_response()),
+                    decision,
                     head: HeaderMap::new(),
                     bytes: 0,
-                    arrived: net::now(),
-                    requested_at: self.asked,
+                    received_at: net::now(),
+                    requested_at: self.requested_at,
                     tags,
                     last_refresh_error: None.into(),
                     from_shared_tier: false,
                 });
-                if let Some(errand) = errand {
-                    errand.publish_gone();
+                if let Some(lease) = lease {
+                    lease.publish_gone();
                 }
                 return;
             }
         }
-        let Some(copy) = &self.copy else { return };
-        if copy.usable_on_error(failure, net::now()) {
-            *copy.last_refresh_error.lock() = Some((failure.reason(), failure.retry_after()));
+        let Some(entry) = &self.stale_entry else {
+            return;
+        };
+        if entry.usable_on_error(failure, net::now()) {
+            *entry.last_refresh_error.lock() = Some((failure.reason(), failure.retry_after()));
         } else if failure.reason().is_definitive() {
-            self.evict(errand);
+            self.evict(lease);
         }
     }
 
-    /// The copy is worth nothing any more, here and to other replicas.
-    fn evict(&self, errand: Option<Box<FetchLease>>) {
+    /// Removes the entry here and in the shared tier.
+    fn evict(&self, lease: Option<Box<FetchLease>>) {
         self.cache().remove(&self.key);
-        if let Some(errand) = errand {
-            errand.publish_gone();
+        if let Some(lease) = lease {
+            lease.publish_gone();
         }
     }
 
     fn put(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
         if !self.cache().is_valid(&self.key, &entry) {
-            // Purged while it was on its way: what was fetched since is not to make room for it.
+            // Invalidated during the call. A newer entry must not be replaced by this one.
             return entry;
         }
         if entry.is_storable() {
             self.cache().put(&self.key, &entry);
-        } else if self.copy.is_some() {
+        } else if self.stale_entry.is_some() {
             self.cache().remove(&self.key);
         }
         entry
     }
 
-    /// Everything the answer can be purged by, unless that is too much.
+    /// All tags of the response; `None` if there are too many.
     fn tags(&self, head: &HeaderMap) -> Option<Box<[Tag]>> {
-        let mut tags = Vec::with_capacity(3 + self.keep.tags.len());
+        let mut tags = Vec::with_capacity(3 + self.policy.tags.len());
         tags.extend(self.key.tags());
-        tags.extend(&self.keep.tags);
+        tags.extend(&self.policy.tags);
         for value in head.get_all(CACHE_TAG) {
-            let words = value.to_str().ok()?.split(',').map(str::trim);
-            tags.extend(words.filter(|w| !w.is_empty()).map(Tag::named));
+            let names = value.to_str().ok()?.split(',').map(str::trim);
+            tags.extend(names.filter(|w| !w.is_empty()).map(Tag::named));
         }
         (tags.len() <= MAX_TAGS).then(|| tags.into())
     }

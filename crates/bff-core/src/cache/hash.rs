@@ -1,10 +1,10 @@
-//! Hashes: seeded ones that place keys, and plain ones that all replicas agree on for tags.
+//! Hashes: seeded ones for the keys of one process, and unseeded ones for tags, equal in all replicas.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Hashes piece by piece with xxh3, each piece seeded by those before it.
+/// Hashes in parts with xxh3: the hash so far is the seed of the next part.
 pub(super) struct ChainedXxh3(u64);
 
 impl ChainedXxh3 {
@@ -26,7 +26,7 @@ impl Hasher for ChainedXxh3 {
     }
 }
 
-/// For keys that were hashed when they were made.
+/// A hasher for keys that already hold their hash.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PrehashedBuildHasher(u64);
 
@@ -39,7 +39,7 @@ impl BuildHasher for PrehashedBuildHasher {
 }
 
 impl Hasher for PrehashedBuildHasher {
-    /// A key writes one number and nothing else; this is for completeness only.
+    /// For completeness only: a key writes one number and nothing else.
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
@@ -53,28 +53,28 @@ impl Hasher for PrehashedBuildHasher {
     }
 }
 
-/// What a purge names: a word that a backend or a call gave an answer, or the address it came from. Two that share
-/// a hash are purged together, which costs a fetch and nothing else.
+/// A name to purge by: a tag of the backend or of the call, or an address. Two tags with the same hash are purged
+/// together, which only costs an extra fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(pub(super) u64);
 
 impl Tag {
-    /// The tag `word`.
-    pub fn named(word: &str) -> Self {
-        Self(ChainedXxh3::hash(0, &("word", word)))
+    /// The tag `name`.
+    pub fn named(name: &str) -> Self {
+        Self(ChainedXxh3::hash(0, &("word", name)))
     }
 
-    /// Everything a backend answered.
+    /// All responses of a backend.
     pub fn upstream(name: &str) -> Self {
         Self(ChainedXxh3::hash(0, &("upstream", name)))
     }
 
-    /// What a backend answered at a path, whatever the query was.
+    /// All responses of a path of a backend, with any query.
     pub fn path(upstream: &str, path: &[u8]) -> Self {
         Self(ChainedXxh3::hash(0, &("path", upstream, path)))
     }
 
-    /// What a backend answered at a path and a query.
+    /// All responses of a path with this query.
     pub fn target(upstream: &str, target: &[u8]) -> Self {
         Self(ChainedXxh3::hash(0, &("target", upstream, target)))
     }

@@ -1,5 +1,5 @@
-//! Which requests' answers could not be kept a moment ago: nobody looks for them elsewhere, or waits for somebody
-//! else's call.
+//! Requests whose response was uncacheable a moment ago (Varnish: hit-for-miss). For those, no replica looks in the
+//! shared tier or waits for the call of another.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -9,37 +9,37 @@ use tokio::time::Instant;
 use super::key::Key;
 use crate::net;
 
-/// How long it is remembered.
+/// How long a mark lasts.
 pub(super) const TTL: Duration = Duration::from_secs(10);
-/// How many are.
+/// How many marks fit. Two requests that share a slot replace each other.
 const SLOTS: usize = 1 << 12;
-/// What of a slot is of the hash; the rest is a time.
-const HASH: u64 = 0xffff_ffff_0000_0000;
+/// The bits of a slot that hold the hash. The others hold the expiry.
+const HASH_MASK: u64 = 0xffff_ffff_0000_0000;
 
-/// By hash: the upper half of it, and until which second since `opened` it holds.
+/// A slot holds the upper half of a key's hash, and the second since `start` at which the mark expires.
 pub(super) struct HitForMiss {
-    opened: Instant,
+    start: Instant,
     slots: Box<[AtomicU64]>,
 }
 
 impl HitForMiss {
     pub(super) fn new() -> Self {
         Self {
-            opened: Instant::now(),
+            start: Instant::now(),
             slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
-    /// Whether the answer to it could not be kept.
-    pub(super) fn has(&self, key: &Key) -> bool {
+    /// Whether the response to this request was uncacheable within the TTL.
+    pub(super) fn contains(&self, key: &Key) -> bool {
         let slot = self.slot(key).load(Relaxed);
-        slot & HASH == key.hash() & HASH && self.seconds() < slot & !HASH
+        slot & HASH_MASK == key.hash() & HASH_MASK && self.seconds() < slot & !HASH_MASK
     }
 
-    /// The answer to it cannot be kept.
+    /// Marks the response to this request as uncacheable.
     pub(super) fn add(&self, key: &Key) {
-        let until = self.seconds() + TTL.as_secs();
-        let slot = key.hash() & HASH | until & !HASH;
+        let expiry = self.seconds() + TTL.as_secs();
+        let slot = key.hash() & HASH_MASK | expiry & !HASH_MASK;
         self.slot(key).store(slot, Relaxed);
     }
 
@@ -52,6 +52,6 @@ impl HitForMiss {
     }
 
     fn seconds(&self) -> u64 {
-        (net::now() - self.opened).as_secs()
+        (net::now() - self.start).as_secs()
     }
 }

@@ -1,4 +1,4 @@
-//! What an answer is kept and shared under: backend, request, who may share it, and what it was made into.
+//! The key of a cache entry: backend, request, audience, and the decoded type.
 
 use std::any::TypeId;
 use std::fmt;
@@ -11,30 +11,30 @@ use http::Method;
 use super::hash::{ChainedXxh3, Tag};
 use crate::scope::{Audience, Scope};
 
-/// The identity of an answer. Two calls have the same only if every part is the same; who may share it comes from
-/// the call's scope and from nowhere else. Cheap to clone.
+/// The key of a response. Two keys are equal only if all parts are. The audience comes from the scope of the call and
+/// from nowhere else. Cheap to clone.
 #[derive(Clone)]
 pub struct Key(Arc<Parts>);
 
 #[derive(PartialEq, Eq)]
 struct Parts {
     hash: u64,
-    asked: Asked,
+    request: KeyedRequest,
 }
 
 #[derive(PartialEq, Eq, Hash)]
-struct Asked {
+struct KeyedRequest {
     upstream: &'static str,
     method: Method,
-    /// Path and query as sent; for gRPC the method's path, a zero byte and the message.
+    /// Path and query as sent. For gRPC: the method's path, a zero byte and the message.
     target: Bytes,
     audience: Audience,
-    /// One answer made into two types is two values.
+    /// One response decoded into two types is two entries.
     value_type: TypeId,
 }
 
 impl Key {
-    /// The key of an answer of type `T` to a request of `scope`.
+    /// The key of a response that is decoded as `T`, to a request of `scope`.
     pub(super) fn new<T: 'static>(
         seed: u64,
         upstream: &'static str,
@@ -42,57 +42,57 @@ impl Key {
         target: Bytes,
         scope: &impl Scope,
     ) -> Self {
-        let asked = Asked {
+        let request = KeyedRequest {
             upstream,
             method,
             target,
             audience: scope.audience(),
             value_type: TypeId::of::<T>(),
         };
-        let hash = ChainedXxh3::hash(seed, &asked);
-        Self(Arc::new(Parts { hash, asked }))
+        let hash = ChainedXxh3::hash(seed, &request);
+        Self(Arc::new(Parts { hash, request }))
     }
 
-    /// The backend.
+    /// The name of the backend.
     pub(super) fn upstream(&self) -> &'static str {
-        self.0.asked.upstream
+        self.0.request.upstream
     }
 
-    /// What replicas of `gateway` know it by; `None` for what is one caller's, which never leaves the process. What it
-    /// was made into is no part of it: what is shared is the answer as it came.
+    /// The key in the shared tier of `gateway`; `None` for a response of one caller, which never leaves the process.
+    /// The type is no part of it, because the shared tier holds responses as received.
     pub(super) fn shared_key(&self, gateway: &str) -> Option<Vec<u8>> {
-        let Asked {
+        let KeyedRequest {
             upstream,
             method,
             target,
             audience,
             ..
-        } = &self.0.asked;
-        let readers = audience.shared()?;
-        let mut name = Vec::with_capacity(64 + target.len());
+        } = &self.0.request;
+        let audience = audience.shared()?;
+        let mut key = Vec::with_capacity(64 + target.len());
         for part in [
             gateway.as_bytes(),
             upstream.as_bytes(),
             method.as_str().as_bytes(),
-            &readers,
+            &audience,
             target,
         ] {
-            name.extend_from_slice(&part.len().to_le_bytes());
-            name.extend_from_slice(part);
+            key.extend_from_slice(&part.len().to_le_bytes());
+            key.extend_from_slice(part);
         }
-        Some(name)
+        Some(key)
     }
 
-    /// Bytes it holds on the heap.
+    /// Bytes on the heap.
     pub(super) fn bytes(&self) -> usize {
-        size_of::<Parts>() + self.0.asked.target.len()
+        size_of::<Parts>() + self.0.request.target.len()
     }
 
-    /// What every answer under this key can be purged by: its backend, its path, its whole target.
+    /// The tags of every entry under this key: its backend, its path, its path with the query.
     pub(super) fn tags(&self) -> [Tag; 3] {
-        let Asked {
+        let KeyedRequest {
             upstream, target, ..
-        } = &self.0.asked;
+        } = &self.0.request;
         let path = target.split(|b| matches!(b, b'?' | 0)).next();
         [
             Tag::upstream(upstream),
@@ -101,12 +101,13 @@ impl Key {
         ]
     }
 
-    /// What a write of the same caller at the same backend outdates; `None` for what is nobody's own.
+    /// The tag that a write of the same caller at the same backend invalidates; `None` for a response of several
+    /// callers.
     pub(super) fn caller_tag(&self) -> Option<Tag> {
-        let Asked {
+        let KeyedRequest {
             upstream, audience, ..
-        } = &self.0.asked;
-        own(upstream, audience)
+        } = &self.0.request;
+        caller_tag(upstream, audience)
     }
 
     pub(super) fn hash(&self) -> u64 {
@@ -114,8 +115,8 @@ impl Key {
     }
 }
 
-/// Everything of one caller at one backend.
-pub(super) fn own(upstream: &str, audience: &Audience) -> Option<Tag> {
+/// The tag of everything of one caller at one backend.
+pub(super) fn caller_tag(upstream: &str, audience: &Audience) -> Option<Tag> {
     let hash = || Tag(ChainedXxh3::hash(0, &(upstream, audience)));
     audience.is_personal().then(hash)
 }
@@ -134,10 +135,14 @@ impl Hash for Key {
     }
 }
 
-/// The target may hold what somebody searched for.
+/// Without the target, which may hold a user's search text.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.0.asked.method, self.0.asked.upstream)
+        write!(
+            f,
+            "{} at {}",
+            self.0.request.method, self.0.request.upstream
+        )
     }
 }
 
@@ -167,19 +172,19 @@ mod tests {
     }
 
     #[test]
-    fn every_part_tells_two_keys_apart() {
-        let here = key::<u8>("/a", &Public);
-        assert_eq!(here, key::<u8>("/a", &Public));
-        assert_ne!(here, key::<u8>("/a?", &Public));
-        assert_ne!(here, key::<u16>("/a", &Public));
+    fn keys_differ_in_every_part() {
+        let base = key::<u8>("/a", &Public);
+        assert_eq!(base, key::<u8>("/a", &Public));
+        assert_ne!(base, key::<u8>("/a?", &Public));
+        assert_ne!(base, key::<u16>("/a", &Public));
         let head = Key::new::<u8>(7, "alpha", Method::HEAD, "/a".into(), &Public);
-        assert_ne!(here, head);
+        assert_ne!(base, head);
         let beta = Key::new::<u8>(7, "beta", Method::GET, "/a".into(), &Public);
-        assert_ne!(here, beta);
+        assert_ne!(base, beta);
     }
 
     #[test]
-    fn scopes_never_meet() {
+    fn keys_of_different_scopes_differ() {
         let ada = caller("ada", None, "customer");
         let scopes: [Key; 9] = [
             key::<u8>("/a", &Public),
@@ -192,19 +197,19 @@ mod tests {
             key::<u8>("/a", &caller("ada", None, "ADMIN")),
             key::<u8>("/a", &caller("ben", None, "customer")),
         ];
-        for (n, one) in scopes.iter().enumerate() {
+        for (n, key) in scopes.iter().enumerate() {
             for other in &scopes[n + 1..] {
-                assert_ne!(one, other);
+                assert_ne!(key, other);
             }
         }
         assert_eq!(key::<u8>("/a", &ada), key::<u8>("/a", &ada.clone()));
-        // What a segment was not asked for is no part of it.
+        // The key has only the parts that the segment asked for.
         let (de, at) = (segment("en", "DE"), segment("de", "AT"));
         assert_eq!(key::<u8>("/a", &de), key::<u8>("/a", &at));
     }
 
     #[test]
-    fn a_path_is_purged_with_all_its_queries() {
+    fn a_path_tag_covers_every_query() {
         let [upstream, path, target] = key::<u8>("/a/b?c=1", &Public).tags();
         assert_eq!(upstream, Tag::upstream("alpha"));
         assert_eq!(path, Tag::path("alpha", b"/a/b"));

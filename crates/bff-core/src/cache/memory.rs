@@ -1,4 +1,4 @@
-//! The copies kept in this process, bounded by their bytes.
+//! The first tier: entries in this process, limited by their size in bytes.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::entry::Entry;
 use super::hash::PrehashedBuildHasher;
 use super::key::Key;
 
-/// What a copy weighs on average: by this the tables are sized, and no bound depends on it.
-const USUAL_BYTES: u64 = 4 << 10;
-/// Fixed, so that what is thrown out does not depend on the machine.
+/// The average size of an entry. It sizes the tables; no limit depends on it.
+const AVERAGE_ENTRY_BYTES: u64 = 4 << 10;
+/// Fixed, so that evictions do not depend on the number of cores.
 const SHARDS: usize = 16;
 
-/// Copies by key; what is used least goes first when there is no room. Entries know themselves how long they are
-/// good, so nothing here has a clock.
+/// Entries by key. If there is no room, the least used is evicted. Expiry is checked in the entries, so there is no
+/// clock here.
 pub(super) struct Memory(Cache<Key, Arc<Entry>, ByBytes, PrehashedBuildHasher>);
 
 #[derive(Clone)]
@@ -28,9 +28,9 @@ impl Weighter<Key, Arc<Entry>> for ByBytes {
 }
 
 impl Memory {
-    /// Room for `max_bytes`; `None` when that is nothing.
+    /// A cache of `max_bytes`; `None` if that is 0.
     pub(super) fn new(max_bytes: u64) -> Option<Self> {
-        let items = usize::try_from(max_bytes / USUAL_BYTES).unwrap_or(usize::MAX);
+        let items = usize::try_from(max_bytes / AVERAGE_ENTRY_BYTES).unwrap_or(usize::MAX);
         let options = OptionsBuilder::new()
             .shards(SHARDS)
             .estimated_items_capacity(items.max(1))
@@ -56,12 +56,12 @@ impl Memory {
         self.0.remove(key);
     }
 
-    /// Bytes held.
+    /// Bytes in use.
     pub(super) fn bytes(&self) -> u64 {
         self.0.weight()
     }
 
-    /// Copies held.
+    /// The number of entries.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

@@ -1,4 +1,4 @@
-//! What a call says about keeping its answer, and what configuration makes of it.
+//! The caching rules of a call, and the configuration that overrides them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use super::hash::Tag;
 
-/// The longest that something of one caller is kept.
+/// The longest time that a response of one caller is cached.
 const MAX_PRIVATE_TTL: Duration = Duration::from_secs(60);
 
-/// What a call says about keeping its answer. By default what is shared is kept as the backend says, what is one
-/// caller's is not kept, and nothing is served stale.
+/// The caching rules of a call. By default a shared response is cached as the backend says, a response of one caller
+/// is not cached, and nothing is served stale.
 #[derive(Clone, Debug, Default)]
 pub struct CachePolicy {
-    /// One caller's.
+    /// The response belongs to one caller.
     pub(super) personal: bool,
-    /// One caller's, and the call does not say that it may be kept.
+    /// Nothing is stored or served from the cache. The default for a response of one caller.
     pub(super) no_store: bool,
-    /// How long it is fresh, whatever positive lifetime the backend gives or does not give.
+    /// The freshness lifetime. It replaces any positive lifetime of the backend, and a missing one.
     pub(super) ttl: Option<Duration>,
     pub(super) stale_while_revalidate: Duration,
     pub(super) stale_if_error: Duration,
-    /// What it can be purged by, beside what the backend says.
+    /// Tags to purge by, in addition to the backend's.
     pub(super) tags: Vec<Tag>,
 }
 
 impl CachePolicy {
-    /// What a call that says nothing means.
+    /// The rules of a call that sets none.
     pub(crate) fn default_for(personal: bool) -> Self {
         Self {
             personal,
@@ -36,7 +36,7 @@ impl CachePolicy {
         }
     }
 
-    /// Nothing is kept and nothing kept is used.
+    /// Nothing is stored, and nothing is served from the cache.
     pub(crate) fn no_store(personal: bool) -> Self {
         Self {
             no_store: true,
@@ -61,69 +61,69 @@ impl CachePolicy {
         self.stale_if_error = bound;
     }
 
-    pub(crate) fn tag(&mut self, word: &str) {
-        self.tags.push(Tag::named(word));
+    pub(crate) fn tag(&mut self, name: &str) {
+        self.tags.push(Tag::named(name));
     }
 
-    /// It can be purged by the address it was asked for at.
+    /// Adds a tag for the address of the request.
     pub(crate) fn tag_target(&mut self, upstream: &str, target: &str) {
         self.tags.push(Tag::target(upstream, target.as_bytes()));
     }
 
-    /// What holds for a call to `route` under a backend's configuration.
-    pub(crate) fn with_overrides(mut self, rules: &CacheOverrides, route: &str) -> Self {
-        if self.personal || rules.is_empty() {
+    /// The rules after applying the configuration of the backend for `route`.
+    pub(crate) fn with_overrides(mut self, overrides: &CacheOverrides, route: &str) -> Self {
+        if self.personal || overrides.is_empty() {
             return self;
         }
-        let of_route = rules.routes.get(route).cloned().unwrap_or_default();
-        self.ttl = of_route.ttl.or(rules.ttl).or(self.ttl);
-        let least = |said: Duration, one: Option<Duration>, other: Option<Duration>| {
-            said.min(one.or(other).unwrap_or(said))
+        let route_overrides = overrides.routes.get(route).cloned().unwrap_or_default();
+        self.ttl = route_overrides.ttl.or(overrides.ttl).or(self.ttl);
+        let lower = |call: Duration, route: Option<Duration>, backend: Option<Duration>| {
+            call.min(route.or(backend).unwrap_or(call))
         };
-        self.stale_while_revalidate = least(
+        self.stale_while_revalidate = lower(
             self.stale_while_revalidate,
-            of_route.stale_while_revalidate,
-            rules.stale_while_revalidate,
+            route_overrides.stale_while_revalidate,
+            overrides.stale_while_revalidate,
         );
-        self.stale_if_error = least(
+        self.stale_if_error = lower(
             self.stale_if_error,
-            of_route.stale_if_error,
-            rules.stale_if_error,
+            route_overrides.stale_if_error,
+            overrides.stale_if_error,
         );
         self
     }
 }
 
-/// How a backend's answers are kept, over what its calls say. What is one caller's is never touched, and
-/// `no-store`, `no-cache`, `private` or a lifetime of zero from the backend always stand.
+/// How long a backend's responses are cached, overriding its calls. Responses of one caller are unaffected. The
+/// backend's `no-store`, `no-cache`, `private` or a lifetime of zero always wins.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheOverrides {
-    /// How long an answer is fresh. Default: what the call says, else what the backend says. `0s`: nothing is.
+    /// The freshness lifetime. Default: from the call, else from the backend. `0s`: never fresh.
     #[serde(with = "crate::config::duration::option")]
     pub ttl: Option<Duration>,
-    /// The most that an answer may be past its freshness while it is asked for anew. Default: what the call says,
-    /// which this can only lower, for only a call's author knows what a stale answer means.
+    /// The maximum staleness during a background revalidation. Default: from the call. This can only lower the call's
+    /// value, because only the author of a call knows what a stale response means.
     #[serde(with = "crate::config::duration::option")]
     pub stale_while_revalidate: Option<Duration>,
-    /// The same for when the backend fails. Default: what the call says.
+    /// The maximum staleness if the backend fails; it can only lower the call's. Default: from the call.
     #[serde(with = "crate::config::duration::option")]
     pub stale_if_error: Option<Duration>,
-    /// The same three for one route, written as metrics name it: `"/things/{id}"`. Default none.
+    /// The same three for one route, written as in metrics: `"/things/{id}"`. Default none.
     pub routes: BTreeMap<String, RouteCacheOverrides>,
 }
 
-/// How the answers of one route are kept.
+/// How long the responses of one route are cached.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RouteCacheOverrides {
-    /// How long an answer is fresh. Default: that of the backend.
+    /// The freshness lifetime. Default: that of the backend.
     #[serde(with = "crate::config::duration::option")]
     pub ttl: Option<Duration>,
-    /// The most past its freshness while it is asked for anew. Default: that of the backend.
+    /// The maximum staleness during a background revalidation. Default: that of the backend.
     #[serde(with = "crate::config::duration::option")]
     pub stale_while_revalidate: Option<Duration>,
-    /// The most past its freshness when the backend fails. Default: that of the backend.
+    /// The maximum staleness if the backend fails. Default: that of the backend.
     #[serde(with = "crate::config::duration::option")]
     pub stale_if_error: Option<Duration>,
 }
@@ -136,8 +136,8 @@ impl CacheOverrides {
             stale_if_error,
             routes,
         } = self;
-        let said = [ttl, stale_while_revalidate, stale_if_error];
-        said.iter().all(|s| s.is_none()) && routes.is_empty()
+        let bounds = [ttl, stale_while_revalidate, stale_if_error];
+        bounds.iter().all(|s| s.is_none()) && routes.is_empty()
     }
 }
 
@@ -150,46 +150,49 @@ mod tests {
     }
 
     #[test]
-    fn configuration_sets_freshness_and_only_lowers_what_may_be_stale() {
-        let mut said = CachePolicy::default_for(false);
-        said.ttl(s(60));
-        said.stale_if_error(s(600));
-        let of_route = RouteCacheOverrides {
+    fn configuration_sets_the_ttl_and_only_lowers_staleness() {
+        let mut call = CachePolicy::default_for(false);
+        call.ttl(s(60));
+        call.stale_if_error(s(600));
+        let route_overrides = RouteCacheOverrides {
             ttl: Some(s(5)),
             stale_if_error: Some(s(9000)),
             ..RouteCacheOverrides::default()
         };
-        let rules = CacheOverrides {
+        let overrides = CacheOverrides {
             ttl: Some(s(30)),
             stale_if_error: Some(s(100)),
             stale_while_revalidate: Some(s(10)),
-            routes: [("/a".to_owned(), of_route)].into(),
+            routes: [("/a".to_owned(), route_overrides)].into(),
         };
-        let one = said.clone().with_overrides(&rules, "/a");
-        assert_eq!((one.ttl, one.stale_if_error), (Some(s(5)), s(600)));
-        let other = said.clone().with_overrides(&rules, "/b");
-        assert_eq!((other.ttl, other.stale_if_error), (Some(s(30)), s(100)));
-        assert_eq!(other.stale_while_revalidate, s(0));
+        let route = call.clone().with_overrides(&overrides, "/a");
+        assert_eq!((route.ttl, route.stale_if_error), (Some(s(5)), s(600)));
+        let backend = call.clone().with_overrides(&overrides, "/b");
+        assert_eq!((backend.ttl, backend.stale_if_error), (Some(s(30)), s(100)));
+        assert_eq!(backend.stale_while_revalidate, s(0));
         assert_eq!(
-            said.with_overrides(&CacheOverrides::default(), "/a").ttl,
+            call.with_overrides(&CacheOverrides::default(), "/a").ttl,
             Some(s(60))
         );
     }
 
     #[test]
-    fn what_is_one_callers_is_kept_briefly_or_not_at_all() {
-        let rules = CacheOverrides {
+    fn a_callers_responses_are_cached_briefly_or_not_at_all() {
+        let overrides = CacheOverrides {
             ttl: Some(s(300)),
             ..CacheOverrides::default()
         };
         assert!(
             CachePolicy::default_for(true)
-                .with_overrides(&rules, "/a")
+                .with_overrides(&overrides, "/a")
                 .no_store
         );
-        let mut own = CachePolicy::default_for(true);
-        own.private_ttl(s(3600));
-        let own = own.with_overrides(&rules, "/a");
-        assert_eq!((own.no_store, own.ttl), (false, Some(MAX_PRIVATE_TTL)));
+        let mut private = CachePolicy::default_for(true);
+        private.private_ttl(s(3600));
+        let private = private.with_overrides(&overrides, "/a");
+        assert_eq!(
+            (private.no_store, private.ttl),
+            (false, Some(MAX_PRIVATE_TTL))
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What an operator, or a write, makes outdated.
+//! Invalidation by an operator's purge or by a write.
 
 use serde::Deserialize;
 
@@ -10,59 +10,62 @@ use crate::scope::Audience;
 
 /// The most names in one purge.
 const MAX_NAMES: usize = 1000;
-/// The longest name.
+/// The longest name, in bytes.
 const MAX_NAME_BYTES: usize = 2048;
 
-/// What to purge, as the admin port reads it: `{"tags": ["a-1"], "keys": [{"upstream": "alpha", "path": "/things/1"}],
+/// A purge, as the admin port reads it: `{"tags": ["a-1"], "keys": [{"upstream": "alpha", "path": "/things/1"}],
 /// "upstreams": ["beta"]}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Purge {
-    /// Answers that their backend (`Cache-Tag`) or their call gave one of these words.
+    /// Entries with one of these tags, from the backend (`Cache-Tag`) or from the call.
     pub tags: Vec<String>,
-    /// Answers to these requests.
+    /// Entries of these requests.
     pub keys: Vec<PurgeTarget>,
-    /// Everything these backends answered.
+    /// All entries of these backends.
     pub upstreams: Vec<String>,
 }
 
-/// A request, whoever made it.
+/// The requests for one address, from any caller.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PurgeTarget {
-    /// The backend.
+    /// The name of the backend.
     pub upstream: String,
-    /// Path and query as sent upstream; without a query, whatever it was.
+    /// Path and query as sent upstream. A path without a query matches every query.
     pub path: String,
 }
 
 impl Purge {
-    /// How many names there are; the error says in a sentence what is wrong.
+    /// The number of names. The error is a sentence for the operator.
     pub(crate) fn count(&self) -> Result<usize, &'static str> {
         let count = self.tags.len() + self.keys.len() + self.upstreams.len();
         let keys = self.keys.iter().flat_map(|k| [&k.upstream, &k.path]);
         let mut names = self.tags.iter().chain(&self.upstreams).chain(keys);
         if names.any(|name| name.is_empty() || name.len() > MAX_NAME_BYTES) {
-            return Err("A tag, a backend and a path are 1 to 2048 bytes long.");
+            return Err("A tag, an upstream and a path must be 1 to 2048 bytes long.");
         }
         if self.keys.iter().any(|key| !key.path.starts_with('/')) {
-            return Err("A path begins with a slash.");
+            return Err("A path must begin with a slash.");
         }
         match count {
-            0 => Err("Name at least one of tags, keys and upstreams."),
+            0 => Err("At least one of tags, keys and upstreams must not be empty."),
             1..=MAX_NAMES => Ok(count),
-            _ => Err("Name at most 1000 in one purge."),
+            _ => Err("A purge has at most 1000 names."),
         }
     }
 
-    /// The backends it names.
+    /// The backends that the purge names.
     pub(crate) fn backends(&self) -> impl Iterator<Item = &str> {
-        let of_keys = self.keys.iter().map(|key| &*key.upstream);
-        self.upstreams.iter().map(String::as_str).chain(of_keys)
+        let key_upstreams = self.keys.iter().map(|key| &*key.upstream);
+        self.upstreams
+            .iter()
+            .map(String::as_str)
+            .chain(key_upstreams)
     }
 
-    fn stamps(&self) -> impl Iterator<Item = Tag> {
-        let words = self.tags.iter().map(|word| Tag::named(word));
+    fn to_tags(&self) -> impl Iterator<Item = Tag> {
+        let tags = self.tags.iter().map(|name| Tag::named(name));
         let upstreams = self.upstreams.iter().map(|name| Tag::upstream(name));
         let keys = self.keys.iter().map(|PurgeTarget { upstream, path }| {
             if path.contains('?') {
@@ -71,29 +74,28 @@ impl Purge {
                 Tag::path(upstream, path.as_bytes())
             }
         });
-        words.chain(upstreams).chain(keys)
+        tags.chain(upstreams).chain(keys)
     }
 }
 
 impl Cache {
-    /// Kills every copy that was asked for at `at` (milliseconds since 1970) or before and that the purge names;
-    /// flights in the air land, and nobody else joins them.
+    /// Invalidates all named entries requested at `at` or before, in milliseconds since 1970. Active flights continue,
+    /// but no request joins them.
     pub(crate) fn purge(&self, purge: &Purge, at: u64) {
-        for tag in purge.stamps() {
+        for tag in purge.to_tags() {
             self.invalidate(tag, at);
         }
     }
 
     fn invalidate(&self, tag: Tag, at: u64) {
-        self.0.purged.stamp(tag, at);
-        if let Some(spread) = self.spread() {
-            spread.purged(tag);
+        self.0.purges.record(tag, at);
+        if let Some(replication) = self.purge_replication() {
+            replication.tag_purged(tag);
         }
     }
 
-    /// A write that was passed on was, or may have been, done at `at`: whatever was asked for at its path (RFC 9111
-    /// §4.4), with any query, and everything that its caller asked this backend for are outdated. The screens' copies
-    /// are too.
+    /// Invalidates after a proxied write that was, or may have been, executed at `at`: all entries of its path, with
+    /// any query (RFC 9111 §4.4), and the caller's entries of this backend. Entries that screens fetched are included.
     pub(crate) fn invalidate_forwarded_write(
         &self,
         (upstream, target): (&str, &str),
@@ -108,25 +110,25 @@ impl Cache {
     }
 
     fn invalidate_caller(&self, upstream: &str, audience: &Audience, at: u64) {
-        if let Some(own) = key::own(upstream, audience) {
-            self.0.written.stamp(own, at);
-            if let Some(spread) = self.spread() {
-                spread.written(self.0.written.slot(own));
+        if let Some(tag) = key::caller_tag(upstream, audience) {
+            self.0.caller_writes.record(tag, at);
+            if let Some(replication) = self.purge_replication() {
+                replication.caller_wrote(self.0.caller_writes.slot(tag));
             }
         }
     }
 
-    /// A write was, or may have been, done at `at`: the same address (RFC 9111 §4.4), what the call names, and
-    /// everything that its caller asked this backend for are outdated.
+    /// Invalidates after a write that was, or may have been, executed at `at`: its address (RFC 9111 §4.4), the tags of
+    /// `policy`, and the caller's entries of this backend.
     pub(crate) fn invalidate_after_write(
         &self,
         (upstream, target): (&str, &[u8]),
         audience: &Audience,
-        keep: &CachePolicy,
+        policy: &CachePolicy,
         at: u64,
     ) {
         self.invalidate(Tag::target(upstream, target), at);
-        for tag in &keep.tags {
+        for tag in &policy.tags {
             self.invalidate(*tag, at);
         }
         self.invalidate_caller(upstream, audience, at);
@@ -137,26 +139,26 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Purge, String> {
+    fn parse(text: &str) -> Result<Purge, String> {
         serde_json::from_str(text).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_purge_names_something_and_not_too_much() {
-        let good = r#"{"tags":["a"],"keys":[{"upstream":"b","path":"/c?d=1"}],"upstreams":["e"]}"#;
-        assert_eq!(read(good).unwrap().count(), Ok(3));
-        for bad in [
+    fn a_purge_has_1_to_1000_valid_names() {
+        let valid = r#"{"tags":["a"],"keys":[{"upstream":"b","path":"/c?d=1"}],"upstreams":["e"]}"#;
+        assert_eq!(parse(valid).unwrap().count(), Ok(3));
+        for invalid in [
             "{}",
             r#"{"tags":[""]}"#,
             r#"{"keys":[{"upstream":"b","path":"c"}]}"#,
         ] {
-            assert!(read(bad).unwrap().count().is_err(), "{bad}");
+            assert!(parse(invalid).unwrap().count().is_err(), "{invalid}");
         }
-        let many = Purge {
+        let too_many = Purge {
             tags: vec!["a".into(); 1001],
             ..Purge::default()
         };
-        assert!(many.count().is_err());
-        assert!(read(r#"{"tag":["a"]}"#).is_err());
+        assert!(too_many.count().is_err());
+        assert!(parse(r#"{"tag":["a"]}"#).is_err());
     }
 }

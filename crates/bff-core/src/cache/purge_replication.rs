@@ -1,11 +1,10 @@
-//! How what was purged, or outdated by a write, comes to every replica: by a list in Redis that says it, and a channel
-//! that says when to look.
+//! Carries invalidations by purges and writes to every replica: a list in Redis, and a channel that announces changes.
 //!
-//! The list holds, for each slot of the tables of stamps, the version of its latest purge; versions come from Redis
-//! alone, so that no replica's clock matters. A replica reads what is new when it is told to, and every [`POLL`] when
-//! nobody tells it: a subscription that is broken delays a purge by that much. What could not be told because Redis was
-//! away is told when it is back, and before anything is read from it. A list that is lost, with what Redis knew or
-//! without, outdates everything.
+//! The list holds the version of the latest purge of each slot of the timestamp tables. Versions come from Redis alone,
+//! so the clocks of replicas do not matter. A replica reads new purges after an announcement, and every [`POLL`]
+//! without one. So a broken subscription delays a purge by that time at most. Purges that could not be published
+//! because Redis was unavailable are published when it recovers, before anything is read from the tier. If the list is
+//! lost, even with all other data of Redis, everything is invalidated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,260 +19,276 @@ use tokio::time::sleep;
 use super::hash::Tag;
 use super::purge_timestamps::PurgeTimestamps;
 use super::shared_tier::MAX_TTL;
-use super::{Cache, PURGES, WRITERS};
+use super::{CALLER_WRITE_SLOTS, Cache, PURGE_SLOTS};
 use crate::context::{Env, GatewayHandles};
 use crate::store::{self, Key, Namespace, Redis, Store, StoreUnavailable};
 
-/// How often a replica looks that nobody told to: half of the second within which a purge holds everywhere.
+/// How often a replica reads without an announcement. Purges must hold everywhere within a second; this is half of
+/// that.
 const POLL: Duration = Duration::from_millis(400);
-/// The least time between two looks: what comes in between is read together.
+/// The least time between two exchanges. Purges in between are sent together.
 const BATCH_DELAY: Duration = Duration::from_millis(5);
-/// How many slots one purge names at most, and one look reads: more than that, so that it reads at least one purge whole.
-const MOST_PURGED: usize = 1024;
-const MOST_READ: usize = 2048;
-/// Where replicas tell each other to look.
+/// The most slots in one purge. One exchange reads more than that, so it contains at least one complete purge.
+const MAX_PUBLISHED: usize = 1024;
+const MAX_READ: usize = 2048;
+/// The channel on which replicas announce purges.
 const CHANNEL: &str = "cache-purges";
-/// Slots are numbered through: those of purges, those of writers, and one that is everything.
-const EVERYTHING: usize = PURGES + WRITERS;
+/// Slots have one numbering: first those of purged tags, then those of callers, then one for everything.
+const EVERYTHING: usize = PURGE_SLOTS + CALLER_WRITE_SLOTS;
 
-const SPACE: Namespace = Namespace {
+const NAMESPACE: Namespace = Namespace {
     name: "cache-purges",
     evictable: false,
 };
 
-/// What this replica knows of the purges of all.
+/// The state of one replica.
 pub(super) struct PurgeReplication {
     redis: Arc<Redis>,
     key: Key,
     channel: String,
     script: Script,
-    /// The version of the latest purge of each slot.
-    known: PurgeTimestamps,
-    /// Of everything.
-    floor: AtomicU64,
+    /// The version of the latest purge of each tag slot.
+    tag_versions: PurgeTimestamps,
+    /// The version of the latest purge of everything.
+    everything_version: AtomicU64,
     /// The latest version that was read.
     seen: AtomicU64,
-    /// Slots to be told, each with the number of the latest time that it was to be.
+    /// Slots to publish, each with the sequence number of its latest invalidation.
     pending: Mutex<BTreeMap<usize, u64>>,
-    told: AtomicU64,
-    /// All that was to be told before this number is.
-    settled: AtomicU64,
-    /// There is something to tell.
-    news: Notify,
-    /// One look at a time.
-    turn: tokio::sync::Mutex<()>,
+    next_number: AtomicU64,
+    /// All invalidations with a smaller sequence number are published.
+    published_before: AtomicU64,
+    /// Signals a pending slot.
+    changed: Notify,
+    /// One exchange at a time.
+    exchange_lock: tokio::sync::Mutex<()>,
 }
 
 impl PurgeReplication {
     pub(super) fn new(redis: Arc<Redis>, gateway: &str) -> Self {
         Self {
             redis,
-            key: Key::of(SPACE, gateway.as_bytes(), &[]),
+            key: Key::of(NAMESPACE, gateway.as_bytes(), &[]),
             channel: store::channel(CHANNEL),
             script: Script::new(include_str!("purge_replication/sync.lua")),
-            known: PurgeTimestamps::new(PURGES),
-            floor: AtomicU64::new(0),
+            tag_versions: PurgeTimestamps::new(PURGE_SLOTS),
+            everything_version: AtomicU64::new(0),
             seen: AtomicU64::new(0),
             pending: Mutex::default(),
-            told: AtomicU64::new(0),
-            settled: AtomicU64::new(0),
-            news: Notify::new(),
-            turn: tokio::sync::Mutex::default(),
+            next_number: AtomicU64::new(0),
+            published_before: AtomicU64::new(0),
+            changed: Notify::new(),
+            exchange_lock: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The latest version that is known: what is asked for now is younger than that purge.
+    /// The latest version that was read. A request sent now is newer than that purge.
     pub(super) fn seen(&self) -> u64 {
         self.seen.load(Relaxed)
     }
 
-    /// Whether no purge that is known killed what was asked for at version `since`.
+    /// Whether no known purge invalidates a response requested at version `since`.
     pub(super) fn allows(&self, tags: &[Tag], since: u64) -> bool {
-        let outlived = |tag: &Tag| self.known.at(self.known.slot(*tag)) <= since;
-        self.floor.load(Relaxed) <= since && tags.iter().all(outlived)
+        let is_newer = |tag: &Tag| self.tag_versions.latest(self.tag_versions.slot(*tag)) <= since;
+        self.everything_version.load(Relaxed) <= since && tags.iter().all(is_newer)
     }
 
-    /// This tag was purged here.
-    pub(super) fn purged(&self, tag: Tag) {
-        self.enqueue(self.known.slot(tag));
+    /// This replica purged the tag.
+    pub(super) fn tag_purged(&self, tag: Tag) {
+        self.enqueue(self.tag_versions.slot(tag));
     }
 
-    /// Somebody wrote here: `slot` is theirs in the table of writers.
-    pub(super) fn written(&self, slot: usize) {
-        self.enqueue(PURGES + slot);
+    /// This replica executed a write. `slot` is the caller's slot in the table of writes.
+    pub(super) fn caller_wrote(&self, slot: usize) {
+        self.enqueue(PURGE_SLOTS + slot);
     }
 
     fn enqueue(&self, slot: usize) {
         {
             let mut pending = self.pending.lock();
-            let number = self.told.fetch_add(1, Relaxed);
-            pending.insert(slot, number);
+            let sequence_number = self.next_number.fetch_add(1, Relaxed);
+            pending.insert(slot, sequence_number);
         }
-        self.news.notify_one();
+        self.changed.notify_one();
     }
 
-    /// Whether something was purged here that others may not know.
+    /// Whether there are invalidations that other replicas may not know.
     pub(super) fn has_pending(&self) -> bool {
         !self.pending.lock().is_empty()
     }
 
-    /// One question: tells some of what is pending, and reads some of what is new.
+    /// One round trip: publishes `slots` and reads some of the new purges.
     async fn exchange(
         &self,
         slots: impl Iterator<Item = &usize>,
     ) -> Result<SyncReply, StoreUnavailable> {
         let mut call = self.script.prepare_invoke();
-        let matters = u64::try_from(MAX_TTL.as_micros()).unwrap_or(u64::MAX);
+        let retention = u64::try_from(MAX_TTL.as_micros()).unwrap_or(u64::MAX);
         call.key(self.key.as_str());
         call.arg(self.seen())
-            .arg(matters)
+            .arg(retention)
             .arg(&self.channel)
-            .arg(MOST_READ);
+            .arg(MAX_READ);
         for slot in slots {
             call.arg(*slot);
         }
-        let (version, before, news): (u64, u64, Vec<u64>) =
+        let (version, before, purges): (u64, u64, Vec<u64>) =
             self.redis.invoke(&self.key, &call).await?;
-        let news = news
+        let purges = purges
             .chunks_exact(2)
             .map(|pair| (pair[0], pair[1]))
             .collect();
         Ok(SyncReply {
             version,
             before,
-            news,
+            purges,
         })
     }
 }
 
-/// What Redis said.
+/// The reply of the script.
 struct SyncReply {
-    /// Of what was told.
+    /// The version of what was published; 0 if nothing was.
     version: u64,
-    /// The latest before that.
+    /// The latest version before it.
     before: u64,
-    /// Slots and the versions of their latest purges, oldest first.
-    news: Vec<(u64, u64)>,
+    /// Slots with the versions of their latest purges, oldest first.
+    purges: Vec<(u64, u64)>,
 }
 
 impl Cache {
-    /// Tells what is pending by now and reads what is new; false where there is nobody to tell.
-    pub(crate) async fn sync(&self, world: &Env) -> Result<bool, StoreUnavailable> {
-        let Some(spread) = self.spread() else {
+    /// Publishes all pending slots and reads all new purges; false if there is no shared tier.
+    pub(crate) async fn sync(&self, env: &Env) -> Result<bool, StoreUnavailable> {
+        let Some(replication) = self.purge_replication() else {
             return Ok(false);
         };
-        let _turn = spread.turn.lock().await;
-        self.pull(spread, world).await.map(|()| true)
+        let _guard = replication.exchange_lock.lock().await;
+        self.pull(replication, env).await.map(|()| true)
     }
 
-    /// The same, unless all that is pending by now has been told by whoever had the turn before.
+    /// The same, unless another task has published everything that is pending now.
     pub(super) async fn flush(
         &self,
-        spread: &PurgeReplication,
-        world: &Env,
+        replication: &PurgeReplication,
+        env: &Env,
     ) -> Result<(), StoreUnavailable> {
-        let by = spread.told.load(Relaxed);
-        let _turn = spread.turn.lock().await;
-        if spread.settled.load(Relaxed) < by {
-            self.pull(spread, world).await?;
+        let target = replication.next_number.load(Relaxed);
+        let _guard = replication.exchange_lock.lock().await;
+        if replication.published_before.load(Relaxed) < target {
+            self.pull(replication, env).await?;
         }
         Ok(())
     }
 
-    /// What becomes pending meanwhile is for the next one who looks: nobody would ever be done where much is written.
-    async fn pull(&self, spread: &PurgeReplication, world: &Env) -> Result<(), StoreUnavailable> {
-        let (mut owed, by): (BTreeSet<usize>, u64) = {
-            let pending = spread.pending.lock();
-            (pending.keys().copied().collect(), spread.told.load(Relaxed))
+    /// Slots that become pending meanwhile are left to the next exchange. Otherwise this might never end under many
+    /// writes.
+    async fn pull(
+        &self,
+        replication: &PurgeReplication,
+        env: &Env,
+    ) -> Result<(), StoreUnavailable> {
+        let (mut remaining, target): (BTreeSet<usize>, u64) = {
+            let pending = replication.pending.lock();
+            (
+                pending.keys().copied().collect(),
+                replication.next_number.load(Relaxed),
+            )
         };
         loop {
-            // It stays pending until it is told: whoever waits for this may leave at any time.
-            let told: BTreeMap<usize, u64> = {
-                let pending = spread.pending.lock();
-                let some = owed.iter().take(MOST_PURGED);
-                some.filter_map(|slot| Some((*slot, *pending.get(slot)?)))
+            // A slot stays pending until it is published, because this future may be dropped at any time.
+            let batch: BTreeMap<usize, u64> = {
+                let pending = replication.pending.lock();
+                let slots = remaining.iter().take(MAX_PUBLISHED);
+                slots
+                    .filter_map(|slot| Some((*slot, *pending.get(slot)?)))
                     .collect()
             };
-            let answer = spread.exchange(told.keys()).await?;
-            // What was purged once more meanwhile is told once more.
-            (spread.pending.lock()).retain(|slot, number| told.get(slot) != Some(number));
-            owed.retain(|slot| !told.contains_key(slot));
-            if answer.before < spread.seen() {
-                // What was purged earlier is forgotten there, and perhaps not all that it killed.
-                spread.enqueue(EVERYTHING);
-                owed.insert(EVERYTHING);
+            let reply = replication.exchange(batch.keys()).await?;
+            // A slot that was invalidated again meanwhile is published again.
+            (replication.pending.lock()).retain(|slot, number| batch.get(slot) != Some(number));
+            remaining.retain(|slot| !batch.contains_key(slot));
+            if reply.before < replication.seen() {
+                // Redis has lost earlier purges. Some may not have reached every replica.
+                replication.enqueue(EVERYTHING);
+                remaining.insert(EVERYTHING);
             }
-            let all = self.apply(spread, &told, answer, world.unix_millis());
-            if all && owed.is_empty() {
-                spread.settled.fetch_max(by, Relaxed);
+            let all = self.apply(replication, &batch, reply, env.unix_millis());
+            if all && remaining.is_empty() {
+                replication.published_before.fetch_max(target, Relaxed);
                 return Ok(());
             }
         }
     }
 
-    /// Takes in what was read; says whether that was all there is.
+    /// Applies the purges that were read; returns whether these were all.
     fn apply(
         &self,
-        spread: &PurgeReplication,
-        told: &BTreeMap<usize, u64>,
-        answer: SyncReply,
+        replication: &PurgeReplication,
+        published: &BTreeMap<usize, u64>,
+        reply: SyncReply,
         now: u64,
     ) -> bool {
         let SyncReply {
-            version, mut news, ..
-        } = answer;
-        let all = news.len() < MOST_READ;
-        if let Some((_, last)) = news.last().copied().filter(|_| !all) {
+            version,
+            mut purges,
+            ..
+        } = reply;
+        let all = purges.len() < MAX_READ;
+        if let Some((_, last)) = purges.last().copied().filter(|_| !all) {
             // The rest of this purge was not read.
-            news.retain(|(_, version)| *version < last);
+            purges.retain(|(_, version)| *version < last);
         }
-        for (slot, at) in &news {
+        for (slot, version_at) in &purges {
             let slot = usize::try_from(*slot).unwrap_or(usize::MAX);
-            // What was purged here is dead here since then, and what came after lives.
-            let own = *at == version && told.contains_key(&slot);
+            // This replica has applied its own purge already. Entries fetched since then are valid.
+            let is_own = *version_at == version && published.contains_key(&slot);
             if slot == EVERYTHING {
-                spread.floor.fetch_max(*at, Relaxed);
-                self.0.purged.stamp_all(now);
-                self.0.written.stamp_all(now);
-            } else if let Some(writer) = slot.checked_sub(PURGES) {
-                if !own {
-                    self.0.written.stamp_slot(writer, now);
+                replication
+                    .everything_version
+                    .fetch_max(*version_at, Relaxed);
+                self.0.purges.record_all(now);
+                self.0.caller_writes.record_all(now);
+            } else if let Some(writer) = slot.checked_sub(PURGE_SLOTS) {
+                if !is_own {
+                    self.0.caller_writes.record_slot(writer, now);
                 }
             } else {
-                spread.known.stamp_slot(slot, *at);
-                if !own {
-                    self.0.purged.stamp_slot(slot, now);
+                replication.tag_versions.record_slot(slot, *version_at);
+                if !is_own {
+                    self.0.purges.record_slot(slot, now);
                 }
             }
         }
-        let latest = news.last().map_or(0, |(_, at)| *at);
-        spread.seen.fetch_max(latest, Relaxed);
+        let latest = purges.last().map_or(0, |(_, version_at)| *version_at);
+        replication.seen.fetch_max(latest, Relaxed);
         all
     }
 
-    /// Keeps this replica up to date until `shared`'s tasks are closed. Must be called inside the runtime.
+    /// Keeps this replica up to date until the tasks of `shared` are closed. Must be called inside a runtime.
     pub(crate) fn follow(&self, store: &Store, shared: &GatewayHandles) {
-        if self.spread().is_none() {
+        if self.purge_replication().is_none() {
             return;
         }
-        let (cache, world) = (self.clone(), shared.env.clone());
-        let mut heard = store.subscribe(CHANNEL, shared);
+        let (cache, env) = (self.clone(), shared.env.clone());
+        let mut announcements = store.subscribe(CHANNEL, shared);
         let tasks = shared.tasks.clone();
         let follow = async move {
             loop {
-                // What it could not tell or read it will: the store says itself that it is away.
-                let _ = cache.sync(&world).await;
+                // A failure is retried in the next round. The store logs it.
+                let _ = cache.sync(&env).await;
                 sleep(BATCH_DELAY).await;
-                let Some(spread) = cache.spread() else { return };
+                let Some(replication) = cache.purge_replication() else {
+                    return;
+                };
                 tokio::select! {
                     biased;
-                    _ = heard.next() => {}
-                    () = spread.news.notified() => {}
+                    _ = announcements.next() => {}
+                    () = replication.changed.notified() => {}
                     () = sleep(POLL) => {}
                 }
             }
         };
-        // Not tracked, for draining would wait for it; it ends when draining begins.
+        // Not tracked, because draining would wait for it. It ends when draining begins.
         tokio::spawn(async move {
             tokio::select! {
                 biased;

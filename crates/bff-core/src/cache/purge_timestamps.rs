@@ -1,54 +1,54 @@
-//! When each tag was purged: a copy that was asked for before its tag's stamp is dead.
+//! When each tag was purged. An entry is invalid if it was requested before one of its tags was purged.
 //!
-//! A purge moves one number and looks for nothing, so that it costs the same for one copy and for a million, and so
-//! that replicas need only tell each other (tag, instant). The table has a fixed number of slots: two tags that share
-//! one are purged together.
+//! A purge changes one number and searches nothing, so its cost does not depend on the number of entries. Replicas only
+//! exchange (tag, time). The table has a fixed number of slots; two tags that share a slot are purged together.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::hash::Tag;
 
-/// The purges so far.
+/// The time of the latest purge of each slot, in milliseconds since 1970 or as a version; 0 if there was none.
 pub(super) struct PurgeTimestamps(Box<[AtomicU64]>);
 
 impl PurgeTimestamps {
-    /// Nothing was purged. `slots` is a power of two.
+    /// A table without purges. `slots` is a power of two.
     pub(super) fn new(slots: usize) -> Self {
         let slots = slots.next_power_of_two();
         Self((0..slots).map(|_| AtomicU64::new(0)).collect())
     }
 
-    /// Everything under `tag` that was asked for at `at` or before, in milliseconds since 1970, is dead. Stamps may
-    /// arrive in any order: the latest counts.
-    pub(super) fn stamp(&self, tag: Tag, at: u64) {
-        self.stamp_slot(self.slot(tag), at);
+    /// Records a purge of `tag`: everything requested at `at` or before is invalid. Calls may come in any order; the
+    /// latest time counts.
+    pub(super) fn record(&self, tag: Tag, at: u64) {
+        self.record_slot(self.slot(tag), at);
     }
 
-    /// The same for all tags that share a slot; a slot that is none of this table's changes nothing.
-    pub(super) fn stamp_slot(&self, slot: usize, at: u64) {
-        if let Some(stamp) = self.0.get(slot) {
-            stamp.fetch_max(at, Relaxed);
+    /// Records a purge of all tags of a slot. An unknown slot is ignored.
+    pub(super) fn record_slot(&self, slot: usize, at: u64) {
+        if let Some(latest) = self.0.get(slot) {
+            latest.fetch_max(at, Relaxed);
         }
     }
 
-    /// The same for everything.
-    pub(super) fn stamp_all(&self, at: u64) {
-        for stamp in &self.0 {
-            stamp.fetch_max(at, Relaxed);
+    /// Records a purge of everything.
+    pub(super) fn record_all(&self, at: u64) {
+        for latest in &self.0 {
+            latest.fetch_max(at, Relaxed);
         }
     }
 
-    /// Whether what was asked for at `asked` has outlived every one of these purges.
-    pub(super) fn is_newer(&self, tags: &[Tag], asked: u64) -> bool {
-        tags.iter().all(|tag| self.at(self.slot(*tag)) < asked)
+    /// Whether something requested at `requested_at` is newer than the purges of all these tags.
+    pub(super) fn is_newer(&self, tags: &[Tag], requested_at: u64) -> bool {
+        tags.iter()
+            .all(|tag| self.latest(self.slot(*tag)) < requested_at)
     }
 
-    /// The latest stamp of a slot.
-    pub(super) fn at(&self, slot: usize) -> u64 {
-        self.0.get(slot).map_or(0, |stamp| stamp.load(Relaxed))
+    /// The time of the latest purge of a slot.
+    pub(super) fn latest(&self, slot: usize) -> u64 {
+        self.0.get(slot).map_or(0, |latest| latest.load(Relaxed))
     }
 
-    /// Which slot a tag has. Replicas with tables of one size agree on it.
+    /// The slot of a tag. It is the same in all tables of one size.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only the lowest bits are used"
@@ -63,14 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_for_before_a_purge_is_dead_and_what_came_after_lives() {
-        let stamps = PurgeTimestamps::new(1 << 10);
+    fn a_purge_invalidates_only_earlier_requests() {
+        let timestamps = PurgeTimestamps::new(1 << 10);
         let tags = [Tag::named("a"), Tag::named("b")];
-        assert!(stamps.is_newer(&tags, 1));
-        stamps.stamp(tags[1], 100);
-        // As it comes from a replica that was slow to tell.
-        stamps.stamp(tags[1], 90);
-        assert!(!stamps.is_newer(&tags, 99) && !stamps.is_newer(&tags, 100));
-        assert!(stamps.is_newer(&tags, 101) && stamps.is_newer(&tags[..1], 1));
+        assert!(timestamps.is_newer(&tags, 1));
+        timestamps.record(tags[1], 100);
+        // An earlier purge that another replica reported late.
+        timestamps.record(tags[1], 90);
+        assert!(!timestamps.is_newer(&tags, 99) && !timestamps.is_newer(&tags, 100));
+        assert!(timestamps.is_newer(&tags, 101) && timestamps.is_newer(&tags[..1], 1));
     }
 }

@@ -1,4 +1,4 @@
-//! Every read, in order: a fresh copy, a stale one while it is renewed, a flight, and a stale copy when that fails.
+//! One read, in this order: a fresh entry, a stale one during revalidation, a flight, a stale one if the flight fails.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,37 +18,37 @@ use crate::net;
 use crate::outbound::{Failure, Fetched, Freshness, Provenance, SharedDeadline};
 use crate::scope::{CacheVisibility, Scope};
 
-/// A read: what it is, and how its answer may be kept.
+/// A read, and how its response may be stored.
 pub(crate) struct ReadThrough {
     pub(crate) read: ReadKey,
-    pub(crate) keep: CachePolicy,
-    /// How long it may take when nobody waits for it.
-    pub(crate) renew_within: Duration,
-    /// How what other replicas kept becomes a value, where it can.
-    pub(crate) recall: Option<DecodeFn>,
+    pub(crate) policy: CachePolicy,
+    /// The time limit of a background revalidation.
+    pub(crate) revalidation_timeout: Duration,
+    /// Decodes what other replicas stored; `None` if the response is not shared.
+    pub(crate) decode: Option<DecodeFn>,
 }
 
-/// What a read is known by until it is answered.
+/// The identity of a read.
 #[derive(Clone)]
 pub(crate) struct ReadKey {
     pub(crate) key: Key,
     pub(crate) route: &'static str,
-    /// Who may share the answer outside.
-    pub(crate) sharing: CacheVisibility,
+    /// Who may store the response outside the gateway.
+    pub(crate) visibility: CacheVisibility,
 }
 
-/// What came of a read at once.
+/// The state of a read after its synchronous part.
 enum ReadState<T, S> {
     Ready(Result<Fetched<T, S>, Failure>),
-    /// A flight is to be waited for; the copy may be renewed by a 304, or stand in for a failure.
+    /// The flight to wait for. A 304 may refresh the entry, and the entry may be served if the flight fails.
     Pending(CacheResult, FlightFuture, Option<Arc<Entry>>),
 }
 
-/// Answers a read, by `fetch` if by nothing kept and no call in flight. It begins at once, so that what is asked with
-/// is no part of the future; whoever calls this does so when polled.
+/// Reads through the cache; calls `fetch` if there is neither a fresh entry nor a flight to join. The synchronous part
+/// runs at the call, not at the first poll, so that its arguments are not in the future.
 pub(crate) fn get_or_fetch<T, S, F, Fut>(
     cx: &RequestContext,
-    ask: ReadThrough,
+    options: ReadThrough,
     fetch: F,
 ) -> impl Future<Output = Result<Fetched<T, S>, Failure>> + Send
 where
@@ -57,36 +57,42 @@ where
     F: FnOnce(FetchContext) -> Fut + Send + 'static,
     Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
 {
-    let (read, never) = (ask.read.clone(), ask.keep.no_store);
-    let begun = ask.start(cx, &read, fetch);
+    let (read, no_store) = (options.read.clone(), options.policy.no_store);
+    let state = options.start(cx, &read, fetch);
     async move {
-        match begun {
-            ReadState::Ready(answer) => answer,
-            ReadState::Pending(lookup, flight, copy) => match flight.await {
-                // Another replica's copy: nobody was called.
+        match state {
+            ReadState::Ready(result) => result,
+            ReadState::Pending(cache_result, flight, stale_entry) => match flight.await {
+                // Another replica stored it: no backend was called.
                 Ok(entry) if entry.from_shared_tier => {
                     read.respond_from_entry(cx, &entry, CacheResult::Hit)
                 }
-                Ok(entry) => read.respond_from_entry(cx, &entry, lookup),
+                Ok(entry) => read.respond_from_entry(cx, &entry, cache_result),
                 Err(failure) => {
-                    // It may have been found only on the way.
-                    let found = || cx.shared().cache.get(&read.key).filter(|_| !never);
-                    read.respond_or_stale(cx, failure, lookup, copy.or_else(found))
+                    // The flight may have found the entry in the shared tier.
+                    let cached_meanwhile =
+                        || cx.shared().cache.get(&read.key).filter(|_| !no_store);
+                    read.respond_or_stale(
+                        cx,
+                        failure,
+                        cache_result,
+                        stale_entry.or_else(cached_meanwhile),
+                    )
                 }
             },
         }
     }
 }
 
-/// A fresh copy, if there is one: nobody is called, and nothing is waited for.
+/// A fresh entry, if there is one. Calls no backend and waits for nothing.
 pub(crate) fn get_fresh<T, S>(cx: &RequestContext, read: &ReadKey) -> Option<Fetched<T, S>>
 where
     T: Send + Sync + 'static,
 {
     let entry = cx.shared().cache.get(&read.key)?;
     let fresh = matches!(entry.state(net::now()), EntryState::Fresh(_));
-    let served = fresh.then(|| read.respond_from_entry(cx, &entry, CacheResult::Hit));
-    served.and_then(Result::ok)
+    let response = fresh.then(|| read.respond_from_entry(cx, &entry, CacheResult::Hit));
+    response.and_then(Result::ok)
 }
 
 impl ReadThrough {
@@ -96,9 +102,9 @@ impl ReadThrough {
         F: FnOnce(FetchContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
-        let (cache, never) = (&cx.shared().cache, self.keep.no_store);
-        let copy = (!never).then(|| cache.get(&read.key)).flatten();
-        if let Some(entry) = &copy {
+        let (cache, no_store) = (&cx.shared().cache, self.policy.no_store);
+        let stale_entry = (!no_store).then(|| cache.get(&read.key)).flatten();
+        if let Some(entry) = &stale_entry {
             match entry.state(net::now()) {
                 EntryState::Fresh(_) => {
                     return ReadState::Ready(read.respond_from_entry(cx, entry, CacheResult::Hit));
@@ -114,25 +120,26 @@ impl ReadThrough {
                 EntryState::Expired => {}
             }
         }
-        let until = cx.upstream_deadline();
-        let (lookup, flight) = match self.join_or_start(cx, read, until, copy.clone(), fetch) {
-            Joined::AlreadyCached(entry) => {
-                return ReadState::Ready(read.respond_from_entry(cx, &entry, CacheResult::Hit));
-            }
-            Joined::Existing(flight) => (CacheResult::Coalesced, flight),
-            Joined::Leader(flight) => (lookup(cx, never), flight),
-        };
-        ReadState::Pending(lookup, flight.wait(until), copy)
+        let deadline = cx.upstream_deadline();
+        let (cache_result, flight) =
+            match self.join_or_start(cx, read, deadline, stale_entry.clone(), fetch) {
+                Joined::AlreadyCached(entry) => {
+                    return ReadState::Ready(read.respond_from_entry(cx, &entry, CacheResult::Hit));
+                }
+                Joined::Existing(flight) => (CacheResult::Coalesced, flight),
+                Joined::Leader(flight) => (miss_or_bypass(cx, no_store), flight),
+            };
+        ReadState::Pending(cache_result, flight.wait(deadline), stale_entry)
     }
 
-    /// Joins the flight for this read, or begins one on behalf of `cx`: its ids go upstream, and its share of extra
-    /// attempts pays, for whoever joins might not have called at all.
+    /// Joins the flight for this read, or starts one on behalf of `cx`: with its ids, and at the expense of its retry
+    /// allowance. Requests that join pay nothing, because they might not have made a call at all.
     fn join_or_start<T, F, Fut>(
         self,
         cx: &RequestContext,
         read: &ReadKey,
-        until: Instant,
-        copy: Option<Arc<Entry>>,
+        deadline: Instant,
+        stale_entry: Option<Arc<Entry>>,
         fetch: F,
     ) -> Joined
     where
@@ -140,41 +147,41 @@ impl ReadThrough {
         F: FnOnce(FetchContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
-        let (cache, key, never) = (&cx.shared().cache, &read.key, self.keep.no_store);
-        let asked = cx.world().unix_millis();
-        let flying = CacheFill {
+        let (cache, key, no_store) = (&cx.shared().cache, &read.key, self.policy.no_store);
+        let requested_at = cx.env().unix_millis();
+        let fill = CacheFill {
             cx: cx.clone(),
             key: self.read.key,
-            keep: self.keep,
-            copy,
-            asked,
-            // Its own branch, for most calls have nothing to share.
-            recall: self.recall.filter(|_| !never),
+            policy: self.policy,
+            stale_entry,
+            requested_at,
+            decode: self.decode.filter(|_| !no_store),
         };
-        let course = |until: Arc<SharedDeadline>, leaving: FlightGuard| {
-            let course = async move {
-                let landed: FlightResult = flying.run(until, fetch).await;
-                // What landed is put away: only now may somebody else begin.
-                drop(leaving);
-                landed
+        let shared_fetch = |deadline: Arc<SharedDeadline>, guard: FlightGuard| {
+            let shared_fetch = async move {
+                let result: FlightResult = fill.run(deadline, fetch).await;
+                // The response is stored now, so another flight may start.
+                drop(guard);
+                result
             };
-            Box::pin(course) as _
+            Box::pin(shared_fetch) as _
         };
-        let landed = || {
-            let entry = cache.get(key).filter(|_| !never)?;
+        let cached = || {
+            let entry = cache.get(key).filter(|_| !no_store)?;
             matches!(entry.state(net::now()), EntryState::Fresh(_)).then_some(entry)
         };
-        let is_current = |asked| cache.0.config.coalesce_requests && cache.is_current(key, asked);
-        let times = (asked, until);
-        (cache.0.flights).join_or_start(key, times, is_current, landed, course)
+        let is_current =
+            |requested_at| cache.0.config.coalesce_requests && cache.is_current(key, requested_at);
+        let times = (requested_at, deadline);
+        (cache.0.flights).join_or_start(key, times, is_current, cached, shared_fetch)
     }
 
-    /// Asks for the answer anew in the background, unless that is under way, enough others are, or we drain.
+    /// Revalidates in the background, unless that is in progress, the limit is reached, or the gateway drains.
     fn revalidate_in_background<T, F, Fut>(
         self,
         cx: &RequestContext,
         read: &ReadKey,
-        copy: &Arc<Entry>,
+        stale_entry: &Arc<Entry>,
         fetch: F,
     ) where
         T: Send + Sync + 'static,
@@ -182,30 +189,30 @@ impl ReadThrough {
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
         let shared = cx.shared();
-        let Some(place) = shared
+        let Some(permit) = shared
             .cache
             .try_start_revalidation()
             .filter(|_| !shared.tasks.is_closed())
         else {
             return;
         };
-        let cx = RequestContext::background(shared, self.renew_within);
-        let until = cx.upstream_deadline();
+        let cx = RequestContext::background(shared, self.revalidation_timeout);
+        let deadline = cx.upstream_deadline();
         if let Joined::Leader(flight) =
-            self.join_or_start(&cx, read, until, Some(copy.clone()), fetch)
+            self.join_or_start(&cx, read, deadline, Some(stale_entry.clone()), fetch)
         {
             shared.tasks.spawn(async move {
-                // The only call without a waiter; how it ended is known to its metrics and to the copy.
-                let _ = timeout_at(cx.deadline(), flight.wait(until)).await;
-                drop(place);
+                // No request waits for this call. Its metrics and the entry record how it ended.
+                let _ = timeout_at(cx.deadline(), flight.wait(deadline)).await;
+                drop(permit);
             });
         }
     }
 }
 
-/// What a call of its own means for somebody who asks whether the cache was of use.
-fn lookup(cx: &RequestContext, never: bool) -> CacheResult {
-    if never || cx.shared().cache.0.memory.is_none() {
+/// The cache result of a read that makes a call of its own.
+fn miss_or_bypass(cx: &RequestContext, no_store: bool) -> CacheResult {
+    if no_store || cx.shared().cache.0.memory.is_none() {
         CacheResult::Bypass
     } else {
         CacheResult::Miss
@@ -213,43 +220,43 @@ fn lookup(cx: &RequestContext, never: bool) -> CacheResult {
 }
 
 impl ReadKey {
-    fn count(&self, cx: &RequestContext, lookup: CacheResult) {
+    fn count(&self, cx: &RequestContext, cache_result: CacheResult) {
         let (metrics, upstream) = (&cx.shared().metrics, self.key.upstream());
-        metrics.cache_lookup(upstream, self.route, lookup);
+        metrics.cache_lookup(upstream, self.route, cache_result);
     }
 
-    /// A copy, or what a flight brought, as this call's answer.
+    /// Answers from an entry, or from the result of a flight.
     fn respond_from_entry<T, S>(
         &self,
         cx: &RequestContext,
         entry: &Entry,
-        lookup: CacheResult,
+        cache_result: CacheResult,
     ) -> Result<Fetched<T, S>, Failure>
     where
         T: Send + Sync + 'static,
     {
-        self.count(cx, lookup);
+        self.count(cx, cache_result);
         let value = entry.value()?;
-        let lasts = entry.terms.fresh_for;
-        let fresh = Provenance::fresh(self.key.upstream(), lasts, self.sharing);
-        let from = match lookup {
+        let fresh_for = entry.decision.fresh_for;
+        let fresh = Provenance::fresh(self.key.upstream(), fresh_for, self.visibility);
+        let provenance = match cache_result {
             CacheResult::Hit => {
                 let now = net::now();
-                let here = now.saturating_duration_since(entry.arrived);
+                let resident_time = now.saturating_duration_since(entry.received_at);
                 Provenance {
                     state: Freshness::Cached,
                     age: Some(entry.age(now)),
-                    fresh_for: lasts.saturating_sub(here),
+                    fresh_for: fresh_for.saturating_sub(resident_time),
                     ..fresh
                 }
             }
             CacheResult::Stale => {
-                let failing = *entry.last_refresh_error.lock();
+                let refresh_error = *entry.last_refresh_error.lock();
                 Provenance {
                     state: Freshness::Stale,
                     age: Some(entry.age(net::now())),
-                    reason: failing.map(|(reason, _)| reason),
-                    retry_after: failing.and_then(|(_, after)| after),
+                    reason: refresh_error.map(|(reason, _)| reason),
+                    retry_after: refresh_error.and_then(|(_, after)| after),
                     fresh_for: Duration::ZERO,
                     ..fresh
                 }
@@ -259,35 +266,36 @@ impl ReadKey {
         Ok(Fetched::new(
             value,
             Provenance {
-                cache_result: lookup,
-                ..from
+                cache_result,
+                ..provenance
             },
         ))
     }
 
-    /// A failure, or the copy that stands in for it.
+    /// Answers with the failure, or with a stale entry if that is allowed.
     fn respond_or_stale<T, S>(
         &self,
         cx: &RequestContext,
         failure: Failure,
-        lookup: CacheResult,
-        copy: Option<Arc<Entry>>,
+        cache_result: CacheResult,
+        stale_entry: Option<Arc<Entry>>,
     ) -> Result<Fetched<T, S>, Failure>
     where
         T: Send + Sync + 'static,
     {
         let failure = failure.with_upstream(self.key.upstream());
         let (cache, now) = (&cx.shared().cache, net::now());
-        let stand_in = copy
-            .filter(|copy| copy.usable_on_error(&failure, now) && cache.is_valid(&self.key, copy));
-        if let Some(copy) = stand_in {
-            return self.respond_stale_if_error(cx, &copy, &failure);
+        let usable = stale_entry.filter(|entry| {
+            entry.usable_on_error(&failure, now) && cache.is_valid(&self.key, entry)
+        });
+        if let Some(entry) = usable {
+            return self.respond_stale_if_error(cx, &entry, &failure);
         }
-        self.count(cx, lookup);
+        self.count(cx, cache_result);
         Err(failure)
     }
 
-    /// A copy in place of an answer that failed.
+    /// Answers with a stale entry instead of the failure (RFC 5861 §4).
     fn respond_stale_if_error<T, S>(
         &self,
         cx: &RequestContext,
@@ -298,8 +306,8 @@ impl ReadKey {
         T: Send + Sync + 'static,
     {
         self.count(cx, CacheResult::StaleIfError);
-        let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.sharing);
-        let from = Provenance {
+        let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.visibility);
+        let provenance = Provenance {
             state: Freshness::Stale,
             age: Some(entry.age(net::now())),
             reason: Some(failure.reason()),
@@ -307,6 +315,6 @@ impl ReadKey {
             cache_result: CacheResult::StaleIfError,
             ..fresh
         };
-        Ok(Fetched::new(entry.value()?, from))
+        Ok(Fetched::new(entry.value()?, provenance))
     }
 }

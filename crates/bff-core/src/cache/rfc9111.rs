@@ -1,9 +1,9 @@
-//! Whether an answer may be kept, and for how long it is good: RFC 9111, by the crate `http-cache-semantics`.
+//! Decides whether a response is stored and how long it is fresh: RFC 9111, by the crate `http-cache-semantics`.
 //!
-//! Added to it, for it lacks them: RFC 5861; directives in any case; a `Cache-Control` that cannot be read counts as
-//! `no-store`; the age that `Date` and the time of the exchange tell (RFC 9111 §4.2.3); header fields that only the
-//! 304 has (§3.2). Stricter than the RFC, as the crate is: `proxy-revalidate` leaves a shared copy no freshness, and
-//! `Set-Cookie` none without `public`. Heuristic freshness is off: only what is said counts.
+//! This module adds what the crate lacks: RFC 5861; directives in any case; an unreadable `Cache-Control` counts as
+//! `no-store`; the age from `Date` and the response delay (RFC 9111 §4.2.3); fields that only the 304 has (§3.2).
+//! Like the crate, it is stricter than the RFC: a shared entry with `proxy-revalidate` is never fresh, and neither is
+//! one with `Set-Cookie` but without `public`. Heuristic freshness is off: only explicit lifetimes count.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,8 +20,8 @@ use crate::context::request_id::X_REQUEST_ID;
 use crate::context::trace::{TRACEPARENT, TRACESTATE};
 use crate::context::urgency::PRIORITY;
 
-/// What of an answer's head is kept with it: enough to judge it again after a 304.
-const KEPT: [HeaderName; 8] = [
+/// The header fields stored with an entry: enough to evaluate it again after a 304.
+const STORED_FIELDS: [HeaderName; 8] = [
     header::CACHE_CONTROL,
     header::EXPIRES,
     header::PRAGMA,
@@ -32,8 +32,8 @@ const KEPT: [HeaderName; 8] = [
     header::LAST_MODIFIED,
 ];
 
-/// What differs from request to request and is in no key: an answer that varies by it is good for one request only.
-const OF_ONE_REQUEST: [HeaderName; 5] = [
+/// Request fields that differ in every request and are in no key. A response that varies by one serves one request.
+const PER_REQUEST_FIELDS: [HeaderName; 5] = [
     X_REQUEST_ID,
     REQUEST_TIMEOUT,
     PRIORITY,
@@ -41,10 +41,10 @@ const OF_ONE_REQUEST: [HeaderName; 5] = [
     TRACESTATE,
 ];
 
-/// `Date` counts whole seconds, so a new answer may look so much older than it is.
-const DATE_STEP: Duration = Duration::from_secs(1);
+/// `Date` has whole seconds, so a new response may look older than it is by up to this.
+const DATE_RESOLUTION: Duration = Duration::from_secs(1);
 
-/// What an answer was asked with, as far as keeping it depends on that.
+/// The parts of a request that decide whether its response may be stored.
 #[derive(Clone, Debug)]
 pub struct RequestView<'a> {
     /// The method.
@@ -53,36 +53,36 @@ pub struct RequestView<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// An answer that is judged.
+/// The parts of a response that decide whether it may be stored.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseView<'a> {
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
-    /// Its header fields.
+    /// The header fields.
     pub headers: &'a HeaderMap,
-    /// When it arrived.
-    pub at: SystemTime,
-    /// How long the exchange took.
-    pub took: Duration,
+    /// When the response arrived.
+    pub received_at: SystemTime,
+    /// The `response_delay` of RFC 9111 §4.2.3: from sending the request to receiving the head.
+    pub response_delay: Duration,
 }
 
-/// What follows: for how long a copy is good, counted from its arrival.
+/// Whether a response is stored and how long it may be used. Times count from its arrival.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageDecision {
-    /// A copy may be kept.
-    pub may_keep: bool,
-    /// How old it was on arrival.
+    /// The response may be stored.
+    pub may_store: bool,
+    /// Its age on arrival.
     pub age: Duration,
     /// How long it is fresh.
     pub fresh_for: Duration,
-    /// For how long after that it may be served while it is asked for anew.
+    /// How long after that it may be served during a background revalidation (RFC 5861 §3).
     pub stale_while_revalidate: Duration,
-    /// For how long after its freshness it may be served when the backend fails.
+    /// How long after its freshness it may be served if the backend fails (RFC 5861 §4).
     pub stale_if_error: Duration,
 }
 
 impl RequestLike for RequestView<'_> {
-    /// Which address it was is the key's to know.
+    /// Always the same: the key holds the address.
     fn uri(&self) -> Uri {
         Uri::default()
     }
@@ -110,22 +110,23 @@ impl ResponseLike for ResponseView<'_> {
     }
 }
 
-/// Judges an answer. What `keep` says of freshness replaces what the backend says, unless the backend forbids
-/// keeping it or says that it is never fresh; what it says of stale answers is a bound that the backend may lower.
+/// Evaluates a response. The TTL of `cache_policy` replaces the backend's lifetime, unless the backend forbids storing
+/// or gives a lifetime of zero. Its stale bounds are maxima; the backend may lower them.
 pub fn evaluate(
-    asked: &RequestView<'_>,
-    answer: ResponseView<'_>,
-    keep: &CachePolicy,
+    request: &RequestView<'_>,
+    response: ResponseView<'_>,
+    cache_policy: &CachePolicy,
 ) -> StorageDecision {
-    let shared = !keep.personal;
-    let said = Directives::of(answer.headers, shared);
-    if said.no_store {
+    let shared = !cache_policy.personal;
+    let directives = Directives::of(response.headers, shared);
+    if directives.no_store {
         return StorageDecision::default();
     }
-    let quiet = has_uppercase_directive(answer.headers).then(|| in_lower_case(answer.headers));
-    let answer = ResponseView {
-        headers: quiet.as_ref().unwrap_or(answer.headers),
-        ..answer
+    let lowercased =
+        has_uppercase_directive(response.headers).then(|| in_lower_case(response.headers));
+    let response = ResponseView {
+        headers: lowercased.as_ref().unwrap_or(response.headers),
+        ..response
     };
     let options = CacheOptions {
         shared,
@@ -133,141 +134,147 @@ pub fn evaluate(
         immutable_min_time_to_live: Duration::ZERO,
         ignore_cargo_cult: false,
     };
-    let policy = Rfc9111Policy::new_options(asked, &answer, answer.at, options);
-    if !policy.is_storable() || varies_per_request(&policy, asked, &answer) {
+    let policy = Rfc9111Policy::new_options(request, &response, response.received_at, options);
+    if !policy.is_storable() || varies_per_request(&policy, request, &response) {
         return StorageDecision::default();
     }
-    let told = policy.age(answer.at);
-    let age = told.saturating_add(answer.took).max(apparent_age(&answer));
-    let left = policy.time_to_live(answer.at);
-    let explicit = said.lifetime || said.strict || answer.headers.contains_key(header::EXPIRES);
-    let found = answer.status.is_success();
-    let lifetime = match keep.ttl {
-        Some(ttl) if found && (!left.is_zero() || !explicit) => ttl,
-        _ if left.is_zero() => Duration::ZERO,
-        _ => left.saturating_add(told),
+    let header_age = policy.age(response.received_at);
+    let age = header_age
+        .saturating_add(response.response_delay)
+        .max(apparent_age(&response));
+    let remaining = policy.time_to_live(response.received_at);
+    let explicit =
+        directives.lifetime || directives.strict || response.headers.contains_key(header::EXPIRES);
+    let success = response.status.is_success();
+    let lifetime = match cache_policy.ttl {
+        Some(ttl) if success && (!remaining.is_zero() || !explicit) => ttl,
+        _ if remaining.is_zero() => Duration::ZERO,
+        _ => remaining.saturating_add(header_age),
     };
-    let stale = |bound: Duration, told: Option<Duration>| {
-        let bound = bound.min(told.unwrap_or(bound));
-        if found && !said.strict {
+    let stale = |bound: Duration, backend: Option<Duration>| {
+        let bound = bound.min(backend.unwrap_or(bound));
+        if success && !directives.strict {
             bound
         } else {
             Duration::ZERO
         }
     };
     StorageDecision {
-        may_keep: !keep.no_store,
+        may_store: !cache_policy.no_store,
         age,
-        // Ages and lifetimes are whole seconds (§1.2.2): an exchange of some milliseconds costs none.
+        // Ages and lifetimes are whole seconds (§1.2.2): an exchange of some milliseconds costs no freshness.
         fresh_for: lifetime.saturating_sub(Duration::from_secs(age.as_secs())),
-        stale_while_revalidate: stale(keep.stale_while_revalidate, said.stale_while_revalidate),
-        stale_if_error: stale(keep.stale_if_error, said.stale_if_error),
+        stale_while_revalidate: stale(
+            cache_policy.stale_while_revalidate,
+            directives.stale_while_revalidate,
+        ),
+        stale_if_error: stale(cache_policy.stale_if_error, directives.stale_if_error),
     }
 }
 
-/// The same head in memory of its own. What was read is a slice of a buffer that is much larger than what is kept of it,
-/// and lasts as long.
+/// Copies the fields into one buffer of their own. Values that were read are slices of a much larger receive buffer,
+/// which they would keep in memory.
 pub(crate) fn compact_headers(headers: &HeaderMap) -> HeaderMap {
     let mut text = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values() {
         text.extend_from_slice(value.as_bytes());
     }
     let mut text = text.freeze();
-    let mut owned = HeaderMap::with_capacity(headers.len());
+    let mut compacted = HeaderMap::with_capacity(headers.len());
     for (name, value) in headers {
         let copy = HeaderValue::from_maybe_shared(text.split_to(value.len()));
-        // It was a value before.
-        owned.append(name, copy.unwrap_or_else(|_| value.clone()));
+        // The bytes were a valid value before.
+        compacted.append(name, copy.unwrap_or_else(|_| value.clone()));
     }
-    owned
+    compacted
 }
 
-/// What of a head is worth keeping, in memory of its own.
+/// The fields to store, in a buffer of their own.
 pub(super) fn stored_headers(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    replace(&mut kept, headers);
-    compact_headers(&kept)
+    let mut stored = HeaderMap::new();
+    replace_fields(&mut stored, headers);
+    compact_headers(&stored)
 }
 
-/// A kept head after a 304 (RFC 9111 §3.2), in memory of its own; `None` when the 304 is about another version.
-pub(crate) fn merge_304_headers(kept: &HeaderMap, told: &HeaderMap) -> Option<HeaderMap> {
-    let plain = |headers: &HeaderMap| {
+/// Updates stored fields from a 304 (RFC 9111 §3.2); `None` if the 304 is about another version.
+pub(crate) fn merge_304_headers(stored: &HeaderMap, update: &HeaderMap) -> Option<HeaderMap> {
+    let etag = |headers: &HeaderMap| {
         let tag = headers.get(header::ETAG)?.to_str().ok()?;
         Some(tag.trim_start_matches("W/").to_owned())
     };
-    if plain(told).is_some_and(|new| plain(kept).is_none_or(|old| old != new)) {
+    if etag(update).is_some_and(|new| etag(stored).is_none_or(|old| old != new)) {
         return None;
     }
-    let mut head = kept.clone();
-    // It was the age of the earlier answer.
+    let mut head = stored.clone();
+    // `Age` belongs to the earlier response.
     head.remove(header::AGE);
-    replace(&mut head, told);
+    replace_fields(&mut head, update);
     Some(compact_headers(&head))
 }
 
-fn replace(head: &mut HeaderMap, by: &HeaderMap) {
-    for name in KEPT {
-        let mut values = by.get_all(&name).iter();
+fn replace_fields(head: &mut HeaderMap, from: &HeaderMap) {
+    for name in STORED_FIELDS {
+        let mut values = from.get_all(&name).iter();
         if let Some(first) = values.next() {
             head.insert(name.clone(), first.clone());
-            for more in values {
-                head.append(name.clone(), more.clone());
+            for value in values {
+                head.append(name.clone(), value.clone());
             }
         }
     }
 }
 
-/// Whether the answer varies by something that no two requests share (RFC 9111 §4.1).
+/// Whether the response varies by a field that differs in every request (RFC 9111 §4.1).
 fn varies_per_request(
     policy: &Rfc9111Policy,
-    asked: &RequestView<'_>,
-    answer: &ResponseView<'_>,
+    request: &RequestView<'_>,
+    response: &ResponseView<'_>,
 ) -> bool {
-    if !answer.headers.contains_key(header::VARY) {
+    if !response.headers.contains_key(header::VARY) {
         return false;
     }
-    let mut headers = asked.headers.clone();
-    for name in OF_ONE_REQUEST {
+    let mut headers = request.headers.clone();
+    for name in PER_REQUEST_FIELDS {
         headers.insert(name, HeaderValue::from_static("another request's"));
     }
     let other = RequestView {
         headers: &headers,
-        ..*asked
+        ..*request
     };
     matches!(
-        policy.before_request(&other, answer.at),
+        policy.before_request(&other, response.received_at),
         BeforeRequest::Stale { matches: false, .. }
     )
 }
 
-/// The apparent age of RFC 9111 §4.2.3.
-fn apparent_age(answer: &ResponseView<'_>) -> Duration {
-    let date = answer.headers.get(header::DATE);
+/// The `apparent_age` of RFC 9111 §4.2.3.
+fn apparent_age(response: &ResponseView<'_>) -> Duration {
+    let date = response.headers.get(header::DATE);
     let date = date.and_then(|d| {
         let text = d.to_str().ok()?;
         let format = &time::format_description::well_known::Rfc2822;
         time::OffsetDateTime::parse(text, format).ok()
     });
-    let since = date.and_then(|date| answer.at.duration_since(date.into()).ok());
-    since.unwrap_or_default().saturating_sub(DATE_STEP)
+    let since = date.and_then(|date| response.received_at.duration_since(date.into()).ok());
+    since.unwrap_or_default().saturating_sub(DATE_RESOLUTION)
 }
 
-/// Whether a directive is not in lower case, which the crate does not understand (RFC 9111 §5.2: case-insensitive).
+/// Whether a directive has upper case, which the crate does not read. RFC 9111 §5.2 ignores case.
 fn has_uppercase_directive(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::CACHE_CONTROL).iter();
     values.any(|value| value.as_bytes().iter().any(u8::is_ascii_uppercase))
 }
 
 fn in_lower_case(headers: &HeaderMap) -> HeaderMap {
-    let mut quiet = headers.clone();
-    quiet.remove(header::CACHE_CONTROL);
+    let mut lowercased = headers.clone();
+    lowercased.remove(header::CACHE_CONTROL);
     for value in headers.get_all(header::CACHE_CONTROL) {
         let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
         if let Ok(value) = HeaderValue::try_from(text) {
-            quiet.append(header::CACHE_CONTROL, value);
+            lowercased.append(header::CACHE_CONTROL, value);
         }
     }
-    quiet
+    lowercased
 }
 
 #[cfg(test)]

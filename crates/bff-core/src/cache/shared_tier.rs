@@ -1,12 +1,11 @@
-//! The second tier, behind the copies of this process: what all replicas of a gateway share in Redis.
+//! The second tier: the responses that all replicas of a gateway share in Redis.
 //!
-//! It holds answers as their backends sent them, so that a copy is parsed again by whoever finds it and no type is tied
-//! to the store. One question finds a copy or takes the right to make the call for all (a lease); those who find neither
-//! wait for the holder's answer, within a bound. Questions of one screen are written to one connection before any is
-//! answered, so that together they take one round trip. What is one caller's never leaves the process, and Redis that is
-//! away or slow costs an answer at most `store.timeout`, once in a `store.pause`; of a cluster, in each part of it. A copy
-//! that is past its freshness there is asked about, and stands in where that fails: who serves it while it is renewed is
-//! the replica that has it.
+//! It stores responses as backends sent them. A reader decodes again, so no Rust type is tied to the store. One command
+//! returns a record, or takes the lease to call the backend for all replicas. A replica that gets neither waits for the
+//! leaseholder's response, up to `lease_wait`. The lookups of one screen are pipelined, so together they take one round
+//! trip. Responses of one caller never leave the process. If Redis is unavailable or slow, one request per
+//! `store.retry_interval` waits up to `store.timeout`; in a cluster, one per slot range. A stale record is revalidated,
+//! and served if that fails. Stale-while-revalidate happens in the first tier only.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,18 +23,18 @@ use super::rfc9111;
 use crate::outbound::SharedDeadline;
 use crate::store::{Key as StoreKey, Namespace, Redis, Store, StoreUnavailable, token};
 use lease::FetchLease;
-use record::{SharedRecord, StoredResponse};
+use record::{SharedRecord, SharedResponse};
 
 pub(super) mod lease;
 pub(super) mod record;
 
-/// The longest that a copy is kept there, whatever it may be: so long must purges be remembered.
+/// The longest TTL of a record. Purges must be remembered for this long.
 pub(super) const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-/// Between two looks for what somebody else fetches: at first, and at most.
+/// The time between two lookups while another replica holds the lease: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+const MAX_PAUSE: Duration = Duration::from_millis(32);
 
-const COPIES: Namespace = Namespace {
+const RECORDS: Namespace = Namespace {
     name: "cache",
     evictable: true,
 };
@@ -44,15 +43,15 @@ const LEASES: Namespace = Namespace {
     evictable: true,
 };
 
-/// What replicas share of the answers of their backends, where `[store] url` names a Redis.
+/// The tier that replicas share, if `[store] url` names a Redis.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The largest body shared, in bytes as received. Default 262144 (256 KiB): larger ones are cheaper asked for than
-    /// carried twice. 0: nothing is shared, and each replica keeps for itself.
+    /// The largest body in Redis, in bytes as received. Default 262144 (256 KiB): fetching a larger one again costs
+    /// less than storing and reading it. 0 turns sharing off: each replica has its own entries only.
     pub max_bytes: usize,
-    /// How long a replica waits for an answer that another is fetching, before it asks the backend too. Default 500ms:
-    /// longer than nearly every call takes, and all that a replica that dies delays the others.
+    /// How long a replica waits for a response that another replica fetches, before it calls the backend itself.
+    /// Default 500ms: longer than nearly every call. A leaseholder that dies delays the others by no more than this.
     #[serde(with = "crate::config::duration")]
     pub lease_wait: Duration,
 }
@@ -66,7 +65,7 @@ impl Default for Config {
     }
 }
 
-/// Makes of a body what it was made into before.
+/// Decodes a stored body into the type of the key.
 pub(crate) type DecodeFn = fn(&[u8]) -> Option<Arc<dyn Any + Send + Sync>>;
 
 /// The second tier.
@@ -75,20 +74,20 @@ pub(super) struct SharedTier {
     gateway: String,
     store: Store,
     redis: Arc<Redis>,
-    look: Script,
-    land: Script,
-    pub(super) spread: PurgeReplication,
+    get_or_lease_script: Script,
+    store_and_release_script: Script,
+    pub(super) purge_replication: PurgeReplication,
 }
 
-/// What a look into the tier found.
+/// The result of a lookup.
 pub(super) enum SharedLookup {
-    /// A fresh copy.
+    /// A fresh entry.
     Hit(Arc<Entry>),
-    /// The call is to be made: on behalf of all where there is an errand; on the condition of a copy that is not fresh.
+    /// The caller must call the backend: for all replicas if it has a lease, conditionally if there is a stale entry.
     Fetch(Option<Box<FetchLease>>, Option<Arc<Entry>>),
 }
 
-/// What Redis says of a request.
+/// The reply of Redis to a lookup.
 enum LeaseState {
     Cached(Bytes, Duration),
     Acquired,
@@ -96,7 +95,7 @@ enum LeaseState {
 }
 
 impl SharedTier {
-    /// The tier of the replicas of `gateway`; none where nothing is shared.
+    /// The tier of the replicas of `gateway`; `None` if nothing is shared.
     pub(super) fn new(config: &Config, gateway: &str, store: &Store) -> Option<Self> {
         let Store::Redis(redis) = store else {
             return None;
@@ -106,178 +105,182 @@ impl SharedTier {
             gateway: gateway.to_owned(),
             store: store.clone(),
             redis: redis.clone(),
-            look: Script::new(include_str!("shared_tier/get_or_lease.lua")),
-            land: Script::new(include_str!("shared_tier/store_and_release.lua")),
-            spread: PurgeReplication::new(redis.clone(), gateway),
+            get_or_lease_script: Script::new(include_str!("shared_tier/get_or_lease.lua")),
+            store_and_release_script: Script::new(include_str!(
+                "shared_tier/store_and_release.lua"
+            )),
+            purge_replication: PurgeReplication::new(redis.clone(), gateway),
         })
     }
 
-    /// Looks for an answer that another replica has or fetches.
+    /// Looks for a response that another replica has stored or is fetching.
     pub(super) async fn lookup(
         &self,
-        flying: &CacheFill,
-        recall: DecodeFn,
-        until: &SharedDeadline,
+        fill: &CacheFill,
+        decode: DecodeFn,
+        deadline: &SharedDeadline,
     ) -> SharedLookup {
-        let Some(errand) = self
-            .errand(flying)
-            .filter(|_| !flying.cx.shared().cache.is_hit_for_miss(&flying.key))
+        let Some(lease) = self
+            .new_lease(fill)
+            .filter(|_| !fill.cx.shared().cache.is_hit_for_miss(&fill.key))
         else {
             return SharedLookup::Fetch(None, None);
         };
-        let outcome = |outcome| {
-            let metrics = &flying.cx.shared().metrics;
-            metrics.cache_shared(flying.key.upstream(), outcome);
+        let record = |outcome| {
+            let metrics = &fill.cx.shared().metrics;
+            metrics.cache_shared(fill.key.upstream(), outcome);
         };
-        // Redis that is slow must not take the time in which whoever waits has to say that there is no answer.
-        let found = timeout_at(until.instant(), self.find(flying, errand, recall, until)).await;
-        let (looked, told) = match found {
+        // A slow Redis must leave enough time to answer the client that there is no response.
+        let found = timeout_at(deadline.instant(), self.poll(fill, lease, decode, deadline)).await;
+        let (result, outcome) = match found {
             Ok(Ok(found)) => found,
             Ok(Err(StoreUnavailable)) => (SharedLookup::Fetch(None, None), "unavailable"),
             Err(_) => (SharedLookup::Fetch(None, None), "timeout"),
         };
-        outcome(told);
-        looked
+        record(outcome);
+        result
     }
 
-    async fn find(
+    async fn poll(
         &self,
-        flying: &CacheFill,
-        mut errand: Box<FetchLease>,
-        recall: DecodeFn,
-        until: &SharedDeadline,
+        fill: &CacheFill,
+        mut lease: Box<FetchLease>,
+        decode: DecodeFn,
+        deadline: &SharedDeadline,
     ) -> Result<(SharedLookup, &'static str), StoreUnavailable> {
-        let cache = &flying.cx.shared().cache;
-        if self.spread.has_pending() {
-            // What was purged here must not be read back.
-            cache.flush(&self.spread, flying.cx.world()).await?;
+        let cache = &fill.cx.shared().cache;
+        if self.purge_replication.has_pending() {
+            // What this replica purged must not be read back.
+            cache.flush(&self.purge_replication, fill.cx.env()).await?;
         }
-        let began = Instant::now();
+        let started = Instant::now();
         let (mut pause, mut stale) = (FIRST_PAUSE, None);
         loop {
-            match self.get_or_lease(&mut errand).await? {
-                LeaseState::Cached(bytes, left) => match self.read(bytes) {
+            match self.get_or_lease(&mut lease).await? {
+                LeaseState::Cached(bytes, ttl_left) => match self.decode_record(bytes) {
                     Some(SharedRecord::Uncacheable) => {
-                        cache.mark_hit_for_miss(&flying.key);
+                        cache.mark_hit_for_miss(&fill.key);
                         return Ok((SharedLookup::Fetch(None, None), "uncacheable"));
                     }
-                    Some(SharedRecord::Response(copy)) => {
-                        if let Some(entry) = entry(flying, &copy, left, recall) {
+                    Some(SharedRecord::Response(response)) => {
+                        if let Some(entry) = to_entry(fill, &response, ttl_left, decode) {
                             if matches!(entry.state(Instant::now()), EntryState::Fresh(_)) {
-                                let told = if pause == FIRST_PAUSE {
+                                let outcome = if pause == FIRST_PAUSE {
                                     "hit"
                                 } else {
                                     "hit_after_wait"
                                 };
-                                return Ok((SharedLookup::Hit(entry), told));
+                                return Ok((SharedLookup::Hit(entry), outcome));
                             }
                             stale = Some(entry);
-                            errand.copy = Some(copy);
+                            lease.stale_response = Some(response);
                         }
-                        // No longer fresh: somebody asks for it anew.
-                        if self.lease(&mut errand).await? {
-                            return Ok((SharedLookup::Fetch(Some(errand), stale), "miss"));
+                        // Stale: one replica revalidates it.
+                        if self.acquire(&mut lease).await? {
+                            return Ok((SharedLookup::Fetch(Some(lease), stale), "miss"));
                         }
                     }
-                    None if self.lease(&mut errand).await? => {
-                        return Ok((SharedLookup::Fetch(Some(errand), None), "miss"));
+                    None if self.acquire(&mut lease).await? => {
+                        return Ok((SharedLookup::Fetch(Some(lease), None), "miss"));
                     }
                     None => {}
                 },
                 LeaseState::Acquired => {
-                    return Ok((SharedLookup::Fetch(Some(errand), stale), "miss"));
+                    return Ok((SharedLookup::Fetch(Some(lease), stale), "miss"));
                 }
                 LeaseState::HeldByOther => {}
             }
-            let end = until.instant().min(began + self.config.lease_wait);
+            let end = deadline.instant().min(started + self.config.lease_wait);
             if Instant::now() + pause >= end {
-                // Longer than it should take: the answer is fetched here, and kept for all nevertheless.
-                return Ok((SharedLookup::Fetch(Some(errand), stale), "timeout"));
+                // Waited too long: fetch here without a lease, and store the response for all nevertheless.
+                return Ok((SharedLookup::Fetch(Some(lease), stale), "timeout"));
             }
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
-    /// What is written, unless it was purged.
-    fn read(&self, bytes: Bytes) -> Option<SharedRecord> {
+    /// Decodes a record, unless it was purged.
+    fn decode_record(&self, bytes: Bytes) -> Option<SharedRecord> {
         let record = SharedRecord::decode(bytes, self.config.max_bytes)?;
-        let alive = match &record {
+        let valid = match &record {
             SharedRecord::Uncacheable => true,
-            SharedRecord::Response(copy) => self.spread.allows(&copy.tags, copy.since),
+            SharedRecord::Response(response) => self
+                .purge_replication
+                .allows(&response.tags, response.purge_version),
         };
-        alive.then_some(record)
+        valid.then_some(record)
     }
 
-    async fn get_or_lease(&self, errand: &mut FetchLease) -> Result<LeaseState, StoreUnavailable> {
-        let mut call = self.look.prepare_invoke();
-        call.key(errand.key.as_str()).key(errand.lease_key.as_str());
-        call.arg(&errand.token[..]).arg(self.wait_millis());
-        // Who leaves before the answer is here may have got the right, and gives it back.
-        errand.held = true;
-        let answer = self.redis.invoke(&errand.key, &call).await;
-        errand.held = false;
-        let (record, left): (Vec<u8>, i64) = answer?;
-        Ok(match (record.is_empty(), left) {
+    async fn get_or_lease(&self, lease: &mut FetchLease) -> Result<LeaseState, StoreUnavailable> {
+        let mut call = self.get_or_lease_script.prepare_invoke();
+        call.key(lease.key.as_str()).key(lease.lease_key.as_str());
+        call.arg(&lease.token[..]).arg(self.lease_wait_millis());
+        // If this future is dropped before the reply, the lease may have been granted: `Drop` releases it.
+        lease.held = true;
+        let reply = self.redis.invoke(&lease.key, &call).await;
+        lease.held = false;
+        let (record, ttl_left): (Vec<u8>, i64) = reply?;
+        Ok(match (record.is_empty(), ttl_left) {
             (true, 1) => {
-                errand.held = true;
+                lease.held = true;
                 LeaseState::Acquired
             }
             (true, _) => LeaseState::HeldByOther,
-            (false, left) => {
-                let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
-                LeaseState::Cached(record.into(), left)
+            (false, ttl_left) => {
+                let ttl_left = Duration::from_millis(u64::try_from(ttl_left).unwrap_or(0));
+                LeaseState::Cached(record.into(), ttl_left)
             }
         })
     }
 
-    /// Takes the right to make the call although there is a record.
-    async fn lease(&self, errand: &mut FetchLease) -> Result<bool, StoreUnavailable> {
-        let (key, token, wait) = (&errand.lease_key, &errand.token, self.config.lease_wait);
-        errand.held = true;
-        let got = self.redis.lease(key, token, wait).await;
-        errand.held = got == Ok(true);
-        got
+    /// Takes the lease although there is a record.
+    async fn acquire(&self, lease: &mut FetchLease) -> Result<bool, StoreUnavailable> {
+        let (key, token, wait) = (&lease.lease_key, &lease.token, self.config.lease_wait);
+        lease.held = true;
+        let acquired = self.redis.lease(key, token, wait).await;
+        lease.held = acquired == Ok(true);
+        acquired
     }
 
-    fn wait_millis(&self) -> u64 {
+    fn lease_wait_millis(&self) -> u64 {
         u64::try_from(self.config.lease_wait.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// What is asked for, unless it is one caller's.
-    fn errand(&self, flying: &CacheFill) -> Option<Box<FetchLease>> {
-        let name = flying.key.shared_key(&self.gateway)?;
-        let shared = flying.cx.shared();
+    /// A lease for this call, not held yet; `None` for a response of one caller.
+    fn new_lease(&self, fill: &CacheFill) -> Option<Box<FetchLease>> {
+        let name = fill.key.shared_key(&self.gateway)?;
+        let shared = fill.cx.shared();
         Some(Box::new(FetchLease {
             cache: shared.cache.clone(),
             tasks: shared.tasks.clone(),
-            key: StoreKey::of(COPIES, &name, &[]),
+            key: StoreKey::of(RECORDS, &name, &[]),
             lease_key: StoreKey::of(LEASES, &name, &[]),
             token: token(&shared.env),
             held: false,
-            purge_version: self.spread.seen(),
-            copy: None,
+            purge_version: self.purge_replication.seen(),
+            stale_response: None,
         }))
     }
 }
 
-/// A copy that another replica kept, of which so much of its time is left.
-fn entry(
-    flying: &CacheFill,
-    copy: &StoredResponse,
-    left: Duration,
-    recall: DecodeFn,
+/// The entry of a record of another replica. `ttl_left` is the rest of the record's TTL.
+fn to_entry(
+    fill: &CacheFill,
+    response: &SharedResponse,
+    ttl_left: Duration,
+    decode: DecodeFn,
 ) -> Option<Arc<Entry>> {
-    let here = copy.ttl.saturating_sub(left);
+    let resident_time = response.ttl.saturating_sub(ttl_left);
     Some(Arc::new(Entry {
-        what: CachedResult::Value(recall(&copy.body)?),
-        terms: copy.terms,
-        // A slice of all that was read, the body included.
-        head: rfc9111::compact_headers(&copy.head),
-        bytes: copy.body.len(),
-        arrived: Instant::now().checked_sub(here)?,
-        requested_at: flying.asked,
-        tags: copy.tags.clone(),
+        result: CachedResult::Value(decode(&response.body)?),
+        decision: response.decision,
+        // Not a slice of the record, which includes the body.
+        head: rfc9111::compact_headers(&response.head),
+        bytes: response.body.len(),
+        received_at: Instant::now().checked_sub(resident_time)?,
+        requested_at: fill.requested_at,
+        tags: response.tags.clone(),
         last_refresh_error: None.into(),
         from_shared_tier: true,
     }))

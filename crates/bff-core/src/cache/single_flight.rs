@@ -1,8 +1,8 @@
-//! One call for all who want the same answer at once.
+//! Single-flight: equal calls at the same time become one.
 //!
-//! A flight is a future that its waiters share: whoever is woken drives it, so it needs no task of its own. A leader
-//! who leaves hands it over by leaving, for every waiter is woken by its progress; when the last one leaves, it is
-//! dropped with them, and the call is cancelled in the same instant. A call that nobody joins costs a map entry.
+//! A flight is a future that its waiters share. The waiter that is woken polls it, so it needs no task of its own.
+//! Progress wakes every waiter, so the others continue if one is dropped. When the last waiter is dropped, the flight
+//! is dropped too, which cancels the call at once. A call that no other request joins costs one map entry.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,45 +20,45 @@ use super::hash::PrehashedBuildHasher;
 use super::key::Key;
 use crate::outbound::{Failure, Reason, SharedDeadline};
 
-/// How a flight ends.
+/// The result of a flight.
 pub(super) type FlightResult = Result<Arc<Entry>, Failure>;
 type SharedFetch = BoxFuture<'static, FlightResult>;
 
-/// A power of two: so many threads can begin flights side by side.
+/// The number of locks, a power of two: so many threads can start flights at once.
 const SHARDS: usize = 16;
 
 type Shard = Mutex<HashMap<Key, ActiveFlight, PrehashedBuildHasher>>;
 
-/// The flights in the air. Cheap to clone.
+/// The active flights. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct SingleFlight(Arc<Shards>);
 
 struct Shards {
     shards: [Shard; SHARDS],
-    begun: AtomicU64,
+    next_number: AtomicU64,
 }
 
 struct ActiveFlight {
     number: u64,
-    course: WeakShared<SharedFetch>,
-    until: Arc<SharedDeadline>,
-    /// When it was asked for, in milliseconds since 1970.
-    asked: u64,
+    shared_fetch: WeakShared<SharedFetch>,
+    deadline: Arc<SharedDeadline>,
+    /// When the flight started, in milliseconds since 1970.
+    requested_at: u64,
 }
 
 /// A flight, as one of its waiters holds it.
 pub(super) struct FlightHandle {
-    course: Shared<SharedFetch>,
-    until: Arc<SharedDeadline>,
+    shared_fetch: Shared<SharedFetch>,
+    deadline: Arc<SharedDeadline>,
 }
 
-/// What came of wanting a flight.
+/// The result of joining or starting a flight.
 pub(super) enum Joined {
-    /// One that is in the air already.
+    /// A flight that was active already.
     Existing(FlightHandle),
-    /// A new one.
+    /// A new flight.
     Leader(FlightHandle),
-    /// It landed a moment ago.
+    /// The flight ended a moment ago and stored this entry.
     AlreadyCached(Arc<Entry>),
 }
 
@@ -66,62 +66,68 @@ impl SingleFlight {
     pub(super) fn new() -> Self {
         Self(Arc::new(Shards {
             shards: std::array::from_fn(|_| Shard::default()),
-            begun: AtomicU64::new(0),
+            next_number: AtomicU64::new(0),
         }))
     }
 
-    /// Joins the flight under `key` if it is current, or begins one. Between the two nobody else can begin one:
-    /// `landed` looks once more for an answer that was kept since it was looked for.
+    /// Joins the flight under `key` if `is_current`, or starts one. The lock is held from the lookup to the start, so
+    /// no other thread can start one meanwhile. `cached` looks once more for an entry stored since the caller looked.
     pub(super) fn join_or_start(
         &self,
         key: &Key,
-        (asked, until): (u64, Instant),
+        (requested_at, deadline): (u64, Instant),
         is_current: impl Fn(u64) -> bool,
-        landed: impl FnOnce() -> Option<Arc<Entry>>,
-        course: impl FnOnce(Arc<SharedDeadline>, FlightGuard) -> SharedFetch,
+        cached: impl FnOnce() -> Option<Arc<Entry>>,
+        shared_fetch: impl FnOnce(Arc<SharedDeadline>, FlightGuard) -> SharedFetch,
     ) -> Joined {
-        // Dropped after the lock: a flight that ends with it takes the lock itself.
-        let outdated;
+        // Dropped after the lock, because a flight that ends takes the lock itself.
+        let replaced;
         let mut flights = self.shard(key).lock();
-        let known = flights.get(key);
-        let found = known.and_then(|known| Some((known, known.course.upgrade()?)));
-        outdated = match found {
-            Some((known, course)) if is_current(known.asked) => {
-                let until = known.until.clone();
+        let active = flights.get(key);
+        let joinable = active.and_then(|active| Some((active, active.shared_fetch.upgrade()?)));
+        replaced = match joinable {
+            Some((active, shared_fetch)) if is_current(active.requested_at) => {
+                let deadline = active.deadline.clone();
                 drop(flights);
-                return Joined::Existing(FlightHandle { course, until });
+                return Joined::Existing(FlightHandle {
+                    shared_fetch,
+                    deadline,
+                });
             }
-            Some((_, course)) => Some(course),
+            Some((_, shared_fetch)) => Some(shared_fetch),
             None => None,
         };
-        if let Some(entry) = landed() {
+        if let Some(entry) = cached() {
             drop(flights);
-            drop(outdated);
+            drop(replaced);
             return Joined::AlreadyCached(entry);
         }
-        let number = self.0.begun.fetch_add(1, Relaxed);
-        let leaving = FlightGuard {
+        let number = self.0.next_number.fetch_add(1, Relaxed);
+        let guard = FlightGuard {
             flights: self.clone(),
             key: key.clone(),
             number,
         };
-        let until = Arc::new(SharedDeadline::new(until));
-        let course = course(until.clone(), leaving).shared();
-        if let Some(weak) = course.downgrade() {
-            let known = ActiveFlight {
+        let deadline = Arc::new(SharedDeadline::new(deadline));
+        let shared_fetch = shared_fetch(deadline.clone(), guard).shared();
+        if let Some(weak) = shared_fetch.downgrade() {
+            let active = ActiveFlight {
                 number,
-                course: weak,
-                until: until.clone(),
-                asked,
+                shared_fetch: weak,
+                deadline: deadline.clone(),
+                requested_at,
             };
-            flights.insert(key.clone(), known);
+            flights.insert(key.clone(), active);
         }
         drop(flights);
-        drop(outdated);
-        Joined::Leader(FlightHandle { course, until })
+        drop(replaced);
+        Joined::Leader(FlightHandle {
+            shared_fetch,
+            deadline,
+        })
     }
 
-    /// How many are in the air.
+    /// The number of active flights.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.shards.iter().map(|s| s.lock().len()).sum()
@@ -132,7 +138,7 @@ impl SingleFlight {
     }
 }
 
-/// Held by a flight's future: when it ends, or is dropped, nobody can join it any more.
+/// Held by the flight's future. When it is dropped, no request can join the flight any more.
 pub(super) struct FlightGuard {
     flights: SingleFlight,
     key: Key,
@@ -152,22 +158,22 @@ impl Drop for FlightGuard {
 }
 
 impl FlightHandle {
-    /// Waits until `mine`, which may move the flight's own end.
-    pub(super) fn wait(self, mine: Instant) -> FlightFuture {
-        self.until.extend(mine);
+    /// Waits until `waiter_deadline`; extends the deadline of the flight if needed.
+    pub(super) fn wait(self, waiter_deadline: Instant) -> FlightFuture {
+        self.deadline.extend(waiter_deadline);
         FlightFuture {
             flight: self,
-            mine,
+            waiter_deadline,
             timer: None,
         }
     }
 }
 
-/// One waiter: it waits by its own deadline, whatever the flight's is.
+/// One waiter. Its own deadline applies, whatever the flight's is.
 pub(super) struct FlightFuture {
     flight: FlightHandle,
-    mine: Instant,
-    /// Needed only where the flight goes on longer than this waiter may: a flight ends by its own time else.
+    waiter_deadline: Instant,
+    /// Only set if the flight's deadline is later than this waiter's. Otherwise the flight ends in time by itself.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -176,13 +182,13 @@ impl Future for FlightFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<FlightResult> {
         let this = &mut *self;
-        if let Poll::Ready(landed) = Pin::new(&mut this.flight.course).poll(cx) {
-            return Poll::Ready(landed);
+        if let Poll::Ready(result) = Pin::new(&mut this.flight.shared_fetch).poll(cx) {
+            return Poll::Ready(result);
         }
-        // Who moved the end woke nobody, but the timer of the attempt under way still is at the old one, wakes every
-        // waiter, and brings the earlier ones here.
-        if this.timer.is_none() && this.flight.until.instant() > this.mine {
-            this.timer = Some(Box::pin(sleep_until(this.mine)));
+        // Extending the deadline wakes no waiter. But the timer of the attempt still has the old deadline: it wakes
+        // every waiter, and the earlier ones set their timers here.
+        if this.timer.is_none() && this.flight.deadline.instant() > this.waiter_deadline {
+            this.timer = Some(Box::pin(sleep_until(this.waiter_deadline)));
         }
         match &mut this.timer {
             Some(timer) => timer

@@ -1,4 +1,4 @@
-//! How a read used the cache, in the words of metrics, of `X-Cache` and of `Cache-Status` (RFC 9211).
+//! How a read used the cache, as metrics, `X-Cache` and `Cache-Status` (RFC 9211) report it.
 
 use std::borrow::Cow;
 
@@ -6,22 +6,23 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::context::{CacheResult, Provenance};
 
-/// For people.
+/// The cache result, for people.
 pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-/// For machines (RFC 9211).
+/// The cache result, for machines (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Tells how a whole answer came about: one member for all of its sections. Nothing is told of one without sections.
+/// Writes how a whole response used the cache: one list member for all its sections. Without sections it writes
+/// nothing.
 pub(crate) fn write_headers<'a>(
     sections: impl Iterator<Item = &'a Provenance> + Clone,
     headers: &mut HeaderMap,
 ) {
-    let all = |known: &[CacheResult]| sections.clone().all(|s| known.contains(&s.cache_result));
-    let any = |known: CacheResult| sections.clone().any(|s| s.cache_result == known);
+    let all = |results: &[CacheResult]| sections.clone().all(|s| results.contains(&s.cache_result));
+    let any = |result: CacheResult| sections.clone().any(|s| s.cache_result == result);
     if sections.clone().next().is_none() {
         return;
     }
-    let (word, status): (&'static str, Cow<'static, str>) = if any(CacheResult::StaleIfError) {
+    let (x_cache, status): (&'static str, Cow<'static, str>) = if any(CacheResult::StaleIfError) {
         let failed = sections
             .clone()
             .find(|s| s.cache_result == CacheResult::StaleIfError);
@@ -31,9 +32,9 @@ pub(crate) fn write_headers<'a>(
         });
         ("STALE", status)
     } else if all(&[CacheResult::Hit]) {
-        let left = sections.clone().map(|s| s.fresh_for).min();
-        let left = left.unwrap_or_default().as_secs();
-        ("HIT", format!("bff; hit; ttl={left}").into())
+        let fresh_secs = sections.clone().map(|s| s.fresh_for).min();
+        let fresh_secs = fresh_secs.unwrap_or_default().as_secs();
+        ("HIT", format!("bff; hit; ttl={fresh_secs}").into())
     } else if all(&[CacheResult::Hit, CacheResult::Stale]) {
         ("STALE", "bff; hit; detail=stale".into())
     } else if any(CacheResult::Stale) {
@@ -47,7 +48,7 @@ pub(crate) fn write_headers<'a>(
     } else {
         ("MISS", "bff; fwd=miss".into())
     };
-    headers.insert(X_CACHE, HeaderValue::from_static(word));
+    headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
     if let Ok(status) = HeaderValue::try_from(&*status) {
         headers.insert(CACHE_STATUS, status);
     }
@@ -60,14 +61,14 @@ mod tests {
     use crate::scope::CacheVisibility;
     use std::time::Duration;
 
-    fn told(lookups: &[(CacheResult, u64)]) -> (String, String) {
-        let sections: Vec<Provenance> = (lookups.iter())
-            .map(|(lookup, left)| {
-                let left = Duration::from_secs(*left);
+    fn written_headers(reads: &[(CacheResult, u64)]) -> (String, String) {
+        let sections: Vec<Provenance> = (reads.iter())
+            .map(|(cache_result, fresh_secs)| {
+                let fresh_secs = Duration::from_secs(*fresh_secs);
                 Provenance {
-                    cache_result: *lookup,
-                    reason: (*lookup == CacheResult::StaleIfError).then_some(Reason::Timeout),
-                    ..Provenance::fresh("alpha", left, CacheVisibility::default())
+                    cache_result: *cache_result,
+                    reason: (*cache_result == CacheResult::StaleIfError).then_some(Reason::Timeout),
+                    ..Provenance::fresh("alpha", fresh_secs, CacheVisibility::default())
                 }
             })
             .collect();
@@ -83,9 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn a_composed_answer_has_one_member() {
+    fn a_composed_response_has_one_member() {
         use CacheResult::{Bypass, Coalesced, Hit, Miss, Stale, StaleIfError};
-        for (lookups, word, status) in [
+        for (reads, x_cache, status) in [
             (&[(Hit, 9), (Hit, 4)][..], "HIT", "bff; hit; ttl=4"),
             (&[(Hit, 9), (Miss, 9)], "MISS", "bff; fwd=partial"),
             (&[(Miss, 9), (Bypass, 9)], "MISS", "bff; fwd=miss"),
@@ -104,7 +105,11 @@ mod tests {
             ),
             (&[], "", ""),
         ] {
-            assert_eq!(told(lookups), (word.into(), status.into()), "{lookups:?}");
+            assert_eq!(
+                written_headers(reads),
+                (x_cache.into(), status.into()),
+                "{reads:?}"
+            );
         }
     }
 }

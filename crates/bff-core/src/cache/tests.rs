@@ -1,5 +1,5 @@
-//! A cache against a backend that is a function: what it does wherever it keeps (`sides`), and what only a process, on a
-//! paused clock, or only replicas can show.
+//! Tests of the cache with a function as the backend. `every_setup` has the tests that hold in one process, on replicas
+//! and on a cluster. The others need a paused clock, replicas, or a cluster.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::scope::{CacheVisibility, Caller, Identity, Public};
 use crate::telemetry::Metrics;
 
 mod cluster;
-mod flights;
+mod every_setup;
 mod gateway;
 mod race;
 mod replicas;
-mod sides;
+mod single_flight;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -30,43 +30,43 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// What a backend does when it is called.
+/// The scripted behaviour of the backend.
 #[derive(Clone)]
-struct Script {
-    takes: Duration,
-    says: Result<&'static [(&'static str, &'static str)], Failure>,
-    /// It answers 304 to whoever holds a copy.
+struct BackendScript {
+    delay: Duration,
+    responds: Result<&'static [(&'static str, &'static str)], Failure>,
+    /// It answers 304 to a conditional request.
     unchanged: bool,
 }
 
-impl Script {
-    fn says(head: &'static [(&'static str, &'static str)]) -> Self {
+impl BackendScript {
+    fn responds(head: &'static [(&'static str, &'static str)]) -> Self {
         Self {
-            takes: ms(10),
-            says: Ok(head),
+            delay: ms(10),
+            responds: Ok(head),
             unchanged: false,
         }
     }
 
-    fn fails(reason: Reason) -> Self {
+    fn fails_with(reason: Reason) -> Self {
         Self {
-            says: Err(Failure::new(reason)),
-            ..Self::says(&[])
+            responds: Err(Failure::new(reason)),
+            ..Self::responds(&[])
         }
     }
 }
 
-/// A gateway's cache, and how often the backend was called.
+/// The cache of a gateway, and counters of the calls to its backend.
 struct Scene {
     shared: Arc<GatewayHandles>,
     calls: Arc<AtomicU32>,
-    ended: Arc<AtomicU32>,
+    ended_calls: Arc<AtomicU32>,
 }
 
-/// Counts the end of a call, be it that it is dropped.
-struct Ended(Arc<AtomicU32>);
+/// Counts the end of a call when dropped, also when the call was cancelled.
+struct EndedCall(Arc<AtomicU32>);
 
-impl Drop for Ended {
+impl Drop for EndedCall {
     fn drop(&mut self) {
         self.0.fetch_add(1, Relaxed);
     }
@@ -74,12 +74,12 @@ impl Drop for Ended {
 
 impl Scene {
     fn new(config: &Config) -> Self {
-        let world = Env::seeded(7, Net::Tcp);
-        let cache = Cache::new(config, &world);
-        Self::with(world, cache)
+        let env = Env::seeded(7, Net::Tcp);
+        let cache = Cache::new(config, &env);
+        Self::with(env, cache)
     }
 
-    fn with(world: Env, cache: Cache) -> Self {
+    fn with(env: Env, cache: Cache) -> Self {
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("test"),
             tasks: TaskTracker::new(),
@@ -87,12 +87,12 @@ impl Scene {
             metrics: Metrics::noop(),
             cache,
             fields: crate::section::fields::FieldCache::default(),
-            env: world,
+            env: env,
         });
         Self {
             shared,
             calls: Arc::default(),
-            ended: Arc::default(),
+            ended_calls: Arc::default(),
         }
     }
 
@@ -110,49 +110,52 @@ impl Scene {
 
     async fn read(
         &self,
-        script: Script,
-        keep: CachePolicy,
+        script: BackendScript,
+        policy: CachePolicy,
     ) -> Result<Fetched<u32, Public>, Failure> {
-        self.read_by(&self.cx(s(5)), Public, script, keep).await
+        self.read_by(&self.cx(s(5)), Public, script, policy).await
     }
 
-    /// A read whose value is the number of the call that brought it.
+    /// A read whose value is the number of the call that fetched it.
     fn read_by<S: Scope>(
         &self,
         cx: &RequestContext,
         scope: S,
-        script: Script,
-        keep: CachePolicy,
+        script: BackendScript,
+        policy: CachePolicy,
     ) -> impl Future<Output = Result<Fetched<u32, S>, Failure>> + Send + use<S> {
-        let (calls, ended, cx) = (self.calls.clone(), self.ended.clone(), cx.clone());
-        let ask = ReadThrough {
+        let (calls, ended_calls, cx) = (self.calls.clone(), self.ended_calls.clone(), cx.clone());
+        let options = ReadThrough {
             read: ReadKey {
                 key: (self.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &scope),
                 route: "/things/{id}",
-                sharing: CacheVisibility::default(),
+                visibility: CacheVisibility::default(),
             },
-            keep,
-            renew_within: s(1),
-            recall: Some(recall),
+            policy,
+            revalidation_timeout: s(1),
+            decode: Some(decode),
         };
         let fetch = move |fetch: FetchContext| async move {
             let number = calls.fetch_add(1, Relaxed) + 1;
-            let _ended = Ended(ended);
+            let _ended = EndedCall(ended_calls);
             let slow = async {
-                sleep(script.takes).await;
+                sleep(script.delay).await;
                 Ok(())
             };
-            // As every attempt is.
-            fetch.until.timeout(Instant::now() + s(9999), slow).await?;
-            let mut condition = HeaderMap::new();
-            let copy = fetch.condition(&mut condition);
+            // Like every attempt.
+            fetch
+                .deadline
+                .timeout(Instant::now() + s(9999), slow)
+                .await?;
+            let mut validators = HeaderMap::new();
+            let conditional = fetch.add_validators(&mut validators);
             let mut head = HeaderMap::new();
-            for (name, value) in script.says? {
+            for (name, value) in script.responds? {
                 head.append(*name, HeaderValue::from_static(value));
             }
-            if copy && script.unchanged {
-                assert_eq!(condition[header::IF_NONE_MATCH], "\"v1\"");
-                return Ok(FetchResult::NotModified(head, script.takes));
+            if conditional && script.unchanged {
+                assert_eq!(validators[header::IF_NONE_MATCH], "\"v1\"");
+                return Ok(FetchResult::NotModified(head, script.delay));
             }
             Ok(FetchResult::Full(FullResponse {
                 value: Arc::new(number),
@@ -160,14 +163,14 @@ impl Scene {
                 head,
                 bytes: 100,
                 body: Bytes::from(number.to_string()),
-                took: Duration::ZERO,
+                response_delay: Duration::ZERO,
             }))
         };
-        async move { get_or_fetch(&cx, ask, fetch).await }
+        async move { get_or_fetch(&cx, options, fetch).await }
     }
 }
 
-fn recall(body: &[u8]) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
+fn decode(body: &[u8]) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
     let number: u32 = std::str::from_utf8(body).ok()?.parse().ok()?;
     Some(Arc::new(number))
 }
@@ -182,31 +185,31 @@ fn caller(account: &str, profile: &str) -> Caller {
 }
 
 fn stale(while_revalidate: u64, if_error: u64) -> CachePolicy {
-    let mut keep = CachePolicy::default_for(false);
-    keep.stale_while_revalidate(s(while_revalidate));
-    keep.stale_if_error(s(if_error));
-    keep
+    let mut policy = CachePolicy::default_for(false);
+    policy.stale_while_revalidate(s(while_revalidate));
+    policy.stale_if_error(s(if_error));
+    policy
 }
 
-const MINUTE: Script = Script {
-    takes: ms(10),
-    says: Ok(&[("cache-control", "max-age=60"), ("etag", "\"v1\"")]),
+const FRESH_FOR_A_MINUTE: BackendScript = BackendScript {
+    delay: ms(10),
+    responds: Ok(&[("cache-control", "max-age=60"), ("etag", "\"v1\"")]),
     unchanged: false,
 };
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_kept_beyond_the_bytes_allowed() {
+async fn the_cache_stays_within_max_bytes() {
     let read = |scene: &Scene, n: u32| {
         let key = (scene.shared.cache).key::<u32>("alpha", Method::GET, n.to_string(), &Public);
-        let ask = ReadThrough {
+        let options = ReadThrough {
             read: ReadKey {
                 key,
                 route: "/",
-                sharing: CacheVisibility::default(),
+                visibility: CacheVisibility::default(),
             },
-            keep: CachePolicy::default_for(false),
-            renew_within: s(1),
-            recall: None,
+            policy: CachePolicy::default_for(false),
+            revalidation_timeout: s(1),
+            decode: None,
         };
         let cx = scene.cx(s(5));
         async move {
@@ -222,10 +225,10 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
                     head,
                     bytes: 2000,
                     body: Bytes::new(),
-                    took: Duration::ZERO,
+                    response_delay: Duration::ZERO,
                 }))
             };
-            get_or_fetch::<u32, Public, _, _>(&cx, ask, fetch)
+            get_or_fetch::<u32, Public, _, _>(&cx, options, fetch)
                 .await
                 .unwrap()
         }
@@ -237,8 +240,8 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
     let scene = Scene::new(&small);
     for n in 0..1000 {
         read(&scene, n).await;
-        let copy = scene.shared.cache.0.memory.as_ref().unwrap().bytes();
-        assert!(copy <= small.max_bytes, "{copy}");
+        let bytes = scene.shared.cache.0.memory.as_ref().unwrap().bytes();
+        assert!(bytes <= small.max_bytes, "{bytes}");
     }
     assert!(scene.shared.cache.0.memory.as_ref().unwrap().len() > 10);
     let none = Config {
@@ -255,7 +258,7 @@ async fn nothing_is_kept_beyond_the_bytes_allowed() {
         assert_eq!(
             page.provenance.fresh_for,
             s(60),
-            "what is told outside does not depend on it"
+            "freshness for clients does not depend on max_bytes"
         );
     }
 }

@@ -1,24 +1,24 @@
-//! How a read used the cache: the value that metrics and response headers report.
+//! How a read used the cache, as metrics and response headers report it.
 
 /// How one read used the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheResult {
-    /// A fresh copy; no backend was called.
+    /// A fresh entry; no backend was called.
     Hit,
-    /// A stale copy, while it is renewed in the background.
+    /// A stale entry, during a background revalidation.
     Stale,
-    /// A stale copy, because the backend failed.
+    /// A stale entry, because the backend failed.
     StaleIfError,
-    /// A call that was in flight already.
+    /// The response of a call that was in progress already.
     Coalesced,
     /// A call of its own.
     Miss,
-    /// A call of its own for what is never kept.
+    /// A call of its own for a response that is never stored.
     Bypass,
 }
 
 impl CacheResult {
-    /// The word in metrics.
+    /// The label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",

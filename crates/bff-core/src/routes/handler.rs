@@ -99,7 +99,7 @@ fn invalidate_cache(
     if done && !passage.method.is_safe() {
         let at = (route.upstream.name(), passage.target.as_str());
         let audience = cx.caller().map(Scope::audience);
-        let now = cx.world().unix_millis();
+        let now = cx.env().unix_millis();
         (cx.shared().cache).invalidate_forwarded_write(at, audience.as_ref(), now);
     }
 }

@@ -91,7 +91,7 @@ pub(super) async fn answer(
         read: ReadKey {
             key,
             route: ROUTE,
-            sharing: CacheVisibility::default(),
+            visibility: CacheVisibility::default(),
         },
         keep,
     };
@@ -127,7 +127,7 @@ impl CachedRequest<'_> {
         }
         let upstream = self.entry.route.upstream.name();
         (cx.shared().metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
-        let asked = cx.world().unix_millis();
+        let asked = cx.env().unix_millis();
         let call = fetch::Call::new(
             cx,
             &self.entry.route,
@@ -146,9 +146,9 @@ impl CachedRequest<'_> {
         let (cx, route) = (&self.admitted.cx, self.entry.route.clone());
         let ask = ReadThrough {
             read: self.read.clone(),
-            keep: self.keep.clone(),
-            renew_within: Duration::ZERO,
-            recall: Some(StoredResponse::decode),
+            policy: self.keep.clone(),
+            revalidation_timeout: Duration::ZERO,
+            decode: Some(StoredResponse::decode),
         };
         let (passage, keep, key) = (
             self.passage.clone(),

@@ -1,78 +1,85 @@
-//! What only a cluster can show: what one screen asks for lies everywhere in it, and a part of it may go.
+//! Tests that need a cluster: the entries of one screen are on all its nodes, and a node may fail.
 
 use futures_util::future::join_all;
 
-use super::gateway::On;
+use super::gateway::Setup;
 use super::*;
 use crate::scope::{Language, Region, Segment};
 use crate::store::tests::ask;
 use crate::store::tests::cluster::Cluster;
 use crate::store::tests::until_there;
 
-/// How many answers there are to ask for, each for everyone, for two languages and for two callers.
+/// The number of addresses. Each is read publicly, in two languages, and by two callers.
 const THINGS: u32 = 40;
 
-/// Who reads. Every answer says for whom it was made.
+/// The scope of a reader. Every value tells which scope it was fetched for.
 #[derive(Clone, Copy, Debug)]
-enum Who {
+enum ReaderScope {
     Everyone,
     Language(&'static str),
     Caller(&'static str, &'static str),
 }
 
-const WHO: [Who; 5] = [
-    Who::Everyone,
-    Who::Language("de"),
-    Who::Language("en"),
-    Who::Caller("ada", "kids"),
-    Who::Caller("ben", "adult"),
+const READER_SCOPES: [ReaderScope; 5] = [
+    ReaderScope::Everyone,
+    ReaderScope::Language("de"),
+    ReaderScope::Language("en"),
+    ReaderScope::Caller("ada", "kids"),
+    ReaderScope::Caller("ben", "adult"),
 ];
 
-/// What an answer to it says.
-fn said(who: usize, thing: u32) -> u32 {
-    thing * 10 + u32::try_from(who).unwrap()
+/// The value fetched for a scope and an address.
+fn value_of(reader_scope: usize, thing: u32) -> u32 {
+    thing * 10 + u32::try_from(reader_scope).unwrap()
 }
 
-/// One read, which a backend answers in a moment with something good for `fresh`: whose it is, and how it was found.
-async fn read(scene: &Scene, who: usize, thing: u32, fresh: Duration) -> (u32, CacheResult) {
+/// One read. The backend answers after 2 ms with something that is fresh for `fresh`. Returns the value and the result.
+async fn read(
+    scene: &Scene,
+    reader_scope: usize,
+    thing: u32,
+    fresh: Duration,
+) -> (u32, CacheResult) {
     let language = |language: &str| {
         let language: Language = language.parse().unwrap();
         Segment::of(language, Region::NONE, None).by_language()
     };
-    let number = said(who, thing);
-    let read = match WHO[who] {
-        Who::Everyone => ask_for(scene, Public, number, thing, fresh).await,
-        Who::Language(l) => ask_for(scene, language(l), number, thing, fresh).await,
-        Who::Caller(account, profile) => {
-            ask_for(scene, caller(account, profile), number, thing, fresh).await
+    let number = value_of(reader_scope, thing);
+    let read = match READER_SCOPES[reader_scope] {
+        ReaderScope::Everyone => read_in_scope(scene, Public, number, thing, fresh).await,
+        ReaderScope::Language(name) => {
+            read_in_scope(scene, language(name), number, thing, fresh).await
+        }
+        ReaderScope::Caller(account, profile) => {
+            read_in_scope(scene, caller(account, profile), number, thing, fresh).await
         }
     };
     read.unwrap()
 }
 
-async fn ask_for<S: Scope>(
+async fn read_in_scope<S: Scope>(
     scene: &Scene,
     scope: S,
     number: u32,
     thing: u32,
     fresh: Duration,
 ) -> Result<(u32, CacheResult), Failure> {
-    let mut keep = CachePolicy::default_for(S::PERSONAL);
+    let mut policy = CachePolicy::default_for(S::PERSONAL);
     if S::PERSONAL {
-        keep.private_ttl(fresh);
+        policy.private_ttl(fresh);
     } else {
-        keep.ttl(fresh);
+        policy.ttl(fresh);
     }
     let path = format!("/things/{thing}");
-    let ask = ReadThrough {
+    let options = ReadThrough {
         read: ReadKey {
             key: (scene.shared.cache).key::<u32>("alpha", Method::GET, path, &scope),
             route: "/things/{id}",
-            sharing: CacheVisibility::default(),
+            visibility: CacheVisibility::default(),
         },
-        keep,
-        renew_within: s(1),
-        recall: Some(recall),
+        policy,
+        revalidation_timeout: s(1),
+        decode: Some(decode),
     };
     let calls = scene.calls.clone();
     let fetch = move |_| async move {
@@ -84,10 +91,10 @@ async fn ask_for<S: Scope>(
             head: HeaderMap::new(),
             bytes: 100,
             body: Bytes::from(number.to_string()),
-            took: Duration::ZERO,
+            response_delay: Duration::ZERO,
         }))
     };
-    let read = get_or_fetch::<u32, S, _, _>(&scene.cx(s(5)), ask, fetch).await?;
+    let read = get_or_fetch::<u32, S, _, _>(&scene.cx(s(5)), options, fetch).await?;
     Ok((*read.value, read.provenance.cache_result))
 }
 
@@ -97,64 +104,64 @@ async fn cluster() -> Option<Cluster> {
     Some(cluster)
 }
 
-/// How often the nodes read from the sockets of those who ask them.
+/// How often the nodes read from client sockets.
 async fn reads(ports: &[u16]) -> i64 {
     let mut reads = 0;
     for port in ports {
         let stats: String = ask(*port, &["INFO", "stats"]).await;
         let line = stats
             .lines()
-            .find_map(|l| l.strip_prefix("total_reads_processed:"));
+            .find_map(|language| language.strip_prefix("total_reads_processed:"));
         reads += line.unwrap().parse::<i64>().unwrap();
     }
     reads
 }
 
 #[tokio::test]
-async fn what_one_screen_misses_lies_everywhere_and_is_found_there() {
+async fn the_entries_of_one_screen_are_on_every_node() {
     let Some(cluster) = cluster().await else {
         return;
     };
-    let on = On::Cluster(cluster);
-    let (ports, gateway) = (on.ports(), on.gateway().await);
+    let setup = Setup::Cluster(cluster);
+    let (ports, gateway) = (setup.ports(), setup.gateway().await);
     let screen = |scene| join_all((0..12).map(move |thing| read(scene, 0, thing, s(60))));
     let fetched = screen(gateway.one()).await;
     assert!(
         fetched
             .iter()
-            .all(|(_, lookup)| *lookup == CacheResult::Miss)
+            .all(|(_, cache_result)| *cache_result == CacheResult::Miss)
     );
-    gateway.settled().await;
+    gateway.wait_for_tasks().await;
     for port in &ports {
         let keys: Vec<String> = ask(*port, &["KEYS", "*:cache:*"]).await;
-        assert!(!keys.is_empty(), "each node keeps some");
+        assert!(!keys.is_empty(), "every node has some entries");
     }
-    // Asking how often costs some too, and so does following purges.
-    let asking = reads(&ports).await;
+    // Reading the counter and following purges cost reads too.
+    let overhead = reads(&ports).await;
     let before = reads(&ports).await;
-    let asking = before - asking;
+    let overhead = before - overhead;
     let found = screen(gateway.other()).await;
-    let cost = reads(&ports).await - before - asking;
-    let wanted: Vec<_> = (0..12)
-        .map(|thing| (said(0, thing), CacheResult::Hit))
+    let cost = reads(&ports).await - before - overhead;
+    let expected: Vec<_> = (0..12)
+        .map(|thing| (value_of(0, thing), CacheResult::Hit))
         .collect();
-    assert_eq!(found, wanted);
+    assert_eq!(found, expected);
     assert_eq!(gateway.one().calls(), 12);
-    assert!(cost <= 3 * 4, "{cost} reads for 12 looks at three nodes");
+    assert!(cost <= 3 * 4, "{cost} reads for 12 lookups at three nodes");
 }
 
-/// Readers at both replicas while a node is killed and comes back: nobody is failed by it, nobody is shown another's
-/// answer, and what lies there is shared again afterwards.
+/// Readers at both replicas while a node is killed and restarted. No read fails, no reader gets the value of another
+/// scope, and the entries of the node are shared again afterwards.
 #[tokio::test]
-async fn a_node_that_goes_and_comes_back_costs_no_answer() {
+async fn a_node_that_fails_and_recovers_fails_no_read() {
     let Some(cluster) = cluster().await else {
         return;
     };
-    // As impatient as a gateway is, but for the machine that runs tests being busy.
+    // The timeouts of a gateway, with reserve for a busy test machine.
     let store = || Some(cluster.store_that_waits(ms(100), ms(250)));
     let stores = [store(), store()];
-    let mut on = On::Cluster(cluster);
-    let gateway = on.over(stores).await;
+    let mut setup = Setup::Cluster(cluster);
+    let gateway = setup.over(stores).await;
     let end = std::cell::Cell::new(false);
     let count = std::cell::Cell::new(0u32);
     let readers = (0..8u32).map(|reader| {
@@ -164,19 +171,24 @@ async fn a_node_that_goes_and_comes_back_costs_no_answer() {
             let mut n = reader;
             while !end.get() {
                 n = n.wrapping_add(7);
-                let who = usize::try_from(n / 3).unwrap() % WHO.len();
+                let reader_scope = usize::try_from(n / 3).unwrap() % READER_SCOPES.len();
                 let thing = n % THINGS;
-                let began = Instant::now();
-                let (value, _) = read(scenes[n as usize % 2], who, thing, ms(20)).await;
-                assert_eq!(value, said(who, thing), "{:?}", WHO[who]);
-                assert!(began.elapsed() < s(5), "{:?}", began.elapsed());
+                let started = Instant::now();
+                let (value, _) = read(scenes[n as usize % 2], reader_scope, thing, ms(20)).await;
+                assert_eq!(
+                    value,
+                    value_of(reader_scope, thing),
+                    "{:?}",
+                    READER_SCOPES[reader_scope]
+                );
+                assert!(started.elapsed() < s(5), "{:?}", started.elapsed());
                 count.set(count.get() + 1);
                 sleep(ms(1)).await;
             }
         }
     });
     let killer = async {
-        let On::Cluster(cluster) = &mut on else {
+        let Setup::Cluster(cluster) = &mut setup else {
             unreachable!()
         };
         let mut counts = Vec::new();
@@ -185,7 +197,7 @@ async fn a_node_that_goes_and_comes_back_costs_no_answer() {
             counts.push(count.replace(0));
             cluster.kill(node..node + 1);
             sleep(ms(700)).await;
-            // Two thirds of it lie elsewhere and are shared meanwhile.
+            // Two thirds of the entries are on other nodes, and are shared meanwhile.
             let mut found = 0;
             for thing in 0..24 {
                 let thing = 2000 + thing + u32::try_from(node).unwrap() * 100;
@@ -197,7 +209,7 @@ async fn a_node_that_goes_and_comes_back_costs_no_answer() {
             assert!(found >= 6, "{found} of 24 were shared");
             counts.push(count.replace(0));
             cluster.restart(node..node + 1);
-            cluster.until_whole().await;
+            cluster.wait_until_whole().await;
         }
         until_there(&cluster.store()).await;
         sleep(ms(300)).await;
@@ -207,22 +219,22 @@ async fn a_node_that_goes_and_comes_back_costs_no_answer() {
     };
     let (_, counts) = tokio::join!(join_all(readers), killer);
     assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
-    // Wherever it lies it is shared again, once the store has seen that the node is back.
+    // Every slot is shared again, once the store has noticed that the node is back.
     let mut things = 3000..;
     for slot in 0..40 {
-        let began = Instant::now();
+        let started = Instant::now();
         loop {
             let thing = things.next().unwrap();
             read(gateway.one(), 1, thing, s(60)).await;
-            gateway.settled().await;
+            gateway.wait_for_tasks().await;
             let calls = gateway.one().calls();
-            let (value, lookup) = read(gateway.other(), 1, thing, s(60)).await;
-            assert_eq!(value, said(1, thing));
-            if lookup == CacheResult::Hit {
+            let (value, cache_result) = read(gateway.other(), 1, thing, s(60)).await;
+            assert_eq!(value, value_of(1, thing));
+            if cache_result == CacheResult::Hit {
                 assert_eq!(gateway.one().calls(), calls);
                 break;
             }
-            assert!(began.elapsed() < s(5), "{slot}: {lookup:?}");
+            assert!(started.elapsed() < s(5), "{slot}: {cache_result:?}");
             sleep(ms(20)).await;
         }
     }

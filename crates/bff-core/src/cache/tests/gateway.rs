@@ -1,4 +1,4 @@
-//! A gateway's cache as one process has it, or two replicas over a Redis or a cluster.
+//! The cache of a gateway in one process, or in two replicas on one Redis or on a cluster.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -7,14 +7,14 @@ use crate::store::Store;
 use crate::store::tests::cluster::Cluster;
 use crate::store::tests::{Server, ask, until_there};
 
-/// Where what is shared is kept.
-pub(super) enum On {
+/// Where the shared entries are.
+pub(super) enum Setup {
     Process,
     Server(Server),
     Cluster(Cluster),
 }
 
-impl On {
+impl Setup {
     pub(super) fn store(&self) -> Option<Store> {
         match self {
             Self::Process => None,
@@ -31,19 +31,19 @@ impl On {
         }
     }
 
-    /// A gateway that nobody asked anything yet: one process, or two replicas.
+    /// A new gateway: one process, or two replicas.
     pub(super) async fn gateway(&self) -> Gateway {
         self.over([self.store(), self.store()]).await
     }
 
-    /// The same, over these.
+    /// A new gateway on these stores.
     pub(super) async fn over(&self, stores: [Option<Store>; 2]) -> Gateway {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test-{}", STARTED.fetch_add(1, Relaxed));
         let mut replicas = Vec::new();
         let (calls, ended) = (Arc::default(), Arc::default());
         for store in stores {
-            let world = Env::real();
+            let env = Env::real();
             let shared = SharedConfig {
                 lease_wait: s(10),
                 ..SharedConfig::default()
@@ -53,11 +53,11 @@ impl On {
                 ..Config::default()
             };
             let cache = match &store {
-                Some(store) => Cache::with_shared_tier(&config, &world, &name, store),
-                None => Cache::new(&config, &world),
+                Some(store) => Cache::with_shared_tier(&config, &env, &name, store),
+                None => Cache::new(&config, &env),
             };
-            let mut scene = Scene::with(world, cache);
-            (scene.calls, scene.ended) = (Arc::clone(&calls), Arc::clone(&ended));
+            let mut scene = Scene::with(env, cache);
+            (scene.calls, scene.ended_calls) = (Arc::clone(&calls), Arc::clone(&ended));
             let Some(store) = store else {
                 replicas.push((scene, None));
                 break;
@@ -73,7 +73,7 @@ impl On {
     }
 }
 
-/// A gateway, which counts the calls of all its replicas together.
+/// A gateway. It counts the calls of all its replicas together.
 pub(super) struct Gateway {
     replicas: Vec<(Scene, Option<Store>)>,
     ports: Vec<u16>,
@@ -88,12 +88,12 @@ impl Drop for Gateway {
 }
 
 impl Gateway {
-    /// Who is asked first.
+    /// The first replica.
     pub(super) fn one(&self) -> &Scene {
         &self.replicas[0].0
     }
 
-    /// Who is asked then: another replica, where there is one.
+    /// The other replica, if there is one.
     pub(super) fn other(&self) -> &Scene {
         &self.replicas[self.replicas.len() - 1].0
     }
@@ -106,13 +106,13 @@ impl Gateway {
         self.one().calls()
     }
 
-    /// At most one for each replica.
-    pub(super) fn few(&self) -> std::ops::RangeInclusive<u32> {
+    /// The number of calls if each replica makes at most one.
+    pub(super) fn one_call_per_replica(&self) -> std::ops::RangeInclusive<u32> {
         1..=u32::try_from(self.replicas.len()).unwrap()
     }
 
-    /// Until all that is done beside the answers is done.
-    pub(super) async fn settled(&self) {
+    /// Waits until all background tasks have ended.
+    pub(super) async fn wait_for_tasks(&self) {
         for scene in self.all() {
             while !scene.shared.tasks.is_empty() {
                 sleep(ms(1)).await;
@@ -120,9 +120,9 @@ impl Gateway {
         }
     }
 
-    /// Time passes: for all clocks of the process, and for all that Redis keeps.
-    pub(super) async fn pass(&self, time: Duration) {
-        self.settled().await;
+    /// Advances the clocks of the process and the TTLs in Redis.
+    pub(super) async fn advance_time(&self, time: Duration) {
+        self.wait_for_tasks().await;
         for port in &self.ports {
             let keys: Vec<String> = ask(*port, &["KEYS", "*"]).await;
             for key in keys {
@@ -134,7 +134,7 @@ impl Gateway {
         tokio::time::pause();
         tokio::time::advance(time).await;
         tokio::time::resume();
-        // A question that was under way took that long.
+        // A command in flight timed out.
         for (_, store) in &self.replicas {
             if let Some(store) = store {
                 until_there(store).await;
@@ -142,24 +142,27 @@ impl Gateway {
         }
     }
 
-    /// What happens at `one` is known to all within a second.
-    pub(super) async fn tell(&self, happens: impl FnOnce(&Scene)) {
-        // What was asked for in the very millisecond is outdated too.
+    /// Runs an invalidation at the first replica and waits until all replicas know it; fails after a second.
+    pub(super) async fn invalidate_everywhere(&self, invalidation: impl FnOnce(&Scene)) {
+        // An entry requested in the same millisecond is invalidated too.
         sleep(ms(2)).await;
-        happens(self.one());
-        let told = self.one().shared.cache.sync(&Env::real()).await;
-        assert_eq!(told, Ok(self.replicas.len() > 1));
+        invalidation(self.one());
+        let result = self.one().shared.cache.sync(&Env::real()).await;
+        assert_eq!(result, Ok(self.replicas.len() > 1));
         let seen = |scene: &Scene| {
             scene
                 .shared
                 .cache
-                .spread()
+                .purge_replication()
                 .map_or(0, crate::cache::purge_replication::PurgeReplication::seen)
         };
-        let began = Instant::now();
+        let started = Instant::now();
         while seen(self.other()) < seen(self.one()) {
             sleep(ms(2)).await;
-            assert!(began.elapsed() < s(1), "it was told too late");
+            assert!(
+                started.elapsed() < s(1),
+                "the invalidation took over a second"
+            );
         }
         sleep(ms(2)).await;
     }

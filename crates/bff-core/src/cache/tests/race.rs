@@ -1,4 +1,5 @@
-//! Thousands of interleavings of readers, hang-ups, faults, writes and purges: nobody is ever shown another's datum.
+//! Thousands of interleavings of reads, disconnects, faults, writes and purges: no reader gets the value of another
+//! scope.
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
@@ -6,46 +7,46 @@ use proptest::prelude::*;
 use super::*;
 use crate::scope::{Language, Region, Segment};
 
-/// Who reads; the value of every answer says for whom it was made.
+/// The scope of a reader. Every value is the scope it was fetched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+enum ReaderScope {
     Everyone,
     Region(&'static str),
     Language(&'static str),
     Caller(&'static str, &'static str),
 }
 
-const WHO: [Who; 9] = [
-    Who::Everyone,
-    Who::Region("DE"),
-    Who::Region("AT"),
-    Who::Language("de"),
-    Who::Language("en"),
-    Who::Caller("ada", "adult"),
-    Who::Caller("ada", "kids"),
-    Who::Caller("ben", "adult"),
-    Who::Caller("ben", "kids"),
+const READER_SCOPES: [ReaderScope; 9] = [
+    ReaderScope::Everyone,
+    ReaderScope::Region("DE"),
+    ReaderScope::Region("AT"),
+    ReaderScope::Language("de"),
+    ReaderScope::Language("en"),
+    ReaderScope::Caller("ada", "adult"),
+    ReaderScope::Caller("ada", "kids"),
+    ReaderScope::Caller("ben", "adult"),
+    ReaderScope::Caller("ben", "kids"),
 ];
 
-/// One reader, and what befalls them.
+/// One reader, the script of its backend, and an event before its read.
 #[derive(Clone, Debug)]
 struct Reader {
-    who: Who,
-    comes: u64,
-    patience: u64,
-    takes: u64,
+    reader_scope: ReaderScope,
+    starts_after: u64,
+    gives_up_after: u64,
+    delay: u64,
     fault: Option<Reason>,
     unchanged: bool,
-    keeps: bool,
-    /// What happens just before: a write of theirs, a purge, or nothing.
-    before: u8,
+    caches: bool,
+    /// 0: a purge. 1: a write. Anything else: nothing.
+    event: u8,
 }
 
 fn reader() -> impl Strategy<Value = Reader> {
     let fault = prop::sample::select(&[Reason::Timeout, Reason::NotFound, Reason::Unavailable][..]);
     (
         (
-            prop::sample::select(&WHO[..]),
+            prop::sample::select(&READER_SCOPES[..]),
             0_u64..400,
             1_u64..200,
             0_u64..60,
@@ -58,84 +59,87 @@ fn reader() -> impl Strategy<Value = Reader> {
         ),
     )
         .prop_map(
-            |((who, comes, patience, takes), (fault, unchanged, keeps, before))| Reader {
-                who,
-                comes,
-                patience,
-                takes,
+            |(
+                (reader_scope, starts_after, gives_up_after, delay),
+                (fault, unchanged, caches, event),
+            )| Reader {
+                reader_scope,
+                starts_after,
+                gives_up_after,
+                delay,
                 fault,
                 unchanged,
-                keeps,
-                before,
+                caches,
+                event,
             },
         )
 }
 
 impl Reader {
-    async fn reads<S: Scope>(&self, scene: &Scene, scope: S) -> Option<Who> {
-        let mut keep = CachePolicy::default_for(S::PERSONAL);
-        if S::PERSONAL && self.keeps {
-            keep.private_ttl(ms(50));
+    async fn read<S: Scope>(&self, scene: &Scene, scope: S) -> Option<ReaderScope> {
+        let mut policy = CachePolicy::default_for(S::PERSONAL);
+        if S::PERSONAL && self.caches {
+            policy.private_ttl(ms(50));
         } else if !S::PERSONAL {
-            keep.ttl(ms(50));
-            keep.stale_while_revalidate(ms(30));
-            keep.stale_if_error(ms(90));
+            policy.ttl(ms(50));
+            policy.stale_while_revalidate(ms(30));
+            policy.stale_if_error(ms(90));
         }
-        let ask = ReadThrough {
+        let options = ReadThrough {
             read: ReadKey {
-                key: (scene.shared.cache).key::<Who>("alpha", Method::GET, "/one", &scope),
+                key: (scene.shared.cache).key::<ReaderScope>("alpha", Method::GET, "/one", &scope),
                 route: "/one",
-                sharing: CacheVisibility::default(),
+                visibility: CacheVisibility::default(),
             },
-            keep,
-            renew_within: ms(100),
-            recall: None,
+            policy,
+            revalidation_timeout: ms(100),
+            decode: None,
         };
         let Self {
-            who,
-            takes,
+            reader_scope,
+            delay,
             fault,
             unchanged,
             ..
         } = self.clone();
         let fetch = move |fetch: FetchContext| async move {
-            sleep(ms(takes)).await;
+            sleep(ms(delay)).await;
             if let Some(reason) = fault {
                 return Err(Failure::new(reason));
             }
             let mut head = HeaderMap::new();
-            let copy = fetch.condition(&mut HeaderMap::new());
+            let copy = fetch.add_validators(&mut HeaderMap::new());
             head.insert(header::ETAG, HeaderValue::from_static("\"same\""));
             if unchanged && copy {
                 return Ok(FetchResult::NotModified(head, Duration::ZERO));
             }
             Ok(FetchResult::Full(FullResponse {
-                value: Arc::new(who),
+                value: Arc::new(reader_scope),
                 status: StatusCode::OK,
                 head,
                 bytes: 10,
                 body: Bytes::new(),
-                took: Duration::ZERO,
+                response_delay: Duration::ZERO,
             }))
         };
-        let cx = scene.cx(ms(self.patience.max(20)));
+        let cx = scene.cx(ms(self.gives_up_after.max(20)));
         let page = timeout(
-            ms(self.patience),
-            get_or_fetch::<Who, S, _, _>(&cx, ask, fetch),
+            ms(self.gives_up_after),
+            get_or_fetch::<ReaderScope, S, _, _>(&cx, options, fetch),
         )
         .await;
         page.ok()?.ok().map(|page| *page.value)
     }
 
-    async fn comes(&self, scene: &Scene) -> Option<Who> {
-        sleep(ms(self.comes)).await;
+    async fn run(&self, scene: &Scene) -> Option<ReaderScope> {
+        sleep(ms(self.starts_after)).await;
         let cache = &scene.shared.cache;
         let segment = |language: &str, region: &str| {
             let language: Language = language.parse().unwrap();
             let region: Region = region.parse().unwrap();
             Segment::of(language, region, None)
         };
-        match self.before {
+        match self.event {
             0 => cache.purge(
                 &serde_json::from_str(r#"{"upstreams": ["alpha"]}"#).unwrap(),
                 scene.now(),
@@ -151,11 +155,15 @@ impl Reader {
             }
             _ => {}
         }
-        match self.who {
-            Who::Everyone => self.reads(scene, Public).await,
-            Who::Region(region) => self.reads(scene, segment("en", region).by_region()).await,
-            Who::Language(of) => self.reads(scene, segment(of, "DE").by_language()).await,
-            Who::Caller(account, profile) => self.reads(scene, caller(account, profile)).await,
+        match self.reader_scope {
+            ReaderScope::Everyone => self.read(scene, Public).await,
+            ReaderScope::Region(region) => {
+                self.read(scene, segment("en", region).by_region()).await
+            }
+            ReaderScope::Language(of) => self.read(scene, segment(of, "DE").by_language()).await,
+            ReaderScope::Caller(account, profile) => {
+                self.read(scene, caller(account, profile)).await
+            }
         }
     }
 }
@@ -164,7 +172,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn nobody_is_shown_what_was_made_for_another(
+    fn no_reader_gets_the_value_of_another_scope(
         readers in prop::collection::vec(reader(), 2..40),
         small: bool,
     ) {
@@ -178,18 +186,18 @@ proptest! {
             max_background_revalidations: 2,
             ..Config::default()
         };
-        let (shown, air) = runtime.block_on(async {
+        let (values, active_flights) = runtime.block_on(async {
             let scene = Scene::new(&config);
-            let shown = join_all(readers.iter().map(|reader| reader.comes(&scene))).await;
-            // Renewals end by themselves, and then nothing is left in the air.
+            let values = join_all(readers.iter().map(|reader| reader.run(&scene))).await;
+            // Revalidations end by themselves, and then no flight is active.
             scene.shared.tasks.close();
             scene.shared.tasks.wait().await;
-            (shown, scene.shared.cache.0.flights.len())
+            (values, scene.shared.cache.0.flights.len())
         });
-        prop_assert_eq!(air, 0);
-        for (reader, shown) in readers.iter().zip(shown) {
-            if let Some(shown) = shown {
-                prop_assert_eq!(shown, reader.who);
+        prop_assert_eq!(active_flights, 0);
+        for (reader, value) in readers.iter().zip(values) {
+            if let Some(value) = value {
+                prop_assert_eq!(value, reader.reader_scope);
             }
         }
     }

@@ -1,13 +1,13 @@
-//! What only two replicas on one Redis can show, which is real where it is installed.
+//! Tests that need two replicas on one real Redis. They are skipped where Redis is not installed.
 
 use futures_util::future::join_all;
 
 use super::*;
 use crate::cache::shared_tier::record::SharedRecord;
 use crate::store::tests::{Server, until_there};
-use crate::store::{Key as StoreKey, Namespace, Record as Kept, Store};
+use crate::store::{Key as StoreKey, Namespace, Record as StoreRecord, Store};
 
-/// Two replicas of one gateway, and the Redis they share.
+/// Two replicas of one gateway, and their Redis.
 struct Pair {
     one: Scene,
     two: Scene,
@@ -27,10 +27,10 @@ async fn pair(wait: Duration) -> Option<Pair> {
         ..Config::default()
     };
     let replica = || {
-        let (world, store) = (Env::real(), server.store());
+        let (env, store) = (Env::real(), server.store());
         let scene = Scene::with(
-            world.clone(),
-            Cache::with_shared_tier(&config, &world, "test", &store),
+            env.clone(),
+            Cache::with_shared_tier(&config, &env, "test", &store),
         );
         scene.shared.cache.follow(&store, &scene.shared);
         scene
@@ -45,7 +45,7 @@ async fn pair(wait: Duration) -> Option<Pair> {
 }
 
 impl Pair {
-    /// What is kept of the read that these tests make, once there is something.
+    /// Waits for the record of the read that these tests make.
     async fn record(&self) -> Bytes {
         let key = self.key("cache");
         for _ in 0..200 {
@@ -55,17 +55,17 @@ impl Pair {
             }
             sleep(ms(10)).await;
         }
-        panic!("nothing was kept");
+        panic!("no record was stored");
     }
 
     fn key(&self, name: &'static str) -> StoreKey {
-        let space = Namespace {
+        let namespace = Namespace {
             name,
             evictable: true,
         };
         let key =
             (self.one.shared.cache).key::<u32>("alpha", Method::GET, "/things/1?a=b", &Public);
-        StoreKey::of(space, &key.shared_key("test").unwrap(), &[])
+        StoreKey::of(namespace, &key.shared_key("test").unwrap(), &[])
     }
 
     fn calls(&self) -> u32 {
@@ -73,48 +73,58 @@ impl Pair {
     }
 }
 
-fn unsaid() -> CachePolicy {
+fn default_policy() -> CachePolicy {
     CachePolicy::default_for(false)
 }
 
 #[tokio::test]
-async fn everything_there_ends_by_itself_and_lies_together_in_a_cluster() {
+async fn all_keys_expire_and_a_record_is_in_one_slot_with_its_lease() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    pair.one
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
     pair.record().await;
     pair.one.shared.cache.purge(&purge("other"), pair.one.now());
     pair.one
         .shared
         .cache
-        .sync(pair.one.cx(s(1)).world())
+        .sync(pair.one.cx(s(1)).env())
         .await
         .unwrap();
     let keys: Vec<String> = pair.server.ask(&["KEYS", "*"]).await;
     assert_eq!(keys.len(), 2, "{keys:?}");
     for key in &keys {
-        let left: i64 = pair.server.ask(&["PTTL", key]).await;
-        assert!(left > 0, "{key}: {left}");
+        let ttl_left: i64 = pair.server.ask(&["PTTL", key]).await;
+        assert!(ttl_left > 0, "{key}: {ttl_left}");
     }
     assert_eq!(pair.key("cache").tag(), pair.key("cache-lease").tag());
 }
 
 #[tokio::test]
-async fn a_record_of_another_release_is_none_and_is_replaced() {
+async fn a_record_of_another_release_is_ignored_and_replaced() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    pair.one
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
     let mut record = pair.record().await.to_vec();
     record[0] += 1;
-    let kept = Kept {
+    let record = StoreRecord {
         key: pair.key("cache"),
         value: record.clone().into(),
         ttl: s(60),
     };
-    pair.store.put_many(vec![kept]).await.unwrap();
-    let read = pair.two.read(MINUTE, unsaid()).await.unwrap();
+    pair.store.put_many(vec![record]).await.unwrap();
+    let read = pair
+        .two
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
     assert_eq!(
         (read.provenance.state, pair.two.calls()),
         (Freshness::Fresh, 1)
@@ -125,15 +135,20 @@ async fn a_record_of_another_release_is_none_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_one_callers_never_leaves_the_process() {
+async fn a_callers_responses_never_leave_the_process() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    let mut own = CachePolicy::default_for(true);
-    own.private_ttl(s(60));
+    let mut private_policy = CachePolicy::default_for(true);
+    private_policy.private_ttl(s(60));
     for (scene, calls) in [(&pair.one, 1), (&pair.two, 1), (&pair.two, 1)] {
         let ada = caller("ada", "a");
-        let read = scene.read_by(&scene.cx(s(5)), ada, MINUTE, own.clone());
+        let read = scene.read_by(
+            &scene.cx(s(5)),
+            ada,
+            FRESH_FOR_A_MINUTE,
+            private_policy.clone(),
+        );
         read.await.unwrap();
         assert_eq!(scene.calls(), calls);
     }
@@ -142,11 +157,11 @@ async fn what_is_one_callers_never_leaves_the_process() {
 }
 
 #[tokio::test]
-async fn what_one_screen_misses_is_looked_for_in_one_round_trip() {
+async fn the_lookups_of_one_screen_take_one_round_trip() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    // How often Redis read from a socket. Asking costs some reads too, and so does following purges.
+    // How often Redis read from a socket. Reading the counter and following purges cost reads too.
     let reads = async || {
         let stats: String = pair.server.ask(&["INFO", "stats"]).await;
         let line = stats
@@ -154,10 +169,13 @@ async fn what_one_screen_misses_is_looked_for_in_one_round_trip() {
             .find_map(|l| l.strip_prefix("total_reads_processed:"));
         line.unwrap().parse::<i64>().unwrap()
     };
-    // Once, so that the script is known there.
-    pair.one.read(MINUTE, unsaid()).await.unwrap();
-    let asking = reads().await;
-    let asking = reads().await - asking;
+    // Once, so that Redis has the script.
+    pair.one
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
+    let overhead = reads().await;
+    let overhead = reads().await - overhead;
     let languages = [
         "ca", "da", "de", "en", "es", "et", "fi", "fr", "hr", "hu", "it", "nl",
     ];
@@ -165,101 +183,128 @@ async fn what_one_screen_misses_is_looked_for_in_one_round_trip() {
         let none = crate::scope::Region::NONE;
         crate::scope::Segment::of(language.parse().unwrap(), none, None).by_language()
     });
-    let slow = Script {
-        takes: ms(200),
-        ..MINUTE
+    let slow = BackendScript {
+        delay: ms(200),
+        ..FRESH_FOR_A_MINUTE
     };
     let before = reads().await;
     let cx = pair.one.cx(s(5));
-    let screen = join_all(segments.map(|s| pair.one.read_by(&cx, s, slow.clone(), unsaid())));
-    // Looked for, and not yet landed.
+    let screen =
+        join_all(segments.map(|s| pair.one.read_by(&cx, s, slow.clone(), default_policy())));
+    // The lookups are done, the calls are not.
     assert!(timeout(ms(100), screen).await.is_err());
     assert_eq!(pair.calls(), 1 + 12);
-    let cost = reads().await - before - asking;
-    assert!(cost <= 4, "{cost} reads for {} looks", languages.len());
+    let cost = reads().await - before - overhead;
+    assert!(cost <= 4, "{cost} reads for {} lookups", languages.len());
 }
 
 #[tokio::test]
-async fn a_holder_that_died_delays_others_by_the_bound_and_one_that_gave_up_does_not() {
+async fn a_dead_leaseholder_delays_others_by_lease_wait_and_one_that_gave_up_does_not() {
     let Some(pair) = pair(ms(400)).await else {
         return;
     };
-    // It died with the right to call, and nobody gives that back.
+    // A replica died with the lease, and nothing releases it.
     let (lease, died) = (pair.key("cache-lease"), Bytes::from_static(b"died"));
     let Store::Redis(redis) = &pair.store else {
         unreachable!()
     };
     assert_eq!(redis.lease(&lease, &died, s(3600)).await, Ok(true));
-    let began = Instant::now();
-    pair.two.read(MINUTE, unsaid()).await.unwrap();
-    let took = began.elapsed();
-    assert!(took >= ms(300) && took < ms(1500), "{took:?}");
+    let started = Instant::now();
+    pair.two
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
+    let elapsed = started.elapsed();
+    assert!(elapsed >= ms(300) && elapsed < ms(1500), "{elapsed:?}");
     redis.release(&lease, &died).await.unwrap();
 
-    for alpha in ["dropped", "failed"] {
+    for ending in ["dropped", "failed"] {
         pair.store.delete_many(&[pair.key("cache")]).await.unwrap();
         pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
         pair.two.shared.cache.purge(&purge_alpha(), pair.two.now());
         sleep(ms(20)).await;
-        let slow = Script {
-            takes: s(3600),
-            ..MINUTE
+        let slow = BackendScript {
+            delay: s(3600),
+            ..FRESH_FOR_A_MINUTE
         };
-        if alpha == "dropped" {
-            let held = pair.one.read(slow, unsaid());
+        if ending == "dropped" {
+            let held = pair.one.read(slow, default_policy());
             assert!(timeout(ms(100), held).await.is_err());
         } else {
-            let broken = Script::fails(Reason::Unavailable);
-            pair.one.read(broken, unsaid()).await.unwrap_err();
+            let broken = BackendScript::fails_with(Reason::Unavailable);
+            pair.one.read(broken, default_policy()).await.unwrap_err();
         }
-        let began = Instant::now();
-        pair.two.read(MINUTE, unsaid()).await.unwrap();
-        assert!(began.elapsed() < ms(300), "{alpha}: {:?}", began.elapsed());
+        let started = Instant::now();
+        pair.two
+            .read(FRESH_FOR_A_MINUTE, default_policy())
+            .await
+            .unwrap();
+        assert!(
+            started.elapsed() < ms(300),
+            "{ending}: {:?}",
+            started.elapsed()
+        );
     }
 }
 
 #[tokio::test]
-async fn who_leaves_before_redis_answers_leaves_no_right_behind() {
+async fn a_reader_that_leaves_before_redis_replies_leaves_no_lease() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    // Once for somebody else, so that the script is known there.
+    // One other read, so that Redis has the script.
     let de = crate::scope::Segment::of("de".parse().unwrap(), crate::scope::Region::NONE, None);
-    let other = (pair.one).read_by(&pair.one.cx(s(5)), de.by_language(), MINUTE, unsaid());
+    let other = (pair.one).read_by(
+        &pair.one.cx(s(5)),
+        de.by_language(),
+        FRESH_FOR_A_MINUTE,
+        default_policy(),
+    );
     other.await.unwrap();
-    // Redis hears the question, and answers when nobody waits any more.
-    let _: String = pair.server.ask(&["CLIENT", "PAUSE", "300", "ALL"]).await;
-    let left = timeout(ms(100), pair.one.read(MINUTE, unsaid())).await;
-    assert!(left.is_err());
+    // Redis receives the command, and replies after the reader has left.
+    let _: String = pair
+        .server
+        .options(&["CLIENT", "PAUSE", "300", "ALL"])
+        .await;
+    let result = timeout(ms(100), pair.one.read(FRESH_FOR_A_MINUTE, default_policy())).await;
+    assert!(result.is_err());
     until_there(&pair.store).await;
-    let began = Instant::now();
-    pair.two.read(MINUTE, unsaid()).await.unwrap();
-    assert!(began.elapsed() < s(2), "{:?}", began.elapsed());
+    let started = Instant::now();
+    pair.two
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
+    assert!(started.elapsed() < s(2), "{:?}", started.elapsed());
     assert_eq!(pair.calls(), 2);
 }
 
 #[tokio::test]
-async fn redis_that_hangs_takes_nobody_beyond_their_time() {
+async fn a_hanging_redis_delays_no_read_beyond_its_deadline() {
     let Some(server) = Server::start() else {
         return;
     };
-    let world = Env::real();
+    let env = Env::real();
     let store = server.store_that_waits(s(10), ms(20));
     let scene = Scene::with(
-        world.clone(),
-        Cache::with_shared_tier(&Config::default(), &world, "test", &store),
+        env.clone(),
+        Cache::with_shared_tier(&Config::default(), &env, "test", &store),
     );
     until_there(&store).await;
     let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
-    let began = Instant::now();
-    let read = scene.read_by(&scene.cx(ms(300)), Public, MINUTE, unsaid());
+    let started = Instant::now();
+    let read = scene.read_by(
+        &scene.cx(ms(300)),
+        Public,
+        FRESH_FOR_A_MINUTE,
+        default_policy(),
+    );
     let failure = read.await.unwrap_err();
     assert_eq!(failure.reason(), Reason::Deadline);
-    assert!(began.elapsed() < s(2), "{:?}", began.elapsed());
+    assert!(started.elapsed() < s(2), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
-async fn who_reads_waits_for_purges_that_were_not_for_those_that_go_on() {
+async fn a_read_waits_for_earlier_purges_and_not_for_later_ones() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
@@ -273,15 +318,15 @@ async fn who_reads_waits_for_purges_that_were_not_for_those_that_go_on() {
     scene.shared.cache.purge(&purge("other"), scene.now());
     tokio::select! {
         biased;
-        read = timeout(s(2), scene.read(MINUTE, unsaid())) => {
-            read.expect("it is not kept waiting").unwrap();
+        read = timeout(s(2), scene.read(FRESH_FOR_A_MINUTE, default_policy())) => {
+            read.expect("the read must not wait").unwrap();
         }
         () = busy => {}
     }
 }
 
 #[tokio::test]
-async fn a_purge_is_told_once_for_all_who_read_after_it() {
+async fn a_purge_is_published_once_for_all_reads_after_it() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
@@ -293,7 +338,7 @@ async fn a_purge_is_told_once_for_all_who_read_after_it() {
     let segments = languages.map(|language| {
         crate::scope::Segment::of(language.parse().unwrap(), none, None).by_language()
     });
-    // Each look and each purge that is told is one script.
+    // Each lookup, each record and each publication of purges is one script call.
     let scripts = async || {
         let stats: String = pair.server.ask(&["INFO", "commandstats"]).await;
         let calls = |line: &str| {
@@ -302,37 +347,45 @@ async fn a_purge_is_told_once_for_all_who_read_after_it() {
         };
         stats.lines().find_map(calls).unwrap()
     };
-    scene.read(MINUTE, unsaid()).await.unwrap();
+    scene
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
     pair.record().await;
     let before = scripts().await;
     scene.shared.cache.purge(&purge("other"), scene.now());
     let cx = scene.cx(s(5));
-    let all = join_all(segments.map(|s| scene.read_by(&cx, s, MINUTE, unsaid())));
+    let all =
+        join_all(segments.map(|s| scene.read_by(&cx, s, FRESH_FOR_A_MINUTE, default_policy())));
     assert!(all.await.iter().all(Result::is_ok));
     while !scene.shared.tasks.is_empty() {
         sleep(ms(1)).await;
     }
-    // Each read looked and landed; what is beyond that was about the purge.
-    let told = scripts().await - before - 2 * languages.len();
-    assert!(told < languages.len() / 2, "{told} for one purge");
+    // Each read made a lookup and stored a record. The other calls were about the purge.
+    let result = scripts().await - before - 2 * languages.len();
+    assert!(result < languages.len() / 2, "{result} for one purge");
 }
 
 #[tokio::test]
-async fn what_may_not_be_kept_is_waited_for_once() {
+async fn an_uncacheable_response_is_waited_for_once() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    let unkept = Script {
-        takes: ms(200),
-        ..Script::says(&[("cache-control", "no-store")])
+    let uncacheable = BackendScript {
+        delay: ms(200),
+        ..BackendScript::responds(&[("cache-control", "no-store")])
     };
-    pair.one.read(unkept.clone(), unsaid()).await.unwrap();
+    pair.one
+        .read(uncacheable.clone(), default_policy())
+        .await
+        .unwrap();
     assert_eq!(pair.record().await, SharedRecord::Uncacheable.encode());
     for _ in 0..2 {
-        let began = Instant::now();
-        let both = join_all([&pair.one, &pair.two].map(|s| s.read(unkept.clone(), unsaid())));
-        assert!(both.await.into_iter().all(|read| read.is_ok()));
-        assert!(began.elapsed() < ms(390), "{:?}", began.elapsed());
+        let started = Instant::now();
+        let reads =
+            join_all([&pair.one, &pair.two].map(|s| s.read(uncacheable.clone(), default_policy())));
+        assert!(reads.await.into_iter().all(|read| read.is_ok()));
+        assert!(started.elapsed() < ms(390), "{:?}", started.elapsed());
     }
     assert_eq!(pair.calls(), 5);
 }
@@ -345,51 +398,57 @@ fn purge_alpha() -> Purge {
     serde_json::from_str(r#"{"upstreams": ["alpha"]}"#).unwrap()
 }
 
-/// How long it took until a replica saw that its copy is dead; it fetches a new one then.
-async fn until_purged(scene: &Scene, calls: u32, keep: &CachePolicy) -> Duration {
-    let began = Instant::now();
+/// The time until a replica sees that its entry is invalid and fetches a new one.
+async fn until_purged(scene: &Scene, calls: u32, policy: &CachePolicy) -> Duration {
+    let started = Instant::now();
     while scene.calls() == calls {
-        scene.read(MINUTE, keep.clone()).await.unwrap();
+        scene
+            .read(FRESH_FOR_A_MINUTE, policy.clone())
+            .await
+            .unwrap();
         sleep(ms(5)).await;
     }
-    began.elapsed()
+    started.elapsed()
 }
 
 #[tokio::test]
-async fn a_purge_is_seen_by_every_replica_within_a_second_with_and_without_a_channel() {
+async fn a_purge_reaches_every_replica_within_a_second_with_and_without_a_channel() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
     let tagged = || {
-        let mut keep = unsaid();
-        keep.tag("own");
-        keep
+        let mut policy = default_policy();
+        policy.tag("own");
+        policy
     };
     for broken in [false, true] {
         for scene in [&pair.one, &pair.two] {
-            scene.read(MINUTE, tagged()).await.unwrap();
+            scene.read(FRESH_FOR_A_MINUTE, tagged()).await.unwrap();
         }
         if broken {
-            // Nobody can listen any more, not even again.
+            // No replica can subscribe any more, not even again.
             let _: String = pair
                 .server
-                .ask(&["ACL", "SETUSER", "default", "-subscribe"])
+                .options(&["ACL", "SETUSER", "default", "-subscribe"])
                 .await;
-            let _: i64 = pair.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+            let _: i64 = pair
+                .server
+                .options(&["CLIENT", "KILL", "TYPE", "pubsub"])
+                .await;
         }
         sleep(ms(20)).await;
         let calls = pair.two.calls();
         pair.one.shared.cache.purge(&purge("own"), pair.one.now());
-        let told = pair.one.shared.cache.sync(pair.one.cx(s(1)).world()).await;
-        assert_eq!(told, Ok(true));
-        let took = until_purged(&pair.two, calls, &tagged()).await;
-        assert!(took < s(1), "broken {broken}: {took:?}");
+        let result = pair.one.shared.cache.sync(pair.one.cx(s(1)).env()).await;
+        assert_eq!(result, Ok(true));
+        let elapsed = until_purged(&pair.two, calls, &tagged()).await;
+        assert!(elapsed < s(1), "broken {broken}: {elapsed:?}");
         sleep(ms(20)).await;
-        // What was fetched after it is shared again, and lives.
-        let again = pair.one.read(MINUTE, tagged()).await.unwrap();
+        // An entry fetched after the purge is shared again, and stays valid.
+        let again = pair.one.read(FRESH_FOR_A_MINUTE, tagged()).await.unwrap();
         assert_eq!(*again.value, pair.two.calls());
         sleep(ms(500)).await;
-        let again = pair.one.read(MINUTE, tagged()).await.unwrap();
+        let again = pair.one.read(FRESH_FOR_A_MINUTE, tagged()).await.unwrap();
         assert_eq!(
             (again.provenance.state, *again.value),
             (Freshness::Cached, pair.two.calls())
@@ -398,88 +457,113 @@ async fn a_purge_is_seen_by_every_replica_within_a_second_with_and_without_a_cha
 }
 
 #[tokio::test]
-async fn a_replica_that_starts_knows_what_was_purged_before_and_a_lost_list_outdates_everything() {
+async fn a_new_replica_knows_earlier_purges_and_a_lost_list_invalidates_everything() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    pair.one
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
     let record = pair.record().await;
-    let world = Env::real();
+    let env = Env::real();
     pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
-    pair.one.shared.cache.sync(&world).await.unwrap();
-    let late = Cache::with_shared_tier(&Config::default(), &world, "test", &pair.server.store());
-    late.sync(&world).await.unwrap();
-    let late = Scene::with(world.clone(), late);
-    late.read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!(late.calls(), 1, "it is dead");
-    // A list that is lost, while what it killed comes back.
+    pair.one.shared.cache.sync(&env).await.unwrap();
+    let started_late =
+        Cache::with_shared_tier(&Config::default(), &env, "test", &pair.server.store());
+    started_late.sync(&env).await.unwrap();
+    let started_late = Scene::with(env.clone(), started_late);
+    started_late
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
+    assert_eq!(
+        started_late.calls(),
+        1,
+        "the purged record must not be served"
+    );
+    // The list is lost, and a record that it invalidated comes back.
     while pair.record().await == record {
         sleep(ms(5)).await;
     }
     let keys: Vec<String> = pair.server.ask(&["KEYS", "*purges*"]).await;
     let _: i64 = pair.server.ask(&["DEL", &keys[0]]).await;
-    let kept = Kept {
+    let record = StoreRecord {
         key: pair.key("cache"),
         value: record,
         ttl: s(60),
     };
-    pair.store.put_many(vec![kept]).await.unwrap();
+    pair.store.put_many(vec![record]).await.unwrap();
     sleep(ms(500)).await;
-    let later = Cache::with_shared_tier(&Config::default(), &world, "test", &pair.server.store());
-    later.sync(&world).await.unwrap();
-    let later = Scene::with(world, later);
-    later.read(MINUTE, unsaid()).await.unwrap();
-    assert_eq!(later.calls(), 1);
+    let started_later =
+        Cache::with_shared_tier(&Config::default(), &env, "test", &pair.server.store());
+    started_later.sync(&env).await.unwrap();
+    let started_later = Scene::with(env, started_later);
+    started_later
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
+    assert_eq!(started_later.calls(), 1);
 }
 
 #[tokio::test]
-async fn redis_that_dies_costs_no_answer_and_is_used_again_when_it_is_back() {
+async fn a_dead_redis_fails_no_read_and_is_used_again_after_its_recovery() {
     let Some(mut pair) = pair(s(10)).await else {
         return;
     };
-    pair.one.read(MINUTE, unsaid()).await.unwrap();
+    pair.one
+        .read(FRESH_FOR_A_MINUTE, default_policy())
+        .await
+        .unwrap();
     pair.record().await;
     pair.server.kill();
     for n in 0..20 {
         pair.two.shared.cache.purge(&purge_alpha(), pair.two.now());
         sleep(ms(2)).await;
-        let began = Instant::now();
-        let read = pair.two.read(MINUTE, unsaid()).await.unwrap();
+        let started = Instant::now();
+        let read = pair
+            .two
+            .read(FRESH_FOR_A_MINUTE, default_policy())
+            .await
+            .unwrap();
         assert_eq!(*read.value, n + 1);
-        assert!(began.elapsed() < ms(500), "{:?}", began.elapsed());
+        assert!(started.elapsed() < ms(500), "{:?}", started.elapsed());
     }
-    // What was purged meanwhile is told when it is back.
+    // The purges from the outage are published after the recovery.
     let calls = pair.one.calls();
     pair.server.restart();
     until_there(&pair.store).await;
-    let took = until_purged(&pair.one, calls, &unsaid()).await;
-    assert!(took < s(2), "{took:?}");
+    let elapsed = until_purged(&pair.one, calls, &default_policy()).await;
+    assert!(elapsed < s(2), "{elapsed:?}");
     pair.record().await;
 }
 
 #[tokio::test]
-async fn redis_that_hangs_is_waited_for_once() {
+async fn a_hanging_redis_is_waited_for_once() {
     let Some(server) = Server::start() else {
         return;
     };
     until_there(&server.store()).await;
-    let world = Env::real();
+    let env = Env::real();
     let store = server.store_that_waits(ms(50), s(3600));
     let scene = Scene::with(
-        world.clone(),
-        Cache::with_shared_tier(&Config::default(), &world, "test", &store),
+        env.clone(),
+        Cache::with_shared_tier(&Config::default(), &env, "test", &store),
     );
-    let unkept = Script::says(&[("cache-control", "max-age=0")]);
+    let uncacheable = BackendScript::responds(&[("cache-control", "max-age=0")]);
     until_there(&store).await;
     let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
     let read = async || {
-        let began = Instant::now();
-        scene.read(unkept.clone(), unsaid()).await.unwrap();
-        began.elapsed()
+        let started = Instant::now();
+        scene
+            .read(uncacheable.clone(), default_policy())
+            .await
+            .unwrap();
+        started.elapsed()
     };
     let first = read().await;
     assert!(first >= ms(50) && first < ms(1000), "{first:?}");
-    // Known by now, and not asked again for a while.
+    // The store knows now, and does not try again for a while.
     let mut all = Vec::new();
     for _ in 0..5 {
         all.push(read().await);

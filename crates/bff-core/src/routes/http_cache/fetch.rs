@@ -67,7 +67,7 @@ impl<'a> Call<'a> {
         fetch: Option<&FetchContext>,
     ) -> Result<FullResponse<StoredResponse>, Failure> {
         let mut passage = self.passage.clone();
-        let conditional = fetch.is_some_and(|fetch| fetch.condition(&mut passage.headers));
+        let conditional = fetch.is_some_and(|fetch| fetch.add_validators(&mut passage.headers));
         let asked = Instant::now();
         let mut answer = outbound::forward(self.cx, &self.route.upstream, &passage).await?;
         let version = answer.response.version();
@@ -77,14 +77,14 @@ impl<'a> Call<'a> {
         if self.route.config.v1_format {
             v1_format::vary(head);
         }
-        let took = asked.elapsed();
+        let response_delay = asked.elapsed();
         let status = answer.response.status();
         if conditional && status == StatusCode::NOT_MODIFIED {
-            let copy = fetch.and_then(FetchContext::copy::<StoredResponse>);
+            let copy = fetch.and_then(FetchContext::stored_value::<StoredResponse>);
             let same = copy.and_then(|copy| refresh_from_304(&copy, answer.response.headers()));
             let why = "it answered 304 about another version";
             let same = same.ok_or_else(|| Failure::new(Reason::BadResponse).with_cause(why))?;
-            return Ok(full_response(same, took));
+            return Ok(full_response(same, response_delay));
         }
         let head = answer.response.headers().clone();
         let names = stored_response::varies(&head);
@@ -94,11 +94,11 @@ impl<'a> Call<'a> {
                 .cache
                 .set_annotation(note, VaryFields(names.clone()));
         }
-        let for_all = self.judge(true, status, &head, took).may_keep;
+        let for_all = self.judge(true, status, &head, response_delay).may_store;
         let may_keep = if known {
             for_all
         } else {
-            self.judge(false, status, &head, took).may_keep
+            self.judge(false, status, &head, response_delay).may_store
         };
         let content = self.content(may_keep, answer).await?;
         // A mishap says nothing of the answer after it.
@@ -113,7 +113,7 @@ impl<'a> Call<'a> {
             for_all,
             content,
         };
-        Ok(full_response(passed, took))
+        Ok(full_response(passed, response_delay))
     }
 
     /// What RFC 9111 says of the answer; `known` is whether the backend knew who asked (§3.5).
@@ -122,7 +122,7 @@ impl<'a> Call<'a> {
         known: bool,
         status: StatusCode,
         head: &HeaderMap,
-        took: Duration,
+        response_delay: Duration,
     ) -> StorageDecision {
         let mut asked = self.passage.headers.clone();
         asked.remove(header::AUTHORIZATION);
@@ -136,14 +136,14 @@ impl<'a> Call<'a> {
         let answer = rfc9111::ResponseView {
             status,
             headers: head,
-            at: self.cx.world().now(),
-            took,
+            received_at: self.cx.env().now(),
+            response_delay,
         };
         let mut terms = rfc9111::evaluate(&asked, answer, self.keep);
         let revalidates =
             head.contains_key(header::ETAG) || head.contains_key(header::LAST_MODIFIED);
         // A part is no answer to a request for all, events have no end, and a cookie is one client's.
-        terms.may_keep &= (revalidates || !terms.fresh_for.is_zero())
+        terms.may_store &= (revalidates || !terms.fresh_for.is_zero())
             && status != StatusCode::PARTIAL_CONTENT
             && !headers::is_event_stream(head)
             && !head.contains_key(header::SET_COOKIE);
@@ -214,7 +214,7 @@ fn refresh_from_304(copy: &Arc<StoredResponse>, told: &HeaderMap) -> Option<Stor
 }
 
 /// As it is put away. What is still coming is not.
-fn full_response(passed: StoredResponse, took: Duration) -> FullResponse<StoredResponse> {
+fn full_response(passed: StoredResponse, response_delay: Duration) -> FullResponse<StoredResponse> {
     let (head, bytes) = match &passed.content {
         Content::Whole(bytes) => (passed.head.clone(), bytes.len()),
         Content::Once(_) => {
@@ -229,6 +229,6 @@ fn full_response(passed: StoredResponse, took: Duration) -> FullResponse<StoredR
         bytes: bytes + passed.head.len() * 64,
         body: passed.encode(),
         value: Arc::new(passed),
-        took,
+        response_delay,
     }
 }

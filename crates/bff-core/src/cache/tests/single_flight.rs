@@ -1,24 +1,24 @@
-//! One call for many: who waits, who leaves, and who pays.
+//! Single-flight: joining, leaving, cancellation and deadlines.
 
 use futures_util::future::join_all;
 
 use super::*;
 
-const SLOW: Script = Script {
-    takes: ms(500),
-    says: Ok(&[("cache-control", "no-store")]),
+const SLOW: BackendScript = BackendScript {
+    delay: ms(500),
+    responds: Ok(&[("cache-control", "no-store")]),
     unchanged: false,
 };
 
-fn air(scene: &Scene) -> usize {
+fn active_flights(scene: &Scene) -> usize {
     scene.shared.cache.0.flights.len()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_not_be_kept_is_one_call_for_all_who_wait() {
+async fn uncacheable_reads_at_once_are_one_call() {
     let scene = Scene::new(&Config::default());
-    let herd = (0..1000).map(|_| scene.read(SLOW, CachePolicy::default_for(false)));
-    let pages = join_all(herd).await;
+    let reads = (0..1000).map(|_| scene.read(SLOW, CachePolicy::default_for(false)));
+    let pages = join_all(reads).await;
     assert_eq!(scene.calls(), 1);
     let shared =
         |page: &Fetched<u32, Public>| page.provenance.cache_result == CacheResult::Coalesced;
@@ -29,24 +29,24 @@ async fn what_may_not_be_kept_is_one_call_for_all_who_wait() {
             .iter()
             .all(|page| page.provenance.state == Freshness::Fresh)
     );
-    assert_eq!(air(&scene), 0);
+    assert_eq!(active_flights(&scene), 0);
     scene
         .read(SLOW, CachePolicy::default_for(false))
         .await
         .unwrap();
-    assert_eq!(scene.calls(), 2, "what is over is over");
+    assert_eq!(scene.calls(), 2, "a flight that ended is not joined");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_waits_by_its_own_deadline() {
+async fn each_waiter_has_its_own_deadline() {
     let scene = Scene::new(&Config::default());
     let read = |time: Duration| {
         let cx = scene.cx(time);
-        let began = Instant::now();
+        let started = Instant::now();
         let read = scene.read_by(&cx, Public, SLOW, CachePolicy::default_for(false));
-        async move { (read.await.map(|page| *page.value), began.elapsed()) }
+        async move { (read.await.map(|page| *page.value), started.elapsed()) }
     };
-    // The first has little time and begins; the last has least and joins. A tenth of it is for the answer itself.
+    // The first starts the flight; the last has the shortest deadline. A tenth of the time is reserved for responding.
     let (first, second, third) = tokio::join!(read(ms(100)), read(s(2)), read(ms(50)));
     assert_eq!(scene.calls(), 1);
     assert_eq!((second.0.unwrap(), second.1), (1, ms(500)));
@@ -57,7 +57,7 @@ async fn each_waits_by_its_own_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_share_calls_with_themselves_alone() {
+async fn callers_share_calls_only_with_themselves() {
     let scene = Scene::new(&Config::default());
     let cx = scene.cx(s(5));
     let read = |scope| scene.read_by(&cx, scope, SLOW, CachePolicy::default_for(true));
@@ -68,7 +68,7 @@ async fn callers_share_calls_with_themselves_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_joins_a_call_that_began_before_a_write_of_theirs() {
+async fn a_caller_does_not_join_a_call_from_before_its_write() {
     let scene = Scene::new(&Config::default());
     let (cx, ada) = (scene.cx(s(5)), caller("ada", "a"));
     let read = || Box::pin(scene.read_by(&cx, ada.clone(), SLOW, CachePolicy::default_for(true)));
@@ -87,28 +87,28 @@ async fn nobody_joins_a_call_that_began_before_a_write_of_theirs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_not_shared_when_that_is_off() {
+async fn calls_are_separate_without_coalesce_requests() {
     let scene = Scene::new(&Config {
         coalesce_requests: false,
         ..Config::default()
     });
     join_all((0..3).map(|_| scene.read(SLOW, CachePolicy::default_for(false)))).await;
-    assert_eq!((scene.calls(), air(&scene)), (3, 0));
+    assert_eq!((scene.calls(), active_flights(&scene)), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewals_are_bounded_and_none_begins_while_we_drain() {
-    for (places, draining, calls) in [(1, false, 2), (0, false, 1), (1, true, 1)] {
+async fn revalidations_are_limited_and_none_starts_while_draining() {
+    for (permits, draining, calls) in [(1, false, 2), (0, false, 1), (1, true, 1)] {
         let scene = Scene::new(&Config {
-            max_background_revalidations: places,
+            max_background_revalidations: permits,
             ..Config::default()
         });
-        scene.read(MINUTE, stale(600, 0)).await.unwrap();
+        scene.read(FRESH_FOR_A_MINUTE, stale(600, 0)).await.unwrap();
         sleep(s(70)).await;
         if draining {
             scene.shared.tasks.close();
         }
-        let page = scene.read(MINUTE, stale(600, 0)).await.unwrap();
+        let page = scene.read(FRESH_FOR_A_MINUTE, stale(600, 0)).await.unwrap();
         assert_eq!(page.provenance.state, Freshness::Stale);
         scene.shared.tasks.close();
         timeout(s(2), scene.shared.tasks.wait()).await.unwrap();
@@ -117,16 +117,16 @@ async fn renewals_are_bounded_and_none_begins_while_we_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_ends_by_its_own_deadline_and_frees_its_place() {
+async fn a_revalidation_ends_at_its_deadline_and_frees_its_permit() {
     let scene = Scene::new(&Config {
         max_background_revalidations: 1,
         ..Config::default()
     });
-    scene.read(MINUTE, stale(600, 0)).await.unwrap();
+    scene.read(FRESH_FOR_A_MINUTE, stale(600, 0)).await.unwrap();
     sleep(s(70)).await;
-    let hangs = Script {
-        takes: s(3600),
-        ..MINUTE
+    let hangs = BackendScript {
+        delay: s(3600),
+        ..FRESH_FOR_A_MINUTE
     };
     for calls in [2, 2, 3] {
         scene.read(hangs.clone(), stale(600, 0)).await.unwrap();
