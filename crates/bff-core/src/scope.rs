@@ -1,24 +1,24 @@
-//! Who may share an answer, decided by type.
+//! The scope of a call: who may share its response. The type decides.
 //!
-//! A fetch is [`Public`], of a [`Segment`], or of one [`Caller`]; it can read only what its scope holds.
-//! Nothing of a caller can be read out as text, so the only place an identity can go is a call of that
-//! caller. These programs do not compile, and each twin beside them, one token away, does:
+//! A call is [`Public`], of a [`Segment`], or of one [`Caller`]. It can use only the data that its scope holds. A
+//! caller cannot be read as text, so an identity can only go into a call of that caller. Each program below that must
+//! not compile has a twin that differs in one token and compiles.
 //!
-//! A public fetch cannot name the caller in its path:
+//! A public call cannot have the caller in its path:
 //! ```compile_fail
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # fn f(caller: Caller) {
-//! Call::get(Public, "/people/{caller}/friends").own();
+//! Call::get(Public, "/people/{caller}/friends").caller_id();
 //! # }
 //! ```
 //! ```
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # fn f(caller: Caller) {
-//! Call::get(caller, "/people/{caller}/friends").own();
+//! Call::get(caller, "/people/{caller}/friends").caller_id();
 //! # }
 //! ```
 //!
-//! A public fetch cannot depend on the region:
+//! A public call cannot depend on the region:
 //! ```compile_fail
 //! # use bff_core::{outbound::Call, Public, Segment};
 //! # fn f(segment: Segment) {
@@ -32,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! A caller is not text and cannot become a query:
+//! A caller is not text and cannot become a query parameter:
 //! ```compile_fail
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # fn f(caller: Caller, number: u8) {
@@ -46,33 +46,33 @@
 //! # }
 //! ```
 //!
-//! What was fetched for one caller cannot pass for public:
+//! A response of one caller cannot become public:
 //! ```compile_fail
 //! # use bff_core::{Caller, Fetched, Public};
-//! # fn f(own: Fetched<u8, Caller>) {
-//! let shared: Fetched<u8, Public> = own;
+//! # fn f(private: Fetched<u8, Caller>) {
+//! let shared: Fetched<u8, Public> = private;
 //! # }
 //! ```
 //! ```
 //! # use bff_core::{Caller, Fetched, Public};
-//! # fn f(own: Fetched<u8, Caller>) {
-//! let shared: Fetched<u8, Caller> = own;
+//! # fn f(private: Fetched<u8, Caller>) {
+//! let shared: Fetched<u8, Caller> = private;
 //! # }
 //! ```
 //!
-//! What is one caller's cannot be kept like what is everybody's, nor served stale:
+//! A response of one caller cannot be cached like a shared one, nor served stale:
 //! ```compile_fail
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # use std::time::Duration;
 //! # fn f(caller: Caller) {
-//! Call::get(caller, "/offers").keep(Duration::from_secs(60));
+//! Call::get(caller, "/offers").ttl(Duration::from_secs(60));
 //! # }
 //! ```
 //! ```
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # use std::time::Duration;
 //! # fn f(caller: Caller) {
-//! Call::get(Public, "/offers").keep(Duration::from_secs(60));
+//! Call::get(Public, "/offers").ttl(Duration::from_secs(60));
 //! # }
 //! ```
 //! ```compile_fail
@@ -90,33 +90,33 @@
 //! # }
 //! ```
 //!
-//! What is everybody's cannot be kept as somebody's own:
+//! A public response cannot be cached as one caller's:
 //! ```compile_fail
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # use std::time::Duration;
 //! # fn f(caller: Caller) {
-//! Call::get(Public, "/offers").keep_own(Duration::from_secs(5));
+//! Call::get(Public, "/offers").private_ttl(Duration::from_secs(5));
 //! # }
 //! ```
 //! ```
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # use std::time::Duration;
 //! # fn f(caller: Caller) {
-//! Call::get(caller, "/offers").keep_own(Duration::from_secs(5));
+//! Call::get(caller, "/offers").private_ttl(Duration::from_secs(5));
 //! # }
 //! ```
 //!
-//! A tag that others purge by cannot name a caller:
+//! A cache tag cannot name a caller:
 //! ```compile_fail
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # fn f(caller: Caller, number: u8) {
-//! Call::get(Public, "/offers").tag(caller);
+//! Call::get(Public, "/offers").cache_tag(caller);
 //! # }
 //! ```
 //! ```
 //! # use bff_core::{outbound::Call, Caller, Public};
 //! # fn f(caller: Caller, number: u8) {
-//! Call::get(Public, "/offers").tag(number);
+//! Call::get(Public, "/offers").cache_tag(number);
 //! # }
 //! ```
 
@@ -130,54 +130,54 @@ mod audience;
 pub mod caller;
 pub mod segment;
 
-/// Who asks, sent upstream on calls of a caller only.
+/// The caller's account, sent upstream on calls of a caller only.
 pub const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
-/// The caller's roles, as a comma list.
+/// The caller's roles, separated by commas.
 pub const X_USER_ROLE: HeaderName = HeaderName::from_static("x-user-role");
 /// The client class, sent upstream on every call.
 pub const X_CLIENT: HeaderName = HeaderName::from_static("x-client");
 
-/// What an answer depends on, and so who may share it.
+/// The data that a response depends on, and so who may share it.
 pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
-    /// Whether the answer belongs to one caller.
+    /// Whether the response belongs to one caller.
     const PERSONAL: bool;
 
-    /// Who may share the answer.
-    fn sharing(&self) -> CacheVisibility;
+    /// Who may store the response outside the gateway.
+    fn visibility(&self) -> CacheVisibility;
 
-    /// Who shares a copy of it, or a call for it: the part of every key that tells readers apart.
+    /// Who shares a cache entry or a call: the audience part of every cache key.
     fn audience(&self) -> Audience;
 
-    /// Adds what the backend may know of the asker.
+    /// Adds the identity headers that the backend may know.
     fn identify(&self, headers: &mut HeaderMap);
 }
 
-/// A scope whose answers several may share, and so may be kept and served stale.
+/// A scope whose responses several callers may share. They may be cached with a TTL and served stale.
 pub trait Shareable: Scope {}
 
 impl Shareable for Public {}
 impl Shareable for Segment {}
 
-/// Who may keep a copy of an answer, as our own `Cache-Control` and `Vary` say it.
+/// Who may store a response, as our own `Cache-Control` and `Vary` report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheVisibility {
-    /// Only the caller's own cache.
+    /// Only the caller's own cache may store it.
     pub private: bool,
     /// It differs by `Accept-Language`.
     pub by_language: bool,
-    /// It differs by who asks: also where nobody is signed in, for somebody might be next time.
+    /// It differs by caller. Also set for a request without a caller, because the next one may have one.
     pub by_caller: bool,
 }
 
 impl CacheVisibility {
-    /// What holds for an answer that is one caller's alone.
+    /// The visibility of a response of one caller.
     pub const PRIVATE: Self = Self {
         private: true,
         by_language: false,
         by_caller: true,
     };
 
-    /// What holds for an answer made of both.
+    /// The visibility of a response that combines two.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -188,14 +188,14 @@ impl CacheVisibility {
     }
 }
 
-/// The same answer for everyone.
+/// The scope of responses that are the same for everyone.
 #[derive(Clone, Copy, Debug)]
 pub struct Public;
 
 impl Scope for Public {
     const PERSONAL: bool = false;
 
-    fn sharing(&self) -> CacheVisibility {
+    fn visibility(&self) -> CacheVisibility {
         CacheVisibility::default()
     }
 
@@ -209,8 +209,8 @@ impl Scope for Public {
 impl Scope for Segment {
     const PERSONAL: bool = false;
 
-    fn sharing(&self) -> CacheVisibility {
-        Segment::sharing(self)
+    fn visibility(&self) -> CacheVisibility {
+        Segment::visibility(self)
     }
 
     fn audience(&self) -> Audience {
@@ -228,7 +228,7 @@ impl Scope for Segment {
 impl Scope for Caller {
     const PERSONAL: bool = true;
 
-    fn sharing(&self) -> CacheVisibility {
+    fn visibility(&self) -> CacheVisibility {
         CacheVisibility::PRIVATE
     }
 

@@ -1,8 +1,8 @@
-//! The one seam to shared state: in process, or Redis. Both sides answer alike; one suite of tests runs on both.
+//! Shared state: in this process or in Redis. Both implementations behave alike; one test suite runs on both.
 //!
-//! Every record has a time to live. Every key carries a hash tag, so that what belongs together lies in one slot of a
-//! Redis Cluster, and the version of the encoding, so that two releases side by side do not read each other's bytes.
-//! Redis is never waited for longer than `timeout`: whoever asks learns within that time that it is [`StoreUnavailable`].
+//! Every record has a TTL. Every key has a hash tag, so that related records are in one slot of a Redis Cluster, and
+//! the version of the encoding, so that two releases side by side do not read each other's records. No call to Redis
+//! takes longer than `timeout`; then it fails with [`StoreUnavailable`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,29 +34,29 @@ pub mod session;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// Where shared state is kept.
+/// The store of shared state.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Redis, as `redis://host:6379/0` or `rediss://…` with TLS; a cluster by some of its nodes, as
-    /// `redis+cluster://host:6379,host:6379` or `rediss+cluster://…`. It may hold a password, so it is a secret and may
-    /// come from a file. Default none: everything is kept in this process, and each replica counts for itself.
+    /// Redis, as `redis://host:6379/0`, or as `rediss://…` with TLS. A cluster by some of its nodes, as
+    /// `redis+cluster://host:6379,host:6379` or `rediss+cluster://…`. A secret, because it may hold a password. Default
+    /// none: state stays in this process, and each replica counts for itself.
     #[serde(default)]
     pub url: Option<Secret>,
-    /// What secrets are sealed with before they leave this process: 32 random bytes each, in base64url. The first key
-    /// seals and all of them open, so that a new one comes first and the old one goes when all it sealed has ended.
-    /// Default none, which production refuses together with `url`; best from a file.
+    /// Keys that encrypt secrets before they leave this process: 32 random bytes each, in base64url. The first key
+    /// encrypts, all keys decrypt. To rotate, add the new key in front; remove the old one after its records have
+    /// expired. Default none, which production refuses if `url` is set. Best from a file.
     #[serde(default)]
     pub encryption_keys: Vec<Secret>,
-    /// How long one question to Redis may take. Default 50ms: a healthy one answers in one, and a request has more to do.
+    /// The time limit of one call to Redis. Default 50ms: a healthy Redis takes one, and the request needs the rest.
     #[serde(default = "Config::timeout", with = "crate::config::duration::some")]
     pub timeout: Duration,
-    /// How long Redis, or the part of a cluster, is not asked after it failed to answer. Default 250ms: soon enough to notice that it is back,
-    /// and one request in that time pays for asking.
-    #[serde(default = "Config::pause", with = "crate::config::duration")]
+    /// How long Redis, or a slot range of a cluster, is not called after a failure. Default 250ms: recovery is noticed
+    /// soon, and only one request in that time waits for the attempt.
+    #[serde(default = "Config::retry_interval", with = "crate::config::duration")]
     pub retry_interval: Duration,
-    /// The most that is kept in this process of what must not be forgotten early, in bytes; beyond it writes are
-    /// refused. And the most of what may be, beyond which the record that would end first goes. Default 67108864 (64 MiB).
+    /// The size in this process of the records that must not be evicted, in bytes; beyond it, writes fail. The same
+    /// again for evictable records; beyond it, the one that expires first is evicted. Default 67108864 (64 MiB).
     #[serde(default = "Config::memory_bytes")]
     pub memory_bytes: usize,
 }
@@ -67,7 +67,7 @@ impl Default for Config {
             url: None,
             encryption_keys: Vec::new(),
             timeout: Self::timeout(),
-            retry_interval: Self::pause(),
+            retry_interval: Self::retry_interval(),
             memory_bytes: Self::memory_bytes(),
         }
     }
@@ -78,7 +78,7 @@ impl Config {
         Duration::from_millis(50)
     }
 
-    fn pause() -> Duration {
+    fn retry_interval() -> Duration {
         Duration::from_millis(250)
     }
 
@@ -87,33 +87,33 @@ impl Config {
     }
 }
 
-/// The store did not answer in time, or has no room for what may not be forgotten.
+/// The store did not answer in time, or has no room for records that must not be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is away")]
+#[error("the store is unavailable")]
 pub struct StoreUnavailable;
 
-/// One record to keep.
+/// A record to store.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// What it is called.
+    /// The name of the record.
     pub key: Key,
-    /// What it holds.
+    /// The content.
     pub value: Bytes,
-    /// How long it is kept; at least a millisecond.
+    /// The time to live; at least a millisecond.
     pub ttl: Duration,
 }
 
-/// A record that is there.
+/// A stored record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRecord {
-    /// What it holds.
+    /// The content.
     pub value: Bytes,
-    /// How long it is kept yet.
-    pub left: Duration,
+    /// The rest of its time to live.
+    pub ttl_left: Duration,
 }
 
-/// What is published on a channel from now on. Whoever falls far behind, or whose Redis was away, has missed messages:
-/// `None` says so, and what was learned from the channel may be out of date.
+/// The messages of a channel from now on. `None` means that messages may have been missed, because the subscriber
+/// fell far behind or Redis was unavailable.
 #[derive(Debug)]
 pub struct Subscription(broadcast::Receiver<Option<Bytes>>);
 
@@ -127,20 +127,20 @@ pub enum Store {
 }
 
 impl Store {
-    /// Opens the store. Redis need not be there yet.
-    pub fn open(config: &Config, world: &Env) -> Result<Self, String> {
+    /// Opens the store. Redis need not be running yet. The error is one line about the key `store.url`.
+    pub fn open(config: &Config, env: &Env) -> Result<Self, String> {
         match &config.url {
-            None => Ok(Self::memory(config.memory_bytes, world)),
-            Some(url) => Ok(Self::Redis(redis::Redis::open(config, url, world)?)),
+            None => Ok(Self::memory(config.memory_bytes, env)),
+            Some(url) => Ok(Self::Redis(redis::Redis::open(config, url, env)?)),
         }
     }
 
-    /// A store in this process.
-    pub fn memory(bytes: usize, world: &Env) -> Self {
-        Self::Memory(Arc::new(memory::Memory::new(bytes, world.random())))
+    /// A store in this process. `bytes` limits the evictable records, and again the others.
+    pub fn memory(bytes: usize, env: &Env) -> Self {
+        Self::Memory(Arc::new(memory::Memory::new(bytes, env.random())))
     }
 
-    /// What the records hold that are there, in the order of the keys. One round trip.
+    /// The contents of the records, in the order of the keys; `None` if there is no such record. One round trip.
     pub async fn get_many(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>, StoreUnavailable> {
         match self {
             Self::Memory(memory) => Ok(keys.iter().map(|key| memory.get(key)).collect()),
@@ -148,7 +148,7 @@ impl Store {
         }
     }
 
-    /// Keeps records. One round trip.
+    /// Stores records. One round trip.
     pub async fn put_many(&self, records: Vec<Record>) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(memory) => records
@@ -158,7 +158,7 @@ impl Store {
         }
     }
 
-    /// Forgets records. One round trip.
+    /// Deletes records. One round trip.
     pub async fn delete_many(&self, keys: &[Key]) -> Result<(), StoreUnavailable> {
         match self {
             Self::Memory(memory) => {
@@ -171,31 +171,31 @@ impl Store {
         }
     }
 
-    /// Keeps a record where there is none; else tells the one that is there. Atomic.
+    /// Stores a record if there is none under its key; otherwise returns the existing one. Atomic.
     pub async fn insert_if_absent(
         &self,
         record: &Record,
     ) -> Result<Option<StoredRecord>, StoreUnavailable> {
         match self {
-            Self::Memory(memory) => memory.put_new(record),
-            Self::Redis(redis) => redis.put_new(record).await,
+            Self::Memory(memory) => memory.insert_if_absent(record),
+            Self::Redis(redis) => redis.insert_if_absent(record).await,
         }
     }
 
-    /// Replaces a record that is still `held`, or forgets it; false when it is another by now, or none. Atomic.
+    /// Replaces a record, or deletes it, if its content is still `expected`; returns whether it was. Atomic.
     pub async fn compare_and_swap(
         &self,
         key: &Key,
-        held: &Bytes,
-        with: Option<(Bytes, Duration)>,
+        expected: &Bytes,
+        replacement: Option<(Bytes, Duration)>,
     ) -> Result<bool, StoreUnavailable> {
         match self {
-            Self::Memory(memory) => memory.swap(key, held, with),
-            Self::Redis(redis) => redis.swap(key, held, with).await,
+            Self::Memory(memory) => memory.compare_and_swap(key, expected, replacement),
+            Self::Redis(redis) => redis.compare_and_swap(key, expected, replacement).await,
         }
     }
 
-    /// Tells every subscriber of a channel, in every process that shares the store.
+    /// Publishes a message to all subscribers of a channel, in every process that shares the store.
     pub async fn publish(
         &self,
         channel: &'static str,
@@ -210,7 +210,7 @@ impl Store {
         }
     }
 
-    /// What is published from now on. On Redis one task follows each channel until `shared`'s tasks are closed.
+    /// Subscribes to a channel. On Redis one task reads each channel until the tasks of `shared` are closed.
     pub fn subscribe(&self, channel: &'static str, shared: &GatewayHandles) -> Subscription {
         match self {
             Self::Memory(memory) => Subscription(memory.subscribe(channel)),
@@ -218,34 +218,34 @@ impl Store {
         }
     }
 
-    /// Whether it is a part that can be away.
+    /// Whether the store can be unavailable.
     pub(crate) fn is_redis(&self) -> bool {
         matches!(self, Self::Redis(_))
     }
 
-    /// In a word, for operators.
+    /// The state of the store, for operators.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Memory(_) => "in process",
-            Self::Redis(redis) if redis.is_away() => "unavailable",
+            Self::Redis(redis) if redis.is_unavailable() => "unavailable",
             Self::Redis(_) => "redis",
         }
     }
 }
 
 impl Subscription {
-    /// The next message; `None` where some were missed.
+    /// The next message; `None` if messages may have been missed.
     pub async fn next(&mut self) -> Option<Bytes> {
         match self.0.recv().await {
             Ok(message) => message,
             Err(broadcast::error::RecvError::Lagged(_)) => None,
-            // The store is gone, and nothing will ever be published.
+            // The store was dropped: no message will ever come.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 }
 
-/// Who holds a lease or a claim: nobody guesses it.
-pub(crate) fn token(world: &Env) -> Bytes {
-    Bytes::from(world.uuid().into_bytes().to_vec())
+/// A random token for the holder of a lease or a claim.
+pub(crate) fn token(env: &Env) -> Bytes {
+    Bytes::from(env.uuid().into_bytes().to_vec())
 }

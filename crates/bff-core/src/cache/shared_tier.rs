@@ -238,7 +238,7 @@ impl SharedTier {
     async fn acquire(&self, lease: &mut FetchLease) -> Result<bool, StoreUnavailable> {
         let (key, token, wait) = (&lease.lease_key, &lease.token, self.config.lease_wait);
         lease.held = true;
-        let acquired = self.redis.lease(key, token, wait).await;
+        let acquired = self.redis.acquire_lease(key, token, wait).await;
         lease.held = acquired == Ok(true);
         acquired
     }

@@ -11,7 +11,7 @@ use super::local::Table;
 use super::redis::numbers;
 use crate::scope::{Caller, Identity};
 use crate::store::redis::Redis;
-use crate::store::tests::{Server, until_there};
+use crate::store::tests::{Server, wait_until_available};
 use crate::store::{Key, Namespace, Store};
 
 const ALL: [Algorithm; 5] = [
@@ -335,7 +335,7 @@ async fn redis_decides_as_this_process_does() {
         return;
     };
     let store = server.store();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     let Store::Redis(redis) = &store else {
         unreachable!()
     };
@@ -404,11 +404,11 @@ async fn decides(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
 
 #[tokio::test]
 async fn limits_hold_in_one_process_and_over_replicas_on_one_redis() {
-    let shared = crate::store::tests::shared();
+    let shared = crate::store::tests::gateway_handles();
     hold(&[Store::memory(1 << 20, &shared.env)], 10).await;
     if let Some(server) = Server::start() {
         let stores = [server.store(), server.store()];
-        until_there(&stores[0]).await;
+        wait_until_available(&stores[0]).await;
         hold(&stores, 10).await;
     }
 }
@@ -419,7 +419,7 @@ async fn gateways_that_share_a_redis_count_each_for_itself() {
         return;
     };
     let store = server.store();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     let policy = serde_json::json!({ "limit": 1, "period": "1h" });
     let config = serde_json::json!({ "policies": { "screens": policy } });
     let config: super::Config = serde_json::from_value(config).unwrap();
@@ -429,7 +429,7 @@ async fn gateways_that_share_a_redis_count_each_for_itself() {
         ..anybody()
     };
     for client in ["one", "two"] {
-        let mut shared = (*crate::store::tests::shared()).clone();
+        let mut shared = (*crate::store::tests::gateway_handles()).clone();
         shared.client = http::HeaderValue::from_static(client);
         let limits = super::Limits::open(&config, store.clone(), &shared).unwrap();
         assert!(limits.check(asks).await.1.is_ok(), "{client}");
@@ -450,7 +450,7 @@ fn open(replicas: &[Store], policies: &serde_json::Value) -> Vec<super::Limits> 
     let config = serde_json::json!({ "policies": policies });
     let config: super::Config = serde_json::from_value(config).unwrap();
     let open = |store: &Store| {
-        let shared = crate::store::tests::shared();
+        let shared = crate::store::tests::gateway_handles();
         super::Limits::open(&config, store.clone(), &shared).unwrap()
     };
     replicas.iter().map(open).collect()
@@ -553,7 +553,7 @@ fn follows(adaptive: &serde_json::Value) -> super::Config {
 #[tokio::test(start_paused = true)]
 async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
     let config = follows(&serde_json::json!({}));
-    let shared = crate::store::tests::shared();
+    let shared = crate::store::tests::gateway_handles();
     let store = Store::memory(1 << 20, &shared.env);
     let limits = super::Limits::open(&config, store, &shared).unwrap();
     let quota = async |failed: Option<bool>| {
@@ -605,7 +605,7 @@ fn what_a_limit_cannot_follow_is_refused() {
         ("recovery_step", 0.into()),
     ] {
         let config = follows(&serde_json::json!({ key: value }));
-        let shared = crate::store::tests::shared();
+        let shared = crate::store::tests::gateway_handles();
         let store = Store::memory(1 << 20, &shared.env);
         let line = super::Limits::open(&config, store, &shared).unwrap_err();
         assert!(
@@ -618,15 +618,15 @@ fn what_a_limit_cannot_follow_is_refused() {
 /// Whoever listens and never answers is away: decided by the store's own timeout, said once, and not asked in between.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
-    let lines = crate::store::tests::Lines::default();
-    let _guard = lines.listen();
+    let lines = crate::store::tests::CapturedLogs::default();
+    let _guard = lines.capture();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
     let store = crate::store::Config {
         url: Some(crate::config::Secret::new(url)),
         ..crate::store::Config::default()
     };
-    let shared = crate::store::tests::shared();
+    let shared = crate::store::tests::gateway_handles();
     for (away, closes) in [("local", false), ("fail_closed", true)] {
         let policy = serde_json::json!({ "limit": 100, "period": "1h", "on_store_failure": away });
         let config = serde_json::json!({ "policies": { "screens": policy } });
@@ -658,5 +658,5 @@ async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
         }
     }
     // Once for each of the two stores.
-    assert_eq!(lines.told("the store is away"), 2);
+    assert_eq!(lines.count("redis unavailable"), 2);
 }

@@ -164,7 +164,7 @@ impl Segment {
     }
 
     /// A shared cache cannot tell two callers' regions apart: those answers are private to the outside.
-    pub(crate) fn sharing(&self) -> CacheVisibility {
+    pub(crate) fn visibility(&self) -> CacheVisibility {
         let callers_own = self.region.is_some() || self.maturity.is_some();
         CacheVisibility {
             private: self.known.signed_in && callers_own,
@@ -192,6 +192,6 @@ mod tests {
         let segment = Segment::of(Language::UNDETERMINED, region, None);
         assert_eq!(segment.region(), None);
         assert_eq!(segment.by_region().region(), Some(region));
-        assert!(!segment.by_region().sharing().private);
+        assert!(!segment.by_region().visibility().private);
     }
 }

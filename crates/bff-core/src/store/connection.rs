@@ -1,4 +1,4 @@
-//! The way to Redis: one server, or a cluster, of which some nodes are named and the others are found.
+//! The connection to Redis: one server, or a cluster, of which the URL names some nodes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,52 +13,52 @@ use redis::{Client, Cmd, Pipeline, RedisFuture, Value};
 use super::Config;
 use crate::config::Secret;
 
-/// How often a cluster may send a question elsewhere: a slot that moves is asked for at the node that has it. The store's
-/// own timeout ends it before that in any case.
+/// How often one command follows a cluster's redirections, as after a slot has moved. The store's timeout applies too.
 const REDIRECTIONS: u32 = 4;
 
-/// One connection, or one to each node, that carries all questions side by side and comes back by itself. Cheap to clone.
+/// One multiplexed connection, or one to each node. It reconnects by itself. Cheap to clone.
 #[derive(Clone)]
 pub(super) enum RedisConnection {
     One(ConnectionManager),
     Cluster(ClusterConnection),
 }
 
-/// The servers that were named, one after another: a subscriber may listen at any.
+/// The servers that the URL names. A subscriber may use any of them.
 pub(super) struct SeedNodes {
     servers: Vec<Client>,
     next: AtomicUsize,
 }
 
 impl RedisConnection {
-    /// Redis need not be there yet. The library's own words may quote the address, and so a password: they stay inside.
+    /// Connects lazily: Redis need not be running yet. The library's error texts may quote the URL, and so a password;
+    /// they are not passed on.
     pub(super) fn open(config: &Config, url: &Secret) -> Result<(Self, SeedNodes), String> {
-        let (urls, cluster) = addresses(url.expose());
-        let refuse = |_| {
-            "store.url: it is redis://host:port/database or redis+cluster://host:port,host:port"
+        let (urls, cluster) = node_urls(url.expose());
+        let invalid = |_| {
+            "store.url: must be redis://host:port/database or redis+cluster://host:port,host:port"
                 .to_owned()
         };
         let servers = urls.iter().map(|url| Client::open(url.as_str()));
-        let servers: Vec<Client> = servers.collect::<Result<_, _>>().map_err(refuse)?;
-        let connecting = config.timeout.max(Duration::from_secs(1));
-        let way = if cluster {
-            let how = ClusterConfig::new()
-                .set_connection_timeout(connecting)
+        let servers: Vec<Client> = servers.collect::<Result<_, _>>().map_err(invalid)?;
+        let connect_timeout = config.timeout.max(Duration::from_secs(1));
+        let connection = if cluster {
+            let client_config = ClusterConfig::new()
+                .set_connection_timeout(connect_timeout)
                 .set_response_timeout(config.timeout);
             let client = ClusterClient::builder(urls).retries(REDIRECTIONS).build();
-            let client = client.map_err(refuse)?;
-            Self::Cluster(client.get_pending_async_connection_with_config(how))
+            let client = client.map_err(invalid)?;
+            Self::Cluster(client.get_pending_async_connection_with_config(client_config))
         } else {
-            let how = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(connecting))
+            let client_config = ConnectionManagerConfig::new()
+                .set_connection_timeout(Some(connect_timeout))
                 .set_response_timeout(Some(config.timeout))
-                // One attempt each time it is asked: `Link` says how often that is.
+                // One attempt for each call: `Availability` decides how often there is one.
                 .set_number_of_retries(0);
-            let one = ConnectionManager::new_lazy_with_config(servers[0].clone(), how);
+            let one = ConnectionManager::new_lazy_with_config(servers[0].clone(), client_config);
             Self::One(one.map_err(|error| format!("store.url: {}", error.category()))?)
         };
         let next = AtomicUsize::new(0);
-        Ok((way, SeedNodes { servers, next }))
+        Ok((connection, SeedNodes { servers, next }))
     }
 
     pub(super) fn is_cluster(&self) -> bool {
@@ -67,15 +67,16 @@ impl RedisConnection {
 }
 
 impl SeedNodes {
-    /// Another one each time.
+    /// The next server, round robin.
     pub(super) fn next(&self) -> &Client {
-        let at = self.next.fetch_add(1, Ordering::Relaxed);
-        &self.servers[at % self.servers.len()]
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.servers[index % self.servers.len()]
     }
 }
 
-/// `redis+cluster://user:password@a:7000,b:7000` is the same URL for each node that it names; any other is one server's.
-fn addresses(url: &str) -> (Vec<String>, bool) {
+/// The URLs of all named nodes, and whether they are a cluster. `redis+cluster://user:password@a:7000,b:7000` becomes
+/// one URL for each host.
+fn node_urls(url: &str) -> (Vec<String>, bool) {
     let Some((scheme, rest)) = url.split_once("+cluster://") else {
         return (vec![url.to_owned()], false);
     };
@@ -103,7 +104,7 @@ impl ConnectionLike for RedisConnection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::One(one) => one.req_packed_commands(pipeline, offset, count),
-            // Each key lies somewhere else: every command goes its own way, all of them side by side.
+            // The keys are in different slots: every command goes to its own node, all at once.
             Self::Cluster(cluster) => try_join_all(pipeline.cmd_iter().map(|cmd| {
                 let mut cluster = cluster.clone();
                 async move { cluster.req_packed_command(cmd).await }
@@ -125,21 +126,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_is_named_by_some_of_its_nodes() {
+    fn a_cluster_url_names_some_nodes() {
         let cluster = |urls: &[&str]| (urls.iter().map(|u| (*u).to_owned()).collect(), true);
-        let told = addresses("redis+cluster://a:7000,b:7001");
-        assert_eq!(told, cluster(&["redis://a:7000", "redis://b:7001"]));
-        let told = addresses("rediss+cluster://me:p@ss@a:7000, b:7001");
-        let wanted = ["rediss://me:p@ss@a:7000", "rediss://me:p@ss@b:7001"];
-        assert_eq!(told, cluster(&wanted));
+        let parsed = node_urls("redis+cluster://a:7000,b:7001");
+        assert_eq!(parsed, cluster(&["redis://a:7000", "redis://b:7001"]));
+        let parsed = node_urls("rediss+cluster://me:p@ss@a:7000, b:7001");
+        let expected = ["rediss://me:p@ss@a:7000", "rediss://me:p@ss@b:7001"];
+        assert_eq!(parsed, cluster(&expected));
         let one = "redis://a:6379/0".to_owned();
-        assert_eq!(addresses(&one), (vec![one.clone()], false));
+        assert_eq!(node_urls(&one), (vec![one.clone()], false));
     }
 
     #[tokio::test]
-    async fn a_url_that_is_none_is_refused_without_its_text() {
-        for bad in ["secret", "http://secret:1", "redis+cluster://secret:x,b:1"] {
-            let line = RedisConnection::open(&Config::default(), &Secret::new(bad))
+    async fn an_invalid_url_is_refused_without_quoting_it() {
+        for url in ["secret", "http://secret:1", "redis+cluster://secret:x,b:1"] {
+            let line = RedisConnection::open(&Config::default(), &Secret::new(url))
                 .err()
                 .unwrap();
             assert!(

@@ -1,8 +1,9 @@
-//! Pairing a device that has no keyboard (RFC 8628): it shows a short code, which a person types in elsewhere.
+//! Device authorization (RFC 8628), for a device without a keyboard: it shows a short code, and a person enters the
+//! code on another device.
 //!
-//! Two names lead to one pairing. The device's own is 256 bits, and by it alone it learns what became of the pairing,
-//! once. The person's is short, so guessing is bounded: whoever types codes has so many tries in a time, right or wrong.
-//! A code is good once: of two who decide at the same moment one does.
+//! Each authorization has two names. The device code has 256 bits; with it the device polls, and gets the result once.
+//! The user code is short, so guesses are limited: each account may enter a limited number of codes in a time, right or
+//! wrong. A user code works once: of two decisions at the same moment, one succeeds.
 
 use std::time::Duration;
 
@@ -13,32 +14,32 @@ use super::encrypted::EncryptedStore;
 use super::{Key, Namespace, RecordCipher, Store, StoreUnavailable};
 use crate::context::Env;
 
-const DEVICE: Namespace = Namespace {
-    name: "pairing",
+const DEVICE_CODES: Namespace = Namespace {
+    name: "device-authorization",
     evictable: false,
 };
 
-const CODE: Namespace = Namespace {
-    name: "pairing-code",
+const USER_CODES: Namespace = Namespace {
+    name: "user-code",
     evictable: false,
 };
 
-const TRIED: Namespace = Namespace {
-    name: "pairing-tried",
+const ATTEMPTS: Namespace = Namespace {
+    name: "user-code-attempts",
     evictable: false,
 };
 
-/// What a code is made of: no vowels, so that it spells nothing, and nothing that looks like something else (RFC 8628
-/// §6.1). Eight of twenty are 2.5 × 10^10.
+/// The letters of a user code: no vowels, so that it spells no word, and no similar letters (RFC 8628 §6.1). Eight of
+/// twenty letters are 2.5 × 10^10 codes.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
-const CODE_LETTERS: usize = 8;
+const CODE_LENGTH: usize = 8;
 
-/// How long pairings last, and how often codes may be tried.
+/// How long authorizations last, and how many codes may be tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// How long a code is good. Default 10 minutes.
+    /// The lifetime of a user code. Default 10 minutes.
     pub expires_in: Duration,
-    /// How many codes one account may try in that time. Default 10: typing is hard, and a guess in 10^9 is hopeless.
+    /// The codes that one account may enter in that time. Default 10: enough for typing errors, too few for guessing.
     pub max_attempts: u32,
 }
 
@@ -51,87 +52,97 @@ impl Default for Config {
     }
 }
 
-/// A pairing that begins.
+/// A started authorization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceAuthorization {
-    /// The device's own secret.
+    /// The device's secret.
     pub device_code: String,
-    /// What a person types, as `BCDF-GHJK`.
+    /// The code that a person enters, such as `BCDF-GHJK`.
     pub user_code: String,
 }
 
-/// What becomes of a code that a person typed.
+/// The result of entering a user code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserCodeResult<T> {
-    /// It is good.
+    /// The code is valid.
     Accepted(T),
-    /// There is none such, or not any more.
+    /// The code does not exist, or no longer.
     Unknown,
-    /// Too many were tried.
+    /// The account has entered too many codes.
     TooManyAttempts,
 }
 
-/// What the device is told.
+/// The result of polling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollResult<A> {
-    /// Nobody has decided.
+    /// No decision yet.
     Pending,
-    /// It may come in; told once.
+    /// Approved, with what the device was granted. Returned once.
     Approved(A),
-    /// It may not.
+    /// Denied. Returned once.
     Denied,
-    /// There is no such pairing, or it has ended.
+    /// The authorization does not exist, or no longer.
     Expired,
 }
 
-/// What is kept under the device's name.
+/// The record under the device code.
 #[derive(Debug, Deserialize, Serialize)]
-enum State<A> {
-    Waiting,
+enum DeviceRecord<A> {
+    Pending,
     Approved(A),
     Denied,
 }
 
-/// What is kept under the person's name.
+/// The record under the user code.
 #[derive(Debug, Deserialize, Serialize)]
-struct Shown<T> {
+struct UserCodeRecord<T> {
     device_code: String,
-    holds: T,
+    device_info: T,
 }
 
-/// All pairings. Cheap to clone.
+/// All authorizations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DeviceAuthorizations {
-    sealed: EncryptedStore,
-    terms: Config,
+    records: EncryptedStore,
+    config: Config,
 }
 
 impl DeviceAuthorizations {
-    /// Pairings in `store`, sealed with `seal`.
-    pub fn new(store: Store, seal: RecordCipher, world: &Env, terms: Config) -> Self {
+    /// Authorizations in `store`, encrypted with `cipher`.
+    pub fn new(store: Store, cipher: RecordCipher, env: &Env, config: Config) -> Self {
         Self {
-            sealed: EncryptedStore::new(store, seal, world),
-            terms,
+            records: EncryptedStore::new(store, cipher, env),
+            config,
         }
     }
 
-    /// Begins a pairing. `holds` is what the person is shown of the device.
+    /// Starts an authorization. `device_info` is what the person sees of the device.
     pub async fn begin<T: Serialize>(
         &self,
-        holds: T,
+        device_info: T,
     ) -> Result<DeviceAuthorization, StoreUnavailable> {
-        let device_code = self.sealed.secret();
-        let waits: State<()> = State::Waiting;
-        let lasts = self.terms.expires_in;
-        (self.sealed.put_new(&device(&device_code), &waits, lasts)).await?;
-        let shown = Shown { device_code, holds };
-        // Two of the same are shown once in a thousand years; then another is drawn.
+        let device_code = self.records.secret();
+        let pending: DeviceRecord<()> = DeviceRecord::Pending;
+        let expires_in = self.config.expires_in;
+        (self
+            .records
+            .insert_if_absent(&device_key(&device_code), &pending, expires_in))
+        .await?;
+        let record = UserCodeRecord {
+            device_code,
+            device_info,
+        };
+        // A random code is rarely taken; then another one is tried.
         for _ in 0..3 {
-            let user_code = self.draw();
-            let key = code(&user_code);
-            if self.sealed.put_new(&key, &shown, lasts).await? {
+            let user_code = self.random_user_code();
+            let key = user_code_key(&user_code);
+            if self
+                .records
+                .insert_if_absent(&key, &record, expires_in)
+                .await?
+            {
                 return Ok(DeviceAuthorization {
-                    device_code: shown.device_code,
+                    device_code: record.device_code,
                     user_code,
                 });
             }
@@ -139,134 +150,149 @@ impl DeviceAuthorizations {
         Err(StoreUnavailable)
     }
 
-    /// What a code is for. Counts as a try of `by`, the account that typed it.
+    /// Returns the device information of a user code. Counts as an attempt of `account`.
     pub async fn read<T: DeserializeOwned>(
         &self,
-        by: &str,
+        account: &str,
         user_code: &str,
     ) -> Result<UserCodeResult<T>, StoreUnavailable> {
-        if !self.check_attempts(by).await? {
+        if !self.check_attempts(account).await? {
             return Ok(UserCodeResult::TooManyAttempts);
         }
-        let read = self.sealed.read::<Shown<T>>(&code(user_code)).await?;
-        let shown = read.and_then(|read| read.value);
-        Ok(shown.map_or(UserCodeResult::Unknown, |shown| {
-            UserCodeResult::Accepted(shown.holds)
+        let read = self
+            .records
+            .read::<UserCodeRecord<T>>(&user_code_key(user_code))
+            .await?;
+        let record = read.and_then(|read| read.value);
+        Ok(record.map_or(UserCodeResult::Unknown, |record| {
+            UserCodeResult::Accepted(record.device_info)
         }))
     }
 
-    /// Lets the device in, with what it is given, or (without) denies it. The code is good no more. Counts as a try.
+    /// Approves the device with what it is granted, or denies it without. The code is used up. Counts as an attempt.
     pub async fn decide<A: Serialize>(
         &self,
-        by: &str,
+        account: &str,
         user_code: &str,
-        given: Option<A>,
+        grant: Option<A>,
     ) -> Result<UserCodeResult<()>, StoreUnavailable> {
-        if !self.check_attempts(by).await? {
+        if !self.check_attempts(account).await? {
             return Ok(UserCodeResult::TooManyAttempts);
         }
-        let key = code(user_code);
+        let key = user_code_key(user_code);
         let Some(read) = self
-            .sealed
-            .read::<Shown<serde::de::IgnoredAny>>(&key)
+            .records
+            .read::<UserCodeRecord<serde::de::IgnoredAny>>(&key)
             .await?
         else {
             return Ok(UserCodeResult::Unknown);
         };
         let nothing: Option<(&(), Duration)> = None;
-        let (Some(shown), true) = (&read.value, self.sealed.swap(&key, &read, nothing).await?)
-        else {
+        let (Some(record), true) = (
+            &read.value,
+            self.records.compare_and_swap(&key, &read, nothing).await?,
+        ) else {
             return Ok(UserCodeResult::Unknown);
         };
-        let key = device(&shown.device_code);
-        let Some(waits) = self
-            .sealed
-            .read::<State<serde::de::IgnoredAny>>(&key)
+        let key = device_key(&record.device_code);
+        let Some(pending) = self
+            .records
+            .read::<DeviceRecord<serde::de::IgnoredAny>>(&key)
             .await?
         else {
             return Ok(UserCodeResult::Unknown);
         };
-        let state = given.map_or(State::Denied, State::Approved);
-        let told = self
-            .sealed
-            .swap(&key, &waits, Some((&state, self.terms.expires_in)));
-        Ok(if told.await? {
+        let state = grant.map_or(DeviceRecord::Denied, DeviceRecord::Approved);
+        let swapped =
+            self.records
+                .compare_and_swap(&key, &pending, Some((&state, self.config.expires_in)));
+        Ok(if swapped.await? {
             UserCodeResult::Accepted(())
         } else {
             UserCodeResult::Unknown
         })
     }
 
-    /// What became of the device's pairing. What it is given is told once.
+    /// The result for the device. A decision is returned once.
     pub async fn poll<A: DeserializeOwned>(
         &self,
         device_code: &str,
     ) -> Result<PollResult<A>, StoreUnavailable> {
-        let key = device(device_code);
-        let Some(read) = self.sealed.read::<State<A>>(&key).await? else {
+        let key = device_key(device_code);
+        let Some(read) = self.records.read::<DeviceRecord<A>>(&key).await? else {
             return Ok(PollResult::Expired);
         };
         match &read.value {
             None => return Ok(PollResult::Expired),
-            Some(State::Waiting) => return Ok(PollResult::Pending),
-            Some(State::Approved(_) | State::Denied) => {}
+            Some(DeviceRecord::Pending) => return Ok(PollResult::Pending),
+            Some(DeviceRecord::Approved(_) | DeviceRecord::Denied) => {}
         }
         let nothing: Option<(&(), Duration)> = None;
-        if !self.sealed.swap(&key, &read, nothing).await? {
+        if !self.records.compare_and_swap(&key, &read, nothing).await? {
             return Ok(PollResult::Expired);
         }
         Ok(match read.value {
-            Some(State::Approved(given)) => PollResult::Approved(given),
-            Some(State::Denied) => PollResult::Denied,
+            Some(DeviceRecord::Approved(grant)) => PollResult::Approved(grant),
+            Some(DeviceRecord::Denied) => PollResult::Denied,
             _ => PollResult::Expired,
         })
     }
 
-    /// The device gives up.
-    pub async fn remove(&self, begun: &DeviceAuthorization) -> Result<(), StoreUnavailable> {
-        let keys = [device(&begun.device_code), code(&begun.user_code)];
-        self.sealed.delete(&keys).await
+    /// Removes an authorization, for a device that gives up.
+    pub async fn remove(
+        &self,
+        authorization: &DeviceAuthorization,
+    ) -> Result<(), StoreUnavailable> {
+        let keys = [
+            device_key(&authorization.device_code),
+            user_code_key(&authorization.user_code),
+        ];
+        self.records.delete(&keys).await
     }
 
-    /// Counts a try, before anything is looked up, so that tries side by side count as well.
-    async fn check_attempts(&self, by: &str) -> Result<bool, StoreUnavailable> {
+    /// Counts an attempt. Before any lookup, so that simultaneous attempts count too.
+    async fn check_attempts(&self, account: &str) -> Result<bool, StoreUnavailable> {
         let Config {
-            expires_in: lasts,
-            max_attempts: tries,
-        } = self.terms;
-        let key = Key::of(TRIED, by.as_bytes(), &[]);
-        let count = |tried: Option<(u32, Duration)>| match tried {
-            None => (1, lasts, true),
-            Some((tried, left)) => (tried.saturating_add(1), left, tried < tries),
+            expires_in,
+            max_attempts,
+        } = self.config;
+        let key = Key::of(ATTEMPTS, account.as_bytes(), &[]);
+        let count = |attempts: Option<(u32, Duration)>| match attempts {
+            None => (1, expires_in, true),
+            Some((attempts, ttl_left)) => (
+                attempts.saturating_add(1),
+                ttl_left,
+                attempts < max_attempts,
+            ),
         };
-        self.sealed.update(&key, count).await
+        self.records.update(&key, count).await
     }
 
-    fn draw(&self) -> String {
-        let mut drawn = self.sealed.world.random();
-        let mut text = String::with_capacity(CODE_LETTERS + 1);
-        for at in 0..CODE_LETTERS {
-            if at == CODE_LETTERS / 2 {
+    fn random_user_code(&self) -> String {
+        let mut random = self.records.env.random();
+        let mut text = String::with_capacity(CODE_LENGTH + 1);
+        for index in 0..CODE_LENGTH {
+            if index == CODE_LENGTH / 2 {
                 text.push('-');
             }
-            // 2^64 is so much more than 20^8 that no letter is likelier than another by anything that counts.
-            let letter = usize::try_from(drawn % 20).unwrap_or(0);
+            // 2^64 is so much larger than 20^8 that the bias of the remainder does not matter.
+            let letter = usize::try_from(random % 20).unwrap_or(0);
             text.push(char::from(LETTERS[letter]));
-            drawn /= 20;
+            random /= 20;
         }
         text
     }
 }
 
-fn device(device_code: &str) -> Key {
-    Key::of(DEVICE, device_code.as_bytes(), &[])
+fn device_key(device_code: &str) -> Key {
+    Key::of(DEVICE_CODES, device_code.as_bytes(), &[])
 }
 
-/// However it was typed: in small letters, with spaces, without the dash.
-fn code(user_code: &str) -> Key {
+/// Lower case, spaces and a missing dash are accepted.
+fn user_code_key(user_code: &str) -> Key {
     let letters = user_code.bytes().filter(u8::is_ascii_alphanumeric);
     let letters: Vec<u8> = letters.map(|b| b.to_ascii_uppercase()).take(64).collect();
-    Key::of(CODE, &letters, &[])
+    Key::of(USER_CODES, &letters, &[])
 }
 
 #[cfg(test)]

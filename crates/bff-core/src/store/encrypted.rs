@@ -1,4 +1,5 @@
-//! Typed records that are sealed before they leave the process, and changed only as they were read.
+//! Typed records that are encrypted before they leave the process. An update fails if the record changed since the
+//! read.
 
 use bytes::Bytes;
 use std::time::Duration;
@@ -9,29 +10,29 @@ use serde::de::DeserializeOwned;
 use super::{Key, Record, RecordCipher, Store, StoreUnavailable};
 use crate::context::Env;
 
-/// How often a change is tried that others make at the same time.
-const TRIES: u32 = 16;
+/// The attempts of an update that competes with others.
+const ATTEMPTS: u32 = 16;
 
-/// A store whose records nobody else can read.
+/// A store with encrypted records.
 #[derive(Clone, Debug)]
 pub(super) struct EncryptedStore {
     store: Store,
-    seal: RecordCipher,
-    pub(super) world: Env,
+    cipher: RecordCipher,
+    pub(super) env: Env,
 }
 
-/// A record as it was read: what it holds, and its bytes, by which it is changed.
+/// A record as it was read: its value, and its bytes for a compare-and-swap.
 #[derive(Debug)]
 pub(super) struct Versioned<T> {
-    /// None when it was sealed with a key that is not ours any more: it says nothing, and may be replaced.
+    /// `None` if no current key decrypts the record. It can be replaced.
     pub(super) value: Option<T>,
-    held: Bytes,
+    bytes: Bytes,
 }
 
 impl EncryptedStore {
-    pub(super) fn new(store: Store, seal: RecordCipher, world: &Env) -> Self {
-        let world = world.clone();
-        Self { store, seal, world }
+    pub(super) fn new(store: Store, cipher: RecordCipher, env: &Env) -> Self {
+        let env = env.clone();
+        Self { store, cipher, env }
     }
 
     pub(super) async fn read<T: DeserializeOwned>(
@@ -42,43 +43,46 @@ impl EncryptedStore {
         Ok(read.pop().flatten())
     }
 
-    /// In the order of the keys, in one round trip.
+    /// The records in the order of the keys. One round trip.
     pub(super) async fn read_many<T: DeserializeOwned>(
         &self,
         keys: &[Key],
     ) -> Result<Vec<Option<Versioned<T>>>, StoreUnavailable> {
-        let kept = self.store.get_many(keys).await?;
-        let read = |(key, held): (&Key, Option<Bytes>)| held.map(|held| self.open(key, held));
-        Ok(keys.iter().zip(kept).map(read).collect())
+        let records = self.store.get_many(keys).await?;
+        let read =
+            |(key, bytes): (&Key, Option<Bytes>)| bytes.map(|bytes| self.decrypt(key, bytes));
+        Ok(keys.iter().zip(records).map(read).collect())
     }
 
-    /// Keeps a record under a key that nobody has; false when somebody has it.
-    pub(super) async fn put_new(
+    /// Stores a record if there is none under its key; returns whether it did.
+    pub(super) async fn insert_if_absent(
         &self,
         key: &Key,
         value: &impl Serialize,
         ttl: Duration,
     ) -> Result<bool, StoreUnavailable> {
-        let record = self.record(key, value, ttl)?;
+        let record = self.encrypt_record(key, value, ttl)?;
         Ok(self.store.insert_if_absent(&record).await?.is_none())
     }
 
-    /// Replaces a record, or forgets it; false when it is not what was read any more.
-    pub(super) async fn swap<T>(
+    /// Replaces or deletes a record; false if it changed since `read`.
+    pub(super) async fn compare_and_swap<T>(
         &self,
         key: &Key,
         read: &Versioned<T>,
-        with: Option<(&impl Serialize, Duration)>,
+        replacement: Option<(&impl Serialize, Duration)>,
     ) -> Result<bool, StoreUnavailable> {
-        let with = match with {
+        let replacement = match replacement {
             None => None,
-            Some((value, ttl)) => Some((self.record(key, value, ttl)?.value, ttl)),
+            Some((value, ttl)) => Some((self.encrypt_record(key, value, ttl)?.value, ttl)),
         };
-        self.store.compare_and_swap(key, &read.held, with).await
+        self.store
+            .compare_and_swap(key, &read.bytes, replacement)
+            .await
     }
 
-    /// Changes a record that may not be there yet, whoever else changes it too. `change` is told what it holds and how
-    /// long it is kept yet, and says what it shall hold and for how long.
+    /// Updates a record, which may be absent, and retries if others update it too. `change` gets the value and the rest
+    /// of its TTL, and returns the new value, its TTL and the result.
     pub(super) async fn update<T, R>(
         &self,
         key: &Key,
@@ -87,48 +91,52 @@ impl EncryptedStore {
     where
         T: Serialize + DeserializeOwned,
     {
-        for _ in 0..TRIES {
-            let (first, ttl, told) = change(None);
-            let there = self
+        for _ in 0..ATTEMPTS {
+            let (first, ttl, result) = change(None);
+            let existing = self
                 .store
-                .insert_if_absent(&self.record(key, &first, ttl)?)
+                .insert_if_absent(&self.encrypt_record(key, &first, ttl)?)
                 .await?;
-            let Some(there) = there else {
-                return Ok(told);
+            let Some(existing) = existing else {
+                return Ok(result);
             };
-            let read = self.open(key, there.value);
-            let held = read.held.clone();
-            let (next, ttl, told) = change(read.value.map(|value| (value, there.left)));
-            let with = Some((self.record(key, &next, ttl)?.value, ttl));
-            if self.store.compare_and_swap(key, &held, with).await? {
-                return Ok(told);
+            let read = self.decrypt(key, existing.value);
+            let bytes = read.bytes.clone();
+            let (next, ttl, result) = change(read.value.map(|value| (value, existing.ttl_left)));
+            let replacement = Some((self.encrypt_record(key, &next, ttl)?.value, ttl));
+            if self
+                .store
+                .compare_and_swap(key, &bytes, replacement)
+                .await?
+            {
+                return Ok(result);
             }
         }
-        // So many at once are not one person, and whoever counts must not lose count.
+        // One person does not send so many requests at once. Failing is safe, because a counter must not lose a count.
         Err(StoreUnavailable)
     }
 
-    /// Forgets a record, whatever it holds.
+    /// Deletes records.
     pub(super) async fn delete(&self, keys: &[Key]) -> Result<(), StoreUnavailable> {
         self.store.delete_many(keys).await
     }
 
-    /// 256 bits that nobody guesses, in base64url.
+    /// 256 random bits in base64url.
     pub(super) fn secret(&self) -> String {
         use base64::Engine as _;
-        let drawn: Vec<u8> = (0..4)
-            .flat_map(|_| self.world.random().to_le_bytes())
+        let random: Vec<u8> = (0..4)
+            .flat_map(|_| self.env.random().to_le_bytes())
             .collect();
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(drawn)
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random)
     }
 
-    fn open<T: DeserializeOwned>(&self, key: &Key, held: Bytes) -> Versioned<T> {
-        let opened = self.seal.decrypt(key, &held).ok();
-        let value = opened.and_then(|text| serde_json::from_slice(&text).ok());
-        Versioned { value, held }
+    fn decrypt<T: DeserializeOwned>(&self, key: &Key, bytes: Bytes) -> Versioned<T> {
+        let decrypted = self.cipher.decrypt(key, &bytes).ok();
+        let value = decrypted.and_then(|text| serde_json::from_slice(&text).ok());
+        Versioned { value, bytes }
     }
 
-    fn record(
+    fn encrypt_record(
         &self,
         key: &Key,
         value: &impl Serialize,
@@ -137,7 +145,10 @@ impl EncryptedStore {
         let text = serde_json::to_vec(value).map_err(|_| StoreUnavailable)?;
         Ok(Record {
             key: key.clone(),
-            value: self.seal.seal(key, &text).map_err(|_| StoreUnavailable)?,
+            value: self
+                .cipher
+                .encrypt(key, &text)
+                .map_err(|_| StoreUnavailable)?,
             ttl,
         })
     }

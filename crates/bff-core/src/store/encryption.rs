@@ -1,5 +1,5 @@
-//! Secrets are sealed before they leave the process: AES-256-GCM, bound to the key of the record they are kept under,
-//! so that a record moved to another key opens no more than one that was changed.
+//! Encrypts records before they leave the process: AES-256-GCM. The name of the record is authenticated too, so a
+//! record that was changed, or moved to another key, does not decrypt.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,64 +13,68 @@ use bytes::Bytes;
 use super::{Config, Key};
 use crate::context::Env;
 
-/// How many bytes of a key's hash say which key it was.
+/// Bytes of the key's hash that identify the key in a record.
 const ID_BYTES: usize = 4;
 const KEY_BYTES: usize = 32;
 
-/// The keys: the first one seals, all of them open. Cheap to clone.
+/// The encryption keys: the first one encrypts, all of them decrypt. Cheap to clone.
 #[derive(Clone)]
-pub struct RecordCipher(Arc<[SealingKey]>);
+pub struct RecordCipher(Arc<[EncryptionKey]>);
 
-struct SealingKey {
+struct EncryptionKey {
     id: [u8; ID_BYTES],
     key: RandomizedNonceKey,
 }
 
-/// It was not sealed by any of these keys for this record, or was changed.
+/// The record was not encrypted with any of these keys under this name, or was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the record does not open")]
+#[error("the record cannot be decrypted")]
 pub struct DecryptError;
 
 impl RecordCipher {
-    /// The keys of the configuration; without one a key that lives as long as this process, whose records do too.
-    pub fn open(config: &Config, world: &Env) -> Result<Self, String> {
-        let refuse = "store.encryption_keys: each is 32 bytes in base64url".to_owned();
+    /// The keys of the configuration. Without one, a random key: its records are lost with this process.
+    pub fn open(config: &Config, env: &Env) -> Result<Self, String> {
+        let invalid = "store.encryption_keys: each key must be 32 bytes in base64url".to_owned();
         let mut keys = Vec::new();
         for secret in &config.encryption_keys {
             let text = secret.expose().trim().trim_end_matches('=');
-            let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| refuse.clone())?;
-            keys.push(SealingKey::new(&bytes).ok_or_else(|| refuse.clone())?);
+            let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| invalid.clone())?;
+            keys.push(EncryptionKey::new(&bytes).ok_or_else(|| invalid.clone())?);
         }
         if keys.is_empty() {
-            let drawn: Vec<u8> = (0..KEY_BYTES / 8)
-                .flat_map(|_| world.random().to_le_bytes())
+            let random: Vec<u8> = (0..KEY_BYTES / 8)
+                .flat_map(|_| env.random().to_le_bytes())
                 .collect();
-            keys.extend(SealingKey::new(&drawn));
+            keys.extend(EncryptionKey::new(&random));
         }
         Ok(Self(keys.into()))
     }
 
-    /// Seals what is to be kept under `of`.
-    pub fn seal(&self, of: &Key, secret: &[u8]) -> Result<Bytes, DecryptError> {
-        let with = self.0.first().ok_or(DecryptError)?;
+    /// Encrypts the content of the record `name`.
+    pub fn encrypt(&self, name: &Key, secret: &[u8]) -> Result<Bytes, DecryptError> {
+        let encryption_key = self.0.first().ok_or(DecryptError)?;
         let mut body = secret.to_vec();
-        let aad = Aad::from(of.as_str().as_bytes());
-        let nonce = with.key.seal_in_place_append_tag(aad, &mut body);
+        let aad = Aad::from(name.as_str().as_bytes());
+        let nonce = encryption_key.key.seal_in_place_append_tag(aad, &mut body);
         let nonce = nonce.map_err(|_| DecryptError)?;
-        Ok([&with.id[..], nonce.as_ref(), &body].concat().into())
+        Ok([&encryption_key.id[..], nonce.as_ref(), &body]
+            .concat()
+            .into())
     }
 
-    /// Opens what was kept under `of`.
-    pub fn decrypt(&self, of: &Key, sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
-        let (id, rest) = sealed.split_first_chunk::<ID_BYTES>().ok_or(DecryptError)?;
+    /// Decrypts the content of the record `name`.
+    pub fn decrypt(&self, name: &Key, encrypted: &[u8]) -> Result<Vec<u8>, DecryptError> {
+        let (id, rest) = encrypted
+            .split_first_chunk::<ID_BYTES>()
+            .ok_or(DecryptError)?;
         let (nonce, body) = rest.split_first_chunk::<NONCE_LEN>().ok_or(DecryptError)?;
-        // Two keys may share an id, one in four billion.
-        for with in self.0.iter().filter(|key| key.id == *id) {
+        // Two keys may have the same id, with a probability of one in four billion.
+        for candidate in self.0.iter().filter(|key| key.id == *id) {
             let mut body = body.to_vec();
-            let aad = Aad::from(of.as_str().as_bytes());
+            let aad = Aad::from(name.as_str().as_bytes());
             let nonce = Nonce::assume_unique_for_key(*nonce);
-            let opened = with.key.open_in_place(nonce, aad, &mut body);
-            if let Ok(secret) = opened.map(|secret| secret.len()) {
+            let decrypted = candidate.key.open_in_place(nonce, aad, &mut body);
+            if let Ok(secret) = decrypted.map(|secret| secret.len()) {
                 body.truncate(secret);
                 return Ok(body);
             }
@@ -79,7 +83,7 @@ impl RecordCipher {
     }
 }
 
-impl SealingKey {
+impl EncryptionKey {
     fn new(bytes: &[u8]) -> Option<Self> {
         let hash = digest::digest(&digest::SHA256, bytes);
         Some(Self {
@@ -91,7 +95,9 @@ impl SealingKey {
 
 impl fmt::Debug for RecordCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seal").field("keys", &self.0.len()).finish()
+        f.debug_struct("RecordCipher")
+            .field("keys", &self.0.len())
+            .finish()
     }
 }
 
@@ -101,12 +107,12 @@ mod tests {
     use crate::config::Secret;
     use crate::store::Namespace;
 
-    const SPACE: Namespace = Namespace {
+    const NAMESPACE: Namespace = Namespace {
         name: "session",
         evictable: false,
     };
 
-    fn with(keys: &[u8]) -> RecordCipher {
+    fn cipher_with(keys: &[u8]) -> RecordCipher {
         let secret = |byte: &u8| Secret::new(URL_SAFE_NO_PAD.encode([*byte; KEY_BYTES]));
         let config = Config {
             encryption_keys: keys.iter().map(secret).collect(),
@@ -116,40 +122,46 @@ mod tests {
     }
 
     #[test]
-    fn keys_rotate_and_nobody_elses_opens() {
-        let key = Key::of(SPACE, b"s-1", &[]);
-        let old = with(&[1]).seal(&key, b"token").unwrap();
+    fn keys_rotate_and_a_foreign_key_does_not_decrypt() {
+        let key = Key::of(NAMESPACE, b"s-1", &[]);
+        let old = cipher_with(&[1]).encrypt(&key, b"token").unwrap();
         assert!(!old.windows(5).any(|w| w == b"token"));
-        let both = with(&[2, 1]);
+        let both = cipher_with(&[2, 1]);
         assert_eq!(both.decrypt(&key, &old).unwrap(), b"token");
-        let new = both.seal(&key, b"token").unwrap();
-        assert_eq!(with(&[2]).decrypt(&key, &new).unwrap(), b"token");
-        assert_eq!(with(&[1]).decrypt(&key, &new), Err(DecryptError));
-        assert_eq!(with(&[2]).decrypt(&key, &old), Err(DecryptError));
-        // A process without a key seals for itself.
-        let own = with(&[]);
-        let sealed = own.seal(&key, b"token").unwrap();
-        assert_eq!(own.decrypt(&key, &sealed).unwrap(), b"token");
-        assert_eq!(with(&[]).decrypt(&key, &sealed), Err(DecryptError));
+        let new = both.encrypt(&key, b"token").unwrap();
+        assert_eq!(cipher_with(&[2]).decrypt(&key, &new).unwrap(), b"token");
+        assert_eq!(cipher_with(&[1]).decrypt(&key, &new), Err(DecryptError));
+        assert_eq!(cipher_with(&[2]).decrypt(&key, &old), Err(DecryptError));
+        // Without a configured key, each process has its own.
+        let generated = cipher_with(&[]);
+        let encrypted = generated.encrypt(&key, b"token").unwrap();
+        assert_eq!(generated.decrypt(&key, &encrypted).unwrap(), b"token");
+        assert_eq!(
+            cipher_with(&[]).decrypt(&key, &encrypted),
+            Err(DecryptError)
+        );
     }
 
     #[test]
-    fn a_record_that_was_changed_moved_or_cut_does_not_open() {
-        let (key, other) = (Key::of(SPACE, b"s-1", &[]), Key::of(SPACE, b"s-2", &[]));
-        let seal = with(&[1]);
-        let sealed = seal.seal(&key, b"token").unwrap();
-        assert_ne!(sealed, seal.seal(&key, b"token").unwrap());
-        assert_eq!(seal.decrypt(&other, &sealed), Err(DecryptError));
-        for at in 0..sealed.len() {
-            let mut changed = sealed.to_vec();
+    fn a_changed_moved_or_truncated_record_does_not_decrypt() {
+        let (key, other) = (
+            Key::of(NAMESPACE, b"s-1", &[]),
+            Key::of(NAMESPACE, b"s-2", &[]),
+        );
+        let cipher = cipher_with(&[1]);
+        let encrypted = cipher.encrypt(&key, b"token").unwrap();
+        assert_ne!(encrypted, cipher.encrypt(&key, b"token").unwrap());
+        assert_eq!(cipher.decrypt(&other, &encrypted), Err(DecryptError));
+        for at in 0..encrypted.len() {
+            let mut changed = encrypted.to_vec();
             changed[at] ^= 1;
-            assert_eq!(seal.decrypt(&key, &changed), Err(DecryptError));
-            assert_eq!(seal.decrypt(&key, &sealed[..at]), Err(DecryptError));
+            assert_eq!(cipher.decrypt(&key, &changed), Err(DecryptError));
+            assert_eq!(cipher.decrypt(&key, &encrypted[..at]), Err(DecryptError));
         }
     }
 
     #[test]
-    fn a_key_that_is_none_is_refused_without_its_text() {
+    fn an_invalid_key_is_refused_without_quoting_it() {
         let config = Config {
             encryption_keys: vec![Secret::new("c2VjcmV0")],
             ..Config::default()

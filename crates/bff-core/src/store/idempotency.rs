@@ -1,14 +1,14 @@
-//! What is remembered of writes, so that each is done once: whether it runs, was done, or may have been.
+//! Idempotency keys: remembers writes, so that each is executed once.
 //!
-//! A record is kept for a day from the moment the write begins. Whoever runs the write says what it came to. Without
-//! that word, because the process was killed or the store was away, the record says after the longest time a write may
-//! run that it may have been done; so it does at once when its runner gave up halfway. The same write again then runs
-//! again, to learn what came of the one before: the steps of an action have keys by which the backends do each once. A
-//! record goes early only when it is known that nothing was done.
+//! A record lasts a day from the start of its write. The code that runs the write completes or abandons its claim. If
+//! it does neither, because the process was killed or the store was unavailable, the write counts as interrupted after
+//! its maximum duration. An abandoned write that had started counts as interrupted at once. A retry runs an interrupted
+//! write again, to learn its outcome: every step sends an idempotency key of its own, so no backend executes it twice.
+//! A record is deleted early only if nothing was executed.
 //!
-//! A store that is away means that nobody can know whether the write was done before. It is then not done: a 503 is
-//! mended by trying again, and a second charge is not. Records are sealed: they hold what a client was told, and a hash
-//! of what it sent, which could be guessed from.
+//! If the store is unavailable, nobody can know whether the write was executed before. It is then rejected: a client
+//! can retry after a 503, but not undo a second charge. Records are encrypted, because they hold a response and a hash
+//! of the request, which could be guessed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,146 +20,142 @@ use tokio_util::task::TaskTracker;
 use super::{Key, Namespace, Record, RecordCipher, Store, StoreUnavailable, StoredRecord};
 use crate::context::GatewayHandles;
 
-/// How long a record is kept (CONTRACT: 24 hours).
+/// How long a record lasts (CONTRACT: 24 hours).
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
-const SPACE: Namespace = Namespace {
+const NAMESPACE: Namespace = Namespace {
     name: "idempotency",
     evictable: false,
 };
 
-/// A record, before it is sealed: what it is, how many milliseconds its runner has, the hash of the body, the answer.
+/// The fields of a record before encryption: state, maximum duration in milliseconds, hash of the body, response.
 const RUNNING: u8 = 0;
-const UNKNOWN: u8 = 1;
+const INTERRUPTED: u8 = 1;
 const DONE: u8 = 2;
 const HASH_BYTES: usize = 32;
 const HEAD_BYTES: usize = 1 + 4 + HASH_BYTES;
 
-/// How often a claim is tried for that others try for too.
-const TRIES: u32 = 3;
+/// The attempts of a claim that competes with others.
+const ATTEMPTS: u32 = 3;
 
-/// One write as its client means it.
+/// A write with an idempotency key.
 #[derive(Clone, Copy, Debug)]
 pub struct IdempotentWrite<'a> {
-    /// Whose it is; it says where in a cluster the record lies.
-    pub whose: &'a [u8],
-    /// What tells it from the other writes of this one: the client's own key, and what that is a key of.
-    pub name: &'a [&'a [u8]],
-    /// SHA-256 of the body.
+    /// The owner of the key, such as an account. It decides the slot in a cluster.
+    pub owner: &'a [u8],
+    /// The parts that identify the write among those of its owner: the operation and the client's key.
+    pub key_parts: &'a [&'a [u8]],
+    /// SHA-256 of the request body.
     pub body_hash: [u8; HASH_BYTES],
-    /// How long it may run at most.
-    pub longest: Duration,
+    /// The longest time it may run.
+    pub max_duration: Duration,
 }
 
-/// What becomes of a write that comes with a key.
+/// The result of beginning a write.
 #[derive(Debug)]
 pub enum BeginResult {
-    /// It is the first: do it.
+    /// The key is new: run the write.
     New(Claim),
-    /// An earlier try ended without a word, so some of it may have been done: do it again, to learn.
+    /// An earlier attempt was interrupted, so parts of it may have been executed: run it again, to learn its outcome.
     Retry(Claim),
-    /// It was done: this was the answer.
+    /// The write was completed, with this response.
     Completed(Bytes),
-    /// The key was used for another body.
+    /// The key was used with another body.
     KeyReused,
-    /// The first is still running.
+    /// The write is still running.
     InProgress,
 }
 
-/// The memory of writes. Cheap to clone.
+/// The record of writes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Idempotency {
     store: Store,
-    seal: RecordCipher,
+    cipher: RecordCipher,
     tasks: TaskTracker,
 }
 
-/// The right to do a write. Dropped without a word of what it came to, it leaves that the write may have been done,
-/// or nothing where no part of it was begun.
+/// The exclusive right to run a write. Dropping it abandons the write: its outcome is unknown if it had started, and
+/// the record is deleted otherwise.
 #[derive(Debug)]
-#[must_use = "dropping it leaves the write's outcome unknown"]
+#[must_use = "dropping it leaves the outcome of the write unknown"]
 pub struct Claim {
-    of: Idempotency,
+    idempotency: Idempotency,
     key: Key,
     body_hash: [u8; HASH_BYTES],
-    /// The record as it stands in the store.
-    held: Bytes,
-    /// Whether some of it may have been done, by this try or one before.
-    begun: Arc<AtomicBool>,
-    settled: bool,
+    /// The bytes of the record in the store.
+    bytes: Bytes,
+    /// Whether parts of the write may have been executed, by this attempt or an earlier one.
+    started: Arc<AtomicBool>,
+    resolved: bool,
 }
 
 impl Idempotency {
-    /// A memory in `store`, sealed with `seal`.
-    pub fn new(store: Store, seal: RecordCipher, shared: &GatewayHandles) -> Self {
+    /// Idempotency records in `store`, encrypted with `cipher`.
+    pub fn new(store: Store, cipher: RecordCipher, shared: &GatewayHandles) -> Self {
         Self {
             store,
-            seal,
+            cipher,
             tasks: shared.tasks.clone(),
         }
     }
 
-    /// Begins a write, unless it was begun.
-    pub async fn begin(
-        &self,
-        wanted: IdempotentWrite<'_>,
-    ) -> Result<BeginResult, StoreUnavailable> {
-        let key = Key::of(SPACE, wanted.whose, wanted.name);
-        let longest = u32::try_from(wanted.longest.as_millis()).unwrap_or(u32::MAX);
-        let held = self.record(&key, RUNNING, longest, &wanted.body_hash, &[])?;
+    /// Claims a write, unless it was completed or is running.
+    pub async fn begin(&self, write: IdempotentWrite<'_>) -> Result<BeginResult, StoreUnavailable> {
+        let key = Key::of(NAMESPACE, write.owner, write.key_parts);
+        let max_duration = u32::try_from(write.max_duration.as_millis()).unwrap_or(u32::MAX);
+        let bytes = self.encrypt_record(&key, RUNNING, max_duration, &write.body_hash, &[])?;
         let mut claim = Claim {
-            of: self.clone(),
+            idempotency: self.clone(),
             key,
-            body_hash: wanted.body_hash,
-            held,
-            begun: Arc::default(),
-            settled: false,
+            body_hash: write.body_hash,
+            bytes,
+            started: Arc::default(),
+            resolved: false,
         };
-        for _ in 0..TRIES {
+        for _ in 0..ATTEMPTS {
             let record = Record {
                 key: claim.key.clone(),
-                value: claim.held.clone(),
+                value: claim.bytes.clone(),
                 ttl: RETENTION,
             };
-            // Not answered, it may have got through: then the claim gives it up by being dropped.
-            let Some(there) = self.store.insert_if_absent(&record).await? else {
+            // If the reply is lost, the record may be stored: dropping the claim then abandons it.
+            let Some(existing) = self.store.insert_if_absent(&record).await? else {
                 return Ok(BeginResult::New(claim));
             };
-            match self.judge(&claim, &there)? {
+            match self.interpret(&claim, &existing)? {
                 None => {
-                    claim.begin();
-                    let with = Some((claim.held.clone(), RETENTION));
+                    claim.mark_started();
+                    let replacement = Some((claim.bytes.clone(), RETENTION));
                     if self
                         .store
-                        .compare_and_swap(&claim.key, &there.value, with)
+                        .compare_and_swap(&claim.key, &existing.value, replacement)
                         .await?
                     {
                         return Ok(BeginResult::Retry(claim));
                     }
-                    // Somebody else was quicker.
-                    claim.begun.store(false, Ordering::Relaxed);
+                    // Another attempt was faster.
+                    claim.started.store(false, Ordering::Relaxed);
                 }
-                Some(begun) => {
-                    claim.settled = true;
-                    return Ok(begun);
+                Some(result) => {
+                    claim.resolved = true;
+                    return Ok(result);
                 }
             }
         }
-        claim.settled = true;
+        claim.resolved = true;
         Ok(BeginResult::InProgress)
     }
 
-    /// What a record that is there says to whoever comes with this body; nothing when an earlier try ended without a
-    /// word.
-    fn judge(
+    /// The result for a request with this body, from an existing record; `None` if an earlier attempt was interrupted.
+    fn interpret(
         &self,
         claim: &Claim,
-        there: &StoredRecord,
+        existing: &StoredRecord,
     ) -> Result<Option<BeginResult>, StoreUnavailable> {
-        // Sealed with a key that is not ours any more, nobody can say what it was.
-        let record = self.seal.decrypt(&claim.key, &there.value);
+        // Without its encryption key, nobody can know what the record says.
+        let record = self.cipher.decrypt(&claim.key, &existing.value);
         let record = Bytes::from(record.map_err(|_| StoreUnavailable)?);
-        let (head, answer) = record
+        let (head, response) = record
             .split_at_checked(HEAD_BYTES)
             .ok_or(StoreUnavailable)?;
         let [state, a, b, c, d, hash @ ..] = head else {
@@ -168,100 +164,122 @@ impl Idempotency {
         if hash != claim.body_hash {
             return Ok(Some(BeginResult::KeyReused));
         }
-        let longest = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
+        let max_duration = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
         Ok(match *state {
-            DONE => Some(BeginResult::Completed(record.slice_ref(answer))),
-            RUNNING if RETENTION.saturating_sub(there.left) < longest => {
+            DONE => Some(BeginResult::Completed(record.slice_ref(response))),
+            RUNNING if RETENTION.saturating_sub(existing.ttl_left) < max_duration => {
                 Some(BeginResult::InProgress)
             }
             _ => None,
         })
     }
 
-    fn record(
+    fn encrypt_record(
         &self,
         key: &Key,
         state: u8,
-        longest: u32,
+        max_duration: u32,
         body_hash: &[u8; HASH_BYTES],
-        answer: &[u8],
+        response: &[u8],
     ) -> Result<Bytes, StoreUnavailable> {
-        let mut record = BytesMut::with_capacity(HEAD_BYTES + answer.len());
+        let mut record = BytesMut::with_capacity(HEAD_BYTES + response.len());
         record.put_u8(state);
-        record.put_u32(longest);
+        record.put_u32(max_duration);
         record.put_slice(body_hash);
-        record.put_slice(answer);
-        self.seal.seal(key, &record).map_err(|_| StoreUnavailable)
+        record.put_slice(response);
+        self.cipher
+            .encrypt(key, &record)
+            .map_err(|_| StoreUnavailable)
     }
 }
 
 impl Claim {
-    /// From now on some of the write may have been done.
-    pub fn begin(&self) {
-        self.begun.store(true, Ordering::Relaxed);
+    /// Marks the write as started: from now on, parts of it may have been executed.
+    pub fn mark_started(&self) {
+        self.started.store(true, Ordering::Relaxed);
     }
 
-    /// Whether some of it may have been done.
-    pub fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
+    /// Whether parts of the write may have been executed.
+    pub fn has_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 
-    /// For whoever does the write to say that some of it may have been done, or that none was after all.
-    pub(crate) fn begun(&self) -> Arc<AtomicBool> {
-        self.begun.clone()
+    /// The flag of `has_started`, for the code that runs the write.
+    pub(crate) fn started_flag(&self) -> Arc<AtomicBool> {
+        self.started.clone()
     }
 
-    /// The write is done, and this is its answer from now on. False when another try has taken over.
-    pub async fn done(mut self, answer: &[u8]) -> Result<bool, StoreUnavailable> {
-        // Should its answer not be kept, the write was done all the same, and the same again learns it from the backends.
-        self.begin();
-        let record = (self.of).record(&self.key, DONE, 0, &self.body_hash, answer)?;
-        let kept = self
-            .of
-            .store
-            .compare_and_swap(&self.key, &self.held, Some((record, RETENTION)));
-        let kept = kept.await?;
-        self.settled = true;
-        Ok(kept)
+    /// Completes the write with its response. False if another attempt has taken over.
+    pub async fn complete(mut self, response: &[u8]) -> Result<bool, StoreUnavailable> {
+        // If the response cannot be stored, the write was executed all the same. A retry then learns that from the
+        // backends.
+        self.mark_started();
+        let record =
+            (self.idempotency).encrypt_record(&self.key, DONE, 0, &self.body_hash, response)?;
+        let stored = self.idempotency.store.compare_and_swap(
+            &self.key,
+            &self.bytes,
+            Some((record, RETENTION)),
+        );
+        let stored = stored.await?;
+        self.resolved = true;
+        Ok(stored)
     }
 
-    /// The try ended without an answer that stands.
+    /// Ends the attempt without a response. False if another attempt has taken over.
     pub async fn abandon(mut self) -> Result<bool, StoreUnavailable> {
-        let with = self.abandoned_record();
-        let left = self
-            .of
+        let replacement = self.abandoned_record();
+        let swapped = self
+            .idempotency
             .store
-            .compare_and_swap(&self.key, &self.held, with)
+            .compare_and_swap(&self.key, &self.bytes, replacement)
             .await?;
-        self.settled = true;
-        Ok(left)
+        self.resolved = true;
+        Ok(swapped)
     }
 
-    /// What the record becomes when nobody says what the write came to.
+    /// The record of an abandoned write; `None` to delete it.
     fn abandoned_record(&self) -> Option<(Bytes, Duration)> {
-        let begun = self.begun.load(Ordering::Relaxed);
-        let unknown = || self.of.record(&self.key, UNKNOWN, 0, &self.body_hash, &[]);
-        // That sealing fails cannot be told from here; a claim that stays as it is ends by itself.
-        begun.then(|| (unknown().unwrap_or_else(|_| self.held.clone()), RETENTION))
+        let started = self.started.load(Ordering::Relaxed);
+        let interrupted = || {
+            self.idempotency
+                .encrypt_record(&self.key, INTERRUPTED, 0, &self.body_hash, &[])
+        };
+        // If encryption fails, the record stays as it is; the claim expires by itself.
+        started.then(|| {
+            (
+                interrupted().unwrap_or_else(|_| self.bytes.clone()),
+                RETENTION,
+            )
+        })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.settled {
+        if self.resolved {
             return;
         }
-        let with = self.abandoned_record();
-        let (of, key, held) = (self.of.clone(), self.key.clone(), self.held.clone());
-        if let Store::Memory(memory) = &of.store {
-            // There is nothing to wait for, and it never refuses what is smaller than what was there.
-            let _ = memory.swap(&key, &held, with);
+        let replacement = self.abandoned_record();
+        let (idempotency, key, bytes) = (
+            self.idempotency.clone(),
+            self.key.clone(),
+            self.bytes.clone(),
+        );
+        if let Store::Memory(memory) = &idempotency.store {
+            // This needs no waiting, and cannot fail, because the new record is not larger than the old one.
+            let _ = memory.compare_and_swap(&key, &bytes, replacement);
             return;
         }
-        // Outside a runtime there is nobody to tell Redis; the claim ends by itself.
+        // Outside a runtime Redis cannot be called; the claim expires by itself.
         if tokio::runtime::Handle::try_current().is_ok() {
-            let tasks = of.tasks.clone();
-            tasks.spawn(async move { of.store.compare_and_swap(&key, &held, with).await });
+            let tasks = idempotency.tasks.clone();
+            tasks.spawn(async move {
+                idempotency
+                    .store
+                    .compare_and_swap(&key, &bytes, replacement)
+                    .await
+            });
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a record is called.
+//! The names of records.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,63 +7,63 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The version of the encoding of everything kept. A release that encodes otherwise raises it.
-const VERSION: &str = "bff1";
+/// The version of the encoding of all records. Increment it with every change of an encoding.
+const VERSION: &str = "bff2";
 
-/// The slots of a cluster.
+/// The number of slots in a Redis Cluster.
 const SLOTS: u16 = 1 << 14;
 
-/// What kind of record it is, and what a full store does with it.
+/// A kind of record, and whether a full store may evict it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// Part of every key: letters, digits and dashes.
+    /// The prefix of the keys: letters, digits and dashes.
     pub name: &'static str,
-    /// Whether a store in process may forget a record before its time, when it is full.
+    /// Whether a full store in process may evict a record before it expires.
     pub evictable: bool,
 }
 
-/// The name of one record. Cheap to clone.
+/// The name of a record. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     text: Arc<str>,
-    forgettable: bool,
+    evictable: bool,
 }
 
 impl Key {
-    /// A key of parts, of which the first one says where in a cluster the record lies. The parts are hashed: they may be
-    /// of any length and hold secrets, and no two lists of parts make one key.
-    pub fn of(space: Namespace, first: &[u8], rest: &[&[u8]]) -> Self {
-        let tag = hash(&[first]);
-        let mut text = format!("{VERSION}:{}:{{{tag}}}", space.name);
+    /// A key from parts. Keys with the same `first` part are in the same slot of a cluster. The parts are hashed, so
+    /// they may have any length and be secret. No two lists of parts have the same key.
+    pub fn of(namespace: Namespace, first: &[u8], rest: &[&[u8]]) -> Self {
+        let tag = hash_parts(&[first]);
+        let mut text = format!("{VERSION}:{}:{{{tag}}}", namespace.name);
         if !rest.is_empty() {
-            text = format!("{text}:{}", hash(rest));
+            text = format!("{text}:{}", hash_parts(rest));
         }
         Self {
             text: text.into(),
-            forgettable: space.evictable,
+            evictable: namespace.evictable,
         }
     }
 
-    /// The key as Redis has it.
+    /// The key as Redis stores it.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What of the key says where in a cluster it lies.
+    /// The hash tag, which decides the slot.
     pub(crate) fn tag(&self) -> &str {
         self.text.split(['{', '}']).nth(1).unwrap_or_default()
     }
 
-    /// In which of so many equal parts of a cluster it lies.
-    pub(super) fn part(&self, parts: usize) -> usize {
-        match parts {
+    /// The index of the key's range if the slots of a cluster are split into `ranges` equal ranges.
+    pub(super) fn slot_range(&self, ranges: usize) -> usize {
+        match ranges {
             1 => 0,
-            parts => usize::from(slot(self.tag())) * parts / usize::from(SLOTS),
+            ranges => usize::from(slot(self.tag())) * ranges / usize::from(SLOTS),
         }
     }
 
-    pub(super) fn is_forgettable(&self) -> bool {
-        self.forgettable
+    pub(super) fn is_evictable(&self) -> bool {
+        self.evictable
     }
 }
 
@@ -73,24 +73,24 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The name of a channel as Redis has it.
+/// The name of a channel in Redis.
 pub(crate) fn channel(name: &str) -> String {
     format!("{VERSION}:{name}")
 }
 
-/// Where in a cluster lies what has this hash tag, as Redis reckons it: CRC-16, as XMODEM has it.
+/// The slot of a hash tag: CRC-16/XMODEM, as in the Redis Cluster specification.
 fn slot(tag: &str) -> u16 {
     let crc = tag.bytes().fold(0u16, |crc, byte| {
         (0..8).fold(crc ^ (u16::from(byte) << 8), |crc, _| {
-            let carried = crc & 0x8000 != 0;
-            (crc << 1) ^ if carried { 0x1021 } else { 0 }
+            let has_carry = crc & 0x8000 != 0;
+            (crc << 1) ^ if has_carry { 0x1021 } else { 0 }
         })
     });
     crc % SLOTS
 }
 
-/// 128 bits of SHA-256: nobody finds two lists of parts with one.
-fn hash(parts: &[&[u8]]) -> String {
+/// 128 bits of SHA-256, so that no one can find two lists of parts with the same hash.
+fn hash_parts(parts: &[&[u8]]) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in parts {
         hash.update(&part.len().to_le_bytes());
@@ -104,8 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_those_of_redis() {
-        // The check value of the specification, and what CLUSTER KEYSLOT says.
+    fn slots_match_redis() {
+        // The check value of the specification, and a reply of CLUSTER KEYSLOT.
         assert_eq!(slot("123456789"), 0x31c3);
         assert_eq!(slot("foo"), 12182);
     }

@@ -1,5 +1,5 @@
-//! The store in this process: sharded, bounded, on tokio's clock. Nothing runs in the background; what has ended is
-//! forgotten by the writes that come after.
+//! The store in this process: sharded, limited in size, on tokio's clock. It has no background task: writes remove the
+//! records that have expired.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -12,20 +12,20 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Key, Record, StoreUnavailable};
 
-/// Enough that threads seldom meet.
+/// Enough that threads rarely wait for the same lock.
 const SHARDS: usize = 16;
 
-/// How many messages a subscriber may fall behind before it is told that it missed some.
+/// The number of messages that a subscriber may fall behind without missing any.
 pub(super) const BACKLOG: usize = 1024;
 
-/// What a record costs beside its key and its value: two map entries, roughly.
+/// Bytes of a record beside its key and its value: about two map entries.
 const OVERHEAD: usize = 160;
 
 /// Records in this process.
 #[derive(Debug)]
 pub struct Memory {
     seed: u64,
-    /// What may be forgotten early, and what may not, so that one never pushes out the other.
+    /// The evictable records and the others, in separate shards, so that one kind never takes the room of the other.
     shards: [Vec<Mutex<Shard>>; 2],
     channels: Mutex<BTreeMap<&'static str, broadcast::Sender<Option<Bytes>>>>,
 }
@@ -33,26 +33,26 @@ pub struct Memory {
 #[derive(Debug)]
 struct Shard {
     records: HashMap<Key, Slot>,
-    /// The same records by when they end.
-    ends: BTreeSet<(Instant, Key)>,
+    /// The same records by expiry.
+    by_expiry: BTreeSet<(Instant, Key)>,
     bytes: usize,
-    most: usize,
+    max_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
     value: Bytes,
-    ends: Instant,
+    expires_at: Instant,
 }
 
 impl Memory {
-    pub(super) fn new(most: usize, seed: u64) -> Self {
+    pub(super) fn new(max_bytes: usize, seed: u64) -> Self {
         let shards = || {
             let empty = || Shard {
                 records: HashMap::new(),
-                ends: BTreeSet::new(),
+                by_expiry: BTreeSet::new(),
                 bytes: 0,
-                most: most / SHARDS,
+                max_bytes: max_bytes / SHARDS,
             };
             (0..SHARDS).map(|_| Mutex::new(empty())).collect()
         };
@@ -68,26 +68,26 @@ impl Memory {
     }
 
     pub(super) fn put(&self, record: Record) -> Result<(), StoreUnavailable> {
-        let ends = Instant::now() + record.ttl;
+        let expires_at = Instant::now() + record.ttl;
         let mut shard = self.shard(&record.key).lock();
-        shard.put(record.key, record.value, ends)
+        shard.put(record.key, record.value, expires_at)
     }
 
     pub(super) fn delete(&self, key: &Key) {
         self.shard(key).lock().remove(key);
     }
 
-    /// Redis' script for this is `put_new.lua`.
-    pub(super) fn put_new(
+    /// Like the script `insert_if_absent.lua`.
+    pub(super) fn insert_if_absent(
         &self,
         record: &Record,
     ) -> Result<Option<super::StoredRecord>, StoreUnavailable> {
         let now = Instant::now();
         let mut shard = self.shard(&record.key).lock();
-        if let Some(kept) = shard.kept(&record.key) {
+        if let Some(slot) = shard.live(&record.key) {
             return Ok(Some(super::StoredRecord {
-                value: kept.value.clone(),
-                left: kept.ends - now,
+                value: slot.value.clone(),
+                ttl_left: slot.expires_at - now,
             }));
         }
         let (key, value) = (record.key.clone(), record.value.clone());
@@ -95,18 +95,18 @@ impl Memory {
         Ok(None)
     }
 
-    /// Redis' script for this is `swap.lua`.
-    pub(super) fn swap(
+    /// Like the script `compare_and_swap.lua`.
+    pub(super) fn compare_and_swap(
         &self,
         key: &Key,
-        held: &Bytes,
-        with: Option<(Bytes, Duration)>,
+        expected: &Bytes,
+        replacement: Option<(Bytes, Duration)>,
     ) -> Result<bool, StoreUnavailable> {
         let mut shard = self.shard(key).lock();
-        if shard.get(key).as_ref() != Some(held) {
+        if shard.get(key).as_ref() != Some(expected) {
             return Ok(false);
         }
-        match with {
+        match replacement {
             None => shard.remove(key),
             Some((value, ttl)) => shard.put(key.clone(), value, Instant::now() + ttl)?,
         }
@@ -114,7 +114,7 @@ impl Memory {
     }
 
     pub(super) fn publish(&self, channel: &'static str, message: Bytes) {
-        // Nobody listens: nobody is to be told.
+        // It fails only if there is no subscriber.
         let _ = self.channel(channel).send(Some(message));
     }
 
@@ -132,13 +132,13 @@ impl Memory {
 
     fn shard(&self, key: &Key) -> &Mutex<Shard> {
         let hash = xxh3_64_with_seed(key.as_str().as_bytes(), self.seed);
-        let shards = &self.shards[usize::from(key.is_forgettable())];
+        let shards = &self.shards[usize::from(key.is_evictable())];
         &shards[usize::try_from(hash % SHARDS as u64).unwrap_or(0)]
     }
 
-    /// Records that are held now, ended ones included.
+    /// The number of records and their bytes, expired ones included.
     #[cfg(test)]
-    pub(super) fn held(&self) -> (usize, usize) {
+    pub(super) fn usage(&self) -> (usize, usize) {
         let all = self.shards.iter().flatten();
         all.fold((0, 0), |(records, bytes), shard| {
             let shard = shard.lock();
@@ -149,49 +149,53 @@ impl Memory {
 
 impl Shard {
     fn get(&self, key: &Key) -> Option<Bytes> {
-        self.kept(key).map(|kept| kept.value.clone())
+        self.live(key).map(|slot| slot.value.clone())
     }
 
-    fn kept(&self, key: &Key) -> Option<&Slot> {
-        let kept = self.records.get(key)?;
-        (kept.ends > Instant::now()).then_some(kept)
+    fn live(&self, key: &Key) -> Option<&Slot> {
+        let slot = self.records.get(key)?;
+        (slot.expires_at > Instant::now()).then_some(slot)
     }
 
-    fn put(&mut self, key: Key, value: Bytes, ends: Instant) -> Result<(), StoreUnavailable> {
+    fn put(&mut self, key: Key, value: Bytes, expires_at: Instant) -> Result<(), StoreUnavailable> {
         let size = cost(&key, &value);
         let now = Instant::now();
-        while self.ends.first().is_some_and(|(ends, _)| *ends <= now) {
-            self.forget_first();
+        while self
+            .by_expiry
+            .first()
+            .is_some_and(|(expires_at, _)| *expires_at <= now)
+        {
+            self.evict_first();
         }
         let replaced = self.records.get(&key).map_or(0, |k| cost(&key, &k.value));
-        if !key.is_forgettable() && self.bytes + size > self.most + replaced {
+        if !key.is_evictable() && self.bytes + size > self.max_bytes + replaced {
             return Err(StoreUnavailable);
         }
         self.remove(&key);
-        while self.bytes + size > self.most {
-            if self.ends.is_empty() {
-                // Larger than all there is room for: not kept, and nobody may count on it.
+        while self.bytes + size > self.max_bytes {
+            if self.by_expiry.is_empty() {
+                // Larger than the shard: not stored. Callers of evictable records must expect that.
                 return Ok(());
             }
-            self.forget_first();
+            self.evict_first();
         }
         self.bytes += size;
-        self.ends.insert((ends, key.clone()));
-        self.records.insert(key, Slot { value, ends });
+        self.by_expiry.insert((expires_at, key.clone()));
+        self.records.insert(key, Slot { value, expires_at });
         Ok(())
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(kept) = self.records.remove(key) {
-            self.bytes -= cost(key, &kept.value);
-            self.ends.remove(&(kept.ends, key.clone()));
+        if let Some(slot) = self.records.remove(key) {
+            self.bytes -= cost(key, &slot.value);
+            self.by_expiry.remove(&(slot.expires_at, key.clone()));
         }
     }
 
-    fn forget_first(&mut self) {
-        if let Some((_, key)) = self.ends.pop_first() {
-            let kept = self.records.remove(&key);
-            self.bytes -= kept.map_or(0, |kept| cost(&key, &kept.value));
+    fn evict_first(&mut self) {
+        if let Some((_, key)) = self.by_expiry.pop_first() {
+            let slot = self.records.remove(&key);
+            self.bytes -= slot.map_or(0, |slot| cost(&key, &slot.value));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The store in Redis, one server or a cluster: what each question is, and how long it may take.
+//! The store in Redis, on one server or on a cluster: the commands, and their time limit.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,63 +20,67 @@ use super::{Config, Key, Record, StoreUnavailable, StoredRecord, key};
 use crate::config::Secret;
 use crate::context::{Env, GatewayHandles};
 
-/// Deletes what the holder still holds.
+/// Deletes a lease if the token is still its holder's.
 const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
 
-/// How many parts of a cluster may be away for themselves: few enough that asking each whether it is back costs little.
-const PARTS: usize = 16;
+/// The slot ranges of a cluster that may be unavailable separately. Few, because each needs its own recovery attempts.
+const SLOT_RANGES: usize = 16;
 
 /// Records in Redis.
 pub struct Redis {
-    named: Arc<SeedNodes>,
+    seed_nodes: Arc<SeedNodes>,
     connection: RedisConnection,
-    link: Availability,
+    availability: Availability,
     timeout: Duration,
-    pause: Duration,
+    retry_interval: Duration,
     scripts: Scripts,
     channels: Mutex<BTreeMap<&'static str, broadcast::Sender<Option<Bytes>>>>,
 }
 
 struct Scripts {
-    release: Script,
-    put_new: Script,
-    swap: Script,
+    release_lease: Script,
+    insert_if_absent: Script,
+    compare_and_swap: Script,
 }
 
 impl Redis {
     pub(super) fn open(config: &Config, url: &Secret, _: &Env) -> Result<Arc<Self>, String> {
-        let (connection, named) = RedisConnection::open(config, url)?;
-        let parts = if connection.is_cluster() { PARTS } else { 1 };
+        let (connection, seed_nodes) = RedisConnection::open(config, url)?;
+        let slot_ranges = if connection.is_cluster() {
+            SLOT_RANGES
+        } else {
+            1
+        };
         Ok(Arc::new(Self {
-            named: Arc::new(named),
+            seed_nodes: Arc::new(seed_nodes),
             connection,
-            link: Availability::new(config.retry_interval, parts),
+            availability: Availability::new(config.retry_interval, slot_ranges),
             timeout: config.timeout,
-            pause: config.retry_interval,
+            retry_interval: config.retry_interval,
             scripts: Scripts {
-                release: Script::new(RELEASE),
-                put_new: Script::new(include_str!("put_new.lua")),
-                swap: Script::new(include_str!("swap.lua")),
+                release_lease: Script::new(RELEASE),
+                insert_if_absent: Script::new(include_str!("insert_if_absent.lua")),
+                compare_and_swap: Script::new(include_str!("compare_and_swap.lua")),
             },
             channels: Mutex::default(),
         }))
     }
 
-    /// Whether keys may lie apart, so that no script reaches all of them.
+    /// Whether keys may be in different slots, so that one script cannot reach all of them.
     pub(crate) fn is_cluster(&self) -> bool {
-        self.link.parts() > 1
+        self.availability.slot_ranges() > 1
     }
 
-    pub(super) fn is_away(&self) -> bool {
-        self.link.is_away()
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.availability.is_unavailable()
     }
 
     pub(super) async fn get_many(
         &self,
         keys: &[Key],
     ) -> Result<Vec<Option<Bytes>>, StoreUnavailable> {
-        // Not MGET: a cluster would want all keys in one slot.
+        // Not MGET, because a cluster requires all its keys in one slot.
         let values: Vec<Option<Vec<u8>>> =
             (self.execute_many(keys, |key| (key, Cmd::get(key.as_str())))).await?;
         Ok(values.into_iter().map(|v| v.map(Bytes::from)).collect())
@@ -87,17 +91,17 @@ impl Redis {
             let (key, ttl) = (record.key.as_str(), millis(record.ttl));
             Cmd::pset_ex(key, &record.value[..], ttl)
         };
-        let told = self.execute_many::<Value, _>(records, |record| (&record.key, put(record)));
-        told.await.map(drop)
+        let replies = self.execute_many::<Value, _>(records, |record| (&record.key, put(record)));
+        replies.await.map(drop)
     }
 
     pub(super) async fn delete_many(&self, keys: &[Key]) -> Result<(), StoreUnavailable> {
-        let told = self.execute_many::<Value, _>(keys, |key| (key, Cmd::unlink(key.as_str())));
-        told.await.map(drop)
+        let replies = self.execute_many::<Value, _>(keys, |key| (key, Cmd::unlink(key.as_str())));
+        replies.await.map(drop)
     }
 
-    /// Takes the right to do something alone for at most `ttl`; false when somebody has it.
-    pub(crate) async fn lease(
+    /// Takes a lease for at most `ttl`; false if it is held already.
+    pub(crate) async fn acquire_lease(
         &self,
         key: &Key,
         token: &Bytes,
@@ -108,51 +112,56 @@ impl Redis {
         set.arg("NX").arg("PX").arg(millis(ttl));
         let mut connection = self.connection.clone();
         let set = set.query_async(&mut connection);
-        let answer: Option<String> = self.execute(self.part(key), set).await?;
-        Ok(answer.is_some())
+        let reply: Option<String> = self.execute(self.slot_range(key), set).await?;
+        Ok(reply.is_some())
     }
 
-    /// Gives it back, unless its time was up and somebody else has it by now.
-    pub(crate) async fn release(&self, key: &Key, token: &Bytes) -> Result<(), StoreUnavailable> {
-        let mut call = self.scripts.release.prepare_invoke();
+    /// Releases a lease, unless it expired and has another holder.
+    pub(crate) async fn release_lease(
+        &self,
+        key: &Key,
+        token: &Bytes,
+    ) -> Result<(), StoreUnavailable> {
+        let mut call = self.scripts.release_lease.prepare_invoke();
         call.key(key.as_str()).arg(&token[..]);
         let mut connection = self.connection.clone();
         let release = call.invoke_async(&mut connection);
-        let _: u32 = self.execute(self.part(key), release).await?;
+        let _: u32 = self.execute(self.slot_range(key), release).await?;
         Ok(())
     }
 
-    pub(super) async fn put_new(
+    pub(super) async fn insert_if_absent(
         &self,
         record: &Record,
     ) -> Result<Option<StoredRecord>, StoreUnavailable> {
-        let mut call = self.scripts.put_new.prepare_invoke();
+        let mut call = self.scripts.insert_if_absent.prepare_invoke();
         call.key(record.key.as_str());
         call.arg(&record.value[..]).arg(millis(record.ttl));
         let mut connection = self.connection.clone();
         let put = call.invoke_async(&mut connection);
-        let there: Option<(Vec<u8>, u64)> = self.execute(self.part(&record.key), put).await?;
-        Ok(there.map(|(value, left)| StoredRecord {
+        let existing: Option<(Vec<u8>, u64)> =
+            self.execute(self.slot_range(&record.key), put).await?;
+        Ok(existing.map(|(value, ttl_left)| StoredRecord {
             value: value.into(),
-            left: Duration::from_millis(left),
+            ttl_left: Duration::from_millis(ttl_left),
         }))
     }
 
-    pub(super) async fn swap(
+    pub(super) async fn compare_and_swap(
         &self,
         key: &Key,
-        held: &Bytes,
-        with: Option<(Bytes, Duration)>,
+        expected: &Bytes,
+        replacement: Option<(Bytes, Duration)>,
     ) -> Result<bool, StoreUnavailable> {
-        let mut call = self.scripts.swap.prepare_invoke();
-        call.key(key.as_str()).arg(&held[..]);
-        if let Some((value, ttl)) = &with {
+        let mut call = self.scripts.compare_and_swap.prepare_invoke();
+        call.key(key.as_str()).arg(&expected[..]);
+        if let Some((value, ttl)) = &replacement {
             call.arg(&value[..]).arg(millis(*ttl));
         }
         self.invoke(key, &call).await
     }
 
-    /// Runs a script with its keys, which lie where `key` does, and arguments.
+    /// Runs a script. All its keys must be in the slot of `key`.
     pub(crate) async fn invoke<T: FromRedisValue>(
         &self,
         key: &Key,
@@ -160,7 +169,7 @@ impl Redis {
     ) -> Result<T, StoreUnavailable> {
         let mut connection = self.connection.clone();
         let call = call.invoke_async(&mut connection);
-        self.execute(self.part(key), call).await
+        self.execute(self.slot_range(key), call).await
     }
 
     pub(super) async fn publish(
@@ -170,7 +179,7 @@ impl Redis {
     ) -> Result<(), StoreUnavailable> {
         let publish = Cmd::publish(key::channel(name), &message[..]);
         let mut connection = self.connection.clone();
-        // Any node takes it.
+        // Any node accepts it.
         self.execute(0, publish.query_async(&mut connection)).await
     }
 
@@ -186,96 +195,107 @@ impl Redis {
         let channel = broadcast::Sender::new(BACKLOG);
         let receiver = channel.subscribe();
         channels.insert(name, channel.clone());
-        let (named, pause, tasks) = (self.named.clone(), self.pause, shared.tasks.clone());
-        let follow = async move {
+        let (seed_nodes, retry_interval, tasks) = (
+            self.seed_nodes.clone(),
+            self.retry_interval,
+            shared.tasks.clone(),
+        );
+        let forward = async move {
             loop {
-                // Its end is a gap, even a first attempt that failed.
-                let _ = follow(named.next(), name, &channel).await;
+                // The end is a gap, also of a first attempt that failed.
+                let _ = forward_messages(seed_nodes.next(), name, &channel).await;
                 let _ = channel.send(None);
-                sleep(pause).await;
+                sleep(retry_interval).await;
             }
         };
-        // Not tracked, for draining would wait for it; it ends when draining begins.
+        // Not tracked, because draining would wait for it. It ends when draining begins.
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 () = tasks.wait() => {}
-                () = follow => {}
+                () = forward => {}
             }
         });
         receiver
     }
 
-    /// Asks all of it at once, what lies in one part of a cluster as one question; the answers in the same order.
-    async fn execute_many<T: FromRedisValue, Of>(
+    /// Runs many commands at once, one pipeline for each slot range. The replies are in the order of `items`.
+    async fn execute_many<T: FromRedisValue, Item>(
         &self,
-        of: &[Of],
-        command: impl Fn(&Of) -> (&Key, Cmd),
+        items: &[Item],
+        command: impl Fn(&Item) -> (&Key, Cmd),
     ) -> Result<Vec<T>, StoreUnavailable> {
-        let mut parts: BTreeMap<usize, (Vec<usize>, Pipeline)> = BTreeMap::new();
-        for (at, of) in of.iter().enumerate() {
-            let (key, command) = command(of);
-            let (places, pipe) = parts.entry(self.part(key)).or_default();
-            places.push(at);
+        let mut slot_ranges: BTreeMap<usize, (Vec<usize>, Pipeline)> = BTreeMap::new();
+        for (index, item) in items.iter().enumerate() {
+            let (key, command) = command(item);
+            let (indexes, pipe) = slot_ranges.entry(self.slot_range(key)).or_default();
+            indexes.push(index);
             pipe.add_command(command);
         }
-        let asked = parts.iter().map(|(part, (places, pipe))| async move {
-            let mut connection = self.connection.clone();
-            let answers: Vec<T> = self
-                .execute(*part, pipe.query_async(&mut connection))
-                .await?;
-            Ok(places.iter().copied().zip(answers))
-        });
-        let mut answers: Vec<(usize, T)> =
-            try_join_all(asked).await?.into_iter().flatten().collect();
-        answers.sort_unstable_by_key(|(at, _)| *at);
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        let pipelines = slot_ranges
+            .iter()
+            .map(|(slot_range, (indexes, pipe))| async move {
+                let mut connection = self.connection.clone();
+                let replies: Vec<T> = self
+                    .execute(*slot_range, pipe.query_async(&mut connection))
+                    .await?;
+                Ok(indexes.iter().copied().zip(replies))
+            });
+        let mut replies: Vec<(usize, T)> = try_join_all(pipelines)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect();
+        replies.sort_unstable_by_key(|(index, _)| *index);
+        Ok(replies.into_iter().map(|(_, reply)| reply).collect())
     }
 
-    /// In which part of it a key lies.
-    fn part(&self, key: &Key) -> usize {
-        key.part(self.link.parts())
+    /// The slot range of a key.
+    fn slot_range(&self, key: &Key) -> usize {
+        key.slot_range(self.availability.slot_ranges())
     }
 
-    /// One question to one part, and what its answer says of that.
+    /// Runs one command or pipeline on one slot range, and records whether it was available.
     async fn execute<T>(
         &self,
-        part: usize,
-        question: impl Future<Output = Result<T, RedisError>>,
+        slot_range: usize,
+        call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, StoreUnavailable> {
-        if !self.link.should_try(part) {
+        if !self.availability.should_try(slot_range) {
             return Err(StoreUnavailable);
         }
-        match timeout(self.timeout, question).await {
-            Ok(Ok(answer)) => {
-                self.link.answered(part);
-                Ok(answer)
+        match timeout(self.timeout, call).await {
+            Ok(Ok(reply)) => {
+                self.availability.record_success(slot_range);
+                Ok(reply)
             }
             Ok(Err(error)) => {
-                self.link.failed(part, &error.to_string());
+                self.availability
+                    .record_failure(slot_range, &error.to_string());
                 Err(StoreUnavailable)
             }
             Err(_) => {
-                self.link.failed(part, "no answer in time");
+                self.availability
+                    .record_failure(slot_range, "no reply within store.timeout");
                 Err(StoreUnavailable)
             }
         }
     }
 }
 
-/// Hands on what one connection hears, until it ends.
-async fn follow(
+/// Forwards the messages of one subscription until it ends.
+async fn forward_messages(
     client: &Client,
     name: &str,
-    to: &broadcast::Sender<Option<Bytes>>,
+    channel: &broadcast::Sender<Option<Bytes>>,
 ) -> Result<(), RedisError> {
     let mut connection = client.get_async_pubsub().await?;
     connection.subscribe(key::channel(name)).await?;
-    // What was published before this is missed.
-    let _ = to.send(None);
+    // Messages before the subscription were missed.
+    let _ = channel.send(None);
     let mut messages = connection.on_message();
     while let Some(message) = messages.next().await {
-        let _ = to.send(Some(Bytes::copy_from_slice(message.get_payload_bytes())));
+        let _ = channel.send(Some(Bytes::copy_from_slice(message.get_payload_bytes())));
     }
     Ok(())
 }
@@ -287,7 +307,7 @@ fn millis(ttl: Duration) -> u64 {
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
-            .field("link", &self.link)
+            .field("availability", &self.availability)
             .finish_non_exhaustive()
     }
 }

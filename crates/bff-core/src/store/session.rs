@@ -1,8 +1,8 @@
-//! Sessions: what a gateway keeps for a client that holds nothing but an id.
+//! Sessions: the data of a client that has only a session id.
 //!
-//! The id is the secret: it is not in the store, whose keys are hashes, and what is kept is sealed. A session ends when
-//! nobody used it for a while, at the latest after its longest time, or when it is removed; one that is removed is not
-//! brought back by a request that was under way.
+//! The id is the secret. It is not in the store, whose keys are hashes, and the data is encrypted. A session ends when
+//! it was idle for too long, at its absolute timeout, or when it is removed. A concurrent request does not restore a
+//! removed session.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ const SESSION: Namespace = Namespace {
     evictable: false,
 };
 
-/// The ids of one account's sessions.
-const OF_ACCOUNT: Namespace = Namespace {
+/// The list of an account's sessions.
+const SESSIONS_OF_ACCOUNT: Namespace = Namespace {
     name: "sessions",
     evictable: false,
 };
 
-/// How long sessions last, and how many an account has.
+/// How long sessions last, and how many an account may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// How long nobody may use one. Default 30 days.
+    /// The longest time without use. Default 30 days.
     pub idle_timeout: Duration,
-    /// How long one lasts at most. Default 180 days.
+    /// The longest lifetime. Default 180 days.
     pub absolute_timeout: Duration,
-    /// How many an account has at once; the one that began first goes. Default 50: more than anybody has devices.
+    /// The most sessions of an account; beyond it the oldest is removed. Default 50: more than a person has devices.
     pub max_per_account: usize,
 }
 
@@ -49,28 +49,28 @@ impl Default for Config {
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Session<T> {
-    /// Whose it is.
+    /// The account.
     pub account: String,
-    /// When it began, in seconds since 1970.
-    pub begun: u64,
-    /// When it was last used, as far as that was noted.
-    pub seen: u64,
-    /// What is kept for it, such as tokens.
-    pub holds: T,
+    /// When it was created, in seconds since 1970.
+    pub created_at: u64,
+    /// When it was last touched, in seconds since 1970.
+    pub last_used_at: u64,
+    /// The data of the session, such as tokens.
+    pub data: T,
 }
 
-/// One of an account's sessions, as its owner is shown it.
+/// A session in its owner's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionInfo<T> {
-    /// The name it can be removed by; whoever has it cannot use the session.
+    /// The name to remove the session by. It does not give access to the session.
     pub name: String,
     /// The session.
     pub session: Session<T>,
 }
 
-/// An id, its public name beside it.
+/// A session id with its public name.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Entry {
+struct ListEntry {
     name: String,
     id: String,
 }
@@ -78,64 +78,72 @@ struct Entry {
 /// All sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    sealed: EncryptedStore,
-    terms: Config,
+    records: EncryptedStore,
+    config: Config,
 }
 
 impl Sessions {
-    /// Sessions in `store`, sealed with `seal`.
-    pub fn new(store: Store, seal: RecordCipher, world: &Env, terms: Config) -> Self {
+    /// Sessions in `store`, encrypted with `cipher`.
+    pub fn new(store: Store, cipher: RecordCipher, env: &Env, config: Config) -> Self {
         Self {
-            sealed: EncryptedStore::new(store, seal, world),
-            terms,
+            records: EncryptedStore::new(store, cipher, env),
+            config,
         }
     }
 
-    /// Begins a session, and answers its id.
+    /// Creates a session and returns its id.
     pub async fn create<T: Serialize>(
         &self,
         account: &str,
-        holds: T,
+        data: T,
     ) -> Result<String, StoreUnavailable> {
-        let now = self.sealed.world.unix_seconds();
+        let now = self.records.env.unix_seconds();
         let session = Session {
             account: account.to_owned(),
-            begun: now,
-            seen: now,
-            holds,
+            created_at: now,
+            last_used_at: now,
+            data,
         };
-        let id = self.sealed.secret();
-        let ttl = self.terms.idle_timeout.min(self.terms.absolute_timeout);
-        if !self.sealed.put_new(&key(&id), &session, ttl).await? {
-            // Nobody draws the same 256 bits twice.
+        let id = self.records.secret();
+        let ttl = self.config.idle_timeout.min(self.config.absolute_timeout);
+        if !self
+            .records
+            .insert_if_absent(&session_key(&id), &session, ttl)
+            .await?
+        {
+            // Two equal draws of 256 bits do not happen.
             return Err(StoreUnavailable);
         }
-        let entry = Entry {
-            name: self.sealed.world.uuid().to_string(),
+        let entry = ListEntry {
+            name: self.records.env.uuid().to_string(),
             id: id.clone(),
         };
-        let gone = self.change_list(account, |list| {
+        let removed = self.change_list(account, |list| {
             list.push(entry.clone());
-            let over = list.len().saturating_sub(self.terms.max_per_account);
-            list.drain(..over).collect()
+            let excess = list.len().saturating_sub(self.config.max_per_account);
+            list.drain(..excess).collect()
         });
-        let gone: Vec<Key> = gone.await?.iter().map(|entry| key(&entry.id)).collect();
-        self.sealed.delete(&gone).await?;
+        let removed: Vec<Key> = removed
+            .await?
+            .iter()
+            .map(|entry| session_key(&entry.id))
+            .collect();
+        self.records.delete(&removed).await?;
         Ok(id)
     }
 
-    /// A session that has not ended.
+    /// The session, unless it has ended.
     pub async fn read<T: DeserializeOwned>(
         &self,
         id: &str,
     ) -> Result<Option<Session<T>>, StoreUnavailable> {
-        let read = self.sealed.read(&key(id)).await?;
+        let read = self.records.read(&session_key(id)).await?;
         Ok(read
             .and_then(|read| self.unexpired(read))
             .map(|(session, _)| session))
     }
 
-    /// Notes that a session is used, so that it lasts on, and keeps what it holds now. False when it has ended.
+    /// Extends a session and changes its data. False if it has ended.
     pub async fn touch<T>(
         &self,
         id: &str,
@@ -144,38 +152,45 @@ impl Sessions {
     where
         T: Serialize + DeserializeOwned,
     {
-        let key = key(id);
-        // Whoever else uses it at the same moment has noted that already; what it holds must be changed all the same.
+        let key = session_key(id);
+        // A competing update has extended it already, but the data must be changed all the same.
         for _ in 0..16 {
-            let Some(read) = self.sealed.read::<Session<T>>(&key).await? else {
+            let Some(read) = self.records.read::<Session<T>>(&key).await? else {
                 return Ok(false);
             };
             let Some((mut session, read)) = self.unexpired(read) else {
                 return Ok(false);
             };
-            session.seen = self.sealed.world.unix_seconds();
-            change(&mut session.holds);
-            let ttl = self.terms.idle_timeout.min(self.left(&session));
-            if self.sealed.swap(&key, &read, Some((&session, ttl))).await? {
+            session.last_used_at = self.records.env.unix_seconds();
+            change(&mut session.data);
+            let ttl = self.config.idle_timeout.min(self.time_left(&session));
+            if self
+                .records
+                .compare_and_swap(&key, &read, Some((&session, ttl)))
+                .await?
+            {
                 return Ok(true);
             }
         }
         Err(StoreUnavailable)
     }
 
-    /// Ends a session.
+    /// Removes a session.
     pub async fn remove(&self, account: &str, id: &str) -> Result<(), StoreUnavailable> {
-        self.sealed.delete(&[key(id)]).await?;
-        let rest = self.change_list(account, |list| {
+        self.records.delete(&[session_key(id)]).await?;
+        let removed = self.change_list(account, |list| {
             list.retain(|entry| entry.id != id);
             Vec::new()
         });
-        rest.await.map(drop)
+        removed.await.map(drop)
     }
 
-    /// Ends the session of an account that is listed by this name; false when there is none.
+    /// Removes the session of an account by its public name; false if there is none.
     pub async fn remove_named(&self, account: &str, name: &str) -> Result<bool, StoreUnavailable> {
-        let list = self.sealed.read::<Vec<Entry>>(&of(account)).await?;
+        let list = self
+            .records
+            .read::<Vec<ListEntry>>(&list_key(account))
+            .await?;
         let list = list.and_then(|read| read.value).unwrap_or_default();
         match list.into_iter().find(|entry| entry.name == name) {
             Some(entry) => self.remove(account, &entry.id).await.map(|()| true),
@@ -183,66 +198,69 @@ impl Sessions {
         }
     }
 
-    /// An account's sessions, the oldest first.
+    /// The sessions of an account, the oldest first.
     pub async fn list<T: DeserializeOwned>(
         &self,
         account: &str,
     ) -> Result<Vec<SessionInfo<T>>, StoreUnavailable> {
-        let list = self.sealed.read::<Vec<Entry>>(&of(account)).await?;
+        let list = self
+            .records
+            .read::<Vec<ListEntry>>(&list_key(account))
+            .await?;
         let list = list.and_then(|read| read.value).unwrap_or_default();
-        let keys: Vec<Key> = list.iter().map(|entry| key(&entry.id)).collect();
-        let sessions = self.sealed.read_many(&keys).await?;
-        let listed = list.into_iter().zip(sessions).filter_map(|(entry, read)| {
+        let keys: Vec<Key> = list.iter().map(|entry| session_key(&entry.id)).collect();
+        let sessions = self.records.read_many(&keys).await?;
+        let sessions_with_names = list.into_iter().zip(sessions).filter_map(|(entry, read)| {
             let (session, _) = self.unexpired(read?)?;
             let name = entry.name;
             Some(SessionInfo { name, session })
         });
-        Ok(listed.collect())
+        Ok(sessions_with_names.collect())
     }
 
-    /// Ends all sessions of an account.
+    /// Removes all sessions of an account.
     pub async fn remove_all(&self, account: &str) -> Result<(), StoreUnavailable> {
         let all = self.change_list(account, std::mem::take).await?;
-        let keys: Vec<Key> = all.iter().map(|entry| key(&entry.id)).collect();
-        self.sealed.delete(&keys).await
+        let keys: Vec<Key> = all.iter().map(|entry| session_key(&entry.id)).collect();
+        self.records.delete(&keys).await
     }
 
-    /// A session that can be read and whose longest time is not up.
+    /// The session, if it could be decrypted and its absolute timeout has not passed.
     fn unexpired<T>(
         &self,
         mut read: Versioned<Session<T>>,
     ) -> Option<(Session<T>, Versioned<Session<T>>)> {
         let session = read.value.take()?;
-        (!self.left(&session).is_zero()).then_some((session, read))
+        (!self.time_left(&session).is_zero()).then_some((session, read))
     }
 
-    fn left<T>(&self, session: &Session<T>) -> Duration {
-        let ends = Duration::from_secs(session.begun) + self.terms.absolute_timeout;
-        ends.saturating_sub(Duration::from_secs(self.sealed.world.unix_seconds()))
+    fn time_left<T>(&self, session: &Session<T>) -> Duration {
+        let expires_at = Duration::from_secs(session.created_at) + self.config.absolute_timeout;
+        expires_at.saturating_sub(Duration::from_secs(self.records.env.unix_seconds()))
     }
 
-    /// Changes the list of an account's sessions; `change` answers those that are not on it any more.
+    /// Updates the list of an account's sessions. `change` returns the removed entries.
     async fn change_list(
         &self,
         account: &str,
-        change: impl Fn(&mut Vec<Entry>) -> Vec<Entry>,
-    ) -> Result<Vec<Entry>, StoreUnavailable> {
-        let change = |list: Option<(Vec<Entry>, Duration)>| {
+        change: impl Fn(&mut Vec<ListEntry>) -> Vec<ListEntry>,
+    ) -> Result<Vec<ListEntry>, StoreUnavailable> {
+        let change = |list: Option<(Vec<ListEntry>, Duration)>| {
             let mut list = list.map_or_else(Vec::new, |(list, _)| list);
-            let gone = change(&mut list);
-            // As long as the last of them may last.
-            (list, self.terms.absolute_timeout, gone)
+            let removed = change(&mut list);
+            // The list must outlive its newest session.
+            (list, self.config.absolute_timeout, removed)
         };
-        self.sealed.update(&of(account), change).await
+        self.records.update(&list_key(account), change).await
     }
 }
 
-fn key(id: &str) -> Key {
+fn session_key(id: &str) -> Key {
     Key::of(SESSION, id.as_bytes(), &[])
 }
 
-fn of(account: &str) -> Key {
-    Key::of(OF_ACCOUNT, account.as_bytes(), &[])
+fn list_key(account: &str) -> Key {
+    Key::of(SESSIONS_OF_ACCOUNT, account.as_bytes(), &[])
 }
 
 #[cfg(test)]

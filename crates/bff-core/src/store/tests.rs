@@ -1,4 +1,4 @@
-//! One suite for both sides; and what only one side can show.
+//! One test suite for both stores, and tests that need one of them.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -17,16 +17,16 @@ use crate::telemetry::Metrics;
 
 pub(crate) mod cluster;
 
-const CACHE: Namespace = Namespace {
+const EVICTABLE: Namespace = Namespace {
     name: "test",
     evictable: true,
 };
-const KEPT: Namespace = Namespace {
-    name: "kept",
+const NOT_EVICTABLE: Namespace = Namespace {
+    name: "not-evictable",
     evictable: false,
 };
 
-/// A redis-server of one test, on a port of its own.
+/// A redis-server of one test, on its own port.
 pub(crate) struct Server {
     program: PathBuf,
     port: u16,
@@ -34,7 +34,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// None when it is not installed, and that is allowed.
+    /// `None` if it is not installed and that is allowed.
     pub(crate) fn start() -> Option<Self> {
         let program = program()?;
         let port = free_port();
@@ -47,11 +47,11 @@ impl Server {
     }
 
     pub(crate) fn store(&self) -> Store {
-        at(self.url())
+        store_at(self.url())
     }
 
-    pub(crate) fn store_that_waits(&self, timeout: Duration, pause: Duration) -> Store {
-        waits(self.url(), timeout, pause)
+    pub(crate) fn store_with_timeouts(&self, timeout: Duration, retry_interval: Duration) -> Store {
+        store_with_timeouts(self.url(), timeout, retry_interval)
     }
 
     fn url(&self) -> String {
@@ -62,9 +62,9 @@ impl Server {
         self.port
     }
 
-    /// What it says to any command.
-    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        ask(self.port, words).await
+    /// The reply to any command.
+    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, args: &[&str]) -> T {
+        ask(self.port, args).await
     }
 
     pub(crate) fn kill(&mut self) {
@@ -77,12 +77,12 @@ impl Server {
     }
 }
 
-/// What the server at `port` says to any command.
-pub(crate) async fn ask<T: redis::FromRedisValue>(port: u16, words: &[&str]) -> T {
+/// The reply of the server at `port` to any command.
+pub(crate) async fn ask<T: redis::FromRedisValue>(port: u16, args: &[&str]) -> T {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = redis::Cmd::new();
-    command.arg(words);
+    command.arg(args);
     command.query_async(&mut connection).await.unwrap()
 }
 
@@ -93,27 +93,27 @@ impl Drop for Server {
     }
 }
 
-/// A store there.
-fn at(url: String) -> Store {
-    // The machine that runs tests is busy with other things too.
-    waits(url, Duration::from_secs(2), Duration::from_millis(20))
+/// A store on a server.
+fn store_at(url: String) -> Store {
+    // Generous, because a test machine is busy.
+    store_with_timeouts(url, Duration::from_secs(2), Duration::from_millis(20))
 }
 
-fn waits(url: String, timeout: Duration, pause: Duration) -> Store {
+fn store_with_timeouts(url: String, timeout: Duration, retry_interval: Duration) -> Store {
     let config = Config {
         url: Some(Secret::new(url)),
         timeout,
-        retry_interval: pause,
+        retry_interval,
         ..Config::default()
     };
     Store::open(&config, &Env::real()).unwrap()
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
+#[expect(clippy::disallowed_methods, reason = "a test is not a gateway")]
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
-    let program = places.find(|place| place.is_file());
+    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
+    let program = candidates.find(|place| place.is_file());
     if program.is_none() {
         let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
         assert!(!required, "redis-server is not installed");
@@ -127,59 +127,59 @@ fn free_port() -> u16 {
     free.local_addr().unwrap().port()
 }
 
-fn run(program: &PathBuf, port: u16, more: &[String]) -> Child {
+fn run(program: &PathBuf, port: u16, extra_args: &[String]) -> Child {
     Command::new(program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
-        .args(more)
+        .args(extra_args)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
 }
 
-/// Until it answers; a real server takes a moment to start.
-pub(crate) async fn until_there(store: &Store) {
+/// Waits until the server answers.
+pub(crate) async fn wait_until_available(store: &Store) {
     for _ in 0..500 {
         if store.get_many(&[key("there")]).await.is_ok() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("it never came");
+    panic!("the store never became available");
 }
 
-/// Both sides, each with the time to let pass between what ends and what does not.
-pub(super) async fn sides() -> Vec<(Store, Option<Server>)> {
-    let mut sides = vec![(Store::memory(1 << 20, &Env::real()), None)];
+/// Both stores.
+pub(super) async fn both_stores() -> Vec<(Store, Option<Server>)> {
+    let mut stores = vec![(Store::memory(1 << 20, &Env::real()), None)];
     if let Some(server) = Server::start() {
         let store = server.store();
-        until_there(&store).await;
-        sides.push((store, Some(server)));
+        wait_until_available(&store).await;
+        stores.push((store, Some(server)));
     }
-    sides
+    stores
 }
 
-/// What was logged.
+/// Captured log lines.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+pub(crate) struct CapturedLogs(Arc<parking_lot::Mutex<Vec<u8>>>);
 
-impl Lines {
-    /// Hears what this thread logs while the guard lives.
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let lines = self.clone();
+impl CapturedLogs {
+    /// Captures the log lines of this thread while the guard lives.
+    pub(crate) fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let logs = self.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false);
-        tracing::subscriber::set_default(subscriber.with_writer(move || lines.clone()).finish())
+        tracing::subscriber::set_default(subscriber.with_writer(move || logs.clone()).finish())
     }
 
-    /// How many lines say this.
-    pub(crate) fn told(&self, what: &str) -> usize {
-        let text = String::from_utf8(self.0.lock().clone()).unwrap();
-        text.lines().filter(|line| line.contains(what)).count()
+    /// The number of lines that contain `text`.
+    pub(crate) fn count(&self, text: &str) -> usize {
+        let logs = String::from_utf8(self.0.lock().clone()).unwrap();
+        logs.lines().filter(|line| line.contains(text)).count()
     }
 }
 
-impl std::io::Write for Lines {
+impl std::io::Write for CapturedLogs {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().write(bytes)
     }
@@ -189,7 +189,7 @@ impl std::io::Write for Lines {
     }
 }
 
-pub(crate) fn shared() -> Arc<GatewayHandles> {
+pub(crate) fn gateway_handles() -> Arc<GatewayHandles> {
     Arc::new(GatewayHandles {
         client: HeaderValue::from_static("test"),
         env: Env::real(),
@@ -202,7 +202,7 @@ pub(crate) fn shared() -> Arc<GatewayHandles> {
 }
 
 fn key(name: &str) -> Key {
-    Key::of(CACHE, name.as_bytes(), &[])
+    Key::of(EVICTABLE, name.as_bytes(), &[])
 }
 
 fn record(name: &str, value: &'static str, ttl: Duration) -> Record {
@@ -217,8 +217,8 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(40);
 
 #[tokio::test]
-async fn what_is_put_is_got_until_it_ends_or_is_deleted() {
-    for (store, _server) in sides().await {
+async fn a_record_is_returned_until_it_expires_or_is_deleted() {
+    for (store, _server) in both_stores().await {
         let records = vec![
             record("a", "1", LONG),
             record("b", "2", LONG),
@@ -227,9 +227,9 @@ async fn what_is_put_is_got_until_it_ends_or_is_deleted() {
         store.put_many(records).await.unwrap();
         store.put_many(vec![record("a", "4", LONG)]).await.unwrap();
         let keys = [key("b"), key("none"), key("a")];
-        let got = store.get_many(&keys).await.unwrap();
-        assert_eq!(got, [Some("2".into()), None, Some("4".into())]);
-        // Nothing at all is no mistake.
+        let values = store.get_many(&keys).await.unwrap();
+        assert_eq!(values, [Some("2".into()), None, Some("4".into())]);
+        // Empty lists are allowed.
         assert_eq!(store.get_many(&[]).await.unwrap(), [] as [Option<Bytes>; 0]);
         store.put_many(Vec::new()).await.unwrap();
         store.delete_many(&[]).await.unwrap();
@@ -244,36 +244,36 @@ async fn what_is_put_is_got_until_it_ends_or_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_right_has_one_holder_and_only_that_one_gives_it_back() {
+async fn a_lease_has_one_holder_and_only_the_holder_releases_it() {
     let Some(server) = Server::start() else {
         return;
     };
     let store = server.store();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     let Store::Redis(redis) = &store else {
         unreachable!()
     };
-    let key = Key::of(KEPT, b"lease", &[]);
+    let key = Key::of(NOT_EVICTABLE, b"lease", &[]);
     let [one, two] = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
-    assert_eq!(redis.lease(&key, &one, SHORT).await, Ok(true));
-    assert_eq!(redis.lease(&key, &two, LONG).await, Ok(false));
+    assert_eq!(redis.acquire_lease(&key, &one, SHORT).await, Ok(true));
+    assert_eq!(redis.acquire_lease(&key, &two, LONG).await, Ok(false));
     tokio::time::sleep(SHORT + SHORT).await;
-    assert_eq!(redis.lease(&key, &two, LONG).await, Ok(true));
-    // Too late: it is somebody else's.
-    redis.release(&key, &one).await.unwrap();
-    assert_eq!(redis.lease(&key, &one, LONG).await, Ok(false));
-    redis.release(&key, &two).await.unwrap();
-    assert_eq!(redis.lease(&key, &one, LONG).await, Ok(true));
+    assert_eq!(redis.acquire_lease(&key, &two, LONG).await, Ok(true));
+    // Too late: the lease expired and has another holder.
+    redis.release_lease(&key, &one).await.unwrap();
+    assert_eq!(redis.acquire_lease(&key, &one, LONG).await, Ok(false));
+    redis.release_lease(&key, &two).await.unwrap();
+    assert_eq!(redis.acquire_lease(&key, &one, LONG).await, Ok(true));
 }
 
 #[tokio::test]
-async fn what_is_published_reaches_every_subscriber() {
-    let shared = shared();
-    for (store, _server) in sides().await {
-        let mut one = store.subscribe("purge", &shared);
-        let mut two = store.subscribe("purge", &shared);
+async fn a_message_reaches_every_subscriber() {
+    let gateway_handles = gateway_handles();
+    for (store, _server) in both_stores().await {
+        let mut one = store.subscribe("purge", &gateway_handles);
+        let mut two = store.subscribe("purge", &gateway_handles);
         if matches!(store, Store::Redis(_)) {
-            // The gap before the connection stood.
+            // The gap before the subscription.
             assert_eq!((one.next().await, two.next().await), (None, None));
         }
         store
@@ -286,8 +286,8 @@ async fn what_is_published_reaches_every_subscriber() {
 }
 
 #[tokio::test]
-async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() {
-    for (store, _server) in sides().await {
+async fn insert_if_absent_and_compare_and_swap_are_conditional() {
+    for (store, _server) in both_stores().await {
         let put = async |value| {
             store
                 .insert_if_absent(&record("new", value, LONG))
@@ -295,14 +295,14 @@ async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() 
                 .unwrap()
         };
         assert_eq!(put("1").await, None);
-        let there = put("2").await.unwrap();
-        assert_eq!(there.value, "1");
-        assert!(there.left <= LONG && there.left + Duration::from_secs(10) > LONG);
-        let swap = async |held: &'static str, with: Option<(&'static str, Duration)>| {
-            let with = with.map(|(value, ttl)| (Bytes::from(value), ttl));
-            let held = Bytes::from(held);
+        let existing = put("2").await.unwrap();
+        assert_eq!(existing.value, "1");
+        assert!(existing.ttl_left <= LONG && existing.ttl_left + Duration::from_secs(10) > LONG);
+        let swap = async |expected: &'static str, replacement: Option<(&'static str, Duration)>| {
+            let replacement = replacement.map(|(value, ttl)| (Bytes::from(value), ttl));
+            let expected = Bytes::from(expected);
             store
-                .compare_and_swap(&key("new"), &held, with)
+                .compare_and_swap(&key("new"), &expected, replacement)
                 .await
                 .unwrap()
         };
@@ -310,7 +310,7 @@ async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() 
         assert!(swap("1", Some(("3", SHORT))).await);
         assert_eq!(put("4").await.unwrap().value, "3");
         tokio::time::sleep(SHORT + SHORT).await;
-        assert!(!swap("3", None).await, "its time was up");
+        assert!(!swap("3", None).await, "the record has expired");
         assert_eq!(put("5").await, None);
         assert!(swap("5", None).await);
         assert_eq!(store.get_many(&[key("new")]).await.unwrap(), [None]);
@@ -318,10 +318,10 @@ async fn a_record_is_put_where_there_is_none_and_swapped_while_it_is_the_same() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_is_bounded_and_only_what_may_be_forgotten_is() {
-    let most = 64 << 10;
-    // Seeded, for by chance one of its parts may have less room than it is given here.
-    let store = Store::memory(most, &Env::seeded(1, crate::net::Net::Tcp));
+async fn memory_is_limited_and_evicts_only_evictable_records() {
+    let max_bytes = 64 << 10;
+    // Seeded: with a random seed, one shard may have too little room.
+    let store = Store::memory(max_bytes, &Env::seeded(1, crate::net::Net::Tcp));
     let Store::Memory(memory) = &store else {
         unreachable!()
     };
@@ -330,53 +330,53 @@ async fn memory_is_bounded_and_only_what_may_be_forgotten_is() {
         value: Bytes::from_static(&[0; 100]),
         ttl: LONG,
     };
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     for i in 0..10_000 {
-        if store.put_many(vec![put(KEPT, i)]).await.is_ok() {
-            kept.push(put(KEPT, i).key);
+        if store.put_many(vec![put(NOT_EVICTABLE, i)]).await.is_ok() {
+            stored.push(put(NOT_EVICTABLE, i).key);
         }
-        store.put_many(vec![put(CACHE, i)]).await.unwrap();
+        store.put_many(vec![put(EVICTABLE, i)]).await.unwrap();
     }
-    assert!(memory.held().1 <= 2 * most);
-    assert!(kept.len() > 100 && kept.len() < 1000);
-    let got = store.get_many(&kept).await.unwrap();
-    assert!(got.iter().all(Option::is_some));
+    assert!(memory.usage().1 <= 2 * max_bytes);
+    assert!(stored.len() > 100 && stored.len() < 1000);
+    let values = store.get_many(&stored).await.unwrap();
+    assert!(values.iter().all(Option::is_some));
     assert_eq!(
-        store.put_many(vec![put(KEPT, 10_000)]).await,
+        store.put_many(vec![put(NOT_EVICTABLE, 10_000)]).await,
         Err(StoreUnavailable)
     );
-    // What has ended is forgotten by whatever is written next.
+    // Writes remove expired records.
     tokio::time::advance(LONG).await;
-    let before = memory.held().0;
+    let before = memory.usage().0;
     for i in 0..64 {
         store
-            .put_many(vec![put(KEPT, i), put(CACHE, i)])
+            .put_many(vec![put(NOT_EVICTABLE, i), put(EVICTABLE, i)])
             .await
             .unwrap();
     }
-    assert!(memory.held().0 < before / 2 && memory.held().0 >= 128);
+    assert!(memory.usage().0 < before / 2 && memory.usage().0 >= 128);
 }
 
 #[tokio::test]
-async fn redis_may_go_and_come_back() {
+async fn a_redis_restart_is_survived() {
     let Some(mut server) = Server::start() else {
         return;
     };
     let store = server.store();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     store.put_many(vec![record("a", "1", LONG)]).await.unwrap();
     server.kill();
     assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
     assert_eq!(store.as_str(), "unavailable");
     server.restart();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     assert_eq!(store.as_str(), "redis");
     assert_eq!(store.get_many(&[key("a")]).await.unwrap(), [None]);
 }
 
 #[tokio::test]
-async fn silence_is_an_answer_after_the_timeout() {
-    // A listener that nobody accepts from.
+async fn a_silent_redis_is_unavailable_after_the_timeout() {
+    // A listener that never accepts.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = Config {
         url: Some(Secret::new(format!(
@@ -386,22 +386,22 @@ async fn silence_is_an_answer_after_the_timeout() {
         ..Config::default()
     };
     let store = Store::open(&config, &Env::real()).unwrap();
-    let begun = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
-    assert!(begun.elapsed() >= config.timeout);
-    // And then it is not asked for a while.
-    let begun = tokio::time::Instant::now();
+    assert!(start.elapsed() >= config.timeout);
+    // Now it is not tried again for a while.
+    let start = tokio::time::Instant::now();
     assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
-    assert!(begun.elapsed() < config.timeout);
+    assert!(start.elapsed() < config.timeout);
 }
 
 #[test]
-fn keys_say_where_they_lie_and_hide_what_they_are_of() {
-    let one = Key::of(CACHE, b"alice", &[b"a", b"bc"]);
-    let two = Key::of(CACHE, b"alice", &[b"ab", b"c"]);
+fn keys_have_a_hash_tag_and_hide_their_parts() {
+    let one = Key::of(EVICTABLE, b"alice", &[b"a", b"bc"]);
+    let two = Key::of(EVICTABLE, b"alice", &[b"ab", b"c"]);
     assert_ne!(one, two);
     let tag = |key: &Key| key.as_str().split(['{', '}']).nth(1).unwrap().to_owned();
     assert_eq!(tag(&one), tag(&two));
-    assert!(one.as_str().starts_with("bff1:test:{") && !one.as_str().contains("alice"));
-    assert_ne!(tag(&one), tag(&Key::of(CACHE, b"bob", &[])));
+    assert!(one.as_str().starts_with("bff2:test:{") && !one.as_str().contains("alice"));
+    assert_ne!(tag(&one), tag(&Key::of(EVICTABLE, b"bob", &[])));
 }

@@ -136,6 +136,6 @@ impl Drop for FetchLease {
             self.token.clone(),
         );
         self.tasks
-            .spawn(async move { redis.release(&key, &token).await });
+            .spawn(async move { redis.release_lease(&key, &token).await });
     }
 }

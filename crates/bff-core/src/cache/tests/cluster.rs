@@ -7,7 +7,7 @@ use super::*;
 use crate::scope::{Language, Region, Segment};
 use crate::store::tests::ask;
 use crate::store::tests::cluster::Cluster;
-use crate::store::tests::until_there;
+use crate::store::tests::wait_until_available;
 
 /// The number of addresses. Each is read publicly, in two languages, and by two callers.
 const THINGS: u32 = 40;
@@ -100,7 +100,7 @@ async fn read_in_scope<S: Scope>(
 
 async fn cluster() -> Option<Cluster> {
     let cluster = Cluster::start().await?;
-    until_there(&cluster.store()).await;
+    wait_until_available(&cluster.store()).await;
     Some(cluster)
 }
 
@@ -158,7 +158,7 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
         return;
     };
     // The timeouts of a gateway, with reserve for a busy test machine.
-    let store = || Some(cluster.store_that_waits(ms(100), ms(250)));
+    let store = || Some(cluster.store_with_timeouts(ms(100), ms(250)));
     let stores = [store(), store()];
     let mut setup = Setup::Cluster(cluster);
     let gateway = setup.over(stores).await;
@@ -211,7 +211,7 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
             cluster.restart(node..node + 1);
             cluster.wait_until_whole().await;
         }
-        until_there(&cluster.store()).await;
+        wait_until_available(&cluster.store()).await;
         sleep(ms(300)).await;
         counts.push(count.get());
         end.set(true);

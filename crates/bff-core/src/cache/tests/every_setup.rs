@@ -9,7 +9,7 @@ use super::gateway::{Gateway, Setup};
 use super::*;
 use crate::scope::{Region, Segment};
 use crate::store::tests::cluster::Cluster;
-use crate::store::tests::{Server, until_there};
+use crate::store::tests::{Server, wait_until_available};
 
 fn default_policy() -> CachePolicy {
     CachePolicy::default_for(false)
@@ -27,7 +27,7 @@ async fn in_one_process() {
 #[tokio::test]
 async fn on_replicas_over_one_redis() {
     if let Some(server) = Server::start() {
-        until_there(&server.store()).await;
+        wait_until_available(&server.store()).await;
         all(&Setup::Server(server)).await;
     }
 }
@@ -35,7 +35,7 @@ async fn on_replicas_over_one_redis() {
 #[tokio::test]
 async fn on_replicas_over_a_cluster() {
     if let Some(cluster) = Cluster::start().await {
-        until_there(&cluster.store()).await;
+        wait_until_available(&cluster.store()).await;
         all(&Setup::Cluster(cluster)).await;
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::store::Store;
 use crate::store::tests::cluster::Cluster;
-use crate::store::tests::{Server, ask, until_there};
+use crate::store::tests::{Server, ask, wait_until_available};
 
 /// Where the shared entries are.
 pub(super) enum Setup {
@@ -62,7 +62,7 @@ impl Setup {
                 replicas.push((scene, None));
                 break;
             };
-            until_there(&store).await;
+            wait_until_available(&store).await;
             scene.shared.cache.follow(&store, &scene.shared);
             replicas.push((scene, Some(store)));
         }
@@ -137,7 +137,7 @@ impl Gateway {
         // A command in flight timed out.
         for (_, store) in &self.replicas {
             if let Some(store) = store {
-                until_there(store).await;
+                wait_until_available(store).await;
             }
         }
     }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::cache::shared_tier::record::SharedRecord;
-use crate::store::tests::{Server, until_there};
+use crate::store::tests::{Server, wait_until_available};
 use crate::store::{Key as StoreKey, Namespace, Record as StoreRecord, Store};
 
 /// Two replicas of one gateway, and their Redis.
@@ -18,7 +18,7 @@ struct Pair {
 async fn pair(wait: Duration) -> Option<Pair> {
     let server = Server::start()?;
     let store = server.store();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     let config = Config {
         shared: SharedConfig {
             lease_wait: wait,
@@ -112,11 +112,11 @@ async fn a_record_of_another_release_is_ignored_and_replaced() {
         .read(FRESH_FOR_A_MINUTE, default_policy())
         .await
         .unwrap();
-    let mut record = pair.record().await.to_vec();
-    record[0] += 1;
+    let mut bytes = pair.record().await.to_vec();
+    bytes[0] += 1;
     let record = StoreRecord {
         key: pair.key("cache"),
-        value: record.clone().into(),
+        value: bytes.clone().into(),
         ttl: s(60),
     };
     pair.store.put_many(vec![record]).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_record_of_another_release_is_ignored_and_replaced() {
         (read.provenance.state, pair.two.calls()),
         (Freshness::Fresh, 1)
     );
-    while pair.record().await == record {
+    while pair.record().await == bytes {
         sleep(ms(5)).await;
     }
 }
@@ -208,7 +208,7 @@ async fn a_dead_leaseholder_delays_others_by_lease_wait_and_one_that_gave_up_doe
     let Store::Redis(redis) = &pair.store else {
         unreachable!()
     };
-    assert_eq!(redis.lease(&lease, &died, s(3600)).await, Ok(true));
+    assert_eq!(redis.acquire_lease(&lease, &died, s(3600)).await, Ok(true));
     let started = Instant::now();
     pair.two
         .read(FRESH_FOR_A_MINUTE, default_policy())
@@ -216,7 +216,7 @@ async fn a_dead_leaseholder_delays_others_by_lease_wait_and_one_that_gave_up_doe
         .unwrap();
     let elapsed = started.elapsed();
     assert!(elapsed >= ms(300) && elapsed < ms(1500), "{elapsed:?}");
-    redis.release(&lease, &died).await.unwrap();
+    redis.release_lease(&lease, &died).await.unwrap();
 
     for ending in ["dropped", "failed"] {
         pair.store.delete_many(&[pair.key("cache")]).await.unwrap();
@@ -262,13 +262,10 @@ async fn a_reader_that_leaves_before_redis_replies_leaves_no_lease() {
     );
     other.await.unwrap();
     // Redis receives the command, and replies after the reader has left.
-    let _: String = pair
-        .server
-        .options(&["CLIENT", "PAUSE", "300", "ALL"])
-        .await;
+    let _: String = pair.server.ask(&["CLIENT", "PAUSE", "300", "ALL"]).await;
     let result = timeout(ms(100), pair.one.read(FRESH_FOR_A_MINUTE, default_policy())).await;
     assert!(result.is_err());
-    until_there(&pair.store).await;
+    wait_until_available(&pair.store).await;
     let started = Instant::now();
     pair.two
         .read(FRESH_FOR_A_MINUTE, default_policy())
@@ -284,12 +281,12 @@ async fn a_hanging_redis_delays_no_read_beyond_its_deadline() {
         return;
     };
     let env = Env::real();
-    let store = server.store_that_waits(s(10), ms(20));
+    let store = server.store_with_timeouts(s(10), ms(20));
     let scene = Scene::with(
         env.clone(),
         Cache::with_shared_tier(&Config::default(), &env, "test", &store),
     );
-    until_there(&store).await;
+    wait_until_available(&store).await;
     let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
     let started = Instant::now();
     let read = scene.read_by(
@@ -429,12 +426,9 @@ async fn a_purge_reaches_every_replica_within_a_second_with_and_without_a_channe
             // No replica can subscribe any more, not even again.
             let _: String = pair
                 .server
-                .options(&["ACL", "SETUSER", "default", "-subscribe"])
+                .ask(&["ACL", "SETUSER", "default", "-subscribe"])
                 .await;
-            let _: i64 = pair
-                .server
-                .options(&["CLIENT", "KILL", "TYPE", "pubsub"])
-                .await;
+            let _: i64 = pair.server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         }
         sleep(ms(20)).await;
         let calls = pair.two.calls();
@@ -532,7 +526,7 @@ async fn a_dead_redis_fails_no_read_and_is_used_again_after_its_recovery() {
     // The purges from the outage are published after the recovery.
     let calls = pair.one.calls();
     pair.server.restart();
-    until_there(&pair.store).await;
+    wait_until_available(&pair.store).await;
     let elapsed = until_purged(&pair.one, calls, &default_policy()).await;
     assert!(elapsed < s(2), "{elapsed:?}");
     pair.record().await;
@@ -543,15 +537,15 @@ async fn a_hanging_redis_is_waited_for_once() {
     let Some(server) = Server::start() else {
         return;
     };
-    until_there(&server.store()).await;
+    wait_until_available(&server.store()).await;
     let env = Env::real();
-    let store = server.store_that_waits(ms(50), s(3600));
+    let store = server.store_with_timeouts(ms(50), s(3600));
     let scene = Scene::with(
         env.clone(),
         Cache::with_shared_tier(&Config::default(), &env, "test", &store),
     );
     let uncacheable = BackendScript::responds(&[("cache-control", "max-age=0")]);
-    until_there(&store).await;
+    wait_until_available(&store).await;
     let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
     let read = async || {
         let started = Instant::now();

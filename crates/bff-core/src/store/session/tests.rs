@@ -1,66 +1,79 @@
-//! Sessions on both sides of the store.
+//! Sessions in both stores.
 
 use super::*;
-use crate::store::tests::sides;
+use crate::store::tests::both_stores;
 
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(60);
 
-fn sessions(store: Store, idle: Duration, most: usize) -> Sessions {
-    let world = Env::real();
-    let seal = RecordCipher::open(&crate::store::Config::default(), &world).unwrap();
-    let terms = Config {
-        idle_timeout: idle,
+fn sessions(store: Store, idle_timeout: Duration, max_per_account: usize) -> Sessions {
+    let env = Env::real();
+    let cipher = RecordCipher::open(&crate::store::Config::default(), &env).unwrap();
+    let config = Config {
+        idle_timeout,
         absolute_timeout: 10 * LONG,
-        max_per_account: most,
+        max_per_account,
     };
-    Sessions::new(store, seal, &world, terms)
+    Sessions::new(store, cipher, &env, config)
 }
 
-async fn holds(sessions: &Sessions, id: &str) -> Option<String> {
+async fn data_of(sessions: &Sessions, id: &str) -> Option<String> {
     let read = sessions.read::<String>(id).await.unwrap();
-    read.map(|session| session.holds)
+    read.map(|session| session.data)
 }
 
-async fn listed(sessions: &Sessions, account: &str) -> Vec<SessionInfo<String>> {
+async fn list(sessions: &Sessions, account: &str) -> Vec<SessionInfo<String>> {
     sessions.list(account).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_session_is_read_touched_listed_and_removed() {
-    for (store, _server) in sides().await {
+    for (store, _server) in both_stores().await {
         let sessions = sessions(store, LONG, 10);
         let one = sessions.create("ada", "tv").await.unwrap();
         let two = sessions.create("ada", "phone").await.unwrap();
         let bens = sessions.create("ben", "laptop").await.unwrap();
-        assert_eq!(holds(&sessions, &one).await.unwrap(), "tv");
-        assert_eq!(holds(&sessions, "none").await, None);
-        let changed = sessions.touch::<String>(&one, |holds| holds.push_str(" set"));
+        assert_eq!(data_of(&sessions, &one).await.unwrap(), "tv");
+        assert_eq!(data_of(&sessions, "none").await, None);
+        let changed = sessions.touch::<String>(&one, |data| data.push_str(" set"));
         assert!(changed.await.unwrap());
-        let list = listed(&sessions, "ada").await;
-        let of: Vec<&str> = list.iter().map(|l| l.session.holds.as_str()).collect();
-        assert_eq!(of, ["tv set", "phone"]);
-        // What is listed does not open it.
-        assert_eq!(holds(&sessions, &list[0].name).await, None);
-        assert!(!sessions.remove_named("ben", &list[0].name).await.unwrap());
-        assert!(sessions.remove_named("ada", &list[0].name).await.unwrap());
-        assert_eq!(holds(&sessions, &one).await, None);
+        let sessions_of_ada = list(&sessions, "ada").await;
+        let values: Vec<&str> = sessions_of_ada
+            .iter()
+            .map(|l| l.session.data.as_str())
+            .collect();
+        assert_eq!(values, ["tv set", "phone"]);
+        // The public name does not give access.
+        assert_eq!(data_of(&sessions, &sessions_of_ada[0].name).await, None);
+        assert!(
+            !sessions
+                .remove_named("ben", &sessions_of_ada[0].name)
+                .await
+                .unwrap()
+        );
+        assert!(
+            sessions
+                .remove_named("ada", &sessions_of_ada[0].name)
+                .await
+                .unwrap()
+        );
+        assert_eq!(data_of(&sessions, &one).await, None);
         assert!(!sessions.touch::<String>(&one, |_| {}).await.unwrap());
         sessions.remove("ada", &two).await.unwrap();
-        assert_eq!(listed(&sessions, "ada").await, []);
-        assert_eq!(holds(&sessions, &bens).await.unwrap(), "laptop");
+        assert_eq!(list(&sessions, "ada").await, []);
+        assert_eq!(data_of(&sessions, &bens).await.unwrap(), "laptop");
         sessions.create("ben", "tv").await.unwrap();
         sessions.remove_all("ben").await.unwrap();
-        assert_eq!(holds(&sessions, &bens).await, None);
-        assert_eq!(listed(&sessions, "ben").await, []);
+        assert_eq!(data_of(&sessions, &bens).await, None);
+        assert_eq!(list(&sessions, "ben").await, []);
     }
 }
 
 #[tokio::test]
-async fn who_is_not_seen_is_signed_out_and_who_is_seen_is_not() {
-    for (store, _server) in sides().await {
+async fn an_idle_session_ends_and_a_used_one_does_not() {
+    for (store, _server) in both_stores().await {
         let sessions = sessions(store, 5 * SHORT, 10);
-        let (used, left) = (
+        let (used, idle) = (
             sessions.create("ada", "a").await.unwrap(),
             sessions.create("ada", "b").await.unwrap(),
         );
@@ -68,21 +81,21 @@ async fn who_is_not_seen_is_signed_out_and_who_is_seen_is_not() {
             tokio::time::sleep(SHORT).await;
             assert!(sessions.touch::<String>(&used, |_| {}).await.unwrap());
         }
-        assert_eq!(holds(&sessions, &left).await, None);
-        assert_eq!(listed(&sessions, "ada").await.len(), 1);
+        assert_eq!(data_of(&sessions, &idle).await, None);
+        assert_eq!(list(&sessions, "ada").await.len(), 1);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_stays_for_ever() {
-    let world = Env::seeded(1, crate::net::Net::Tcp);
-    let seal = RecordCipher::open(&crate::store::Config::default(), &world).unwrap();
-    let terms = Config {
+async fn a_session_ends_at_its_absolute_timeout() {
+    let env = Env::seeded(1, crate::net::Net::Tcp);
+    let cipher = RecordCipher::open(&crate::store::Config::default(), &env).unwrap();
+    let config = Config {
         idle_timeout: LONG,
         absolute_timeout: 3 * LONG,
         max_per_account: 10,
     };
-    let sessions = Sessions::new(Store::memory(1 << 20, &world), seal, &world, terms);
+    let sessions = Sessions::new(Store::memory(1 << 20, &env), cipher, &env, config);
     let id = sessions.create("ada", "a").await.unwrap();
     for seconds in 1..180 {
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -91,28 +104,31 @@ async fn nobody_stays_for_ever() {
     }
     tokio::time::advance(Duration::from_secs(1)).await;
     assert!(!sessions.touch::<String>(&id, |_| {}).await.unwrap());
-    assert_eq!(holds(&sessions, &id).await, None);
+    assert_eq!(data_of(&sessions, &id).await, None);
 }
 
 #[tokio::test]
-async fn an_account_has_so_many_and_the_oldest_goes() {
-    for (store, _server) in sides().await {
+async fn the_oldest_session_of_an_account_is_removed_beyond_the_limit() {
+    for (store, _server) in both_stores().await {
         let sessions = sessions(store, LONG, 3);
         let mut ids = Vec::new();
         for n in 0..5 {
             ids.push(sessions.create("ada", n.to_string()).await.unwrap());
         }
-        let list = listed(&sessions, "ada").await;
-        let of: Vec<&str> = list.iter().map(|l| l.session.holds.as_str()).collect();
-        assert_eq!(of, ["2", "3", "4"]);
-        assert_eq!(holds(&sessions, &ids[1]).await, None);
+        let sessions_of_ada = list(&sessions, "ada").await;
+        let values: Vec<&str> = sessions_of_ada
+            .iter()
+            .map(|l| l.session.data.as_str())
+            .collect();
+        assert_eq!(values, ["2", "3", "4"]);
+        assert_eq!(data_of(&sessions, &ids[1]).await, None);
     }
 }
 
-/// Whoever signs out is out, however many requests are under way; and of many who sign in at once none is forgotten.
+/// A removed session stays removed, however many requests use it. Of many sessions created at once, none is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn side_by_side_nobody_comes_back_and_nobody_is_lost() {
-    for (store, _server) in sides().await {
+async fn concurrent_updates_restore_and_lose_no_session() {
+    for (store, _server) in both_stores().await {
         let sessions = sessions(store, LONG, 100);
         let ids = futures_util::future::join_all((0..6).map(|_| sessions.create("ada", 0)));
         let ids: Vec<String> = ids.await.into_iter().map(Result::unwrap).collect();
@@ -132,21 +148,21 @@ async fn side_by_side_nobody_comes_back_and_nobody_is_lost() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_session_is_in_the_store_as_it_is() {
-    let world = Env::real();
-    let store = Store::memory(1 << 20, &world);
+async fn no_session_data_is_readable_in_the_store() {
+    let env = Env::real();
+    let store = Store::memory(1 << 20, &env);
     let sessions = sessions(store.clone(), LONG, 10);
     let id = sessions.create("ada", "token-abc").await.unwrap();
-    for key in [key(&id), of("ada")] {
+    for key in [session_key(&id), list_key("ada")] {
         assert!(!key.as_str().contains(&id) && !key.as_str().contains("ada"));
-        let kept = store.get_many(&[key]).await.unwrap().remove(0).unwrap();
+        let bytes = store.get_many(&[key]).await.unwrap().remove(0).unwrap();
         for secret in ["token-abc", "ada", &id] {
-            assert!(!kept.windows(secret.len()).any(|w| w == secret.as_bytes()));
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
         }
     }
-    // Sealed by others, it is nobody's.
+    // Another process has another key, and cannot decrypt it.
     assert_eq!(
-        holds(&super::tests::sessions(store, LONG, 10), &id).await,
+        data_of(&super::tests::sessions(store, LONG, 10), &id).await,
         None
     );
 }

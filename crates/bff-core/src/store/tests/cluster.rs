@@ -1,4 +1,4 @@
-//! A real cluster of three: what lies anywhere in it is found, and it may go and come back.
+//! A real cluster of three nodes: records are spread over it, and it may fail and recover.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::store::idempotency::{BeginResult, Idempotency, IdempotentWrite};
 use crate::store::session::{self, Sessions};
 use crate::store::{RecordCipher, idempotency};
 
-/// The slots of a cluster.
+/// The number of slots in a cluster.
 const SLOTS: u16 = 16384;
 
 /// Three servers of one test, each with a third of the slots.
@@ -34,28 +34,27 @@ impl Cluster {
         let cluster = Self { program, nodes };
         for (n, node) in (0..).zip(&cluster.nodes) {
             let (from, to) = (SLOTS * n / 3, SLOTS * (n + 1) / 3 - 1);
-            node.until_told(&["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()])
+            node.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(n + 1).to_string()])
                 .await;
             let (from, to) = (from.to_string(), to.to_string());
-            node.until_told(&["CLUSTER", "ADDSLOTSRANGE", &from, &to])
-                .await;
+            node.ask(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]).await;
         }
         for other in &cluster.nodes[1..] {
             let (port, bus) = (other.port.to_string(), other.bus.to_string());
             let meet = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus];
-            cluster.nodes[0].until_told(&meet).await;
+            cluster.nodes[0].ask(&meet).await;
         }
-        cluster.until_whole().await;
+        cluster.wait_until_whole().await;
         Some(cluster)
     }
 
-    /// Some of its nodes; the third one is found.
+    /// A store whose URL names two of the nodes.
     pub(crate) fn store(&self) -> Store {
-        at(self.url())
+        store_at(self.url())
     }
 
-    pub(crate) fn store_that_waits(&self, timeout: Duration, pause: Duration) -> Store {
-        waits(self.url(), timeout, pause)
+    pub(crate) fn store_with_timeouts(&self, timeout: Duration, retry_interval: Duration) -> Store {
+        store_with_timeouts(self.url(), timeout, retry_interval)
     }
 
     fn url(&self) -> String {
@@ -72,12 +71,12 @@ impl Cluster {
         self.nodes.iter().map(|node| node.port).collect()
     }
 
-    pub(crate) async fn until_whole(&self) {
+    pub(crate) async fn wait_until_whole(&self) {
         for node in &self.nodes {
             loop {
-                let info = node.until_told(&["CLUSTER", "INFO"]).await;
-                let whole = |text: &str| info.contains(text);
-                if whole("cluster_state:ok") && whole("cluster_known_nodes:3") {
+                let info = node.ask(&["CLUSTER", "INFO"]).await;
+                let has = |text: &str| info.contains(text);
+                if has("cluster_state:ok") && has("cluster_known_nodes:3") {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -85,16 +84,16 @@ impl Cluster {
         }
     }
 
-    /// The nodes at these places end at once.
-    pub(crate) fn kill(&mut self, which: Range<usize>) {
-        for node in &mut self.nodes[which] {
+    /// Kills these nodes.
+    pub(crate) fn kill(&mut self, range: Range<usize>) {
+        for node in &mut self.nodes[range] {
             node.child.kill().unwrap();
             node.child.wait().unwrap();
         }
     }
 
-    pub(crate) fn restart(&mut self, which: Range<usize>) {
-        for node in &mut self.nodes[which] {
+    pub(crate) fn restart(&mut self, range: Range<usize>) {
+        for node in &mut self.nodes[range] {
             node.child = Node::run(&self.program, node.port, node.bus, &node.folder);
         }
     }
@@ -116,7 +115,7 @@ impl Node {
 
     fn run(program: &PathBuf, port: u16, bus: u16, folder: &std::path::Path) -> Child {
         let (bus, folder) = (bus.to_string(), folder.display().to_string());
-        let more = [
+        let args = [
             "--cluster-enabled",
             "yes",
             "--cluster-port",
@@ -124,14 +123,14 @@ impl Node {
             "--dir",
             &folder,
         ];
-        run(program, port, &more.map(str::to_owned))
+        run(program, port, &args.map(str::to_owned))
     }
 
-    /// Its answer, once it is there to give one.
-    async fn until_told(&self, words: &[&str]) -> String {
+    /// Waits until the node answers, and returns its reply.
+    async fn ask(&self, args: &[&str]) -> String {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         let mut command = Cmd::new();
-        command.arg(words);
+        command.arg(args);
         for _ in 0..500 {
             let connection = client.get_multiplexed_async_connection().await;
             if let Ok(mut connection) = connection {
@@ -139,7 +138,7 @@ impl Node {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("it never came");
+        panic!("the node never answered");
     }
 }
 
@@ -152,15 +151,15 @@ impl Drop for Node {
 }
 
 #[tokio::test]
-async fn a_cluster_answers_as_one_server_does_and_comes_back_as_one() {
+async fn a_cluster_behaves_like_one_server_and_recovers() {
     let Some(mut cluster) = Cluster::start().await else {
         return;
     };
     let store = cluster.store();
-    until_there(&store).await;
+    wait_until_available(&store).await;
     records(&store).await;
     for node in &cluster.nodes {
-        assert_ne!(node.until_told(&["RANDOMKEY"]).await, "", "each has some");
+        assert_ne!(node.ask(&["RANDOMKEY"]).await, "", "every node has records");
     }
     writes(&store).await;
     sessions(&store).await;
@@ -169,17 +168,20 @@ async fn a_cluster_answers_as_one_server_does_and_comes_back_as_one() {
     cluster.kill(0..3);
     assert_eq!(store.get_many(&[key("0")]).await, Err(StoreUnavailable));
     assert_eq!(store.as_str(), "unavailable");
-    // A gateway may start without it.
-    let late = cluster.store();
-    assert_eq!(late.get_many(&[key("0")]).await, Err(StoreUnavailable));
+    // A gateway may start while the cluster is down.
+    let started_late = cluster.store();
+    assert_eq!(
+        started_late.get_many(&[key("0")]).await,
+        Err(StoreUnavailable)
+    );
     cluster.restart(0..3);
-    cluster.until_whole().await;
-    until_there(&late).await;
-    until_there(&store).await;
+    cluster.wait_until_whole().await;
+    wait_until_available(&started_late).await;
+    wait_until_available(&store).await;
     records(&store).await;
 }
 
-/// Many at once, which lie everywhere.
+/// Many records at once, spread over all nodes.
 async fn records(store: &Store) {
     let name = |n: usize| format!("record {n}");
     let keys: Vec<Key> = (0..100).map(|n| key(&name(n))).collect();
@@ -190,51 +192,51 @@ async fn records(store: &Store) {
     };
     let all = keys.iter().enumerate().map(record).collect();
     store.put_many(all).await.unwrap();
-    let got = store.get_many(&keys).await.unwrap();
-    for (n, got) in got.into_iter().enumerate() {
-        assert_eq!(got.unwrap(), name(n));
+    let value = store.get_many(&keys).await.unwrap();
+    for (n, value) in value.into_iter().enumerate() {
+        assert_eq!(value.unwrap(), name(n));
     }
     store.delete_many(&keys[..50]).await.unwrap();
-    let left = store.get_many(&keys).await.unwrap();
-    assert_eq!(left.iter().flatten().count(), 50);
+    let remaining = store.get_many(&keys).await.unwrap();
+    assert_eq!(remaining.iter().flatten().count(), 50);
     let Store::Redis(redis) = store else {
         unreachable!()
     };
     let [one, two] = [Bytes::from_static(b"one"), Bytes::from_static(b"two")];
     for key in &keys[..10] {
-        assert_eq!(redis.lease(key, &one, LONG).await, Ok(true));
-        assert_eq!(redis.lease(key, &two, LONG).await, Ok(false));
-        redis.release(key, &one).await.unwrap();
+        assert_eq!(redis.acquire_lease(key, &one, LONG).await, Ok(true));
+        assert_eq!(redis.acquire_lease(key, &two, LONG).await, Ok(false));
+        redis.release_lease(key, &one).await.unwrap();
     }
 }
 
 async fn writes(store: &Store) {
-    let shared = shared();
-    let seal = RecordCipher::open(&Config::default(), &shared.env).unwrap();
-    let memory = Idempotency::new(store.clone(), seal, &shared);
+    let handles = gateway_handles();
+    let cipher = RecordCipher::open(&Config::default(), &handles.env).unwrap();
+    let idempotency = Idempotency::new(store.clone(), cipher, &handles);
     for n in 0..20u8 {
         let begin = async || {
-            let wanted = IdempotentWrite {
-                whose: &[n],
-                name: &[b"act", b"k"],
+            let write = IdempotentWrite {
+                owner: &[n],
+                key_parts: &[b"act", b"k"],
                 body_hash: [n; 32],
-                longest: idempotency::RETENTION,
+                max_duration: idempotency::RETENTION,
             };
-            memory.begin(wanted).await
+            idempotency.begin(write).await
         };
         let Ok(BeginResult::New(claim)) = begin().await else {
-            panic!("it is the first");
+            panic!("the key is new");
         };
         assert!(matches!(begin().await, Ok(BeginResult::InProgress)));
-        assert!(claim.done(b"done").await.unwrap());
+        assert!(claim.complete(b"done").await.unwrap());
         assert!(matches!(begin().await, Ok(BeginResult::Completed(_))));
     }
 }
 
 async fn sessions(store: &Store) {
-    let world = Env::real();
-    let seal = RecordCipher::open(&Config::default(), &world).unwrap();
-    let sessions = Sessions::new(store.clone(), seal, &world, session::Config::default());
+    let env = Env::real();
+    let cipher = RecordCipher::open(&Config::default(), &env).unwrap();
+    let sessions = Sessions::new(store.clone(), cipher, &env, session::Config::default());
     let mut ids = Vec::new();
     for n in 0..10 {
         ids.push(sessions.create("ada", n).await.unwrap());
@@ -246,20 +248,20 @@ async fn sessions(store: &Store) {
     }
 }
 
-/// Published at any node, heard at another.
+/// Published at any node, received from another.
 async fn messages(store: &Store) {
-    let shared = shared();
-    let mut heard = store.subscribe("purge", &shared);
+    let handles = gateway_handles();
+    let mut subscription = store.subscribe("purge", &handles);
     assert_eq!(
-        heard.next().await,
+        subscription.next().await,
         None,
-        "the gap before the connection stood"
+        "the gap before the subscription"
     );
     for _ in 0..6 {
         store
             .publish("purge", Bytes::from_static(b"x"))
             .await
             .unwrap();
-        assert_eq!(heard.next().await, Some("x".into()));
+        assert_eq!(subscription.next().await, Some("x".into()));
     }
 }

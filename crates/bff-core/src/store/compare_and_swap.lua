@@ -1,4 +1,5 @@
--- When the record under KEYS[1] is still ARGV[1]: ARGV[2] replaces it for ARGV[3] ms, or it goes.
+-- If the record under KEYS[1] is ARGV[1]: replaces it by ARGV[2] for ARGV[3] ms, or deletes it without ARGV[2].
+-- Returns 1 if it did, 0 otherwise.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
