@@ -98,7 +98,7 @@ where
     T: Send + Sync + 'static,
     S: Scope,
 {
-    let (cache, sharing) = (&cx.shared().cache, call.scope.sharing());
+    let (cache, visibility) = (&cx.shared().cache, call.scope.visibility());
     if call.write {
         let deadline = SharedDeadline::new(cx.upstream_deadline());
         let result = Box::pin(call_upstream(cx, up, &call, (&codec, &convert), &deadline)).await;
@@ -110,7 +110,7 @@ where
             call.cache_invalidation().apply(cx, up.name());
         }
         let response = result.map_err(|failure| failure.for_write(true))?;
-        let provenance = Provenance::fresh(up.name(), Duration::ZERO, sharing);
+        let provenance = Provenance::fresh(up.name(), Duration::ZERO, visibility);
         return Ok(Fetched::new(response.value, provenance));
     }
     let config = up.0.config();
@@ -118,19 +118,19 @@ where
         read: cache::ReadKey {
             key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
             route: call.route,
-            sharing,
+            visibility,
         },
-        keep: call
+        policy: call
             .cache_policy
             .clone()
             .with_overrides(&config.cache, call.route),
-        renew_within: config.revalidation_timeout(),
+        revalidation_timeout: config.revalidation_timeout(),
         // No decoder for the shared cache: `convert` is a closure of the call. Responses are cached in this process only.
-        recall: None,
+        decode: None,
     };
     let up = up.clone();
     cache::get_or_fetch(cx, request, |fetch: FetchContext| async move {
-        let (cx, deadline) = (&fetch.cx, &fetch.until);
+        let (cx, deadline) = (&fetch.cx, &fetch.deadline);
         let response = call_upstream(cx, &up, &call, (&codec, &convert), deadline).await?;
         Ok(FetchResult::Full(response))
     })
@@ -170,7 +170,7 @@ where
             head,
             bytes,
             body: bytes::Bytes::new(),
-            took: net::now() - sent_at,
+            response_delay: net::now() - sent_at,
         })
     };
     let traits = call.retry_traits();

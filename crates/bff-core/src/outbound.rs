@@ -234,18 +234,18 @@ where
             read: cache::ReadKey {
                 key: call.key::<T>(&cx.shared().cache, up.name()),
                 route: call.route(),
-                sharing: call.sharing(),
+                visibility: call.visibility(),
             },
-            keep: call
+            policy: call
                 .take_cache_policy()
                 .with_overrides(&config.cache, call.route()),
-            renew_within: config.revalidation_timeout(),
-            recall: Some(attempt::decode_cached::<T>),
+            revalidation_timeout: config.revalidation_timeout(),
+            decode: Some(attempt::decode_cached::<T>),
         };
         let up = up.clone();
         // The cache, then single-flight within the same scope, then all other policies, and finally an attempt.
         cache::get_or_fetch(cx, request, |fetch| async move {
-            let (cx, deadline) = (&fetch.cx, &fetch.until);
+            let (cx, deadline) = (&fetch.cx, &fetch.deadline);
             call_upstream(cx, &up, &call, Some(&fetch), deadline).await
         })
         .await
@@ -275,12 +275,12 @@ where
             target,
             &call.audience(),
             call.cache_policy(),
-            cx.world().unix_millis(),
+            cx.env().unix_millis(),
         );
     }
     match result {
         Ok(FetchResult::Full(response)) => {
-            let provenance = Provenance::fresh(up.name(), Duration::ZERO, call.sharing());
+            let provenance = Provenance::fresh(up.name(), Duration::ZERO, call.visibility());
             Ok(Fetched::new(response.value, provenance))
         }
         // The request was not conditional, so a 304 is a backend error.

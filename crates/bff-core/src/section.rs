@@ -171,8 +171,8 @@ impl<'a> ScreenBuilder<'a> {
             by_caller: self.cx.identity_was_read() || personal,
             by_language: false,
         };
-        let sharing = meta.sharing().and(screen);
-        Screen::new(value, meta, self.selection.clone(), sharing)
+        let visibility = meta.visibility().and(screen);
+        Screen::new(value, meta, self.selection.clone(), visibility)
     }
 
     async fn try_fill<W, S: Scope, T>(

@@ -98,10 +98,10 @@ impl IdempotentWrites {
             operation.as_bytes(),
         ];
         let write = IdempotentWrite {
-            whose: account.as_bytes(),
-            name: &[name[0], name[1], name[2], key.as_bytes()],
+            owner: account.as_bytes(),
+            key_parts: &[name[0], name[1], name[2], key.as_bytes()],
             body_hash: request.body_hash,
-            longest: cx.time_left() + COMPENSATION_TIMEOUT + MARGIN,
+            max_duration: cx.time_left() + COMPENSATION_TIMEOUT + MARGIN,
         };
         let (claim, is_retry) = match self.idempotency.begin(write).await {
             Ok(BeginResult::New(claim)) => (claim, false),
@@ -120,7 +120,7 @@ impl IdempotentWrites {
                 return Err(error.with_retry_after(Some(RETRY_AFTER)));
             }
         };
-        let attempt = WriteAttempt::new(operation, request, is_retry, claim.begun());
+        let attempt = WriteAttempt::new(operation, request, is_retry, claim.started_flag());
         let partial = attempt.partial_flag();
         let outcome = work(cx.clone(), attempt).await;
         store_outcome(claim, outcome, partial.load(Ordering::Relaxed)).await
@@ -152,15 +152,15 @@ async fn store_outcome<T: Serialize>(
     let failure = match outcome {
         Ok(value) => {
             let record = encode(SUCCEEDED, &value)?;
-            let _ = claim.done(&record).await;
+            let _ = claim.complete(&record).await;
             return Ok(Created::from_json(record.slice(1..)));
         }
         Err(failure) => failure,
     };
     let error = failure.error();
-    if error.status().is_client_error() && claim.has_begun() && !partial {
+    if error.status().is_client_error() && claim.has_started() && !partial {
         let record = encode(REFUSED, &StoredError::of(&error))?;
-        let _ = claim.done(&record).await;
+        let _ = claim.complete(&record).await;
     } else {
         let _ = claim.abandon().await;
     }

@@ -219,7 +219,7 @@ async fn an_unspecific_4xx_does_not_decide_an_earlier_unknown_attempt() {
 /// Idempotent writes over `store`, and a request context.
 fn writes_in(store: Store) -> (IdempotentWrites, RequestContext) {
     let cx = cx();
-    let cipher = RecordCipher::open(&store::Config::default(), cx.world()).unwrap();
+    let cipher = RecordCipher::open(&store::Config::default(), cx.env()).unwrap();
     (IdempotentWrites::new(store, cipher, &[], cx.shared()), cx)
 }
 

@@ -58,7 +58,7 @@ pub struct Provenance {
     /// The remaining freshness lifetime; zero if the value must not be cached.
     pub fresh_for: Duration,
     /// The callers that may share the value.
-    pub sharing: CacheVisibility,
+    pub visibility: CacheVisibility,
     /// The result of the cache lookup.
     pub cache_result: CacheResult,
     /// The error that clients receive, if the failure has its own code. `reason` remains a closed set.
@@ -70,7 +70,7 @@ impl Provenance {
     pub(crate) fn fresh(
         source: &'static str,
         fresh_for: Duration,
-        sharing: CacheVisibility,
+        visibility: CacheVisibility,
     ) -> Self {
         Self {
             state: Freshness::Fresh,
@@ -79,7 +79,7 @@ impl Provenance {
             reason: None,
             retry_after: None,
             fresh_for,
-            sharing,
+            visibility,
             cache_result: CacheResult::Miss,
             public_error: None,
         }
@@ -107,7 +107,7 @@ impl Provenance {
             age: self.age.max(other.age),
             retry_after: self.retry_after.max(other.retry_after),
             fresh_for: self.fresh_for.min(other.fresh_for),
-            sharing: self.sharing.and(other.sharing),
+            visibility: self.visibility.and(other.visibility),
         }
     }
 }

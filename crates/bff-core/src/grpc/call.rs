@@ -71,7 +71,7 @@ impl<S: Scope, M> Call<S, M> {
         headers.insert(X_REQUEST_ID, cx.request_id().header());
         headers.insert(PRIORITY, cx.urgency().header());
         headers.insert(X_CLIENT, cx.shared().client.clone());
-        cx.trace().propagate(&mut headers, cx.world());
+        cx.trace().propagate(&mut headers, cx.env());
         self.scope.identify(&mut headers);
         MetadataMap::from_headers(headers)
     }
@@ -125,7 +125,7 @@ pub(super) struct CacheInvalidation {
 impl CacheInvalidation {
     /// Invalidates the entries, as of now.
     pub(super) fn apply(&self, cx: &RequestContext, upstream: &'static str) {
-        let now = cx.world().unix_millis();
+        let now = cx.env().unix_millis();
         let target = (upstream, &self.target[..]);
         (cx.shared().cache).invalidate_after_write(target, &self.audience, &self.policy, now);
     }

@@ -31,7 +31,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
 ) -> Result<FetchResult<T>, Failure> {
     let started = net::now();
     let mut request = build_request(cx, config, call, timeout)?;
-    let conditional = fetch.is_some_and(|fetch| fetch.condition(request.headers_mut()));
+    let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
         return Ok(FetchResult::NotModified(head.headers, net::now() - started));
@@ -56,7 +56,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         head: head.headers,
         bytes: body.len(),
         body,
-        took: net::now() - started,
+        response_delay: net::now() - started,
     }))
 }
 
@@ -109,7 +109,7 @@ pub(super) fn propagate(cx: &RequestContext, timeout: Duration, headers: &mut He
     headers.insert(REQUEST_TIMEOUT, RequestTimeout::header(timeout));
     headers.insert(PRIORITY, cx.urgency().header());
     headers.insert(X_CLIENT, cx.shared().client.clone());
-    cx.trace().propagate(headers, cx.world());
+    cx.trace().propagate(headers, cx.env());
 }
 
 /// The failure for an unsuccessful status.

@@ -176,8 +176,8 @@ impl<S: Scope> Call<S> {
     }
 
     /// The callers that may share the response.
-    pub fn sharing(&self) -> CacheVisibility {
-        self.scope.sharing()
+    pub fn visibility(&self) -> CacheVisibility {
+        self.scope.visibility()
     }
 
     pub(crate) fn retry_traits(&self) -> RetryTraits {

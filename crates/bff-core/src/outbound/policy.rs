@@ -192,7 +192,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let time_left = deadline.instant().saturating_duration_since(now);
         let retries = state.attempts.saturating_sub(1);
         let retry_after = failure.retry_after();
-        let random = cx.world().random();
+        let random = cx.env().random();
         let delay = (self.config.backoff).delay(retries, random, retry_after, time_left)?;
         if self.deadline_too_short(deadline, traits, now, delay) {
             return None;
@@ -216,7 +216,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     {
         state.attempts += 1;
         let avoid = state.last_instance.as_deref();
-        let Some(instance) = (self.instances).pick(now, cx.world().random(), avoid) else {
+        let Some(instance) = (self.instances).pick(now, cx.env().random(), avoid) else {
             return Err(Failure::new(Reason::NoInstance).not_sent());
         };
         state.last_instance = Some(instance.instance().clone());
@@ -235,7 +235,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
         let now = net::now();
         let avoid = state.last_instance.as_deref();
-        let other = (self.instances).pick(now, cx.world().random(), avoid);
+        let other = (self.instances).pick(now, cx.env().random(), avoid);
         let (true, Some(other)) = (self.config.retry.allows_another(state.attempts), other) else {
             return first.await;
         };

@@ -82,8 +82,8 @@ impl Meta {
     }
 
     /// The combined cache visibility of all sections.
-    pub fn sharing(&self) -> CacheVisibility {
-        let sections = self.0.iter().map(|s| s.provenance.sharing);
+    pub fn visibility(&self) -> CacheVisibility {
+        let sections = self.0.iter().map(|s| s.provenance.visibility);
         sections.fold(CacheVisibility::default(), CacheVisibility::and)
     }
 

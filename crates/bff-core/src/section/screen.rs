@@ -30,7 +30,7 @@ pub struct Screen<T> {
     value: T,
     meta: Meta,
     selection: FieldSelection,
-    sharing: CacheVisibility,
+    visibility: CacheVisibility,
 }
 
 impl<T> Screen<T> {
@@ -38,13 +38,13 @@ impl<T> Screen<T> {
         value: T,
         meta: Meta,
         selection: FieldSelection,
-        sharing: CacheVisibility,
+        visibility: CacheVisibility,
     ) -> Self {
         Self {
             value,
             meta,
             selection,
-            sharing,
+            visibility,
         }
     }
 
@@ -83,7 +83,7 @@ impl<T: Serialize> IntoResponse for Screen<T> {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             return response;
         }
-        let scope = if self.sharing.private {
+        let scope = if self.visibility.private {
             "private"
         } else {
             "public"
@@ -101,10 +101,10 @@ impl<T: Serialize> IntoResponse for Screen<T> {
         if let Ok(value) = HeaderValue::try_from(format!("{scope}, max-age={seconds}")) {
             headers.insert(header::CACHE_CONTROL, value);
         }
-        if self.sharing.by_language {
+        if self.visibility.by_language {
             headers.append(header::VARY, HeaderValue::from_static("accept-language"));
         }
-        if self.sharing.by_caller {
+        if self.visibility.by_caller {
             // A browser's cache has one entry per URL, before and after a sign-in.
             headers.append(header::VARY, BY_CALLER);
         }
