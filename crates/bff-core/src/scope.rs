@@ -123,11 +123,16 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub use audience::Audience;
+pub use cache_visibility::CacheVisibility;
 pub use caller::{Caller, Identity};
-pub use segment::{Label, Language, Region, Segment};
+pub use label::{Label, Language, Region};
+pub use segment::Segment;
 
+// Each of these files imports only those before it: cache_visibility, label, caller, segment, audience.
 mod audience;
+mod cache_visibility;
 pub mod caller;
+mod label;
 pub mod segment;
 
 /// The caller's account, sent upstream on calls of a caller only.
@@ -157,36 +162,6 @@ pub trait Shareable: Scope {}
 
 impl Shareable for Public {}
 impl Shareable for Segment {}
-
-/// Who may store a response, as our own `Cache-Control` and `Vary` report it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CacheVisibility {
-    /// Only the caller's own cache may store it.
-    pub private: bool,
-    /// It differs by `Accept-Language`.
-    pub by_language: bool,
-    /// It differs by caller. Also set for a request without a caller, because the next one may have one.
-    pub by_caller: bool,
-}
-
-impl CacheVisibility {
-    /// The visibility of a response of one caller.
-    pub const PRIVATE: Self = Self {
-        private: true,
-        by_language: false,
-        by_caller: true,
-    };
-
-    /// The visibility of a response that combines two.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            private: self.private || other.private,
-            by_language: self.by_language || other.by_language,
-            by_caller: self.by_caller || other.by_caller,
-        }
-    }
-}
 
 /// The scope of responses that are the same for everyone.
 #[derive(Clone, Copy, Debug)]

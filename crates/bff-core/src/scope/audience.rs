@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::caller::Principal;
-use super::{Caller, Label, Language, Region, Segment};
+use super::caller::{Caller, Principal};
+use super::label::{Label, Language, Region};
+use super::segment::Segment;
 
 /// Everyone, a group, or one caller. It can be compared and hashed, and nothing can be read out of it.
 #[derive(Clone, PartialEq, Eq, Hash)]

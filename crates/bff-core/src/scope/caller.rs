@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Label, Region};
+use super::label::{Label, Region};
 
 /// A verified caller. Cheap to clone.
 #[derive(Clone)]

@@ -1,96 +1,8 @@
 //! A group of callers who see the same: by language, region, maturity, plan or experiment arm.
 
-use std::fmt;
-use std::str::FromStr;
-
-use super::{CacheVisibility, Caller};
-
-/// A short opaque word from a closed list: 1 to 16 ASCII letters, digits, `-` or `_`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Label {
-    bytes: [u8; 16],
-    len: u8,
-}
-
-impl Label {
-    const NONE: Self = Self {
-        bytes: [0; 16],
-        len: 0,
-    };
-
-    /// The word.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
-    }
-}
-
-impl FromStr for Label {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if !(1..=16).contains(&text.len()) || !text.bytes().all(word) {
-            return Err("1 to 16 letters, digits, `-` or `_`");
-        }
-        let mut tag = Self::NONE;
-        tag.bytes[..text.len()].copy_from_slice(text.as_bytes());
-        tag.len = u8::try_from(text.len()).unwrap_or(0);
-        Ok(tag)
-    }
-}
-
-impl fmt::Debug for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-macro_rules! tag_type {
-    ($(#[$doc:meta])* $name:ident, $none:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-        pub struct $name(Label);
-
-        impl $name {
-            /// Not known.
-            pub const $none: Self = Self(Label::NONE);
-
-            /// The word; empty when not known.
-            pub fn as_str(&self) -> &str {
-                self.0.as_str()
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = &'static str;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self)
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(d)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-
-tag_type! {
-    /// A language the gateway has texts in (BCP 47), negotiated from `Accept-Language`.
-    Language, UNDETERMINED
-}
-tag_type! {
-    /// A market (ISO 3166-1 alpha-2): the signed-in caller's, else the gateway's own.
-    Region, NONE
-}
+use super::cache_visibility::CacheVisibility;
+use super::caller::Caller;
+use super::label::{Label, Language, Region};
 
 /// A group of callers who see the same. It holds only what the fetch said it depends on.
 #[derive(Clone, Copy, Debug)]
@@ -177,14 +89,6 @@ impl Segment {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_short_plain_words_are_tags() {
-        assert_eq!("de-AT".parse::<Label>().unwrap().as_str(), "de-AT");
-        for bad in ["", "a b", "ü", "../x", "12345678901234567"] {
-            assert!(bad.parse::<Label>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_segment_holds_only_what_was_named() {

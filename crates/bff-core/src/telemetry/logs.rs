@@ -12,6 +12,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+pub use format::Format;
+
 use format::FormatLayer;
 use writer::LogWriter;
 
@@ -32,17 +34,6 @@ pub struct Config {
     /// one line a request, and what an operator has to know.
     #[serde(deserialize_with = "checked")]
     pub log_filter: String,
-}
-
-/// How a line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// `time LEVEL target: message name=value …`.
-    Text,
 }
 
 impl Default for Config {

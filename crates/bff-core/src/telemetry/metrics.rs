@@ -77,6 +77,11 @@ impl Metrics {
         Ok(Self::with(registry, provider))
     }
 
+    /// Counts and times one answered request; `route` is a template, never a path.
+    pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
+        self.0.requests.ended(method, route, status, took);
+    }
+
     /// Instruments that nobody reads, for a test that does not ask about them.
     pub fn noop() -> Self {
         Self::with(Registry::new(), SdkMeterProvider::builder().build())

@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::io::Write;
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::Format;
 use super::fields::{Json, Text};
 
 /// A buffer that grew larger than this for one line is given back.
@@ -17,6 +17,17 @@ const KEPT_BYTES: usize = 64 << 10;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// `time LEVEL target: message name=value …`.
+    Text,
 }
 
 /// The layer: it formats and hands each line to `write`.

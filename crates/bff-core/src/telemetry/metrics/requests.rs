@@ -5,7 +5,6 @@ use std::time::Duration;
 use opentelemetry::metrics::{BoundHistogram, Histogram};
 use opentelemetry::{Key, KeyValue};
 
-use super::Metrics;
 use super::series::SeriesCache;
 
 // Names of the semantic conventions where they have one.
@@ -26,25 +25,22 @@ impl Requests {
             known: SeriesCache::default(),
         }
     }
-}
 
-impl Metrics {
     /// Counts and times one answered request; `route` is a template, never a path.
-    pub fn request_ended(&self, method: &str, route: &str, status: u16, took: Duration) {
+    pub(super) fn ended(&self, method: &str, route: &str, status: u16, took: Duration) {
         let method = known(method);
         let is = |(m, s, r): &(&str, u16, Box<str>)| (*m, *s, &**r).cmp(&(method, status, route));
-        let requests = &self.0.requests;
         let new = || {
             let attributes = [
                 KeyValue::new(METHOD, method),
                 KeyValue::new(ROUTE, route.to_owned()),
                 KeyValue::new(STATUS, i64::from(status)),
             ];
-            let series = requests.took.bind(&attributes);
+            let series = self.took.bind(&attributes);
             ((method, status, route.into()), series)
         };
         let took = took.as_secs_f64();
-        (requests.known).count(is, new, |series| series.record(took));
+        self.known.count(is, new, |series| series.record(took));
     }
 }
 
