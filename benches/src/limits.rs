@@ -119,7 +119,7 @@ impl Row {
         let config = serde_json::from_value(json!({ "policies": policies }))?;
         Ok(Self {
             what,
-            limits: Limits::open(&config, store, &shared)?,
+            limits: Limits::open(&config, store, &shared.client, &shared.env, &shared.metrics)?,
             requests,
             at_once,
             took: Vec::new(),

@@ -4,15 +4,16 @@
 //! limits of a request in one round trip; while Redis is away each policy says whether its replica counts for itself or
 //! closes. The address's own limit never leaves the process: a flood is not passed on to Redis.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ::redis::Script;
+use http::HeaderValue;
 
-use crate::context::GatewayHandles;
 use crate::error::{Error, codes};
+use crate::net::Env;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 pub use algorithm::{Algorithm, Decision, Rule};
 pub use config::{Address, AppliesTo, Config, KeyPart, OnStoreFailure, Policy};
@@ -20,7 +21,7 @@ pub use headers::RateLimitState;
 pub use request::Request;
 
 use headers::{EffectiveLimit, PolicyResult};
-use limit::Limit;
+use limit::{Counted, Limit};
 use metrics::Decisions;
 use request::hash_address;
 
@@ -34,7 +35,7 @@ mod metrics;
 mod redis;
 mod request;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 /// What a credential that is refused costs its address beyond the request itself.
 const FAILED_CREDENTIAL: u64 = 9;
@@ -53,13 +54,16 @@ pub struct Limits {
     script: Script,
 }
 
-/// A policy that counts a request, and what holds for its caller.
-type Counted<'a> = (&'a Limit, Cow<'a, EffectiveLimit>);
-
 impl Limits {
-    /// Reads the limits. The error names its key.
-    pub fn open(config: &Config, store: Store, shared: &GatewayHandles) -> Result<Self, String> {
-        let counter = || shared.metrics.rate_limits();
+    /// Reads the limits of the gateway `client`. The error names its key.
+    pub fn open(
+        config: &Config,
+        store: Store,
+        client: &HeaderValue,
+        env: &Env,
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
+        let counter = || metrics.rate_limits();
         let address = config.per_ip.as_ref().map(Address::rule).transpose();
         let address = address.map_err(|e| format!("inbound.rate_limits.per_ip: {e}"))?;
         let address = address.map(|rule| {
@@ -73,14 +77,14 @@ impl Limits {
         }
         let mut policies = Vec::new();
         for (name, policy) in &config.policies {
-            let read = Limit::read(&shared.client, name, policy, counter());
+            let read = Limit::read(client, name, policy, counter());
             policies.push(read.map_err(|e| format!("inbound.rate_limits.policies.{name}: {e}"))?);
         }
         Ok(Self {
             address,
             policies,
             table: local::Table::new(),
-            seed: shared.env.random(),
+            seed: env.random(),
             store,
             script: Script::new(include_str!("rate_limit/decide.lua")),
         })

@@ -20,4 +20,3 @@ mod readiness;
 mod serve;
 mod system_endpoints;
 mod write_timeout;
-

@@ -51,7 +51,7 @@ impl IdempotentWrites {
         shared: &GatewayHandles,
     ) -> Self {
         Self {
-            idempotency: Idempotency::new(store, cipher, shared),
+            idempotency: Idempotency::new(store, cipher, &shared.tasks),
             client: shared.client.clone(),
             codes,
         }

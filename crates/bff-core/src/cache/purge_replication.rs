@@ -270,7 +270,7 @@ impl Cache {
             return;
         }
         let (cache, env) = (self.clone(), shared.env.clone());
-        let mut announcements = store.subscribe(CHANNEL, shared);
+        let mut announcements = store.subscribe(CHANNEL, &shared.tasks);
         let tasks = shared.tasks.clone();
         let follow = async move {
             loop {

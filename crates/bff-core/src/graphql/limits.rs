@@ -13,7 +13,6 @@ use async_graphql::{Pos, Positioned, ServerError, ValidationResult};
 
 use crate::graphql_config::Config;
 
-
 /// Maximum number of selections, with all fragments expanded.
 const MAX_SELECTIONS: usize = 2000;
 /// Maximum nesting of selections and fragments, the same as in async-graphql.

@@ -62,6 +62,18 @@ impl Rule {
     /// What `limit`, `burst` times `period` may be at most.
     pub const MAX_PRODUCT: u64 = 1 << 53;
 
+    /// The arguments of `decide.lua`: algorithm, limit, period, burst and cost.
+    pub(super) fn numbers(&self) -> [u64; 5] {
+        let algorithm = match self.algorithm {
+            Algorithm::FixedWindow => 0,
+            Algorithm::SlidingWindow => 1,
+            Algorithm::TokenBucket => 2,
+            Algorithm::LeakyMeter => 3,
+            Algorithm::LeakyBucketQueue => 4,
+        };
+        [algorithm, self.limit, self.period, self.burst, 1]
+    }
+
     /// The same rule at so many thousandths of its limit. What is remembered of a key stays good: a bucket that was half
     /// empty is half empty.
     #[must_use]

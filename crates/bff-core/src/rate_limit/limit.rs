@@ -11,7 +11,6 @@ use super::adaptive::{Adaptive, Health, WHOLE};
 use super::config::{self, AppliesTo, Policy};
 use super::headers::EffectiveLimit;
 use super::metrics::Decisions;
-use super::redis::numbers;
 use super::request::{Request, Subject, hash_address, subject};
 use crate::scope::Caller;
 use crate::store::{Key, Namespace};
@@ -34,6 +33,9 @@ pub(super) struct Limit {
     /// The health it follows, where it does.
     follows: Option<(Adaptive, Mutex<Health>)>,
 }
+
+/// A policy that counts a request, and the limit that applies to its caller.
+pub(super) type Counted<'a> = (&'a Limit, Cow<'a, EffectiveLimit>);
 
 impl Limit {
     /// Reads a policy of `gateway`.
@@ -142,7 +144,7 @@ impl Limit {
         let mut rest: Vec<&[u8]> = parts[1..].iter().map(Vec::as_slice).collect();
         rest.extend([self.gateway.as_bytes(), self.name.as_bytes()]);
         // A policy that counts otherwise than the release before it counts anew.
-        let [algorithm, _, period, ..] = numbers(&self.term.rule).map(u64::to_le_bytes);
+        let [algorithm, _, period, ..] = self.term.rule.numbers().map(u64::to_le_bytes);
         rest.extend([&algorithm[..], &period[..]]);
         Key::of(SPACE, &parts[0], &rest)
     }

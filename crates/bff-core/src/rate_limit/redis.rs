@@ -3,10 +3,10 @@
 use ::redis::Script;
 use futures_util::future::join_all;
 
-use super::Counted;
-use super::algorithm::{Algorithm, Decision, Rule};
+use super::algorithm::Decision;
+use super::limit::Counted;
 use super::request::Request;
-use crate::store::redis::Redis;
+use crate::store::Redis;
 use crate::store::{Key, StoreUnavailable};
 
 /// Decides: one script for all keys, on a cluster for all that lie in one slot, and all scripts side by side.
@@ -31,7 +31,7 @@ pub(super) async fn decide(
         for &at in group {
             call.key(keys[at].as_str());
         }
-        for number in group.iter().flat_map(|&at| numbers(&counted[at].1.rule)) {
+        for number in group.iter().flat_map(|&at| counted[at].1.rule.numbers()) {
             call.arg(number);
         }
         let first = &keys[group[0]];
@@ -52,16 +52,4 @@ pub(super) async fn decide(
         }
     }
     Ok(decisions)
-}
-
-/// A rule as `decide.lua` reads it, and the cost.
-pub(super) fn numbers(rule: &Rule) -> [u64; 5] {
-    let algorithm = match rule.algorithm {
-        Algorithm::FixedWindow => 0,
-        Algorithm::SlidingWindow => 1,
-        Algorithm::TokenBucket => 2,
-        Algorithm::LeakyMeter => 3,
-        Algorithm::LeakyBucketQueue => 4,
-    };
-    [algorithm, rule.limit, rule.period, rule.burst, 1]
 }

@@ -8,11 +8,12 @@ use proptest::prelude::*;
 use super::adaptive::{Adaptive, Health, WHOLE};
 use super::algorithm::{Algorithm, Rule, State};
 use super::local::Table;
-use super::redis::numbers;
+use super::{Config, Limits};
+use crate::net::Env;
 use crate::scope::{Caller, Identity};
-use crate::store::redis::Redis;
-use crate::store::tests::{Server, wait_until_available};
-use crate::store::{Key, Namespace, Store};
+use crate::store::testing::{CapturedLogs, Cluster, Server, wait_until_available};
+use crate::store::{Key, Namespace, Redis, Store};
+use crate::telemetry::Metrics;
 
 const ALL: [Algorithm; 5] = [
     Algorithm::FixedWindow,
@@ -21,6 +22,12 @@ const ALL: [Algorithm; 5] = [
     Algorithm::LeakyMeter,
     Algorithm::LeakyBucketQueue,
 ];
+
+/// The limits of the gateway `client`.
+fn open_for(client: &'static str, config: &Config, store: Store) -> Result<Limits, String> {
+    let client = http::HeaderValue::from_static(client);
+    Limits::open(config, store, &client, &Env::real(), &Metrics::noop())
+}
 
 fn rules() -> impl Strategy<Value = (u64, u64, u64)> {
     (1u64..12, 1u64..2000, 1u64..12)
@@ -391,7 +398,7 @@ async fn decides(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
     let script = ::redis::Script::new(include_str!("decide.lua"));
     let mut call = script.prepare_invoke();
     call.key(key);
-    for number in numbers(rule) {
+    for number in rule.numbers() {
         call.arg(number);
     }
     let space = Namespace {
@@ -404,12 +411,20 @@ async fn decides(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
 
 #[tokio::test]
 async fn limits_hold_in_one_process_and_over_replicas_on_one_redis() {
-    let shared = crate::store::tests::gateway_handles();
-    hold(&[Store::memory(1 << 20, &shared.env)], 10).await;
+    hold(&[Store::memory(1 << 20, &Env::real())], 10).await;
     if let Some(server) = Server::start() {
         let stores = [server.store(), server.store()];
         wait_until_available(&stores[0]).await;
         hold(&stores, 10).await;
+    }
+}
+
+#[tokio::test]
+async fn limits_hold_over_replicas_on_one_cluster() {
+    if let Some(cluster) = Cluster::start().await {
+        let stores = [cluster.store(), cluster.store()];
+        wait_until_available(&stores[0]).await;
+        hold(&stores, 1000).await;
     }
 }
 
@@ -429,9 +444,7 @@ async fn gateways_that_share_a_redis_count_each_for_itself() {
         ..anybody()
     };
     for client in ["one", "two"] {
-        let mut shared = (*crate::store::tests::gateway_handles()).clone();
-        shared.client = http::HeaderValue::from_static(client);
-        let limits = super::Limits::open(&config, store.clone(), &shared).unwrap();
+        let limits = open_for(client, &config, store.clone()).unwrap();
         assert!(limits.check(asks).await.1.is_ok(), "{client}");
         assert!(limits.check(asks).await.1.is_err(), "{client}");
     }
@@ -439,7 +452,7 @@ async fn gateways_that_share_a_redis_count_each_for_itself() {
 
 /// What limits do wherever they count: in one process, or in replicas that share a store. `all` is how many of everybody
 /// pass: more than ask, where what one limit refuses may have taken from another, as on a cluster.
-pub(crate) async fn hold(replicas: &[Store], all: u32) {
+async fn hold(replicas: &[Store], all: u32) {
     for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
         one_refusal_takes_nothing_from_the_others(replicas, algorithm, all).await;
         what_is_told_of_the_next_one_comes_true(replicas, algorithm).await;
@@ -449,10 +462,7 @@ pub(crate) async fn hold(replicas: &[Store], all: u32) {
 fn open(replicas: &[Store], policies: &serde_json::Value) -> Vec<super::Limits> {
     let config = serde_json::json!({ "policies": policies });
     let config: super::Config = serde_json::from_value(config).unwrap();
-    let open = |store: &Store| {
-        let shared = crate::store::tests::gateway_handles();
-        super::Limits::open(&config, store.clone(), &shared).unwrap()
-    };
+    let open = |store: &Store| open_for("test", &config, store.clone()).unwrap();
     replicas.iter().map(open).collect()
 }
 
@@ -553,9 +563,8 @@ fn follows(adaptive: &serde_json::Value) -> super::Config {
 #[tokio::test(start_paused = true)]
 async fn a_limit_shrinks_while_its_answers_fail_and_recovers_by_itself() {
     let config = follows(&serde_json::json!({}));
-    let shared = crate::store::tests::gateway_handles();
-    let store = Store::memory(1 << 20, &shared.env);
-    let limits = super::Limits::open(&config, store, &shared).unwrap();
+    let store = Store::memory(1 << 20, &Env::real());
+    let limits = open_for("test", &config, store).unwrap();
     let quota = async |failed: Option<bool>| {
         let (standing, passes) = limits.check(anybody()).await;
         if let (Some(failed), true) = (failed, passes.is_ok()) {
@@ -605,9 +614,8 @@ fn what_a_limit_cannot_follow_is_refused() {
         ("recovery_step", 0.into()),
     ] {
         let config = follows(&serde_json::json!({ key: value }));
-        let shared = crate::store::tests::gateway_handles();
-        let store = Store::memory(1 << 20, &shared.env);
-        let line = super::Limits::open(&config, store, &shared).unwrap_err();
+        let store = Store::memory(1 << 20, &Env::real());
+        let line = open_for("test", &config, store).unwrap_err();
         assert!(
             line.contains("policies.screens: adaptive") && line.contains(key),
             "{line}"
@@ -618,7 +626,7 @@ fn what_a_limit_cannot_follow_is_refused() {
 /// Whoever listens and never answers is away: decided by the store's own timeout, said once, and not asked in between.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
-    let lines = crate::store::tests::CapturedLogs::default();
+    let lines = CapturedLogs::default();
     let _guard = lines.capture();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", silent.local_addr().unwrap());
@@ -626,13 +634,12 @@ async fn a_store_that_never_answers_is_away_within_50_ms_and_said_so_once() {
         url: Some(crate::config::Secret::new(url)),
         ..crate::store::Config::default()
     };
-    let shared = crate::store::tests::gateway_handles();
     for (away, closes) in [("local", false), ("fail_closed", true)] {
         let policy = serde_json::json!({ "limit": 100, "period": "1h", "on_store_failure": away });
         let config = serde_json::json!({ "policies": { "screens": policy } });
         let config: super::Config = serde_json::from_value(config).unwrap();
-        let store = Store::open(&store, &shared.env).unwrap();
-        let limits = super::Limits::open(&config, store, &shared).unwrap();
+        let store = Store::open(&store, &Env::real()).unwrap();
+        let limits = open_for("test", &config, store).unwrap();
         for asked in 0..20 {
             let began = tokio::time::Instant::now();
             let (standing, passes) = limits.check(anybody()).await;

@@ -1,13 +1,11 @@
 //! Serializes a screen: its selected members, then `_meta`.
 
-
 use serde::ser::{Error as _, Impossible, SerializeStruct};
 use serde::{Serialize, Serializer};
 use serde_json::error::Error;
 
 use super::selection::SelectedField;
 use super::{FieldSelection, Meta};
-
 
 /// A serialized screen.
 pub(super) struct Document {

@@ -176,8 +176,14 @@ impl<'a> GatewayBuilder<'a> {
         let sdl = endpoints.sdl();
         let (router, api, options) = endpoints.into_parts(state);
         let inbound = self.settings.inbound;
-        let limits =
-            rate_limit::Limits::open(&inbound.rate_limits, self.store.clone(), &self.shared)?;
+        let GatewayHandles {
+            client,
+            env,
+            metrics,
+            ..
+        } = &*self.shared;
+        let limits = &inbound.rate_limits;
+        let limits = rate_limit::Limits::open(limits, self.store.clone(), client, env, metrics)?;
         let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
         let openapi_json = api.to_pretty_json().map_err(|error| error.to_string())?;
         let readiness = Readiness::new(self.shared.shutdown.clone());

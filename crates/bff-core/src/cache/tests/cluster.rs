@@ -5,9 +5,9 @@ use futures_util::future::join_all;
 use super::gateway::Setup;
 use super::*;
 use crate::scope::{Language, Region, Segment};
-use crate::store::tests::ask;
-use crate::store::tests::cluster::Cluster;
-use crate::store::tests::wait_until_available;
+use crate::store::testing::Cluster;
+use crate::store::testing::ask;
+use crate::store::testing::wait_until_available;
 
 /// The number of addresses. Each is read publicly, in two languages, and by two callers.
 const THINGS: u32 = 40;

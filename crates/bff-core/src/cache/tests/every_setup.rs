@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::gateway::{Gateway, Setup};
 use super::*;
 use crate::scope::{Region, Segment};
-use crate::store::tests::cluster::Cluster;
-use crate::store::tests::{Server, wait_until_available};
+use crate::store::testing::Cluster;
+use crate::store::testing::{Server, wait_until_available};
 
 fn default_policy() -> CachePolicy {
     CachePolicy::default_for(false)

@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use crate::store::Store;
-use crate::store::tests::cluster::Cluster;
-use crate::store::tests::{Server, ask, wait_until_available};
+use crate::store::testing::Cluster;
+use crate::store::testing::{Server, ask, wait_until_available};
 
 /// Where the shared entries are.
 pub(super) enum Setup {

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::cache::shared_tier::record::SharedRecord;
-use crate::store::tests::{Server, wait_until_available};
+use crate::store::testing::{Server, wait_until_available};
 use crate::store::{Key as StoreKey, Namespace, Record as StoreRecord, Store};
 
 /// Two replicas of one gateway, and their Redis.

@@ -89,7 +89,7 @@ impl Availability {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tests::CapturedLogs;
+    use crate::testing::CapturedLogs;
 
     #[tokio::test(start_paused = true)]
     async fn an_unavailable_redis_is_tried_once_per_retry_interval() {

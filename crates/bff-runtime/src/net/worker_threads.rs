@@ -37,7 +37,7 @@ async fn keep_timer_armed() {
 }
 
 /// Which thread drives a socket that is opened here: a number from 1, or 0 where it is none of [`Threads`].
-pub(crate) fn worker_index() -> usize {
+pub fn worker_index() -> usize {
     HOME.get()
 }
 
@@ -110,7 +110,7 @@ impl Threads {
     }
 
     /// Serves a connection on the thread that has the fewest.
-    pub(crate) fn spawn(
+    pub fn spawn(
         &self,
         tasks: &mut JoinSet<()>,
         connection: impl Future<Output = ()> + Send + 'static,
@@ -130,7 +130,7 @@ impl Threads {
     }
 
     /// Ends them, and waits until all that they served is dropped, so that it has said its last word.
-    pub(crate) async fn end(&self) {
+    pub async fn end(&self) {
         self.ending.cancel();
         self.serving.close();
         self.serving.wait().await;

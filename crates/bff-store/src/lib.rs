@@ -1,27 +1,30 @@
-//! Shared state: in this process or in Redis. Both implementations behave alike; one test suite runs on both.
+//! State that the replicas of a gateway share: records with a TTL, in this process or in Redis.
 //!
-//! Every record has a TTL. Every key has a hash tag, so that related records are in one slot of a Redis Cluster, and
-//! the version of the encoding, so that two releases side by side do not read each other's records. No call to Redis
-//! takes longer than `timeout`; then it fails with [`StoreUnavailable`].
+//! Both implementations behave alike, and one test suite runs on both. The crate knows no request and no HTTP. Read this
+//! file first: [`Store`] lists all operations. [`idempotency`], [`session`] and [`device_authorization`] build on it.
+//!
+//! Every key has a hash tag, so that related records are in one slot of a Redis Cluster, and the version of the encoding,
+//! so that two releases side by side do not read each other's records. No call to Redis takes longer than `timeout`;
+//! then it fails with [`StoreUnavailable`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bff_runtime::net::Env;
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
 
-use crate::config::Secret;
-use crate::context::{Env, GatewayHandles};
-
+pub use config::Config;
 pub use encryption::RecordCipher;
 pub use idempotency::{BeginResult, Claim, Idempotency, IdempotentWrite};
-pub use key::{Key, Namespace};
+pub use key::{Key, Namespace, channel};
+pub use record::{Record, StoreUnavailable, StoredRecord};
 
-pub(crate) use self::redis::Redis;
-pub(crate) use key::channel;
+pub use self::redis::Redis;
 
 mod availability;
+mod config;
 mod connection;
 pub mod device_authorization;
 mod encrypted;
@@ -29,88 +32,13 @@ pub mod encryption;
 pub mod idempotency;
 mod key;
 mod memory;
-pub(crate) mod redis;
+mod record;
+mod redis;
 pub mod session;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
-pub(crate) mod tests;
-
-/// The store of shared state.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Redis, as `redis://host:6379/0`, or as `rediss://…` with TLS. A cluster by some of its nodes, as
-    /// `redis+cluster://host:6379,host:6379` or `rediss+cluster://…`. A secret, because it may hold a password. Default
-    /// none: state stays in this process, and each replica counts for itself.
-    #[serde(default)]
-    pub url: Option<Secret>,
-    /// Keys that encrypt secrets before they leave this process: 32 random bytes each, in base64url. The first key
-    /// encrypts, all keys decrypt. To rotate, add the new key in front; remove the old one after its records have
-    /// expired. Default none, which production refuses if `url` is set. Best from a file.
-    #[serde(default)]
-    pub encryption_keys: Vec<Secret>,
-    /// The time limit of one call to Redis. Default 50ms: a healthy Redis takes one, and the request needs the rest.
-    #[serde(default = "Config::timeout", with = "crate::config::duration::some")]
-    pub timeout: Duration,
-    /// How long Redis, or a slot range of a cluster, is not called after a failure. Default 250ms: recovery is noticed
-    /// soon, and only one request in that time waits for the attempt.
-    #[serde(default = "Config::retry_interval", with = "crate::config::duration")]
-    pub retry_interval: Duration,
-    /// The size in this process of the records that must not be evicted, in bytes; beyond it, writes fail. The same
-    /// again for evictable records; beyond it, the one that expires first is evicted. Default 67108864 (64 MiB).
-    #[serde(default = "Config::memory_bytes")]
-    pub memory_bytes: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            url: None,
-            encryption_keys: Vec::new(),
-            timeout: Self::timeout(),
-            retry_interval: Self::retry_interval(),
-            memory_bytes: Self::memory_bytes(),
-        }
-    }
-}
-
-impl Config {
-    fn timeout() -> Duration {
-        Duration::from_millis(50)
-    }
-
-    fn retry_interval() -> Duration {
-        Duration::from_millis(250)
-    }
-
-    fn memory_bytes() -> usize {
-        64 << 20
-    }
-}
-
-/// The store did not answer in time, or has no room for records that must not be evicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is unavailable")]
-pub struct StoreUnavailable;
-
-/// A record to store.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// The name of the record.
-    pub key: Key,
-    /// The content.
-    pub value: Bytes,
-    /// The time to live; at least a millisecond.
-    pub ttl: Duration,
-}
-
-/// A stored record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// The content.
-    pub value: Bytes,
-    /// The rest of its time to live.
-    pub ttl_left: Duration,
-}
+mod tests;
 
 /// The messages of a channel from now on. `None` means that messages may have been missed, because the subscriber
 /// fell far behind or Redis was unavailable.
@@ -210,21 +138,21 @@ impl Store {
         }
     }
 
-    /// Subscribes to a channel. On Redis one task reads each channel until the tasks of `shared` are closed.
-    pub fn subscribe(&self, channel: &'static str, shared: &GatewayHandles) -> Subscription {
+    /// Subscribes to a channel. On Redis one task reads each channel until `tasks` is closed.
+    pub fn subscribe(&self, channel: &'static str, tasks: &TaskTracker) -> Subscription {
         match self {
             Self::Memory(memory) => Subscription(memory.subscribe(channel)),
-            Self::Redis(redis) => Subscription(redis.subscribe(channel, shared)),
+            Self::Redis(redis) => Subscription(redis.subscribe(channel, tasks)),
         }
     }
 
     /// Whether the store can be unavailable.
-    pub(crate) fn is_redis(&self) -> bool {
+    pub fn is_redis(&self) -> bool {
         matches!(self, Self::Redis(_))
     }
 
     /// The state of the store, for operators.
-    pub(crate) fn as_str(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Memory(_) => "in process",
             Self::Redis(redis) if redis.is_unavailable() => "unavailable",
@@ -246,6 +174,6 @@ impl Subscription {
 }
 
 /// A random token for the holder of a lease or a claim.
-pub(crate) fn token(env: &Env) -> Bytes {
+pub fn token(env: &Env) -> Bytes {
     Bytes::from(env.uuid().into_bytes().to_vec())
 }

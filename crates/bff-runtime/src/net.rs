@@ -15,16 +15,16 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-pub(crate) use coarse_clock::now;
+pub use coarse_clock::now;
 pub use connector::Connector;
 pub use env::Env;
 pub use worker_threads::Threads;
-pub(crate) use worker_threads::worker_index;
+pub use worker_threads::worker_index;
 
 mod coarse_clock;
 mod connector;
 mod env;
-pub(crate) mod monotonic;
+pub mod monotonic;
 mod worker_threads;
 
 /// Anything bytes can be read from and written to.
@@ -174,7 +174,7 @@ impl Listener {
 
 impl Connection {
     /// The same connection, woken by the runtime that this is called in.
-    pub(crate) fn rebind_to_runtime(self) -> io::Result<Self> {
+    pub fn rebind_to_runtime(self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
             pipe @ Self::InMemory(_) => Ok(pipe),

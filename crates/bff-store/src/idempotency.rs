@@ -18,7 +18,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio_util::task::TaskTracker;
 
 use super::{Key, Namespace, Record, RecordCipher, Store, StoreUnavailable, StoredRecord};
-use crate::context::GatewayHandles;
 
 /// How long a record lasts (CONTRACT: 24 hours).
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
@@ -91,11 +90,11 @@ pub struct Claim {
 
 impl Idempotency {
     /// Idempotency records in `store`, encrypted with `cipher`.
-    pub fn new(store: Store, cipher: RecordCipher, shared: &GatewayHandles) -> Self {
+    pub fn new(store: Store, cipher: RecordCipher, tasks: &TaskTracker) -> Self {
         Self {
             store,
             cipher,
-            tasks: shared.tasks.clone(),
+            tasks: tasks.clone(),
         }
     }
 
@@ -205,7 +204,7 @@ impl Claim {
     }
 
     /// The flag of `has_started`, for the code that runs the write.
-    pub(crate) fn started_flag(&self) -> Arc<AtomicBool> {
+    pub fn started_flag(&self) -> Arc<AtomicBool> {
         self.started.clone()
     }
 

@@ -12,13 +12,16 @@ use parking_lot::Mutex;
 use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, Value};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use super::availability::Availability;
+use super::config::Config;
 use super::connection::{RedisConnection, SeedNodes};
+use super::key::{self, Key};
 use super::memory::BACKLOG;
-use super::{Config, Key, Record, StoreUnavailable, StoredRecord, key};
-use crate::config::Secret;
-use crate::context::{Env, GatewayHandles};
+use super::record::{Record, StoreUnavailable, StoredRecord};
+use bff_config::Secret;
+use bff_runtime::net::Env;
 
 /// Deletes a lease if the token is still its holder's.
 const RELEASE: &str =
@@ -68,7 +71,7 @@ impl Redis {
     }
 
     /// Whether keys may be in different slots, so that one script cannot reach all of them.
-    pub(crate) fn is_cluster(&self) -> bool {
+    pub fn is_cluster(&self) -> bool {
         self.availability.slot_ranges() > 1
     }
 
@@ -101,7 +104,7 @@ impl Redis {
     }
 
     /// Takes a lease for at most `ttl`; false if it is held already.
-    pub(crate) async fn acquire_lease(
+    pub async fn acquire_lease(
         &self,
         key: &Key,
         token: &Bytes,
@@ -117,11 +120,7 @@ impl Redis {
     }
 
     /// Releases a lease, unless it expired and has another holder.
-    pub(crate) async fn release_lease(
-        &self,
-        key: &Key,
-        token: &Bytes,
-    ) -> Result<(), StoreUnavailable> {
+    pub async fn release_lease(&self, key: &Key, token: &Bytes) -> Result<(), StoreUnavailable> {
         let mut call = self.scripts.release_lease.prepare_invoke();
         call.key(key.as_str()).arg(&token[..]);
         let mut connection = self.connection.clone();
@@ -162,7 +161,7 @@ impl Redis {
     }
 
     /// Runs a script. All its keys must be in the slot of `key`.
-    pub(crate) async fn invoke<T: FromRedisValue>(
+    pub async fn invoke<T: FromRedisValue>(
         &self,
         key: &Key,
         call: &ScriptInvocation<'_>,
@@ -186,7 +185,7 @@ impl Redis {
     pub(super) fn subscribe(
         self: &Arc<Self>,
         name: &'static str,
-        shared: &GatewayHandles,
+        tasks: &TaskTracker,
     ) -> broadcast::Receiver<Option<Bytes>> {
         let mut channels = self.channels.lock();
         if let Some(channel) = channels.get(name) {
@@ -195,11 +194,8 @@ impl Redis {
         let channel = broadcast::Sender::new(BACKLOG);
         let receiver = channel.subscribe();
         channels.insert(name, channel.clone());
-        let (seed_nodes, retry_interval, tasks) = (
-            self.seed_nodes.clone(),
-            self.retry_interval,
-            shared.tasks.clone(),
-        );
+        let (seed_nodes, retry_interval, tasks) =
+            (self.seed_nodes.clone(), self.retry_interval, tasks.clone());
         let forward = async move {
             loop {
                 // The end is a gap, also of a first attempt that failed.

@@ -27,7 +27,7 @@ enum Moment {
 }
 
 /// The time: in a task of a connection as it was when first asked since the task was woken.
-pub(crate) fn now() -> Instant {
+pub fn now() -> Instant {
     match MOMENT.get() {
         Moment::At(at) => at,
         Moment::Passing => Instant::now(),

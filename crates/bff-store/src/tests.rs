@@ -1,21 +1,17 @@
 //! One test suite for both stores, and tests that need one of them.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use tokio_util::task::TaskTracker;
 
-use super::{Config, Key, Namespace, Record, Store, StoreUnavailable};
-use crate::config::Secret;
-use crate::context::{Env, GatewayHandles};
-use crate::telemetry::Metrics;
+use crate::testing::{Server, wait_until_available};
+use crate::{Config, Key, Namespace, Record, Store, StoreUnavailable};
+use bff_config::Secret;
+use bff_runtime::net::Env;
 
-pub(crate) mod cluster;
+mod cluster;
 
 const EVICTABLE: Namespace = Namespace {
     name: "test",
@@ -26,129 +22,6 @@ const NOT_EVICTABLE: Namespace = Namespace {
     evictable: false,
 };
 
-/// A redis-server of one test, on its own port.
-pub(crate) struct Server {
-    program: PathBuf,
-    port: u16,
-    child: Child,
-}
-
-impl Server {
-    /// `None` if it is not installed and that is allowed.
-    pub(crate) fn start() -> Option<Self> {
-        let program = program()?;
-        let port = free_port();
-        let child = run(&program, port, &[]);
-        Some(Self {
-            program,
-            port,
-            child,
-        })
-    }
-
-    pub(crate) fn store(&self) -> Store {
-        store_at(self.url())
-    }
-
-    pub(crate) fn store_with_timeouts(&self, timeout: Duration, retry_interval: Duration) -> Store {
-        store_with_timeouts(self.url(), timeout, retry_interval)
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The reply to any command.
-    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, args: &[&str]) -> T {
-        ask(self.port, args).await
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.child = run(&self.program, self.port, &[]);
-    }
-}
-
-/// The reply of the server at `port` to any command.
-pub(crate) async fn ask<T: redis::FromRedisValue>(port: u16, args: &[&str]) -> T {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut command = redis::Cmd::new();
-    command.arg(args);
-    command.query_async(&mut connection).await.unwrap()
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// A store on a server.
-fn store_at(url: String) -> Store {
-    // Generous, because a test machine is busy.
-    store_with_timeouts(url, Duration::from_secs(2), Duration::from_millis(20))
-}
-
-fn store_with_timeouts(url: String, timeout: Duration, retry_interval: Duration) -> Store {
-    let config = Config {
-        url: Some(Secret::new(url)),
-        timeout,
-        retry_interval,
-        ..Config::default()
-    };
-    Store::open(&config, &Env::real()).unwrap()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test is not a gateway")]
-fn program() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut candidates = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
-    let program = candidates.find(|place| place.is_file());
-    if program.is_none() {
-        let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
-        assert!(!required, "redis-server is not installed");
-        eprintln!("skipped: redis-server is not installed");
-    }
-    program
-}
-
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    free.local_addr().unwrap().port()
-}
-
-fn run(program: &PathBuf, port: u16, extra_args: &[String]) -> Child {
-    Command::new(program)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-        .args(["--save", "", "--appendonly", "no"])
-        .args(extra_args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-/// Waits until the server answers.
-pub(crate) async fn wait_until_available(store: &Store) {
-    for _ in 0..500 {
-        if store.get_many(&[key("there")]).await.is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("the store never became available");
-}
-
 /// Both stores.
 pub(super) async fn both_stores() -> Vec<(Store, Option<Server>)> {
     let mut stores = vec![(Store::memory(1 << 20, &Env::real()), None)];
@@ -158,47 +31,6 @@ pub(super) async fn both_stores() -> Vec<(Store, Option<Server>)> {
         stores.push((store, Some(server)));
     }
     stores
-}
-
-/// Captured log lines.
-#[derive(Clone, Default)]
-pub(crate) struct CapturedLogs(Arc<parking_lot::Mutex<Vec<u8>>>);
-
-impl CapturedLogs {
-    /// Captures the log lines of this thread while the guard lives.
-    pub(crate) fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let logs = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false);
-        tracing::subscriber::set_default(subscriber.with_writer(move || logs.clone()).finish())
-    }
-
-    /// The number of lines that contain `text`.
-    pub(crate) fn count(&self, text: &str) -> usize {
-        let logs = String::from_utf8(self.0.lock().clone()).unwrap();
-        logs.lines().filter(|line| line.contains(text)).count()
-    }
-}
-
-impl std::io::Write for CapturedLogs {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-pub(crate) fn gateway_handles() -> Arc<GatewayHandles> {
-    Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("test"),
-        env: Env::real(),
-        tasks: TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: Metrics::noop(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-        fields: crate::section::fields::FieldCache::default(),
-    })
 }
 
 fn key(name: &str) -> Key {
@@ -268,10 +100,10 @@ async fn a_lease_has_one_holder_and_only_the_holder_releases_it() {
 
 #[tokio::test]
 async fn a_message_reaches_every_subscriber() {
-    let gateway_handles = gateway_handles();
+    let tasks = TaskTracker::new();
     for (store, _server) in both_stores().await {
-        let mut one = store.subscribe("purge", &gateway_handles);
-        let mut two = store.subscribe("purge", &gateway_handles);
+        let mut one = store.subscribe("purge", &tasks);
+        let mut two = store.subscribe("purge", &tasks);
         if matches!(store, Store::Redis(_)) {
             // The gap before the subscription.
             assert_eq!((one.next().await, two.next().await), (None, None));
@@ -321,7 +153,7 @@ async fn insert_if_absent_and_compare_and_swap_are_conditional() {
 async fn memory_is_limited_and_evicts_only_evictable_records() {
     let max_bytes = 64 << 10;
     // Seeded: with a random seed, one shard may have too little room.
-    let store = Store::memory(max_bytes, &Env::seeded(1, crate::net::Net::Tcp));
+    let store = Store::memory(max_bytes, &Env::seeded(1, bff_runtime::net::Net::Tcp));
     let Store::Memory(memory) = &store else {
         unreachable!()
     };

@@ -10,8 +10,8 @@ use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::{Client, Cmd, Pipeline, RedisFuture, Value};
 
-use super::Config;
-use crate::config::Secret;
+use super::config::Config;
+use bff_config::Secret;
 
 /// How often one command follows a cluster's redirections, as after a slot has moved. The store's timeout applies too.
 const REDIRECTIONS: u32 = 4;

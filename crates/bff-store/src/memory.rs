@@ -10,7 +10,8 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Key, Record, StoreUnavailable};
+use super::key::Key;
+use super::record::{Record, StoreUnavailable, StoredRecord};
 
 /// Enough that threads rarely wait for the same lock.
 const SHARDS: usize = 16;
@@ -81,11 +82,11 @@ impl Memory {
     pub(super) fn insert_if_absent(
         &self,
         record: &Record,
-    ) -> Result<Option<super::StoredRecord>, StoreUnavailable> {
+    ) -> Result<Option<StoredRecord>, StoreUnavailable> {
         let now = Instant::now();
         let mut shard = self.shard(&record.key).lock();
         if let Some(slot) = shard.live(&record.key) {
-            return Ok(Some(super::StoredRecord {
+            return Ok(Some(StoredRecord {
                 value: slot.value.clone(),
                 ttl_left: slot.expires_at - now,
             }));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encrypted::{EncryptedStore, Versioned};
 use super::{Key, Namespace, RecordCipher, Store, StoreUnavailable};
-use crate::context::Env;
+use bff_runtime::net::Env;
 
 const SESSION: Namespace = Namespace {
     name: "session",

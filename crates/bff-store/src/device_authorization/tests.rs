@@ -1,14 +1,14 @@
 //! Device authorizations in both stores.
 
 use super::*;
-use crate::store::tests::both_stores;
+use crate::tests::both_stores;
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(60);
 
 fn authorizations(store: Store, expires_in: Duration, max_attempts: u32) -> DeviceAuthorizations {
     let env = Env::real();
-    let cipher = RecordCipher::open(&crate::store::Config::default(), &env).unwrap();
+    let cipher = RecordCipher::open(&crate::Config::default(), &env).unwrap();
     DeviceAuthorizations::new(
         store,
         cipher,

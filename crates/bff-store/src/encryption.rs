@@ -10,8 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
-use super::{Config, Key};
-use crate::context::Env;
+use super::config::Config;
+use super::key::Key;
+use bff_runtime::net::Env;
 
 /// Bytes of the key's hash that identify the key in a record.
 const ID_BYTES: usize = 4;
@@ -104,8 +105,8 @@ impl fmt::Debug for RecordCipher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
-    use crate::store::Namespace;
+    use crate::Namespace;
+    use bff_config::Secret;
 
     const NAMESPACE: Namespace = Namespace {
         name: "session",

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::Secret;
-use crate::context::Env;
-use crate::store::Config;
-use crate::store::tests::{both_stores, gateway_handles};
+use crate::Config;
+use crate::tests::both_stores;
+use bff_config::Secret;
+use bff_runtime::net::Env;
+use tokio_util::task::TaskTracker;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -21,7 +22,7 @@ fn cipher(byte: u8) -> RecordCipher {
 }
 
 fn idempotency(store: Store) -> Idempotency {
-    Idempotency::new(store, cipher(1), &gateway_handles())
+    Idempotency::new(store, cipher(1), &TaskTracker::new())
 }
 
 fn in_process() -> Idempotency {
@@ -219,7 +220,7 @@ async fn a_record_is_unreadable_without_its_encryption_key() {
         assert!(!bytes.windows(secret.len()).any(|w| w == secret));
     }
     // Without the encryption key the record is unreadable, so the write is rejected.
-    let other = Idempotency::new(store, cipher(2), &gateway_handles());
+    let other = Idempotency::new(store, cipher(2), &TaskTracker::new());
     let write = IdempotentWrite {
         owner: b"alice",
         key_parts: &[b"checkout", b"k"],

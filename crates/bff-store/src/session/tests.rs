@@ -1,14 +1,14 @@
 //! Sessions in both stores.
 
 use super::*;
-use crate::store::tests::both_stores;
+use crate::tests::both_stores;
 
 const SHORT: Duration = Duration::from_millis(60);
 const LONG: Duration = Duration::from_secs(60);
 
 fn sessions(store: Store, idle_timeout: Duration, max_per_account: usize) -> Sessions {
     let env = Env::real();
-    let cipher = RecordCipher::open(&crate::store::Config::default(), &env).unwrap();
+    let cipher = RecordCipher::open(&crate::Config::default(), &env).unwrap();
     let config = Config {
         idle_timeout,
         absolute_timeout: 10 * LONG,
@@ -88,8 +88,8 @@ async fn an_idle_session_ends_and_a_used_one_does_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_ends_at_its_absolute_timeout() {
-    let env = Env::seeded(1, crate::net::Net::Tcp);
-    let cipher = RecordCipher::open(&crate::store::Config::default(), &env).unwrap();
+    let env = Env::seeded(1, bff_runtime::net::Net::Tcp);
+    let cipher = RecordCipher::open(&crate::Config::default(), &env).unwrap();
     let config = Config {
         idle_timeout: LONG,
         absolute_timeout: 3 * LONG,

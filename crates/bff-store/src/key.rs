@@ -50,7 +50,7 @@ impl Key {
     }
 
     /// The hash tag, which decides the slot.
-    pub(crate) fn tag(&self) -> &str {
+    pub fn tag(&self) -> &str {
         self.text.split(['{', '}']).nth(1).unwrap_or_default()
     }
 
@@ -74,7 +74,7 @@ impl fmt::Debug for Key {
 }
 
 /// The name of a channel in Redis.
-pub(crate) fn channel(name: &str) -> String {
+pub fn channel(name: &str) -> String {
     format!("{VERSION}:{name}")
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Key, Record, RecordCipher, Store, StoreUnavailable};
-use crate::context::Env;
+use bff_runtime::net::Env;
 
 /// The attempts of an update that competes with others.
 const ATTEMPTS: u32 = 16;

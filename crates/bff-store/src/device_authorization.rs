@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encrypted::EncryptedStore;
 use super::{Key, Namespace, RecordCipher, Store, StoreUnavailable};
-use crate::context::Env;
+use bff_runtime::net::Env;
 
 const DEVICE_CODES: Namespace = Namespace {
     name: "device-authorization",
