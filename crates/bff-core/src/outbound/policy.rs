@@ -22,8 +22,10 @@ use super::{Config, Failure, Reason, RetryTraits, SharedDeadline};
 use crate::context::{GatewayHandles, RequestContext};
 use crate::discovery::{self, InitialResolution, WatchHandle};
 use crate::net;
+use retry_delay::AttemptState;
 
 mod health;
+mod retry_delay;
 
 /// A duration longer than any request.
 const FAR_FUTURE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -41,17 +43,6 @@ pub(crate) struct Policy<T> {
     latency: Latency,
     hedge: Hedge,
     deadline_filter: DeadlineFilter,
-}
-
-/// The attempts of one call so far.
-struct AttemptState<T> {
-    attempts: u32,
-    /// Whether an earlier attempt may have been applied, although it failed.
-    uncertain: bool,
-    /// The instance of the last attempt. The next attempt avoids it.
-    last_instance: Option<Arc<Instance<T>>>,
-    /// The failure of the previous attempt.
-    last_failure: Option<Failure>,
 }
 
 impl<T: Send + Sync + 'static> Policy<T> {
@@ -157,48 +148,6 @@ impl<T: Send + Sync + 'static> Policy<T> {
             sleep(delay).await;
             now = net::now();
         }
-    }
-
-    /// Whether an attempt that starts after `delay` would have too little time.
-    ///
-    /// Always false for calls with their own attempt timeout, because their duration depends on the client.
-    fn deadline_too_short(
-        &self,
-        deadline: &SharedDeadline,
-        traits: RetryTraits,
-        now: Instant,
-        delay: Duration,
-    ) -> bool {
-        let time_left = deadline.instant().saturating_duration_since(now + delay);
-        traits.attempt_timeout.is_none()
-            && (self.deadline_filter).rejects(&self.latency, now, time_left)
-    }
-
-    /// The delay before a retry, which is then deducted from the budget. `None` if no retry is allowed.
-    fn retry_delay(
-        &self,
-        cx: &RequestContext,
-        deadline: &SharedDeadline,
-        traits: RetryTraits,
-        failure: &Failure,
-        state: &AttemptState<T>,
-    ) -> Option<Duration> {
-        if !self.config.retry.allows_another(state.attempts)
-            || !(traits.is_retryable)(failure, traits.idempotent)
-        {
-            return None;
-        }
-        let now = net::now();
-        let time_left = deadline.instant().saturating_duration_since(now);
-        let retries = state.attempts.saturating_sub(1);
-        let retry_after = failure.retry_after();
-        let random = cx.env().random();
-        let delay = (self.config.backoff).delay(retries, random, retry_after, time_left)?;
-        if self.deadline_too_short(deadline, traits, now, delay) {
-            return None;
-        }
-        // The budget comes last, so that only retries that happen are deducted.
-        (self.budget.spend(cx.retry_allowance(), now)).then_some(delay)
     }
 
     /// Makes one attempt and, if it is slower than nearly all others, a hedge in parallel.
