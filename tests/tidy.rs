@@ -1,41 +1,50 @@
-//! Rules of the house that a program can check: directions, absences, sizes.
+//! Rules of the house that a program can check: directions, circles, absences, words and sizes.
 
-use std::path::Path;
+mod imports;
+mod source;
 
-use crate::support::root;
+use imports::Graph;
+use source::{Package, packages, sources};
 
-/// Every Rust file below a folder, with the part before its tests.
-fn sources(folder: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut open = vec![root().join(folder)];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|e| e == "rs") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                let code = text.split("#[cfg(test)]\n").next().unwrap().to_owned();
-                found.push((name(&path), code));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{folder} holds no code");
-    found
-}
+use crate::support::{file, root};
 
-fn name(path: &Path) -> String {
-    path.strip_prefix(root())
-        .unwrap_or(path)
-        .display()
-        .to_string()
-}
+/// For each of our packages, the packages of ours that it may depend on.
+const DIRECTIONS: [(&str, &[&str]); 3] = [
+    ("bff-config", &[]),
+    ("bff-core", &["bff-config"]),
+    ("bff-services", &["bff-core"]),
+];
 
-/// The words of a text, split at everything but letters and again at capitals.
-fn words(text: &str) -> Vec<String> {
+/// Words that are no names here, each with the usual words for it.
+const WORDS: [(&str, &str); 21] = [
+    ("told", "recorded, reported, response headers"),
+    ("tell", "report, write, record"),
+    ("tells", "reports, writes, records"),
+    ("kept", "stored, cached, retained"),
+    ("unkept", "uncacheable, no_store, hit_for_miss"),
+    ("errand", "lease"),
+    ("whoever", "caller, client, reader"),
+    ("whom", "caller, client, reader"),
+    ("somebody", "caller, client"),
+    ("anybody", "any client"),
+    ("nobody", "no client, anonymous"),
+    ("lent", "replayed"),
+    ("begun", "started"),
+    ("hopeless", "deadline_filter, deadline_exceeded"),
+    ("leaving", "shutdown, draining"),
+    ("heirs", "defaults"),
+    ("town", "sim_fleet"),
+    ("till", "harness, checkout"),
+    ("storm", "fault_schedule"),
+    ("calm", "recovery, unloaded"),
+    ("doors", "endpoints, routes"),
+];
+
+/// The words of an identifier: `told_by` and `ToldBy` are `told` and `by`.
+fn words(identifier: &str) -> Vec<String> {
     let mut words = vec![String::new()];
-    for c in text.chars() {
-        if !c.is_ascii_alphabetic() || c.is_ascii_uppercase() {
+    for c in identifier.chars() {
+        if !c.is_ascii_alphabetic() || c.is_ascii_uppercase() && !identifier.contains('_') {
             words.push(String::new());
         }
         if c.is_ascii_alphabetic() {
@@ -45,8 +54,101 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
+/// The packages of the shared core: those below `crates/` whose name starts with `bff-`, without the clients of backends.
+fn core() -> Vec<Package> {
+    let core = |package: &Package| {
+        package.folder.starts_with("crates/bff-") && package.name != "bff-services"
+    };
+    packages().into_iter().filter(core).collect()
+}
+
+fn bffs() -> Vec<Package> {
+    let bff = |package: &Package| package.folder.starts_with("bffs/");
+    packages().into_iter().filter(bff).collect()
+}
+
+/// Every folder with Rust files of ours: a package's `src`, or the package's folder where there is none.
+fn code_folders() -> Vec<String> {
+    let src = |package: Package| {
+        let src = format!("{}/src", package.folder);
+        if root().join(&src).is_dir() {
+            src
+        } else {
+            package.folder
+        }
+    };
+    packages().into_iter().map(src).collect()
+}
+
+fn report(title: &str, lines: &[String]) {
+    assert!(lines.is_empty(), "{title}:\n{}", lines.join("\n"));
+}
+
 #[test]
-fn the_core_knows_no_domain() {
+fn packages_depend_in_the_written_directions() {
+    let mut wrong = Vec::new();
+    for package in packages() {
+        let listed = DIRECTIONS.iter().find(|(name, _)| *name == package.name);
+        let allowed: &[&str] = match listed {
+            Some((_, allowed)) => allowed,
+            None if package.folder.starts_with("bffs/") => &["bff-core", "bff-services"],
+            None if package.name == "services-mock" => &[],
+            // The fleet, the tests and the benchmarks use everything.
+            None if !package.name.starts_with("bff-") => continue,
+            None => panic!("{} has no line in DIRECTIONS", package.name),
+        };
+        let all = package.dependencies.iter().chain(&package.dev_dependencies);
+        let bad = all.filter(|used| !allowed.contains(&used.as_str()) && *used != "bff-testing");
+        wrong.extend(bad.map(|used| format!("{} depends on {used}", package.name)));
+    }
+    report("packages point the wrong way", &wrong);
+}
+
+#[test]
+fn no_crate_has_a_circle_of_imports() {
+    let mut circles = Vec::new();
+    for package in packages() {
+        let src = format!("{}/src", package.folder);
+        if !root().join(&src).is_dir() {
+            continue;
+        }
+        let sources = sources(&src);
+        let code: Vec<_> = sources
+            .into_iter()
+            .filter(|source| !source.is_test())
+            .collect();
+        for circle in Graph::new(&src, &code).circles() {
+            circles.push(format!("{}:\n  {}", package.name, circle.join("\n  ")));
+        }
+    }
+    report("files use each other in a circle", &circles);
+}
+
+#[test]
+fn identifiers_are_usual_words() {
+    let mut wrong = Vec::new();
+    for folder in code_folders() {
+        for source in sources(&folder) {
+            for identifier in source.identifiers() {
+                let name = identifier.to_string();
+                for word in words(&name) {
+                    let banned = WORDS.iter().find(|(banned, _)| *banned == word);
+                    if let Some((banned, usual)) = banned {
+                        let line = identifier.span().start().line;
+                        let place = format!("{}:{line}: `{name}`", source.path);
+                        wrong.push(format!("{place}: instead of `{banned}` say {usual}"));
+                    }
+                }
+            }
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    report("names that are no usual words", &wrong);
+}
+
+#[test]
+fn the_core_names_no_domain() {
     const NOUNS: [&str; 7] = [
         "product",
         "review",
@@ -56,81 +158,119 @@ fn the_core_knows_no_domain() {
         "cart",
         "orders",
     ];
-    for (file, code) in sources("crates/bff-core/src") {
-        if file.contains("tests") {
-            continue;
-        }
-        let code = code.lines().filter(|l| !l.trim_start().starts_with("//"));
-        for word in code.flat_map(words) {
-            assert!(!NOUNS.contains(&word.as_str()), "{file} says {word:?}");
-        }
-    }
-}
-
-#[test]
-fn vocabulary_and_screens_know_no_http() {
-    for (file, code) in sources("crates/bff-services/src") {
-        assert!(!code.contains("axum"), "{file} knows axum");
-    }
-    for gateway in fleet::GATEWAYS.iter().map(|g| g.name) {
-        for (file, code) in sources(&format!("bffs/{gateway}/src")) {
-            let screens = file.contains("/screens");
-            for forbidden in ["axum", "StatusCode", "HeaderMap", "HeaderValue"] {
-                assert!(
-                    !screens || !code.contains(forbidden),
-                    "{file} says {forbidden}"
-                );
+    let mut wrong = Vec::new();
+    for package in core() {
+        for source in sources(&format!("{}/src", package.folder)) {
+            if source.is_test() {
+                continue;
             }
-            for other in fleet::GATEWAYS.iter().map(|g| g.name) {
-                let names_it = code.contains(&format!("{other}_bff"));
-                assert!(other == gateway || !names_it, "{file} names {other}");
+            let text = source.text_without_tests();
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            for word in code.flat_map(words) {
+                if NOUNS.contains(&word.as_str()) {
+                    wrong.push(format!("{}: {word}", source.path));
+                }
             }
         }
     }
+    report("the core names a domain", &wrong);
 }
 
 #[test]
-fn the_ways_in_and_out_never_name_each_other() {
-    for (file, code) in sources("crates/bff-core/src") {
-        let inbound = file.contains("src/inbound");
-        let outbound = file.contains("src/outbound");
-        assert!(!(inbound && code.contains("outbound::")), "{file}");
-        assert!(!(outbound && code.contains("inbound::")), "{file}");
-    }
-}
-
-#[test]
-fn the_fakes_depend_on_nothing_of_ours() {
-    let manifest = std::fs::read_to_string(root().join("services-mock/Cargo.toml")).unwrap();
-    assert!(
-        !manifest.contains("bff"),
-        "services-mock depends on the gateways"
-    );
-}
-
-#[test]
-fn files_stay_short_and_nothing_unwraps() {
-    for folder in ["crates", "bffs", "services-mock/src", "benches/src"] {
-        for (file, code) in sources(folder) {
-            let test = file.contains("/tests");
-            assert!(
-                test || code.lines().count() <= 300,
-                "{file} has over 300 lines before its tests"
-            );
-            assert!(test || !code.contains(".unwrap()"), "{file} unwraps");
-            assert!(!file.ends_with("mod.rs"), "{file}");
+fn screens_and_services_name_no_http() {
+    let mut wrong = Vec::new();
+    for source in sources("crates/bff-services/src") {
+        if source.text.contains("axum") {
+            wrong.push(format!("{}: axum", source.path));
         }
     }
+    for bff in bffs() {
+        for source in sources(&format!("{}/src", bff.folder)) {
+            let inner = source.path.strip_prefix(&bff.folder).unwrap();
+            let pure = ["/src/screens", "/src/actions"];
+            if !pure.iter().any(|folder| inner.starts_with(folder)) {
+                continue;
+            }
+            for word in ["axum", "StatusCode", "HeaderMap", "HeaderValue"] {
+                if source.text_without_tests().contains(word) {
+                    wrong.push(format!("{}: {word}", source.path));
+                }
+            }
+        }
+    }
+    report("HTTP where there is none", &wrong);
+}
+
+#[test]
+fn no_bff_names_another() {
+    let bffs = bffs();
+    let mut wrong = Vec::new();
+    for bff in &bffs {
+        for source in sources(&bff.folder) {
+            for other in bffs.iter().filter(|other| other.name != bff.name) {
+                if source.text.contains(&other.name.replace('-', "_")) {
+                    wrong.push(format!("{} names {}", source.path, other.name));
+                }
+            }
+        }
+    }
+    report("BFFs that name each other", &wrong);
+}
+
+#[test]
+fn inbound_and_outbound_never_name_each_other() {
+    for source in sources("crates/bff-core/src") {
+        let inbound = source.path.contains("src/inbound");
+        let text = source.text_without_tests();
+        assert!(!(inbound && text.contains("outbound::")), "{}", source.path);
+    }
+}
+
+#[test]
+fn files_are_short_and_nothing_unwraps() {
+    let mut wrong = Vec::new();
+    for folder in code_folders() {
+        let all_tests = folder == "tests";
+        for source in sources(&folder) {
+            let path = &source.path;
+            if path.ends_with("/mod.rs") {
+                wrong.push(format!("{path}: name it after its folder"));
+            }
+            if all_tests || source.is_test() {
+                continue;
+            }
+            let lines = source.lines_without_tests();
+            if lines > 300 {
+                wrong.push(format!("{path}: {lines} lines before its tests"));
+            }
+            if source.text_without_tests().contains(".unwrap()") {
+                wrong.push(format!("{path}: unwraps"));
+            }
+        }
+    }
+    report("files that break a rule", &wrong);
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = file("README.md").unwrap().lines().count();
+    assert!(lines <= 150, "README.md has {lines} lines");
 }
 
 #[test]
 fn the_vendored_protocol_is_the_published_one() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
     let code = |text: String| -> Vec<String> {
-        let lines = text
-            .lines()
-            .map(|l| l.split("//").next().unwrap_or_default().trim().to_owned());
-        lines.filter(|l| !l.is_empty()).collect()
+        let lines = text.lines().map(|line| {
+            line.split("//")
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        });
+        lines.filter(|line| !line.is_empty()).collect()
     };
     let vendored = code(read("crates/bff-services/proto/playback.proto"));
     assert_eq!(vendored, code(read("services-mock/proto/playback.proto")));
