@@ -33,6 +33,7 @@ mod mode;
 mod print;
 mod ratio;
 mod renamed;
+mod report;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -79,7 +80,7 @@ pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
         source: Source::CoreDefaults,
     };
     serde_path_to_error::deserialize(root)
-        .map_err(|error| Error::of_serde(&error, &tree, sources.prefix))
+        .map_err(|error| report::of_serde(&error, &tree, sources.prefix))
 }
 
 /// The environment of this process. Only this function reads it. A value that is not UTF-8 has replacement characters,
@@ -101,7 +102,7 @@ impl Sources<'_> {
     pub fn invalid(&self, key: &str, why: &str) -> Error {
         let path: Vec<&str> = key.split('.').collect();
         self.merged()
-            .map_or_else(|error| error, |tree| Error::at(&tree, &path, why))
+            .map_or_else(|error| error, |tree| report::invalid_at(&tree, &path, why))
     }
 
     /// All layers as one tree, in which every value has its source. Backends do not have inherited keys yet.
