@@ -1,21 +1,12 @@
 //! The partner gateway: the catalogue and its availability, over REST, for programs with an API key.
 
 use bff_core::Gateway;
-use bff_services::inventory::InventoryClient;
-use bff_services::product::ProductClient;
-use bff_services::review::ReviewClient;
 
 pub mod rest;
 pub mod screens;
+mod upstreams;
 
-bff_core::upstreams! {
-    /// The backends of this gateway.
-    pub struct Upstreams {
-        product: ProductClient,
-        review: ReviewClient,
-        inventory: InventoryClient,
-    }
-}
+pub use upstreams::Upstreams;
 
 /// The gateway.
 pub const GATEWAY: Gateway<Upstreams> = Gateway {

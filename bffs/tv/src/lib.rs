@@ -1,27 +1,14 @@
 //! The tv gateway: screens for a big picture, four arrow keys and OK, over REST.
 
 use bff_core::Gateway;
-use bff_services::inventory::InventoryClient;
-use bff_services::playback::PlaybackClient;
-use bff_services::product::ProductClient;
-use bff_services::review::ReviewClient;
-
-use crate::screens::browse::BrowseRows;
 
 pub mod actions;
+mod browse_rows;
 pub mod rest;
 pub mod screens;
+mod upstreams;
 
-bff_core::upstreams! {
-    /// The backends of this gateway, and the rows of its browse screen.
-    pub struct Upstreams {
-        product: ProductClient,
-        review: ReviewClient,
-        inventory: InventoryClient,
-        playback: PlaybackClient,
-    }
-    with { browse: BrowseRows }
-}
+pub use upstreams::Upstreams;
 
 /// The gateway.
 pub const GATEWAY: Gateway<Upstreams> = Gateway {

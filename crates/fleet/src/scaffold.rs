@@ -34,6 +34,10 @@ const FILES: [(&str, &str); 10] = [
         include_str!("../templates/lib.rs.in"),
     ),
     (
+        "bffs/{name}/src/upstreams.rs",
+        include_str!("../templates/upstreams.rs.in"),
+    ),
+    (
         "bffs/{name}/src/rest.rs",
         include_str!("../templates/rest.rs.in"),
     ),

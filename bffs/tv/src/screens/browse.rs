@@ -1,11 +1,8 @@
 //! The browse screen: the hero, the titles to continue, and rows that each have their own cursor.
 
-use std::collections::HashSet;
-
-use bff_core::server::GatewayBuilder;
-use bff_core::{Failure, FieldSelection, GatewayPart, RequestContext, Screen, ScreenBuilder};
+use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::product::{Collection, CollectionId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::try_join;
 use utoipa::ToSchema;
 
@@ -15,41 +12,6 @@ use crate::Upstreams;
 
 /// The number of tiles in the first page of a row.
 const TILES: u32 = 10;
-/// The collection whose first product is the hero.
-const FEATURED: &str = "featured";
-
-/// The table `[screens.browse]`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct BrowseConfig {
-    /// The collections that are shown as rows, top to bottom.
-    pub rows: Vec<CollectionId>,
-}
-
-/// The collections of the browse screen.
-#[derive(Clone, Debug)]
-pub struct BrowseRows {
-    /// The one whose first product is the hero.
-    featured: CollectionId,
-    /// The rows, top to bottom.
-    rows: Vec<CollectionId>,
-}
-
-impl GatewayPart for BrowseRows {
-    type Config = BrowseConfig;
-
-    /// Refuses a collection that is a row twice, because a row is identified by its collection.
-    fn open(_: &GatewayBuilder<'_>, config: &BrowseConfig) -> Result<Self, String> {
-        let mut seen = HashSet::new();
-        if let Some(twice) = config.rows.iter().find(|id| !seen.insert(*id)) {
-            return Err(format!("screens.browse.rows: {twice} is there twice"));
-        }
-        Ok(Self {
-            featured: FEATURED.parse().map_err(|e| format!("{FEATURED}: {e}"))?,
-            rows: config.rows.clone(),
-        })
-    }
-}
 
 /// The browse screen.
 #[derive(Clone, Debug, Serialize, ToSchema)]
