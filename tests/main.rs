@@ -9,6 +9,7 @@ mod contracts;
 mod credentials;
 mod defaults;
 mod discovery;
+mod docs;
 mod drain;
 mod edge;
 mod fault_matrix;
