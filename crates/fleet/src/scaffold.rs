@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use services_mock::Backend;
 
 /// The files of a new BFF, with the templates that they are made from.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 11] = [
     (
         "bffs/{name}/Cargo.toml",
         include_str!("../templates/Cargo.toml.in"),
