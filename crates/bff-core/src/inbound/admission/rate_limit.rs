@@ -20,7 +20,7 @@ use crate::section::screen::{JSON, SECTIONS};
 pub(in crate::inbound) fn charge_failed_auth(edge: &Edge, client: Option<IpAddr>, error: &Error) {
     // A key that could not be fetched is nobody's guess.
     if error.code() == codes::UNAUTHENTICATED {
-        edge.limits.failed_credential(client);
+        edge.limits.charge_failed_credential(client);
     }
 }
 
@@ -42,7 +42,7 @@ pub(in crate::inbound) async fn check(
             address: coming.client,
             caller,
             route: known.or(passed.map(|entry| entry.template.as_str())),
-            passed: known.is_none(),
+            proxied: known.is_none(),
             path: request.uri().path(),
         };
         edge.limits.check(counted).await
