@@ -40,7 +40,7 @@ pub(crate) struct RouteLimits {
     /// How long the head may take, if not as long as any other.
     pub(crate) timeout: Option<Duration>,
     /// The longest silence after it.
-    pub(crate) idle: Duration,
+    pub(crate) idle_timeout: Duration,
     /// The largest body.
     pub(crate) max_body_bytes: u64,
     /// Whether the backend judges the client's credential.
@@ -49,10 +49,10 @@ pub(crate) struct RouteLimits {
 
 impl Route {
     /// What the edge has to know of this route.
-    pub(crate) fn terms(&self) -> RouteLimits {
+    pub(crate) fn limits(&self) -> RouteLimits {
         RouteLimits {
             timeout: self.config.timeout,
-            idle: self.config.idle_timeout,
+            idle_timeout: self.config.idle_timeout,
             max_body_bytes: self.max_body_bytes,
             auth_by_upstream: self.config.allow_anonymous
                 && self.config.passes(Credential::Authorization),

@@ -100,5 +100,5 @@ async fn get_brings_head_and_a_body_has_the_gateways_bound() {
     let table = opened(TWO).unwrap();
     let route = &table.find("/c").unwrap().route;
     assert_eq!(route.allow.as_ref().unwrap(), "GET, HEAD");
-    assert_eq!(route.terms().max_body_bytes, 1000);
+    assert_eq!(route.limits().max_body_bytes, 1000);
 }

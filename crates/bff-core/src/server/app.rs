@@ -196,10 +196,10 @@ impl<'a> GatewayBuilder<'a> {
             routes::open(self.settings.routes, &self.upstreams.lock(), route_context)?;
         let edge = Arc::new(Edge {
             routes: proxy_routes,
-            shed: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
+            shedder: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
             shared: self.shared.clone(),
             config: inbound.clone(),
-            doors: options,
+            endpoints: options,
             auth: self.auth,
             limits,
             public_url: self
