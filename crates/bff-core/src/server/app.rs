@@ -190,7 +190,7 @@ impl<'a> GatewayBuilder<'a> {
         let route_context = RouteContext {
             trusted: inbound.trusted_proxies.clone(),
             max_body_bytes: inbound.max_body_bytes,
-            leaving: readiness.shutdown_token(),
+            shutdown: readiness.shutdown_token(),
         };
         let proxy_routes =
             routes::open(self.settings.routes, &self.upstreams.lock(), route_context)?;
