@@ -174,10 +174,7 @@ async fn a_refused_credential_costs_its_address_ten() {
     }
     let refused = shop.get("web", PAGE).await;
     is_refused(&refused);
-    assert_eq!(
-        refused.header("ratelimit-policy"),
-        "\"address\";q=25;w=3600"
-    );
+    assert_eq!(refused.header("ratelimit-policy"), "\"per_ip\";q=25;w=3600");
 }
 
 #[tokio::test]

@@ -266,7 +266,7 @@ async fn a_route_that_leads_nowhere_is_one_line() {
     };
     let line = refused("upstream = \"nobody\"").await;
     assert!(
-        line.contains("routes.x.upstream") && line.contains("\"nobody\" is no HTTP backend"),
+        line.contains("routes.x.upstream") && line.contains("unknown upstream \"nobody\""),
         "{line}"
     );
     let line = refused("upstream = \"user\"\nmethods = [\"BREW\"]").await;

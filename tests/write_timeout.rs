@@ -24,7 +24,7 @@ use crate::sim_fleet::{Plan, SimFleet, simulated};
 const LIMIT: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(100);
 /// What the log says of an answer that was given up.
-const UNTAKEN: &str = "the client stopped taking the answer";
+const UNTAKEN: &str = "the client stopped reading the response";
 const PASSED: &str = "/api/products/p-1";
 const SCREEN: &str = "/api/product-details/p-1";
 

@@ -112,7 +112,7 @@ impl Row {
             shutdown: tokio_util::sync::CancellationToken::new(),
             env: world,
         });
-        let wide = json!({"limit": 1_000_000, "period": "1m", "by": ["address"]});
+        let wide = json!({"limit": 1_000_000, "period": "1m", "key_by": ["address"]});
         let policies: serde_json::Map<_, _> = (names.iter())
             .map(|name| ((*name).to_owned(), wide.clone()))
             .collect();
@@ -148,7 +148,7 @@ impl Row {
             address: Some(IpAddr::V4(address)),
             caller: None,
             route: Some("/page"),
-            passed: false,
+            proxied: false,
             path: "/page",
         };
         let (_, passes) = self.limits.check(request).await;

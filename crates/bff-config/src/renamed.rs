@@ -51,7 +51,7 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
     (
         "inbound.rate_limits.policies.*.algorithm",
         &[
-            ("leaky_meter", "leaky_bucket"),
+            ("leaky_meter", "token_bucket"),
             ("leaky_queue", "leaky_bucket_queue"),
         ],
     ),

@@ -69,7 +69,7 @@ where
         router,
         api: openapi::GraphQlApi::openapi(),
         sdl: Some(Arc::new(move || described.sdl())),
-        door: EndpointOptions {
+        options: EndpointOptions {
             timeout: None,
             max_body_bytes: Some(config.max_body_bytes),
             write_detection: if M::is_empty() {

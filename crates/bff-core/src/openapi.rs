@@ -67,7 +67,7 @@ pub(crate) fn finalize(
         rate_limits::add_headers(&mut item, limits, &path, true);
         api.paths.paths.entry(path).or_insert(item);
     }
-    if let (Some(components), true) = (&mut api.components, limits.any()) {
+    if let (Some(components), true) = (&mut api.components, limits.is_configured()) {
         rate_limits::describe(components);
     }
     api

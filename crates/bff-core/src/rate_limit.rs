@@ -1,8 +1,8 @@
-//! How much one client may ask for: several limits at once, of which the strictest answers.
+//! Rate limits: several policies can count one request, and the strictest one decides.
 //!
-//! [`algorithm`] and [`adaptive`] are pure. Counters live in this process, or in Redis, where one script decides on all
-//! limits of a request in one round trip; while Redis is away each policy says whether its replica counts for itself or
-//! closes. The address's own limit never leaves the process: a flood is not passed on to Redis.
+//! [`algorithm`] and [`adaptive`] are pure. Counters live in this process or in Redis. In Redis, one script decides all
+//! policies of a request in one round trip. If Redis is unavailable, each policy either counts in the replica or
+//! rejects. The per-IP limit always counts in this process, so that a flood never reaches Redis.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,12 +16,12 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 
 pub use algorithm::{Algorithm, Decision, Rule};
-pub use config::{Address, AppliesTo, Config, KeyPart, OnStoreFailure, Policy};
+pub use config::{AppliesTo, Config, KeyPart, OnStoreFailure, PerIp, Policy};
 pub use headers::RateLimitState;
 pub use request::Request;
 
 use headers::{EffectiveLimit, PolicyResult};
-use limit::{Counted, Limit};
+use limit::{Limit, MatchedPolicy};
 use metrics::Decisions;
 use request::hash_address;
 
@@ -37,16 +37,19 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-/// What a credential that is refused costs its address beyond the request itself.
-const FAILED_CREDENTIAL: u64 = 9;
+/// The name of the per-IP limit in response headers and in metrics.
+const PER_IP: &str = "per_ip";
 
-/// How many policies there may be, so that one number says which of them counted a request.
-const MOST_POLICIES: usize = 64;
+/// Extra cost of a rejected credential for its IP address. The request itself costs 1 more.
+const FAILED_CREDENTIAL_COST: u64 = 9;
+
+/// The largest number of policies: a `u64` has one bit for each.
+const MAX_POLICIES: usize = 64;
 
 /// All limits of a gateway.
 #[derive(Debug)]
 pub struct Limits {
-    address: Option<(EffectiveLimit, Decisions)>,
+    per_ip: Option<(EffectiveLimit, Decisions)>,
     policies: Vec<Limit>,
     table: local::Table,
     seed: u64,
@@ -55,7 +58,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Reads the limits of the gateway `client`. The error names its key.
+    /// Creates the limits of the gateway `client` from its configuration. The error names the key.
     pub fn open(
         config: &Config,
         store: Store,
@@ -64,24 +67,24 @@ impl Limits {
         metrics: &Metrics,
     ) -> Result<Self, String> {
         let counter = || metrics.rate_limits();
-        let address = config.per_ip.as_ref().map(Address::rule).transpose();
-        let address = address.map_err(|e| format!("inbound.rate_limits.per_ip: {e}"))?;
-        let address = address.map(|rule| {
-            let decisions = Decisions::new(counter(), "address");
-            (EffectiveLimit::new("address", rule), decisions)
+        let per_ip = config.per_ip.as_ref().map(PerIp::rule).transpose();
+        let per_ip = per_ip.map_err(|e| format!("inbound.rate_limits.per_ip: {e}"))?;
+        let per_ip = per_ip.map(|rule| {
+            let decisions = Decisions::new(counter(), PER_IP);
+            (EffectiveLimit::new(PER_IP, rule), decisions)
         });
-        if config.policies.len() > MOST_POLICIES {
+        if config.policies.len() > MAX_POLICIES {
             return Err(format!(
-                "inbound.rate_limits.policies: at most {MOST_POLICIES}"
+                "inbound.rate_limits.policies: at most {MAX_POLICIES}"
             ));
         }
         let mut policies = Vec::new();
         for (name, policy) in &config.policies {
-            let read = Limit::read(client, name, policy, counter());
-            policies.push(read.map_err(|e| format!("inbound.rate_limits.policies.{name}: {e}"))?);
+            let limit = Limit::new(client, name, policy, counter());
+            policies.push(limit.map_err(|e| format!("inbound.rate_limits.policies.{name}: {e}"))?);
         }
         Ok(Self {
-            address,
+            per_ip,
             policies,
             table: local::Table::new(),
             seed: env.random(),
@@ -90,58 +93,60 @@ impl Limits {
         })
     }
 
-    /// Counts a request against its address's own limit.
+    /// Counts a request against the limit of its IP address. Returns the headers and the error if it is rejected.
     pub fn check_address(
         &self,
         address: Option<IpAddr>,
     ) -> Result<(), Box<(RateLimitState, Error)>> {
-        let (Some((term, decisions)), Some(address)) = (&self.address, address) else {
+        let (Some((effective, decisions)), Some(address)) = (&self.per_ip, address) else {
             return Ok(());
         };
-        let decision = self.table.decide(self.address_key(address), &term.rule, 1);
+        let key = self.address_key(address);
+        let decision = self.table.decide(key, &effective.rule, 1);
         if decision.allowed {
             return Ok(());
         }
         decisions.count(false);
-        let told = PolicyResult {
-            name: "address",
-            term,
+        let result = PolicyResult {
+            name: PER_IP,
+            effective,
             decision,
         };
-        Err(Box::new((RateLimitState::of(&[told]), refusal(decision))))
+        let state = RateLimitState::from_results(&[result]);
+        Err(Box::new((state, rejection(decision))))
     }
 
-    /// Whether any address may ask only so much.
-    pub(crate) fn count_addresses(&self) -> bool {
-        self.address.is_some()
+    /// Whether there is a limit for each IP address.
+    pub(crate) fn has_per_ip(&self) -> bool {
+        self.per_ip.is_some()
     }
 
     /// Whether there is any limit.
-    pub(crate) fn any(&self) -> bool {
-        self.count_addresses() || !self.policies.is_empty()
+    pub(crate) fn is_configured(&self) -> bool {
+        self.has_per_ip() || !self.policies.is_empty()
     }
 
-    /// Whether a policy counts the requests of this template, answered here or passed on.
-    pub(crate) fn count_route(&self, template: &str, passed: bool) -> bool {
+    /// Whether a policy counts the requests of this route template.
+    pub(crate) fn counts_route(&self, template: &str, proxied: bool) -> bool {
         let request = Request {
             address: None,
             caller: None,
             route: Some(template),
-            passed,
+            proxied,
             path: template,
         };
         self.policies.iter().any(|limit| limit.matches(&request))
     }
 
-    /// A credential from this address was refused.
-    pub fn failed_credential(&self, address: Option<IpAddr>) {
-        if let (Some((term, _)), Some(address)) = (&self.address, address) {
+    /// Charges the IP address for a rejected credential.
+    pub fn charge_failed_credential(&self, address: Option<IpAddr>) {
+        if let (Some((effective, _)), Some(address)) = (&self.per_ip, address) {
             let key = self.address_key(address);
-            self.table.charge(key, &term.rule, FAILED_CREDENTIAL);
+            (self.table).charge(key, &effective.rule, FAILED_CREDENTIAL_COST);
         }
     }
 
-    /// Counts a request against every policy it matches, and says how its caller stands with each.
+    /// Counts a request against every policy it matches. The state holds the headers of all of them.
     pub async fn check(&self, request: Request<'_>) -> (RateLimitState, Result<(), Error>) {
         let mut matching = self.policies.iter().filter(|l| l.matches(&request));
         let Some(first) = matching.next() else {
@@ -149,120 +154,127 @@ impl Limits {
         };
         let now = self.table.now();
         let second = matching.next();
-        // Most requests: one policy, counted here.
+        // The common case: one policy, counted in this process.
         if second.is_none() && !self.store.is_redis() {
-            let term = first.term(request.caller, now);
+            let effective = first.effective(request.caller, now);
             let key = first.key(self.seed, &request);
-            let decision = self.table.decide(key, &term.rule, 1);
-            return self.tell(&[(first, term)], &[decision]);
+            let decision = self.table.decide(key, &effective.rule, 1);
+            return self.combine(&[(first, effective)], &[decision]);
         }
-        let counted = [first].into_iter().chain(second).chain(matching);
-        let counted: Vec<Counted<'_>> = counted
-            .map(|limit| (limit, limit.term(request.caller, now)))
+        let matched = [first].into_iter().chain(second).chain(matching);
+        let matched: Vec<MatchedPolicy<'_>> = matched
+            .map(|limit| (limit, limit.effective(request.caller, now)))
             .collect();
-        match self.decide(&counted, &request).await {
-            Ok(decisions) => self.tell(&counted, &decisions),
+        match self.decide(&matched, &request).await {
+            Ok(decisions) => self.combine(&matched, &decisions),
             Err(error) => (RateLimitState::default(), Err(error)),
         }
     }
 
-    /// How a request that counted was answered, for the limits that follow it; most do not, and nobody looks then.
-    pub fn record_outcome(&self, standing: &RateLimitState, failed: impl FnOnce() -> bool) {
-        let mut followed = standing.followed;
-        let failed = followed != 0 && failed();
-        while followed != 0 {
-            let at = followed.trailing_zeros();
-            followed &= followed - 1;
+    /// Records the outcome of a counted request for its adaptive policies. Calls `failed` only if there are any.
+    pub fn record_outcome(&self, state: &RateLimitState, failed: impl FnOnce() -> bool) {
+        let mut adaptive = state.adaptive;
+        let failed = adaptive != 0 && failed();
+        while adaptive != 0 {
+            let at = adaptive.trailing_zeros();
+            adaptive &= adaptive - 1;
             if let Some(limit) = self.policies.get(at as usize) {
-                limit.answered(self.table.now(), failed);
+                limit.record_outcome(self.table.now(), failed);
             }
         }
     }
 
-    fn tell(
+    /// Merges the decisions of all matched policies: rejected if one rejects, with the longest `Retry-After`.
+    fn combine(
         &self,
-        counted: &[Counted<'_>],
+        matched: &[MatchedPolicy<'_>],
         decisions: &[Decision],
     ) -> (RateLimitState, Result<(), Error>) {
         let mut worst: Option<Decision> = None;
-        for ((limit, _), decision) in counted.iter().zip(decisions) {
+        for ((limit, _), decision) in matched.iter().zip(decisions) {
             limit.decisions.count(decision.allowed);
             if !decision.allowed && worst.is_none_or(|w| w.retry_after < decision.retry_after) {
                 worst = Some(*decision);
             }
         }
-        let mut standing = if let ([one], [decision]) = (counted, decisions) {
-            RateLimitState::of(&[told(one, decision)])
+        let mut state = if let ([one], [decision]) = (matched, decisions) {
+            RateLimitState::from_results(&[policy_result(one, decision)])
         } else {
-            let all = counted.iter().zip(decisions);
-            let all: Vec<PolicyResult<'_>> =
-                all.map(|(one, decision)| told(one, decision)).collect();
-            RateLimitState::of(&all)
+            let results = matched.iter().zip(decisions);
+            let results = results.map(|(one, decision)| policy_result(one, decision));
+            RateLimitState::from_results(&results.collect::<Vec<_>>())
         };
-        // Whoever is refused asks nothing of anybody.
+        // A rejected request never calls a backend, so adaptive policies do not record it.
         if let Some(decision) = worst {
-            return (standing, Err(refusal(decision)));
+            return (state, Err(rejection(decision)));
         }
-        standing.followed = self.followed(counted);
-        (standing, Ok(()))
+        state.adaptive = self.adaptive_bits(matched);
+        (state, Ok(()))
     }
 
-    /// Which of the limits that counted want to know how the request is answered.
-    fn followed(&self, counted: &[Counted<'_>]) -> u64 {
-        let mut followed = 0;
-        for (limit, _) in counted.iter().filter(|(limit, _)| limit.is_adaptive()) {
+    /// One bit for each matched policy that is adaptive.
+    fn adaptive_bits(&self, matched: &[MatchedPolicy<'_>]) -> u64 {
+        let mut bits = 0;
+        for (limit, _) in matched.iter().filter(|(limit, _)| limit.is_adaptive()) {
             let at = self.policies.iter().position(|l| std::ptr::eq(l, *limit));
-            followed |= at.map_or(0, |at| 1 << at);
+            bits |= at.map_or(0, |at| 1 << at);
         }
-        followed
+        bits
     }
 
     async fn decide(
         &self,
-        counted: &[Counted<'_>],
+        matched: &[MatchedPolicy<'_>],
         request: &Request<'_>,
     ) -> Result<Vec<Decision>, Error> {
         if let Store::Redis(redis) = &self.store {
-            if let Ok(decisions) = redis::decide(redis, &self.script, counted, request).await {
+            if let Ok(decisions) = redis::decide(redis, &self.script, matched, request).await {
                 return Ok(decisions);
             }
-            let closed = |(limit, _): &&Counted<'_>| {
+            let fails_closed = |(limit, _): &&MatchedPolicy<'_>| {
                 limit.policy.on_store_failure == OnStoreFailure::FailClosed
             };
-            if let Some((limit, _)) = counted.iter().find(closed) {
-                limit.decisions.closed();
+            if let Some((limit, _)) = matched.iter().find(fails_closed) {
+                limit.decisions.count_fail_closed();
                 let detail = "Requests cannot be counted at the moment.";
                 return Err(Error::new(codes::UNAVAILABLE, detail)
-                    .with_cause("the store is away, and the policy closes then")
+                    .with_cause("redis is unavailable and the policy fails closed")
                     .with_retry_after(Some(Duration::from_secs(1))));
             }
         }
-        Ok(self.local(counted, request))
+        Ok(self.decide_locally(matched, request))
     }
 
-    /// In this process. Nothing is taken unless all let it pass.
-    fn local(&self, counted: &[Counted<'_>], request: &Request<'_>) -> Vec<Decision> {
+    /// Decides in this process. Takes nothing unless all policies allow the request.
+    fn decide_locally(
+        &self,
+        matched: &[MatchedPolicy<'_>],
+        request: &Request<'_>,
+    ) -> Vec<Decision> {
         let key = |limit: &Limit| limit.key(self.seed, request);
-        if let [(limit, term)] = counted {
-            return vec![self.table.decide(key(limit), &term.rule, 1)];
+        if let [(limit, effective)] = matched {
+            return vec![self.table.decide(key(limit), &effective.rule, 1)];
         }
-        let peek =
-            |(limit, term): &Counted<'_>, cost| self.table.peek(key(limit), &term.rule, cost);
-        let peeked: Vec<Decision> = counted.iter().map(|one| peek(one, 1)).collect();
+        let peek = |(limit, effective): &MatchedPolicy<'_>, cost| {
+            self.table.peek(key(limit), &effective.rule, cost)
+        };
+        let peeked: Vec<Decision> = matched.iter().map(|one| peek(one, 1)).collect();
         if peeked.iter().any(|decision| !decision.allowed) {
-            // The others say how they stand without this request.
-            let stands = |(one, decision): (&Counted<'_>, Decision)| {
+            // The policies that allow the request report their state without it.
+            let report = |(one, decision): (&MatchedPolicy<'_>, Decision)| {
                 if decision.allowed {
                     peek(one, 0)
                 } else {
                     decision
                 }
             };
-            return counted.iter().zip(peeked).map(stands).collect();
+            return matched.iter().zip(peeked).map(report).collect();
         }
-        // Decided again under each lock: what came in between counts.
-        let decide = |(limit, term): &Counted<'_>| self.table.decide(key(limit), &term.rule, 1);
-        counted.iter().map(decide).collect()
+        // Decides again under each lock: other requests may have been counted since the peek.
+        let decide = |(limit, effective): &MatchedPolicy<'_>| {
+            self.table.decide(key(limit), &effective.rule, 1)
+        };
+        matched.iter().map(decide).collect()
     }
 
     fn address_key(&self, address: IpAddr) -> u64 {
@@ -270,15 +282,18 @@ impl Limits {
     }
 }
 
-fn told<'a>((limit, term): &'a Counted<'_>, decision: &Decision) -> PolicyResult<'a> {
+fn policy_result<'a>(
+    (limit, effective): &'a MatchedPolicy<'_>,
+    decision: &Decision,
+) -> PolicyResult<'a> {
     PolicyResult {
         name: &limit.name,
-        term,
+        effective,
         decision: *decision,
     }
 }
 
-fn refusal(decision: Decision) -> Error {
+fn rejection(decision: Decision) -> Error {
     let after = Duration::from_micros(decision.retry_after);
     Error::new(codes::RATE_LIMITED, codes::RATE_LIMITED.meaning()).with_retry_after(Some(after))
 }

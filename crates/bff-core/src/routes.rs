@@ -1,9 +1,9 @@
-//! Pass-through routes: addresses that a backend answers itself, declared in configuration.
+//! Proxy routes: paths whose requests are forwarded to a backend, declared in the configuration.
 //!
-//! They are the router's fallback over a table of prefixes of their own, so that a screen's own address always wins.
-//! Bodies stream both ways. What a backend says passes as it is; what fails before it says anything is a problem of
-//! ours. Everything else holds as for a screen: the edge lets a request in, and `outbound` passes it on under the
-//! policies of its backend.
+//! They are the router's fallback, with their own table of prefixes, so the path of a screen always wins. Bodies stream
+//! in both directions. Backend responses are forwarded unchanged. If the backend does not answer, the response is a
+//! problem document (RFC 9457). As for a screen, the edge checks each request first, and `outbound` applies the
+//! policies of the backend.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,30 +31,32 @@ mod v1_format;
 mod websocket;
 mod write_completion;
 
-/// `[routes.NAME]` by name.
+/// The routes `[routes.NAME]`, by name.
 pub type Configs = BTreeMap<String, Config>;
 
-/// The table of all routes. The error is one line that begins with the key of the mistake.
+/// Creates the table of all routes. The error is one line that begins with the wrong key.
 pub(crate) fn open(
     configs: &Configs,
     upstreams: &BTreeMap<&'static str, Upstream>,
-    around: RouteContext,
+    context: RouteContext,
 ) -> Result<Table, String> {
-    let around = Arc::new(around);
+    let context = Arc::new(context);
     let mut table = Table::default();
     for (name, config) in configs {
         (config.check()).map_err(|line| format!("routes.{name}.{line}"))?;
         let upstream = upstreams.get(config.upstream.as_str()).ok_or_else(|| {
-            let known: Vec<&str> = upstreams.keys().copied().collect();
-            let (wanted, known) = (&config.upstream, known.join(", "));
-            format!("routes.{name}.upstream: {wanted:?} is no HTTP backend of this gateway, which are {known}")
+            let names: Vec<&str> = upstreams.keys().copied().collect();
+            let (unknown, names) = (&config.upstream, names.join(", "));
+            format!(
+                "routes.{name}.upstream: unknown upstream {unknown:?}; this gateway has {names}"
+            )
         })?;
-        let route = Arc::new(Route::new(config, upstream, &around));
+        let route = Arc::new(Route::new(config, upstream, &context));
         for prefix in &config.prefixes {
             let entry = Entry::new(prefix, config, route.clone());
-            table.add(prefix, entry).map_err(|_| {
-                format!("routes.{name}.prefixes: {prefix:?} stands twice, and only one route could answer it")
-            })?;
+            table
+                .add(prefix, entry)
+                .map_err(|_| format!("routes.{name}.prefixes: duplicate prefix {prefix:?}"))?;
         }
     }
     Ok(table)

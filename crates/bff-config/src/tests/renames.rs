@@ -119,7 +119,7 @@ fn an_old_value_is_an_error_with_the_new_value() {
         error(None, Some((name, "leaky_meter"))),
         format!(
             "inbound.rate_limits.policies.screens.algorithm = \"leaky_meter\" in variable {name}: \
-             this value was renamed to \"leaky_bucket\""
+             this value was renamed to \"token_bucket\""
         )
     );
 }

@@ -1,4 +1,4 @@
-//! What the edge accepts, and for how long.
+//! The configuration of the edge.
 
 use std::time::Duration;
 
@@ -8,58 +8,58 @@ use serde::{Deserialize, Serialize};
 use super::admission::{client_ip, load_shed};
 use crate::scope::{Language, Region};
 
-/// What the edge lets in, and for how long.
+/// The configuration of the edge: timeouts, body limits, IP filters, rate limits and load shedding.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// How long a whole request may take. Default 2s: people leave pages that take longer.
+    /// The time for a whole request. Default 2s, because users leave slower pages.
     #[serde(default = "Config::deadline", with = "crate::config::duration::some")]
     pub deadline: Duration,
-    /// The most a client's `Request-Timeout` may ask for. Default 10s.
+    /// The largest value of a client's `Request-Timeout` header. Default 10s.
     #[serde(
         default = "Config::max_deadline",
         with = "crate::config::duration::some"
     )]
     pub max_deadline: Duration,
-    /// The largest request body read, unless the route says otherwise. Default 65536 (64 KiB).
+    /// The largest request body, unless a route has its own limit. Default 65536 (64 KiB).
     #[serde(default = "Config::max_body_bytes")]
     pub max_body_bytes: usize,
-    /// How long a request's body may take to arrive. Default 5s, and never past the deadline.
+    /// The time in which the request's body must arrive, within the deadline. Default 5s.
     #[serde(
         default = "Config::body_timeout",
         with = "crate::config::duration::some"
     )]
     pub body_timeout: Duration,
-    /// The languages there are texts in, the first being the default. Default `["en"]`.
+    /// The languages that have texts. The first one is the default language. Default `["en"]`.
     #[serde(default = "Config::languages")]
     pub languages: Vec<Language>,
-    /// The markets served, the first being that of callers who are not signed in. Default `["DE"]`.
+    /// The regions served. Anonymous callers get the first one. Default `["DE"]`.
     #[serde(default = "Config::regions")]
     pub regions: Vec<Region>,
-    /// The origins whose pages may call, exactly as browsers send them. Default none.
+    /// The origins that CORS allows, exactly as browsers send them. Default none.
     #[serde(default)]
     pub cors_origins: Vec<String>,
-    /// Whether those pages may send cookies. Default false.
+    /// Whether requests from those origins may carry credentials such as cookies. Default false.
     #[serde(default)]
     pub cors_credentials: bool,
-    /// The proxies before this gateway, as addresses or networks: what they say in `Forwarded` and `X-Forwarded-…` of
-    /// where a request came from is passed on, what anybody else says there is replaced. Default none.
+    /// The proxies in front of this gateway, as addresses or networks. Only their `Forwarded` and `X-Forwarded-…`
+    /// headers are trusted and forwarded. Those of other peers are replaced. Default none.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Which header those proxies write the client's address into, `x-forwarded-for` or `forwarded`. Default
-    /// `x-forwarded-for`, and only one: a proxy may pass on what a client wrote into the other.
+    /// The header in which those proxies write the client's address: `x-forwarded-for` or `forwarded`. Only this one is
+    /// read, because a proxy may forward the other one as the client sent it. Default `x-forwarded-for`.
     #[serde(default)]
     pub client_ip_header: client_ip::ForwardedHeader,
-    /// The addresses or networks let in. Default none, which lets in everybody who is not denied.
+    /// The allowed addresses or networks. Default none: every address that is not denied is allowed.
     #[serde(default)]
     pub allow: Vec<IpNet>,
-    /// The addresses or networks never let in: 403. Default none.
+    /// The denied addresses or networks, which get 403. Default none.
     #[serde(default)]
     pub deny: Vec<IpNet>,
-    /// How much one client may ask for. Default: no limit.
+    /// The rate limits. Default none.
     #[serde(default)]
     pub rate_limits: crate::rate_limit::Config,
-    /// How many requests are worked on at once, and who goes first when there are more.
+    /// The limits of concurrent requests, and the order in which classes are shed.
     #[serde(default)]
     pub load_shedding: load_shed::Config,
 }

@@ -1,4 +1,4 @@
-//! The parts of a gateway that its edge uses.
+//! The state of the edge.
 
 use std::sync::Arc;
 
@@ -12,30 +12,30 @@ use crate::context::GatewayHandles;
 use crate::rate_limit::Limits;
 use crate::routes::{Entry, Table};
 
-/// What the edge knows of its gateway.
+/// The state of the edge, shared by all routes of a gateway.
 #[derive(Debug)]
 pub struct Edge {
     pub(crate) shared: Arc<GatewayHandles>,
     pub(crate) config: Config,
-    pub(crate) doors: endpoints::Table,
+    pub(crate) endpoints: endpoints::Table,
     pub(crate) routes: Table,
     pub(crate) auth: Authenticator,
-    pub(crate) shed: Arc<load_shed::LoadShedder>,
+    pub(crate) shedder: Arc<load_shed::LoadShedder>,
     pub(crate) limits: Limits,
-    /// What `type` of a problem begins with, without a final slash.
+    /// The prefix of a problem's `type`, without a final slash.
     pub(crate) public_url: String,
 }
 
 impl Edge {
-    /// The door a request comes through; none for pages such as `/health`, and where there is nothing.
+    /// The options of the matched endpoint or proxy route. `None` for pages such as `/health`, and for unknown paths.
     pub(in crate::inbound) fn endpoint_options(
         &self,
         request: &Request,
     ) -> Option<EndpointOptions> {
-        if let Some(passed) = request.extensions().get::<Arc<Entry>>() {
-            return Some(EndpointOptions::for_proxy_route(passed.route.terms()));
+        if let Some(proxied) = request.extensions().get::<Arc<Entry>>() {
+            return Some(EndpointOptions::for_proxy_route(proxied.route.limits()));
         }
         let path = request.extensions().get::<MatchedPath>()?;
-        self.doors.get(path.as_str()).copied()
+        self.endpoints.get(path.as_str()).copied()
     }
 }

@@ -1,4 +1,4 @@
-//! Routes as a gateway declares them: each with its OpenAPI text and its own limits.
+//! The endpoints of a gateway: each route with its OpenAPI description and its options.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,35 +14,35 @@ use crate::context::{RequestContext, Urgency};
 use crate::error::Error;
 use crate::routes::RouteLimits;
 
-/// What holds for one route. Limits are properties of a route, read by the edge.
+/// The options of one route, which the edge applies.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointOptions {
-    /// The largest request body, if not the gateway's.
+    /// The largest request body. `None`: `inbound.max_body_bytes`.
     pub max_body_bytes: Option<usize>,
-    /// How long the head may take, if not as long as any other.
+    /// The time until the response's headers are sent. `None`: `inbound.deadline`.
     pub timeout: Option<Duration>,
-    /// A stream: the head is out by the deadline, and after that no silence is longer than this.
+    /// The idle timeout of a streaming response. The deadline applies to its headers only. `None`: not a stream.
     pub stream_idle: Option<Duration>,
-    /// The most urgent this route can be (RFC 9218); of a route for polls [`Urgency::BACKGROUND`].
+    /// The highest urgency of the route (RFC 9218). A route for polls has [`Urgency::BACKGROUND`].
     pub urgency: Urgency,
-    /// How it shows that a request changes something.
+    /// How a write is detected.
     pub write_detection: WriteDetection,
 }
 
-/// How it shows that a request through a route changes something: under overload writes are refused last.
+/// How a write is detected. Under overload, writes are shed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteDetection {
-    /// By its method: every one but GET, HEAD and OPTIONS.
+    /// By the method: every method except GET, HEAD and OPTIONS is a write.
     ByMethod,
-    /// Nothing does; a POST only carries the question.
+    /// The route never writes. A POST only carries a query.
     ReadOnly,
-    /// By its body. Each request comes in as a write, and the door says what it is once it has read it:
-    /// `Standing::is_a_read`.
+    /// By the body. Each request is admitted as a write. After the endpoint has parsed a read, it calls
+    /// `AdmissionTicket::recheck_as_read`.
     ByBody,
 }
 
 impl EndpointOptions {
-    /// A screen: a whole answer by the deadline.
+    /// The options of a screen: the whole response by the deadline.
     pub const SCREEN: Self = Self {
         max_body_bytes: None,
         timeout: None,
@@ -51,32 +51,32 @@ impl EndpointOptions {
         write_detection: WriteDetection::ByMethod,
     };
 
-    /// A route that passes requests on: its head by a deadline, then streams.
-    pub(crate) fn for_proxy_route(terms: RouteLimits) -> Self {
+    /// The options of a proxy route: the response's headers by a deadline, then a stream.
+    pub(crate) fn for_proxy_route(limits: RouteLimits) -> Self {
         Self {
-            max_body_bytes: usize::try_from(terms.max_body_bytes).ok(),
-            timeout: terms.timeout,
-            stream_idle: Some(terms.idle),
+            max_body_bytes: usize::try_from(limits.max_body_bytes).ok(),
+            timeout: limits.timeout,
+            stream_idle: Some(limits.idle_timeout),
             ..Self::SCREEN
         }
     }
 }
 
-/// The limits of every route by its template.
+/// The options of every route, by its template.
 pub(crate) type Table = HashMap<String, EndpointOptions>;
 
-/// The body limit of the route a request came through, for the extractors.
+/// The body limits of the matched route, for the extractors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimit {
     pub(crate) bytes: usize,
-    pub(crate) time: Duration,
+    pub(crate) timeout: Duration,
 }
 
-/// Routes that are no screens: how they are described, and what holds for those that are.
+/// Routes that are not screens, with their OpenAPI description. The options apply to the described routes only.
 pub struct ExtraRoutes {
     pub(crate) router: Router,
     pub(crate) api: OpenApi,
-    pub(crate) door: EndpointOptions,
+    pub(crate) options: EndpointOptions,
     /// The GraphQL schema as text.
     pub(crate) sdl: Option<Sdl>,
 }
@@ -84,7 +84,7 @@ pub struct ExtraRoutes {
 /// Writes a GraphQL schema as text.
 pub(crate) type Sdl = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// A gateway's routes.
+/// The endpoints of a gateway.
 pub struct Endpoints<S> {
     routes: OpenApiRouter<S>,
     table: Table,
@@ -92,7 +92,7 @@ pub struct Endpoints<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
-    /// No routes yet; `api` is the head of the OpenAPI document.
+    /// Starts without routes. `api` holds the OpenAPI document's `info` and other general parts.
     pub fn new(api: OpenApi) -> Self {
         Self {
             routes: OpenApiRouter::with_openapi(api),
@@ -101,29 +101,29 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
         }
     }
 
-    /// Adds a screen's route, made by utoipa-axum's `routes!`.
+    /// Adds the route of a screen, made by utoipa-axum's `routes!`.
     #[must_use]
     pub fn screen(self, routes: UtoipaMethodRouter<S>) -> Self {
         self.endpoint(EndpointOptions::SCREEN, routes)
     }
 
-    /// Adds a route with limits of its own.
+    /// Adds a route with its own options.
     #[must_use]
-    pub fn endpoint(mut self, door: EndpointOptions, routes: UtoipaMethodRouter<S>) -> Self {
+    pub fn endpoint(mut self, options: EndpointOptions, routes: UtoipaMethodRouter<S>) -> Self {
         let paths = routes.1.paths.keys().cloned();
-        self.table.extend(paths.map(|path| (path, door)));
+        self.table.extend(paths.map(|path| (path, options)));
         self.routes = self.routes.routes(routes);
         self
     }
 
-    /// Adds routes that are no screens, such as GraphQL's.
+    /// Adds routes that are not screens, such as GraphQL's.
     #[must_use]
-    pub fn merge(mut self, beside: ExtraRoutes) -> Self {
-        let paths = beside.api.paths.paths.keys().cloned();
-        self.table.extend(paths.map(|path| (path, beside.door)));
-        let mut routes = OpenApiRouter::from(beside.router.with_state(()));
-        *routes.get_openapi_mut() = beside.api;
-        self.sdl = self.sdl.or(beside.sdl);
+    pub fn merge(mut self, extra: ExtraRoutes) -> Self {
+        let paths = extra.api.paths.paths.keys().cloned();
+        self.table.extend(paths.map(|path| (path, extra.options)));
+        let mut routes = OpenApiRouter::from(extra.router.with_state(()));
+        *routes.get_openapi_mut() = extra.api;
+        self.sdl = self.sdl.or(extra.sdl);
         self.routes = self.routes.merge(routes);
         self
     }
@@ -139,7 +139,9 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
     }
 }
 
-/// Whoever is signed in, or 401. Named before path and query, so that nobody else learns what those accept.
+/// The authenticated caller, else 401.
+///
+/// Place it before path and query in a handler's parameters: then only authenticated callers learn the errors of those.
 #[derive(Debug)]
 pub struct Authenticated(pub crate::scope::Caller);
 

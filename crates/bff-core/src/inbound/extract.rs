@@ -1,4 +1,4 @@
-//! What a door parses: path, query and body, each into a type, every mistake told at once.
+//! Extractors for path, query and body. Each parses into a type and reports all errors at once.
 
 use axum::extract::FromRequestParts;
 use axum::extract::path::ErrorKind;
@@ -23,11 +23,10 @@ pub(in crate::inbound) mod language;
 mod query;
 mod strict_structs;
 
-/// The most mistakes told of one request: reading again has a price, and nobody mends more at once.
+/// The largest number of reported errors: each costs another parse, and more do not help the client.
 const MAX_ERRORS: usize = 20;
 
-/// The path's parameters, parsed. A parameter that is no identifier names nothing: 404 would hide the
-/// mistake, so it is 422 with its pointer.
+/// The path's parameters, parsed. A malformed identifier is 422 with its pointer, because 404 would hide the mistake.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
@@ -51,32 +50,32 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                 other => Error::invalid_at("/path", other.to_string()),
             }),
             Err(other) => {
-                Err(Error::new(codes::INTERNAL, "The path was not read.").with_cause(other))
+                Err(Error::new(codes::INTERNAL, "The path could not be parsed.").with_cause(other))
             }
         }
     }
 }
 
-/// A value that keeps every rule of its type, or everything that is wrong with it.
+/// Validates a value. The error lists every broken rule.
 pub(crate) fn validated<T: Validate<Context = ()>>(root: &str, value: T) -> Result<T, Error> {
-    match invalid(root, &value) {
-        wrong if wrong.is_empty() => Ok(value),
-        wrong => Err(Error::invalid(wrong)),
+    match broken_rules(root, &value) {
+        errors if errors.is_empty() => Ok(value),
+        errors => Err(Error::invalid(errors)),
     }
 }
 
-/// Adds a mistake, unless one was told of the same place or within it: that is the cause, and this follows from it.
-fn add(wrong: &mut Vec<FieldError>, pointer: FieldError) {
-    let within = |told: &FieldError| {
-        let rest = told.pointer.strip_prefix(&pointer.pointer);
+/// Adds an error, unless the list has one at the same place or below it, which is then the cause of this one.
+fn add_error(errors: &mut Vec<FieldError>, error: FieldError) {
+    let is_cause = |listed: &FieldError| {
+        let rest = listed.pointer.strip_prefix(&error.pointer);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if !wrong.iter().any(within) {
-        wrong.push(pointer);
+    if !errors.iter().any(is_cause) {
+        errors.push(error);
     }
 }
 
-/// What a decoder stopped at, as a JSON pointer below `root`.
+/// Converts a deserialization error to a JSON pointer below `root` with its text.
 fn pointer_from_serde<E: ToString>(
     root: &str,
     error: &serde_path_to_error::Error<E>,
@@ -92,25 +91,27 @@ fn pointer_from_serde<E: ToString>(
             Segment::Unknown => {}
         }
     }
-    // A member that is missing or there twice has no place; serde names it in its text alone.
-    let named = detail.strip_prefix("missing field `");
-    let named = named.or_else(|| detail.strip_prefix("duplicate field `"));
-    if let Some((name, _)) = named.and_then(|rest| rest.split_once('`')) {
+    // The path of a missing or duplicate field ends at its object. Only the text has the field's name.
+    let rest = detail.strip_prefix("missing field `");
+    let rest = rest.or_else(|| detail.strip_prefix("duplicate field `"));
+    if let Some((name, _)) = rest.and_then(|rest| rest.split_once('`')) {
         pointer = FieldError::below(&pointer, name);
     }
     FieldError { pointer, detail }
 }
 
-/// A pointer's step as the name that it stands for (RFC 6901 §4).
-fn unescaped(step: &str) -> String {
-    step.replace("~1", "/").replace("~0", "~")
+/// Decodes a reference token of a JSON pointer (RFC 6901 §4).
+fn unescape(token: &str) -> String {
+    token.replace("~1", "/").replace("~0", "~")
 }
 
-/// What a decoder says, without its line and column, for the pointer is more, and without Rust's names of types.
-fn humanize(said: &str) -> String {
-    let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
-    let Some((found, expected)) = said.rsplit_once(", expected ") else {
-        return said.to_owned();
+/// Removes line and column from serde's message, because the pointer is more precise, and replaces names of Rust types.
+fn humanize(message: &str) -> String {
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message, |(message, _)| message);
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
     };
     let expected = match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
@@ -123,8 +124,8 @@ fn humanize(said: &str) -> String {
     format!("{found}, expected {expected}")
 }
 
-/// Every rule that `value` breaks.
-fn invalid<T: Validate<Context = ()>>(root: &str, value: &T) -> Vec<FieldError> {
+/// Every validation rule that `value` breaks.
+fn broken_rules<T: Validate<Context = ()>>(root: &str, value: &T) -> Vec<FieldError> {
     let report = match value.validate() {
         Ok(()) => return Vec::new(),
         Err(report) => report,
@@ -132,27 +133,27 @@ fn invalid<T: Validate<Context = ()>>(root: &str, value: &T) -> Vec<FieldError> 
     let pointers = report
         .into_inner()
         .into_iter()
-        .map(|(path, why)| FieldError {
+        .map(|(path, error)| FieldError {
             pointer: format!("{root}/{}", to_camel_pointer(&path.to_string())),
-            detail: why.to_string(),
+            detail: error.to_string(),
         });
     pointers.collect()
 }
 
-/// A path of Rust members as the client wrote it: `items[0].per_page` is `items/0/perPage`.
+/// Converts a path of Rust fields to the client's names: `items[0].per_page` becomes `items/0/perPage`.
 fn to_camel_pointer(path: &str) -> String {
-    let mut sent = String::with_capacity(path.len());
-    let mut raise = false;
+    let mut pointer = String::with_capacity(path.len());
+    let mut capitalize = false;
     for c in path.chars() {
         match c {
-            '.' | '[' => sent.push('/'),
+            '.' | '[' => pointer.push('/'),
             ']' => {}
-            '_' => raise = true,
-            c if std::mem::take(&mut raise) => sent.push(c.to_ascii_uppercase()),
-            c => sent.push(c),
+            '_' => capitalize = true,
+            c if std::mem::take(&mut capitalize) => pointer.push(c.to_ascii_uppercase()),
+            c => pointer.push(c),
         }
     }
-    sent
+    pointer
 }
 
 #[cfg(test)]
@@ -160,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pointer_names_members_as_they_were_sent() {
+    fn a_pointer_uses_the_names_of_the_client() {
         assert_eq!(to_camel_pointer("items[0].per_page"), "items/0/perPage");
     }
 }

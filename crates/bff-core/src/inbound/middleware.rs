@@ -1,4 +1,4 @@
-//! The middleware around every route: [`layer`] adds it, and [`handle`] lists its order.
+//! The middleware around every route. [`layer`] applies it. [`handle`] and [`handle_admitted`] list its order.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -28,7 +28,7 @@ pub(in crate::inbound) mod request_state;
 pub(in crate::inbound) mod validate_headers;
 pub(in crate::inbound) mod write_timeout_body;
 
-/// Puts the edge around each route of a router.
+/// Wraps each route of a router in the edge. The error is one line that names the wrong key.
 pub fn layer(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
     let cors = cors::layer(&edge.config)?.map(Arc::new);
     let edge = edge.clone();
@@ -39,58 +39,58 @@ pub fn layer(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
     })))
 }
 
-/// What a request passes, outermost first.
-async fn handle(gate: EdgeService, request: Request) -> Response {
-    let EdgeService { edge, cors, route } = &gate;
-    // Request id, trace, metrics and the one log line; Host and header limits; the panic net; problem documents,
-    // security headers, 304, one `Vary`.
-    access_log::observe(edge, request, |request, seen| async move {
-        // CORS headers stand on every answer, refusals included.
-        let inside = |request| handle_admitted(edge, &seen, request, route);
-        cors::apply(cors.as_deref(), request, inside).await
+/// The outer middleware, outermost first.
+async fn handle(service: EdgeService, request: Request) -> Response {
+    let EdgeService { edge, cors, route } = &service;
+    // Request id, trace, metrics, access log; Host and header limits; panic guard; problem documents, security headers,
+    // 304, one `Vary`.
+    access_log::observe(edge, request, |request, state| async move {
+        // CORS headers, on errors too.
+        let inner = |request| handle_admitted(edge, &state, request, route);
+        cors::apply(cors.as_deref(), request, inner).await
     })
     .await
 }
 
-/// Lets a request in, in order, if it may come in.
+/// The inner middleware, in order. Each check can reject the request.
 async fn handle_admitted(
     edge: &Edge,
-    seen: &RequestState,
+    state: &RequestState,
     mut request: Request,
     route: &Route,
 ) -> Response {
-    // The IP filter; the address's own limit, of which a failed credential costs ten.
+    // IP filter; per-IP rate limit, of which a failed authentication costs ten.
     let client = match ip_filter::check_address(edge, &request) {
         Ok(client) => client,
-        Err(refusal) => return *refusal,
+        Err(rejection) => return *rejection,
     };
-    // A free slot by intent, or 503 at once, before any work and before the deadline starts.
-    let door = edge.endpoint_options(&request);
-    let place = match door.map(|door| edge.shed.admit(&door, &mut request)) {
+    // Load shedding: a slot by priority class, or 503 at once, before any work and before the deadline starts.
+    let options = edge.endpoint_options(&request);
+    let admission = match options.map(|options| edge.shedder.admit(&options, &mut request)) {
         None => None,
-        Some(Ok(place)) => Some(place),
+        Some(Ok(admission)) => Some(admission),
         Some(Err(error)) => return error.into_response(),
     };
-    let coming = EdgeState {
+    let edge_state = EdgeState {
         client,
-        door,
-        seen,
-        standing: place.as_ref().map(load_shed::Admission::standing),
+        options,
+        request: state,
+        ticket: admission.as_ref().map(load_shed::Admission::ticket),
     };
-    // The deadline starts; a credential becomes a caller; then the caller's quota, and the context opens. What the door
-    // answers is encoded as the client likes it best.
-    let response = authenticate::authenticate_and_handle(edge, coming, request, route).await;
-    if let Some(slot) = place.and_then(|place| place.finish(&response)) {
-        seen.hold(slot);
+    // Deadline; authentication; the caller's rate limits; request context; the handler; compression.
+    let response = authenticate::authenticate_and_handle(edge, edge_state, request, route).await;
+    if let Some(slot) = admission.and_then(|admission| admission.finish(&response)) {
+        state.hold_slot(slot);
     }
     response
 }
 
-/// A route, and what stands around it.
+/// A route wrapped in the edge, as one tower service. Separate tower layers would each box a future and clone all that
+/// they contain.
 #[derive(Clone)]
 struct EdgeService {
     edge: Arc<Edge>,
-    /// None where no page may call.
+    /// `None` if no origin is allowed.
     cors: Option<Arc<CorsLayer>>,
     route: Route,
 }
@@ -101,7 +101,7 @@ impl Service<Request> for EdgeService {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Whether there is room is told by an answer.
+        // Always ready: an overloaded gateway answers 503 instead of waiting.
         Poll::Ready(Ok(()))
     }
 

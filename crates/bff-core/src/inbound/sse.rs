@@ -1,4 +1,5 @@
-//! A stream of server-sent events (WHATWG HTML §9.2): the answer of a door that has a [`stream_idle`](super::Door).
+//! A stream of server-sent events (WHATWG HTML §9.2), for endpoints with
+//! [`stream_idle`](super::EndpointOptions::stream_idle).
 
 use std::convert::Infallible;
 
@@ -12,9 +13,11 @@ use tokio::select;
 use crate::context::RequestContext;
 use crate::error::{Error, codes};
 
-/// Each item as the data of one event called `name`. A failure after the head is the last event, `problem`, whose data
-/// is the problem document that would have been the answer. When the gateway leaves, the last event is `leaving`, without
-/// data to speak of: whoever asks again is served by another replica. A stream that ends with neither has ended well.
+/// A response with one event called `name` for each item.
+///
+/// After an error, the last event is `problem`, with the problem document as its data. When the gateway shuts down, the
+/// last event is `shutdown`, with the data `{}`: a client that reconnects gets another replica. A stream that ends with
+/// neither is complete.
 #[derive(Debug)]
 pub struct SseStream<S> {
     cx: RequestContext,
@@ -23,7 +26,7 @@ pub struct SseStream<S> {
 }
 
 impl<S> SseStream<S> {
-    /// A stream of events called `name`.
+    /// Creates a stream of events called `name`.
     pub fn new(cx: RequestContext, name: &'static str, items: S) -> Self {
         Self { cx, name, items }
     }
@@ -36,7 +39,7 @@ where
 {
     fn into_response(self) -> Response {
         let Self { cx, name, items } = self;
-        let leaving = Box::pin(cx.shutdown());
+        let shutdown = Box::pin(cx.shutdown());
         let events = items.map(move |item| {
             let event = item.and_then(|item| {
                 let event = Event::default().event(name).json_data(item);
@@ -46,16 +49,16 @@ where
             });
             event.unwrap_or_else(|error| problem(&cx, &error))
         });
-        // Without items nothing is left to be said.
-        let events = stream::unfold(Some((Box::pin(events), leaving)), |going| async {
-            let (mut events, mut leaving) = going?;
+        // The state is `None` after the last event.
+        let events = stream::unfold(Some((Box::pin(events), shutdown)), |state| async {
+            let (mut events, mut shutdown) = state?;
             select! {
                 biased;
-                () = &mut leaving => {
+                () = &mut shutdown => {
                     let last = Event::default().event("shutdown").data("{}");
                     Some((Ok::<_, Infallible>(last), None))
                 }
-                event = events.next() => Some((Ok(event?), Some((events, leaving)))),
+                event = events.next() => Some((Ok(event?), Some((events, shutdown)))),
             }
         });
         let mut response = Sse::new(events).into_response();
@@ -67,10 +70,10 @@ where
     }
 }
 
-/// The document's `type` is relative to the address that was asked.
+/// The event of an error. The document's `type` is relative to the request's URL.
 fn problem(cx: &RequestContext, error: &Error) -> Event {
     let document = error.problem("", "", cx.request_id().as_str());
-    // JSON on one line, for nothing else may stand in an event's data without being cut.
+    // The document is JSON on one line, because a line break would split the event's data.
     let document = String::from_utf8(document).unwrap_or_default();
     Event::default().event("problem").data(document)
 }
@@ -83,7 +86,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_failure_is_the_last_event_and_a_problem() {
+    async fn an_error_becomes_a_problem_event_at_the_end() {
         let shared = Arc::new(crate::context::GatewayHandles {
             client: HeaderValue::from_static("test"),
             env: crate::context::Env::real(),

@@ -48,8 +48,8 @@ const RESPONSE_NAME: &str = "RateLimited";
 
 /// Adds the headers and the 429 response to every operation of a path that has a rate limit.
 pub(super) fn add_headers(item: &mut PathItem, limits: &Limits, path: &str, proxied: bool) {
-    let has_policy = limits.count_route(path, proxied);
-    if !has_policy && !limits.count_addresses() {
+    let has_policy = limits.counts_route(path, proxied);
+    if !has_policy && !limits.has_per_ip() {
         return;
     }
     for operation in operations(item) {

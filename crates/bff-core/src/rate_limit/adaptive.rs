@@ -1,77 +1,76 @@
-//! A limit that follows the health of what answers behind it: a pure state machine.
+//! Adaptive limits: a limit that follows the health of the responses to its requests. A pure state machine.
 //!
-//! Time is cut into windows. After one in which enough requests were answered and too many of them by a failure, half of
-//! what held is left of the limit, but never less than a least share. Every other window, and one in which nobody asked,
-//! gives a step of the whole back, so that it recovers by itself. Each replica follows what it sees itself.
+//! Time is divided into windows. A window with enough responses and too many failures halves the limit, down to a
+//! minimum fraction. Every other window, even one without requests, adds a fixed step, so the limit recovers by itself.
+//! Each replica follows its own responses.
 
-/// All of a limit. Shares are whole thousandths, so that all arithmetic is exact.
-pub const WHOLE: u64 = 1000;
+/// The whole limit. Fractions are whole thousandths, so that all arithmetic is exact.
+pub const FULL_FRACTION: u64 = 1000;
 
-/// How a limit follows health.
+/// The parameters of an adaptive limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Adaptive {
+pub struct AdaptiveRule {
     /// The length of a window, in microseconds.
     pub window: u64,
-    /// How many of a thousand answers must be failures.
-    pub failing: u64,
-    /// How few answers say nothing.
-    pub minimum: u64,
-    /// What is left at least.
-    pub least: u64,
-    /// What a window gives back that is not failing.
-    pub step: u64,
+    /// Failures per thousand responses from which a window halves the limit.
+    pub failure_ratio: u64,
+    /// A window with fewer responses never halves the limit.
+    pub min_samples: u64,
+    /// The smallest fraction of the limit, in thousandths.
+    pub min_fraction: u64,
+    /// The fraction that a healthy window adds, in thousandths.
+    pub recovery_step: u64,
 }
 
-/// What is remembered.
+/// The state of an adaptive limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
-    share: u64,
-    /// When the window began.
-    begins: u64,
-    answers: u64,
+    fraction: u64,
+    window_start: u64,
+    responses: u64,
     failures: u64,
 }
 
 impl Default for Health {
-    /// All is well until something is known.
+    /// Starts with the full limit.
     fn default() -> Self {
         Self {
-            share: WHOLE,
-            begins: 0,
-            answers: 0,
+            fraction: FULL_FRACTION,
+            window_start: 0,
+            responses: 0,
             failures: 0,
         }
     }
 }
 
-impl Adaptive {
-    /// How much of the limit holds at this time.
-    pub fn share(&self, health: &mut Health, now: u64) -> u64 {
-        let windows = now.saturating_sub(health.begins) / self.window;
+impl AdaptiveRule {
+    /// The fraction of the limit that applies now, in thousandths.
+    pub fn fraction(&self, health: &mut Health, now: u64) -> u64 {
+        let windows = now.saturating_sub(health.window_start) / self.window;
         if windows == 0 {
-            return health.share;
+            return health.fraction;
         }
-        let enough = health.answers >= self.minimum && health.failures > 0;
-        if enough && health.failures * WHOLE >= self.failing * health.answers {
-            health.share = (health.share / 2).max(self.least);
+        let enough = health.responses >= self.min_samples && health.failures > 0;
+        if enough && health.failures * FULL_FRACTION >= self.failure_ratio * health.responses {
+            health.fraction = (health.fraction / 2).max(self.min_fraction);
         } else {
-            health.share = (health.share + self.step).min(WHOLE);
+            health.fraction = (health.fraction + self.recovery_step).min(FULL_FRACTION);
         }
-        // In the windows since nobody was answered.
-        let back = self.step.saturating_mul(windows - 1);
+        // The windows after that one had no responses.
+        let recovered = self.recovery_step.saturating_mul(windows - 1);
         *health = Health {
-            share: health.share.saturating_add(back).min(WHOLE),
-            begins: health.begins + windows * self.window,
-            answers: 0,
+            fraction: health.fraction.saturating_add(recovered).min(FULL_FRACTION),
+            window_start: health.window_start + windows * self.window,
+            responses: 0,
             failures: 0,
         };
-        health.share
+        health.fraction
     }
 
-    /// Notes one answer.
-    pub fn answered(&self, health: &mut Health, now: u64, failed: bool) {
-        self.share(health, now);
-        health.answers += 1;
+    /// Records one response.
+    pub fn record_outcome(&self, health: &mut Health, now: u64, failed: bool) {
+        self.fraction(health, now);
+        health.responses += 1;
         health.failures += u64::from(failed);
     }
 }

@@ -1,4 +1,4 @@
-//! Which limits there are, as configuration says it.
+//! The configuration of rate limits.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,103 +9,104 @@ use super::adaptive;
 use super::algorithm::{Algorithm, Rule};
 use crate::config::Ratio;
 
-/// How much one client may ask for.
+/// The rate limits of a gateway.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What one address may ask of one replica, before anything is known of who it is: a token bucket in this process.
-    /// Default none. A credential that is refused costs ten.
+    /// The limit of one IP address at one replica, before authentication: a token bucket in this process. A rejected
+    /// credential costs ten requests. Default none.
     #[serde(default)]
-    pub per_ip: Option<Address>,
-    /// The caller's quotas by their name, which clients read in `RateLimit-Policy`: letters, digits, `-` and `_`. A
-    /// request counts against each that it matches, and the strictest answers. Default none.
+    pub per_ip: Option<PerIp>,
+    /// Policies by name, counted after authentication. Clients read the name in `RateLimit-Policy`: 1 to 64 letters,
+    /// digits, `-` and `_`. Every policy that matches a request counts it, and the strictest one decides. Default none.
     #[serde(default)]
     pub policies: BTreeMap<String, Policy>,
 }
 
-/// What one address may ask of one replica.
+/// The limit of one IP address at one replica.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Address {
-    /// How many requests a period.
+pub struct PerIp {
+    /// Requests per period. Required.
     pub limit: u64,
-    /// The period.
+    /// The period. Required.
     #[serde(with = "crate::config::duration")]
     pub period: Duration,
-    /// How many at once. Default: as many as `limit`.
+    /// Requests at once. Default: `limit`.
     #[serde(default)]
     pub burst: Option<u64>,
 }
 
-/// One quota.
+/// One policy.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Which requests: those the gateway answers itself, those it passes on, or both. Default both.
+    /// The requests that count: those that the gateway answers itself, those of proxy routes, or both. Default `all`.
     #[serde(default)]
     pub applies_to: AppliesTo,
-    /// Which of them: route templates, or prefixes of paths that end at a `/`. Default all.
+    /// Only these route templates or path prefixes. A prefix matches whole segments. Default: all paths.
     #[serde(default)]
     pub paths: Vec<String>,
-    /// Whose requests count together: all that have these in common. Default `["caller"]`.
-    #[serde(default = "Policy::by")]
+    /// Requests with equal values of all these count together. Default `["caller"]`.
+    #[serde(default = "Policy::default_key")]
     pub key_by: Vec<KeyPart>,
-    /// How they are counted. Default `token_bucket`.
+    /// How requests are counted. Default `token_bucket`.
     #[serde(default)]
     pub algorithm: Algorithm,
-    /// How many a period.
+    /// Requests per period. Required.
     pub limit: u64,
-    /// The period.
+    /// The period. Required.
     #[serde(with = "crate::config::duration")]
     pub period: Duration,
-    /// How many at once (buckets), or how many wait (`leaky_bucket_queue`). Default: as many as `limit`.
+    /// Requests at once (`token_bucket`), or waiting requests (`leaky_bucket_queue`). Default: `limit`.
     #[serde(default)]
     pub burst: Option<u64>,
-    /// Other limits by the caller's plan, each the burst too unless `burst` is given. Default none.
+    /// Other limits by the caller's plan. Each is also the burst, unless `burst` is set. Default none.
     #[serde(default)]
     pub plans: BTreeMap<String, u64>,
-    /// What holds while Redis is away. Default `local`.
+    /// The behaviour while Redis is unavailable. Default `local`.
     #[serde(default)]
     pub on_store_failure: OnStoreFailure,
-    /// That the limit shrinks while its requests are answered by failures, and recovers. Default none: it stays as it is.
+    /// Shrinks the limit while responses fail. Default none: the limit is fixed.
     #[serde(default)]
-    pub adaptive: Option<Adaptive>,
+    pub adaptive: Option<AdaptiveConfig>,
 }
 
-/// How a limit follows the health of what answers behind it: in a second in which half of the answers are failures it
-/// is halved, down to a tenth, and every better second gives a tenth of it back. A failure is a status of 500 and above,
-/// or a screen that lacks something that trying again could mend. Each replica follows what it sees itself.
+/// How an adaptive limit follows the health of its responses.
+///
+/// By default, a second in which half of the responses fail halves the limit, down to a tenth. Every other second
+/// returns a tenth. A failure is a status of 500 and above, or a screen with a section that a retry could complete.
+/// Each replica follows its own responses.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Adaptive {
-    /// How long answers are counted before the limit moves. Default 1s: soon felt, and not moved by one burst.
-    #[serde(default = "Adaptive::window", with = "crate::config::duration")]
+pub struct AdaptiveConfig {
+    /// Time between two adjustments, more than 0. Default 1s: it reacts soon, and one burst does not move it.
+    #[serde(default = "AdaptiveConfig::window", with = "crate::config::duration")]
     pub window: Duration,
-    /// Which share of a window's answers must be failures for the limit to halve, more than 0. Default 0.5, as the
-    /// breakers have it.
-    #[serde(default = "Adaptive::failing")]
+    /// Ratio of failures from which a window halves the limit, more than 0. Default 0.5, as for circuit breakers.
+    #[serde(default = "AdaptiveConfig::failure_ratio")]
     pub failure_ratio: Ratio,
-    /// How many answers a window must have to say anything. Default 10: fewer say little.
-    #[serde(default = "Adaptive::minimum")]
+    /// A window with fewer responses never halves the limit. Default 10, because fewer prove little.
+    #[serde(default = "AdaptiveConfig::min_samples")]
     pub min_samples: u32,
-    /// Which share of the limit is left at least, more than 0. Default 0.1: enough to find out that all is well again.
-    #[serde(default = "Adaptive::tenth")]
+    /// The smallest fraction of the limit, more than 0. Default 0.1: enough requests to notice the recovery.
+    #[serde(default = "AdaptiveConfig::tenth")]
     pub min_fraction: Ratio,
-    /// Which share of the limit a better window gives back, more than 0. Default 0.1: all of it in ten seconds.
-    #[serde(default = "Adaptive::tenth")]
+    /// Fraction of the limit that a healthy window returns, more than 0. Default 0.1: the whole limit in ten seconds.
+    #[serde(default = "AdaptiveConfig::tenth")]
     pub recovery_step: Ratio,
 }
 
-impl Adaptive {
+impl AdaptiveConfig {
     fn window() -> Duration {
         Duration::from_secs(1)
     }
 
-    fn failing() -> Ratio {
+    fn failure_ratio() -> Ratio {
         Ratio::percent(50)
     }
 
-    fn minimum() -> u32 {
+    fn min_samples() -> u32 {
         10
     }
 
@@ -113,68 +114,68 @@ impl Adaptive {
         Ratio::percent(10)
     }
 
-    /// In whole microseconds and thousandths.
-    pub(super) fn read(&self) -> Result<adaptive::Adaptive, String> {
+    /// Converts to whole microseconds and thousandths.
+    pub(super) fn rule(&self) -> Result<adaptive::AdaptiveRule, String> {
         let window = u64::try_from(self.window.as_micros()).unwrap_or(u64::MAX);
         if window == 0 {
-            return Err("adaptive.window is more than 0".to_owned());
+            return Err("adaptive.window must be more than 0".to_owned());
         }
-        let part = |key: &str, share: Ratio| match share.thousandths() {
-            0 => Err(format!("adaptive.{key} is more than 0")),
-            part => Ok(part),
+        let thousandths = |key: &str, ratio: Ratio| match ratio.thousandths() {
+            0 => Err(format!("adaptive.{key} must be more than 0")),
+            thousandths => Ok(thousandths),
         };
-        Ok(adaptive::Adaptive {
+        Ok(adaptive::AdaptiveRule {
             window,
-            failing: part("failure_ratio", self.failure_ratio)?,
-            minimum: self.min_samples.into(),
-            least: part("min_fraction", self.min_fraction)?,
-            step: part("recovery_step", self.recovery_step)?,
+            failure_ratio: thousandths("failure_ratio", self.failure_ratio)?,
+            min_samples: self.min_samples.into(),
+            min_fraction: thousandths("min_fraction", self.min_fraction)?,
+            recovery_step: thousandths("recovery_step", self.recovery_step)?,
         })
     }
 }
 
-/// Which requests a policy is about.
+/// The requests that a policy counts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum AppliesTo {
-    /// All that come through a door or a route.
+    /// The requests of all endpoints and all proxy routes.
     #[default]
     All,
-    /// Those with a door: screens, actions, GraphQL.
+    /// The requests of endpoints: screens, actions, GraphQL.
     Endpoints,
-    /// Those that a route of the configuration passes on.
+    /// The requests of proxy routes.
     Proxied,
 }
 
-/// What requests have in common that count together.
+/// A part of the key under which requests count together.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyPart {
-    /// The address the request came from; of IPv6 the /64.
+    /// The client's IP address. For IPv6, the /64 network.
     Address,
-    /// The account, or the address of whoever is not signed in.
+    /// The account, else the IP address.
     Caller,
-    /// The API key, or the caller.
+    /// The API key, else the caller.
     ApiKey,
-    /// The plan.
+    /// The caller's plan.
     Plan,
-    /// The route's template.
+    /// The route template.
     Route,
 }
 
-/// What holds while Redis is away.
+/// The behaviour of a policy while Redis is unavailable.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum OnStoreFailure {
-    /// Each replica counts for itself, to the same limit.
+    /// Each replica counts for itself, with the same limit.
     #[default]
     Local,
-    /// Nobody passes: 503.
+    /// Every request is rejected with 503.
     FailClosed,
 }
 
 impl Policy {
-    fn by() -> Vec<KeyPart> {
+    fn default_key() -> Vec<KeyPart> {
         vec![KeyPart::Caller]
     }
 
@@ -183,7 +184,7 @@ impl Policy {
     }
 }
 
-impl Address {
+impl PerIp {
     pub(super) fn rule(&self) -> Result<Rule, String> {
         rule(Algorithm::TokenBucket, self.limit, self.period, self.burst)
     }
@@ -198,11 +199,11 @@ fn rule(
     let period = u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
     let burst = burst.unwrap_or(limit);
     if limit == 0 || burst == 0 || period == 0 {
-        return Err("limit, burst and period are more than 0".to_owned());
+        return Err("limit, burst and period must be more than 0".to_owned());
     }
-    let most = limit.max(burst).saturating_add(1);
-    if most.saturating_mul(period) >= Rule::MAX_PRODUCT {
-        return Err("limit and burst times period (in microseconds) stay below 2^53".to_owned());
+    let largest = limit.max(burst).saturating_add(1);
+    if largest.saturating_mul(period) >= Rule::MAX_PRODUCT {
+        return Err("limit and burst times period (in microseconds) must be below 2^53".to_owned());
     }
     Ok(Rule {
         algorithm,

@@ -1,7 +1,8 @@
-//! How a caller stands with its limits, as its client reads it.
+//! The rate-limit headers of a response.
 //!
-//! `RateLimit-Policy` and `RateLimit` of the IETF draft (draft-ietf-httpapi-ratelimit-headers), one member for each
-//! limit; the older `X-RateLimit-…` for the strictest. Times are whole seconds from now, rounded up.
+//! `RateLimit-Policy` and `RateLimit` follow the IETF draft (draft-ietf-httpapi-ratelimit-headers), with one member for
+//! each policy. The older `X-RateLimit-…` headers describe the strictest policy. Times are whole seconds from now,
+//! rounded up.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -18,16 +19,16 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// The most bytes that one limit's part of `RateLimit` takes: its name, and two numbers of 20 digits.
-const PART_BYTES: usize = 64 + 56;
+/// The largest member of `RateLimit`, in bytes: a name of 64, two numbers of 20 digits, and delimiters.
+const MEMBER_BYTES: usize = 64 + 56;
 
-/// A rule, and what answers say of it, written once.
+/// A rule with its header values, which are formatted once.
 #[derive(Clone, Debug)]
 pub(super) struct EffectiveLimit {
     pub(super) rule: Rule,
-    /// Its part of `RateLimit-Policy`.
+    /// The member of `RateLimit-Policy`.
     policy: HeaderValue,
-    /// `X-RateLimit-Limit`.
+    /// The value of `X-RateLimit-Limit`.
     quota: HeaderValue,
 }
 
@@ -37,30 +38,30 @@ impl EffectiveLimit {
         let policy = format!("\"{name}\";q={quota};w={window}");
         Self {
             rule,
-            // A name is letters, digits, - and _: it always fits a header.
+            // A name has only letters, digits, `-` and `_`, so this never fails.
             policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("")),
             quota: HeaderValue::from(quota),
         }
     }
 }
 
-/// What one limit has decided.
+/// The decision of one policy.
 pub(super) struct PolicyResult<'a> {
     pub(super) name: &'a str,
-    pub(super) term: &'a EffectiveLimit,
+    pub(super) effective: &'a EffectiveLimit,
     pub(super) decision: Decision,
 }
 
-/// How a caller stands after a request.
+/// The state of all policies that counted a request.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimitState {
-    told: Option<Headers>,
+    headers: Option<Headers>,
     wait: u64,
-    /// The limits that want to know how the request is answered, a bit for each policy.
-    pub(super) followed: u64,
+    /// The adaptive policies that counted the request: one bit for each policy of the gateway.
+    pub(super) adaptive: u64,
 }
 
-/// The headers; what the strictest limit has left, and until when, is part of what all limits say.
+/// The header values. `X-RateLimit-Remaining` and `-Reset` are slices of `RateLimit`.
 #[derive(Clone, Debug)]
 struct Headers {
     policy: HeaderValue,
@@ -71,69 +72,69 @@ struct Headers {
 }
 
 impl RateLimitState {
-    /// What these limits have decided, in their order.
-    pub(super) fn of(told: &[PolicyResult<'_>]) -> Self {
-        let strictest = told.iter().enumerate().min_by_key(|(_, told)| {
-            let left = seconds(told.decision.reset);
-            (told.decision.remaining, std::cmp::Reverse(left))
+    /// Formats the headers of these results, in their order.
+    pub(super) fn from_results(results: &[PolicyResult<'_>]) -> Self {
+        let strictest = results.iter().enumerate().min_by_key(|(_, result)| {
+            let reset = seconds(result.decision.reset);
+            (result.decision.remaining, std::cmp::Reverse(reset))
         });
-        let Some((strictest, least)) = strictest else {
+        let Some((strictest_at, strictest)) = strictest else {
             return Self::default();
         };
-        let mut state = BytesMut::with_capacity(PART_BYTES * told.len());
+        let mut state = BytesMut::with_capacity(MEMBER_BYTES * results.len());
         let (mut remaining, mut reset) = (0..0, 0..0);
-        for (at, told) in told.iter().enumerate() {
+        for (at, result) in results.iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            let decision = &told.decision;
+            let decision = &result.decision;
             // Writing to memory does not fail.
-            let _ = write!(state, "{comma}\"{}\";r=", told.name);
-            let begins = state.len();
+            let _ = write!(state, "{comma}\"{}\";r=", result.name);
+            let start = state.len();
             let _ = write!(state, "{}", decision.remaining);
-            let between = state.len();
+            let end = state.len();
             let _ = write!(state, ";t={}", seconds(decision.reset));
-            if at == strictest {
-                remaining = begins..between;
-                reset = between + ";t=".len()..state.len();
+            if at == strictest_at {
+                remaining = start..end;
+                reset = end + ";t=".len()..state.len();
             }
         }
-        let policy = match told {
-            [one] => one.term.policy.clone(),
-            all => joined(all.iter().map(|told| &told.term.policy)),
+        let policy = match results {
+            [one] => one.effective.policy.clone(),
+            all => join(all.iter().map(|result| &result.effective.policy)),
         };
         Self {
-            told: Some(Headers {
+            headers: Some(Headers {
                 policy,
-                quota: least.term.quota.clone(),
+                quota: strictest.effective.quota.clone(),
                 state: state.freeze(),
                 remaining,
                 reset,
             }),
-            wait: told
+            wait: results
                 .iter()
-                .map(|told| told.decision.wait)
+                .map(|result| result.decision.wait)
                 .max()
                 .unwrap_or(0),
-            followed: 0,
+            adaptive: 0,
         }
     }
 
-    /// How long the request waits its turn.
+    /// Time that the request must wait for its turn.
     pub fn wait(&self) -> Duration {
         Duration::from_micros(self.wait)
     }
 
-    /// Writes it into an answer's head, in place of what a backend says of limits of its own.
+    /// Writes the headers into a response. They replace the rate-limit headers of a backend.
     pub fn write_headers(self, headers: &mut HeaderMap) {
-        let Some(told) = self.told else {
+        let Some(own) = self.headers else {
             return;
         };
-        headers.insert(RATELIMIT_POLICY, told.policy);
-        headers.insert(X_LIMIT, told.quota);
-        let part = |range| told.state.slice(range);
+        headers.insert(RATELIMIT_POLICY, own.policy);
+        headers.insert(X_LIMIT, own.quota);
+        let part = |range| own.state.slice(range);
         for (name, text) in [
-            (X_REMAINING, part(told.remaining)),
-            (X_RESET, part(told.reset)),
-            (RATELIMIT, told.state),
+            (X_REMAINING, part(own.remaining)),
+            (X_RESET, part(own.reset)),
+            (RATELIMIT, own.state),
         ] {
             if let Ok(value) = HeaderValue::from_maybe_shared(text) {
                 headers.insert(name, value);
@@ -142,7 +143,7 @@ impl RateLimitState {
     }
 }
 
-fn joined<'a>(parts: impl Iterator<Item = &'a HeaderValue>) -> HeaderValue {
+fn join<'a>(parts: impl Iterator<Item = &'a HeaderValue>) -> HeaderValue {
     let mut all = Vec::new();
     for part in parts {
         if !all.is_empty() {
@@ -153,7 +154,7 @@ fn joined<'a>(parts: impl Iterator<Item = &'a HeaderValue>) -> HeaderValue {
     HeaderValue::try_from(all).unwrap_or(HeaderValue::from_static(""))
 }
 
-/// Rounded up, so that nobody comes back early.
+/// Rounds up, so that a client never retries too early.
 fn seconds(micros: u64) -> u64 {
     micros.div_ceil(1_000_000)
 }

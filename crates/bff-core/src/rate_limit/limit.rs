@@ -1,4 +1,4 @@
-//! One policy, read: which requests it is about, whose they count as, and what holds for whom.
+//! One policy at run time: the requests that it matches, their keys, and the limit of each caller.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use opentelemetry::metrics::Counter;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::adaptive::{Adaptive, Health, WHOLE};
-use super::config::{self, AppliesTo, Policy};
+use super::adaptive::{AdaptiveRule, FULL_FRACTION, Health};
+use super::config::{AdaptiveConfig, AppliesTo, Policy};
 use super::headers::EffectiveLimit;
 use super::metrics::Decisions;
 use super::request::{Request, Subject, hash_address, subject};
@@ -20,104 +20,108 @@ const SPACE: Namespace = Namespace {
     evictable: true,
 };
 
-/// One policy, read.
+/// One policy at run time.
 #[derive(Debug)]
 pub(super) struct Limit {
     pub(super) name: Box<str>,
-    /// Whose it is: in a store that several gateways share each counts for itself.
+    /// Part of the Redis key: gateways that share a Redis count separately.
     gateway: HeaderValue,
     pub(super) policy: Policy,
     pub(super) decisions: Decisions,
-    term: EffectiveLimit,
+    default: EffectiveLimit,
     plans: Vec<(Box<str>, EffectiveLimit)>,
-    /// The health it follows, where it does.
-    follows: Option<(Adaptive, Mutex<Health>)>,
+    /// The rule and the state of an adaptive policy.
+    adaptive: Option<(AdaptiveRule, Mutex<Health>)>,
 }
 
-/// A policy that counts a request, and the limit that applies to its caller.
-pub(super) type Counted<'a> = (&'a Limit, Cow<'a, EffectiveLimit>);
+/// A policy that matches a request, and the limit that applies to its caller now.
+pub(super) type MatchedPolicy<'a> = (&'a Limit, Cow<'a, EffectiveLimit>);
 
 impl Limit {
-    /// Reads a policy of `gateway`.
-    pub(super) fn read(
+    /// Creates a policy from its configuration. The error is one line.
+    pub(super) fn new(
         gateway: &HeaderValue,
         name: &str,
         policy: &Policy,
         counter: Counter<u64>,
     ) -> Result<Self, String> {
-        let visible = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > 64 || !name.bytes().all(visible) {
-            return Err("its name is letters, digits, - and _".to_owned());
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
+            return Err("the name must be 1 to 64 letters, digits, - or _".to_owned());
         }
         if policy.key_by.is_empty() {
-            return Err("by is not empty".to_owned());
+            return Err("key_by must not be empty".to_owned());
         }
         let plans = policy.plans.iter();
-        let term = |limit| Ok::<_, String>(EffectiveLimit::new(name, policy.rule(limit)?));
-        let plans = plans.map(|(plan, limit)| Ok((plan.as_str().into(), term(*limit)?)));
-        let adaptive = policy.adaptive.as_ref().map(config::Adaptive::read);
+        let effective = |limit| Ok::<_, String>(EffectiveLimit::new(name, policy.rule(limit)?));
+        let plans = plans.map(|(plan, limit)| Ok((plan.as_str().into(), effective(*limit)?)));
+        let adaptive = policy.adaptive.as_ref().map(AdaptiveConfig::rule);
         Ok(Self {
             name: name.into(),
             gateway: gateway.clone(),
-            term: term(policy.limit)?,
+            default: effective(policy.limit)?,
             plans: plans.collect::<Result<_, String>>()?,
-            follows: (adaptive.transpose()?).map(|adaptive| (adaptive, Mutex::default())),
+            adaptive: (adaptive.transpose()?).map(|rule| (rule, Mutex::default())),
             decisions: Decisions::new(counter, name),
             policy: policy.clone(),
         })
     }
 
-    /// Whether a request counts against it.
+    /// Whether the policy counts this request.
     pub(super) fn matches(&self, request: &Request<'_>) -> bool {
         let Some(route) = request.route else {
             return false;
         };
-        let of = match self.policy.applies_to {
+        let applies = match self.policy.applies_to {
             AppliesTo::All => true,
-            AppliesTo::Endpoints => !request.passed,
-            AppliesTo::Proxied => request.passed,
+            AppliesTo::Endpoints => !request.proxied,
+            AppliesTo::Proxied => request.proxied,
         };
         let paths = &self.policy.paths;
-        let below = |prefix: &String| {
+        let matches_path = |prefix: &String| {
             let rest = request.path.strip_prefix(prefix.as_str());
             route == prefix
                 || rest.is_some_and(|r| r.is_empty() || r.starts_with('/') || prefix.ends_with('/'))
         };
-        of && (paths.is_empty() || paths.iter().any(below))
+        applies && (paths.is_empty() || paths.iter().any(matches_path))
     }
 
-    /// What holds for this caller now.
-    pub(super) fn term(&self, caller: Option<&Caller>, now: u64) -> Cow<'_, EffectiveLimit> {
+    /// The limit that applies to this caller now.
+    pub(super) fn effective(&self, caller: Option<&Caller>, now: u64) -> Cow<'_, EffectiveLimit> {
         let plan = caller.and_then(Caller::plan_name);
-        let own = plan.and_then(|plan| self.plans.iter().find(|(name, _)| **name == *plan));
-        let term = own.map_or(&self.term, |(_, term)| term);
-        match self.share(now) {
-            WHOLE => Cow::Borrowed(term),
-            share => Cow::Owned(EffectiveLimit::new(&self.name, term.rule.at(share))),
+        let of_plan = plan.and_then(|plan| self.plans.iter().find(|(name, _)| **name == *plan));
+        let effective = of_plan.map_or(&self.default, |(_, effective)| effective);
+        match self.fraction(now) {
+            FULL_FRACTION => Cow::Borrowed(effective),
+            fraction => Cow::Owned(EffectiveLimit::new(
+                &self.name,
+                effective.rule.scaled(fraction),
+            )),
         }
     }
 
-    /// How much of the limit holds now.
-    fn share(&self, now: u64) -> u64 {
-        let follows = self.follows.as_ref();
-        follows.map_or(WHOLE, |(adaptive, health)| {
-            adaptive.share(&mut health.lock(), now)
+    /// The fraction of the limit that applies now, in thousandths.
+    fn fraction(&self, now: u64) -> u64 {
+        let adaptive = self.adaptive.as_ref();
+        adaptive.map_or(FULL_FRACTION, |(rule, health)| {
+            rule.fraction(&mut health.lock(), now)
         })
     }
 
-    /// A request that counted was answered, by a failure or not.
-    pub(super) fn answered(&self, now: u64, failed: bool) {
-        if let Some((adaptive, health)) = &self.follows {
-            adaptive.answered(&mut health.lock(), now, failed);
+    /// Records the outcome of a counted request, if the policy is adaptive.
+    pub(super) fn record_outcome(&self, now: u64, failed: bool) {
+        if let Some((rule, health)) = &self.adaptive {
+            rule.record_outcome(&mut health.lock(), now, failed);
         }
     }
 
-    /// Whether it wants to know how requests are answered.
+    /// Whether the policy follows the outcome of its requests.
     pub(super) fn is_adaptive(&self) -> bool {
-        self.follows.is_some()
+        self.adaptive.is_some()
     }
 
-    /// Whose counter it is, without an allocation; the seed is this process's own, so that nobody can aim at another's counter.
+    /// The key in this process, without an allocation. Each process has its own seed, so that clients cannot provoke
+    /// collisions with another caller's counter.
     pub(super) fn key(&self, seed: u64, request: &Request<'_>) -> u64 {
         let name = xxh3_64_with_seed(self.name.as_bytes(), seed);
         let parts = self.policy.key_by.iter();
@@ -129,8 +133,8 @@ impl Limit {
         })
     }
 
-    /// The same for Redis.
-    pub(super) fn shared_key(&self, request: &Request<'_>) -> Key {
+    /// The key in Redis.
+    pub(super) fn redis_key(&self, request: &Request<'_>) -> Key {
         let parts = self
             .policy
             .key_by
@@ -143,8 +147,8 @@ impl Limit {
         let parts: Vec<Vec<u8>> = parts.collect();
         let mut rest: Vec<&[u8]> = parts[1..].iter().map(Vec::as_slice).collect();
         rest.extend([self.gateway.as_bytes(), self.name.as_bytes()]);
-        // A policy that counts otherwise than the release before it counts anew.
-        let [algorithm, _, period, ..] = self.term.rule.numbers().map(u64::to_le_bytes);
+        // Part of the key, so that a release that changes them starts with new counters.
+        let [algorithm, _, period, ..] = self.default.rule.script_args().map(u64::to_le_bytes);
         rest.extend([&algorithm[..], &period[..]]);
         Key::of(SPACE, &parts[0], &rest)
     }

@@ -1,4 +1,4 @@
-//! What operators see of one policy: how often it let pass, refused or was closed.
+//! `bff_rate_limit_decisions_total`: decisions by policy and outcome.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,10 +10,10 @@ use opentelemetry::metrics::{BoundCounter, Counter};
 pub(super) struct Decisions {
     counter: Counter<u64>,
     policy: String,
-    /// Found when there is one to count: what never happened is not shown.
-    passed: OnceLock<BoundCounter<u64>>,
-    refused: OnceLock<BoundCounter<u64>>,
-    closed: OnceLock<BoundCounter<u64>>,
+    /// Each series is created by its first decision, so that `/metrics` has no series of zeros.
+    allowed: OnceLock<BoundCounter<u64>>,
+    rejected: OnceLock<BoundCounter<u64>>,
+    fail_closed: OnceLock<BoundCounter<u64>>,
 }
 
 impl Decisions {
@@ -21,24 +21,24 @@ impl Decisions {
         Self {
             counter,
             policy: policy.to_owned(),
-            passed: OnceLock::new(),
-            refused: OnceLock::new(),
-            closed: OnceLock::new(),
+            allowed: OnceLock::new(),
+            rejected: OnceLock::new(),
+            fail_closed: OnceLock::new(),
         }
     }
 
-    /// One decision.
+    /// Counts one decision.
     pub(super) fn count(&self, allowed: bool) {
         if allowed {
-            self.add(&self.passed, "allowed");
+            self.add(&self.allowed, "allowed");
         } else {
-            self.add(&self.refused, "rejected");
+            self.add(&self.rejected, "rejected");
         }
     }
 
-    /// Nobody could count, and the policy closes then.
-    pub(super) fn closed(&self) {
-        self.add(&self.closed, "fail_closed");
+    /// Counts a rejection because Redis is unavailable.
+    pub(super) fn count_fail_closed(&self) {
+        self.add(&self.fail_closed, "fail_closed");
     }
 
     fn add(&self, series: &OnceLock<BoundCounter<u64>>, outcome: &'static str) {

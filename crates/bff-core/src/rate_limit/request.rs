@@ -1,4 +1,4 @@
-//! A request as it counts, and whose it counts as.
+//! The parts of a request that rate limits read, and the keys under which it counts.
 
 use std::net::IpAddr;
 
@@ -7,22 +7,22 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::config::KeyPart;
 use crate::scope::Caller;
 
-/// What is known of a request that counts.
+/// The parts of a request that policies read.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Where it came from; none on a pipe.
+    /// The client's IP address. `None` if the connection has none, as on a pipe.
     pub address: Option<IpAddr>,
-    /// Who asks.
+    /// The authenticated caller.
     pub caller: Option<&'a Caller>,
-    /// The route's template; none where the gateway has no route.
+    /// The route template. `None` if the gateway has no such route.
     pub route: Option<&'a str>,
-    /// Whether the route passes it on.
-    pub passed: bool,
+    /// Whether it is a proxy route.
+    pub proxied: bool,
     /// The path.
     pub path: &'a str,
 }
 
-/// One of the things that requests have in common; the letter keeps an account apart from an API key of its name.
+/// The value of one key part. The letter separates values of different kinds, such as an account and an API key.
 pub(super) enum Subject<'a> {
     Text(u8, &'a str),
     Address(Option<IpAddr>),

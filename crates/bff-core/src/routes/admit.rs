@@ -1,4 +1,4 @@
-//! Whether a request may pass, and as what: everything that is decided by its head, before a byte of its body is asked for.
+//! The checks of a request's headers, before any byte of its body is read.
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use super::{Route, headers, path, websocket};
 use crate::context::RequestContext;
 use crate::error::{Error, codes};
 
-/// What is known of a request once it may pass.
+/// The result of the checks.
 pub(super) struct AuthorizedRequest {
     pub(super) cx: RequestContext,
     pub(super) format: ApiVersion,
@@ -20,50 +20,51 @@ pub(super) struct AuthorizedRequest {
 }
 
 impl AuthorizedRequest {
-    /// Whether the client speaks the old format.
-    pub(super) fn is_old(&self) -> bool {
+    /// Whether the client uses the v1 format.
+    pub(super) fn is_v1(&self) -> bool {
         self.format == ApiVersion::V1
     }
 }
 
-/// Everything that is decided by the head, before a byte of the body is asked for.
+/// Checks path, method, caller, upgrade, format, media type and announced length.
 pub(super) fn admit(route: &Route, request: &mut Request) -> Result<AuthorizedRequest, Error> {
     let config = &route.config;
-    path::check(request.uri().path()).map_err(|why| {
-        Error::new(
-            codes::INVALID_REQUEST,
-            format!("This path is not passed on: {why}."),
-        )
+    path::check(request.uri().path()).map_err(|reason| {
+        let detail = format!("This path is not forwarded: {reason}.");
+        Error::new(codes::INVALID_REQUEST, detail)
     })?;
     let method = request.method().clone();
     if !route.methods.contains(&method) {
         return Err(Error::method_not_allowed(&method, route.allow.clone()));
     }
     let cx = request.extensions().get::<RequestContext>().cloned();
-    let cx = cx.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
+    let cx = cx.ok_or_else(|| {
+        let detail = "Internal error: request context missing.";
+        Error::new(codes::INTERNAL, detail)
+    })?;
     if !config.allow_anonymous {
         let caller = cx.require_caller()?;
         if !config.roles.is_empty() && !config.roles.iter().any(|role| caller.has_role(role)) {
             return Err(Error::new(codes::FORBIDDEN, codes::FORBIDDEN.meaning()));
         }
     }
-    let wanted = websocket::requested_upgrade(
+    let requested = websocket::requested_upgrade(
         config.websocket,
         &method,
         request.version(),
         request.headers(),
     )?;
-    let upgrade = wanted.then(|| hyper::upgrade::on(&mut *request));
+    let upgrade = requested.then(|| hyper::upgrade::on(&mut *request));
     let format = if config.v1_format {
         ApiVersion::extract(request.headers_mut())?
     } else {
         ApiVersion::Latest
     };
-    let announced = request.body().size_hint();
-    if announced.exact() != Some(0) {
+    let size = request.body().size_hint();
+    if size.exact() != Some(0) {
         accepts_content_type(&config.content_types, request.headers())?;
     }
-    if announced.lower() > route.max_body_bytes {
+    if size.lower() > route.max_body_bytes {
         let detail = format!("The body is over {} bytes.", route.max_body_bytes);
         return Err(Error::new(codes::TOO_LARGE, detail));
     }
@@ -74,7 +75,7 @@ pub(super) fn admit(route: &Route, request: &mut Request) -> Result<AuthorizedRe
     })
 }
 
-/// Whether a body of this media type may pass.
+/// Checks the body's media type.
 fn accepts_content_type(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
     if types.is_empty() {
         return Ok(());
@@ -88,21 +89,21 @@ fn accepts_content_type(types: &[String], headers: &HeaderMap) -> Result<(), Err
         .next()
         .unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
-    let fits = |allowed: &String| match allowed.strip_suffix('*') {
-        Some(kind) => essence.starts_with(kind),
+    let matches = |allowed: &String| match allowed.strip_suffix('*') {
+        Some(prefix) => essence.starts_with(prefix),
         None => essence == *allowed,
     };
-    if types.iter().any(fits) {
+    if types.iter().any(matches) {
         return Ok(());
     }
     let detail = format!(
-        "The body is of one of these media types: {}.",
+        "The body must have one of these media types: {}.",
         types.join(", ")
     );
     Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail))
 }
 
-/// OPTIONS that may be passed on no further is answered here (RFC 9110 §7.6.2).
+/// Answers an OPTIONS request whose `Max-Forwards` is 0 (RFC 9110 §7.6.2).
 pub(super) fn answer_max_forwards(route: &Route, request: &mut Request) -> Option<Response> {
     if *request.method() != Method::OPTIONS
         || headers::decrement_max_forwards(request.headers_mut())

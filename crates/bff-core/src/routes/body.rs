@@ -1,4 +1,4 @@
-//! Bodies on their way through: bounded in bytes and in silence, never gathered.
+//! Streaming bodies with an idle timeout, and for uploads a size limit. They are never buffered as a whole.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,67 +16,68 @@ use super::write_completion::UploadState;
 use crate::error::{Error, codes};
 use crate::outbound::{ClientBodyError, InFlightGuard, InstanceClients};
 
-/// Measures how long somebody is waited for.
+/// Measures the time without data.
 #[derive(Debug)]
 struct IdleTimer {
-    longest: Duration,
+    timeout: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl IdleTimer {
-    fn of(longest: Duration) -> Self {
+    fn new(timeout: Duration) -> Self {
         Self {
-            longest,
+            timeout,
             timer: None,
         }
     }
 
-    /// Something came.
+    /// Data has arrived.
     fn reset(&mut self) {
         self.timer = None;
     }
 
-    /// Nothing came: whether for too long.
-    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let longest = self.longest;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
+    /// No data is available. Ready if the timeout has elapsed.
+    fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         timer.as_mut().poll(cx)
     }
 }
 
 const ENDED_EARLY: &str = "The body ended early.";
 
-/// What a client sends.
+/// A request body from the client.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Body,
+    /// The bytes left of the size limit.
     left: u64,
-    silence: IdleTimer,
-    coming: UploadState,
-    spoilt: ClientBodyError,
+    idle: IdleTimer,
+    state: UploadState,
+    error: ClientBodyError,
 }
 
 impl Upload {
-    /// At most `most` bytes, never silent for longer than `idle`; its end is told to `coming`, what is wrong to `spoilt`.
+    /// Wraps a body. Its end goes to `state`, and its error to `error`.
     pub(super) fn new(
         body: Body,
-        most: u64,
-        idle: Duration,
-        (coming, spoilt): (UploadState, ClientBodyError),
+        max_bytes: u64,
+        idle_timeout: Duration,
+        (state, error): (UploadState, ClientBodyError),
     ) -> Self {
         Self {
             body,
-            left: most,
-            silence: IdleTimer::of(idle),
-            coming,
-            spoilt,
+            left: max_bytes,
+            idle: IdleTimer::new(idle_timeout),
+            state,
+            error,
         }
     }
 
     fn fail(&self, error: Error) -> axum::Error {
-        let told = axum::Error::new(error.detail().to_owned());
-        self.spoilt.set(error);
-        told
+        let body_error = axum::Error::new(error.detail().to_owned());
+        self.error.set(error);
+        body_error
     }
 }
 
@@ -93,33 +94,34 @@ impl http_body::Body for Upload {
             let frame = match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
-                    let ended = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
-                    return Poll::Ready(Some(Err(me.fail(ended.with_cause(error)))));
+                    let early = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
+                    return Poll::Ready(Some(Err(me.fail(early.with_cause(error)))));
                 }
-                Poll::Ready(None) if me.coming.mark_complete() => return Poll::Ready(None),
+                Poll::Ready(None) if me.state.mark_complete() => return Poll::Ready(None),
                 Poll::Ready(None) => {
-                    let left = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
-                    return Poll::Ready(Some(Err(me.fail(left.with_cause("its client was cut")))));
+                    let early = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
+                    let early = early.with_cause("the client disconnected");
+                    return Poll::Ready(Some(Err(me.fail(early))));
                 }
                 Poll::Pending => {
-                    return me.silence.poll_over(cx).map(|()| {
-                        let slow = "The body stopped coming.";
+                    return me.idle.poll_elapsed(cx).map(|()| {
+                        let slow = "The body stopped arriving.";
                         Some(Err(me.fail(Error::new(codes::INVALID_REQUEST, slow))))
                     });
                 }
             };
-            me.silence.reset();
+            me.idle.reset();
             let Ok(data) = frame.into_data() else {
                 continue;
             };
             let Some(left) = me.left.checked_sub(data.len() as u64) else {
-                let long = "The body is longer than this address takes.";
-                return Poll::Ready(Some(Err(me.fail(Error::new(codes::TOO_LARGE, long)))));
+                let large = "The body is larger than this route allows.";
+                return Poll::Ready(Some(Err(me.fail(Error::new(codes::TOO_LARGE, large)))));
             };
             me.left = left;
-            // Of an announced length nobody asks for what comes after the last piece.
+            // hyper does not poll again after the last frame of a body of known length.
             if me.body.is_end_stream() {
-                me.coming.mark_complete();
+                me.state.mark_complete();
             }
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
@@ -134,42 +136,41 @@ impl http_body::Body for Upload {
     }
 }
 
-/// What a backend answers. It holds its place there to the end.
+/// A response body from the backend. Holds the backend's in-flight guard until its end.
 #[derive(Debug)]
 pub(super) struct Download {
-    /// What was read of it before.
+    /// The bytes that were read before.
     first: Bytes,
     body: Incoming,
-    silence: IdleTimer,
-    /// Ends it, of what would go on for as long as somebody listens.
-    leaving: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
-    _stay: InFlightGuard<InstanceClients>,
+    idle: IdleTimer,
+    /// Ends a body that may be endless.
+    shutdown: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    _guard: InFlightGuard<InstanceClients>,
 }
 
 impl Download {
     pub(super) fn new(
         body: Incoming,
-        idle: Duration,
-        stay: InFlightGuard<InstanceClients>,
+        idle_timeout: Duration,
+        guard: InFlightGuard<InstanceClients>,
     ) -> Self {
         Self {
             first: Bytes::new(),
             body,
-            silence: IdleTimer::of(idle),
-            leaving: None,
-            _stay: stay,
+            idle: IdleTimer::new(idle_timeout),
+            shutdown: None,
+            _guard: guard,
         }
     }
 
-    /// Ends when the gateway leaves: a stream of events has no end that could be waited for, and whoever listens asks
-    /// again.
-    pub(super) fn until(mut self, leaving: CancellationToken) -> Self {
-        self.leaving = Some(Box::pin(leaving.cancelled_owned()));
+    /// Ends the body at shutdown: an event stream may be endless, and its client reconnects.
+    pub(super) fn end_on(mut self, shutdown: CancellationToken) -> Self {
+        self.shutdown = Some(Box::pin(shutdown.cancelled_owned()));
         self
     }
 
-    /// The same body, of which this was read already.
-    pub(super) fn after(self, first: Bytes) -> Self {
+    /// Puts bytes that were already read in front of the rest.
+    pub(super) fn with_first(self, first: Bytes) -> Self {
         Self { first, ..self }
     }
 }
@@ -183,8 +184,8 @@ impl http_body::Body for Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let me = self.get_mut();
-        if let Some(leaving) = &mut me.leaving
-            && leaving.as_mut().poll(cx).is_ready()
+        if let Some(shutdown) = &mut me.shutdown
+            && shutdown.as_mut().poll(cx).is_ready()
         {
             return Poll::Ready(None);
         }
@@ -194,7 +195,7 @@ impl http_body::Body for Download {
         loop {
             match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    me.silence.reset();
+                    me.idle.reset();
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
@@ -204,9 +205,9 @@ impl http_body::Body for Download {
                 }
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    let silent = "the backend said nothing more";
-                    return (me.silence.poll_over(cx))
-                        .map(|()| Some(Err(axum::Error::new(silent))));
+                    let stalled = "the backend sent nothing for idle_timeout";
+                    return (me.idle.poll_elapsed(cx))
+                        .map(|()| Some(Err(axum::Error::new(stalled))));
                 }
             }
         }
@@ -234,17 +235,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_body_that_ends_with_its_client_is_no_whole_one() {
-        for gone in [false, true] {
-            let coming = UploadState::default();
-            let told = (coming.clone(), ClientBodyError::default());
-            let piece = futures_util::stream::iter([Ok::<_, std::io::Error>("half")]);
-            let mut upload = Upload::new(Body::from_stream(piece), 100, Duration::MAX, told);
+    async fn a_body_that_ends_after_a_disconnect_is_incomplete() {
+        for disconnected in [false, true] {
+            let state = UploadState::default();
+            let handles = (state.clone(), ClientBodyError::default());
+            let chunks = futures_util::stream::iter([Ok::<_, std::io::Error>("half")]);
+            let mut upload = Upload::new(Body::from_stream(chunks), 100, Duration::MAX, handles);
             assert!(upload.frame().await.unwrap().is_ok());
-            if gone {
-                coming.client_gone();
+            if disconnected {
+                state.client_gone();
             }
-            assert_eq!(upload.frame().await.is_some_and(|end| end.is_err()), gone);
+            let failed = upload.frame().await.is_some_and(|end| end.is_err());
+            assert_eq!(failed, disconnected);
         }
     }
 }

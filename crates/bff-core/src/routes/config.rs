@@ -1,116 +1,119 @@
-//! What a route says of itself in `[routes.NAME]`, and which mistakes are refused.
+//! The configuration `[routes.NAME]` and its checks.
 
 use std::time::Duration;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::path::{is_below, plain};
+use super::path::{check_plain, is_below};
 
-/// One pass-through route. `NAME` is what variables and error lines call it, as in `WEB_ROUTES__NAME__TIMEOUT`.
+/// One proxy route. `NAME` appears in environment variables and error lines, as in `WEB_ROUTES__NAME__TIMEOUT`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a switch of its own in the file"
+    reason = "each is a separate key of the configuration"
 )]
 pub struct Config {
-    /// The paths it answers, each with all that lies below it: `["/api/things"]` is `/api/things` and `/api/things/…`.
-    /// Of several routes the one with the longest prefix answers, and a screen's own address always wins.
+    /// The path prefixes of the route, by whole segments: `["/api/things"]` matches `/api/things` and `/api/things/…`.
+    /// The longest prefix of all routes wins, and the path of a screen always wins. Required.
     pub prefixes: Vec<String>,
-    /// The backend, as `[upstreams]` names it.
+    /// The backend, by its name in `[upstreams]`. Required.
     pub upstream: String,
-    /// The methods let through; any other is 405. Default `["GET"]`, which brings HEAD: a write is opened on purpose.
+    /// The allowed methods. Others get 405. GET includes HEAD. Default `["GET"]`, so that writes must be allowed
+    /// explicitly.
     #[serde(default = "Config::methods")]
     pub methods: Vec<String>,
-    /// What is taken off the front of the path: with `"/api"`, `/api/things/1` is `/things/1` at the backend.
-    /// Default nothing.
+    /// A prefix to remove from the path: with `"/api"`, `/api/things/1` becomes `/things/1` at the backend. Default
+    /// none.
     #[serde(default)]
     pub strip_prefix: Option<String>,
-    /// What stands at the backend in place of the prefix: with `"/v2/things"`, `/api/things/1` is `/v2/things/1`.
-    /// Default nothing; not together with `strip_prefix`.
+    /// A path that replaces the route's prefix: with `"/v2/things"`, `/api/things/1` becomes `/v2/things/1`. Excludes
+    /// `strip_prefix`. Default none.
     #[serde(default)]
     pub rewrite: Option<String>,
-    /// Whose name the backend reads as `Host`. Default `"upstream"`: its own, by which its certificate and virtual
-    /// hosts know it; `"client"` is what the client asked for.
+    /// The `Host` header for the backend. Default `"upstream"`: the backend's own name, which its certificate and
+    /// virtual hosts need. `"client"` forwards the client's `Host`.
     #[serde(default)]
     pub host_header: Host,
-    /// Whether nobody needs to be signed in. Default false: an open address is opened on purpose.
+    /// Whether anonymous callers are allowed. Default false, so that a public route must be declared explicitly.
     #[serde(default)]
     pub allow_anonymous: bool,
-    /// Who may: one of these roles is enough. Default none, which is everybody who is signed in.
+    /// The roles of which the caller must have at least one. Default none: every authenticated caller is allowed.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// How long the head of the answer may take, attempts and the client's body included; after it only silence is
-    /// bounded. Default `inbound.deadline`.
+    /// The time until the response's headers, including all attempts and the client's body. After that only
+    /// `idle_timeout` applies. Default `inbound.deadline`.
     #[serde(default, with = "crate::config::duration::option")]
     pub timeout: Option<Duration>,
-    /// How long one attempt may take, up to the head of its answer. Default the backend's own `attempt_timeout`, and
-    /// while a client's body streams through the whole `timeout`, for then the client takes the time.
+    /// The time of one attempt until the response's headers. Default: the backend's `attempt_timeout`. While the
+    /// client's body streams, the default is the whole `timeout`, because the duration then depends on the client.
     #[serde(default, with = "crate::config::duration::option")]
     pub attempt_timeout: Option<Duration>,
-    /// The longest silence of a body that streams, either way, and of an upgraded connection. Default 30s: event
-    /// streams that live send something that often.
-    #[serde(default = "Config::idle", with = "crate::config::duration")]
+    /// The longest time without data in a streaming body, in each direction, and in both directions of a `WebSocket`.
+    /// Default 30s, because event streams usually send data more often.
+    #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
     pub idle_timeout: Duration,
-    /// Whether what failed may be sent again, under the backend's `retry` and `budget`: idempotent methods and
-    /// requests with an `Idempotency-Key`, with no body or one that was kept; a body of which nothing was sent, always.
-    /// Default true.
+    /// Whether failed requests are retried, within the backend's `retry` and `retry_budget`. This covers idempotent
+    /// methods and requests with an `Idempotency-Key`, if the body is empty or buffered. A request of which nothing was
+    /// sent is always retried. Default true.
     #[serde(default = "Config::retries")]
     pub retries: bool,
-    /// The largest announced body that is kept until it need not be sent again. Default 16384 (16 KiB): forms and
-    /// commands, not uploads.
-    #[serde(default = "Config::kept_body_bytes")]
+    /// The largest body, by `Content-Length`, that is buffered for retries. Default 16384 (16 KiB): forms and commands,
+    /// not uploads.
+    #[serde(default = "Config::retry_buffer_bytes")]
     pub retry_buffer_bytes: usize,
-    /// The largest body a client may send. Default `inbound.max_body_bytes`.
+    /// The largest request body. Default `inbound.max_body_bytes`.
     #[serde(default)]
     pub max_body_bytes: Option<u64>,
-    /// The media types a client's body may have, such as `"application/json"` or `"image/*"`. Default none, which is
-    /// any.
+    /// The allowed media types of request bodies, such as `"application/json"` or `"image/*"`. Default none: all are
+    /// allowed.
     #[serde(default)]
     pub content_types: Vec<String>,
-    /// Which credentials of the client the backend sees. Default none: it learns who asks from `X-User-Id` and
-    /// `X-User-Role`. On a public route that passes `"authorization"` the backend judges it, and the gateway does not.
+    /// The client's credentials that are forwarded to the backend. Default none: the backend knows the caller from
+    /// `X-User-Id` and `X-User-Role`. If a route allows anonymous callers and forwards `"authorization"`, the backend
+    /// verifies it, and the gateway does not.
     #[serde(default)]
     pub forward_credentials: Vec<Credential>,
-    /// Whether a `WebSocket` may be opened. Default false.
+    /// Whether clients may open a `WebSocket`. Default false.
     #[serde(default)]
     pub websocket: bool,
-    /// Whether answers are kept as RFC 9111 lets a shared cache, and shared with other clients and replicas. Default
-    /// false. What the backend says decides; of who is signed in only what it says is for all is kept.
+    /// Whether responses are stored as in a shared cache of RFC 9111, for all clients and replicas. For an
+    /// authenticated request, a response is stored only if the backend marks it as shareable. Default false.
     #[serde(default)]
     pub cache: bool,
-    /// How long a kept answer is fresh, whatever positive lifetime the backend gives or does not give. Default none:
-    /// what the backend says, and nothing is kept of which it says nothing.
+    /// The freshness lifetime of stored responses. It replaces a missing or positive lifetime of the backend. Default
+    /// none: the backend decides, and a response without a lifetime is not stored.
     #[serde(default, with = "crate::config::duration::option")]
     pub cache_ttl: Option<Duration>,
-    /// The largest body kept, in bytes as received; a longer one streams through. Default 262144 (256 KiB).
+    /// The largest stored body, in bytes as received. A larger one is streamed and not stored. Default 262144 (256
+    /// KiB).
     #[serde(default = "Config::cache_max_bytes")]
     pub cache_max_bytes: usize,
-    /// Whether `X-API-Version: v1` is spoken: JSON members and query parameters in `snake_case` outside, `camelCase` at
-    /// the backend. Default false.
+    /// Whether `X-API-Version: v1` is supported: JSON members and query parameters are `snake_case` for the client and
+    /// `camelCase` at the backend. Default false.
     #[serde(default)]
     pub v1_format: bool,
 }
 
-/// Whose name the backend reads as `Host`.
+/// The `Host` header for the backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Host {
-    /// Its own.
+    /// The backend's own name.
     #[default]
     Upstream,
-    /// The one that the client asked for.
+    /// The client's `Host`.
     Client,
 }
 
-/// A credential that a client sends by itself.
+/// A credential of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
     /// `Authorization`.
     Authorization,
-    /// `Cookie`, and `Set-Cookie` back.
+    /// `Cookie`, and `Set-Cookie` in responses.
     Cookie,
 }
 
@@ -119,7 +122,7 @@ impl Config {
         vec!["GET".to_owned()]
     }
 
-    fn idle() -> Duration {
+    fn idle_timeout() -> Duration {
         Duration::from_secs(30)
     }
 
@@ -131,57 +134,59 @@ impl Config {
         256 << 10
     }
 
-    fn kept_body_bytes() -> usize {
+    fn retry_buffer_bytes() -> usize {
         16 << 10
     }
 
-    /// Whether the backend sees this credential.
-    pub(super) fn passes(&self, credential: Credential) -> bool {
+    /// Whether this credential is forwarded to the backend.
+    pub(super) fn forwards(&self, credential: Credential) -> bool {
         self.forward_credentials.contains(&credential)
     }
 
-    /// The first mistake: its key within the route's table, and why.
+    /// Checks the values. The error is one line that begins with the wrong key within the route's table.
     pub(super) fn check(&self) -> Result<(), String> {
         self.check_paths()?;
         if self.methods.is_empty() {
-            return Err("methods: no method could ever pass".to_owned());
+            return Err("methods: must not be empty".to_owned());
         }
         if let Some(unknown) = self.methods.iter().find(|m| method(m).is_none()) {
-            let known = METHODS.map(|m| m.to_string()).join(", ");
-            return Err(format!("methods: {unknown:?} is none of {known}"));
+            let allowed = METHODS.map(|m| m.to_string()).join(", ");
+            return Err(format!(
+                "methods: unknown method {unknown:?}; allowed are {allowed}"
+            ));
         }
         if self.websocket && !self.methods.iter().any(|m| m == "GET") {
-            return Err(
-                "websocket: a WebSocket is opened with GET, which is not in methods".to_owned(),
-            );
+            return Err("websocket: needs GET in methods".to_owned());
         }
         if self.allow_anonymous && !self.roles.is_empty() {
-            return Err("roles: a public route asks nobody who they are".to_owned());
+            return Err("roles: must be empty if allow_anonymous is true".to_owned());
         }
         if self.roles.iter().any(|role| role.trim().is_empty()) {
-            return Err("roles: a role has a name".to_owned());
+            return Err("roles: a role must not be empty".to_owned());
         }
-        let nothing = |time: Option<Duration>| time.is_some_and(|time| time.is_zero());
-        for (key, time) in [
+        for (key, timeout) in [
             ("timeout", self.timeout),
             ("attempt_timeout", self.attempt_timeout),
             ("idle_timeout", Some(self.idle_timeout)),
         ] {
-            if nothing(time) {
-                return Err(format!("{key}: there would be no time for anything"));
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                return Err(format!("{key}: must be more than 0"));
             }
         }
-        let bad = |media: &&String| {
-            let (kind, rest) = media.split_once('/').unwrap_or_default();
-            let token = |t: &str| {
-                t.bytes()
+        let is_malformed = |media: &&String| {
+            let (kind, subtype) = media.split_once('/').unwrap_or_default();
+            let is_token = |text: &str| {
+                text.bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-._".contains(&b))
             };
-            kind.is_empty() || rest.is_empty() || !token(kind) || !(rest == "*" || token(rest))
+            kind.is_empty()
+                || subtype.is_empty()
+                || !is_token(kind)
+                || !(subtype == "*" || is_token(subtype))
         };
-        match self.content_types.iter().find(bad) {
+        match self.content_types.iter().find(is_malformed) {
             Some(media) => Err(format!(
-                "content_types: {media:?} is no media type such as \"application/json\" or \"image/*\""
+                "content_types: {media:?} is not a media type such as \"application/json\" or \"image/*\""
             )),
             None => Ok(()),
         }
@@ -189,31 +194,29 @@ impl Config {
 
     fn check_paths(&self) -> Result<(), String> {
         if self.prefixes.is_empty() {
-            return Err("prefixes: no address would ever lead here".to_owned());
+            return Err("prefixes: must not be empty".to_owned());
         }
         for prefix in &self.prefixes {
-            plain(prefix).map_err(|why| format!("prefixes: {prefix:?} {why}"))?;
+            check_plain(prefix).map_err(|reason| format!("prefixes: {prefix:?} {reason}"))?;
             if prefix == "/" {
-                return Err(
-                    "prefixes: \"/\" would be every address; name one segment at least".to_owned(),
-                );
+                return Err("prefixes: \"/\" is not allowed; name at least one segment".to_owned());
             }
         }
         match (&self.strip_prefix, &self.rewrite) {
-            (Some(_), Some(_)) => {
-                Err("rewrite: it is rewrite or strip_prefix, not both".to_owned())
-            }
+            (Some(_), Some(_)) => Err("rewrite: must not be combined with strip_prefix".to_owned()),
             (Some(strip), None) => {
-                plain(strip).map_err(|why| format!("strip_prefix: {strip:?} {why}"))?;
-                let strays = |prefix: &&String| !is_below(prefix, strip);
-                match self.prefixes.iter().find(strays) {
+                check_plain(strip).map_err(|reason| format!("strip_prefix: {strip:?} {reason}"))?;
+                let is_outside = |prefix: &&String| !is_below(prefix, strip);
+                match self.prefixes.iter().find(is_outside) {
                     Some(prefix) => Err(format!(
-                        "strip_prefix: {prefix:?} does not lie below {strip:?}"
+                        "strip_prefix: the prefix {prefix:?} does not start with {strip:?}"
                     )),
                     None => Ok(()),
                 }
             }
-            (None, Some(to)) => plain(to).map_err(|why| format!("rewrite: {to:?} {why}")),
+            (None, Some(to)) => {
+                check_plain(to).map_err(|reason| format!("rewrite: {to:?} {reason}"))
+            }
             (None, None) => Ok(()),
         }
     }
@@ -229,7 +232,7 @@ const METHODS: [Method; 7] = [
     Method::OPTIONS,
 ];
 
-/// A method that may be let through, by its name.
+/// The method of this name, if a route may allow it.
 pub(super) fn method(name: &str) -> Option<Method> {
     METHODS.into_iter().find(|method| method.as_str() == name)
 }
@@ -238,7 +241,7 @@ pub(super) fn method(name: &str) -> Option<Method> {
 mod tests {
     use super::*;
 
-    fn mistake(over: &str) -> Option<String> {
+    fn check_error(over: &str) -> Option<String> {
         let base = "upstream = \"a\"\n";
         let prefixes = if over.contains("prefixes") {
             ""
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_names_its_key() {
+    fn an_error_names_its_key() {
         for (over, key) in [
             ("prefixes = []", "prefixes"),
             ("prefixes = [\"/\"]", "prefixes"),
@@ -275,20 +278,20 @@ mod tests {
             ("content_types = [\"json\"]", "content_types"),
             ("websocket = true\nmethods = [\"POST\"]", "websocket"),
         ] {
-            let line = mistake(over).unwrap_or_default();
+            let line = check_error(over).unwrap_or_default();
             assert!(line.starts_with(&format!("{key}: ")), "{over}: {line:?}");
         }
     }
 
     #[test]
-    fn what_is_right_passes() {
+    fn a_valid_configuration_is_accepted() {
         for over in [
             "",
             "strip_prefix = \"/api\"",
             "rewrite = \"/\"",
             "content_types = [\"image/*\"]",
         ] {
-            assert_eq!(mistake(over), None, "{over}");
+            assert_eq!(check_error(over), None, "{over}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Whom a request came from, as the backend reads it: RFC 7239 and the older `X-Forwarded-…`.
+//! The `Forwarded` (RFC 7239) and `X-Forwarded-…` headers for the backend.
 //!
-//! What a client says of itself is replaced. What a trusted proxy says is kept, and the proxy joins the list.
+//! Headers of a client are replaced. Headers of a trusted proxy are extended by the proxy's own address.
 
 use std::net::IpAddr;
 
@@ -14,26 +14,26 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Says where the request came from. `trusted` are the proxies whose word counts.
+/// Sets the forwarding headers. Those of the peer stay only if it is in `trusted`.
 pub(super) fn set_forwarded_headers(
     headers: &mut HeaderMap,
     peer: Option<IpAddr>,
     host: Option<&Authority>,
     trusted: &[IpNet],
 ) {
-    let believed =
+    let is_trusted =
         peer.is_some_and(|peer| trusted.iter().any(|net| net.contains(&peer.to_canonical())));
-    if !believed {
+    if !is_trusted {
         strip_forwarding_headers(headers);
     }
-    // A pipe has no address; RFC 7239 §6.2 has a word for that.
+    // A pipe has no address: `unknown` (RFC 7239 §6.2).
     let peer = peer.map(|peer| peer.to_canonical());
     let node = match peer {
         None => "unknown".to_owned(),
         Some(IpAddr::V4(v4)) => v4.to_string(),
         Some(IpAddr::V6(v6)) => format!("\"[{v6}]\""),
     };
-    // Where TLS ends before this gateway, the proxy that ends it says so.
+    // If a trusted proxy terminates TLS, its own headers say `https`.
     let proto = "http";
     let mut element = format!("for={node};proto={proto}");
     if let Some(host) = host {
@@ -51,9 +51,9 @@ pub(super) fn set_forwarded_headers(
     }
 }
 
-/// Everything by which a sender could say where it is not.
+/// Removes every header in which a client could forge its address.
 fn strip_forwarding_headers(headers: &mut HeaderMap) {
-    let claims: Vec<HeaderName> = headers
+    let names: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
             let name = name.as_str();
@@ -62,8 +62,8 @@ fn strip_forwarding_headers(headers: &mut HeaderMap) {
         })
         .cloned()
         .collect();
-    for claim in claims {
-        headers.remove(claim);
+    for name in names {
+        headers.remove(name);
     }
 }
 
@@ -71,7 +71,7 @@ fn strip_forwarding_headers(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn told(peer: &str, trusted: &[&str]) -> Vec<String> {
+    fn forwarding_headers(peer: &str, trusted: &[&str]) -> Vec<String> {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-forwarded-for", "203.0.113.9"),
@@ -84,7 +84,7 @@ mod tests {
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         let host: Authority = "shop.example:8080".parse().unwrap();
         set_forwarded_headers(&mut headers, peer.parse().ok(), Some(&host), &trusted);
-        let of = |name| {
+        let value = |name| {
             headers
                 .get(name)
                 .map_or("", |v: &HeaderValue| v.to_str().unwrap())
@@ -97,14 +97,14 @@ mod tests {
             "x-forwarded-host",
             "x-real-ip",
         ]
-        .map(of)
+        .map(value)
         .to_vec()
     }
 
     #[test]
-    fn what_a_client_claims_is_replaced() {
+    fn headers_of_a_client_are_replaced() {
         assert_eq!(
-            told("192.0.2.1", &["10.0.0.0/8"]),
+            forwarding_headers("192.0.2.1", &["10.0.0.0/8"]),
             [
                 "for=192.0.2.1;proto=http;host=\"shop.example:8080\"",
                 "192.0.2.1",
@@ -114,19 +114,19 @@ mod tests {
             ]
         );
         assert_eq!(
-            told("::1", &[])[0],
+            forwarding_headers("::1", &[])[0],
             "for=\"[::1]\";proto=http;host=\"shop.example:8080\""
         );
-        assert_eq!(told("-", &[])[1], "unknown");
+        assert_eq!(forwarding_headers("-", &[])[1], "unknown");
     }
 
     #[test]
-    fn what_a_trusted_proxy_says_is_kept() {
-        let told = told("::ffff:10.1.2.3", &["10.0.0.0/8"]);
+    fn headers_of_a_trusted_proxy_are_extended() {
+        let headers = forwarding_headers("::ffff:10.1.2.3", &["10.0.0.0/8"]);
         assert_eq!(
-            told[0],
+            headers[0],
             "for=203.0.113.9, for=10.1.2.3;proto=http;host=\"shop.example:8080\""
         );
-        assert_eq!(told[1..3], ["203.0.113.9, 10.1.2.3", "https"]);
+        assert_eq!(headers[1..3], ["203.0.113.9, 10.1.2.3", "https"]);
     }
 }

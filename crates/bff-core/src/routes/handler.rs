@@ -1,4 +1,4 @@
-//! One request through one route: may it pass, and what goes along.
+//! Forwards one request of a proxy route: checks, builds the upstream request, and returns the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,102 +27,102 @@ use crate::outbound::{
 };
 use crate::scope::Scope;
 
-/// Marks an answer that is a backend's own: the edge adds to it, and changes nothing.
+/// Marks a response of a backend. The edge adds headers to it, and changes nothing else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProxiedResponse;
 
-/// The router's fallback. The edge has found the route already, if there is one.
+/// The router's fallback. The edge has already looked up the route.
 pub(crate) async fn fallback(mut request: Request) -> Response {
     let Some(entry) = request.extensions_mut().remove::<Arc<Entry>>() else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let passed = Box::pin(handle(&entry, request)).await;
-    passed.unwrap_or_else(Error::into_response)
+    let result = Box::pin(handle(&entry, request)).await;
+    result.unwrap_or_else(Error::into_response)
 }
 
 async fn handle(entry: &Arc<Entry>, mut request: Request) -> Result<Response, Error> {
     let route = &*entry.route;
     let admitted = admit(route, &mut request)?;
-    if let Some(answer) = answer_max_forwards(route, &mut request) {
-        return Ok(answer);
+    if let Some(response) = answer_max_forwards(route, &mut request) {
+        return Ok(response);
     }
-    let coming = UploadState::default();
-    let passage = build_request(entry, &admitted, request, &coming).await?;
-    if route.config.cache && http_cache::is_cacheable_request(&admitted, &passage) {
-        let mut response = http_cache::answer(entry, &admitted, passage).await?;
+    let upload = UploadState::default();
+    let request = build_request(entry, &admitted, request, &upload).await?;
+    if route.config.cache && http_cache::is_cacheable_request(&admitted, &request) {
+        let mut response = http_cache::get_or_fetch(entry, &admitted, request).await?;
         response.extensions_mut().insert(ProxiedResponse);
         return Ok(response);
     }
-    if passage.method.is_safe() {
-        return forward(route, admitted, &passage).await;
+    if request.method.is_safe() {
+        return forward(route, admitted, &request).await;
     }
     let (entry, cx) = (entry.clone(), admitted.cx.clone());
     let write = async move {
-        let done = forward(&entry.route, admitted, &passage).await;
-        done.map_err(Failure::from)
+        let result = forward(&entry.route, admitted, &request).await;
+        result.map_err(Failure::from)
     };
-    Ok(coming.run(&cx, write).await?)
+    Ok(upload.run(&cx, write).await?)
 }
 
-/// What the backend answers to a request that is not for the cache.
+/// Forwards a request that does not use the cache.
 async fn forward(
     route: &Route,
     admitted: AuthorizedRequest,
-    passage: &ForwardRequest,
+    request: &ForwardRequest,
 ) -> Result<Response, Error> {
-    let answer = outbound::forward(&admitted.cx, &route.upstream, passage).await;
-    invalidate_cache(route, &admitted.cx, passage, &answer);
-    let answer = answer?;
-    let mut response = if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        response::upgrade(route, admitted, answer)?
+    let result = outbound::forward(&admitted.cx, &route.upstream, request).await;
+    invalidate_cache(route, &admitted.cx, request, &result);
+    let forwarded = result?;
+    let mut response = if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        response::upgrade(route, admitted, forwarded)?
     } else {
-        response::respond(route, &admitted, &passage.method, answer).await?
+        response::respond(route, &admitted, &request.method, forwarded).await?
     };
-    if route.config.cache && passage.method.is_safe() {
+    if route.config.cache && request.method.is_safe() {
         http_cache::set_cache_status(&mut response, CacheResult::Bypass);
     }
     response.extensions_mut().insert(ProxiedResponse);
     Ok(response)
 }
 
-/// A write that was, or may have been, done outdates what is kept of its address.
+/// Invalidates the stored responses of the target of a write that was applied, or may have been.
 fn invalidate_cache(
     route: &Route,
     cx: &RequestContext,
-    passage: &ForwardRequest,
-    answer: &Result<ForwardResponse, Failure>,
+    request: &ForwardRequest,
+    result: &Result<ForwardResponse, Failure>,
 ) {
-    let done = match answer {
-        Ok(answer) => !answer.response.status().is_client_error(),
+    let may_be_applied = match result {
+        Ok(forwarded) => !forwarded.response.status().is_client_error(),
         Err(failure) => failure.may_have_been_applied(),
     };
-    if done && !passage.method.is_safe() {
-        let at = (route.upstream.name(), passage.target.as_str());
+    if may_be_applied && !request.method.is_safe() {
+        let at = (route.upstream.name(), request.target.as_str());
         let audience = cx.caller().map(Scope::audience);
         let now = cx.env().unix_millis();
         (cx.shared().cache).invalidate_forwarded_write(at, audience.as_ref(), now);
     }
 }
 
-/// The request as the backend gets it.
+/// Builds the request for the backend.
 async fn build_request(
     entry: &Entry,
     admitted: &AuthorizedRequest,
     request: Request,
-    coming: &UploadState,
+    upload: &UploadState,
 ) -> Result<ForwardRequest, Error> {
     let (route, cx) = (&*entry.route, &admitted.cx);
     let config = &route.config;
-    let spoilt = ClientBodyError::default();
+    let body_error = ClientBodyError::default();
     let expects = headers::contains_token(request.headers(), header::EXPECT, "100-continue");
-    let keyed = request.headers().contains_key("idempotency-key");
-    let harmless = config.retries && retry::is_idempotent(request.method(), keyed);
+    let has_key = request.headers().contains_key("idempotency-key");
+    let may_retry = config.retries && retry::is_idempotent(request.method(), has_key);
     let (parts, body) = request.into_parts();
-    let told = (coming.clone(), spoilt.clone());
-    let load = request_body(route, admitted.format, harmless, (&parts, body), told).await?;
-    let streams = matches!(load, RequestBody::Streaming(_));
+    let handles = (upload.clone(), body_error.clone());
+    let body = request_body(route, admitted.format, may_retry, (&parts, body), handles).await?;
+    let streams = matches!(body, RequestBody::Streaming(_));
     if !streams {
-        coming.mark_complete();
+        upload.mark_complete();
     }
     let target = target(entry, admitted.format, &parts);
     let mut headers = upstream_headers(route, cx, &parts);
@@ -135,14 +135,14 @@ async fn build_request(
     if streams && expects {
         headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
     }
-    if matches!(&load, RequestBody::Buffered(bytes) if bytes.is_empty()) {
+    if matches!(&body, RequestBody::Buffered(bytes) if bytes.is_empty()) {
         headers::set_zero_content_length(&mut headers, &parts.method);
     }
     Ok(ForwardRequest {
         method: parts.method,
         target,
         headers,
-        retry: match (config.retries, harmless && !streams) {
+        retry: match (config.retries, may_retry && !streams) {
             (false, _) => RetryPolicy::Never,
             (true, false) => RetryPolicy::IfUnsent,
             (true, true) => RetryPolicy::Idempotent,
@@ -151,65 +151,65 @@ async fn build_request(
         expects_continue: streams && expects,
         http1_only: admitted.upgrade.is_some() || config.host_header == Host::Client,
         upgrade: admitted.upgrade.is_some(),
-        body: load,
-        client_error: spoilt,
+        body,
+        client_error: body_error,
     })
 }
 
-/// The body: read, where it may have to be sent again or is to be translated; else as it comes.
+/// The body: buffered if it may be retried or has to be converted, else streaming.
 async fn request_body(
     route: &Route,
     format: ApiVersion,
-    harmless: bool,
+    may_retry: bool,
     (parts, body): (&Parts, Body),
-    told: (UploadState, ClientBodyError),
+    handles: (UploadState, ClientBodyError),
 ) -> Result<RequestBody, Error> {
     let size = body.size_hint().exact();
     if size == Some(0) {
         return Ok(RequestBody::Buffered(Bytes::new()));
     }
-    let translated = format == ApiVersion::V1 && v1_format::is_json(&parts.headers);
-    if translated && parts.headers.contains_key(header::CONTENT_ENCODING) {
-        let detail = "A body of the old format is in no encoding.";
+    let convert = format == ApiVersion::V1 && v1_format::is_json(&parts.headers);
+    if convert && parts.headers.contains_key(header::CONTENT_ENCODING) {
+        let detail = "Content-Encoding is not supported for the v1 format.";
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let small = size.is_some_and(|size| size <= route.config.retry_buffer_bytes as u64);
-    let keeps = translated || harmless && small;
-    if !keeps {
+    if !convert && !(may_retry && small) {
         let idle = route.config.idle_timeout;
-        let upload = Upload::new(body, route.max_body_bytes, idle, told);
+        let upload = Upload::new(body, route.max_body_bytes, idle, handles);
         return Ok(RequestBody::streaming(Body::new(upload)));
     }
-    let mut whole = Request::new(body);
-    *whole.extensions_mut() = parts.extensions.clone();
-    let bytes = extract::read(whole).await?;
-    if translated {
-        return Ok(RequestBody::Buffered(v1_format::request(&bytes)?.into()));
+    let mut request = Request::new(body);
+    *request.extensions_mut() = parts.extensions.clone();
+    let bytes = extract::read(request).await?;
+    if convert {
+        let bytes = v1_format::convert_request(&bytes)?;
+        return Ok(RequestBody::Buffered(bytes.into()));
     }
     Ok(RequestBody::Buffered(bytes))
 }
 
-/// Path and query at the backend.
+/// Path and query for the backend.
 fn target(entry: &Entry, format: ApiVersion, parts: &Parts) -> String {
-    let mut target = entry.rewritten(parts.uri.path());
+    let mut target = entry.rewrite_path(parts.uri.path());
     if let Some(query) = parts.uri.query() {
         target.push('?');
         match format {
-            ApiVersion::V1 => target.push_str(&v1_format::query(query)),
+            ApiVersion::V1 => target.push_str(&v1_format::convert_query(query)),
             ApiVersion::Latest => target.push_str(query),
         }
     }
     target
 }
 
-/// The headers that go along, and what the gateway says itself.
+/// The forwarded headers, and those that the gateway adds.
 fn upstream_headers(route: &Route, cx: &RequestContext, parts: &Parts) -> HeaderMap {
     let host = authority(parts);
     let peer = parts.extensions.get::<Peer>().and_then(|peer| peer.0);
     let mut headers = headers::from_client(parts.headers.clone(), &route.config);
     let peer = peer.map(|peer| peer.ip());
-    forwarded::set_forwarded_headers(&mut headers, peer, host.as_ref(), &route.around.trusted);
-    headers::via(&mut headers, parts.version, &cx.shared().client);
+    forwarded::set_forwarded_headers(&mut headers, peer, host.as_ref(), &route.context.trusted);
+    headers::append_via(&mut headers, parts.version, &cx.shared().client);
     if let Some(caller) = cx.caller() {
         caller.identify(&mut headers);
     }
@@ -220,7 +220,7 @@ fn upstream_headers(route: &Route, cx: &RequestContext, parts: &Parts) -> Header
     headers
 }
 
-/// What the client asked for: HTTP/1.1 says it in `Host`, HTTP/2 in the address.
+/// The authority of the request: HTTP/1.1 has it in `Host`, HTTP/2 in the URI.
 fn authority(parts: &Parts) -> Option<Authority> {
     let host = parts
         .headers

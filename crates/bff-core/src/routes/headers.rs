@@ -1,6 +1,6 @@
-//! Which headers go on, and which are between two neighbours only (RFC 9110 §7.6).
+//! The headers that are forwarded, and the hop-by-hop headers that are not (RFC 9110 §7.6).
 //!
-//! Trailers are dropped both ways, which §6.5.1 allows to whoever does not know what they mean.
+//! Trailers are dropped in both directions, as §6.5.1 allows.
 
 use http::header::{self, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
@@ -9,7 +9,7 @@ use super::config::{Config, Credential};
 use crate::auth::X_API_KEY;
 use crate::context::trace;
 
-/// Between two neighbours, whether `Connection` says so or not.
+/// Hop-by-hop headers, whether `Connection` lists them or not.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -22,7 +22,7 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Ways in which some backends let a client say another method or address than the one access was decided on.
+/// Headers with which some backends override the method or the URL. The client would bypass the checks of this gateway.
 const OVERRIDES: [&str; 6] = [
     "x-http-method",
     "x-http-method-override",
@@ -32,16 +32,16 @@ const OVERRIDES: [&str; 6] = [
     "x-original-uri",
 ];
 
-/// Takes off what is for the neighbour alone: `Connection`, what it names, and what always is.
+/// Removes `Connection`, the headers that it lists, and all other hop-by-hop headers.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+    let listed: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named {
+    for name in listed {
         headers.remove(name);
     }
     for name in HOP_BY_HOP {
@@ -49,26 +49,27 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a comma list of the header holds the word.
-pub(super) fn contains_token(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+/// Whether the comma-separated list of a header contains the token.
+pub(super) fn contains_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let values = headers.get_all(name);
-    let mut words = values
+    let mut tokens = values
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','));
-    words.any(|one| one.trim().eq_ignore_ascii_case(word))
+    tokens.any(|one| one.trim().eq_ignore_ascii_case(token))
 }
 
-/// What a client sent, without what the backend must not take from a client. Framing is written anew.
+/// The client's headers for the backend, without those that a backend must not get from a client. The HTTP client sets
+/// the framing headers.
 pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
-    // Servers that make variables of headers take `X_User_Id` for `X-User-Id`.
-    let doubtful: Vec<HeaderName> = headers
+    // Servers that map headers to variables confuse `X_User_Id` with `X-User-Id`.
+    let ambiguous: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().contains('_'))
         .cloned()
         .collect();
-    for name in doubtful {
+    for name in ambiguous {
         headers.remove(name);
     }
     for name in OVERRIDES {
@@ -80,10 +81,10 @@ pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap 
     headers.remove(X_API_KEY);
     headers.remove(trace::TRACEPARENT);
     headers.remove(trace::TRACESTATE);
-    if !config.passes(Credential::Authorization) {
+    if !config.forwards(Credential::Authorization) {
         headers.remove(header::AUTHORIZATION);
     }
-    if config.passes(Credential::Cookie) {
+    if config.forwards(Credential::Cookie) {
         join_cookie_crumbs(&mut headers);
     } else {
         headers.remove(header::COOKIE);
@@ -91,31 +92,31 @@ pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap 
     headers
 }
 
-/// HTTP/2 sends a cookie in crumbs; HTTP/1.1 has one line for it (RFC 9113 §8.2.3).
+/// Joins the `Cookie` headers of HTTP/2 into one for HTTP/1.1 (RFC 9113 §8.2.3).
 fn join_cookie_crumbs(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = (headers.get_all(header::COOKIE).iter())
         .map(HeaderValue::as_bytes)
         .collect();
     if crumbs.len() > 1
-        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
-        headers.insert(header::COOKIE, whole);
+        headers.insert(header::COOKIE, cookie);
     }
 }
 
-/// What a backend answered, without what only the gateway may say.
+/// Removes the headers of a backend's response that only the gateway may set.
 pub(super) fn from_backend(headers: &mut HeaderMap, config: &Config) {
     strip_hop_by_hop(headers);
-    // Which pages may read an answer is decided at the edge.
-    let foreign: Vec<HeaderName> = headers
+    // The edge decides on CORS.
+    let cors: Vec<HeaderName> = headers
         .keys()
         .filter(|name| name.as_str().starts_with("access-control-"))
         .cloned()
         .collect();
-    for name in foreign {
+    for name in cors {
         headers.remove(name);
     }
-    if !config.passes(Credential::Cookie) {
+    if !config.forwards(Credential::Cookie) {
         headers.remove(header::SET_COOKIE);
     }
 }
@@ -126,19 +127,19 @@ pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Adds who passed the message on, and how it came (RFC 9110 §7.6.3).
-pub(super) fn via(headers: &mut HeaderMap, version: Version, by: &HeaderValue) {
+/// Appends to `Via` the version of the received message and the name of this gateway (RFC 9110 §7.6.3).
+pub(super) fn append_via(headers: &mut HeaderMap, version: Version, gateway: &HeaderValue) {
     let version: &[u8] = match version {
         Version::HTTP_10 => b"1.0 ",
         Version::HTTP_2 => b"2 ",
         _ => b"1.1 ",
     };
-    let mut ours = version.to_vec();
-    ours.extend_from_slice(by.as_bytes());
-    append(headers, header::VIA, &ours);
+    let mut element = version.to_vec();
+    element.extend_from_slice(gateway.as_bytes());
+    append(headers, header::VIA, &element);
 }
 
-/// Counts one hop; false when none is left (RFC 9110 §7.6.2). What is no number says nothing.
+/// Decrements `Max-Forwards` (RFC 9110 §7.6.2). Returns false if it is 0. A malformed value is ignored.
 pub(super) fn decrement_max_forwards(headers: &mut HeaderMap) -> bool {
     let left = headers.get(header::MAX_FORWARDS);
     let left = left.and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
@@ -152,7 +153,7 @@ pub(super) fn decrement_max_forwards(headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// Adds to a comma list, keeping it one line.
+/// Appends an item to a comma-separated list, and merges the list into one header.
 pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, item: &[u8]) {
     let mut list = Vec::new();
     for value in headers.get_all(&name) {
@@ -165,7 +166,7 @@ pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, item: &[u8]) {
     }
 }
 
-/// A method that has a body says so when it is empty (RFC 9110 §8.6).
+/// Sets `Content-Length: 0` for methods that usually have a body (RFC 9110 §8.6).
 pub(super) fn set_zero_content_length(headers: &mut HeaderMap, method: &Method) {
     if matches!(*method, Method::POST | Method::PUT | Method::PATCH)
         && let Entry::Vacant(length) = headers.entry(header::CONTENT_LENGTH)
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_the_neighbour_ends_here() {
+    fn hop_by_hop_headers_are_removed() {
         let mut sent = headers(&[
             ("connection", "close, X-Own"),
             ("connection", "x-other"),
@@ -206,14 +207,14 @@ mod tests {
     }
 
     #[test]
-    fn via_grows_by_one() {
+    fn via_gets_one_more_element() {
         let mut sent = headers(&[("via", "1.0 a"), ("via", "1.1 b")]);
-        via(&mut sent, Version::HTTP_2, &HeaderValue::from_static("web"));
+        append_via(&mut sent, Version::HTTP_2, &HeaderValue::from_static("web"));
         assert_eq!(sent, headers(&[("via", "1.0 a, 1.1 b, 2 web")]));
     }
 
     #[test]
-    fn crumbs_become_one_cookie() {
+    fn cookie_headers_are_joined() {
         let mut sent = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
         join_cookie_crumbs(&mut sent);
         assert_eq!(sent, headers(&[("cookie", "a=1; b=2")]));

@@ -1,12 +1,13 @@
-//! The cache of a route with `cache = true`: shared, transparent, and as RFC 9111 has it.
+//! The cache of a route with `cache = true`: a shared cache of RFC 9111.
 //!
-//! GET is kept, and HEAD answered by what GET kept. What asks for a part (`Range`), on a condition about a change
-//! (`If-Match`, `If-Unmodified-Since`), with a body, in the old format or with `no-store` is passed on as without a
-//! cache. So are bodies longer than the bound, which stream. What a client says of freshness changes nothing (RFC 9111
-//! §5.2.1 lets a cache choose): nobody can make a gateway ask anew.
+//! Responses to GET are stored, and HEAD is answered from them. These requests bypass the cache: with `Range`,
+//! `If-Match` or `If-Unmodified-Since`, with a body, in the v1 format, or with `no-store`. Bodies over
+//! `cache_max_bytes` are streamed and not stored. Other cache directives of clients are ignored, as RFC 9111 §5.2.1
+//! allows, so no client can force a call to the backend.
 //!
-//! Whoever is known to the backend, by `X-User-Id` or a credential that passes, shares only what the backend says is
-//! for all: `public`, `s-maxage` or `must-revalidate` (§3.5). Everything else they get is fetched for them and not kept.
+//! A request is authenticated if the backend can identify the caller, by `X-User-Id` or a forwarded credential. It
+//! shares a stored response only if the backend marks it with `public`, `s-maxage` or `must-revalidate` (§3.5). Other
+//! responses to it are not stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,77 +29,77 @@ mod conditions;
 mod fetch;
 mod stored_response;
 
-/// What these reads are called in metrics, as the calls are.
+/// The route label of these lookups in metrics, the same as for forwarded calls.
 const ROUTE: &str = "pass-through";
 
-/// Whether a request is answered through the cache.
-pub(super) fn is_cacheable_request(admitted: &AuthorizedRequest, passage: &ForwardRequest) -> bool {
-    let asks_for_more = [
+/// Whether a request may be answered through the cache.
+pub(super) fn is_cacheable_request(admitted: &AuthorizedRequest, request: &ForwardRequest) -> bool {
+    let bypassing = [
         header::RANGE,
         header::IF_RANGE,
         header::IF_MATCH,
         header::IF_UNMODIFIED_SINCE,
     ];
-    let empty = matches!(&passage.body, RequestBody::Buffered(bytes) if bytes.is_empty());
-    matches!(passage.method, Method::GET | Method::HEAD)
+    let empty = matches!(&request.body, RequestBody::Buffered(bytes) if bytes.is_empty());
+    matches!(request.method, Method::GET | Method::HEAD)
         && empty
-        && !admitted.is_old()
-        && !passage.upgrade
-        && !headers::contains_token(&passage.headers, header::CACHE_CONTROL, "no-store")
-        && !asks_for_more
+        && !admitted.is_v1()
+        && !request.upgrade
+        && !headers::contains_token(&request.headers, header::CACHE_CONTROL, "no-store")
+        && !bypassing
             .iter()
-            .any(|name| passage.headers.contains_key(name))
+            .any(|name| request.headers.contains_key(name))
 }
 
-/// A request on its way through the cache.
+/// A request that uses the cache.
 struct CachedRequest<'a> {
     entry: &'a Arc<Entry>,
     admitted: &'a AuthorizedRequest,
-    passage: Arc<ForwardRequest>,
+    request: Arc<ForwardRequest>,
     conditions: Conditions,
     read: ReadKey,
-    keep: CachePolicy,
+    policy: CachePolicy,
 }
 
-/// Answers a request that suits.
-pub(super) async fn answer(
+/// Answers a cacheable request from the cache, or fetches the response.
+pub(super) async fn get_or_fetch(
     entry: &Arc<Entry>,
     admitted: &AuthorizedRequest,
-    mut passage: ForwardRequest,
+    mut request: ForwardRequest,
 ) -> Result<Response, Error> {
     let route = &*entry.route;
     let cache = &admitted.cx.shared().cache;
     let upstream = route.upstream.name();
-    let note = key::<stored_response::VaryFields>(cache, upstream, passage.target.clone());
-    let names = cache.annotation::<stored_response::VaryFields>(&note);
-    let target = stored_response::variant(&passage, names.as_deref());
+    let vary_key = key::<stored_response::VaryFields>(cache, upstream, request.target.clone());
+    let names = cache.annotation::<stored_response::VaryFields>(&vary_key);
+    let target = stored_response::variant_key(&request, names.as_deref());
     let key = key::<StoredResponse>(cache, upstream, target);
-    let known = fetch::is_authenticated(&admitted.cx, &passage.headers);
-    if !known && cache.is_hit_for_miss(&key) {
-        return bypass(route, admitted, &passage, CacheResult::Bypass).await;
+    let authenticated = fetch::is_authenticated(&admitted.cx, &request.headers);
+    if !authenticated && cache.is_hit_for_miss(&key) {
+        return bypass(route, admitted, &request, CacheResult::Bypass).await;
     }
-    let conditions = Conditions::extract(&mut passage.headers);
-    let mut keep = CachePolicy::default_for(false);
-    keep.tag_target(upstream, &passage.target);
+    let conditions = Conditions::extract(&mut request.headers);
+    let mut policy = CachePolicy::default_for(false);
+    policy.tag_target(upstream, &request.target);
     if let Some(ttl) = route.config.cache_ttl {
-        keep.ttl(ttl);
+        policy.ttl(ttl);
     }
-    let asking = CachedRequest {
+    let cached = CachedRequest {
         entry,
         admitted,
-        passage: Arc::new(passage),
+        request: Arc::new(request),
         conditions,
         read: ReadKey {
             key,
             route: ROUTE,
             visibility: CacheVisibility::default(),
         },
-        keep,
+        policy,
     };
-    if known || asking.passage.method == Method::HEAD {
-        asking.fetch_uncoalesced(known, &note).await
+    if authenticated || cached.request.method == Method::HEAD {
+        cached.fetch_uncoalesced(authenticated, &vary_key).await
     } else {
-        asking.fetch_coalesced(note).await
+        cached.fetch_coalesced(vary_key).await
     }
 }
 
@@ -107,109 +108,117 @@ fn key<T: 'static>(cache: &cache::Cache, upstream: &'static str, target: String)
 }
 
 impl CachedRequest<'_> {
-    /// For whoever shares no call with others: a copy that is for them, or a call of their own.
-    async fn fetch_uncoalesced(&self, known: bool, note: &Key) -> Result<Response, Error> {
+    /// Answers an authenticated or HEAD request: with a stored response that it may share, else with its own call.
+    async fn fetch_uncoalesced(
+        &self,
+        authenticated: bool,
+        vary_key: &Key,
+    ) -> Result<Response, Error> {
         let cx = &self.admitted.cx;
-        let copy = cache::get_fresh::<StoredResponse, Public>(cx, &self.read);
-        if let Some(copy) =
-            copy.filter(|copy| self.matches_vary(&copy.value) && (copy.value.for_all || !known))
-        {
-            return Ok(self.reply(&copy));
+        let stored = cache::get_fresh::<StoredResponse, Public>(cx, &self.read);
+        let may_use = |stored: &StoredResponse| {
+            self.matches_vary(stored) && (stored.shareable || !authenticated)
+        };
+        if let Some(stored) = stored.filter(|stored| may_use(&stored.value)) {
+            return Ok(self.stored_response(&stored));
         }
-        if self.passage.method == Method::HEAD {
-            let passed = bypass(
+        if self.request.method == Method::HEAD {
+            let response = bypass(
                 &self.entry.route,
                 self.admitted,
-                &self.passage,
+                &self.request,
                 CacheResult::Miss,
             );
-            return Ok(self.conditions.apply(passed.await?));
+            return Ok(self.conditions.apply(response.await?));
         }
         let upstream = self.entry.route.upstream.name();
         (cx.shared().metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
-        let asked = cx.env().unix_millis();
+        let requested_at = cx.env().unix_millis();
         let call = fetch::Call::new(
             cx,
             &self.entry.route,
-            &self.passage,
-            &self.keep,
+            &self.request,
+            &self.policy,
             &self.read.key,
         );
-        let whole = call.fetch(known, note, None).await?;
+        let full = call.fetch(authenticated, vary_key, None).await?;
         let fresh = Provenance::fresh(upstream, Duration::ZERO, CacheVisibility::default());
-        let value = cache::store_response(cx, &self.read, &self.keep, asked, whole)?;
+        let value = cache::store_response(cx, &self.read, &self.policy, requested_at, full)?;
         self.respond(&Fetched::new(value, fresh)).await
     }
 
-    /// For everybody else: a copy, the call under way, or one that others may join.
-    async fn fetch_coalesced(self, note: Key) -> Result<Response, Error> {
+    /// Answers any other request: from the cache, or with a call that concurrent requests share.
+    async fn fetch_coalesced(self, vary_key: Key) -> Result<Response, Error> {
         let (cx, route) = (&self.admitted.cx, self.entry.route.clone());
-        let ask = ReadThrough {
+        let read_through = ReadThrough {
             read: self.read.clone(),
-            policy: self.keep.clone(),
+            policy: self.policy.clone(),
             revalidation_timeout: Duration::ZERO,
             decode: Some(StoredResponse::decode),
         };
-        let (passage, keep, key) = (
-            self.passage.clone(),
-            self.keep.clone(),
+        let (request, policy, key) = (
+            self.request.clone(),
+            self.policy.clone(),
             self.read.key.clone(),
         );
-        let fetched =
-            cache::get_or_fetch::<StoredResponse, Public, _, _>(cx, ask, move |fetch| async move {
-                let call = fetch::Call::new(&fetch.cx, &route, &passage, &keep, &key);
-                let whole = call.fetch(false, &note, Some(&fetch)).await?;
-                Ok(cache::FetchResult::Full(whole))
-            });
+        let fetched = cache::get_or_fetch::<StoredResponse, Public, _, _>(
+            cx,
+            read_through,
+            move |fetch| async move {
+                let call = fetch::Call::new(&fetch.cx, &route, &request, &policy, &key);
+                let full = call.fetch(false, &vary_key, Some(&fetch)).await?;
+                Ok(cache::FetchResult::Full(full))
+            },
+        );
         let fetched = Box::pin(fetched).await?;
         self.respond(&fetched).await
     }
 
-    /// What was fetched, if it is for this request and there is something of it left; else another call.
+    /// Answers with a fetched response. Makes another call if its `Vary` fields differ or another request took its
+    /// stream.
     async fn respond(&self, fetched: &Fetched<StoredResponse, Public>) -> Result<Response, Error> {
-        let passed = &*fetched.value;
-        if !self.matches_vary(passed) {
-            let own = bypass(
+        let stored = &*fetched.value;
+        if !self.matches_vary(stored) {
+            let response = bypass(
                 &self.entry.route,
                 self.admitted,
-                &self.passage,
+                &self.request,
                 CacheResult::Miss,
             );
-            return Ok(self.conditions.apply(own.await?));
+            return Ok(self.conditions.apply(response.await?));
         }
-        let Content::Once(rest) = &passed.content else {
-            return Ok(self.reply(fetched));
+        let Content::Stream(rest) = &stored.content else {
+            return Ok(self.stored_response(fetched));
         };
         let rest = rest.lock().take();
         let response = if let Some(rest) = rest {
             let route = &self.entry.route;
             let body =
-                response::stream(route, &passed.head, rest.body, rest.stay).after(rest.first);
-            let mut response = passed.response(Body::new(body));
+                response::stream(route, &stored.head, rest.body, rest.guard).with_first(rest.first);
+            let mut response = stored.response(Body::new(body));
             set_cache_status(&mut response, CacheResult::Miss);
             response
         } else {
-            // Somebody else has it.
             let route = &self.entry.route;
-            bypass(route, self.admitted, &self.passage, CacheResult::Bypass).await?
+            bypass(route, self.admitted, &self.request, CacheResult::Bypass).await?
         };
         Ok(self.conditions.apply(response))
     }
 
-    fn matches_vary(&self, passed: &StoredResponse) -> bool {
-        passed.fits(&self.passage.headers)
+    fn matches_vary(&self, stored: &StoredResponse) -> bool {
+        stored.matches_vary(&self.request.headers)
     }
 
-    /// A whole answer as the client gets it.
-    fn reply(&self, fetched: &Fetched<StoredResponse, Public>) -> Response {
-        let passed = &*fetched.value;
-        let body = match &passed.content {
-            Content::Whole(bytes) if self.passage.method != Method::HEAD => {
+    /// The response of a buffered body, with `Age` and the cache headers.
+    fn stored_response(&self, fetched: &Fetched<StoredResponse, Public>) -> Response {
+        let stored = &*fetched.value;
+        let body = match &stored.content {
+            Content::Full(bytes) if self.request.method != Method::HEAD => {
                 Body::from(bytes.clone())
             }
             _ => Body::empty(),
         };
-        let mut response = passed.response(body);
+        let mut response = stored.response(body);
         if let Some(age) = fetched.provenance.age {
             let age = HeaderValue::from(age.as_secs());
             response.headers_mut().insert(header::AGE, age);
@@ -219,26 +228,26 @@ impl CachedRequest<'_> {
     }
 }
 
-/// Passed on as without a cache, which says so.
+/// Forwards a request without the cache, and reports that in the response's headers.
 async fn bypass(
     route: &Route,
     admitted: &AuthorizedRequest,
-    passage: &ForwardRequest,
-    how: CacheResult,
+    request: &ForwardRequest,
+    result: CacheResult,
 ) -> Result<Response, Error> {
     let cx = &admitted.cx;
-    (cx.shared().metrics).cache_lookup(route.upstream.name(), ROUTE, how);
-    let answer = outbound::forward(cx, &route.upstream, passage).await?;
-    let mut response = response::respond(route, admitted, &passage.method, answer).await?;
-    set_cache_status(&mut response, how);
+    (cx.shared().metrics).cache_lookup(route.upstream.name(), ROUTE, result);
+    let forwarded = outbound::forward(cx, &route.upstream, request).await?;
+    let mut response = response::respond(route, admitted, &request.method, forwarded).await?;
+    set_cache_status(&mut response, result);
     Ok(response)
 }
 
-/// Says how the cache was used where no copy was.
-pub(super) fn set_cache_status(response: &mut Response, how: CacheResult) {
-    let from = Provenance {
-        cache_result: how,
+/// Sets the cache headers of a response that does not come from the cache.
+pub(super) fn set_cache_status(response: &mut Response, result: CacheResult) {
+    let provenance = Provenance {
+        cache_result: result,
         ..Provenance::fresh("", Duration::ZERO, CacheVisibility::default())
     };
-    status::write_headers(std::iter::once(&from), response.headers_mut());
+    status::write_headers(std::iter::once(&provenance), response.headers_mut());
 }

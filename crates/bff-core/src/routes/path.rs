@@ -1,67 +1,67 @@
-//! Which paths may be passed on: those that mean the same to everybody who reads them.
+//! The paths that are forwarded: only those that every server interprets alike.
 //!
-//! A gateway and a backend that read a path differently open doors to each other's rooms. RFC 3986 §6.2.2 has two
-//! spellings of one path be equivalent and §5.2.4 lets `..` climb, so whoever normalises later may end elsewhere than
-//! where access was decided. Nothing is normalised here: a path with a second spelling of its own is refused, and what
-//! passes is passed byte for byte.
+//! If a gateway and a backend interpret a path differently, a client can bypass access checks. RFC 3986 §6.2.2 defines
+//! equivalent spellings of one path, and `..` goes up one level (§5.2.4). So a server that normalizes later may serve
+//! another path than the one that was checked. Nothing is normalized here: ambiguous paths are rejected, and all others
+//! are forwarded byte for byte.
 //!
-//! | refused | because |
+//! | rejected | reason |
 //! |---|---|
-//! | `.` and `..`, plain, escaped, or with parameters (`..;x`) | they climb |
-//! | an empty segment, but for the last | some servers drop it |
-//! | `%2F`, `%5C`, `\`, `%00` and other control characters | some servers split or cut there |
-//! | `%41` for `A` and all other escapes of unreserved characters | a prefix could be spelt past its own rule |
+//! | `.` and `..`, plain, escaped, or with parameters (`..;x`) | they change the path |
+//! | an empty segment, except the last | some servers drop it |
+//! | `%2F`, `%5C`, `\`, `%00` and other control characters | some servers split or truncate there |
+//! | `%41` for `A` and all other escapes of unreserved characters | a prefix could bypass its own rule |
 //! | any of these escaped again (`%252e`) | some servers decode twice |
-//! | `%` without two hexadecimal digits; bytes that are no ASCII | they mean nothing (§2.1) |
+//! | `%` without two hexadecimal digits; non-ASCII bytes | they are invalid (§2.1) |
 
 use percent_encoding::percent_decode;
 
-/// How often an escape may hide another.
-const DEPTH: usize = 3;
+/// The largest depth of nested escapes.
+const MAX_DEPTH: usize = 3;
 
-/// Says why a path may not be passed on.
+/// Checks a path. The error is the reason why it is not forwarded.
 pub(crate) fn check(path: &str) -> Result<(), &'static str> {
     let Some(rest) = path.strip_prefix('/') else {
-        return Err("it begins with no slash");
+        return Err("it does not begin with a slash");
     };
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
         if segment.is_empty() && segments.peek().is_some() {
             return Err("a segment is empty");
         }
-        segment_is_safe(segment)?;
+        check_segment(segment)?;
     }
     Ok(())
 }
 
-fn segment_is_safe(segment: &str) -> Result<(), &'static str> {
+fn check_segment(segment: &str) -> Result<(), &'static str> {
     if !segment.is_ascii() {
-        return Err("characters beyond ASCII are not escaped");
+        return Err("a non-ASCII character is not escaped");
     }
-    escapes_are_needed(segment)?;
+    check_escapes(segment)?;
     let mut text = segment.as_bytes().to_vec();
-    for _ in 0..=DEPTH {
-        bytes_are_safe(&text)?;
+    for _ in 0..=MAX_DEPTH {
+        check_bytes(&text)?;
         let decoded: Vec<u8> = percent_decode(&text).collect();
         if decoded == text {
             return Ok(());
         }
         text = decoded;
     }
-    Err("an escape hides another, and another")
+    Err("escapes are nested too deeply")
 }
 
-/// Every `%` is an escape, and none is of a character that needs none (RFC 3986 §2.3).
-fn escapes_are_needed(segment: &str) -> Result<(), &'static str> {
+/// Checks that every `%` starts an escape, and that no unreserved character is escaped (RFC 3986 §2.3).
+fn check_escapes(segment: &str) -> Result<(), &'static str> {
     for after in segment.split('%').skip(1) {
         let digits = after
             .get(..2)
             .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let byte = digits.and_then(|d| u8::from_str_radix(d, 16).ok());
         match byte {
-            None => return Err("a % is followed by no two hexadecimal digits"),
+            None => return Err("a % is not followed by two hexadecimal digits"),
             Some(b) if b.is_ascii_alphanumeric() || b"-._~".contains(&b) => {
-                return Err("a character that needs no escape is escaped");
+                return Err("an unreserved character is escaped");
             }
             Some(_) => {}
         }
@@ -69,39 +69,39 @@ fn escapes_are_needed(segment: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn bytes_are_safe(text: &[u8]) -> Result<(), &'static str> {
+fn check_bytes(text: &[u8]) -> Result<(), &'static str> {
     if text.iter().any(u8::is_ascii_control) {
-        return Err("it holds a control character");
+        return Err("it contains a control character");
     }
     if text.iter().any(|b| matches!(b, b'/' | b'\\')) {
-        return Err("it holds a slash that divides nothing, or a backslash");
+        return Err("it contains an escaped slash or a backslash");
     }
     let name = text.split(|b| *b == b';').next().unwrap_or_default();
-    // Some drop white space around a segment.
+    // Some servers trim white space around a segment.
     if matches!(name.trim_ascii(), b"." | b"..") {
         return Err("a segment is . or ..");
     }
     Ok(())
 }
 
-/// Whether `path` is `prefix` or lies below it, segment by segment.
+/// Whether `path` equals `prefix` or is below it, by whole segments.
 pub(super) fn is_below(path: &str, prefix: &str) -> bool {
     let rest = path.strip_prefix(prefix);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A path as configuration writes it, `/` or without a final slash.
-pub(super) fn plain(text: &str) -> Result<(), String> {
+/// Checks a path of the configuration: `/`, or a path without a final slash.
+pub(super) fn check_plain(text: &str) -> Result<(), String> {
     if !text.starts_with('/') {
-        return Err("begins with no slash".to_owned());
+        return Err("must begin with a slash".to_owned());
     }
     if text.len() > 1 && text.ends_with('/') {
-        return Err("ends in a slash; what lies below it is meant anyway".to_owned());
+        return Err("must not end with a slash; paths below it match anyway".to_owned());
     }
     if text.contains(['?', '#', '*', '{', '}', '%']) {
-        return Err("is a plain path, without query, pattern or escapes".to_owned());
+        return Err("must be a plain path without query, pattern or escapes".to_owned());
     }
-    check(text).map_err(|why| format!("is no safe path: {why}"))
+    check(text).map_err(|reason| format!("is not a safe path: {reason}"))
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_path_with_a_second_reading_is_refused() {
+    fn an_ambiguous_path_is_rejected() {
         for bad in [
             "",
             "a",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_one_thing_passes() {
+    fn an_unambiguous_path_is_accepted() {
         for good in [
             "/",
             "/a",
@@ -169,9 +169,9 @@ mod tests {
         }
     }
 
-    /// A backend that does everything some backend does: decodes twice, takes `\` for `/`, drops parameters and empty
-    /// segments, and lets `..` climb.
-    fn read_by_a_careless_backend(path: &str) -> String {
+    /// The path as a backend with all known quirks interprets it: it decodes twice, takes `\` for `/`, drops parameters
+    /// and empty segments, and resolves `..`.
+    fn interpret_like_quirky_backend(path: &str) -> String {
         let once = percent_decode(path.as_bytes())
             .decode_utf8_lossy()
             .into_owned();
@@ -203,16 +203,16 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
-        fn whatever_passes_stays_below_its_prefix(rest in pieces()) {
+        fn an_accepted_path_stays_below_its_prefix(rest in pieces()) {
             let path = format!("/own/{rest}");
             if check(&path).is_ok() {
-                let read = read_by_a_careless_backend(&path);
-                prop_assert!(read == "/own" || read.starts_with("/own/"), "{path} is read as {read}");
+                let seen = interpret_like_quirky_backend(&path);
+                prop_assert!(seen == "/own" || seen.starts_with("/own/"), "{path} becomes {seen}");
             }
         }
 
         #[test]
-        fn no_text_panics_or_takes_long(text: String) {
+        fn no_text_panics(text: String) {
             let _ = check(&text);
             let _ = check(&format!("/{}", text.repeat(20)));
         }

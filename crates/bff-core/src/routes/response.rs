@@ -1,4 +1,4 @@
-//! What comes back through a route: the backend's answer as the client gets it, or a connection that became another.
+//! The response of a proxy route: the backend's response, or an upgraded connection.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -14,39 +14,39 @@ use super::{Route, headers, v1_format, websocket};
 use crate::error::Error;
 use crate::outbound::{self, Failure, ForwardResponse, InFlightGuard, InstanceClients, Reason};
 
-/// The backend's answer as the client gets it.
+/// Converts the backend's response for the client.
 pub(super) async fn respond(
     route: &Route,
     admitted: &AuthorizedRequest,
     method: &Method,
-    answer: ForwardResponse,
+    forwarded: ForwardResponse,
 ) -> Result<Response, Error> {
-    let (mut head, body) = answer.response.into_parts();
+    let (mut head, body) = forwarded.response.into_parts();
     headers::from_backend(&mut head.headers, &route.config);
-    headers::via(
+    headers::append_via(
         &mut head.headers,
         head.version,
         &admitted.cx.shared().client,
     );
     if route.config.v1_format {
-        v1_format::vary(&mut head.headers);
+        v1_format::append_vary(&mut head.headers);
     }
-    let old = admitted.format == ApiVersion::V1;
+    let is_v1 = admitted.format == ApiVersion::V1;
     let has_body = *method != Method::HEAD && !body.is_end_stream();
-    let body = if old && has_body && v1_format::is_json(&head.headers) {
-        let most = route.upstream.max_body_bytes();
-        let read = outbound::read_response(&head.headers, body, most);
+    let body = if is_v1 && has_body && v1_format::is_json(&head.headers) {
+        let max_bytes = route.upstream.max_body_bytes();
+        let read = outbound::read_response(&head.headers, body, max_bytes);
         let read = timeout_at(admitted.cx.upstream_deadline(), read).await;
         let read = read.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)));
         let bytes = read.map_err(|failure| failure.with_upstream(route.upstream.name()))?;
         v1_format::fix_representation_headers(&mut head.headers);
-        Body::from(v1_format::answer(&bytes)?)
+        Body::from(v1_format::convert_response(&bytes)?)
     } else {
-        // What has no body may still tell of one.
-        if old && (v1_format::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
+        // A response without a body, such as one to HEAD, may still describe one.
+        if is_v1 && (v1_format::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
             v1_format::fix_representation_headers(&mut head.headers);
         }
-        Body::new(stream(route, &head.headers, body, answer.guard))
+        Body::new(stream(route, &head.headers, body, forwarded.guard))
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
@@ -54,47 +54,47 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// A body on its way to the client.
+/// Streams a backend's body to the client.
 pub(super) fn stream(
     route: &Route,
     head: &HeaderMap,
     body: Incoming,
-    stay: InFlightGuard<InstanceClients>,
+    guard: InFlightGuard<InstanceClients>,
 ) -> Download {
-    let body = Download::new(body, route.config.idle_timeout, stay);
+    let body = Download::new(body, route.config.idle_timeout, guard);
     if headers::is_event_stream(head) {
-        body.until(route.around.leaving.clone())
+        body.end_on(route.context.shutdown.clone())
     } else {
         body
     }
 }
 
-/// Both connections become one. What carries it is a tracked task: drain ends it and waits for it.
+/// Connects client and backend after a 101. A tracked task relays the bytes: a drain ends it and waits for it.
 pub(super) fn upgrade(
     route: &Route,
     admitted: AuthorizedRequest,
-    mut answer: ForwardResponse,
+    mut forwarded: ForwardResponse,
 ) -> Result<Response, Error> {
     let cx = admitted.cx;
     let client = admitted
         .upgrade
-        .filter(|_| websocket::switched(answer.response.headers()));
+        .filter(|_| websocket::is_upgraded(forwarded.response.headers()));
     let Some(client) = client else {
         let failure =
             Failure::new(Reason::BadResponse).with_cause("it switched to another protocol");
         return Err(failure.with_upstream(route.upstream.name()).into());
     };
-    let backend = hyper::upgrade::on(&mut answer.response);
-    let (mut head, _) = answer.response.into_parts();
+    let backend = hyper::upgrade::on(&mut forwarded.response);
+    let (mut head, _) = forwarded.response.into_parts();
     headers::from_backend(&mut head.headers, &route.config);
-    headers::via(&mut head.headers, head.version, &cx.shared().client);
+    headers::append_via(&mut head.headers, head.version, &cx.shared().client);
     websocket::set_upgrade_headers(&mut head.headers);
-    let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
-    let (idle, leaving) = (route.config.idle_timeout, route.around.leaving.clone());
-    let stay = answer.guard;
+    let gauge = cx.shared().metrics.tunnel_opened(route.upstream.name());
+    let (idle, shutdown) = (route.config.idle_timeout, route.context.shutdown.clone());
+    let guard = forwarded.guard;
     cx.shared().tasks.spawn(async move {
-        websocket::relay(client, backend, idle, leaving).await;
-        drop((stay, open));
+        websocket::relay(client, backend, idle, shutdown).await;
+        drop((guard, gauge));
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -1,4 +1,4 @@
-//! One route with its configuration and backend.
+//! One proxy route with its configuration and backend.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,61 +10,61 @@ use tokio_util::sync::CancellationToken;
 use super::config::{self, Config, Credential};
 use crate::outbound::Upstream;
 
-/// One route, ready.
+/// One route at run time.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(super) config: Config,
     pub(super) upstream: Upstream,
     pub(super) methods: Vec<Method>,
-    /// The same as the header of a 405.
+    /// The methods as an `Allow` header.
     pub(super) allow: Option<HeaderValue>,
-    /// The largest body a client may send.
+    /// The largest request body.
     pub(super) max_body_bytes: u64,
-    pub(super) around: Arc<RouteContext>,
+    pub(super) context: Arc<RouteContext>,
 }
 
-/// What all routes of a gateway share.
+/// The state that all routes of a gateway share.
 #[derive(Debug)]
 pub(crate) struct RouteContext {
-    /// The proxies whose word on the client's address counts.
+    /// `inbound.trusted_proxies`.
     pub(crate) trusted: Vec<IpNet>,
     /// `inbound.max_body_bytes`.
     pub(crate) max_body_bytes: usize,
-    /// Ends what would never end by itself.
-    pub(crate) leaving: CancellationToken,
+    /// Cancelled at shutdown. Ends event streams and `WebSocket`s.
+    pub(crate) shutdown: CancellationToken,
 }
 
-/// What the edge has to know of a route before it lets a request in.
+/// The options of a route that the edge needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RouteLimits {
-    /// How long the head may take, if not as long as any other.
+    /// The time until the response's headers. `None`: `inbound.deadline`.
     pub(crate) timeout: Option<Duration>,
-    /// The longest silence after it.
-    pub(crate) idle: Duration,
-    /// The largest body.
+    /// The idle timeout of both bodies.
+    pub(crate) idle_timeout: Duration,
+    /// The largest request body.
     pub(crate) max_body_bytes: u64,
-    /// Whether the backend judges the client's credential.
+    /// Whether the backend verifies the client's credential, and the edge does not.
     pub(crate) auth_by_upstream: bool,
 }
 
 impl Route {
-    /// What the edge has to know of this route.
-    pub(crate) fn terms(&self) -> RouteLimits {
+    /// The options of this route that the edge needs.
+    pub(crate) fn limits(&self) -> RouteLimits {
         RouteLimits {
             timeout: self.config.timeout,
-            idle: self.config.idle_timeout,
+            idle_timeout: self.config.idle_timeout,
             max_body_bytes: self.max_body_bytes,
             auth_by_upstream: self.config.allow_anonymous
-                && self.config.passes(Credential::Authorization),
+                && self.config.forwards(Credential::Authorization),
         }
     }
 
-    /// A route with its configuration and backend.
-    pub(super) fn new(config: &Config, upstream: &Upstream, around: &Arc<RouteContext>) -> Self {
+    /// Creates a route from its configuration.
+    pub(super) fn new(config: &Config, upstream: &Upstream, context: &Arc<RouteContext>) -> Self {
         let mut methods: Vec<Method> = (config.methods.iter())
             .filter_map(|m| config::method(m))
             .collect();
-        // Whoever answers GET answers HEAD (RFC 9110 §9.1).
+        // A resource with GET also has HEAD (RFC 9110 §9.1).
         if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
             methods.push(Method::HEAD);
         }
@@ -75,8 +75,8 @@ impl Route {
             methods,
             max_body_bytes: config
                 .max_body_bytes
-                .unwrap_or(around.max_body_bytes as u64),
-            around: around.clone(),
+                .unwrap_or(context.max_body_bytes as u64),
+            context: context.clone(),
             config: config.clone(),
         }
     }

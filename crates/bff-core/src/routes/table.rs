@@ -1,4 +1,4 @@
-//! The prefixes of all routes, and which one answers a path.
+//! The table of all prefixes, and the lookup of a path.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,41 +9,41 @@ use super::route::Route;
 /// One prefix of one route.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// What logs and metrics call it: `/api/things/*`.
+    /// The route template in logs and metrics: `/api/things/*`.
     pub(crate) template: String,
-    /// How much of the path's front is taken off for the backend.
-    cut: usize,
-    /// What takes its place.
-    put: String,
+    /// The length of the path's prefix that is removed for the backend.
+    strip_len: usize,
+    /// The text that replaces it.
+    replacement: String,
     pub(crate) route: Arc<Route>,
 }
 
 impl Entry {
     pub(super) fn new(prefix: &str, config: &Config, route: Arc<Route>) -> Self {
-        let (cut, put) = match (&config.strip_prefix, &config.rewrite) {
+        let (strip_len, replacement) = match (&config.strip_prefix, &config.rewrite) {
             (Some(strip), _) => (strip.trim_end_matches('/').len(), String::new()),
             (None, Some(to)) => (prefix.len(), to.trim_end_matches('/').to_owned()),
             (None, None) => (0, String::new()),
         };
         Self {
             template: format!("{prefix}/*"),
-            cut,
-            put,
+            strip_len,
+            replacement,
             route,
         }
     }
 
-    /// A path below the prefix, as the backend knows it.
-    pub(super) fn rewritten(&self, path: &str) -> String {
-        let rest = path.get(self.cut..).unwrap_or_default();
-        match (self.put.as_str(), rest) {
+    /// The backend's path for a path below the prefix.
+    pub(super) fn rewrite_path(&self, path: &str) -> String {
+        let rest = path.get(self.strip_len..).unwrap_or_default();
+        match (self.replacement.as_str(), rest) {
             ("", "") => "/".to_owned(),
-            (put, rest) => format!("{put}{rest}"),
+            (replacement, rest) => format!("{replacement}{rest}"),
         }
     }
 }
 
-/// Every prefix.
+/// The table of all prefixes.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     entries: BTreeMap<String, Arc<Entry>>,
@@ -51,7 +51,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds a prefix, or gives back the template of whoever has it already.
+    /// Adds a prefix. The error is the entry that already has it.
     pub(super) fn add(&mut self, prefix: &str, entry: Entry) -> Result<(), Arc<Entry>> {
         if let Some(other) = self.entries.get(prefix) {
             return Err(other.clone());
@@ -61,7 +61,7 @@ impl Table {
         Ok(())
     }
 
-    /// The entry with the longest prefix that is the path or lies above it, segment by segment.
+    /// The entry with the longest matching prefix, by whole segments.
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<Entry>> {
         if self.entries.is_empty() {
             return None;

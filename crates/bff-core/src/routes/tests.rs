@@ -1,4 +1,4 @@
-//! The table of prefixes, what a path becomes at the backend, and the lines that mistakes become.
+//! Tests the table of prefixes, the rewriting of paths, and the error lines.
 
 use http::HeaderValue;
 use tokio_util::task::TaskTracker;
@@ -10,7 +10,7 @@ use crate::context::{Env, GatewayHandles};
 use crate::outbound;
 use crate::telemetry::Metrics;
 
-fn opened(text: &str) -> Result<Table, String> {
+fn open_table(text: &str) -> Result<Table, String> {
     let configs: Configs = toml::from_str(text).unwrap();
     let shared = GatewayHandles {
         client: HeaderValue::from_static("test"),
@@ -23,15 +23,15 @@ fn opened(text: &str) -> Result<Table, String> {
     };
     let at = outbound::Config::at("http://backend".parse().unwrap());
     let upstream = Upstream::new("alpha", &at, &shared).unwrap();
-    let around = RouteContext {
+    let context = RouteContext {
         trusted: Vec::new(),
         max_body_bytes: 1000,
-        leaving: CancellationToken::new(),
+        shutdown: CancellationToken::new(),
     };
-    open(&configs, &BTreeMap::from([("alpha", upstream)]), around)
+    open(&configs, &BTreeMap::from([("alpha", upstream)]), context)
 }
 
-const TWO: &str = r#"
+const ROUTES: &str = r#"
     [a]
     prefixes = ["/api/a", "/api/b"]
     upstream = "alpha"
@@ -50,9 +50,9 @@ const TWO: &str = r#"
 "#;
 
 #[tokio::test]
-async fn the_longest_prefix_answers_segment_by_segment() {
-    let table = opened(TWO).unwrap();
-    for (path, template, at_the_backend) in [
+async fn the_longest_prefix_of_whole_segments_matches() {
+    let table = open_table(ROUTES).unwrap();
+    for (path, template, rewritten) in [
         ("/api/a", "/api/a/*", "/a"),
         ("/api/a/", "/api/a/*", "/a/"),
         ("/api/a/1/2", "/api/a/*", "/a/1/2"),
@@ -66,39 +66,36 @@ async fn the_longest_prefix_answers_segment_by_segment() {
     ] {
         let found = table.find(path).unwrap_or_else(|| panic!("{path}"));
         assert_eq!(found.template, template, "{path}");
-        assert_eq!(found.rewritten(path), at_the_backend, "{path}");
+        assert_eq!(found.rewrite_path(path), rewritten, "{path}");
     }
-    for nowhere in ["/", "/api", "/api/ab", "/api/c", "//c", "/C", "/%63", ""] {
-        assert!(table.find(nowhere).is_none(), "{nowhere}");
+    for unknown in ["/", "/api", "/api/ab", "/api/c", "//c", "/C", "/%63", ""] {
+        assert!(table.find(unknown).is_none(), "{unknown}");
     }
 }
 
 #[tokio::test]
-async fn a_mistake_is_one_line_that_begins_with_its_key() {
-    let unknown = TWO.replacen("\"alpha\"", "\"beta\"", 1);
-    let line = opened(&unknown).unwrap_err();
+async fn a_configuration_error_is_one_line_that_begins_with_its_key() {
+    let unknown = ROUTES.replacen("\"alpha\"", "\"beta\"", 1);
+    let line = open_table(&unknown).unwrap_err();
     assert_eq!(
         line,
-        "routes.a.upstream: \"beta\" is no HTTP backend of this gateway, which are alpha"
+        "routes.a.upstream: unknown upstream \"beta\"; this gateway has alpha"
     );
-    let twice = TWO.replace("/api/a/b", "/api/b");
-    let line = opened(&twice).unwrap_err();
+    let duplicate = ROUTES.replace("/api/a/b", "/api/b");
+    let line = open_table(&duplicate).unwrap_err();
+    assert_eq!(line, "routes.b.prefixes: duplicate prefix \"/api/b\"");
+    let method = ROUTES.replace("[c]", "[c]\nmethods = [\"BREW\"]");
+    let line = open_table(&method).unwrap_err();
     assert!(
-        line.starts_with("routes.b.prefixes: \"/api/b\" stands twice"),
-        "{line}"
-    );
-    let method = TWO.replace("[c]", "[c]\nmethods = [\"BREW\"]");
-    let line = opened(&method).unwrap_err();
-    assert!(
-        line.starts_with("routes.c.methods: \"BREW\" is none of GET"),
+        line.starts_with("routes.c.methods: unknown method \"BREW\"; allowed are GET"),
         "{line}"
     );
 }
 
 #[tokio::test]
-async fn get_brings_head_and_a_body_has_the_gateways_bound() {
-    let table = opened(TWO).unwrap();
+async fn get_implies_head_and_the_default_body_limit_is_the_gateways() {
+    let table = open_table(ROUTES).unwrap();
     let route = &table.find("/c").unwrap().route;
     assert_eq!(route.allow.as_ref().unwrap(), "GET, HEAD");
-    assert_eq!(route.terms().max_body_bytes, 1000);
+    assert_eq!(route.limits().max_body_bytes, 1000);
 }

@@ -1,6 +1,6 @@
-//! The old format, `X-API-Version: v1`: `snake_case` outside, `camelCase` at the backend.
+//! The v1 format (`X-API-Version: v1`): `snake_case` for the client, `camelCase` at the backend.
 //!
-//! Only what is JSON is translated, and so read as a whole, within the limits of the route and of the backend.
+//! Only JSON is converted. Such a body is buffered as a whole, within the limits of the route and of the backend.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -10,40 +10,40 @@ use crate::error::{Error, codes};
 
 const X_API_VERSION: HeaderName = HeaderName::from_static("x-api-version");
 
-/// Which format a client speaks.
+/// The API version that a client requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ApiVersion {
     /// v1.
     V1,
-    /// v2, and whoever does not say.
+    /// v2, and requests without the header.
     Latest,
 }
 
 impl ApiVersion {
-    /// What the client says, which is for the gateway and goes no further.
+    /// Reads and removes the header, which is for the gateway only.
     pub(super) fn extract(headers: &mut HeaderMap) -> Result<Self, Error> {
         let mut sent = headers.get_all(X_API_VERSION).iter();
-        let format = match (sent.next().map(HeaderValue::as_bytes), sent.next()) {
+        let version = match (sent.next().map(HeaderValue::as_bytes), sent.next()) {
             (None | Some(b"v2"), None) => Self::Latest,
             (Some(b"v1"), None) => Self::V1,
             _ => {
-                let detail = "X-API-Version is v1 or v2, or absent for the latest.";
+                let detail = "X-API-Version must be v1 or v2. Without it you get the latest.";
                 return Err(Error::new(codes::INVALID_REQUEST, detail));
             }
         };
         headers.remove(X_API_VERSION);
-        Ok(format)
+        Ok(version)
     }
 }
 
-/// Asks for an answer that can be translated: whole, and in no encoding.
+/// Changes the request so that the response can be converted: a full response without content encoding.
 pub(super) fn request_identity_encoding(headers: &mut HeaderMap) {
     headers.remove(header::ACCEPT_ENCODING);
     headers.remove(header::RANGE);
     headers.remove(header::IF_RANGE);
 }
 
-/// Whether the body is JSON (RFC 8259), by its media type (RFC 6839 §3.1 for the suffix).
+/// Whether the media type is JSON (RFC 8259), or has the suffix `+json` (RFC 6839 §3.1).
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let media = headers
         .get(header::CONTENT_TYPE)
@@ -59,31 +59,32 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
         || essence.starts_with("application/") && essence.ends_with("+json")
 }
 
-/// A client's body as the backend reads it.
-pub(super) fn request(body: &[u8]) -> Result<Vec<u8>, Error> {
+/// Converts a client's body for the backend.
+pub(super) fn convert_request(body: &[u8]) -> Result<Vec<u8>, Error> {
     (case_conversion::json(body, case_conversion::to_camel))
         .map_err(|_| Error::new(codes::INVALID_REQUEST, "The body is not JSON."))
 }
 
-/// A client's query as the backend reads it.
-pub(super) fn query(text: &str) -> String {
+/// Converts a client's query for the backend.
+pub(super) fn convert_query(text: &str) -> String {
     case_conversion::query(text, case_conversion::to_camel)
 }
 
-/// A backend's body as the client reads it.
-pub(super) fn answer(body: &[u8]) -> Result<Vec<u8>, Error> {
+/// Converts a backend's body for the client.
+pub(super) fn convert_response(body: &[u8]) -> Result<Vec<u8>, Error> {
     (case_conversion::json(body, case_conversion::to_snake)).map_err(|error| {
         Error::new(codes::BAD_RESPONSE, codes::BAD_RESPONSE.meaning())
-            .with_cause(format_args!("its JSON cannot be translated: {error}"))
+            .with_cause(format_args!("its JSON cannot be converted: {error}"))
     })
 }
 
-/// What every answer of such an address says: it depends on the version.
-pub(super) fn vary(headers: &mut HeaderMap) {
+/// Appends `X-API-Version` to `Vary`.
+pub(super) fn append_vary(headers: &mut HeaderMap) {
     headers::append(headers, header::VARY, X_API_VERSION.as_str().as_bytes());
 }
 
-/// What no longer holds of a translated answer: its length and digests. Its tag is weak, for the bytes are others.
+/// Removes the headers that a conversion invalidates, such as length and digests. Makes the `ETag` weak, because the
+/// bytes differ.
 pub(super) fn fix_representation_headers(headers: &mut HeaderMap) {
     for name in [
         "content-length",
@@ -96,7 +97,7 @@ pub(super) fn fix_representation_headers(headers: &mut HeaderMap) {
     ] {
         headers.remove(name);
     }
-    // The backend still knows it when it comes back in `If-None-Match` (RFC 9110 §13.1.2 compares weakly).
+    // The backend still recognizes the tag in `If-None-Match`, which compares weakly (RFC 9110 §13.1.2).
     if let Some(tag) = headers
         .get(header::ETAG)
         .filter(|tag| !tag.as_bytes().starts_with(b"W/"))
@@ -112,28 +113,28 @@ pub(super) fn fix_representation_headers(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn format(sent: &[&'static str]) -> Result<ApiVersion, u16> {
+    fn version(sent: &[&'static str]) -> Result<ApiVersion, u16> {
         let mut headers = HeaderMap::new();
         for value in sent {
             headers.append(X_API_VERSION, HeaderValue::from_static(value));
         }
-        let format = ApiVersion::extract(&mut headers).map_err(|e| e.status().as_u16());
-        assert!(format.is_err() || headers.is_empty());
-        format
+        let version = ApiVersion::extract(&mut headers).map_err(|e| e.status().as_u16());
+        assert!(version.is_err() || headers.is_empty());
+        version
     }
 
     #[test]
-    fn a_version_is_known_or_refused() {
-        assert_eq!(format(&[]), Ok(ApiVersion::Latest));
-        assert_eq!(format(&["v2"]), Ok(ApiVersion::Latest));
-        assert_eq!(format(&["v1"]), Ok(ApiVersion::V1));
+    fn an_unknown_version_is_rejected() {
+        assert_eq!(version(&[]), Ok(ApiVersion::Latest));
+        assert_eq!(version(&["v2"]), Ok(ApiVersion::Latest));
+        assert_eq!(version(&["v1"]), Ok(ApiVersion::V1));
         for bad in [&["v3"][..], &["1"], &[""], &["v1", "v1"]] {
-            assert_eq!(format(bad), Err(400), "{bad:?}");
+            assert_eq!(version(bad), Err(400), "{bad:?}");
         }
     }
 
     #[test]
-    fn json_is_told_by_its_media_type() {
+    fn json_is_recognized_by_its_media_type() {
         for (media, json) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),

@@ -1,5 +1,5 @@
-//! A connection that became a WebSocket (RFC 6455): bytes both ways until one side ends, both fall silent, or the
-//! gateway leaves.
+//! WebSocket connections (RFC 6455): relays bytes in both directions until one side closes, both are idle, or the
+//! gateway shuts down.
 
 use std::io;
 use std::pin::Pin;
@@ -18,35 +18,35 @@ use tokio_util::sync::CancellationToken;
 use super::headers::contains_token;
 use crate::error::{Error, codes};
 
-/// How long both sides may take to hand over the connection.
+/// The time in which both upgrades must complete.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Whether a request asks for a WebSocket. Where the route allows none that is refused. Any other protocol is not known
-/// here, and whoever offers it, as some clients offer HTTP/2 with their first request, is answered in the one it spoke
-/// (RFC 9110 §7.8).
+/// Whether a request asks for a WebSocket. The error means that the route does not allow it. Other protocols are
+/// ignored, so such a request is answered without an upgrade (RFC 9110 §7.8). Some clients offer h2c with their first
+/// request.
 pub(super) fn requested_upgrade(
     allowed: bool,
     method: &Method,
     version: Version,
     headers: &HeaderMap,
 ) -> Result<bool, Error> {
-    let asks = version == Version::HTTP_11
+    let requested = version == Version::HTTP_11
         && contains_token(headers, header::CONNECTION, "upgrade")
         && contains_token(headers, header::UPGRADE, "websocket");
-    if !asks {
+    if !requested {
         return Ok(false);
     }
     if allowed && *method == Method::GET {
         return Ok(true);
     }
-    let detail = "This address does not switch to another protocol.";
+    let detail = "This route does not support WebSocket.";
     Err(Error::new(codes::INVALID_REQUEST, detail))
 }
 
-/// Whether a backend's 101 switches to what was asked for.
-pub(super) fn switched(headers: &HeaderMap) -> bool {
+/// Whether a backend's 101 switches to WebSocket.
+pub(super) fn is_upgraded(headers: &HeaderMap) -> bool {
     headers.get(header::UPGRADE).is_some_and(is_websocket)
 }
 
@@ -56,39 +56,39 @@ fn is_websocket(protocol: &HeaderValue) -> bool {
         .eq_ignore_ascii_case(WEBSOCKET.as_bytes())
 }
 
-/// Says to the neighbour that the protocol changes.
+/// Sets `Connection` and `Upgrade`.
 pub(super) fn set_upgrade_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(header::UPGRADE, WEBSOCKET);
 }
 
-/// Carries bytes both ways to the end.
+/// Relays bytes in both directions until the connection ends.
 pub(super) async fn relay(
     client: OnUpgrade,
     backend: OnUpgrade,
-    idle: Duration,
-    leaving: CancellationToken,
+    idle_timeout: Duration,
+    shutdown: CancellationToken,
 ) {
     let both = async { tokio::try_join!(client, backend) };
     let Ok(Ok((client, backend))) = timeout(UPGRADE_TIMEOUT, both).await else {
         return;
     };
-    let latest = Arc::new(Mutex::new(Instant::now()));
-    let mut client = ActivityTracked::new(TokioIo::new(client), &latest);
-    let mut backend = ActivityTracked::new(TokioIo::new(backend), &latest);
+    let last_read = Arc::new(Mutex::new(Instant::now()));
+    let mut client = ActivityTracked::new(TokioIo::new(client), &last_read);
+    let mut backend = ActivityTracked::new(TokioIo::new(backend), &last_read);
     tokio::select! {
         biased;
-        () = leaving.cancelled() => {}
-        () = silence(&latest, idle) => {}
-        // A side that ends badly has ended.
+        () = shutdown.cancelled() => {}
+        () = wait_idle(&last_read, idle_timeout) => {}
+        // An error of one side ends the connection too.
         _ = copy_bidirectional(&mut client, &mut backend) => {}
     }
 }
 
-/// Resolves when nothing was heard for `idle`.
-async fn silence(latest: &Mutex<Instant>, idle: Duration) {
+/// Waits until nothing was read for `idle_timeout`.
+async fn wait_idle(last_read: &Mutex<Instant>, idle_timeout: Duration) {
     loop {
-        let until = *latest.lock() + idle;
+        let until = *last_read.lock() + idle_timeout;
         if until <= Instant::now() {
             return;
         }
@@ -96,17 +96,17 @@ async fn silence(latest: &Mutex<Instant>, idle: Duration) {
     }
 }
 
-/// A side that notes when it was heard.
+/// One side of the connection. Records the time of the last read.
 struct ActivityTracked<T> {
     io: T,
-    latest: Arc<Mutex<Instant>>,
+    last_read: Arc<Mutex<Instant>>,
 }
 
 impl<T> ActivityTracked<T> {
-    fn new(io: T, latest: &Arc<Mutex<Instant>>) -> Self {
+    fn new(io: T, last_read: &Arc<Mutex<Instant>>) -> Self {
         Self {
             io,
-            latest: latest.clone(),
+            last_read: last_read.clone(),
         }
     }
 }
@@ -120,7 +120,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for ActivityTracked<T> {
         let me = self.get_mut();
         let polled = Pin::new(&mut me.io).poll_read(cx, buf);
         if polled.is_ready() {
-            *me.latest.lock() = Instant::now();
+            *me.last_read.lock() = Instant::now();
         }
         polled
     }

@@ -1,5 +1,5 @@
-//! A write that is passed on: given up with its client as long as its body still comes, and done to its end once all of
-//! it has come, whatever its client does then.
+//! Completes forwarded writes. If the client disconnects before its whole body arrived, the write is cancelled. After
+//! that, it runs to its end without the client.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,62 +12,63 @@ use tokio::time::timeout_at;
 use crate::context::RequestContext;
 use crate::outbound::Failure;
 
-const COMING: u8 = 0;
-const WHOLE: u8 = 1;
-const LEFT: u8 = 2;
+const UPLOADING: u8 = 0;
+const COMPLETE: u8 = 1;
+const DISCONNECTED: u8 = 2;
 
-/// How far a client has come with its body. Of the two that end it, the first to happen holds: a body that ends
-/// because its client was cut looks like one that ends.
+/// The state of a client's body: uploading, then complete or disconnected, whichever happens first. The end of a body
+/// after a disconnect looks like a regular end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct UploadState(Arc<AtomicU8>);
 
 impl UploadState {
-    /// All of it has come; false when its client was gone before.
+    /// Records that the whole body has arrived. Returns false if the client had disconnected before.
     pub(super) fn mark_complete(&self) -> bool {
-        self.end(WHOLE)
+        self.finish(COMPLETE)
     }
 
-    /// Its client is gone; false when all of it had come before.
+    /// Records that the client has disconnected. Returns false if the whole body had arrived before.
     pub(super) fn client_gone(&self) -> bool {
-        self.end(LEFT)
+        self.finish(DISCONNECTED)
     }
 
-    /// Whether the state is `end` from now on.
-    fn end(&self, end: u8) -> bool {
-        match (self.0).compare_exchange(COMING, end, Ordering::AcqRel, Ordering::Acquire) {
+    /// Returns whether the state is `end` from now on.
+    fn finish(&self, end: u8) -> bool {
+        match (self.0).compare_exchange(UPLOADING, end, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
-            Err(known) => known == end,
+            Err(current) => current == end,
         }
     }
 
-    /// Runs a write. Whoever still waits at the deadline is told that nobody knows what came of it.
+    /// Runs a write. At the deadline, the client gets an error with an unknown outcome, and the write continues.
     pub(super) async fn run(
         self,
         cx: &RequestContext,
         write: impl Future<Output = Result<Response, Failure>> + Send + 'static,
     ) -> Result<Response, Failure> {
         let task = cx.shared().tasks.spawn(write);
-        let _client = Client {
-            coming: self,
+        let _client = ClientGuard {
+            upload: self,
             write: task.abort_handle(),
         };
         match timeout_at(cx.deadline(), task).await {
-            Ok(Ok(done)) => done,
-            // It panicked, halfway.
+            Ok(Ok(result)) => result,
+            // A panic or the deadline: the write may have been applied.
             Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
         }
     }
 }
 
-/// Dropped with the request: before the body is, so that nobody takes the end of that for its client's word.
-struct Client {
-    coming: UploadState,
+/// Detects the disconnect of the client by its drop. It is dropped before the body, so the end of the body is not taken
+/// for a complete upload.
+struct ClientGuard {
+    upload: UploadState,
     write: AbortHandle,
 }
 
-impl Drop for Client {
+impl Drop for ClientGuard {
     fn drop(&mut self) {
-        if self.coming.client_gone() {
+        if self.upload.client_gone() {
             self.write.abort();
         }
     }
@@ -78,12 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_end_holds() {
-        let coming = UploadState::default();
-        assert!(coming.mark_complete() && coming.mark_complete());
-        assert!(!coming.client_gone(), "it is done without its client");
-        let coming = UploadState::default();
-        assert!(coming.client_gone());
-        assert!(!coming.mark_complete(), "its client was cut");
+    fn the_first_of_complete_and_disconnected_wins() {
+        let upload = UploadState::default();
+        assert!(upload.mark_complete() && upload.mark_complete());
+        assert!(!upload.client_gone(), "the upload was complete before");
+        let upload = UploadState::default();
+        assert!(upload.client_gone());
+        assert!(!upload.mark_complete(), "the client disconnected before");
     }
 }

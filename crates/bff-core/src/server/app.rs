@@ -190,16 +190,16 @@ impl<'a> GatewayBuilder<'a> {
         let route_context = RouteContext {
             trusted: inbound.trusted_proxies.clone(),
             max_body_bytes: inbound.max_body_bytes,
-            leaving: readiness.shutdown_token(),
+            shutdown: readiness.shutdown_token(),
         };
         let proxy_routes =
             routes::open(self.settings.routes, &self.upstreams.lock(), route_context)?;
         let edge = Arc::new(Edge {
             routes: proxy_routes,
-            shed: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
+            shedder: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
             shared: self.shared.clone(),
             config: inbound.clone(),
-            doors: options,
+            endpoints: options,
             auth: self.auth,
             limits,
             public_url: self

@@ -43,8 +43,8 @@ impl TestEndpoint {
         let routes = routes(schema, config, mode);
         Self {
             limit: BodyLimit {
-                bytes: routes.door.max_body_bytes.unwrap(),
-                time: Duration::from_secs(5),
+                bytes: routes.options.max_body_bytes.unwrap(),
+                timeout: Duration::from_secs(5),
             },
             router: routes.router,
             fetches,

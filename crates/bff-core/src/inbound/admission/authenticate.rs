@@ -1,4 +1,4 @@
-//! The deadline starts, a credential becomes a caller, and the request's context opens.
+//! Starts the deadline, authenticates the caller, checks its rate limits and creates the request's context.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +22,19 @@ use crate::rate_limit::RateLimitState;
 use crate::routes::{Entry, ProxiedResponse};
 use crate::scope::{Caller, Label, Region};
 
-/// What a door is given beyond the deadline to say itself that the deadline passed.
+/// Extra time after the deadline, in which the handler can return its own `deadline` error.
 const DEADLINE_GRACE: Duration = Duration::from_millis(20);
 
-/// Answers a request with what its route says, if it may get there.
+/// Calls the route with the request's context, or returns the error of the first check that fails.
 pub(in crate::inbound) async fn authenticate_and_handle(
     edge: &Edge,
-    coming: EdgeState<'_>,
+    state: EdgeState<'_>,
     mut request: Request,
     route: &Route,
 ) -> Response {
-    let mut standing = RateLimitState::default();
-    let opened = build_context(edge, &coming, &mut request, &mut standing).await;
-    let mut response = match opened {
+    let mut limits = RateLimitState::default();
+    let context = build_context(edge, &state, &mut request, &mut limits).await;
+    let mut response = match context {
         Ok(cx) => {
             let language = cx.language();
             let until = cx.deadline() + DEADLINE_GRACE;
@@ -59,62 +59,64 @@ pub(in crate::inbound) async fn authenticate_and_handle(
         Err(error) => error.into_response(),
     };
     edge.limits
-        .record_outcome(&standing, || rate_limit::is_failure(&response));
-    standing.write_headers(response.headers_mut());
+        .record_outcome(&limits, || rate_limit::is_failure(&response));
+    limits.write_headers(response.headers_mut());
     response
 }
 
 async fn build_context(
     edge: &Edge,
-    coming: &EdgeState<'_>,
+    state: &EdgeState<'_>,
     request: &mut Request,
-    standing: &mut RateLimitState,
+    limits: &mut RateLimitState,
 ) -> Result<RequestContext, Error> {
     let started = net::now();
-    let door = coming.door.unwrap_or(EndpointOptions::SCREEN);
-    let passed = request.extensions().get::<Arc<Entry>>();
-    let judged_behind = passed.is_some_and(|passed| passed.route.terms().auth_by_upstream);
-    let asked = RequestTimeout::from_headers(request.headers())
+    let options = state.options.unwrap_or(EndpointOptions::SCREEN);
+    let proxied = request.extensions().get::<Arc<Entry>>();
+    let auth_by_upstream = proxied.is_some_and(|entry| entry.route.limits().auth_by_upstream);
+    let requested = RequestTimeout::from_headers(request.headers())
         .map_err(|detail| Error::new(codes::INVALID_REQUEST, detail))?;
-    let own = door.timeout.unwrap_or(edge.config.deadline);
-    let time = asked.map_or(own, |t| t.0.min(edge.config.max_deadline.max(own)));
-    let head = started + time;
-    let deadline = match door.stream_idle {
+    let default = options.timeout.unwrap_or(edge.config.deadline);
+    let timeout = requested.map_or(default, |requested| {
+        requested.0.min(edge.config.max_deadline.max(default))
+    });
+    let head = started + timeout;
+    let deadline = match options.stream_idle {
         None => Deadline::Total(head),
         Some(idle) => Deadline::Stream { head, idle },
     };
-    let caller = if judged_behind {
+    let caller = if auth_by_upstream {
         None
     } else {
         let caller = edge.auth.authenticate(request.headers(), head).await;
-        caller.inspect_err(|error| rate_limit::charge_failed_auth(edge, coming.client, error))?
+        caller.inspect_err(|error| rate_limit::charge_failed_auth(edge, state.client, error))?
     };
     if let Some(caller) = &caller {
-        coming.seen.signed_in();
-        // What a plan is worth under overload can be known only now, and still nothing was asked of a backend.
-        if let Some(standing) = coming.standing {
-            standing.recheck_plan(caller.plan().as_ref().map(Label::as_str))?;
+        state.request.set_authenticated();
+        // The caller's plan is known only now. No backend was called yet, so the request can still be shed.
+        if let Some(ticket) = state.ticket {
+            ticket.recheck_plan(caller.plan().as_ref().map(Label::as_str))?;
         }
     }
-    rate_limit::check(edge, coming, request, caller.as_ref(), head, standing).await?;
+    rate_limit::check(edge, state, request, caller.as_ref(), head, limits).await?;
     let limit = BodyLimit {
-        bytes: door.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
-        time: edge.config.body_timeout,
+        bytes: options.max_body_bytes.unwrap_or(edge.config.max_body_bytes),
+        timeout: edge.config.body_timeout,
     };
     request.extensions_mut().insert(limit);
     Ok(RequestContext::open(crate::context::RequestContextParts {
         shared: edge.shared.clone(),
-        request_id: coming.seen.request_id().clone(),
-        trace: coming.seen.trace().clone(),
+        request_id: state.request.request_id().clone(),
+        trace: state.request.trace().clone(),
         deadline,
-        urgency: Urgency::of(request.headers(), door.urgency),
+        urgency: Urgency::of(request.headers(), options.urgency),
         language: language::negotiate(request.headers(), &edge.config.languages),
         region: region(edge, caller.as_ref()),
         caller,
     }))
 }
 
-/// The caller's own market when it is one we serve, else the gateway's.
+/// The caller's region if this gateway serves it, else the gateway's first region.
 fn region(edge: &Edge, caller: Option<&Caller>) -> Region {
     let served = &edge.config.regions;
     caller

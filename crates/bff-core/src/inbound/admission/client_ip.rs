@@ -1,7 +1,7 @@
-//! Where a request really came from: the peer, or what the trusted proxies before this gateway say.
+//! The client's IP address: the peer's, or the one in the headers of the trusted proxies in front of this gateway.
 //!
-//! Read from the right: each proxy adds whom it heard from at the end, so that everything left of the first address
-//! that is no trusted proxy's may be the client's own invention.
+//! The header is read from the right, because each proxy appends the address of its own peer. Values to the left of the
+//! first address that is not a trusted proxy may be forged by the client.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other side's address, put into a request by the accept loop.
+/// The peer's address. The accept loop adds it to each request. `None` on a pipe.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub Option<SocketAddr>);
 
-/// Which header the trusted proxies write. The other one is not read: they may pass on what a client wrote there.
+/// The header that the trusted proxies write. The other one is ignored, because they may forward it as the client sent
+/// it.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
@@ -27,27 +28,32 @@ pub enum ForwardedHeader {
     Forwarded,
 }
 
-/// The address a request came from.
+/// The IP address of the client. `None` if the connection has no address, as on a pipe.
 pub(in crate::inbound) fn client_address(
     request: &Request,
     trusted: &[IpNet],
-    told: ForwardedHeader,
+    header_kind: ForwardedHeader,
 ) -> Option<IpAddr> {
     let peer = request.extensions().get::<Peer>()?.0?.ip().to_canonical();
-    Some(resolve_client_ip(peer, request.headers(), trusted, told))
+    Some(resolve_client_ip(
+        peer,
+        request.headers(),
+        trusted,
+        header_kind,
+    ))
 }
 
 fn resolve_client_ip(
     peer: IpAddr,
     headers: &HeaderMap,
     trusted: &[IpNet],
-    told: ForwardedHeader,
+    header_kind: ForwardedHeader,
 ) -> IpAddr {
     let is_proxy = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if !is_proxy(&peer) {
         return peer;
     }
-    let name = match told {
+    let name = match header_kind {
         ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
         ForwardedHeader::Forwarded => header::FORWARDED,
     };
@@ -58,11 +64,11 @@ fn resolve_client_ip(
         .collect();
     let mut nearest = peer;
     for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let address = match told {
+        let address = match header_kind {
             ForwardedHeader::XForwardedFor => parse_node(element),
             ForwardedHeader::Forwarded => forwarded_for(element).and_then(parse_node),
         };
-        // What cannot be read hides what is left of it: the proxy that passed it on answers for it.
+        // The values to the left of an unreadable one cannot be trusted. The nearest proxy counts as the client.
         let Some(address) = address else {
             return nearest;
         };
@@ -74,7 +80,7 @@ fn resolve_client_ip(
     nearest
 }
 
-/// The `for` of one element of `Forwarded`.
+/// The `for` parameter of one element of `Forwarded`.
 fn forwarded_for(element: &str) -> Option<&str> {
     element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
@@ -82,12 +88,12 @@ fn forwarded_for(element: &str) -> Option<&str> {
     })
 }
 
-/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `"[2001:db8::1]:80"`.
+/// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` and `"[2001:db8::1]:80"`.
 fn parse_node(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let host = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,
-        // One colon is a port's.
+        // A single colon separates the port.
         None => match text.split_once(':') {
             Some((host, port)) if !port.contains(':') => host,
             _ => text,
@@ -96,7 +102,7 @@ fn parse_node(text: &str) -> Option<IpAddr> {
     host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
 }
 
-/// What counts as one client: an address, or of IPv6 the /64 that one subscriber has whole.
+/// The part of an address that identifies one client: for IPv6 the /64 network, because one subscriber has all of it.
 pub(in crate::inbound) fn client_prefix(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -112,8 +118,8 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn from(peer: &str, told: ForwardedHeader, lines: &[&'static str]) -> String {
-        let name = match told {
+    fn resolve(peer: &str, header_kind: ForwardedHeader, lines: &[&'static str]) -> String {
+        let name = match header_kind {
             ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
             ForwardedHeader::Forwarded => header::FORWARDED,
         };
@@ -124,12 +130,12 @@ mod tests {
         let trusted: Vec<IpNet> = ["10.0.0.0/8", "fd00::/8"]
             .map(|n| n.parse().unwrap())
             .into();
-        resolve_client_ip(peer.parse().unwrap(), &headers, &trusted, told).to_string()
+        resolve_client_ip(peer.parse().unwrap(), &headers, &trusted, header_kind).to_string()
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed_and_only_from_the_right() {
-        let xff = |peer, lines| from(peer, ForwardedHeader::XForwardedFor, lines);
+    fn x_forwarded_for_is_read_from_the_right_and_only_from_trusted_proxies() {
+        let xff = |peer, lines| resolve(peer, ForwardedHeader::XForwardedFor, lines);
         assert_eq!(xff("192.0.2.1", &["203.0.113.9"]), "192.0.2.1");
         assert_eq!(xff("10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
         assert_eq!(
@@ -146,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn rfc_7239_is_read_alike() {
-        let forwarded = |lines| from("fd00::1", ForwardedHeader::Forwarded, lines);
+    fn forwarded_is_read_like_x_forwarded_for() {
+        let forwarded = |lines| resolve("fd00::1", ForwardedHeader::Forwarded, lines);
         assert_eq!(
             forwarded(&["for=1.1.1.1, For=\"[2001:db8::9]:4711\";proto=https"]),
             "2001:db8::9"
@@ -160,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn a_subscriber_of_ipv6_is_one_client() {
-        let one = |text: &str| client_prefix(text.parse().unwrap()).to_string();
-        assert_eq!(one("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(one("192.0.2.1"), "192.0.2.1");
+    fn an_ipv6_network_of_64_bits_is_one_client() {
+        let prefix = |text: &str| client_prefix(text.parse().unwrap()).to_string();
+        assert_eq!(prefix("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(prefix("192.0.2.1"), "192.0.2.1");
     }
 }

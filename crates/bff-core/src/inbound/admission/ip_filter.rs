@@ -1,4 +1,4 @@
-//! What an address may do before anything is known of who it is: the IP filter, and the address's own limit.
+//! The IP filter and the per-IP rate limit, both before authentication.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,8 @@ use crate::error::{Error, codes};
 use crate::inbound::Config;
 use crate::inbound::edge::Edge;
 
-/// Where a request came from, as it counts: of IPv6 the /64, and none on a pipe. Otherwise the refusal.
+/// Returns the client's IP address for rate limits: for IPv6 the /64 network, and `None` on a pipe. The error is the
+/// response.
 pub(in crate::inbound) fn check_address(
     edge: &Edge,
     request: &Request,
@@ -18,22 +19,23 @@ pub(in crate::inbound) fn check_address(
     let config = &edge.config;
     let address = client_address(request, &config.trusted_proxies, config.client_ip_header);
     if address.is_some_and(|address| !is_allowed(config, address)) {
-        let error = Error::new(codes::FORBIDDEN, "This address is not let in.");
-        let error = error.with_cause("inbound.allow or inbound.deny");
+        let detail = "Access from this IP address is not allowed.";
+        let error = Error::new(codes::FORBIDDEN, detail);
+        let error = error.with_cause("rejected by inbound.allow or inbound.deny");
         return Err(Box::new(error.into_response()));
     }
     let client = address.map(client_prefix);
-    if let Err(refused) = edge.limits.check_address(client) {
-        let (standing, error) = *refused;
+    if let Err(rejection) = edge.limits.check_address(client) {
+        let (limits, error) = *rejection;
         let mut response = error.into_response();
-        standing.write_headers(response.headers_mut());
+        limits.write_headers(response.headers_mut());
         return Err(Box::new(response));
     }
     Ok(client)
 }
 
-/// Denied is denied; else whoever is allowed, or everybody where nobody is named.
+/// `deny` wins over `allow`. An empty `allow` allows every address.
 fn is_allowed(config: &Config, address: IpAddr) -> bool {
-    let among = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&address));
-    !among(&config.deny) && (config.allow.is_empty() || among(&config.allow))
+    let contains = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&address));
+    !contains(&config.deny) && (config.allow.is_empty() || contains(&config.allow))
 }

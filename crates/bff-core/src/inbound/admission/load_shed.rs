@@ -1,19 +1,19 @@
-//! Too much at once: who is let in is answered in time, and who is not is told so before any work is done.
+//! Load shedding: under overload, some requests are rejected before any work is done, so that the others stay fast.
 //!
-//! A request takes a slot or is refused with 503 `overloaded` and `Retry-After`, at once. Nothing waits for a slot: a
-//! queue here would make everybody late by its length and let nobody in who would otherwise be refused for long; what
-//! little waiting keeps the backends busy is in the limit already, which is about twice what they work on. How many
-//! slots there are is measured ([`limit`]); how far they may be filled depends on what a request is for ([`Class`],
-//! [`Shares`]).
+//! A request takes a slot, or is rejected at once with 503 `overloaded` and `Retry-After`. Nothing waits for a slot: a
+//! queue would delay every request, and under lasting overload it would reject as many. The limit is about twice the
+//! number that the backends process at once, so it already includes the short waits that keep them busy. The limit is
+//! measured ([`concurrency_limit`]). The fraction of it that a request may fill depends on its class
+//! ([`PriorityClass`], [`ClassLimits`]).
 //!
-//! What a request is for is judged by its head. What turns out later is judged again, against the same slots: the plan
-//! of a caller once the credential is proven (`Standing::is_of_plan`), and a read among what may be writes once the
-//! body is parsed (`Standing::is_a_read`). Both come before any call to a backend.
+//! The class is known from the request's headers. Two later facts cause a second check against the same slots: the
+//! caller's plan after authentication (`AdmissionTicket::recheck_plan`), and a read among possible writes after the
+//! body is parsed (`AdmissionTicket::recheck_as_read`). Both come before any call to a backend.
 //!
-//! The slot is held to the end of the answer's body, for a long one is work to its end; of a stream to its head only,
-//! for a listener who is told something now and then is none. Streams have slots of their own beside that, a fixed
-//! number, held to their end. Where the client's body streams too, the time to the head is the client's as much as
-//! ours and teaches nothing. Health and pages are no doors and take no slot.
+//! A slot is held until the body is fully sent. Streaming responses release it after the headers, because an idle
+//! subscriber causes no load. They hold a slot of a second kind, of fixed number, until they end. If the client streams
+//! its body too, the time to the response's headers depends on the client, so it is not measured. `/health` and other
+//! pages that are no endpoints take no slot.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -37,29 +37,29 @@ use concurrency_limit::{AdaptiveConcurrencyLimit, RequestOutcome};
 use intent::Intent;
 use slots::Slots;
 
+pub use class_limits::ClassLimits;
 pub use intent::PriorityClass;
-pub use shares::Shares;
 pub(in crate::inbound) use slots::Slot;
 
+mod class_limits;
 pub mod concurrency_limit;
 mod intent;
-mod shares;
 mod slots;
 
-/// `Retry-After` is from one to so many seconds, by chance: those who were refused together do not return together.
-const RETRY_SECONDS: u64 = 3;
+/// `Retry-After` is a random number of seconds from 1 to this, so that rejected clients do not return at the same time.
+const MAX_RETRY_SECONDS: u64 = 3;
 
-/// How many requests are worked on at once, and who goes first when there are more.
+/// The limits of concurrent requests, and the order in which classes are shed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How many answers may stream at once: events, and whatever is passed on. Default 5000: half the connections that
-    /// there may be, so that listeners leave the other half to those who ask. A `WebSocket` counts among those.
+    /// The most responses that stream at once: events, proxied responses and `WebSocket`s. Default 5000: half of
+    /// `server.max_connections`, so that subscribers leave the other half to requests.
     pub max_streams: NonZeroU32,
-    /// Between which bounds the number is found.
+    /// The bounds of the measured limit of concurrent requests.
     pub concurrency_limit: concurrency_limit::Config,
-    /// Which part of it each class of requests may fill.
-    pub class_limits: Shares,
+    /// The fraction of that limit that each class may fill.
+    pub class_limits: ClassLimits,
 }
 
 impl Default for Config {
@@ -67,26 +67,26 @@ impl Default for Config {
         Self {
             max_streams: NonZeroU32::new(5000).unwrap_or(NonZeroU32::MIN),
             concurrency_limit: concurrency_limit::Config::default(),
-            class_limits: Shares::default(),
+            class_limits: ClassLimits::default(),
         }
     }
 }
 
-/// The shedding of one gateway.
+/// The load shedder of one gateway.
 #[derive(Debug)]
 pub(crate) struct LoadShedder {
     slots: Arc<Slots>,
     streams: Arc<Slots>,
     max_streams: u32,
-    /// What [`Limit`] says at the moment, to be read without its lock.
+    /// A copy of [`AdaptiveConcurrencyLimit::current`], to read it without the lock.
     current: Arc<AtomicU32>,
     limit: Mutex<AdaptiveConcurrencyLimit>,
-    shares: Shares,
+    class_limits: ClassLimits,
     shared: Arc<GatewayHandles>,
 }
 
 impl LoadShedder {
-    /// All slots free. The error is one line that names the key of a mistake.
+    /// Creates a shedder with all slots free. The error is one line that names the wrong key.
     pub(crate) fn new(config: &Config, shared: &Arc<GatewayHandles>) -> Result<Arc<Self>, String> {
         let wrong = |key: &str, line: String| format!("inbound.load_shedding.{key}.{line}");
         (config.concurrency_limit.check()).map_err(|line| wrong("concurrency_limit", line))?;
@@ -95,21 +95,21 @@ impl LoadShedder {
         let current = Arc::new(AtomicU32::new(limit.current()));
         let slots = Arc::new(Slots::default());
         let streams = Arc::new(Slots::default());
-        let (of_limit, of_slots, of_streams) = (current.clone(), slots.clone(), streams.clone());
+        let gauges = (current.clone(), slots.clone(), streams.clone());
         shared.metrics.gauge(
             "bff.concurrency.limit",
-            "How many requests may be worked on at once now.",
-            move || u64::from(of_limit.load(Relaxed)),
+            "The current limit of concurrent requests.",
+            move || u64::from(gauges.0.load(Relaxed)),
         );
         shared.metrics.gauge(
             "bff.requests.in_flight",
-            "How many requests hold a slot of that limit now.",
-            move || u64::from(of_slots.taken()),
+            "Requests that hold a slot of that limit now.",
+            move || u64::from(gauges.1.taken()),
         );
         shared.metrics.gauge(
             "bff.active_streams",
-            "How many answers stream now.",
-            move || u64::from(of_streams.taken()),
+            "Responses that stream now.",
+            move || u64::from(gauges.2.taken()),
         );
         Ok(Arc::new(Self {
             slots,
@@ -117,183 +117,187 @@ impl LoadShedder {
             max_streams: config.max_streams.get(),
             current,
             limit: Mutex::new(limit),
-            shares: config.class_limits.clone(),
+            class_limits: config.class_limits.clone(),
             shared: shared.clone(),
         }))
     }
 
-    /// A slot for an answer that streams, or the refusal.
-    fn stream(&self, class: PriorityClass) -> Result<Slot, Error> {
+    /// Takes a slot for a streaming response. The error is 503 `overloaded`.
+    fn take_stream_slot(&self, class: PriorityClass) -> Result<Slot, Error> {
         let slot = self.streams.take(self.max_streams);
         slot.ok_or_else(|| {
             self.shared.metrics.shed(class.as_str(), "");
-            self.overloaded(format_args!("max_streams answers stream"))
+            self.overloaded(format_args!("max_streams reached"))
         })
     }
 
-    /// A slot for a request of this class, or the refusal. `timed` is one whose time is ours.
-    fn enter(self: &Arc<Self>, class: PriorityClass, timed: bool) -> Result<InFlight, Error> {
-        let allowed = self.shares.of(class, self.current.load(Relaxed));
+    /// Takes a slot for a request of this class. The error is 503 `overloaded`.
+    fn take_slot(
+        self: &Arc<Self>,
+        class: PriorityClass,
+        measured: bool,
+    ) -> Result<InFlight, Error> {
+        let allowed = (self.class_limits).for_class(class, self.current.load(Relaxed));
         let slot = self.slots.take(allowed);
-        let slot = slot.ok_or_else(|| self.refusal(class, ""))?;
+        let slot = slot.ok_or_else(|| self.reject(class, ""))?;
         Ok(InFlight {
-            shed: self.clone(),
-            began: net::now(),
-            timed,
+            shedder: self.clone(),
+            started: net::now(),
+            measured,
             slot: Some(slot),
         })
     }
 
-    /// Whether a request that holds a slot may keep it, now that it may fill only up to `allowed`.
+    /// Rejects a request that holds a slot if more than `allowed` slots are taken.
     fn recheck(&self, class: PriorityClass, plan: &str, allowed: u32) -> Result<(), Error> {
         if self.slots.taken() <= allowed {
             Ok(())
         } else {
-            Err(self.refusal(class, plan))
+            Err(self.reject(class, plan))
         }
     }
 
-    fn refusal(&self, class: PriorityClass, plan: &str) -> Error {
-        self.limit.lock().refused();
+    fn reject(&self, class: PriorityClass, plan: &str) -> Error {
+        self.limit.lock().record_rejection();
         self.shared.metrics.shed(class.as_str(), plan);
         self.overloaded(format_args!("no slot for {} {plan}", class.as_str()))
     }
 
-    fn overloaded(&self, why: fmt::Arguments<'_>) -> Error {
-        let seconds = 1 + self.shared.env.random() % RETRY_SECONDS;
+    fn overloaded(&self, cause: fmt::Arguments<'_>) -> Error {
+        let seconds = 1 + self.shared.env.random() % MAX_RETRY_SECONDS;
         Error::new(codes::OVERLOADED, codes::OVERLOADED.meaning())
             .with_retry_after(Some(Duration::from_secs(seconds)))
-            .with_cause(why)
+            .with_cause(cause)
     }
 
-    fn ended(&self, now: Instant, ended: RequestOutcome) {
+    fn record_outcome(&self, now: Instant, outcome: RequestOutcome) {
         let in_flight = self.slots.taken();
         let mut limit = self.limit.lock();
-        if limit.ended(now, ended, in_flight) {
+        if limit.record_outcome(now, outcome, in_flight) {
             self.current.store(limit.current(), Relaxed);
         }
     }
 }
 
 impl LoadShedder {
-    /// Takes what a request that comes through a door needs to be worked on, or refuses it.
+    /// Takes the slots for a request to an endpoint or a proxy route. The error is 503 `overloaded`.
     pub(in crate::inbound) fn admit(
         self: &Arc<Self>,
-        door: &EndpointOptions,
+        options: &EndpointOptions,
         request: &mut Request,
     ) -> Result<Admission, Error> {
         let (method, headers) = (request.method(), request.headers());
         let credential = Authenticator::has_credential(headers);
-        let intent = Intent::of(method, headers, door, credential);
-        let streams = door.stream_idle.is_some();
-        let timed = !streams || request.body().is_end_stream();
-        let working = self.enter(intent.class(), timed)?;
-        let stream = streams.then(|| self.stream(intent.class()));
+        let intent = Intent::from_headers(method, headers, options, credential);
+        let streams = options.stream_idle.is_some();
+        let measured = !streams || request.body().is_end_stream();
+        let in_flight = self.take_slot(intent.class(), measured)?;
+        let stream = streams.then(|| self.take_stream_slot(intent.class()));
         let stream = stream.transpose()?;
-        let standing = AdmissionTicket {
-            shed: self.clone(),
+        let ticket = AdmissionTicket {
+            shedder: self.clone(),
             intent,
         };
-        if door.write_detection == WriteDetection::ByBody {
-            request.extensions_mut().insert(standing.clone());
+        if options.write_detection == WriteDetection::ByBody {
+            request.extensions_mut().insert(ticket.clone());
         }
         Ok(Admission {
-            working,
-            standing,
+            in_flight,
+            ticket,
             stream,
         })
     }
 }
 
-/// What a request holds of the gateway's room.
+/// The slots of an admitted request.
 pub(in crate::inbound) struct Admission {
-    working: InFlight,
-    standing: AdmissionTicket,
-    /// Of an answer that streams.
+    in_flight: InFlight,
+    ticket: AdmissionTicket,
+    /// The slot of a streaming response.
     stream: Option<Slot>,
 }
 
 impl Admission {
-    /// Where the request stands among the others.
-    pub(in crate::inbound) fn standing(&self) -> &AdmissionTicket {
-        &self.standing
+    /// The ticket for a second check, when more about the request is known.
+    pub(in crate::inbound) fn ticket(&self) -> &AdmissionTicket {
+        &self.ticket
     }
 
-    /// Gives up what an answer needs no longer; what comes back is to be held to the end of its body.
+    /// Records the outcome. Returns the slot to hold until the body is sent.
     pub(in crate::inbound) fn finish(self, response: &Response) -> Option<Slot> {
-        let slot = self.working.answered(response);
+        let slot = self.in_flight.finish(response);
         self.stream.or(slot)
     }
 }
 
-/// A request in progress. Dropped without an answer, its client has left.
+/// A request in progress. A drop without a response means that the client has disconnected.
 struct InFlight {
-    shed: Arc<LoadShedder>,
-    began: Instant,
-    /// Whether its time is ours, and not that of a client who sends a body meanwhile.
-    timed: bool,
+    shedder: Arc<LoadShedder>,
+    started: Instant,
+    /// Whether the latency counts: it does not if the client streams its body.
+    measured: bool,
     slot: Option<Slot>,
 }
 
 impl InFlight {
-    /// Notes how the request ended; gives the slot on to whoever holds the body.
-    fn answered(mut self, response: &Response) -> Option<Slot> {
+    /// Records the outcome and returns the slot.
+    fn finish(mut self, response: &Response) -> Option<Slot> {
         let now = Instant::now();
-        let took = now - self.began;
+        let took = now - self.started;
         let slot = self.slot.take();
-        if !self.timed {
+        if !self.measured {
             return slot;
         }
         let code = response.extensions().get::<Error>().map(Error::code);
-        let lost = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
-        if code.is_some_and(|code| lost.contains(&code)) {
-            self.shed.ended(now, RequestOutcome::Lost(took));
+        let dropped = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
+        if code.is_some_and(|code| dropped.contains(&code)) {
+            (self.shedder).record_outcome(now, RequestOutcome::Dropped(took));
         } else if !response.status().is_client_error() && !response.status().is_server_error() {
-            self.shed.ended(now, RequestOutcome::Completed(took));
+            (self.shedder).record_outcome(now, RequestOutcome::Completed(took));
         }
-        // Any other failure came of something else than load, and usually at once.
+        // Other failures are not caused by load and usually immediate, so they are not recorded.
         slot
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.slot.is_some() && self.timed {
+        if self.slot.is_some() && self.measured {
             let now = Instant::now();
-            self.shed
-                .ended(now, RequestOutcome::Disconnected(now - self.began));
+            let outcome = RequestOutcome::Disconnected(now - self.started);
+            self.shedder.record_outcome(now, outcome);
         }
     }
 }
 
-/// Where a request stands among the others, for whoever learns more of it than its head said.
+/// Repeats the admission check when more about the request is known than its headers.
 #[derive(Clone, Debug)]
 pub(crate) struct AdmissionTicket {
-    shed: Arc<LoadShedder>,
+    shedder: Arc<LoadShedder>,
     intent: Intent,
 }
 
 impl AdmissionTicket {
-    /// The credential is good, and its holder is on this plan.
+    /// Repeats the check after authentication, with the caller's plan.
     pub(crate) fn recheck_plan(&self, plan: Option<&str>) -> Result<(), Error> {
         let class = self.intent.class();
-        if class != PriorityClass::SignedIn || self.shed.shares.plans.is_empty() {
+        if class != PriorityClass::SignedIn || self.shedder.class_limits.plans.is_empty() {
             return Ok(());
         }
-        let current = self.shed.current.load(Relaxed);
-        let allowed = self.shed.shares.of_plan(plan, current);
-        self.shed.recheck(class, plan.unwrap_or_default(), allowed)
+        let current = self.shedder.current.load(Relaxed);
+        let allowed = self.shedder.class_limits.for_plan(plan, current);
+        (self.shedder).recheck(class, plan.unwrap_or_default(), allowed)
     }
 
-    /// The body says that the request changes nothing.
+    /// Repeats the check for a request whose body proves to be a read.
     #[cfg(feature = "graphql")]
     pub(crate) fn recheck_as_read(&self) -> Result<(), Error> {
-        let class = self.intent.read().class();
+        let class = self.intent.as_read().class();
         if class == self.intent.class() {
             return Ok(());
         }
-        let current = self.shed.current.load(Relaxed);
-        let allowed = self.shed.shares.of(class, current);
-        self.shed.recheck(class, "", allowed)
+        let current = self.shedder.current.load(Relaxed);
+        let allowed = self.shedder.class_limits.for_class(class, current);
+        self.shedder.recheck(class, "", allowed)
     }
 }

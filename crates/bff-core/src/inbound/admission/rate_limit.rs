@@ -1,4 +1,4 @@
-//! The caller's quota: counted once the caller is known, and told with the answer.
+//! Checks the rate-limit policies after authentication.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,43 +16,44 @@ use crate::routes::Entry;
 use crate::scope::Caller;
 use crate::section::screen::{JSON, SECTIONS};
 
-/// A credential was refused: its address pays for it.
+/// Charges the client's IP address for a rejected credential.
 pub(in crate::inbound) fn charge_failed_auth(edge: &Edge, client: Option<IpAddr>, error: &Error) {
-    // A key that could not be fetched is nobody's guess.
+    // Other errors, such as a JWKS that cannot be fetched, are not the client's fault.
     if error.code() == codes::UNAUTHENTICATED {
-        edge.limits.failed_credential(client);
+        edge.limits.charge_failed_credential(client);
     }
 }
 
-/// Counts the request, says in `standing` how its caller stands, and waits its turn where a queue says so.
+/// Counts the request and stores the result in `limits`. If a queue policy asks for it, waits for the request's turn.
 pub(in crate::inbound) async fn check(
     edge: &Edge,
-    coming: &EdgeState<'_>,
+    state: &EdgeState<'_>,
     request: &mut Request,
     caller: Option<&Caller>,
     deadline: Instant,
-    standing: &mut RateLimitState,
+    limits: &mut RateLimitState,
 ) -> Result<(), Error> {
-    let (stands, passes) = {
+    let (counted, result) = {
         let matched = request.extensions().get::<MatchedPath>();
-        let door = matched.map(MatchedPath::as_str);
-        let passed = request.extensions().get::<Arc<Entry>>();
-        let known = door.filter(|_| coming.door.is_some());
-        let counted = rate_limit::Request {
-            address: coming.client,
+        let endpoint = matched
+            .map(MatchedPath::as_str)
+            .filter(|_| state.options.is_some());
+        let proxied = request.extensions().get::<Arc<Entry>>();
+        let request = rate_limit::Request {
+            address: state.client,
             caller,
-            route: known.or(passed.map(|entry| entry.template.as_str())),
-            passed: known.is_none(),
+            route: endpoint.or(proxied.map(|entry| entry.template.as_str())),
+            proxied: endpoint.is_none(),
             path: request.uri().path(),
         };
-        edge.limits.check(counted).await
+        edge.limits.check(request).await
     };
-    *standing = stands;
-    passes?;
-    if standing.wait().is_zero() {
+    *limits = counted;
+    result?;
+    if limits.wait().is_zero() {
         return Ok(());
     }
-    let turn = Instant::now() + standing.wait();
+    let turn = Instant::now() + limits.wait();
     if turn > deadline {
         return Err(Error::new(codes::DEADLINE, codes::DEADLINE.meaning()));
     }
@@ -60,11 +61,12 @@ pub(in crate::inbound) async fn check(
     Ok(())
 }
 
-/// Whether an answer says that what is behind the gateway is not well: it failed, or it is a screen that lacks something
-/// that trying again could mend, and so has no tag.
+/// Whether a response counts as a failure for adaptive limits.
+///
+/// That is a status of 500 and above, or a screen without an `ETag`: a retry could complete one of its sections.
 pub(in crate::inbound) fn is_failure(response: &Response) -> bool {
     let headers = response.headers();
     let json = headers.get(header::CONTENT_TYPE) == Some(&JSON);
-    let lacks = json && headers.contains_key(SECTIONS) && !headers.contains_key(header::ETAG);
-    response.status().is_server_error() || lacks
+    let incomplete = json && headers.contains_key(SECTIONS) && !headers.contains_key(header::ETAG);
+    response.status().is_server_error() || incomplete
 }

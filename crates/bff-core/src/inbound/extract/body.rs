@@ -1,4 +1,4 @@
-//! The body as a door parses it: read within the route's limits, of the right media type, every mistake told.
+//! The body extractor: checks the media type and the route's limits, and reports all errors at once.
 
 use axum::extract::{FromRequest, Request};
 use garde::Validate;
@@ -6,7 +6,7 @@ use http::header;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
-use super::query::no_query;
+use super::query::reject_query;
 use super::strict_structs::StrictStructs;
 use super::{collect_errors, pointer_from_serde, validated};
 use crate::error::{Error, codes};
@@ -29,21 +29,21 @@ where
     }
 }
 
-/// Reads a body that says it is JSON, through a door that reads no query besides.
+/// Reads a body with a JSON media type. Rejects a query, unless a [`Query`](super::Query) extractor has read it.
 pub(crate) async fn json(request: Request) -> Result<axum::body::Bytes, Error> {
-    no_query(&request)?;
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok());
-    if !kind.is_some_and(is_json) {
-        let detail = "The body is JSON: Content-Type: application/json.";
+    reject_query(&request)?;
+    let media_type = request.headers().get(header::CONTENT_TYPE);
+    let media_type = media_type.and_then(|value| value.to_str().ok());
+    if !media_type.is_some_and(is_json) {
+        let detail = "The body must be JSON (Content-Type: application/json).";
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     read(request).await
 }
 
-/// `application/json`, perhaps with parameters, of which only UTF-8 is one we can read.
-fn is_json(kind: &str) -> bool {
-    let mut parts = kind.split(';').map(str::trim);
+/// Whether this is `application/json`. A `charset` parameter must be UTF-8, and other parameters are ignored.
+fn is_json(media_type: &str) -> bool {
+    let mut parts = media_type.split(';').map(str::trim);
     let json = parts
         .next()
         .is_some_and(|k| k.eq_ignore_ascii_case("application/json"));
@@ -54,7 +54,7 @@ fn is_json(kind: &str) -> bool {
     })
 }
 
-/// Parses and validates a body.
+/// Parses and validates a JSON body.
 pub(in crate::inbound) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     bytes: &[u8],
 ) -> Result<T, Error> {
@@ -64,32 +64,34 @@ pub(in crate::inbound) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
             serde_json::error::Category::Data => match serde_json::from_slice(bytes) {
                 Ok(body) => {
                     let first = pointer_from_serde("", &e);
-                    Error::invalid(collect_errors::all::<T>((body, bytes.len()), first))
+                    Error::invalid(collect_errors::collect_all::<T>((body, bytes.len()), first))
                 }
-                Err(_) => not_json(),
+                Err(_) => not_json_error(),
             },
-            _ => not_json(),
+            _ => not_json_error(),
         }
     });
     let value: T = read?;
     reader
         .end()
-        .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is more after the JSON."))?;
+        .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is data after the JSON."))?;
     validated("", value)
 }
 
-fn not_json() -> Error {
+fn not_json_error() -> Error {
     Error::new(codes::INVALID_REQUEST, "The body is not JSON.")
 }
 
-/// Reads a body within the route's bytes and time.
+/// Reads a body within the route's limits of size and time.
 pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
     let limit = request.extensions().get::<BodyLimit>().copied();
-    let limit =
-        limit.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
+    let limit = limit.ok_or_else(|| {
+        let detail = "Internal error: request context missing.";
+        Error::new(codes::INTERNAL, detail)
+    })?;
     let body = Limited::new(request.into_body(), limit.bytes);
-    match tokio::time::timeout(limit.time, body.collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+    match tokio::time::timeout(limit.timeout, body.collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let detail = format!("The body is over {} bytes.", limit.bytes);
             Err(Error::new(codes::TOO_LARGE, detail))
@@ -123,7 +125,7 @@ mod tests {
 
     #[derive(Debug, Deserialize, Validate)]
     #[serde(deny_unknown_fields)]
-    struct Wanted {
+    struct Input {
         #[garde(dive)]
         lines: Vec<Line>,
         #[serde(default)]
@@ -134,18 +136,18 @@ mod tests {
         page: u32,
     }
 
-    /// What is wrong with a body: where, and how.
-    fn wrong(text: &str) -> Vec<(String, String)> {
-        let error = parse::<Wanted>(text.as_bytes()).unwrap_err();
-        let told: Value = serde_json::from_slice(&error.problem("", "/", "r")).unwrap();
-        let errors = told["errors"].as_array().cloned().unwrap_or_default();
+    /// The errors of a body: pointers and details.
+    fn field_errors(text: &str) -> Vec<(String, String)> {
+        let error = parse::<Input>(text.as_bytes()).unwrap_err();
+        let problem: Value = serde_json::from_slice(&error.problem("", "/", "r")).unwrap();
+        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
         let text = |e: &Value, name| e[name].as_str().unwrap().to_owned();
         let both = |e| (text(e, "pointer"), text(e, "detail"));
         errors.iter().map(both).collect()
     }
 
     #[test]
-    fn a_body_is_pointed_into_as_it_was_sent() {
+    fn an_error_has_the_pointer_of_the_sent_field() {
         for (text, pointer, detail) in [
             ("{}", "/lines", "missing field `lines`"),
             (r#"{"lines":[{}]}"#, "/lines/0/ids", "missing field `ids`"),
@@ -173,7 +175,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                wrong(text),
+                field_errors(text),
                 [(pointer.to_owned(), detail.to_owned())],
                 "{text}"
             );
@@ -181,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn everything_wrong_with_a_body_is_told() {
+    fn all_errors_of_a_body_are_reported() {
         for (text, pointers) in [
             (
                 r#"{"odd":1,"lines":7,"page":"x"}"#,
                 &["/odd", "/lines", "/page"][..],
             ),
-            // Broken rules of what can be read are told with what cannot.
+            // Broken validation rules are reported together with parse errors.
             (
                 r#"{"lines":[{"ids":""}],"page":10,"o/d":1}"#,
                 &["/o~1d", "/lines/0/ids", "/page"],
@@ -201,17 +203,17 @@ mod tests {
                 &["/page", "/odd", "/lines"],
             ),
         ] {
-            // In which order is the business of the map that the rest is read into.
-            let told: BTreeSet<_> = wrong(text).into_iter().map(|(at, _)| at).collect();
+            // The order depends on serde_json's map, so it is not compared.
+            let reported: BTreeSet<_> = field_errors(text).into_iter().map(|(at, _)| at).collect();
             let pointers = pointers.iter().map(|&at| at.to_owned()).collect();
-            assert_eq!(told, pointers, "{text}");
+            assert_eq!(reported, pointers, "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_json_at_its_end_is_none() {
+    fn a_body_with_malformed_json_at_its_end_is_rejected() {
         for text in [r#"{"odd":1,"#, r#"{"odd":1} x"#, r#"{"lines":[]} x"#] {
-            let error = parse::<Wanted>(text.as_bytes()).unwrap_err();
+            let error = parse::<Input>(text.as_bytes()).unwrap_err();
             assert_eq!(error.code(), codes::INVALID_REQUEST, "{text}");
         }
     }

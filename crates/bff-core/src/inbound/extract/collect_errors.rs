@@ -1,4 +1,4 @@
-//! Everything that is wrong with a body, though a decoder stops at the first mistake.
+//! Collects all errors of a body, although serde stops at the first one.
 
 use std::collections::BTreeMap;
 
@@ -7,71 +7,75 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::strict_structs::StrictStructs;
-use super::{MAX_ERRORS, add, invalid, pointer_from_serde, unescaped};
+use super::{MAX_ERRORS, add_error, broken_rules, pointer_from_serde, unescape};
 use crate::error::FieldError;
 
-/// How often a body is read for its mistakes: one may take several stand-ins.
-const MAX_READ: usize = 80;
-/// How many bytes are read for them, which bounds how often a large body is: half a millisecond for 64 KiB each time.
-const MAX_READ_BYTES: usize = 1 << 20;
+/// The largest number of parses of one body. One error may need several placeholders.
+const MAX_PARSES: usize = 80;
+/// The largest number of bytes parsed for one body, so that a large body is parsed less often. One parse of 64 KiB
+/// takes half a millisecond.
+const MAX_PARSED_BYTES: usize = 1 << 20;
 
-/// What a decoder of `T` stops at in a body of so many bytes, which it did at `first`, and every rule broken by what it can
-/// read.
+/// Returns all errors of a body for `T`: parse errors, and broken validation rules of the parts that can be parsed.
+/// `first` is the error of the first parse, and `bytes` the body's size.
 ///
-/// What it stopped at is left out, or another value stands in for it until the decoder goes on from there, and so on. What
-/// nothing stands in for takes what it is in with it.
-pub(super) fn all<T>((mut body, bytes): (Value, usize), first: FieldError) -> Vec<FieldError>
+/// After each error, the value is removed or replaced by a placeholder, until the parse proceeds. If no placeholder
+/// works, the enclosing value is replaced.
+pub(super) fn collect_all<T>(
+    (mut body, bytes): (Value, usize),
+    first: FieldError,
+) -> Vec<FieldError>
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
-    let mut stopped = first.clone();
-    let mut wrong = vec![first];
-    let mut mended = Repaired::default();
-    for _ in 0..MAX_READ.min(MAX_READ_BYTES / bytes.max(1)) {
-        if wrong.len() >= MAX_ERRORS || !mended.mend(&mut body, &stopped) {
+    let mut last = first.clone();
+    let mut errors = vec![first];
+    let mut repaired = Repaired::default();
+    for _ in 0..MAX_PARSES.min(MAX_PARSED_BYTES / bytes.max(1)) {
+        if errors.len() >= MAX_ERRORS || !repaired.repair(&mut body, &last) {
             break;
         }
         match serde_path_to_error::deserialize::<_, T>(StrictStructs(&body)) {
             Ok(value) => {
-                for broken in invalid("", &value) {
-                    mended.tell(&mut wrong, broken);
+                for broken in broken_rules("", &value) {
+                    repaired.add_error(&mut errors, broken);
                 }
                 break;
             }
             Err(error) => {
-                stopped = pointer_from_serde("", &error);
-                mended.tell(&mut wrong, stopped.clone());
+                last = pointer_from_serde("", &error);
+                repaired.add_error(&mut errors, last.clone());
             }
         }
     }
-    wrong
+    errors
 }
 
-/// Where a body is not as it was sent any more, and how much was tried there.
+/// The pointers at which the body was changed, and the number of attempts at each.
 #[derive(Default)]
 struct Repaired(BTreeMap<String, usize>);
 
 impl Repaired {
-    /// Leaves out where a decoder stopped, or has the next value stand in for it. False if nothing is left to try.
-    fn mend(&mut self, body: &mut Value, stopped: &FieldError) -> bool {
-        let mut at = stopped.pointer.as_str();
-        while let Some((above, name)) = at.rsplit_once('/') {
-            let name = unescaped(name);
-            let tried = self.0.entry(at.to_owned()).or_default();
-            *tried += 1;
-            let Some(within) = body.pointer_mut(above) else {
-                at = above;
+    /// Removes the value of an error, or replaces it by the next placeholder. Returns false if nothing is left to try.
+    fn repair(&mut self, body: &mut Value, error: &FieldError) -> bool {
+        let mut at = error.pointer.as_str();
+        while let Some((parent, name)) = at.rsplit_once('/') {
+            let name = unescape(name);
+            let attempts = self.0.entry(at.to_owned()).or_default();
+            *attempts += 1;
+            let Some(container) = body.pointer_mut(parent) else {
+                at = parent;
                 continue;
             };
-            if let (1, Value::Object(members)) = (*tried, &mut *within) {
+            if let (1, Value::Object(members)) = (*attempts, &mut *container) {
                 if members.remove(&name).is_some() {
                     return true;
                 }
-                *tried += 1;
+                *attempts += 1;
             }
             match (
-                within,
-                first_variant(&stopped.detail).or_else(|| placeholder(*tried)),
+                container,
+                first_variant(&error.detail).or_else(|| placeholder(*attempts)),
             ) {
                 (Value::Object(members), Some(value)) => {
                     members.insert(name, value);
@@ -85,27 +89,27 @@ impl Repaired {
                 }
                 _ => {}
             }
-            at = above;
+            at = parent;
         }
         false
     }
 
-    /// Adds a mistake of what was sent: not one of a stand-in.
-    fn tell(&self, wrong: &mut Vec<FieldError>, pointer: FieldError) {
-        let mut at = pointer.pointer.as_str();
+    /// Adds an error, unless it is within a changed value: then it is an error of the placeholder.
+    fn add_error(&self, errors: &mut Vec<FieldError>, error: FieldError) {
+        let mut at = error.pointer.as_str();
         while !self.0.contains_key(at) {
             match at.rsplit_once('/') {
-                Some((above, _)) => at = above,
-                None => return add(wrong, pointer),
+                Some((parent, _)) => at = parent,
+                None => return add_error(errors, error),
             }
         }
     }
 }
 
-/// A value of each kind, and texts that codes and numbers in figures are read from: from the first or, where something was
-/// left out before, the second try on.
-fn placeholder(tried: usize) -> Option<Value> {
-    Some(match tried {
+/// The placeholder of an attempt: a value of each JSON type, and texts of digits that parse as codes and numbers. The
+/// first attempt may have removed the value, so attempts 1 and 2 are equal.
+fn placeholder(attempt: usize) -> Option<Value> {
+    Some(match attempt {
         1 | 2 => Value::from("x"),
         3 => Value::from(0),
         4 => Value::from(false),
@@ -117,12 +121,12 @@ fn placeholder(tried: usize) -> Option<Value> {
     })
 }
 
-/// The first of a few words, of which a decoder expected one and says so.
+/// The first variant of an enum, as serde's message lists them.
 fn first_variant(detail: &str) -> Option<Value> {
-    let (_, words) = detail
+    let (_, variants) = detail
         .strip_prefix("unknown variant ")?
         .split_once(", expected ")?;
-    words.split('`').nth(1).map(Value::from)
+    variants.split('`').nth(1).map(Value::from)
 }
 
 #[cfg(test)]
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     crate::id! {
-        /// A thing to have.
+        /// A test id.
         ThingId
     }
 
@@ -146,11 +150,11 @@ mod tests {
         #[garde(dive)]
         card: Card,
         #[garde(skip)]
-        #[expect(dead_code, reason = "it is only read")]
+        #[expect(dead_code, reason = "only deserialized")]
         how: How,
         #[serde(default)]
         #[garde(skip)]
-        #[expect(dead_code, reason = "it is only read")]
+        #[expect(dead_code, reason = "only deserialized")]
         pin: Option<Pin>,
         #[serde(default)]
         #[garde(inner(length(max = 3)))]
@@ -162,7 +166,7 @@ mod tests {
 
     #[derive(Debug, Deserialize, Validate)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "it is only read")]
+    #[expect(dead_code, reason = "only deserialized")]
     struct Line {
         #[garde(skip)]
         id: ThingId,
@@ -180,7 +184,7 @@ mod tests {
         #[garde(range(min = 1))]
         month: u8,
         #[garde(skip)]
-        #[expect(dead_code, reason = "it is only read")]
+        #[expect(dead_code, reason = "only deserialized")]
         known: bool,
     }
 
@@ -203,21 +207,21 @@ mod tests {
         Post,
     }
 
-    fn wrong(text: &str) -> BTreeSet<String> {
+    fn error_pointers(text: &str) -> BTreeSet<String> {
         let body: Value = serde_json::from_str(text).unwrap();
         let error = serde_path_to_error::deserialize::<_, Order>(StrictStructs(&body)).unwrap_err();
-        let told = all::<Order>((body, text.len()), pointer_from_serde("", &error));
-        let many = told.len();
-        let told: BTreeSet<String> = told.into_iter().map(|wrong| wrong.pointer).collect();
-        assert_eq!(told.len(), many, "told twice: {text}");
-        told
+        let errors = collect_all::<Order>((body, text.len()), pointer_from_serde("", &error));
+        let count = errors.len();
+        let pointers: BTreeSet<String> = errors.into_iter().map(|error| error.pointer).collect();
+        assert_eq!(pointers.len(), count, "reported twice: {text}");
+        pointers
     }
 
     #[test]
-    fn every_mistake_is_told_wherever_it_stands_and_none_of_a_stand_in() {
+    fn all_errors_are_reported_and_none_of_a_placeholder() {
         const CARD: &str = r#""card":{"number":"4111","month":1,"known":true}"#;
         for (text, pointers) in [
-            // What lacks, of one object and of several.
+            // Missing fields of one object and of several.
             ("{}", &["/lines", "/card", "/how"][..]),
             (
                 r#"{"lines":[{}],"how":"post","card":{}}"#,
@@ -229,7 +233,7 @@ mod tests {
                     "/card/known",
                 ],
             ),
-            // Each item of a list, and items that are wrong as such.
+            // Errors within the items of a list, and items of a error_pointers type.
             (
                 &format!(
                     r#"{{"lines":[{{"id":1,"count":1}},7,{{"id":"a","count":-1,"gift":2,"odd":3}}],"how":"post","tags":[1,"far",2,"long"],{CARD}}}"#
@@ -245,7 +249,7 @@ mod tests {
                     "/tags/3",
                 ],
             ),
-            // Broken rules of what can be read are told with what cannot.
+            // Broken validation rules are reported together with parse errors.
             (
                 r#"{"lines":{},"how":"post","card":{"number":"41","month":0,"known":0},"page":10,"o/d":1}"#,
                 &[
@@ -261,7 +265,7 @@ mod tests {
                 r#"{"lines":[],"how":"post","card":[],"tags":["long"]}"#,
                 &["/card", "/tags/0"],
             ),
-            // What lacks is told past texts that are read into types of their own, and past words of a few.
+            // Missing fields are reported after errors in newtypes and enums.
             (
                 r#"{"lines":[{"id":"a b","count":"1"}],"pin":"1","how":"post"}"#,
                 &["/lines/0/id", "/lines/0/count", "/pin", "/card"],
@@ -273,20 +277,23 @@ mod tests {
             ("7", &[""]),
         ] {
             let pointers = pointers.iter().map(|&at| at.to_owned()).collect();
-            assert_eq!(wrong(text), pointers, "{text}");
+            assert_eq!(error_pointers(text), pointers, "{text}");
         }
     }
 
     #[test]
-    fn what_is_told_of_one_body_is_bounded() {
+    fn the_number_of_errors_and_parses_is_bounded() {
         let many: Vec<String> = (0..1000).map(|n| format!(r#""x{n}":1"#)).collect();
-        assert_eq!(wrong(&format!("{{{}}}", many.join(","))).len(), MAX_ERRORS);
+        assert_eq!(
+            error_pointers(&format!("{{{}}}", many.join(","))).len(),
+            MAX_ERRORS
+        );
         let lines = vec!["{}"; 1000].join(",");
         let large = |spaces: usize| format!(r#"{{"lines":[{lines}]{}}}"#, " ".repeat(spaces));
-        assert_eq!(wrong(&large(0)).len(), MAX_ERRORS);
-        assert!(wrong(&large(MAX_READ_BYTES / 4)).len() <= 5);
+        assert_eq!(error_pointers(&large(0)).len(), MAX_ERRORS);
+        assert!(error_pointers(&large(MAX_PARSED_BYTES / 4)).len() <= 5);
         assert_eq!(
-            wrong(&large(MAX_READ_BYTES)),
+            error_pointers(&large(MAX_PARSED_BYTES)),
             ["/lines/0/id".to_owned()].into()
         );
     }

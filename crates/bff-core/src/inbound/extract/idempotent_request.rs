@@ -1,4 +1,4 @@
-//! A write that is done once, as a door takes it in.
+//! The extractor of an idempotent write.
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use garde::Validate;
@@ -12,11 +12,11 @@ use crate::action::{IdempotencyKey, WriteRequest};
 use crate::error::Error;
 use crate::inbound::endpoints::Authenticated;
 
-/// Who asks for a write and what they call it by, and what they want. Read in that order, so that whoever is not signed
-/// in learns nothing of the rest.
+/// A write with its caller, its idempotency key and its input. They are read in this order, so that an anonymous client
+/// gets 401 and learns nothing about the input.
 #[derive(Debug)]
 pub struct IdempotentRequest<T> {
-    /// What it is remembered by.
+    /// The caller, the idempotency key and the fingerprint of the body.
     pub request: WriteRequest,
     /// The body, parsed and validated.
     pub input: T,

@@ -1,4 +1,4 @@
-//! The query as a door parses it, and as none does: a member that nobody reads is refused.
+//! The query extractor, and the check for endpoints without a query. An unknown parameter is always rejected.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
-use super::{MAX_ERRORS, add, invalid, pointer_from_serde, unescaped};
+use super::{MAX_ERRORS, add_error, broken_rules, pointer_from_serde, unescape};
 use crate::error::{Error, FieldError, codes};
 use crate::section::fields::QueryAlreadyParsed;
 
-/// What stands in for a member that is missing, in turn: a number that is a text and an id as well, and a yes.
-const STAND_INS: [&str; 2] = ["0", "true"];
+/// Placeholders for a missing parameter, in order: a number that is also a text and an id, then a boolean.
+const PLACEHOLDERS: [&str; 2] = ["0", "true"];
 
-/// The query, parsed and validated, every mistake told at once. Unknown members are refused where `T` denies
-/// them; `fields` belongs to the screen and is read by what stands after this.
+/// The query, parsed and validated. The error lists all errors at once. Unknown parameters are rejected if `T` denies
+/// them. The parameter `fields` belongs to the screen, which reads it later.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -29,11 +29,11 @@ where
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         parts.extensions.insert(QueryAlreadyParsed);
-        query(parts.uri.query().unwrap_or_default()).map(Self)
+        parse_query(parts.uri.query().unwrap_or_default()).map(Self)
     }
 }
 
-fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, Error> {
+fn parse_query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, Error> {
     if percent_decode_str(text).decode_utf8().is_err() {
         return Err(Error::new(
             codes::INVALID_REQUEST,
@@ -42,83 +42,83 @@ fn query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Result<T, 
     }
     let pairs = form_urlencoded::parse(text.as_bytes()).into_owned();
     let mut pairs: Vec<(String, String)> = pairs.collect();
-    let mut wrong = doubled(&pairs);
+    let mut errors = duplicates(&pairs);
     pairs.retain(|(name, _)| {
         name != "fields"
-            && !wrong
+            && !errors
                 .iter()
-                .any(|w| w.pointer == FieldError::below("/query", name))
+                .any(|error| error.pointer == FieldError::below("/query", name))
     });
-    // A decoder stops at the first mistake, so what it stopped at is left out, or stood in for where it is missing, and
-    // the rest is read again.
-    let mut stand_ins = BTreeMap::new();
+    // serde stops at the first error. So its parameter is removed, or a missing one gets a placeholder, and the rest is
+    // parsed again.
+    let mut placeholders = BTreeMap::new();
     let value: Option<T> = loop {
         let text = serde_urlencoded::to_string(&pairs).unwrap_or_default();
         let reader = form_urlencoded::parse(text.as_bytes());
         let reader = serde_urlencoded::Deserializer::new(reader);
-        let stopped = match serde_path_to_error::deserialize(reader) {
+        let error = match serde_path_to_error::deserialize(reader) {
             Ok(value) => break Some(value),
             Err(error) => pointer_from_serde("/query", &error),
         };
-        let left = pairs.len();
-        pairs.retain(|(name, _)| FieldError::below("/query", name) != stopped.pointer);
-        if pairs.len() == left {
-            let Some(name) = stopped.pointer.strip_prefix("/query/") else {
-                add(&mut wrong, stopped);
+        let before = pairs.len();
+        pairs.retain(|(name, _)| FieldError::below("/query", name) != error.pointer);
+        if pairs.len() == before {
+            let Some(name) = error.pointer.strip_prefix("/query/") else {
+                add_error(&mut errors, error);
                 break None;
             };
-            let values = stand_ins.entry(name.to_owned());
-            match values.or_insert(STAND_INS.iter()).next() {
-                Some(value) => pairs.push((unescaped(name), (*value).to_owned())),
+            let values = placeholders.entry(name.to_owned());
+            match values.or_insert(PLACEHOLDERS.iter()).next() {
+                Some(value) => pairs.push((unescape(name), (*value).to_owned())),
                 None => break None,
             }
         }
-        add(&mut wrong, stopped);
-        if wrong.len() >= MAX_ERRORS {
+        add_error(&mut errors, error);
+        if errors.len() >= MAX_ERRORS {
             break None;
         }
     };
-    let invalid = value.as_ref().map(|v| invalid("/query", v));
-    for pointer in invalid.into_iter().flatten() {
-        add(&mut wrong, pointer);
+    let broken = value.as_ref().map(|value| broken_rules("/query", value));
+    for error in broken.into_iter().flatten() {
+        add_error(&mut errors, error);
     }
     match value {
-        Some(value) if wrong.is_empty() => Ok(value),
-        _ => Err(Error::invalid(wrong)),
+        Some(value) if errors.is_empty() => Ok(value),
+        _ => Err(Error::invalid(errors)),
     }
 }
 
-/// A door that reads a body and no query takes none: a member that nobody reads is unknown there as everywhere.
-pub(super) fn no_query(request: &Request) -> Result<(), Error> {
+/// Rejects every query parameter, unless a [`Query`] extractor has already parsed the query.
+pub(super) fn reject_query(request: &Request) -> Result<(), Error> {
     if request.extensions().get::<QueryAlreadyParsed>().is_some() {
         return Ok(());
     }
     let query = request.uri().query().unwrap_or_default();
-    let mut wrong = Vec::new();
+    let mut errors = Vec::new();
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
-        if wrong.len() < MAX_ERRORS {
+        if errors.len() < MAX_ERRORS {
             let detail = format!("unknown field `{name}`, there are no fields");
             let pointer = FieldError::below("/query", &name);
-            add(&mut wrong, FieldError { pointer, detail });
+            add_error(&mut errors, FieldError { pointer, detail });
         }
     }
-    if wrong.is_empty() {
+    if errors.is_empty() {
         Ok(())
     } else {
-        Err(Error::invalid(wrong))
+        Err(Error::invalid(errors))
     }
 }
 
-/// Members that stand there more than once.
-fn doubled(pairs: &[(String, String)]) -> Vec<FieldError> {
+/// The errors of parameters that are given more than once.
+fn duplicates(pairs: &[(String, String)]) -> Vec<FieldError> {
     let mut names: Vec<&str> = pairs.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    let doubled = names.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
-    let doubled = doubled.take(MAX_ERRORS).map(|same| FieldError {
+    let repeated = names.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
+    let errors = repeated.take(MAX_ERRORS).map(|same| FieldError {
         pointer: FieldError::below("/query", same[0]),
         detail: "given more than once".into(),
     });
-    doubled.collect()
+    errors.collect()
 }
 
 #[cfg(test)]
@@ -128,7 +128,7 @@ mod tests {
 
     #[derive(Debug, Deserialize, Validate)]
     #[serde(deny_unknown_fields)]
-    struct Wanted {
+    struct Input {
         #[garde(length(min = 1))]
         ids: String,
         #[serde(rename = "perPage", default)]
@@ -136,13 +136,13 @@ mod tests {
         per_page: u32,
     }
 
-    /// The pointers of what is wrong with a query, in the order told.
-    fn wrong(text: &str) -> Vec<String> {
-        told::<Wanted>(text)
+    fn error_pointers(text: &str) -> Vec<String> {
+        error_pointers_for::<Input>(text)
     }
 
-    fn told<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Vec<String> {
-        let error = query::<T>(text).err().unwrap();
+    /// The pointers of a query's errors, in the reported order.
+    fn error_pointers_for<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Vec<String> {
+        let error = parse_query::<T>(text).err().unwrap();
         let body = error.problem("", "/", "r");
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let errors = body["errors"].as_array().unwrap().iter();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_of_a_query_has_its_own_pointer() {
+    fn each_error_of_a_query_has_its_pointer() {
         for (text, pointers) in [
             ("", &["/query/ids"][..]),
             ("ids=a&perPage=x", &["/query/perPage"]),
@@ -173,19 +173,19 @@ mod tests {
                 &["/query/perPage", "/query/odd"],
             ),
         ] {
-            assert_eq!(wrong(text), pointers, "{text}");
+            assert_eq!(error_pointers(text), pointers, "{text}");
         }
-        let unread = query::<Wanted>("ids=%ff").unwrap_err();
-        assert_eq!(unread.code(), codes::INVALID_REQUEST);
-        let good: Wanted = query("ids=a&fields=x&perPage=7").unwrap();
+        let not_utf8 = parse_query::<Input>("ids=%ff").unwrap_err();
+        assert_eq!(not_utf8.code(), codes::INVALID_REQUEST);
+        let good: Input = parse_query("ids=a&fields=x&perPage=7").unwrap();
         assert_eq!((good.ids.as_str(), good.per_page), ("a", 7));
     }
 
     #[test]
-    fn all_that_is_missing_is_told() {
+    fn all_missing_parameters_are_reported() {
         #[derive(Debug, Deserialize, Validate)]
-        #[expect(dead_code, reason = "it is only read")]
-        struct Much {
+        #[expect(dead_code, reason = "only deserialized")]
+        struct ManyFields {
             #[garde(length(min = 2))]
             name: String,
             #[garde(range(min = 1))]
@@ -206,15 +206,15 @@ mod tests {
                 &["/query/gift", "/query/count", "/query/name"],
             ),
         ] {
-            assert_eq!(told::<Much>(text), pointers, "{text}");
+            assert_eq!(error_pointers_for::<ManyFields>(text), pointers, "{text}");
         }
     }
 
     #[test]
-    fn what_is_told_of_one_query_is_bounded() {
+    fn the_number_of_errors_is_bounded() {
         let many: Vec<String> = (0..1000).map(|n| format!("x{n}=1")).collect();
-        assert_eq!(wrong(&many.join("&")).len(), MAX_ERRORS);
+        assert_eq!(error_pointers(&many.join("&")).len(), MAX_ERRORS);
         let twice: Vec<String> = (0..1000).map(|n| format!("x{n}=1&x{n}=1")).collect();
-        assert!(wrong(&twice.join("&")).len() <= MAX_ERRORS + 1);
+        assert!(error_pointers(&twice.join("&")).len() <= MAX_ERRORS + 1);
     }
 }

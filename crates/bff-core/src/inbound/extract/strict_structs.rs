@@ -1,5 +1,5 @@
-//! A body whose objects are objects. What serde derives for a struct takes a list of its members in their order as well,
-//! which no contract says and which a reordered type would read wrongly.
+//! A deserializer that accepts only objects for structs. serde's derived code also accepts an array of the fields in
+//! their order. No contract allows that, and a reordered struct would misread it.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// A decoder that lets a struct be an object only, at any depth.
+/// A deserializer that accepts only objects for structs, at any depth.
 pub(super) struct StrictStructs<D>(pub(super) D);
 
-/// What is asked of or handed to the decoder within, so that everything below is decoded alike.
+/// Wraps visitors, seeds and accessors, so that nested values are strict too.
 struct Within<T>(T);
 
-macro_rules! pass_on {
+macro_rules! forward_deserialize {
     ($($method:ident($($argument:ident: $type:ty),*)),* $(,)?) => {
         $(fn $method<V: Visitor<'de>>(self, $($argument: $type,)* visitor: V) -> Result<V::Value, D::Error> {
             self.0.$method($($argument,)* Within(visitor))
@@ -33,7 +33,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for StrictStructs<D> {
         self.0.deserialize_map(Within(visitor))
     }
 
-    pass_on! {
+    forward_deserialize! {
         deserialize_any(), deserialize_bool(), deserialize_char(), deserialize_str(), deserialize_string(),
         deserialize_i8(), deserialize_i16(), deserialize_i32(), deserialize_i64(), deserialize_i128(),
         deserialize_u8(), deserialize_u16(), deserialize_u32(), deserialize_u64(), deserialize_u128(),
@@ -50,7 +50,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for StrictStructs<D> {
     }
 }
 
-macro_rules! hand_over {
+macro_rules! forward_visit {
     ($($method:ident($type:ty)),* $(,)?) => {
         $(fn $method<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
             self.0.$method(value)
@@ -65,7 +65,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Within<V> {
         self.0.expecting(formatter)
     }
 
-    hand_over! {
+    forward_visit! {
         visit_bool(bool), visit_i64(i64), visit_i128(i128), visit_u64(u64), visit_u128(u128), visit_f64(f64),
         visit_str(&str), visit_borrowed_str(&'de str), visit_string(String),
         visit_bytes(&[u8]), visit_borrowed_bytes(&'de [u8]), visit_byte_buf(Vec<u8>),
@@ -207,19 +207,19 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_object_at_any_depth() {
+    fn an_array_is_rejected_for_a_struct_at_any_depth() {
         for text in [
             r#"["4111"]"#,
             r#"{"number":"4111","owner":["Ada"]}"#,
             r#"{"number":"4111","owner":{"name":"Ada"},"tags":[[1,"a"],{"0":1}]}"#,
         ] {
-            let said = read(text).unwrap_err();
-            assert!(said.starts_with("invalid type: "), "{text}: {said}");
+            let message = read(text).unwrap_err();
+            assert!(message.starts_with("invalid type: "), "{text}: {message}");
         }
     }
 
     #[test]
-    fn everything_else_is_read_as_ever() {
+    fn other_values_are_deserialized_as_usual() {
         let text = r#"{"number":"4111","owner":{"name":"Ada"},"tags":[[1,"\u0061"]],"more":[{}]}"#;
         let card = Card {
             number: "4111".to_owned(),

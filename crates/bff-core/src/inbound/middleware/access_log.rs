@@ -1,7 +1,7 @@
-//! The outermost layer: ids, metrics, the panic net, and the one log line of every request.
+//! The outermost middleware: request id, metrics, panic guard and access log.
 //!
-//! The line is written by a guard that the answer's body carries and drops at its end. A client that hangs
-//! up drops handler and guard alike, so its request is logged too, with status 499.
+//! A guard writes the log line when the response's body is dropped. If the client disconnects, the handler and the guard
+//! are dropped too, so the request is logged with status 499.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -18,54 +18,55 @@ use crate::error::{Error, codes};
 use crate::inbound::edge::Edge;
 use crate::scope::{X_CLIENT, X_USER_ID, X_USER_ROLE};
 
-/// Answers a request with what is `inside`, and sees to what every answer has.
+/// Calls `inner`, then finalizes the response and logs it.
 pub(in crate::inbound) async fn observe<F>(
     edge: &Arc<Edge>,
     mut request: Request,
-    inside: impl FnOnce(Request, RequestState) -> F,
+    inner: impl FnOnce(Request, RequestState) -> F,
 ) -> Response
 where
     F: Future<Output = Response>,
 {
-    let world = &edge.shared.env;
-    let seen = RequestState::new(
-        RequestId::accept(request.headers(), world),
-        Trace::continue_from(request.headers(), world),
+    let env = &edge.shared.env;
+    let state = RequestState::new(
+        RequestId::accept(request.headers(), env),
+        Trace::continue_from(request.headers(), env),
     );
     if request.extensions().get::<MatchedPath>().is_none()
         && let Some(entry) = edge.routes.find(request.uri().path()).cloned()
     {
         request.extensions_mut().insert(entry);
     }
-    let mut line = AccessLogGuard::open(edge.clone(), seen.clone(), &mut request);
+    let mut guard = AccessLogGuard::new(edge.clone(), state.clone(), &mut request);
     let if_none_match = finalize_response::if_none_match(&request);
     let version = request.version();
-    for spoofed in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
-        request.headers_mut().remove(spoofed);
+    // Only the gateway may set these headers, for its backends.
+    for internal in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
+        request.headers_mut().remove(internal);
     }
     let response = if let Err(error) = validate_headers::check(&request) {
         error.into_response()
     } else {
-        let inside = AssertUnwindSafe(inside(request, seen.clone())).catch_unwind();
-        inside.await.unwrap_or_else(|panic| panicked(&*panic))
+        let inner = AssertUnwindSafe(inner(request, state.clone())).catch_unwind();
+        inner.await.unwrap_or_else(|panic| panic_response(&*panic))
     };
-    let asked = finalize_response::RequestInfo {
-        method: &line.method,
-        uri: &line.uri,
+    let info = finalize_response::RequestInfo {
+        method: &guard.method,
+        uri: &guard.uri,
         if_none_match,
     };
-    let response = finalize_response::finalize(edge, &asked, seen.request_id(), response);
-    line.answered(&response);
-    response.map(|body| write_timeout_body::wrap(LoggedBody::new(body, line), version))
+    let response = finalize_response::finalize(edge, &info, state.request_id(), response);
+    guard.record_response(&response);
+    response.map(|body| write_timeout_body::wrap(LoggedBody::new(body, guard), version))
 }
 
-/// A panic is ours to mend; its text goes to the log only.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Response {
+/// The 500 for a panic. The panic's message goes to the log only.
+fn panic_response(panic: &(dyn std::any::Any + Send)) -> Response {
     let text = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text");
+        .unwrap_or("no message");
     Error::new(codes::INTERNAL, codes::INTERNAL.meaning())
         .with_cause(format_args!("panicked: {text}"))
         .into_response()

@@ -1,4 +1,4 @@
-//! br, zstd or gzip, of what a door wrote; a backend's own answer is its own to encode.
+//! Compresses the responses of endpoints with br, zstd or gzip. Proxied responses are left to their backend.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -14,23 +14,23 @@ use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 
 use crate::routes::ProxiedResponse;
 
-/// Has the route answer, and encodes that as the client likes it best. What is left as it is, is left in its own body:
-/// an encoder's is some kilobytes, encoding or not.
+/// Calls the route and compresses the response with the client's preferred encoding. A response that is not compressed
+/// keeps its own body type, because the encoder's body takes some kilobytes even if it does nothing.
 pub(in crate::inbound) async fn call_and_compress(mut route: Route, request: Request) -> Response {
-    let taken = request.headers().get_all(header::ACCEPT_ENCODING);
-    let taken: Vec<HeaderValue> = taken.iter().cloned().collect();
+    let accepted = request.headers().get_all(header::ACCEPT_ENCODING);
+    let accepted: Vec<HeaderValue> = accepted.iter().cloned().collect();
     let response = (route.call(request).await).unwrap_or_else(|never| match never {});
-    if !may_be_encoded(&response) {
+    if !is_compressible(&response) {
         return response;
     }
-    if taken.is_empty() {
+    if accepted.is_empty() {
         return vary_on_accept_encoding(response);
     }
-    // Apart, or every answer's future would have room for an encoder.
-    Box::pin(encode(taken, response)).await
+    // Boxed, so that the future of every request does not include an encoder.
+    Box::pin(encode(accepted, response)).await
 }
 
-fn may_be_encoded(response: &Response) -> bool {
+fn is_compressible(response: &Response) -> bool {
     let headers = response.headers();
     response.extensions().get::<ProxiedResponse>().is_none()
         && !headers.contains_key(header::CONTENT_ENCODING)
@@ -38,23 +38,24 @@ fn may_be_encoded(response: &Response) -> bool {
         && DefaultPredicate::new().should_compress(response)
 }
 
-/// Whoever asks otherwise is answered otherwise.
+/// Adds `Vary`: the response to another `Accept-Encoding` may differ.
 fn vary_on_accept_encoding(mut response: Response) -> Response {
     let vary = header::ACCEPT_ENCODING.into();
     response.headers_mut().append(header::VARY, vary);
     response
 }
 
-async fn encode(taken: Vec<HeaderValue>, response: Response) -> Response {
-    let mut asked = Request::new(Body::empty());
-    for line in taken {
-        asked.headers_mut().append(header::ACCEPT_ENCODING, line);
+async fn encode(accepted: Vec<HeaderValue>, response: Response) -> Response {
+    let mut request = Request::new(Body::empty());
+    for value in accepted {
+        request.headers_mut().append(header::ACCEPT_ENCODING, value);
     }
     let mut response = Some(response);
-    let written = service_fn(move |_: Request| {
+    let service = service_fn(move |_: Request| {
         ready(Ok::<_, Infallible>(response.take().unwrap_or_default()))
     });
-    let encoded = CompressionLayer::new().layer(written).oneshot(asked).await;
+    let compression = CompressionLayer::new();
+    let encoded = compression.layer(service).oneshot(request).await;
     encoded
         .unwrap_or_else(|never| match never {})
         .map(Body::new)

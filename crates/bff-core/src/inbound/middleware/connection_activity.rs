@@ -1,5 +1,4 @@
-//! Which requests of one connection are being answered, for how long it has had none, and whether its client takes what
-//! it is answered.
+//! The requests in flight on one connection: for the idle timeout, and for the write timeout of HTTP/2 bodies.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -11,66 +10,65 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::net;
 
-/// The requests of one connection. Cheap to clone.
+/// The activity of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ConnectionActivity(Arc<Counted>);
+pub struct ConnectionActivity(Arc<Inner>);
 
-/// A request being answered: put into it by the accept loop, and kept until the last byte of its answer. A clone is kept
-/// as well as the original.
+/// The guard of a request in flight. The accept loop adds it to the request, and the response's body holds it until its
+/// end. Each clone counts as one more.
 #[derive(Debug)]
 pub struct InFlightRequest(ConnectionActivity);
 
 #[derive(Debug)]
-struct Counted {
+struct Inner {
     opened: Instant,
-    underway: AtomicU32,
-    /// When the last one ended, in milliseconds since `opened`.
-    quiet_since: AtomicU64,
-    /// The client took nothing for so long that the connection ends.
+    in_flight: AtomicU32,
+    /// The end of the last request, in milliseconds since `opened`.
+    idle_since: AtomicU64,
+    /// Whether the connection is being closed because its client does not read.
     stalled: AtomicBool,
-    /// What is offered at the moment, and perhaps what no longer is.
-    offers: Mutex<Vec<Weak<dyn StallableBody>>>,
-    offered: Notify,
+    /// The bodies that are being sent. May contain dropped ones.
+    bodies: Mutex<Vec<Weak<dyn StallableBody>>>,
+    body_added: Notify,
 }
 
 /// A response body whose client may stop reading.
 pub(in crate::inbound) trait StallableBody:
     Send + Sync + std::fmt::Debug
 {
-    /// Aborts the body if its client read nothing for `limit`; else the time of the next check.
+    /// Aborts the body if the client has read nothing for `limit`. Otherwise returns the time of the next check.
     fn check_timeout(&self, now: Instant, limit: Duration) -> Option<Instant>;
 }
 
 impl ConnectionActivity {
-    /// Of a connection that has just been opened.
+    /// Starts the activity of a new connection.
     pub fn new() -> Self {
-        Self(Arc::new(Counted {
+        Self(Arc::new(Inner {
             opened: Instant::now(),
-            underway: AtomicU32::new(0),
-            quiet_since: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            idle_since: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
-            offers: Mutex::default(),
-            offered: Notify::new(),
+            bodies: Mutex::default(),
+            body_added: Notify::new(),
         }))
     }
 
-    /// One more, until what comes back is dropped.
+    /// Counts one more request until the guard is dropped.
     pub fn begin(&self) -> InFlightRequest {
-        self.0.underway.fetch_add(1, Relaxed);
+        self.0.in_flight.fetch_add(1, Relaxed);
         InFlightRequest(self.clone())
     }
 
-    /// Whether any is being answered.
+    /// Whether a request is in flight.
     pub fn has_in_flight(&self) -> bool {
-        self.0.underway.load(Relaxed) > 0
+        self.0.in_flight.load(Relaxed) > 0
     }
 
-    /// Resolves once there has been none for so long.
+    /// Waits until no request was in flight for `idle`.
     pub async fn wait_idle(&self, idle: Duration) {
         loop {
             let now = Instant::now();
-            let since = Duration::from_millis(self.0.quiet_since.load(Relaxed));
-            // While there are some, silence has not even begun.
+            let since = Duration::from_millis(self.0.idle_since.load(Relaxed));
             let since = if self.has_in_flight() {
                 now
             } else {
@@ -85,49 +83,49 @@ impl ConnectionActivity {
 }
 
 impl ConnectionActivity {
-    /// The connection ends, for its client takes nothing.
+    /// Records that the connection is being closed because its client does not read.
     pub fn mark_stalled(&self) {
         self.0.stalled.store(true, Relaxed);
     }
 
-    /// Gives up every offered answer of which nothing was taken for so long, and goes on looking.
+    /// Aborts each body of which the client has read nothing for `limit`. Never returns.
     pub async fn enforce_write_timeout(&self, limit: Duration) {
         loop {
             let now = Instant::now();
-            let offers: Vec<Arc<dyn StallableBody>> = {
-                let mut offers = self.0.offers.lock();
-                offers.retain(|offer| offer.strong_count() > 0);
-                offers.iter().filter_map(Weak::upgrade).collect()
+            let bodies: Vec<Arc<dyn StallableBody>> = {
+                let mut bodies = self.0.bodies.lock();
+                bodies.retain(|body| body.strong_count() > 0);
+                bodies.iter().filter_map(Weak::upgrade).collect()
             };
-            let again = offers
+            let next_check = bodies
                 .iter()
-                .filter_map(|offer| offer.check_timeout(now, limit));
-            let again = again.min();
-            drop(offers);
-            match again {
-                Some(again) => sleep_until(again).await,
-                None => self.0.offered.notified().await,
+                .filter_map(|body| body.check_timeout(now, limit));
+            let next_check = next_check.min();
+            drop(bodies);
+            match next_check {
+                Some(at) => sleep_until(at).await,
+                None => self.0.body_added.notified().await,
             }
         }
     }
 }
 
 impl InFlightRequest {
-    /// Whether the connection ends because its client takes nothing.
+    /// Whether the connection is being closed because its client does not read.
     pub fn is_stalled(&self) -> bool {
         self.0.0.stalled.load(Relaxed)
     }
 
-    /// Has the connection look after an answer that is offered.
+    /// Adds a body to those that the write timeout checks.
     pub(in crate::inbound) fn track_body(&self, body: Weak<dyn StallableBody>) {
-        let counted = &self.0.0;
-        let mut offers = counted.offers.lock();
-        if offers.len() == offers.capacity() {
-            offers.retain(|offer| offer.strong_count() > 0);
+        let inner = &self.0.0;
+        let mut bodies = inner.bodies.lock();
+        if bodies.len() == bodies.capacity() {
+            bodies.retain(|body| body.strong_count() > 0);
         }
-        offers.push(body);
-        drop(offers);
-        counted.offered.notify_one();
+        bodies.push(body);
+        drop(bodies);
+        inner.body_added.notify_one();
     }
 }
 
@@ -145,10 +143,10 @@ impl Clone for InFlightRequest {
 
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
-        let counted = &self.0.0;
-        let since = u64::try_from((net::now() - counted.opened).as_millis()).unwrap_or(u64::MAX);
-        counted.quiet_since.store(since, Relaxed);
-        counted.underway.fetch_sub(1, Relaxed);
+        let inner = &self.0.0;
+        let since = u64::try_from((net::now() - inner.opened).as_millis()).unwrap_or(u64::MAX);
+        inner.idle_since.store(since, Relaxed);
+        inner.in_flight.fetch_sub(1, Relaxed);
     }
 }
 
@@ -159,27 +157,27 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(75);
 
     #[tokio::test(start_paused = true)]
-    async fn silence_begins_with_the_last_answers_end() {
-        let requests = ConnectionActivity::new();
+    async fn idle_time_starts_at_the_end_of_the_last_request() {
+        let activity = ConnectionActivity::new();
         let opened = Instant::now();
-        let (one, two) = (requests.begin(), requests.begin());
+        let (one, two) = (activity.begin(), activity.begin());
         let ending = tokio::spawn(async move {
             tokio::time::sleep(IDLE * 2).await;
             drop(one);
             tokio::time::sleep(IDLE * 2).await;
             drop(two);
         });
-        requests.wait_idle(IDLE).await;
+        activity.wait_idle(IDLE).await;
         assert!(ending.is_finished());
-        let quiet = opened.elapsed().as_secs() - IDLE.as_secs() * 4;
+        let idle = opened.elapsed().as_secs() - IDLE.as_secs() * 4;
         assert!(
-            (IDLE.as_secs()..IDLE.as_secs() * 2).contains(&quiet),
-            "{quiet} s"
+            (IDLE.as_secs()..IDLE.as_secs() * 2).contains(&idle),
+            "{idle} s"
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_never_asks_is_quiet_from_the_start() {
+    async fn a_connection_without_requests_is_idle_from_the_start() {
         let opened = Instant::now();
         ConnectionActivity::new().wait_idle(IDLE).await;
         assert_eq!(opened.elapsed().as_secs(), IDLE.as_secs());

@@ -1,4 +1,4 @@
-//! Which pages may call, by exact origin (Fetch standard, CORS protocol).
+//! CORS with exact origins (Fetch standard, CORS protocol).
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,7 +13,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::inbound::Config;
 
-/// What a page may read of an answer.
+/// The response headers that a page may read.
 const EXPOSED: [&str; 11] = [
     "sections",
     "x-request-id",
@@ -28,7 +28,7 @@ const EXPOSED: [&str; 11] = [
     "server-timing",
 ];
 
-/// What a page may send.
+/// The request headers that a page may send.
 const ALLOWED: [&str; 12] = [
     "accept",
     "accept-language",
@@ -44,7 +44,7 @@ const ALLOWED: [&str; 12] = [
     "x-request-id",
 ];
 
-/// The layer, or none when no origin may call.
+/// The CORS layer. `None` if no origin is allowed. The error is one line that names the key.
 pub(in crate::inbound) fn layer(config: &Config) -> Result<Option<CorsLayer>, String> {
     if config.cors_origins.is_empty() {
         return Ok(None);
@@ -69,36 +69,36 @@ pub(in crate::inbound) fn layer(config: &Config) -> Result<Option<CorsLayer>, St
     ))
 }
 
-/// Answers a request with what is `inside`, or a page's question whether it may ask.
+/// Answers a preflight request, or calls `inner` and adds the CORS headers.
 pub(in crate::inbound) async fn apply<F>(
     layer: Option<&CorsLayer>,
     request: Request,
-    mut inside: impl FnMut(Request) -> F,
+    mut inner: impl FnMut(Request) -> F,
 ) -> Response
 where
     F: Future<Output = Response>,
 {
     let Some(layer) = layer else {
-        return inside(request).await;
+        return inner(request).await;
     };
-    let inside = service_fn(|request| inside(request).map(Ok::<_, Infallible>));
-    // Apart, or the future would have room for what is inside twice.
-    let answered = Box::pin(layer.layer(inside).oneshot(request)).await;
-    answered.unwrap_or_else(|never| match never {})
+    let inner = service_fn(|request| inner(request).map(Ok::<_, Infallible>));
+    // Boxed, so that this future does not include the inner one twice.
+    let response = Box::pin(layer.layer(inner).oneshot(request)).await;
+    response.unwrap_or_else(|never| match never {})
 }
 
-/// `scheme://host[:port]`, as browsers send it.
+/// Parses `scheme://host[:port]`, as browsers send it.
 fn origin(text: &str) -> Result<HeaderValue, String> {
-    let refuse =
+    let error =
         || format!("inbound.cors_origins: {text:?} is not an origin such as https://shop.example");
-    let (scheme, rest) = text.split_once("://").ok_or_else(refuse)?;
+    let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
     if !matches!(scheme, "http" | "https")
         || rest.is_empty()
         || rest.contains(['/', '*', '?', '#', '@'])
     {
-        return Err(refuse());
+        return Err(error());
     }
-    HeaderValue::from_str(text).map_err(|_| refuse())
+    HeaderValue::from_str(text).map_err(|_| error())
 }
 
 #[cfg(test)]

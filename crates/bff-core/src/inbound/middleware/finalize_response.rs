@@ -1,4 +1,4 @@
-//! What every answer gets on its way out: a problem document, 304, one `Vary`, ids and security headers.
+//! Finalizes every response: problem documents, 304, one `Vary`, request id and security headers.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ use crate::routes::ProxiedResponse;
 
 const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-// What every answer says alike, made when compiling.
+// Constant header values, built at compile time.
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const DEFAULT_CSP: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
@@ -23,35 +23,35 @@ const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
-/// What of the request the answer depends on.
+/// The parts of the request on which the final response depends.
 pub(in crate::inbound) struct RequestInfo<'a> {
     pub(in crate::inbound) method: &'a Method,
     pub(in crate::inbound) uri: &'a Uri,
     pub(in crate::inbound) if_none_match: Vec<HeaderValue>,
 }
 
-/// The tags a client has, read before its request is handed on.
+/// The values of `If-None-Match`, read before the request moves to the handler.
 pub(in crate::inbound) fn if_none_match(request: &Request) -> Vec<HeaderValue> {
     let tags = request.headers().get_all(header::IF_NONE_MATCH);
     tags.iter().cloned().collect()
 }
 
-/// Finishes an answer.
+/// Finalizes a response. A proxied response only gets its security headers, one `Vary` and the request id.
 pub(in crate::inbound) fn finalize(
     edge: &Edge,
-    asked: &RequestInfo<'_>,
+    request: &RequestInfo<'_>,
     id: &RequestId,
     response: Response,
 ) -> Response {
     if response.extensions().get::<ProxiedResponse>().is_some() {
         return add_security_headers(id, response);
     }
-    let mut response = if needs_a_problem(&response) {
-        problem(edge, asked, id, response)
+    let mut response = if needs_problem(&response) {
+        problem(edge, request, id, response)
     } else {
         response
     };
-    if is_not_modified(asked, &response) {
+    if is_not_modified(request, &response) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::empty();
         response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -65,7 +65,7 @@ pub(in crate::inbound) fn finalize(
     add_security_headers(id, response)
 }
 
-/// What every answer gets, a backend's own included, whose own word on any of this stands.
+/// Adds the headers that every response gets. For most of them, a value that the handler or the backend set wins.
 fn add_security_headers(id: &RequestId, mut response: Response) -> Response {
     let headers = response.headers_mut();
     fold_vary(headers);
@@ -77,47 +77,47 @@ fn add_security_headers(id: &RequestId, mut response: Response) -> Response {
     response
 }
 
-/// A failure that is not written out yet: ours, or the framework's own refusal.
-fn needs_a_problem(response: &Response) -> bool {
+/// Whether this is an error without a document yet: an [`Error`], or a rejection by the router.
+fn needs_problem(response: &Response) -> bool {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return false;
     }
-    let written = response.headers().get(header::CONTENT_TYPE);
-    !written.is_some_and(|t| t.as_bytes().starts_with(b"application/"))
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/"))
 }
 
-/// Writes the problem document of a failure, keeping the headers it brought.
-fn problem(edge: &Edge, asked: &RequestInfo<'_>, id: &RequestId, response: Response) -> Response {
+/// Writes the problem document of an error. Keeps the headers of the original response.
+fn problem(edge: &Edge, request: &RequestInfo<'_>, id: &RequestId, response: Response) -> Response {
     let error = match response.extensions().get::<Error>() {
         Some(error) => error.clone(),
-        None => error_for_router_rejection(asked, &response),
+        None => error_for_router_rejection(request, &response),
     };
-    let document = error.problem(&edge.public_url, asked.uri.path(), id.as_str());
-    let mut made = error.clone().into_response();
-    *made.body_mut() = Body::from(document);
+    let document = error.problem(&edge.public_url, request.uri.path(), id.as_str());
+    let mut problem = error.clone().into_response();
+    *problem.body_mut() = Body::from(document);
     if error.status() == StatusCode::UNAUTHORIZED {
-        edge.auth.challenge(&error, made.headers_mut());
+        edge.auth.challenge(&error, problem.headers_mut());
     }
-    let ours = made.headers().clone();
+    let own = problem.headers().clone();
     for (name, value) in response.headers() {
-        let of_the_old_body = name == header::CONTENT_TYPE
+        let describes_old_body = name == header::CONTENT_TYPE
             || name == header::CONTENT_LENGTH
             || name == header::CONTENT_ENCODING;
-        if !of_the_old_body && !ours.contains_key(name) {
-            made.headers_mut().append(name, value.clone());
+        if !describes_old_body && !own.contains_key(name) {
+            problem.headers_mut().append(name, value.clone());
         }
     }
-    made.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
-    made
+    problem.headers_mut().insert(header::CONTENT_TYPE, PROBLEM);
+    problem
 }
 
-/// The router's own refusals, in our words.
-fn error_for_router_rejection(asked: &RequestInfo<'_>, response: &Response) -> Error {
+/// The error for a rejection by axum's router, such as an unknown path.
+fn error_for_router_rejection(request: &RequestInfo<'_>, response: &Response) -> Error {
     let code = match response.status() {
         StatusCode::METHOD_NOT_ALLOWED => {
             let allow = response.headers().get(header::ALLOW).cloned();
-            return Error::method_not_allowed(asked.method, allow);
+            return Error::method_not_allowed(request.method, allow);
         }
         StatusCode::NOT_FOUND => codes::NOT_FOUND,
         StatusCode::PAYLOAD_TOO_LARGE => codes::TOO_LARGE,
@@ -129,10 +129,11 @@ fn error_for_router_rejection(asked: &RequestInfo<'_>, response: &Response) -> E
     Error::new(code, Cow::Borrowed(code.meaning()))
 }
 
-/// RFC 9110 §13.1.2: weak comparison of entity tags, for reads that answered.
-fn is_not_modified(asked: &RequestInfo<'_>, response: &Response) -> bool {
-    let read = asked.method == Method::GET || asked.method == Method::HEAD;
-    if !read || asked.if_none_match.is_empty() || response.status() != StatusCode::OK {
+/// Whether `If-None-Match` matches the response's `ETag` by weak comparison (RFC 9110 §13.1.2). Only for a GET or HEAD
+/// with status 200.
+fn is_not_modified(request: &RequestInfo<'_>, response: &Response) -> bool {
+    let is_read = request.method == Method::GET || request.method == Method::HEAD;
+    if !is_read || request.if_none_match.is_empty() || response.status() != StatusCode::OK {
         return false;
     }
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
@@ -140,13 +141,13 @@ fn is_not_modified(asked: &RequestInfo<'_>, response: &Response) -> bool {
         .headers()
         .get(header::ETAG)
         .and_then(|e| e.to_str().ok());
-    let mut theirs = asked.if_none_match.iter().filter_map(|e| e.to_str().ok());
+    let mut theirs = request.if_none_match.iter().filter_map(|e| e.to_str().ok());
     ours.is_some_and(|ours| {
         theirs.any(|line| line == "*" || line.split(',').any(|tag| opaque(tag) == opaque(ours)))
     })
 }
 
-/// One `Vary`, each name once, in lower case.
+/// Merges all `Vary` headers into one, with each name once, in lower case.
 fn fold_vary(headers: &mut HeaderMap) {
     let mut values = headers.get_all(header::VARY).iter();
     let (Some(first), more) = (values.next(), values.next()) else {
@@ -159,8 +160,8 @@ fn fold_vary(headers: &mut HeaderMap) {
     for value in headers.get_all(header::VARY) {
         for name in value.to_str().unwrap_or_default().split(',') {
             let name = name.trim();
-            let known = |known: &&str| known.eq_ignore_ascii_case(name);
-            if !name.is_empty() && !names.iter().any(known) {
+            let is_same = |other: &&str| other.eq_ignore_ascii_case(name);
+            if !name.is_empty() && !names.iter().any(is_same) {
                 names.push(name);
             }
         }
@@ -177,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vary_is_folded_into_one() {
+    fn vary_headers_are_merged_into_one() {
         let mut headers = HeaderMap::new();
         for value in [
             "Origin, access-control-request-method",
@@ -201,21 +202,21 @@ mod tests {
             .headers_mut()
             .insert(header::ETAG, HeaderValue::from_static("W/\"a\""));
         let uri = Uri::from_static("/");
-        let asked = |sent: [&'static str; 2]| RequestInfo {
+        let request = |sent: [&'static str; 2]| RequestInfo {
             method: &Method::GET,
             uri: &uri,
             if_none_match: sent.map(HeaderValue::from_static).into(),
         };
         for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {
             assert!(
-                is_not_modified(&asked([same, "\"c\""]), &response),
+                is_not_modified(&request([same, "\"c\""]), &response),
                 "{same}"
             );
             assert!(
-                is_not_modified(&asked(["\"c\"", same]), &response),
+                is_not_modified(&request(["\"c\"", same]), &response),
                 "{same}"
             );
         }
-        assert!(!is_not_modified(&asked(["\"b\"", "\"c\""]), &response));
+        assert!(!is_not_modified(&request(["\"b\"", "\"c\""]), &response));
     }
 }

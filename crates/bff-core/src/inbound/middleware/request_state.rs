@@ -26,26 +26,25 @@ use crate::section::screen::SECTIONS;
 use crate::telemetry::access_log::{AccessLogRecord, AuthState};
 use crate::telemetry::metrics::InFlightGuard;
 
-/// What was seen of a request when it came in, and what it holds; shared with what is inside, and kept to the end of the
-/// answer's body.
+/// The state of a request, shared with the inner middleware. It lives until the response's body is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestState(Arc<SeenInner>);
+pub(crate) struct RequestState(Arc<RequestStateInner>);
 
 #[derive(Debug)]
-struct SeenInner {
+struct RequestStateInner {
     request_id: RequestId,
     trace: Trace,
-    signed_in: AtomicBool,
+    authenticated: AtomicBool,
     slot: OnceLock<Slot>,
 }
 
 impl RequestState {
-    /// The state of a request that has just arrived.
+    /// Creates the state of a new request.
     pub(in crate::inbound) fn new(request_id: RequestId, trace: Trace) -> Self {
-        Self(Arc::new(SeenInner {
+        Self(Arc::new(RequestStateInner {
             request_id,
             trace,
-            signed_in: AtomicBool::new(false),
+            authenticated: AtomicBool::new(false),
             slot: OnceLock::new(),
         }))
     }
@@ -60,81 +59,82 @@ impl RequestState {
         &self.0.trace
     }
 
-    /// Notes that the credential was good.
-    pub(crate) fn signed_in(&self) {
-        self.0.signed_in.store(true, Ordering::Relaxed);
+    /// Records that authentication succeeded.
+    pub(crate) fn set_authenticated(&self) {
+        self.0.authenticated.store(true, Ordering::Relaxed);
     }
 
-    /// Holds the request's slot to the end. A client that hangs up gives it back.
-    pub(in crate::inbound) fn hold(&self, slot: Slot) {
-        // There is one a request.
+    /// Holds the request's slot until the body is dropped.
+    pub(in crate::inbound) fn hold_slot(&self, slot: Slot) {
+        // A request has at most one slot, so this never fails.
         let _ = self.0.slot.set(slot);
     }
 }
 
-/// What is known of a request before anybody asks who sent it.
+/// The state of a request before authentication.
 pub(in crate::inbound) struct EdgeState<'a> {
-    /// Where it came from, as it counts.
+    /// The client's IP address for rate limits.
     pub(in crate::inbound) client: Option<IpAddr>,
-    /// None of pages such as `/health`, and where there is nothing.
-    pub(in crate::inbound) door: Option<EndpointOptions>,
-    pub(in crate::inbound) seen: &'a RequestState,
-    pub(in crate::inbound) standing: Option<&'a AdmissionTicket>,
+    /// `None` for pages such as `/health`, and for unknown paths.
+    pub(in crate::inbound) options: Option<EndpointOptions>,
+    pub(in crate::inbound) request: &'a RequestState,
+    pub(in crate::inbound) ticket: Option<&'a AdmissionTicket>,
 }
 
-/// Why an answer was given up whose client is still there.
-const CLIENT_STALLED: &str = "the client stopped taking the answer";
+/// The cause in the log of a response that was aborted by `server.write_timeout`.
+const CLIENT_STALLED: &str = "the client stopped reading the response";
 
-/// The log line of one request, written when it is dropped.
+/// Writes the log line of one request when it is dropped.
 pub(in crate::inbound) struct AccessLogGuard {
     edge: Arc<Edge>,
-    seen: RequestState,
+    state: RequestState,
     started: Instant,
     pub(super) method: Method,
     pub(super) uri: Uri,
     route: Option<MatchedPath>,
-    passed: Option<Arc<Entry>>,
+    proxied: Option<Arc<Entry>>,
     app: Option<AppVersion>,
     status: u16,
     error: Option<Error>,
-    /// Why the body ended before its end, which is then not the client's doing.
-    broken: Option<String>,
+    /// The error that ended the body early, which is then not a disconnect of the client.
+    body_error: Option<String>,
     sections: Option<http::HeaderValue>,
     bytes_out: u64,
+    /// Whether the body ended, by its end or by an error.
     ended: bool,
-    /// It was taken back from a client that took nothing of it.
-    untaken: bool,
+    /// Whether `server.write_timeout` aborted the body.
+    aborted: bool,
     _active: InFlightGuard,
-    /// To the last byte too: until then the connection is not idle.
-    underway: Option<InFlightRequest>,
+    /// Held until the body is dropped, because the connection is not idle before that.
+    in_flight: Option<InFlightRequest>,
 }
 
 impl AccessLogGuard {
-    /// Starts the record of a request.
-    pub(super) fn open(edge: Arc<Edge>, seen: RequestState, request: &mut Request) -> Self {
+    /// Starts the log line of a request.
+    pub(super) fn new(edge: Arc<Edge>, state: RequestState, request: &mut Request) -> Self {
         Self {
-            underway: request.extensions_mut().remove(),
+            in_flight: request.extensions_mut().remove(),
             started: net::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
-            passed: request.extensions().get::<Arc<Entry>>().cloned(),
+            proxied: request.extensions().get::<Arc<Entry>>().cloned(),
             app: AppVersion::from_headers(request.headers()),
             status: 0,
             error: None,
-            broken: None,
+            body_error: None,
             sections: None,
             bytes_out: 0,
             ended: false,
-            untaken: false,
+            aborted: false,
             _active: edge.shared.metrics.request_started(),
             edge,
-            seen,
+            state,
         }
     }
 
-    /// Takes what the record needs of the response.
-    pub(super) fn answered(&mut self, response: &Response) {
+    /// Records the parts of the response that the log line needs.
+    pub(super) fn record_response(&mut self, response: &Response) {
         self.status = response.status().as_u16();
         self.error = response.extensions().get::<Error>().cloned();
         self.sections = response.headers().get(SECTIONS).cloned();
@@ -143,32 +143,39 @@ impl AccessLogGuard {
 
 impl Drop for AccessLogGuard {
     fn drop(&mut self) {
-        let passed = self.passed.as_ref().map(|entry| entry.template.as_str());
-        let route = self.route.as_ref().map(MatchedPath::as_str).or(passed);
+        let proxied = self.proxied.as_ref().map(|entry| entry.template.as_str());
+        let route = self.route.as_ref().map(MatchedPath::as_str).or(proxied);
         let route = route.unwrap_or_default();
-        let hung_up = !self.ended || self.untaken;
-        let status = if hung_up { 499 } else { self.status };
+        let client_disconnected = !self.ended || self.aborted;
+        let status = if client_disconnected {
+            499
+        } else {
+            self.status
+        };
         let shared = &self.edge.shared;
         let took = self.started.elapsed();
         (shared.metrics).request_ended(self.method.as_str(), route, status, took);
         let stalled = self
-            .underway
+            .in_flight
             .as_ref()
             .is_some_and(InFlightRequest::is_stalled);
-        let broken = self.broken.as_deref().or(stalled.then_some(CLIENT_STALLED));
+        let body_error = self
+            .body_error
+            .as_deref()
+            .or(stalled.then_some(CLIENT_STALLED));
         let app = self.app.as_ref().map(ToString::to_string);
-        let signed_in = self.seen.0.signed_in.load(Ordering::Relaxed);
+        let authenticated = self.state.0.authenticated.load(Ordering::Relaxed);
         AccessLogRecord {
             method: self.method.as_str(),
             path: self.uri.path(),
             route,
             status,
             took,
-            request_id: self.seen.request_id().as_str(),
-            trace_id: &self.seen.trace().trace_id(),
+            request_id: self.state.request_id().as_str(),
+            trace_id: &self.state.trace().trace_id(),
             client: shared.client.to_str().unwrap_or_default(),
             app: app.as_deref(),
-            caller: if signed_in {
+            caller: if authenticated {
                 AuthState::SignedIn
             } else {
                 AuthState::Anonymous
@@ -176,42 +183,42 @@ impl Drop for AccessLogGuard {
             bytes_out: self.bytes_out,
             upstream_calls: None,
             code: self.error.as_ref().map(|e| e.code().name()),
-            cause: self.error.as_ref().and_then(Error::cause).or(broken),
+            cause: self.error.as_ref().and_then(Error::cause).or(body_error),
             sections: self.sections.as_ref().and_then(|s| s.to_str().ok()),
-            client_disconnected: hung_up,
+            client_disconnected,
         }
         .log();
     }
 }
 
-/// An answer's body that carries the log line to its end.
+/// The body of a response, with the guard of its log line.
 pub(in crate::inbound) struct LoggedBody {
     body: Body,
-    line: AccessLogGuard,
+    guard: AccessLogGuard,
 }
 
 impl LoggedBody {
-    /// A body that writes the record when it ends.
-    pub(super) fn new(body: Body, line: AccessLogGuard) -> Self {
-        Self { body, line }
+    /// Wraps a body. The guard writes the log line when the body is dropped.
+    pub(super) fn new(body: Body, guard: AccessLogGuard) -> Self {
+        Self { body, guard }
     }
 
-    /// The request, as its connection counts it.
+    /// The guard of the request on its connection.
     pub(super) fn in_flight(&self) -> Option<&InFlightRequest> {
-        self.line.underway.as_ref()
+        self.guard.in_flight.as_ref()
     }
 
-    /// Nobody takes it: whatever its body had come to, its end was not seen.
+    /// Drops the body because the client does not read it, and logs a disconnect.
     pub(in crate::inbound) fn abort(mut self) {
         self.body = Body::empty();
-        self.line.broken = Some(CLIENT_STALLED.to_owned());
-        self.line.untaken = true;
+        self.guard.body_error = Some(CLIENT_STALLED.to_owned());
+        self.guard.aborted = true;
     }
 }
 
 impl fmt::Debug for LoggedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "answer {}", self.line.status)
+        write!(f, "response {}", self.guard.status)
     }
 }
 
@@ -226,15 +233,15 @@ impl http_body::Body for LoggedBody {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.line.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
-                // hyper does not ask again after the last piece of a body of known size.
-                self.line.ended = self.body.is_end_stream();
+                self.guard.bytes_out += frame.data_ref().map_or(0, |d| d.len() as u64);
+                // hyper does not poll again after the last frame of a body of known size.
+                self.guard.ended = self.body.is_end_stream();
             }
             Poll::Ready(Some(Err(error))) => {
-                self.line.broken = Some(error.to_string());
-                self.line.ended = true;
+                self.guard.body_error = Some(error.to_string());
+                self.guard.ended = true;
             }
-            Poll::Ready(None) => self.line.ended = true,
+            Poll::Ready(None) => self.guard.ended = true,
             _ => {}
         }
         polled
@@ -251,7 +258,7 @@ impl http_body::Body for LoggedBody {
 
 impl Drop for LoggedBody {
     fn drop(&mut self) {
-        // A body without a byte is never polled, and none is missing.
-        self.line.ended |= self.body.is_end_stream() || self.line.method == Method::HEAD;
+        // hyper never polls an empty body, nor the body of a response to HEAD.
+        self.guard.ended |= self.body.is_end_stream() || self.guard.method == Method::HEAD;
     }
 }

@@ -1,10 +1,10 @@
-//! Answers that are offered over HTTP/2 and not taken.
+//! Enforces `server.write_timeout` for HTTP/2 responses that the client does not read.
 //!
-//! There one answer can stand still while others on the same connection go on, and hyper asks a body for its next piece
-//! only once the client has taken the last one: nobody would ever wake a body whose client takes nothing. So each is
-//! noted with its connection, which takes it back when it was not asked for anything for too long. The backend's body is
-//! dropped with it, and every place that it held. The stream itself, with one piece, stays until its client resets it or
-//! the connection has been idle for long.
+//! On HTTP/2, one stream can stall while others on the same connection proceed. hyper polls a body for the next frame
+//! only after the client has read the last one, so nothing would wake a stalled body. Therefore each body is registered
+//! with its connection, which aborts it if it is not polled for too long. The backend's body is dropped with it, and
+//! all permits that it holds. The stream itself, with one frame, remains until the client resets it or the connection's
+//! idle timeout.
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -20,11 +20,11 @@ use tokio::time::Instant;
 use super::connection_activity::StallableBody;
 use super::request_state::LoggedBody;
 
-/// The most handed on at once (RFC 9113 §4.2: a frame is not larger unless asked for): a client that takes one of these
-/// within the limit gets on.
+/// The largest chunk: HTTP/2's default frame size (RFC 9113 §4.2). A client makes progress if it reads one chunk within
+/// the timeout.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// The body for a connection of this HTTP version: over HTTP/2 the connection enforces `write_timeout` on it.
+/// Converts to a body for a connection of this HTTP version. HTTP/2 needs a write timeout for each body.
 pub(super) fn wrap(body: LoggedBody, version: Version) -> Body {
     if version != Version::HTTP_2 || body.is_end_stream() {
         return Body::new(body);
@@ -33,29 +33,29 @@ pub(super) fn wrap(body: LoggedBody, version: Version) -> Body {
         return Body::new(body);
     };
     let body = WriteTimeoutBody::new(body);
-    request.track_body(body.offer());
+    request.track_body(body.handle());
     Body::new(body)
 }
 
-/// An answer's body, until it is taken or taken back.
+/// A response's body with a write timeout.
 struct WriteTimeoutBody(Arc<BodyHandle>);
 
-/// What the connection knows of it.
+/// The connection's handle of a body.
 #[derive(Debug)]
 struct BodyHandle(Mutex<PendingBody>);
 
 #[derive(Debug)]
 struct PendingBody {
-    /// None once it was taken back.
+    /// `None` after an abort.
     body: Option<LoggedBody>,
-    /// What is left of the last piece of it.
+    /// The unsent part of the last frame.
     rest: Bytes,
-    /// Since when the client has something to take; none while there is nothing.
+    /// The time of the last chunk, which the client has to read. `None` while the body has none.
     since: Option<Instant>,
 }
 
 impl WriteTimeoutBody {
-    /// Offers a body.
+    /// Wraps a body. The timeout starts now.
     fn new(body: LoggedBody) -> Self {
         Self(Arc::new(BodyHandle(Mutex::new(PendingBody {
             body: Some(body),
@@ -64,24 +64,23 @@ impl WriteTimeoutBody {
         }))))
     }
 
-    /// For the connection.
-    fn offer(&self) -> Weak<BodyHandle> {
+    /// The handle for the connection.
+    fn handle(&self) -> Weak<BodyHandle> {
         Arc::downgrade(&self.0)
     }
 }
 
 impl StallableBody for BodyHandle {
-    /// Takes it back if nothing of it was taken for so long; otherwise tells when to look again.
     fn check_timeout(&self, now: Instant, limit: Duration) -> Option<Instant> {
-        let mut standing = self.0.lock();
-        let again = standing.since.unwrap_or(now) + limit;
-        if again > now {
-            return Some(again);
+        let mut pending = self.0.lock();
+        let deadline = pending.since.unwrap_or(now) + limit;
+        if deadline > now {
+            return Some(deadline);
         }
-        let body = standing.body.take();
-        standing.rest = Bytes::new();
-        // What goes with it may take a lock of its own.
-        drop(standing);
+        let body = pending.body.take();
+        pending.rest = Bytes::new();
+        // The drop of the body may take other locks.
+        drop(pending);
         if let Some(body) = body {
             body.abort();
         }
@@ -97,42 +96,39 @@ impl http_body::Body for WriteTimeoutBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let standing = &mut *self.0.0.lock();
-        standing.since = None;
-        if standing.rest.is_empty() {
-            let Some(body) = &mut standing.body else {
-                let untaken = axum::Error::new("nothing of it was taken for too long");
-                return Poll::Ready(Some(Err(untaken)));
+        let pending = &mut *self.0.0.lock();
+        pending.since = None;
+        if pending.rest.is_empty() {
+            let Some(body) = &mut pending.body else {
+                let aborted = axum::Error::new("write timeout: the client did not read the body");
+                return Poll::Ready(Some(Err(aborted)));
             };
             match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => standing.rest = data,
+                    Ok(data) => pending.rest = data,
                     Err(other) => return Poll::Ready(Some(Ok(other))),
                 },
                 other => return other,
             }
         }
-        standing.since = Some(Instant::now());
-        let most = standing.rest.len().min(CHUNK_BYTES);
-        let piece = standing.rest.split_to(most);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        pending.since = Some(Instant::now());
+        let len = pending.rest.len().min(CHUNK_BYTES);
+        let chunk = pending.rest.split_to(len);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
-        let standing = self.0.0.lock();
-        let ended = standing
-            .body
-            .as_ref()
-            .is_some_and(LoggedBody::is_end_stream);
-        standing.rest.is_empty() && ended
+        let pending = self.0.0.lock();
+        let ended = pending.body.as_ref().is_some_and(LoggedBody::is_end_stream);
+        pending.rest.is_empty() && ended
     }
 
     fn size_hint(&self) -> SizeHint {
-        let standing = self.0.0.lock();
-        let Some(body) = &standing.body else {
+        let pending = self.0.0.lock();
+        let Some(body) = &pending.body else {
             return SizeHint::default();
         };
-        let (mut hint, rest) = (body.size_hint(), standing.rest.len() as u64);
+        let (mut hint, rest) = (body.size_hint(), pending.rest.len() as u64);
         match hint.exact() {
             Some(exact) => hint.set_exact(exact + rest),
             None => hint.set_lower(hint.lower() + rest),

@@ -1,4 +1,4 @@
-//! What a client asks on the condition that it has changed (RFC 9110 §13), answered here: the backend is asked for all.
+//! Conditional requests (RFC 9110 §13). The gateway evaluates the conditions, and always fetches a full response.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -11,8 +11,8 @@ pub(super) struct Conditions {
     modified_since: Option<HeaderValue>,
 }
 
-/// What a 304 does not say (RFC 9110 §15.4.5).
-const OF_A_BODY: [HeaderName; 5] = [
+/// The headers that a 304 omits (RFC 9110 §15.4.5).
+const BODY_HEADERS: [HeaderName; 5] = [
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
@@ -21,7 +21,7 @@ const OF_A_BODY: [HeaderName; 5] = [
 ];
 
 impl Conditions {
-    /// Takes them off the request.
+    /// Removes the conditions from the request.
     pub(super) fn extract(headers: &mut HeaderMap) -> Self {
         let none_match = headers.get_all(header::IF_NONE_MATCH);
         let none_match = none_match.iter().cloned().collect();
@@ -32,27 +32,27 @@ impl Conditions {
         }
     }
 
-    /// The answer, or that the client has it.
+    /// Returns the response, or a 304 if the client already has it.
     pub(super) fn apply(&self, mut response: Response) -> Response {
-        if response.status() == StatusCode::OK && self.is_unchanged(response.headers()) {
+        if response.status() == StatusCode::OK && self.is_not_modified(response.headers()) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Body::empty();
-            for name in OF_A_BODY {
+            for name in BODY_HEADERS {
                 response.headers_mut().remove(name);
             }
         }
         response
     }
 
-    fn is_unchanged(&self, headers: &HeaderMap) -> bool {
+    fn is_not_modified(&self, headers: &HeaderMap) -> bool {
         if self.none_match.is_empty() {
-            let changed = headers.get(header::LAST_MODIFIED).and_then(date);
-            let since = self.modified_since.as_ref().and_then(date);
-            return changed
+            let modified = headers.get(header::LAST_MODIFIED).and_then(parse_date);
+            let since = self.modified_since.as_ref().and_then(parse_date);
+            return modified
                 .zip(since)
-                .is_some_and(|(changed, since)| changed <= since);
+                .is_some_and(|(modified, since)| modified <= since);
         }
-        // Compared weakly (§13.1.2), and before the date, which is then ignored (§13.1.3).
+        // Weak comparison (§13.1.2). With `If-None-Match`, the date is ignored (§13.1.3).
         let ours = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
         let mut theirs = (self.none_match.iter())
             .filter_map(|value| value.to_str().ok())
@@ -63,7 +63,7 @@ impl Conditions {
     }
 }
 
-fn date(value: &HeaderValue) -> Option<time::OffsetDateTime> {
+fn parse_date(value: &HeaderValue) -> Option<time::OffsetDateTime> {
     let format = &time::format_description::well_known::Rfc2822;
     time::OffsetDateTime::parse(value.to_str().ok()?, format).ok()
 }
@@ -72,9 +72,9 @@ fn date(value: &HeaderValue) -> Option<time::OffsetDateTime> {
 mod tests {
     use super::*;
 
-    fn status(asked: &[(&'static str, &'static str)]) -> u16 {
+    fn status(sent: &[(&'static str, &'static str)]) -> u16 {
         let mut headers = HeaderMap::new();
-        for (name, value) in asked {
+        for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let conditions = Conditions::extract(&mut headers);
@@ -91,8 +91,8 @@ mod tests {
     }
 
     #[test]
-    fn who_has_it_is_told_so() {
-        for (asked, wanted) in [
+    fn a_matching_condition_gives_304() {
+        for (sent, expected) in [
             (&[][..], 200),
             (&[("if-none-match", "\"a\", \"b\"")], 304),
             (
@@ -110,7 +110,7 @@ mod tests {
                 200,
             ),
             (&[("if-modified-since", "yesterday")], 200),
-            // The tag decides.
+            // `If-None-Match` wins over the date.
             (
                 &[
                     ("if-none-match", "\"a\""),
@@ -119,7 +119,7 @@ mod tests {
                 200,
             ),
         ] {
-            assert_eq!(status(asked), wanted, "{asked:?}");
+            assert_eq!(status(sent), expected, "{sent:?}");
         }
     }
 }

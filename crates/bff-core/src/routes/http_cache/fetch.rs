@@ -1,4 +1,4 @@
-//! One call whose answer may be kept: what of it is read, and what streams on.
+//! One call whose response may be stored: buffers a short body, and streams any other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,26 +19,26 @@ use crate::outbound::{self, Failure, ForwardRequest, ForwardResponse, Reason};
 use crate::routes::{Route, headers, v1_format};
 use crate::scope::X_USER_ID;
 
-/// What a 304 does not change of a kept head (RFC 9111 §3.2).
-const OF_THE_BODY: [HeaderName; 4] = [
+/// The stored headers that a 304 does not update (RFC 9111 §3.2).
+const BODY_HEADERS: [HeaderName; 4] = [
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     header::CONTENT_RANGE,
 ];
 
-/// Whether the backend learns from a request whose it is.
+/// Whether the backend can identify the caller of a request.
 pub(super) fn is_authenticated(cx: &RequestContext, headers: &HeaderMap) -> bool {
-    let says = [header::AUTHORIZATION, header::COOKIE, X_USER_ID];
-    cx.caller().is_some() || says.iter().any(|name| headers.contains_key(name))
+    let identifying = [header::AUTHORIZATION, header::COOKIE, X_USER_ID];
+    cx.caller().is_some() || identifying.iter().any(|name| headers.contains_key(name))
 }
 
-/// A call to be made.
+/// One call to the backend.
 pub(super) struct Call<'a> {
     cx: &'a RequestContext,
     route: &'a Route,
-    passage: &'a ForwardRequest,
-    keep: &'a CachePolicy,
+    request: &'a ForwardRequest,
+    policy: &'a CachePolicy,
     key: &'a Key,
 }
 
@@ -46,189 +46,199 @@ impl<'a> Call<'a> {
     pub(super) fn new(
         cx: &'a RequestContext,
         route: &'a Route,
-        passage: &'a ForwardRequest,
-        keep: &'a CachePolicy,
+        request: &'a ForwardRequest,
+        policy: &'a CachePolicy,
         key: &'a Key,
     ) -> Self {
         Self {
             cx,
             route,
-            passage,
-            keep,
+            request,
+            policy,
             key,
         }
     }
 
-    /// Makes it, on the condition of a copy if there is one. What may not be kept, or is too long, is still coming.
+    /// Makes the call. With a stored response in `fetch`, it is a conditional request. A body that may not be stored,
+    /// or is too long, is returned as a stream.
     pub(super) async fn fetch(
         &self,
-        known: bool,
-        note: &Key,
+        authenticated: bool,
+        vary_key: &Key,
         fetch: Option<&FetchContext>,
     ) -> Result<FullResponse<StoredResponse>, Failure> {
-        let mut passage = self.passage.clone();
-        let conditional = fetch.is_some_and(|fetch| fetch.add_validators(&mut passage.headers));
-        let asked = Instant::now();
-        let mut answer = outbound::forward(self.cx, &self.route.upstream, &passage).await?;
-        let version = answer.response.version();
-        let head = answer.response.headers_mut();
+        let mut request = self.request.clone();
+        let conditional = fetch.is_some_and(|fetch| fetch.add_validators(&mut request.headers));
+        let started = Instant::now();
+        let mut forwarded = outbound::forward(self.cx, &self.route.upstream, &request).await?;
+        let version = forwarded.response.version();
+        let head = forwarded.response.headers_mut();
         headers::from_backend(head, &self.route.config);
-        headers::via(head, version, &self.cx.shared().client);
+        headers::append_via(head, version, &self.cx.shared().client);
         if self.route.config.v1_format {
-            v1_format::vary(head);
+            v1_format::append_vary(head);
         }
-        let response_delay = asked.elapsed();
-        let status = answer.response.status();
+        let response_delay = started.elapsed();
+        let status = forwarded.response.status();
         if conditional && status == StatusCode::NOT_MODIFIED {
-            let copy = fetch.and_then(FetchContext::stored_value::<StoredResponse>);
-            let same = copy.and_then(|copy| refresh_from_304(&copy, answer.response.headers()));
-            let why = "it answered 304 about another version";
-            let same = same.ok_or_else(|| Failure::new(Reason::BadResponse).with_cause(why))?;
-            return Ok(full_response(same, response_delay));
+            let stored = fetch.and_then(FetchContext::stored_value::<StoredResponse>);
+            let refreshed =
+                stored.and_then(|stored| refresh_from_304(&stored, forwarded.response.headers()));
+            let cause = "its 304 is for another version";
+            let refreshed =
+                refreshed.ok_or_else(|| Failure::new(Reason::BadResponse).with_cause(cause))?;
+            return Ok(full_response(refreshed, response_delay));
         }
-        let head = answer.response.headers().clone();
-        let names = stored_response::varies(&head);
+        let head = forwarded.response.headers().clone();
+        let names = stored_response::vary_fields(&head);
         if !names.is_empty() {
             self.cx
                 .shared()
                 .cache
-                .set_annotation(note, VaryFields(names.clone()));
+                .set_annotation(vary_key, VaryFields(names.clone()));
         }
-        let for_all = self.judge(true, status, &head, response_delay).may_store;
-        let may_keep = if known {
-            for_all
+        let shareable = self.evaluate(true, status, &head, response_delay).may_store;
+        let may_store = if authenticated {
+            shareable
         } else {
-            self.judge(false, status, &head, response_delay).may_store
+            self.evaluate(false, status, &head, response_delay)
+                .may_store
         };
-        let content = self.content(may_keep, answer).await?;
-        // A mishap says nothing of the answer after it.
-        let lasts = !known && !status.is_server_error();
-        if matches!(content, Content::Once(_)) && lasts {
+        let content = self.content(may_store, forwarded).await?;
+        // An error of the server says nothing about later responses.
+        let is_lasting = !authenticated && !status.is_server_error();
+        if matches!(content, Content::Stream(_)) && is_lasting {
             self.cx.shared().cache.mark_hit_for_miss(self.key);
         }
-        let passed = StoredResponse {
+        let stored = StoredResponse {
             status,
-            asked: stored_response::values(&self.passage.headers, names),
+            vary_values: stored_response::copy_values(&self.request.headers, names),
             head: rfc9111::compact_headers(&head),
-            for_all,
+            shareable,
             content,
         };
-        Ok(full_response(passed, response_delay))
+        Ok(full_response(stored, response_delay))
     }
 
-    /// What RFC 9111 says of the answer; `known` is whether the backend knew who asked (§3.5).
-    fn judge(
+    /// Decides by RFC 9111 whether the response may be stored, for an authenticated request or not (§3.5).
+    fn evaluate(
         &self,
-        known: bool,
+        authenticated: bool,
         status: StatusCode,
         head: &HeaderMap,
         response_delay: Duration,
     ) -> StorageDecision {
-        let mut asked = self.passage.headers.clone();
-        asked.remove(header::AUTHORIZATION);
-        if known {
-            asked.insert(header::AUTHORIZATION, HeaderValue::from_static("known"));
+        let mut headers = self.request.headers.clone();
+        headers.remove(header::AUTHORIZATION);
+        if authenticated {
+            // Its presence matters, not its value.
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static("present"));
         }
-        let asked = rfc9111::RequestView {
+        let request = rfc9111::RequestView {
             method: &Method::GET,
-            headers: &asked,
+            headers: &headers,
         };
-        let answer = rfc9111::ResponseView {
+        let response = rfc9111::ResponseView {
             status,
             headers: head,
             received_at: self.cx.env().now(),
             response_delay,
         };
-        let mut terms = rfc9111::evaluate(&asked, answer, self.keep);
-        let revalidates =
+        let mut decision = rfc9111::evaluate(&request, response, self.policy);
+        let has_validator =
             head.contains_key(header::ETAG) || head.contains_key(header::LAST_MODIFIED);
-        // A part is no answer to a request for all, events have no end, and a cookie is one client's.
-        terms.may_store &= (revalidates || !terms.fresh_for.is_zero())
+        // A partial response does not answer a full request, an event stream may be endless, and a cookie is for one
+        // client.
+        decision.may_store &= (has_validator || !decision.fresh_for.is_zero())
             && status != StatusCode::PARTIAL_CONTENT
             && !headers::is_event_stream(head)
             && !head.contains_key(header::SET_COOKIE);
-        terms
+        decision
     }
 
-    /// The body: whole, if it may be kept and is short enough.
-    async fn content(&self, may_keep: bool, answer: ForwardResponse) -> Result<Content, Failure> {
-        let most = self.route.config.cache_max_bytes;
-        let ForwardResponse {
-            response,
-            guard: stay,
-        } = answer;
+    /// The body: buffered if it may be stored and is short enough, else a stream.
+    async fn content(
+        &self,
+        may_store: bool,
+        forwarded: ForwardResponse,
+    ) -> Result<Content, Failure> {
+        let max_bytes = self.route.config.cache_max_bytes;
+        let ForwardResponse { response, guard } = forwarded;
         let mut body = response.into_body();
         let mut first = Bytes::new();
-        if may_keep && body.size_hint().lower() <= most as u64 {
-            let read = timeout_at(self.cx.upstream_deadline(), read(&mut body, most)).await;
+        if may_store && body.size_hint().lower() <= max_bytes as u64 {
+            let read = timeout_at(self.cx.upstream_deadline(), read(&mut body, max_bytes)).await;
             let (bytes, ended) = read.map_err(|_| Failure::new(Reason::Deadline))??;
             if ended {
-                return Ok(Content::Whole(bytes));
+                return Ok(Content::Full(bytes));
             }
             first = bytes;
         }
-        Ok(Content::Once(Mutex::new(Some(StreamingRemainder {
+        Ok(Content::Stream(Mutex::new(Some(StreamingRemainder {
             first,
             body,
-            stay,
+            guard,
         }))))
     }
 }
 
-/// The body up to its end, or until it is longer than `most`; says whether that was the end.
-async fn read(body: &mut Incoming, most: usize) -> Result<(Bytes, bool), Failure> {
+/// Reads a body until its end, or until it is longer than `max_bytes`. Returns whether it has ended.
+async fn read(body: &mut Incoming, max_bytes: usize) -> Result<(Bytes, bool), Failure> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let broken = |_| Failure::new(Reason::BadResponse).with_cause("the body ended early");
-        if let Ok(data) = frame.map_err(broken)?.into_data() {
+        let failure = |_| Failure::new(Reason::BadResponse).with_cause("the body ended early");
+        if let Ok(data) = frame.map_err(failure)?.into_data() {
             read.extend_from_slice(&data);
         }
-        if read.len() > most {
+        if read.len() > max_bytes {
             return Ok((read.freeze(), false));
         }
     }
     Ok((read.freeze(), true))
 }
 
-/// A copy that is good again, as the 304 says it.
-fn refresh_from_304(copy: &Arc<StoredResponse>, told: &HeaderMap) -> Option<StoredResponse> {
-    let Content::Whole(bytes) = &copy.content else {
+/// The stored response with the headers of a 304. `None` if the 304 is for another version.
+fn refresh_from_304(
+    stored: &Arc<StoredResponse>,
+    not_modified: &HeaderMap,
+) -> Option<StoredResponse> {
+    let Content::Full(bytes) = &stored.content else {
         return None;
     };
-    rfc9111::merge_304_headers(&copy.head, told)?;
-    let mut head = copy.head.clone();
+    rfc9111::merge_304_headers(&stored.head, not_modified)?;
+    let mut head = stored.head.clone();
     head.remove(header::AGE);
-    for name in told.keys().filter(|name| !OF_THE_BODY.contains(name)) {
+    for name in (not_modified.keys()).filter(|name| !BODY_HEADERS.contains(name)) {
         head.remove(name);
-        for value in told.get_all(name) {
+        for value in not_modified.get_all(name) {
             head.append(name.clone(), value.clone());
         }
     }
     Some(StoredResponse {
-        status: copy.status,
+        status: stored.status,
         head: rfc9111::compact_headers(&head),
-        asked: copy.asked.clone(),
-        for_all: copy.for_all,
-        content: Content::Whole(bytes.clone()),
+        vary_values: stored.vary_values.clone(),
+        shareable: stored.shareable,
+        content: Content::Full(bytes.clone()),
     })
 }
 
-/// As it is put away. What is still coming is not.
-fn full_response(passed: StoredResponse, response_delay: Duration) -> FullResponse<StoredResponse> {
-    let (head, bytes) = match &passed.content {
-        Content::Whole(bytes) => (passed.head.clone(), bytes.len()),
-        Content::Once(_) => {
+/// The response for the cache. A stream gets `no-store`, so the cache does not store it.
+fn full_response(stored: StoredResponse, response_delay: Duration) -> FullResponse<StoredResponse> {
+    let (head, bytes) = match &stored.content {
+        Content::Full(bytes) => (stored.head.clone(), bytes.len()),
+        Content::Stream(_) => {
             let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             (HeaderMap::from_iter([no_store]), 0)
         }
     };
     FullResponse {
-        status: passed.status,
+        status: stored.status,
         head,
-        // Its whole head is kept too.
-        bytes: bytes + passed.head.len() * 64,
-        body: passed.encode(),
-        value: Arc::new(passed),
+        // An estimate: 64 bytes for each header.
+        bytes: bytes + stored.head.len() * 64,
+        body: stored.encode(),
+        value: Arc::new(stored),
         response_delay,
     }
 }

@@ -1,4 +1,4 @@
-//! What a backend answered to a request that was passed on, as it is kept, and for which requests it is the answer.
+//! A stored response of a proxy route, and its variants by `Vary`.
 
 use std::any::Any;
 use std::fmt::Write;
@@ -14,52 +14,52 @@ use parking_lot::Mutex;
 use crate::cache::length_prefixed::{get_bytes, get_len, put_bytes, put_len};
 use crate::outbound::{ForwardRequest, InFlightGuard, InstanceClients};
 
-/// By which header fields a backend's answers to an address vary.
+/// The names in `Vary` of the responses of a target.
 pub(super) struct VaryFields(pub(super) Vec<HeaderName>);
 
-/// An answer.
+/// A response that may be stored.
 pub(super) struct StoredResponse {
     pub(super) status: StatusCode,
-    /// As the client gets it.
+    /// The headers as the client gets them.
     pub(super) head: HeaderMap,
-    /// What it was asked for with, of what it varies by.
-    pub(super) asked: Vec<(HeaderName, Vec<HeaderValue>)>,
-    /// Whether those may share it whom the backend knows (RFC 9111 §3.5).
-    pub(super) for_all: bool,
+    /// The request's values of the fields in `Vary`.
+    pub(super) vary_values: Vec<(HeaderName, Vec<HeaderValue>)>,
+    /// Whether authenticated requests may share it (RFC 9111 §3.5).
+    pub(super) shareable: bool,
     pub(super) content: Content,
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub(super) enum Content {
-    /// Read, and for everybody.
-    Whole(Bytes),
-    /// Still coming, for whoever takes it: it is not kept.
-    Once(Mutex<Option<StreamingRemainder>>),
+    /// A buffered body, which can be stored.
+    Full(Bytes),
+    /// A streaming body, which is not stored. The first consumer takes it.
+    Stream(Mutex<Option<StreamingRemainder>>),
 }
 
-/// A body that still comes.
+/// The rest of a streaming body.
 pub(super) struct StreamingRemainder {
-    /// What was read of it.
+    /// The bytes that were already read.
     pub(super) first: Bytes,
     pub(super) body: Incoming,
-    pub(super) stay: InFlightGuard<InstanceClients>,
+    pub(super) guard: InFlightGuard<InstanceClients>,
 }
 
-/// What answers to an address are told apart by: the address, and the values of what they vary by.
-pub(super) fn variant(passage: &ForwardRequest, names: Option<&VaryFields>) -> String {
-    // A zero is in no address: no call of a screen has this key.
-    let mut target = format!("{}\0", passage.target);
+/// The cache key of a variant: the target, and the request's values of the fields in `Vary`.
+pub(super) fn variant_key(request: &ForwardRequest, names: Option<&VaryFields>) -> String {
+    // No target contains a zero, so a call of a screen never has this key.
+    let mut key = format!("{}\0", request.target);
     for name in names.into_iter().flat_map(|names| &names.0) {
-        for value in passage.headers.get_all(name) {
-            // Writing to a text cannot fail.
-            let _ = writeln!(target, "{name}:{}", value.as_bytes().escape_ascii());
+        for value in request.headers.get_all(name) {
+            // Writing to a string cannot fail.
+            let _ = writeln!(key, "{name}:{}", value.as_bytes().escape_ascii());
         }
     }
-    target
+    key
 }
 
-/// By what an answer varies.
-pub(super) fn varies(head: &HeaderMap) -> Vec<HeaderName> {
+/// The sorted names in `Vary`.
+pub(super) fn vary_fields(head: &HeaderMap) -> Vec<HeaderName> {
     let values = head.get_all(header::VARY).iter();
     let names = values.filter_map(|value| value.to_str().ok());
     let names = names.flat_map(|value| value.split(','));
@@ -69,29 +69,30 @@ pub(super) fn varies(head: &HeaderMap) -> Vec<HeaderName> {
     names
 }
 
-/// The values of these fields, in memory of their own.
-pub(super) fn values(
+/// Copies the values of these fields, so that they do not keep the buffer of the whole request alive.
+pub(super) fn copy_values(
     headers: &HeaderMap,
-    of: Vec<HeaderName>,
+    names: Vec<HeaderName>,
 ) -> Vec<(HeaderName, Vec<HeaderValue>)> {
     let copy = |value: &HeaderValue| {
-        // It was a value before.
+        // These bytes are a valid value, so this never fails.
         HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
     };
     let values = |name: HeaderName| {
         let values = headers.get_all(&name).iter().map(copy).collect();
         (name, values)
     };
-    of.into_iter().map(values).collect()
+    names.into_iter().map(values).collect()
 }
 
 impl StoredResponse {
-    /// Whether it answers a request with these fields (RFC 9111 §4.1).
-    pub(super) fn fits(&self, headers: &HeaderMap) -> bool {
-        (self.asked.iter()).all(|(name, values)| headers.get_all(name).iter().eq(values.iter()))
+    /// Whether the request's fields match those of the original request (RFC 9111 §4.1).
+    pub(super) fn matches_vary(&self, headers: &HeaderMap) -> bool {
+        (self.vary_values.iter())
+            .all(|(name, values)| headers.get_all(name).iter().eq(values.iter()))
     }
 
-    /// The answer with this body.
+    /// A response with this body.
     pub(super) fn response(&self, body: Body) -> Response {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -99,21 +100,21 @@ impl StoredResponse {
         response
     }
 
-    /// For other replicas; nothing where the body is not whole.
+    /// Encodes the response for other replicas. A streaming body gives empty bytes.
     pub(super) fn encode(&self) -> Bytes {
-        let Content::Whole(body) = &self.content else {
+        let Content::Full(body) = &self.content else {
             return Bytes::new();
         };
         let mut out = BytesMut::with_capacity(512 + body.len());
         out.put_u16(self.status.as_u16());
-        out.put_u8(u8::from(self.for_all));
+        out.put_u8(u8::from(self.shareable));
         put_len(&mut out, self.head.len());
         for (name, value) in &self.head {
             put_bytes(&mut out, name.as_str().as_bytes());
             put_bytes(&mut out, value.as_bytes());
         }
-        put_len(&mut out, self.asked.len());
-        for (name, values) in &self.asked {
+        put_len(&mut out, self.vary_values.len());
+        for (name, values) in &self.vary_values {
             put_bytes(&mut out, name.as_str().as_bytes());
             put_len(&mut out, values.len());
             for value in values {
@@ -124,14 +125,14 @@ impl StoredResponse {
         out.freeze()
     }
 
-    /// What another replica wrote.
-    pub(super) fn decode(written: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
-        Self::read(Bytes::copy_from_slice(written)).map(|passed| Arc::new(passed) as _)
+    /// Decodes the bytes of another replica.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
+        Self::read(Bytes::copy_from_slice(bytes)).map(|stored| Arc::new(stored) as _)
     }
 
     fn read(mut from: Bytes) -> Option<Self> {
         let status = StatusCode::from_u16(from.try_get_u16().ok()?).ok()?;
-        let for_all = from.try_get_u8().ok()? == 1;
+        let shareable = from.try_get_u8().ok()? == 1;
         let mut head = HeaderMap::new();
         for _ in 0..get_len(&mut from)? {
             let name = HeaderName::from_bytes(&get_bytes(&mut from)?).ok()?;
@@ -140,21 +141,21 @@ impl StoredResponse {
                 HeaderValue::from_maybe_shared(get_bytes(&mut from)?).ok()?,
             );
         }
-        let mut asked = Vec::new();
+        let mut vary_values = Vec::new();
         for _ in 0..get_len(&mut from)? {
             let name = HeaderName::from_bytes(&get_bytes(&mut from)?).ok()?;
             let mut values = Vec::new();
             for _ in 0..get_len(&mut from)? {
                 values.push(HeaderValue::from_maybe_shared(get_bytes(&mut from)?).ok()?);
             }
-            asked.push((name, values));
+            vary_values.push((name, values));
         }
         Some(Self {
             status,
             head,
-            asked,
-            for_all,
-            content: Content::Whole(from),
+            vary_values,
+            shareable,
+            content: Content::Full(from),
         })
     }
 }
@@ -171,7 +172,7 @@ mod tests {
         headers
     }
 
-    fn passed(asked: &HeaderMap) -> StoredResponse {
+    fn stored_response(request: &HeaderMap) -> StoredResponse {
         let head = headers(&[
             ("vary", "Accept, x-b"),
             ("vary", "accept"),
@@ -180,54 +181,57 @@ mod tests {
         ]);
         StoredResponse {
             status: StatusCode::NOT_FOUND,
-            asked: values(asked, varies(&head)),
+            vary_values: copy_values(request, vary_fields(&head)),
             head,
-            for_all: true,
-            content: Content::Whole(Bytes::from_static(b"text")),
+            shareable: true,
+            content: Content::Full(Bytes::from_static(b"text")),
         }
     }
 
     #[test]
-    fn an_answer_is_for_requests_with_the_same_values_of_what_it_varies_by() {
-        let asked = headers(&[("accept", "a"), ("x-c", "1")]);
-        let passed = passed(&asked);
-        assert!(passed.fits(&asked));
-        assert!(passed.fits(&headers(&[("accept", "a"), ("x-c", "2")])));
+    fn a_response_matches_requests_with_equal_vary_fields() {
+        let request = headers(&[("accept", "a"), ("x-c", "1")]);
+        let stored = stored_response(&request);
+        assert!(stored.matches_vary(&request));
+        assert!(stored.matches_vary(&headers(&[("accept", "a"), ("x-c", "2")])));
         for other in [
             &[][..],
             &[("accept", "b")],
             &[("accept", "a"), ("accept", "a")],
             &[("accept", "a"), ("x-b", "")],
         ] {
-            assert!(!passed.fits(&headers(other)), "{other:?}");
+            assert!(!stored.matches_vary(&headers(other)), "{other:?}");
         }
     }
 
     #[test]
-    fn what_it_was_asked_for_with_holds_on_to_nothing_else_that_was_read() {
-        let read = Bytes::from(vec![b'x'; 4096]);
-        let mut asked = HeaderMap::new();
-        let part = HeaderValue::from_maybe_shared(read.slice(..1));
-        asked.insert(header::ACCEPT, part.unwrap());
-        let passed = passed(&asked);
-        assert!(passed.fits(&asked));
-        drop(asked);
-        assert!(read.is_unique());
+    fn vary_values_do_not_keep_the_read_buffer_alive() {
+        let buffer = Bytes::from(vec![b'x'; 4096]);
+        let mut request = HeaderMap::new();
+        let part = HeaderValue::from_maybe_shared(buffer.slice(..1));
+        request.insert(header::ACCEPT, part.unwrap());
+        let stored = stored_response(&request);
+        assert!(stored.matches_vary(&request));
+        drop(request);
+        assert!(buffer.is_unique());
     }
 
     #[test]
-    fn what_is_written_is_read_and_what_was_cut_is_not() {
-        let asked = headers(&[("accept", "a"), ("accept", "b")]);
-        let passed = passed(&asked);
-        let written = passed.encode();
-        let read = StoredResponse::read(written.clone()).unwrap();
-        assert_eq!((read.status, &read.head), (passed.status, &passed.head));
-        assert_eq!((&read.asked, read.for_all), (&passed.asked, true));
-        assert!(matches!(&read.content, Content::Whole(body) if body == "text"));
-        // Where the body begins is known only by what is before it.
-        for end in 0..written.len() - 4 {
+    fn an_encoded_response_is_decoded_unless_it_is_truncated() {
+        let request = headers(&[("accept", "a"), ("accept", "b")]);
+        let stored = stored_response(&request);
+        let encoded = stored.encode();
+        let read = StoredResponse::read(encoded.clone()).unwrap();
+        assert_eq!((read.status, &read.head), (stored.status, &stored.head));
+        assert_eq!(
+            (&read.vary_values, read.shareable),
+            (&stored.vary_values, true)
+        );
+        assert!(matches!(&read.content, Content::Full(body) if body == "text"));
+        // The body has no length, so only a truncation before it is detected.
+        for end in 0..encoded.len() - 4 {
             assert!(
-                StoredResponse::read(written.slice(..end)).is_none(),
+                StoredResponse::read(encoded.slice(..end)).is_none(),
                 "{end}"
             );
         }

@@ -1,25 +1,28 @@
-//! How many requests are worked on at once, found by measuring: a gradient limit that checks its own diagnosis.
+//! The limit of concurrent requests, found by measurement: a gradient limit that verifies its own decisions.
 //!
-//! It counts in windows. As long as answers take about what they usually take, a limit that is in use grows by its
-//! square root; when they take more than [`Config::tolerance`] times that, it shrinks in proportion. That is the
-//! gradient of Netflix's concurrency-limits, after TCP Vegas (Brakmo and Peterson 1995). When answers are lost (too
-//! late, or refused for want of capacity) it backs off by a factor, as AIMD does (Chiu and Jain 1989), whatever
-//! latency says. Plain AIMD alone would let latency grow to the deadline before it acts, and everybody would wait.
+//! The limit is adjusted once per window. While the latency is near the baseline, a limit in use grows by its square
+//! root. If the latency exceeds [`Config::latency_tolerance`] times the baseline, the limit shrinks in proportion. This
+//! is the gradient of Netflix's concurrency-limits, after TCP Vegas (Brakmo and Peterson 1995). If requests are dropped
+//! (too late, or without capacity at a backend), the limit is multiplied by a factor, as in AIMD (Chiu and Jain 1989).
+//! AIMD alone would let the latency grow to the deadline before it reacts.
 //!
-//! The weak spot of gradients is what they compare with. A long average (gradient2) follows a lasting overload until
-//! that is usual too; a minimum (Vegas, BBR) never forgives a backend that became slower for a reason of its own, and
-//! starves its clients. Here what is usual follows what is measured with at most [`Config::min`] in flight, where no
-//! limit applies; beyond that it falls but does not rise, and shrinking is taken as the experiment it is. By Little's
-//! law what is in flight is throughput times latency: once it has become much less, one of the two has fallen. If that
-//! is latency, load had made it slow. If it is throughput, load had not: the new latency is what answers take now, and
-//! the limit goes back to what it was. The same experiment is made on purpose now and then while requests are refused,
-//! as BBR looks for its minimum: a gateway that was started in the midst of an overload knows nothing better.
+//! The weak point of a gradient is its baseline. A long average (gradient2) follows a lasting overload until overload
+//! is the baseline. A minimum (Vegas, BBR) never adapts to a backend that became slower without overload, and starves
+//! its clients. Here the baseline is learned only while at most [`Config::min`] requests are in flight, because then no
+//! limit applies. Under load it can only decrease.
+//!
+//! After each decrease of the limit we check its effect. By Little's law, the number in flight is throughput times
+//! latency, so if it fell, one of them fell. If the latency fell, load was the cause, and the decrease was right. If
+//! the throughput fell, load was not the cause: the new latency becomes the baseline, and the limit is restored.
+//!
+//! While requests are rejected, the same experiment runs deliberately from time to time, as BBR probes for its minimum.
+//! A gateway that started during an overload has no other way to learn its baseline.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use window::{Measured, Window};
+use window::{Measurement, Window};
 
 pub use config::Config;
 
@@ -28,224 +31,241 @@ mod config;
 mod tests;
 mod window;
 
-/// From which share of lost answers on a window is held against the limit.
-const LOST: f64 = 0.1;
-/// What is left of a limit under which answers were lost.
-const BACK_OFF: f64 = 0.8;
-/// The least that one window leaves of a limit, so that one odd window does not close the gateway.
-const FLOOR: f64 = 0.5;
-/// How far one window moves what is usual.
-const WEIGHT: f64 = 0.2;
-/// A limit far above its use is first brought to so many times that, or shrinking would have no effect for long.
-const ABOVE_USE: f64 = 1.5;
-/// Up to so many times what is usual nothing waits. When it is so twice in a row, for what one window lets in the next
-/// one measures, a limit in use grows by [`QUICK`] and not by its root.
-const CALM: f64 = 1.25;
-/// By which part: five times the load is let in within two seconds.
-const QUICK: f64 = 0.25;
-/// An experiment has its result when no more than this part of what was in flight is left.
-const FEWER: f64 = 0.65;
-/// Latency that load has caused is then less than this part of what it was: half way between 0.65 and 1.
-const SHORTER: f64 = 0.82;
-/// What an experiment made on purpose leaves in flight. Half would find twice the usual just as long as usual.
+/// The ratio of dropped requests from which a window decreases the limit.
+const DROP_RATIO_THRESHOLD: f64 = 0.1;
+/// The factor by which dropped requests decrease the limit.
+const DROP_BACKOFF: f64 = 0.8;
+/// The smallest factor of one decrease, so that one unusual window does not close the gateway.
+const MIN_DECREASE: f64 = 0.5;
+/// The weight of one window in the baseline.
+const BASELINE_WEIGHT: f64 = 0.2;
+/// A decrease starts from at most this multiple of the number in flight. From a much higher limit it would have no
+/// effect.
+const MAX_LIMIT_TO_USAGE: f64 = 1.5;
+/// Up to this multiple of the baseline the gateway counts as unloaded: no request waits. After two such windows in a
+/// row, a limit in use grows by [`UNLOADED_GROWTH`] instead of its square root. The second window measures what the
+/// first admitted.
+const UNLOADED_LATENCY: f64 = 1.25;
+/// The growth per unloaded window, as a fraction of the limit: five times the load is admitted within two seconds.
+const UNLOADED_GROWTH: f64 = 0.25;
+/// An experiment ends when the number in flight is at most this fraction of its value at the start.
+const EXPERIMENT_END_USAGE: f64 = 0.65;
+/// If load is the cause, the latency is then at most this fraction of its value at the start: halfway from 0.65 to 1.
+const EXPERIMENT_END_LATENCY: f64 = 0.82;
+/// The factor of a deliberate decrease. With a half, a latency of twice the baseline would not become visible.
 const EXPERIMENT_FRACTION: f64 = 0.25;
-/// How often it is made while requests are refused: at one window each time, less than a hundredth of the work is lost.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// The interval of deliberate experiments while requests are rejected. Each takes one window, so they cost less than 1
+/// % of the throughput.
+const EXPERIMENT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How one request ended, as far as that says how loaded the gateway is.
+/// The outcome of one request, as a signal of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// It was answered after this time.
+    /// It completed after this time.
     Completed(Duration),
-    /// It was answered too late, or a backend had no capacity for it.
-    Lost(Duration),
-    /// The client left after this time. Longer than usual, it counts as an answer that took so long, or those who
-    /// wait longest would not be seen; shorter, it says nothing.
+    /// It ended after this time because it was too late, or a backend had no capacity.
+    Dropped(Duration),
+    /// The client disconnected after this time. A time above the baseline counts as a latency, because the slowest
+    /// requests would be missing otherwise. A shorter time is ignored.
     Disconnected(Duration),
 }
 
-/// The limit of one gateway.
+/// The limit of concurrent requests of one gateway.
 #[derive(Clone, Debug)]
 pub struct AdaptiveConcurrencyLimit {
     config: Config,
-    /// The limit itself; its fraction counts when it grows.
-    slots: f64,
-    /// What an answer takes that waits for no other, in seconds; `None` until something was measured.
+    /// The limit. Growth adds to its fraction.
+    limit: f64,
+    /// The latency of a request that waits for no other, in seconds. `None` until the first window ends.
     baseline: Option<f64>,
     window: Window,
-    trial: Option<Experiment>,
-    /// When what is usual was last compared with fewer in flight.
-    compared: Instant,
-    /// Whether nothing waited in the last window either.
+    experiment: Option<Experiment>,
+    /// The last time at which the baseline was verified with few requests in flight.
+    verified: Instant,
+    /// Whether the last window was unloaded.
     unloaded: bool,
-    /// The limit shrank: what was let in before still ends in this window, which therefore says nothing.
+    /// Whether the limit just decreased. Requests admitted before still end in this window, so it is not used.
     cooling_down: bool,
 }
 
-/// How things were when an experiment began, at their worst.
+/// The state at the start of an experiment. Usage and latency are the highest values since then.
 #[derive(Clone, Copy, Debug)]
 struct Experiment {
     limit: f64,
-    used: f64,
-    mean: f64,
-    /// Whether it is made on purpose, so that the limit goes back whatever the result.
+    in_flight: f64,
+    latency: f64,
+    /// Whether it runs without a suspicion of overload. The limit is then restored whatever the result.
     deliberate: bool,
 }
 
 impl AdaptiveConcurrencyLimit {
-    /// Nothing measured.
+    /// Starts with the initial limit and no measurement.
     pub fn new(config: &Config, now: Instant) -> Self {
         Self {
-            slots: f64::from(config.initial.get()),
+            limit: f64::from(config.initial.get()),
             config: config.clone(),
             baseline: None,
-            window: Window::open(now),
-            trial: None,
-            compared: now,
+            window: Window::new(now),
+            experiment: None,
+            verified: now,
             unloaded: false,
             cooling_down: false,
         }
     }
 
-    /// How many requests may be in flight now.
+    /// The number of requests that may be in flight now.
     pub fn current(&self) -> u32 {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "between min and max, which are of this type"
         )]
-        let whole = self.slots as u32;
+        let whole = self.limit as u32;
         whole.clamp(self.config.min.get(), self.config.max.get())
     }
 
-    /// A request was refused: the limit is in use, whatever the average says.
-    pub fn refused(&mut self) {
-        self.window.refused = true;
+    /// Records a rejected request: the limit is in use, whatever the average number in flight is.
+    pub fn record_rejection(&mut self) {
+        self.window.rejected = true;
     }
 
-    /// A request ended, one of so many in flight; whether the limit may have moved.
-    pub fn ended(&mut self, now: Instant, ended: RequestOutcome, in_flight: u32) -> bool {
-        let time = match ended {
-            RequestOutcome::Completed(time) => time,
-            RequestOutcome::Lost(time) => {
-                self.window.lost += 1;
-                time
+    /// Records the outcome of a request. `in_flight` includes it. Returns whether the limit may have changed.
+    pub fn record_outcome(
+        &mut self,
+        now: Instant,
+        outcome: RequestOutcome,
+        in_flight: u32,
+    ) -> bool {
+        let latency = match outcome {
+            RequestOutcome::Completed(latency) => latency,
+            RequestOutcome::Dropped(latency) => {
+                self.window.dropped += 1;
+                latency
             }
-            RequestOutcome::Disconnected(time)
-                if self.baseline.is_some_and(|u| time.as_secs_f64() > u) =>
+            RequestOutcome::Disconnected(latency)
+                if (self.baseline).is_some_and(|baseline| latency.as_secs_f64() > baseline) =>
             {
-                time
+                latency
             }
             RequestOutcome::Disconnected(_) => return false,
         };
-        self.window.answers += 1;
-        self.window.sum += time.as_secs_f64();
-        self.window.in_flight += u64::from(in_flight);
-        let Some(measured) = self.window.over(now, self.config.window) else {
+        self.window.samples += 1;
+        self.window.latency_sum += latency.as_secs_f64();
+        self.window.in_flight_sum += u64::from(in_flight);
+        let Some(measurement) = self.window.measurement(now, self.config.window) else {
             return false;
         };
-        self.window = Window::open(now);
+        self.window = Window::new(now);
         if !std::mem::take(&mut self.cooling_down) {
-            self.learn(now, measured);
+            self.adjust(now, measurement);
         }
         true
     }
 
-    fn learn(&mut self, now: Instant, seen: Measured) {
-        let few = seen.used <= f64::from(self.config.min.get());
-        let tried = self.trial.is_some();
-        let usual = self.compare(now, seen, few);
-        let calm = !tried && seen.mean <= CALM * usual;
-        let quick = std::mem::replace(&mut self.unloaded, calm) && calm;
-        self.baseline = Some(usual);
-        if seen.lost >= LOST {
-            self.end_trial();
+    /// Adjusts the baseline and the limit after a window.
+    fn adjust(&mut self, now: Instant, measured: Measurement) {
+        let few = measured.in_flight <= f64::from(self.config.min.get());
+        let experimenting = self.experiment.is_some();
+        let baseline = self.update_baseline(now, measured, few);
+        let unloaded = !experimenting && measured.latency <= UNLOADED_LATENCY * baseline;
+        let unloaded_twice = std::mem::replace(&mut self.unloaded, unloaded) && unloaded;
+        self.baseline = Some(baseline);
+        if measured.drop_ratio >= DROP_RATIO_THRESHOLD {
+            self.restore_limit();
             if !few {
-                self.shrink(seen.used, BACK_OFF);
+                self.decrease(measured.in_flight, DROP_BACKOFF);
             }
-        } else if self.trial.is_some_and(|trial| trial.deliberate) {
-            // What it costs must not be mistaken for what load costs.
-        } else if seen.mean > self.config.latency_tolerance * usual {
-            // Not at once: one window may be odd, and while requests pile up latency lags behind them.
-            if !few && self.is_confirmed(seen) {
-                let by = self.config.latency_tolerance * usual / seen.mean;
-                self.shrink(seen.used, by.max(FLOOR));
+        } else if self.experiment.is_some_and(|one| one.deliberate) {
+            // The low limit of the experiment causes rejections. They must not be taken for overload.
+        } else if measured.latency > self.config.latency_tolerance * baseline {
+            // Waits for a second slow window: one may be an outlier, and the latency lags behind a growing queue.
+            if !few && self.is_confirmed(measured) {
+                let factor = self.config.latency_tolerance * baseline / measured.latency;
+                self.decrease(measured.in_flight, factor.max(MIN_DECREASE));
             }
         } else {
-            self.trial = None;
-            if seen.refused && !few && now.duration_since(self.compared) >= LOOK_EVERY {
-                self.trial = Some(self.trial_of(seen, true));
-                self.shrink(seen.used, EXPERIMENT_FRACTION);
-            } else if seen.refused || seen.used > self.slots / 2.0 {
-                let quick = if quick { QUICK * self.slots } else { 0.0 };
-                self.set(self.slots + self.slots.sqrt().max(quick));
-            }
-        }
-    }
-
-    /// What is usual, after what was seen.
-    fn compare(&mut self, now: Instant, seen: Measured, few: bool) -> f64 {
-        let usual = self.baseline.unwrap_or(seen.mean);
-        let fewer = |trial: &Experiment| few || seen.used <= FEWER * trial.used;
-        if !self.trial.as_ref().is_some_and(fewer) {
-            let follows = few || seen.mean < usual;
-            if few {
-                self.compared = now;
-            }
-            return usual
-                + if follows {
-                    WEIGHT * (seen.mean - usual)
+            self.experiment = None;
+            let due = now.duration_since(self.verified) >= EXPERIMENT_INTERVAL;
+            if measured.rejected && !few && due {
+                self.experiment = Some(self.start_experiment(measured, true));
+                self.decrease(measured.in_flight, EXPERIMENT_FRACTION);
+            } else if measured.rejected || measured.in_flight > self.limit / 2.0 {
+                let growth = if unloaded_twice {
+                    UNLOADED_GROWTH * self.limit
                 } else {
                     0.0
                 };
-        }
-        let by_load = self.trial.is_some_and(|t| seen.mean <= SHORTER * t.mean);
-        self.compared = now;
-        if by_load {
-            if self.trial.is_some_and(|trial| trial.deliberate) {
-                self.end_trial();
+                self.set_limit(self.limit + self.limit.sqrt().max(growth));
             }
-            self.trial = None;
-            return usual.min(seen.mean);
         }
-        self.end_trial();
-        seen.mean
     }
 
-    /// Whether answers were too slow before this window too; a trial begins if not.
-    fn is_confirmed(&mut self, seen: Measured) -> bool {
-        if let Some(trial) = &mut self.trial {
-            trial.used = trial.used.max(seen.used);
-            trial.mean = trial.mean.max(seen.mean);
+    /// Returns the baseline after this measurement. Ends an experiment that has its result.
+    fn update_baseline(&mut self, now: Instant, measured: Measurement, few: bool) -> f64 {
+        let baseline = self.baseline.unwrap_or(measured.latency);
+        let has_result = |experiment: &Experiment| {
+            few || measured.in_flight <= EXPERIMENT_END_USAGE * experiment.in_flight
+        };
+        if !self.experiment.as_ref().is_some_and(has_result) {
+            if few {
+                self.verified = now;
+            }
+            let change = if few || measured.latency < baseline {
+                BASELINE_WEIGHT * (measured.latency - baseline)
+            } else {
+                0.0
+            };
+            return baseline + change;
+        }
+        let caused_by_load = self
+            .experiment
+            .is_some_and(|one| measured.latency <= EXPERIMENT_END_LATENCY * one.latency);
+        self.verified = now;
+        if caused_by_load {
+            if self.experiment.is_some_and(|one| one.deliberate) {
+                self.restore_limit();
+            }
+            self.experiment = None;
+            return baseline.min(measured.latency);
+        }
+        self.restore_limit();
+        measured.latency
+    }
+
+    /// Whether an earlier window was too slow as well. If not, an experiment starts.
+    fn is_confirmed(&mut self, measured: Measurement) -> bool {
+        if let Some(experiment) = &mut self.experiment {
+            experiment.in_flight = experiment.in_flight.max(measured.in_flight);
+            experiment.latency = experiment.latency.max(measured.latency);
             return true;
         }
-        self.trial = Some(self.trial_of(seen, false));
+        self.experiment = Some(self.start_experiment(measured, false));
         false
     }
 
-    fn trial_of(&self, seen: Measured, look: bool) -> Experiment {
+    fn start_experiment(&self, measured: Measurement, deliberate: bool) -> Experiment {
         Experiment {
-            limit: self.slots,
-            used: seen.used,
-            mean: seen.mean,
-            deliberate: look,
+            limit: self.limit,
+            in_flight: measured.in_flight,
+            latency: measured.latency,
+            deliberate,
         }
     }
 
-    /// The limit goes back to what it was before the trial, if there is one.
-    fn end_trial(&mut self) {
-        if let Some(trial) = self.trial.take() {
-            self.slots = self.slots.max(trial.limit);
+    /// Ends the experiment, if there is one, and restores the limit that it started with.
+    fn restore_limit(&mut self) {
+        if let Some(experiment) = self.experiment.take() {
+            self.limit = self.limit.max(experiment.limit);
         }
     }
 
-    fn shrink(&mut self, used: f64, by: f64) {
-        self.set(self.slots.min(used * ABOVE_USE) * by);
+    fn decrease(&mut self, in_flight: f64, factor: f64) {
+        self.set_limit(self.limit.min(in_flight * MAX_LIMIT_TO_USAGE) * factor);
         self.cooling_down = true;
     }
 
-    fn set(&mut self, limit: f64) {
+    fn set_limit(&mut self, limit: f64) {
         let (min, max) = (self.config.min.get(), self.config.max.get());
-        self.slots = limit.clamp(f64::from(min), f64::from(max));
+        self.limit = limit.clamp(f64::from(min), f64::from(max));
     }
 }

@@ -1,22 +1,22 @@
-//! What a request is for, as far as its head tells: what is wanted least is refused first.
+//! The priority of a request, as its headers show it. The lowest class is shed first.
 
 use http::{HeaderMap, Method};
 
 use crate::context::Urgency;
 use crate::inbound::endpoints::{EndpointOptions, WriteDetection};
 
-/// Why somebody asks, the weakest first.
+/// The class of a request for load shedding, lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PriorityClass {
-    /// What may be wanted later: urgency 6 or 7.
+    /// A request that the user may need later: urgency 6 or 7.
     Prefetch,
-    /// What nobody looks at now, such as a poll by a timer: urgency 5.
+    /// A request that no user waits for, such as a poll by a timer: urgency 5.
     Background,
-    /// A view by somebody who sent no credential.
+    /// A read without a credential.
     Anonymous,
-    /// A view by somebody who sent one.
+    /// A read with a credential.
     SignedIn,
-    /// A change: refused, it may be lost with what somebody has typed.
+    /// A write. If it is rejected, the user's input may be lost.
     Write,
 }
 
@@ -33,24 +33,24 @@ impl PriorityClass {
     }
 }
 
-/// What was seen of a request before anything was done for it.
+/// The properties of a request that decide its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Intent {
     urgency: Urgency,
-    writes: bool,
+    is_write: bool,
     credential: bool,
 }
 
 impl Intent {
-    /// Reads it. Whether there is a credential counts, not yet whether it is good: that takes work, and a bad one is
-    /// 401 in a moment and its slot free.
-    pub(crate) fn of(
+    /// Reads the headers. A credential counts before it is verified, because verification is work. An invalid one is
+    /// rejected with 401 soon, and frees its slot.
+    pub(crate) fn from_headers(
         method: &Method,
         headers: &HeaderMap,
-        door: &EndpointOptions,
+        options: &EndpointOptions,
         credential: bool,
     ) -> Self {
-        let writes = match door.write_detection {
+        let is_write = match options.write_detection {
             WriteDetection::ByMethod => {
                 !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
             }
@@ -58,28 +58,28 @@ impl Intent {
             WriteDetection::ReadOnly => false,
         };
         Self {
-            urgency: Urgency::of(headers, door.urgency),
-            writes,
+            urgency: Urgency::of(headers, options.urgency),
+            is_write,
             credential,
         }
     }
 
-    /// The same, now that its body says that it changes nothing.
+    /// The same request, after its body proved to be a read.
     #[cfg(any(feature = "graphql", test))]
-    pub(crate) fn read(self) -> Self {
+    pub(crate) fn as_read(self) -> Self {
         Self {
-            writes: false,
+            is_write: false,
             ..self
         }
     }
 
-    /// Urgency comes first, for a client can lower itself and never raise itself by it.
+    /// The class. Urgency comes first: a client can use it only to lower its own class.
     pub(crate) fn class(self) -> PriorityClass {
         if self.urgency >= Urgency::PREFETCH {
             PriorityClass::Prefetch
         } else if self.urgency >= Urgency::BACKGROUND {
             PriorityClass::Background
-        } else if self.writes {
+        } else if self.is_write {
             PriorityClass::Write
         } else if self.credential {
             PriorityClass::SignedIn
@@ -93,18 +93,18 @@ impl Intent {
 mod tests {
     use super::*;
 
-    fn class(urgency: u8, writes: bool, credential: bool) -> PriorityClass {
+    fn class(urgency: u8, is_write: bool, credential: bool) -> PriorityClass {
         let urgency = Urgency::new(urgency);
         let intent = Intent {
             urgency,
-            writes,
+            is_write,
             credential,
         };
         intent.class()
     }
 
     #[test]
-    fn a_request_is_what_its_head_says() {
+    fn the_class_follows_urgency_then_write_then_credential() {
         assert_eq!(class(3, false, false), PriorityClass::Anonymous);
         assert_eq!(class(4, false, true), PriorityClass::SignedIn);
         assert_eq!(class(0, true, false), PriorityClass::Write);
@@ -113,37 +113,37 @@ mod tests {
         assert_eq!(
             class(7, true, true),
             PriorityClass::Prefetch,
-            "it said so itself"
+            "urgency wins over write"
         );
     }
 
     #[test]
-    fn a_write_is_known_by_its_method_or_by_its_door() {
-        let of = |method: &Method, writes| {
-            let door = EndpointOptions {
-                write_detection: writes,
+    fn a_write_is_detected_by_method_or_by_the_endpoint_options() {
+        let intent = |method: &Method, write_detection| {
+            let options = EndpointOptions {
+                write_detection,
                 ..EndpointOptions::SCREEN
             };
-            Intent::of(method, &HeaderMap::new(), &door, false)
+            Intent::from_headers(method, &HeaderMap::new(), &options, false)
         };
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
             assert_eq!(
-                of(&method, WriteDetection::ByMethod).class(),
+                intent(&method, WriteDetection::ByMethod).class(),
                 PriorityClass::Anonymous
             );
         }
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(
-                of(&method, WriteDetection::ByMethod).class(),
+                intent(&method, WriteDetection::ByMethod).class(),
                 PriorityClass::Write
             );
             assert_eq!(
-                of(&method, WriteDetection::ReadOnly).class(),
+                intent(&method, WriteDetection::ReadOnly).class(),
                 PriorityClass::Anonymous
             );
         }
-        let unread = of(&Method::POST, WriteDetection::ByBody);
-        assert_eq!(unread.class(), PriorityClass::Write);
-        assert_eq!(unread.read().class(), PriorityClass::Anonymous);
+        let by_body = intent(&Method::POST, WriteDetection::ByBody);
+        assert_eq!(by_body.class(), PriorityClass::Write);
+        assert_eq!(by_body.as_read().class(), PriorityClass::Anonymous);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests in flight, counted: a slot is taken or it is not, at once, and comes back when its guard is dropped.
+//! Counts requests in flight. Taking a slot never waits, and dropping the guard frees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -10,23 +10,22 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// Takes one if fewer than `allowed` are taken. Deciding and taking is one step: however many try at once, no more
-    /// than that many get one.
+    /// Takes a slot if fewer than `allowed` are taken. The check and the increment are one atomic step.
     pub(crate) fn take(self: &Arc<Self>, allowed: u32) -> Option<Slot> {
-        let room = |taken| (taken < allowed).then(|| taken + 1);
-        let taken = self.taken.fetch_update(Relaxed, Relaxed, room);
+        let next = |taken| (taken < allowed).then(|| taken + 1);
+        let taken = self.taken.fetch_update(Relaxed, Relaxed, next);
         taken.ok().map(|_| Slot(self.clone()))
     }
 
-    /// How many are taken.
+    /// The number of taken slots.
     pub(crate) fn taken(&self) -> u32 {
         self.taken.load(Relaxed)
     }
 }
 
-/// A slot taken; free again when dropped.
+/// The guard of a taken slot. A drop frees the slot.
 #[derive(Debug)]
-#[must_use = "dropped, the slot is free again"]
+#[must_use = "a drop frees the slot"]
 pub(crate) struct Slot(Arc<Slots>);
 
 impl Drop for Slot {
@@ -41,35 +40,35 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn threads_never_hold_more_than_are_allowed_and_all_come_back() {
+    fn threads_never_hold_more_slots_than_allowed_and_free_all() {
         let slots = Arc::new(Slots::default());
-        let (inside, most) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (held, most) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|threads| {
             for n in 0..8 {
-                let (slots, inside, most) = (&slots, &inside, &most);
-                // Some may use all of it, some only half.
+                let (slots, held, most) = (&slots, &held, &most);
+                // Half of the threads may fill all slots, the others only half of them.
                 let allowed = if n % 2 == 0 { 6 } else { 3 };
                 threads.spawn(move || {
                     for _ in 0..2000 {
                         if let Some(_slot) = slots.take(allowed) {
-                            let all = inside.fetch_add(1, Relaxed) + 1;
-                            assert!(all <= 6, "{all} of 6");
-                            most.fetch_max(all, Relaxed);
-                            // So that others come in meanwhile.
+                            let now = held.fetch_add(1, Relaxed) + 1;
+                            assert!(now <= 6, "{now} of 6");
+                            most.fetch_max(now, Relaxed);
+                            // Gives other threads a chance to take a slot meanwhile.
                             std::thread::yield_now();
-                            inside.fetch_sub(1, Relaxed);
+                            held.fetch_sub(1, Relaxed);
                         }
                     }
                 });
             }
         });
         assert_eq!(slots.taken(), 0);
-        assert!(most.load(Relaxed) > 1, "they never met");
+        assert!(most.load(Relaxed) > 1, "the threads never ran concurrently");
     }
 
     proptest! {
         #[test]
-        fn it_counts_what_is_held(steps in prop::collection::vec((any::<bool>(), 0_u32..6), 0..100)) {
+        fn taken_equals_the_held_slots(steps in prop::collection::vec((any::<bool>(), 0_u32..6), 0..100)) {
             let slots = Arc::new(Slots::default());
             let mut held = Vec::new();
             for (take, allowed) in steps {

@@ -1,28 +1,28 @@
-//! The bounds of the limit.
+//! The configuration of the concurrency limit.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Between which bounds, and how nervously, the limit moves.
+/// The bounds of the concurrency limit, and how fast it reacts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The fewest requests worked on at once, however bad it looks. Default 20: two screens a second of a backend that
-    /// takes ten seconds, and the number up to which latency counts as not caused by load.
+    /// The smallest limit. Up to this number in flight, the latency counts as not caused by load. Default 20: two
+    /// screens a second with a backend that takes ten seconds.
     pub min: NonZeroU32,
-    /// The number to begin with. Default 100: 2,000 requests a second at 50 ms, which few gateways have to answer
-    /// before they have measured anything.
+    /// The limit before the first measurement. Default 100: 2,000 requests a second at 50 ms, which is enough for most
+    /// gateways at start.
     pub initial: NonZeroU32,
-    /// The most, however good it looks. Default 1000: beyond it memory is the limit, at some 100 kB a request. The same
-    /// number for all three makes the limit a fixed one.
+    /// The largest limit. Default 1000: beyond it memory is the limit, at about 100 kB a request. Set all three to the
+    /// same number for a fixed limit.
     pub max: NonZeroU32,
-    /// By which factor answers may take longer than usual before the limit shrinks, at least 1.1. Default 2.0: a
-    /// backend then has as much waiting for it as it works on, so that it is never idle, and nobody waits longer.
+    /// The multiple of the baseline latency above which the limit shrinks, at least 1.1. Default 2.0: as many requests
+    /// then wait at a backend as it processes, so it is never idle, and waits stay short.
     pub latency_tolerance: f64,
-    /// How long one measurement lasts at least; it lasts no shorter than an answer takes. Default 250ms: an overload
-    /// is met within half a second.
+    /// The shortest window. A window also lasts at least the mean latency. Default 250ms: the limit reacts to an
+    /// overload within half a second.
     #[serde(with = "crate::config::duration")]
     pub window: Duration,
 }
@@ -41,17 +41,17 @@ impl Default for Config {
 }
 
 impl Config {
-    /// One line that names the key of a mistake.
+    /// Checks the values. The error is one line that names the wrong key.
     pub(in crate::inbound::admission::load_shed) fn check(&self) -> Result<(), String> {
         let (min, initial, max) = (self.min, self.initial, self.max);
         if min > initial || initial > max {
             return Err(format!(
-                "initial: {initial} is not between min, {min}, and max, {max}"
+                "initial: {initial} must be between min ({min}) and max ({max})"
             ));
         }
         if !(self.latency_tolerance.is_finite() && self.latency_tolerance >= 1.1) {
             return Err(format!(
-                "latency_tolerance: {} is not 1.1 or more",
+                "latency_tolerance: {} must be at least 1.1",
                 self.latency_tolerance
             ));
         }

@@ -8,31 +8,31 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A backend that works on so many at once, for so long each, and lets all others wait in order; a gateway before it;
-/// clients who come by chance and do not wait for one another.
-struct Scene {
+/// A simulation: a backend with a fixed number of slots, a fixed service time and a FIFO queue, a gateway in front of
+/// it, and clients with independent random arrivals.
+struct Simulation {
     limit: AdaptiveConcurrencyLimit,
     now: Instant,
     slots: usize,
     service: Duration,
-    /// When each of the backend's slots is free again.
+    /// The time at which each of the backend's slots becomes free.
     free: BinaryHeap<Reverse<Instant>>,
-    /// When each request in flight ends, and when it began.
-    flying: BinaryHeap<Reverse<(Instant, Instant)>>,
+    /// The end and the start of each request in flight.
+    in_flight: BinaryHeap<Reverse<(Instant, Instant)>>,
     random: u64,
 }
 
-/// What clients met in a while.
+/// The results of a run.
 #[derive(Debug, Default)]
-struct Met {
-    answered: u32,
-    refused: u32,
+struct Outcome {
+    completed: u32,
+    rejected: u32,
     slowest: Duration,
-    least: u32,
-    most: u32,
+    min_limit: u32,
+    max_limit: u32,
 }
 
-impl Scene {
+impl Simulation {
     fn new(slots: usize, service: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -41,17 +41,17 @@ impl Scene {
             slots,
             service,
             free: BinaryHeap::new(),
-            flying: BinaryHeap::new(),
+            in_flight: BinaryHeap::new(),
             random: 1,
         }
     }
 
-    /// What the backend can answer in a second.
+    /// The requests per second that the backend can process.
     fn capacity(&self) -> f64 {
         f64::from(u32::try_from(self.slots).unwrap()) / self.service.as_secs_f64()
     }
 
-    /// A time between two arrivals at so many a second: Poisson.
+    /// A random time between two arrivals of a Poisson process, at `rate` requests a second.
     fn gap(&mut self, rate: f64) -> Duration {
         self.random = self
             .random
@@ -61,33 +61,33 @@ impl Scene {
         Duration::from_secs_f64(-chance.clamp(1e-9, 1.0).ln() / rate)
     }
 
-    /// Lets `rate` requests a second come for a while.
-    fn run(&mut self, rate: f64, time: Duration) -> Met {
-        let until = self.now + time;
-        let mut met = Met {
-            least: u32::MAX,
-            ..Met::default()
+    /// Sends `rate` requests a second for `duration`.
+    fn run(&mut self, rate: f64, duration: Duration) -> Outcome {
+        let until = self.now + duration;
+        let mut outcome = Outcome {
+            min_limit: u32::MAX,
+            ..Outcome::default()
         };
         loop {
             let next = self.now + self.gap(rate);
-            self.end_until(next.min(until), &mut met);
+            self.end_requests(next.min(until), &mut outcome);
             self.now = next.min(until);
             if next >= until {
-                return met;
+                return outcome;
             }
             let current = self.limit.current();
-            met.least = met.least.min(current);
-            met.most = met.most.max(current);
-            if self.flying.len() >= current as usize {
-                self.limit.refused();
-                met.refused += 1;
+            outcome.min_limit = outcome.min_limit.min(current);
+            outcome.max_limit = outcome.max_limit.max(current);
+            if self.in_flight.len() >= current as usize {
+                self.limit.record_rejection();
+                outcome.rejected += 1;
             } else {
-                self.begin();
+                self.start_request();
             }
         }
     }
 
-    fn begin(&mut self) {
+    fn start_request(&mut self) {
         while self.free.len() > self.slots {
             self.free.pop();
         }
@@ -100,21 +100,21 @@ impl Scene {
         };
         let end = start + self.service;
         self.free.push(Reverse(end));
-        self.flying.push(Reverse((end, self.now)));
+        self.in_flight.push(Reverse((end, self.now)));
     }
 
-    fn end_until(&mut self, until: Instant, met: &mut Met) {
-        while let Some(&Reverse((end, began))) = self.flying.peek() {
+    fn end_requests(&mut self, until: Instant, outcome: &mut Outcome) {
+        while let Some(&Reverse((end, started))) = self.in_flight.peek() {
             if end > until {
                 return;
             }
-            self.flying.pop();
-            let took = end - began;
-            met.answered += 1;
-            met.slowest = met.slowest.max(took);
-            let in_flight = u32::try_from(self.flying.len()).unwrap() + 1;
+            self.in_flight.pop();
+            let latency = end - started;
+            outcome.completed += 1;
+            outcome.slowest = outcome.slowest.max(latency);
+            let in_flight = u32::try_from(self.in_flight.len()).unwrap() + 1;
             self.limit
-                .ended(end, RequestOutcome::Completed(took), in_flight);
+                .record_outcome(end, RequestOutcome::Completed(latency), in_flight);
         }
     }
 }
@@ -123,140 +123,146 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Answers that come evenly for some windows, so many in flight on average; of each thousand so many are lost.
-fn windows(
+/// Records evenly spaced outcomes for some windows. `dropped` is the number of dropped requests per thousand.
+fn record_windows(
     limit: &mut AdaptiveConcurrencyLimit,
     now: &mut Instant,
-    count: u32,
-    used: u32,
-    took: Duration,
-    lost: u32,
+    windows: u32,
+    in_flight: u32,
+    latency: Duration,
+    dropped: u32,
 ) {
-    let until = *now + (250 * MS).max(took) * count;
+    let until = *now + (250 * MS).max(latency) * windows;
     let mut n = 0;
     while *now < until {
-        *now += took / used;
+        *now += latency / in_flight;
         n = (n + 137) % 1000;
-        let ended = if n < lost {
-            RequestOutcome::Lost(took)
+        let outcome = if n < dropped {
+            RequestOutcome::Dropped(latency)
         } else {
-            RequestOutcome::Completed(took)
+            RequestOutcome::Completed(latency)
         };
-        limit.ended(*now, ended, used);
+        limit.record_outcome(*now, outcome, in_flight);
     }
 }
 
 #[test]
-fn with_twice_what_a_backend_can_do_it_does_all_it_can_and_nobody_waits_long() {
+fn at_twice_the_capacity_throughput_stays_high_and_latency_low() {
     for slots in [30, 60, 200] {
-        let mut scene = Scene::new(slots, 50 * MS);
-        let capacity = scene.capacity();
-        let quiet = scene.run(capacity / 4.0, seconds(5));
-        assert_eq!(quiet.refused, 0, "{slots}: {quiet:?}");
-        scene.run(2.0 * capacity, seconds(3));
-        let met = scene.run(2.0 * capacity, seconds(60));
-        let share = f64::from(met.answered) / (60.0 * capacity);
-        assert!(share > 0.97, "{slots}: {share} of what it can do, {met:?}");
-        assert!(met.slowest < 200 * MS, "{slots}: {met:?}");
+        let mut simulation = Simulation::new(slots, 50 * MS);
+        let capacity = simulation.capacity();
+        let low_load = simulation.run(capacity / 4.0, seconds(5));
+        assert_eq!(low_load.rejected, 0, "{slots}: {low_load:?}");
+        simulation.run(2.0 * capacity, seconds(3));
+        let outcome = simulation.run(2.0 * capacity, seconds(60));
+        let utilization = f64::from(outcome.completed) / (60.0 * capacity);
+        assert!(utilization > 0.97, "{slots}: {utilization}, {outcome:?}");
+        assert!(outcome.slowest < 200 * MS, "{slots}: {outcome:?}");
     }
 }
 
 #[test]
-fn a_lasting_overload_never_becomes_usual() {
-    let mut scene = Scene::new(40, 50 * MS);
-    let capacity = scene.capacity();
-    scene.run(capacity / 2.0, seconds(5));
-    scene.run(3.0 * capacity, seconds(600));
-    let met = scene.run(3.0 * capacity, seconds(30));
-    assert!(met.slowest < 200 * MS, "{met:?}");
+fn a_lasting_overload_never_becomes_the_baseline() {
+    let mut simulation = Simulation::new(40, 50 * MS);
+    let capacity = simulation.capacity();
+    simulation.run(capacity / 2.0, seconds(5));
+    simulation.run(3.0 * capacity, seconds(600));
+    let outcome = simulation.run(3.0 * capacity, seconds(30));
+    assert!(outcome.slowest < 200 * MS, "{outcome:?}");
 }
 
 #[test]
-fn begun_in_the_midst_of_an_overload_it_finds_its_place() {
-    let mut scene = Scene::new(30, 50 * MS);
-    let capacity = scene.capacity();
-    scene.run(3.0 * capacity, seconds(10));
-    let met = scene.run(3.0 * capacity, seconds(30));
-    let share = f64::from(met.answered) / (30.0 * capacity);
-    assert!(share > 0.97 && met.slowest < 250 * MS, "{share} {met:?}");
+fn a_start_during_an_overload_converges() {
+    let mut simulation = Simulation::new(30, 50 * MS);
+    let capacity = simulation.capacity();
+    simulation.run(3.0 * capacity, seconds(10));
+    let outcome = simulation.run(3.0 * capacity, seconds(30));
+    let utilization = f64::from(outcome.completed) / (30.0 * capacity);
+    assert!(
+        utilization > 0.97 && outcome.slowest < 250 * MS,
+        "{utilization} {outcome:?}"
+    );
 }
 
 #[test]
-fn after_an_overload_everybody_is_let_in_again() {
-    let mut scene = Scene::new(60, 50 * MS);
-    let capacity = scene.capacity();
-    scene.run(4.0 * capacity, seconds(30));
-    scene.run(0.9 * capacity, seconds(3));
-    let met = scene.run(0.9 * capacity, seconds(30));
-    assert_eq!(met.refused, 0, "{met:?}");
+fn after_an_overload_no_request_is_rejected() {
+    let mut simulation = Simulation::new(60, 50 * MS);
+    let capacity = simulation.capacity();
+    simulation.run(4.0 * capacity, seconds(30));
+    simulation.run(0.9 * capacity, seconds(3));
+    let outcome = simulation.run(0.9 * capacity, seconds(30));
+    assert_eq!(outcome.rejected, 0, "{outcome:?}");
 }
 
 #[test]
-fn a_load_that_grows_within_capacity_is_let_in() {
-    let mut scene = Scene::new(2000, 50 * MS);
-    scene.run(200.0, seconds(5));
-    let first = scene.run(10_000.0, seconds(5));
-    assert!(f64::from(first.refused) < 0.4 * 50_000.0, "{first:?}");
-    let met = scene.run(10_000.0, seconds(30));
-    assert_eq!(met.refused, 0, "{met:?}");
+fn a_load_that_grows_within_capacity_is_admitted() {
+    let mut simulation = Simulation::new(2000, 50 * MS);
+    simulation.run(200.0, seconds(5));
+    let first = simulation.run(10_000.0, seconds(5));
+    assert!(f64::from(first.rejected) < 0.4 * 50_000.0, "{first:?}");
+    let outcome = simulation.run(10_000.0, seconds(30));
+    assert_eq!(outcome.rejected, 0, "{outcome:?}");
 }
 
 #[test]
-fn a_backend_that_became_slower_by_itself_is_found_out_and_not_starved() {
-    let mut scene = Scene::new(10_000, 50 * MS);
-    scene.run(1500.0, seconds(20));
-    scene.service = 200 * MS;
-    let found = scene.run(1500.0, seconds(5));
-    assert!(found.refused > 0, "it was tried: {found:?}");
-    let met = scene.run(1500.0, seconds(60));
-    assert_eq!(met.refused, 0, "{met:?}");
+fn a_backend_that_became_slower_without_overload_is_not_starved() {
+    let mut simulation = Simulation::new(10_000, 50 * MS);
+    simulation.run(1500.0, seconds(20));
+    simulation.service = 200 * MS;
+    let first = simulation.run(1500.0, seconds(5));
+    assert!(first.rejected > 0, "no experiment: {first:?}");
+    let outcome = simulation.run(1500.0, seconds(60));
+    assert_eq!(outcome.rejected, 0, "{outcome:?}");
 }
 
 #[test]
-fn a_slow_night_does_not_close_the_morning() {
-    let mut scene = Scene::new(10_000, 10 * MS);
-    scene.run(200.0, seconds(20));
-    scene.service = 100 * MS;
-    scene.run(20.0, seconds(60));
-    scene.run(600.0, seconds(3));
-    let met = scene.run(600.0, seconds(30));
-    assert_eq!(met.refused, 0, "{met:?}");
+fn slow_requests_at_low_load_do_not_limit_a_later_load() {
+    let mut simulation = Simulation::new(10_000, 10 * MS);
+    simulation.run(200.0, seconds(20));
+    simulation.service = 100 * MS;
+    simulation.run(20.0, seconds(60));
+    simulation.run(600.0, seconds(3));
+    let outcome = simulation.run(600.0, seconds(30));
+    assert_eq!(outcome.rejected, 0, "{outcome:?}");
 }
 
 #[test]
-fn it_shrinks_when_answers_take_longer_the_more_there_are() {
+fn the_limit_shrinks_if_latency_grows_with_load() {
     let mut now = Instant::now();
     let mut limit = AdaptiveConcurrencyLimit::new(&Config::default(), now);
-    windows(&mut limit, &mut now, 4, 40, 50 * MS, 0);
+    record_windows(&mut limit, &mut now, 4, 40, 50 * MS, 0);
     let before = limit.current();
-    windows(&mut limit, &mut now, 1, 90, 150 * MS, 0);
-    assert_eq!(limit.current(), before, "one window may be odd");
-    windows(&mut limit, &mut now, 2, 90, 150 * MS, 0);
+    record_windows(&mut limit, &mut now, 1, 90, 150 * MS, 0);
+    assert_eq!(limit.current(), before, "one window may be an outlier");
+    record_windows(&mut limit, &mut now, 2, 90, 150 * MS, 0);
     assert!(limit.current() < before, "{limit:?}");
 }
 
 #[test]
-fn it_shrinks_when_answers_are_lost_and_recovers() {
+fn the_limit_shrinks_if_requests_are_dropped_and_recovers() {
     let mut now = Instant::now();
     let mut limit = AdaptiveConcurrencyLimit::new(&Config::default(), now);
-    windows(&mut limit, &mut now, 4, 60, 50 * MS, 80);
+    record_windows(&mut limit, &mut now, 4, 60, 50 * MS, 80);
     let before = limit.current();
-    assert!(before >= 100, "a few are always lost: {limit:?}");
-    windows(&mut limit, &mut now, 2, 60, 50 * MS, 200);
-    assert!(limit.current() <= 72, "below its use: {limit:?}");
-    windows(&mut limit, &mut now, 20, 60, 50 * MS, 0);
+    assert!(
+        before >= 100,
+        "8 % dropped is below the threshold: {limit:?}"
+    );
+    record_windows(&mut limit, &mut now, 2, 60, 50 * MS, 200);
+    assert!(limit.current() <= 72, "at most 60 × 1.5 × 0.8: {limit:?}");
+    record_windows(&mut limit, &mut now, 20, 60, 50 * MS, 0);
     assert!(limit.current() >= before, "{limit:?}");
 }
 
 #[test]
-fn who_leaves_counts_as_slow_and_never_as_fast() {
+fn a_disconnect_counts_as_slow_but_never_as_fast() {
     let mut now = Instant::now();
     let mut limit = AdaptiveConcurrencyLimit::new(&Config::default(), now);
-    windows(&mut limit, &mut now, 4, 60, 50 * MS, 0);
+    record_windows(&mut limit, &mut now, 4, 60, 50 * MS, 0);
     let before = limit.clone();
     for _ in 0..2000 {
         now += MS;
-        limit.ended(now, RequestOutcome::Disconnected(MS), 60);
+        limit.record_outcome(now, RequestOutcome::Disconnected(MS), 60);
     }
     assert_eq!(
         (limit.current(), limit.baseline),
@@ -264,56 +270,56 @@ fn who_leaves_counts_as_slow_and_never_as_fast() {
     );
     for _ in 0..2000 {
         now += MS;
-        limit.ended(now, RequestOutcome::Disconnected(200 * MS), 60);
+        limit.record_outcome(now, RequestOutcome::Disconnected(200 * MS), 60);
     }
     assert!(limit.current() < before.current(), "{limit:?}");
 }
 
 #[test]
-fn an_unused_limit_does_not_grow() {
+fn a_limit_that_is_not_in_use_does_not_grow() {
     let mut now = Instant::now();
     let mut limit = AdaptiveConcurrencyLimit::new(&Config::default(), now);
-    windows(&mut limit, &mut now, 100, 40, 50 * MS, 0);
+    record_windows(&mut limit, &mut now, 100, 40, 50 * MS, 0);
     assert_eq!(limit.current(), 100);
 }
 
 #[test]
-fn a_mistake_is_one_line_that_names_its_key() {
+fn a_configuration_error_is_one_line_that_names_its_key() {
     let number = |n| NonZeroU32::new(n).unwrap();
-    let ours = Config::default;
+    let valid = Config::default;
     for (wrong, key) in [
         (
             Config {
                 min: number(200),
-                ..ours()
+                ..valid()
             },
             "initial",
         ),
         (
             Config {
                 max: number(50),
-                ..ours()
+                ..valid()
             },
             "initial",
         ),
         (
             Config {
                 latency_tolerance: 1.0,
-                ..ours()
+                ..valid()
             },
             "latency_tolerance",
         ),
         (
             Config {
                 latency_tolerance: f64::NAN,
-                ..ours()
+                ..valid()
             },
             "latency_tolerance",
         ),
         (
             Config {
                 latency_tolerance: f64::INFINITY,
-                ..ours()
+                ..valid()
             },
             "latency_tolerance",
         ),
@@ -321,23 +327,23 @@ fn a_mistake_is_one_line_that_names_its_key() {
         let line = wrong.check().unwrap_err();
         assert!(line.starts_with(key) && line.lines().count() == 1, "{line}");
     }
-    assert!(ours().check().is_ok());
+    assert!(valid().check().is_ok());
 }
 
-fn any_end() -> impl Strategy<Value = RequestOutcome> {
+fn outcomes() -> impl Strategy<Value = RequestOutcome> {
     let time = (0_u64..5000).prop_map(Duration::from_millis);
     prop_oneof![
         time.clone().prop_map(RequestOutcome::Completed),
-        time.clone().prop_map(RequestOutcome::Lost),
+        time.clone().prop_map(RequestOutcome::Dropped),
         time.prop_map(RequestOutcome::Disconnected),
     ]
 }
 
 proptest! {
     #[test]
-    fn it_never_leaves_its_bounds(
+    fn the_limit_stays_within_its_bounds(
         min in 1_u32..50, initial in 0_u32..50, max in 0_u32..50,
-        steps in prop::collection::vec((0_u64..400, any_end(), any::<bool>(), 1_usize..40, 0_u32..99), 1..200),
+        steps in prop::collection::vec((0_u64..400, outcomes(), any::<bool>(), 1_usize..40, 0_u32..99), 1..200),
     ) {
         let number = |n| NonZeroU32::new(n).unwrap();
         let bounds = (min, min + initial, min + initial + max);
@@ -347,13 +353,13 @@ proptest! {
         };
         let mut now = Instant::now();
         let mut limit = AdaptiveConcurrencyLimit::new(&config, now);
-        for (millis, ended, refused, times, in_flight) in steps {
+        for (millis, outcome, rejected, times, in_flight) in steps {
             now += Duration::from_millis(millis);
-            if refused {
-                limit.refused();
+            if rejected {
+                limit.record_rejection();
             }
             for _ in 0..times {
-                limit.ended(now, ended, in_flight);
+                limit.record_outcome(now, outcome, in_flight);
             }
             prop_assert!((bounds.0..=bounds.2).contains(&limit.current()), "{limit:?}");
         }
@@ -365,14 +371,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn whatever_the_backend_can_do_it_settles_there(slots in 25_usize..150, millis in 5_u64..200) {
-        let mut scene = Scene::new(slots, Duration::from_millis(millis));
-        let capacity = scene.capacity();
-        scene.run(capacity / 2.0, seconds(10));
-        scene.run(2.0 * capacity, seconds(10));
-        let met = scene.run(2.0 * capacity, seconds(20));
-        let share = f64::from(met.answered) / (20.0 * capacity);
-        prop_assert!(share > 0.95, "{share} {met:?}");
-        prop_assert!(met.slowest < Duration::from_millis(millis) * 4, "{met:?}");
+    fn the_limit_converges_for_any_backend(slots in 25_usize..150, millis in 5_u64..200) {
+        let mut simulation = Simulation::new(slots, Duration::from_millis(millis));
+        let capacity = simulation.capacity();
+        simulation.run(capacity / 2.0, seconds(10));
+        simulation.run(2.0 * capacity, seconds(10));
+        let outcome = simulation.run(2.0 * capacity, seconds(20));
+        let utilization = f64::from(outcome.completed) / (20.0 * capacity);
+        prop_assert!(utilization > 0.95, "{utilization} {outcome:?}");
+        prop_assert!(outcome.slowest < Duration::from_millis(millis) * 4, "{outcome:?}");
     }
 }

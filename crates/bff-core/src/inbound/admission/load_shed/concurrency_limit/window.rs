@@ -1,64 +1,67 @@
-//! One measurement of how long answers take, and of how many requests there were.
+//! One window of measurement: latency, requests in flight, dropped requests.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A window with fewer answers says nothing and goes on.
+/// A window with fewer samples continues.
 const MIN_SAMPLES: u32 = 10;
 
-/// What is being measured.
+/// The current window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    pub(super) began: Instant,
-    pub(super) answers: u32,
-    pub(super) lost: u32,
-    /// The time all answers took together, in seconds.
-    pub(super) sum: f64,
-    /// How many were in flight whenever one ended, summed up.
-    pub(super) in_flight: u64,
-    pub(super) refused: bool,
+    pub(super) started: Instant,
+    pub(super) samples: u32,
+    pub(super) dropped: u32,
+    /// The sum of all latencies, in seconds.
+    pub(super) latency_sum: f64,
+    /// The sum of the requests in flight, sampled at the end of each request.
+    pub(super) in_flight_sum: u64,
+    /// Whether a request was rejected.
+    pub(super) rejected: bool,
 }
 
-/// A window that is over.
+/// The result of a window.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Measured {
-    /// What an answer took, in seconds.
-    pub(super) mean: f64,
-    /// How many were in flight on average.
-    pub(super) used: f64,
-    pub(super) lost: f64,
-    pub(super) refused: bool,
+pub(super) struct Measurement {
+    /// The mean latency, in seconds.
+    pub(super) latency: f64,
+    /// The mean number of requests in flight.
+    pub(super) in_flight: f64,
+    /// The fraction of dropped requests.
+    pub(super) drop_ratio: f64,
+    /// Whether a request was rejected.
+    pub(super) rejected: bool,
 }
 
 impl Window {
-    /// Nothing measured yet.
-    pub(super) fn open(now: Instant) -> Self {
+    /// Starts an empty window.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            began: now,
-            answers: 0,
-            lost: 0,
-            sum: 0.0,
-            in_flight: 0,
-            refused: false,
+            started: now,
+            samples: 0,
+            dropped: 0,
+            latency_sum: 0.0,
+            in_flight_sum: 0,
+            rejected: false,
         }
     }
 
-    /// What was measured, if that was long enough to say something.
-    pub(super) fn over(&self, now: Instant, least: Duration) -> Option<Measured> {
-        let lasted = now.saturating_duration_since(self.began).as_secs_f64();
-        let mean = self.sum / f64::from(self.answers.max(1));
-        let enough = self.answers >= MIN_SAMPLES && lasted > 0.0;
+    /// Returns the result if the window has enough samples and lasted at least `min_duration` and the mean latency.
+    pub(super) fn measurement(&self, now: Instant, min_duration: Duration) -> Option<Measurement> {
+        let lasted = now.saturating_duration_since(self.started).as_secs_f64();
+        let latency = self.latency_sum / f64::from(self.samples.max(1));
+        let enough = self.samples >= MIN_SAMPLES && lasted > 0.0;
         #[expect(
             clippy::cast_precision_loss,
             reason = "a window's sum is far from 2^52"
         )]
-        let in_flight = self.in_flight as f64;
-        (enough && lasted >= least.as_secs_f64().max(mean)).then(|| Measured {
-            mean,
-            used: in_flight / f64::from(self.answers),
-            lost: f64::from(self.lost) / f64::from(self.answers),
-            refused: self.refused,
+        let in_flight_sum = self.in_flight_sum as f64;
+        (enough && lasted >= min_duration.as_secs_f64().max(latency)).then(|| Measurement {
+            latency,
+            in_flight: in_flight_sum / f64::from(self.samples),
+            drop_ratio: f64::from(self.dropped) / f64::from(self.samples),
+            rejected: self.rejected,
         })
     }
 }
