@@ -40,7 +40,8 @@ pub(super) fn admit(route: &Route, request: &mut Request) -> Result<AuthorizedRe
         return Err(Error::method_not_allowed(&method, route.allow.clone()));
     }
     let cx = request.extensions().get::<RequestContext>().cloned();
-    let cx = cx.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
+    let cx =
+        cx.ok_or_else(|| Error::new(codes::INTERNAL, "Internal error: request context missing."))?;
     if !config.allow_anonymous {
         let caller = cx.require_caller()?;
         if !config.roles.is_empty() && !config.roles.iter().any(|role| caller.has_role(role)) {

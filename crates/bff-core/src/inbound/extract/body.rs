@@ -85,8 +85,8 @@ fn not_json() -> Error {
 /// Reads a body within the route's bytes and time.
 pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
     let limit = request.extensions().get::<BodyLimit>().copied();
-    let limit =
-        limit.ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))?;
+    let limit = limit
+        .ok_or_else(|| Error::new(codes::INTERNAL, "Internal error: request context missing."))?;
     let body = Limited::new(request.into_body(), limit.bytes);
     match tokio::time::timeout(limit.time, body.collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
