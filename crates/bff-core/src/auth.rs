@@ -95,7 +95,7 @@ impl Authenticator {
 
     /// Adds to the 401 that `error` is which credentials count here.
     pub(crate) fn challenge(&self, error: &Error, headers: &mut HeaderMap) {
-        self.challenges.add(error.refuses_a_token(), headers);
+        self.challenges.add(error.has_invalid_token(), headers);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What one request is: an explicit first parameter, never a task-local.
+//! The context of one request: an explicit first parameter, never a task-local.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -42,26 +42,26 @@ mod shared_deadline;
 pub mod trace;
 pub mod urgency;
 
-/// One request's context: who asks, until when, how urgently, and under which ids. Cheap to clone.
+/// The context of one request: caller, deadline, urgency and ids. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RequestContext(Arc<Inner>);
 
-/// What belongs to the gateway and not to one request.
+/// The parts that belong to the gateway and not to one request.
 #[derive(Clone, Debug)]
 pub struct GatewayHandles {
     /// The client class, sent upstream as `X-Client`.
     pub client: HeaderValue,
     /// Network, clock and randomness.
     pub env: Env,
-    /// Work that must run to its end; draining waits for it.
+    /// Tasks that must run to their end. Draining waits for them.
     pub tasks: TaskTracker,
-    /// Cancelled when the gateway leaves, a while before what is left is cut.
+    /// Cancelled when shutdown begins, some time before open connections are closed.
     pub shutdown: CancellationToken,
-    /// This gateway's own instruments.
+    /// The metrics of this gateway.
     pub metrics: Metrics,
-    /// What it keeps of its backends' answers.
+    /// The response cache.
     pub cache: Cache,
-    /// The fields of its screens, read from their schemas once.
+    /// The fields of the screens, read from their schemas once.
     pub fields: crate::section::fields::FieldCache,
 }
 
@@ -79,49 +79,49 @@ struct Inner {
     retry_allowance: RequestRetryAllowance,
 }
 
-/// The parts of a context, to make one.
+/// The parts to build a context from.
 #[derive(Debug)]
 pub struct RequestContextParts {
     /// The gateway.
     pub shared: Arc<GatewayHandles>,
-    /// Echoed to the client and sent upstream.
+    /// The request id, returned to the client and sent upstream.
     pub request_id: RequestId,
-    /// The trace this request continues or begins.
+    /// The trace that this request continues or starts.
     pub trace: Trace,
-    /// When the answer must be out.
+    /// The deadline of the response.
     pub deadline: Deadline,
-    /// How urgent, after the client's wish and the screen's bound.
+    /// The urgency: the client's, limited by the screen's.
     pub urgency: Urgency,
-    /// The language negotiated from what the gateway has.
+    /// The language, negotiated from those of the gateway.
     pub language: Language,
-    /// The market: the caller's own when signed in, else the gateway's.
+    /// The market: that of the signed-in caller, else that of the gateway.
     pub region: Region,
-    /// Who asks, verified.
+    /// The verified caller.
     pub caller: Option<Caller>,
 }
 
 impl RequestContext {
-    /// Opens a context.
-    pub fn open(o: RequestContextParts) -> Self {
-        Self::with(o, RequestRetryAllowance::default())
+    /// A context from its parts.
+    pub fn open(parts: RequestContextParts) -> Self {
+        Self::build(parts, RequestRetryAllowance::default())
     }
 
-    fn with(o: RequestContextParts, extra: RequestRetryAllowance) -> Self {
+    fn build(parts: RequestContextParts, retry_allowance: RequestRetryAllowance) -> Self {
         Self(Arc::new(Inner {
-            shared: o.shared,
-            request_id: o.request_id,
-            trace: o.trace,
-            deadline: o.deadline,
-            urgency: o.urgency,
-            language: o.language,
-            region: o.region,
-            caller: o.caller,
+            shared: parts.shared,
+            request_id: parts.request_id,
+            trace: parts.trace,
+            deadline: parts.deadline,
+            urgency: parts.urgency,
+            language: parts.language,
+            region: parts.region,
+            caller: parts.caller,
             identity_was_read: AtomicBool::new(false),
-            retry_allowance: extra,
+            retry_allowance,
         }))
     }
 
-    /// A context for the gateway's own work: nobody's, not urgent, done within `time`.
+    /// A context for background work of the gateway: without a caller, least urgent, with a deadline in `time`.
     pub fn background(shared: &Arc<GatewayHandles>, time: Duration) -> Self {
         Self::open(RequestContextParts {
             shared: shared.clone(),
@@ -135,7 +135,7 @@ impl RequestContext {
         })
     }
 
-    /// The gateway's own parts.
+    /// The gateway's parts.
     pub fn shared(&self) -> &Arc<GatewayHandles> {
         &self.0.shared
     }
@@ -145,7 +145,7 @@ impl RequestContext {
         &self.0.shared.env
     }
 
-    /// The id echoed to the client and sent upstream.
+    /// The request id, returned to the client and sent upstream.
     pub fn request_id(&self) -> &RequestId {
         &self.0.request_id
     }
@@ -155,22 +155,22 @@ impl RequestContext {
         &self.0.trace
     }
 
-    /// When the answer (of a stream: its head) must be out.
+    /// The deadline of the response; of a stream, the deadline of its head.
     pub fn deadline(&self) -> Instant {
         self.0.deadline.head()
     }
 
-    /// When calls to backends end: a small reserve before the deadline, so that the answer itself leaves in time.
+    /// The deadline of calls to backends: a little before the request's, so that the response can be sent in time.
     pub fn upstream_deadline(&self) -> Instant {
         self.0.deadline.calls()
     }
 
-    /// What is left of the deadline.
+    /// The time until the deadline.
     pub fn time_left(&self) -> Duration {
         self.deadline().saturating_duration_since(Instant::now())
     }
 
-    /// How long a stream may be silent, as its door says; none where the whole answer is out by the deadline.
+    /// The idle timeout of a stream, from its route; `None` if the whole response has a deadline.
     pub fn stream_idle_timeout(&self) -> Option<Duration> {
         match self.0.deadline {
             Deadline::Stream { idle, .. } => Some(idle),
@@ -178,12 +178,12 @@ impl RequestContext {
         }
     }
 
-    /// Resolves when the gateway leaves: what would go on for as long as somebody listens says so then, and ends.
+    /// Completes when shutdown begins. Open-ended streams then send their last event and end.
     pub fn shutdown(&self) -> WaitForCancellationFutureOwned {
         self.0.shared.shutdown.clone().cancelled_owned()
     }
 
-    /// What all calls of this request together may try beyond what is needed.
+    /// The retries and hedges that all calls of this request may still make.
     pub(crate) fn retry_allowance(&self) -> &RequestRetryAllowance {
         &self.0.retry_allowance
     }
@@ -193,35 +193,35 @@ impl RequestContext {
         self.0.urgency
     }
 
-    /// The language the answer is in.
+    /// The language of the response.
     pub fn language(&self) -> Language {
         self.0.language
     }
 
-    /// What this request may share answers by: nothing yet; the caller adds what the answer depends on.
+    /// The segment of this request, without any dependency yet. The caller of this function adds those of the response.
     pub fn segment(&self) -> Segment {
         Segment::of(self.0.language, self.0.region, self.0.caller.as_ref())
     }
 
-    /// Who asks, when somebody is signed in.
+    /// The caller, if signed in.
     pub fn caller(&self) -> Option<&Caller> {
         self.0.caller.as_ref()
     }
 
-    /// Who asks, or 401. The answer is then for whoever was let in, and no cache that others read may keep it.
+    /// The caller, or 401. The response then depends on the identity, and shared caches must not store it.
     pub fn require_caller(&self) -> Result<&Caller, Error> {
         self.0.identity_was_read.store(true, Ordering::Relaxed);
         self.caller()
             .ok_or_else(|| Error::new(codes::UNAUTHENTICATED, "Sign in to see this."))
     }
 
-    /// Whether this was asked for who asks.
+    /// Whether the identity of the caller was read.
     pub(crate) fn identity_was_read(&self) -> bool {
         self.0.identity_was_read.load(Ordering::Relaxed)
     }
 
-    /// The same request with a deadline of its own, for what must be done although its time is up: undoing. It has the
-    /// extra attempts that are left, and nobody else has any more.
+    /// The same request with a new deadline, for compensation after the old one. It takes over the whole remaining
+    /// retry allowance.
     #[must_use]
     pub fn with_deadline(&self, time: Duration) -> Self {
         let Inner {
@@ -231,7 +231,7 @@ impl RequestContext {
             caller,
             ..
         } = &*self.0;
-        let opening = RequestContextParts {
+        let parts = RequestContextParts {
             shared: shared.clone(),
             request_id: request_id.clone(),
             trace: trace.clone(),
@@ -241,11 +241,11 @@ impl RequestContext {
             region: self.0.region,
             caller: caller.clone(),
         };
-        Self::with(opening, self.0.retry_allowance.take_all())
+        Self::build(parts, self.0.retry_allowance.take_all())
     }
 
-    /// Runs a write to its end even when the client hangs up or its time is up; draining waits for it. Whoever still
-    /// waits at the deadline is told that the outcome is unknown.
+    /// Runs a write to its end, even if the client disconnects or the deadline passes. Draining waits for it. At the
+    /// deadline, the result is that the outcome is unknown.
     pub async fn to_completion<T, F>(&self, work: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -253,14 +253,14 @@ impl RequestContext {
     {
         let work = self.0.shared.tasks.spawn(work);
         match timeout_at(self.deadline(), work).await {
-            Ok(Ok(done)) => done,
-            // It panicked, halfway.
+            Ok(Ok(result)) => result,
+            // The task panicked halfway.
             Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
         }
     }
 }
 
-/// Handlers take `RequestContext` first; the edge has put it there.
+/// The first parameter of a handler. The edge has stored it in the request.
 impl<S: Sync> FromRequestParts<S> for RequestContext {
     type Rejection = Error;
 
@@ -269,6 +269,6 @@ impl<S: Sync> FromRequestParts<S> for RequestContext {
             .extensions
             .get::<Self>()
             .cloned()
-            .ok_or_else(|| Error::new(codes::INTERNAL, "The request came past the edge."))
+            .ok_or_else(|| Error::new(codes::INTERNAL, "Internal error: request context missing."))
     }
 }

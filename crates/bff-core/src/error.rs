@@ -1,7 +1,7 @@
-//! The one error a client can see: a status, a stable code and an RFC 9457 problem body.
+//! The error that a client sees: a status, a stable code and a problem document (RFC 9457).
 //!
-//! An [`Error`] becomes a response without a side effect: status and code travel to the edge, which alone
-//! knows the request id and the public address, writes the problem document and logs the failure once.
+//! Turning an [`Error`] into a response has no side effect. The edge knows the request id and the public URL; it writes
+//! the problem document, and logs the failure once.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,33 +19,33 @@ pub(crate) use stored::StoredError;
 pub mod codes;
 mod stored;
 
-/// A step of an action, and what came of it.
+/// A step of an action, with its outcome.
 pub(crate) type Step = (Cow<'static, str>, Cow<'static, str>);
 
-/// What a client is told when it does not get what it asked for.
+/// A failure, as the client sees it.
 #[derive(Clone, Debug)]
 pub struct Error(Arc<Inner>);
 
 #[derive(Clone, Debug)]
 struct Inner {
     code: Code,
-    /// For the client: readable alone, without internals.
+    /// For the client: understandable alone, without internals.
     detail: Cow<'static, str>,
-    /// For the log only: what really happened.
+    /// For the log only: what happened inside.
     cause: Option<String>,
     retry_after: Option<Duration>,
-    pointers: Vec<FieldError>,
+    field_errors: Vec<FieldError>,
     allow: Option<HeaderValue>,
-    /// What came of each step of an action.
+    /// The outcome of each step of an action.
     steps: Vec<Step>,
-    /// Whether a token came with the request and is why it was refused.
-    token_refused: bool,
+    /// Whether the request had a token, and the token was refused.
+    has_invalid_token: bool,
 }
 
-/// One thing wrong with an input.
+/// One mistake in an input.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct FieldError {
-    /// Where: a JSON pointer (RFC 6901) into the body, or `/query/<name>`, `/header/<name>`, `/path/<name>`.
+    /// The place: a JSON pointer (RFC 6901) into the body, or `/query/<name>`, `/header/<name>`, `/path/<name>`.
     #[schema(example = "/query/limit")]
     pub pointer: String,
     /// What is wrong there.
@@ -54,7 +54,7 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    /// Where the member `name` of `root` is (RFC 6901 §3).
+    /// The JSON pointer of the member `name` of `root` (RFC 6901 §3).
     pub(crate) fn below(root: &str, name: &str) -> String {
         format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
     }
@@ -64,67 +64,67 @@ impl FieldError {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem<'a> {
-    /// A page that says what the code means, who can mend it, and whether to try again.
+    /// A page that explains the code, how to fix the failure, and whether to try again.
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub kind: String,
     /// The code in words.
     #[schema(value_type = String)]
     pub title: &'a str,
-    /// The HTTP status, repeated.
+    /// The HTTP status.
     pub status: u16,
     /// What happened this time.
     #[schema(value_type = String)]
     pub detail: &'a str,
-    /// The path that was asked for.
+    /// The path of the request.
     #[schema(value_type = String)]
     pub instance: &'a str,
-    /// The stable code: what programs should read.
+    /// The stable code. Programs should read this.
     #[schema(value_type = String)]
     pub code: &'static str,
-    /// The id to quote when asking for help.
+    /// The id of the request, for support.
     #[schema(value_type = String)]
     pub request_id: &'a str,
-    /// Everything wrong with the input, at once.
+    /// All mistakes in the input.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     #[schema(value_type = Vec<FieldError>, required = false)]
     pub errors: &'a [FieldError],
-    /// What stands, where a write of several steps failed: what came of each step, such as `placed` or `unknown`.
+    /// The outcome of each step of a failed write, such as `placed` or `unknown`.
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "by_name")]
     #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
     pub(crate) steps: &'a [Step],
 }
 
 fn by_name<S: Serializer>(steps: &[Step], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(steps.iter().map(|(step, came)| (step, came)))
+    serializer.collect_map(steps.iter().map(|(step, outcome)| (step, outcome)))
 }
 
 impl Error {
-    /// A failure with `code`; `detail` is for the client.
+    /// A failure with `code`. `detail` is for the client.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner {
             code,
             detail: detail.into(),
             cause: None,
             retry_after: None,
-            pointers: Vec::new(),
+            field_errors: Vec::new(),
             allow: None,
             steps: Vec::new(),
-            token_refused: false,
+            has_invalid_token: false,
         }))
     }
 
-    /// 422 with everything that is wrong.
-    pub fn invalid(pointers: Vec<FieldError>) -> Self {
+    /// 422 with all mistakes.
+    pub fn invalid(field_errors: Vec<FieldError>) -> Self {
         let mut error = Self::new(
             codes::VALIDATION_FAILED,
             "Parts of the request are not valid.",
         );
-        error.edit().pointers = pointers;
+        error.inner_mut().field_errors = field_errors;
         error
     }
 
-    /// 422 for one wrong place.
+    /// 422 with one mistake.
     pub fn invalid_at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError {
             pointer: pointer.into(),
@@ -132,45 +132,45 @@ impl Error {
         }])
     }
 
-    /// 405 with what the resource does allow.
+    /// 405 with the allowed methods.
     pub fn method_not_allowed(method: &Method, allow: Option<HeaderValue>) -> Self {
-        let detail = format!("{method} is not something this address answers.");
+        let detail = format!("Method {method} is not allowed here.");
         let mut error = Self::new(codes::METHOD_NOT_ALLOWED, detail);
-        error.edit().allow = allow;
+        error.inner_mut().allow = allow;
         error
     }
 
-    /// What really happened, for the log only.
+    /// Sets the cause, for the log only.
     #[must_use]
     pub fn with_cause(mut self, cause: impl ToString) -> Self {
-        self.edit().cause = Some(cause.to_string());
+        self.inner_mut().cause = Some(cause.to_string());
         self
     }
 
-    /// When trying again makes sense.
+    /// Sets when to try again.
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
-        self.edit().retry_after = after;
+        self.inner_mut().retry_after = after;
         self
     }
 
-    /// What came of each step of the action that failed.
+    /// Sets the outcome of each step of a failed action.
     #[must_use]
     pub(crate) fn with_steps(mut self, steps: Vec<Step>) -> Self {
-        self.edit().steps = steps;
+        self.inner_mut().steps = steps;
         self
     }
 
-    /// It was the token of the request: the edge says so in its challenge.
+    /// Marks the token of the request as refused, for the `WWW-Authenticate` challenge.
     #[must_use]
     pub(crate) fn invalid_token(mut self) -> Self {
-        self.edit().token_refused = true;
+        self.inner_mut().has_invalid_token = true;
         self
     }
 
-    /// Whether it was the token of the request.
-    pub(crate) fn refuses_a_token(&self) -> bool {
-        self.0.token_refused
+    /// Whether the token of the request was refused.
+    pub(crate) fn has_invalid_token(&self) -> bool {
+        self.0.has_invalid_token
     }
 
     /// The stable code.
@@ -193,12 +193,12 @@ impl Error {
         self.0.cause.as_deref()
     }
 
-    /// Everything wrong with the input.
-    pub fn pointers(&self) -> &[FieldError] {
-        &self.0.pointers
+    /// All mistakes in the input.
+    pub fn field_errors(&self) -> &[FieldError] {
+        &self.0.field_errors
     }
 
-    /// When trying again makes sense, if that is known.
+    /// When to try again, if known.
     pub fn retry_hint(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -213,20 +213,20 @@ impl Error {
             instance,
             code: self.0.code.name(),
             request_id,
-            errors: &self.0.pointers,
+            errors: &self.0.field_errors,
             steps: &self.0.steps,
         };
         serde_json::to_vec(&problem).unwrap_or_default()
     }
 
-    fn edit(&mut self) -> &mut Inner {
+    fn inner_mut(&mut self) -> &mut Inner {
         Arc::make_mut(&mut self.0)
     }
 }
 
-/// Seconds for `Retry-After` (RFC 9110 §10.2.3), rounded up so that nobody comes back early.
-fn whole_seconds(d: Duration) -> u64 {
-    d.as_secs() + u64::from(d.subsec_nanos() > 0)
+/// Whole seconds for `Retry-After` (RFC 9110 §10.2.3), rounded up so that no client retries too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 impl IntoResponse for Error {
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_names_its_page_and_every_wrong_place() {
+    fn a_problem_has_its_page_and_all_mistakes() {
         let error = Error::invalid(vec![FieldError {
             pointer: "/query/limit".into(),
             detail: "greater than 100".into(),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_stays_inside() {
+    fn the_cause_is_not_in_the_problem() {
         let error = Error::new(codes::INTERNAL, "Something broke.").with_cause("host db-1 refused");
         let body = String::from_utf8(error.problem("", "/", "r")).unwrap();
         assert!(!body.contains("db-1"));

@@ -1,4 +1,4 @@
-//! `X-App: <platform>/<version>`: which build of which client asks.
+//! `X-App: <platform>/<version>`: the build of the client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub struct AppVersion {
 }
 
 impl AppVersion {
-    /// What the client says it is, when it says so understandably.
+    /// The version that the client sent; `None` if it sent none, or an invalid one.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         headers.get(X_APP)?.to_str().ok()?.parse().ok()
     }
@@ -36,9 +36,9 @@ impl FromStr for AppVersion {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const SHAPE: &str = "an app is <platform>/<major>[.<minor>[.<patch>]]";
-        let (platform, numbers) = text.split_once('/').ok_or(SHAPE)?;
-        let named = (1..=16).contains(&platform.len())
+        const FORMAT: &str = "must be <platform>/<major>[.<minor>[.<patch>]]";
+        let (platform, numbers) = text.split_once('/').ok_or(FORMAT)?;
+        let valid_platform = (1..=16).contains(&platform.len())
             && platform
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -47,12 +47,12 @@ impl FromStr for AppVersion {
         for (i, number) in numbers.split('.').enumerate() {
             let digits =
                 (1..=9).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-            *version.get_mut(i).filter(|_| digits).ok_or(SHAPE)? =
-                number.parse().map_err(|_| SHAPE)?;
+            *version.get_mut(i).filter(|_| digits).ok_or(FORMAT)? =
+                number.parse().map_err(|_| FORMAT)?;
             count += 1;
         }
-        if !named || count == 0 {
-            return Err(SHAPE);
+        if !valid_platform || count == 0 {
+            return Err(FORMAT);
         }
         Ok(Self {
             platform: platform.into(),
@@ -77,14 +77,14 @@ mod tests {
     fn versions_compare_by_number() {
         let app = |s: &str| s.parse::<AppVersion>();
         assert!(app("ios/3.10").unwrap() > app("ios/3.9.9").unwrap());
-        for bad in ["", "ios", "ios/", "iOS/1", "ios/1.2.3.4", "ios/x", "/1"] {
-            assert!(app(bad).is_err(), "{bad}");
+        for invalid in ["", "ios", "ios/", "iOS/1", "ios/1.2.3.4", "ios/x", "/1"] {
+            assert!(app(invalid).is_err(), "{invalid}");
         }
     }
 
     proptest! {
         #[test]
-        fn it_reads_what_it_writes(platform in "[a-z0-9]{1,16}", version in proptest::array::uniform3(0_u32..1_000_000_000)) {
+        fn a_version_round_trips(platform in "[a-z0-9]{1,16}", version in proptest::array::uniform3(0_u32..1_000_000_000)) {
             let app = AppVersion { platform: platform.into(), version };
             prop_assert_eq!(app.to_string().parse(), Ok(app));
         }

@@ -1,4 +1,4 @@
-//! One deadline for a whole request, and the `Request-Timeout` header that may lower it.
+//! The deadline of a request, and the `Request-Timeout` header that can lower it.
 
 use std::time::Duration;
 
@@ -7,58 +7,59 @@ use tokio::time::Instant;
 
 use crate::net;
 
-/// Milliseconds the sender will wait: from clients to us, and from us to backends.
+/// The time in milliseconds that the sender waits: from clients to us, and from us to backends.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
-/// What is kept back from calls to backends so that the answer itself leaves in time.
+/// Reserved for sending the response: calls to backends end this long before the deadline.
 const RESERVE: Duration = Duration::from_millis(20);
 
-/// Until when a request may take.
+/// The time limit of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Deadline {
-    /// The whole answer is out by then.
+    /// The whole response must be sent by then.
     Total(Instant),
-    /// The head is out by `head`; after that no two pieces are further apart than `idle`.
+    /// The head must be sent by `head`. Afterwards at most `idle` may pass between two chunks.
     Stream {
-        /// When the head must be out.
+        /// The deadline of the head.
         head: Instant,
-        /// The longest silence in the body.
+        /// The idle timeout of the body.
         idle: Duration,
     },
 }
 
 impl Deadline {
-    /// When the answer (of a stream: its head) must be out.
+    /// The deadline of the response; of a stream, the deadline of its head.
     pub fn head(self) -> Instant {
         match self {
-            Self::Total(at) | Self::Stream { head: at, .. } => at,
+            Self::Total(instant) | Self::Stream { head: instant, .. } => instant,
         }
     }
 
-    /// When backends stop being waited for: a reserve before the head, at most a tenth of what is left.
+    /// The deadline of calls to backends: earlier than the head's by the reserve, or by a tenth of the time left if
+    /// less.
     pub(crate) fn calls(self) -> Instant {
-        let left = self.head().saturating_duration_since(net::now());
-        self.head() - RESERVE.min(left / 10)
+        let time_left = self.head().saturating_duration_since(net::now());
+        self.head() - RESERVE.min(time_left / 10)
     }
 }
 
-/// A client's `Request-Timeout`.
+/// The `Request-Timeout` of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestTimeout(pub Duration);
 
 impl RequestTimeout {
-    /// What the client sent, if it sent one: a positive integer, in milliseconds. However large it is, the edge caps it.
+    /// The client's value: a positive integer, in milliseconds. The edge limits it.
     pub fn from_headers(headers: &HeaderMap) -> Result<Option<Self>, &'static str> {
-        let mut sent = headers.get_all(REQUEST_TIMEOUT).iter();
-        let Some(first) = sent.next() else {
+        let mut values = headers.get_all(REQUEST_TIMEOUT).iter();
+        let Some(first) = values.next() else {
             return Ok(None);
         };
-        if sent.next().is_some() {
-            return Err("Request-Timeout was sent more than once.");
+        if values.next().is_some() {
+            return Err("Request-Timeout must be sent at most once.");
         }
         Self::parse(first.as_bytes())
             .map(Some)
-            .ok_or("Request-Timeout is a positive integer, in milliseconds.")
+            .ok_or("Request-Timeout must be a positive integer, in milliseconds.")
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
@@ -72,9 +73,13 @@ impl RequestTimeout {
         (millis > 0).then(|| Self(Duration::from_millis(millis)))
     }
 
-    /// What is left, as the header we send upstream; at least 1.
-    pub fn header(left: Duration) -> HeaderValue {
-        HeaderValue::from(u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1))
+    /// The header to send upstream; at least 1.
+    pub fn header(time_left: Duration) -> HeaderValue {
+        HeaderValue::from(
+            u64::try_from(time_left.as_millis())
+                .unwrap_or(u64::MAX)
+                .max(1),
+        )
     }
 }
 
@@ -84,35 +89,39 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn only_positive_integers_pass() {
-        for bad in ["", "0", "000", "-1", "+1", "1.5", "1s", " 1", "1,2"] {
-            assert_eq!(RequestTimeout::parse(bad.as_bytes()), None, "{bad:?}");
+    fn only_positive_integers_are_valid() {
+        for invalid in ["", "0", "000", "-1", "+1", "1.5", "1s", " 1", "1,2"] {
+            assert_eq!(
+                RequestTimeout::parse(invalid.as_bytes()),
+                None,
+                "{invalid:?}"
+            );
         }
-        for (good, millis) in [
+        for (valid, millis) in [
             ("250", 250),
             ("0250", 250),
             ("1234567890", 1_234_567_890),
             ("18446744073709551616", u64::MAX),
             ("99999999999999999999999999", u64::MAX),
         ] {
-            let parsed = RequestTimeout::parse(good.as_bytes());
-            let wanted = RequestTimeout(Duration::from_millis(millis));
-            assert_eq!(parsed, Some(wanted), "{good}");
+            let parsed = RequestTimeout::parse(valid.as_bytes());
+            let expected = RequestTimeout(Duration::from_millis(millis));
+            assert_eq!(parsed, Some(expected), "{valid}");
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_reserve_never_eats_a_short_deadline() {
+    async fn the_reserve_is_small_for_a_short_deadline() {
         let short = Deadline::Total(Instant::now() + Duration::from_millis(10));
         assert!(short.calls() > Instant::now() + Duration::from_millis(8));
     }
 
     proptest! {
         #[test]
-        fn what_we_send_we_can_read(millis in 1_u64..999_999_999) {
-            let left = Duration::from_millis(millis);
-            let read = RequestTimeout::parse(RequestTimeout::header(left).as_bytes());
-            prop_assert_eq!(read, Some(RequestTimeout(left)));
+        fn a_timeout_round_trips(millis in 1_u64..999_999_999) {
+            let time_left = Duration::from_millis(millis);
+            let parsed = RequestTimeout::parse(RequestTimeout::header(time_left).as_bytes());
+            prop_assert_eq!(parsed, Some(RequestTimeout(time_left)));
         }
 
         #[test]

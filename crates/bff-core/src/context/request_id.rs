@@ -1,4 +1,4 @@
-//! `X-Request-ID`: the client's when it is sane, else ours.
+//! `X-Request-ID`: the client's if it is valid, else a new one.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::net::Env;
 
-/// The header, in and out.
+/// The header, from clients and to backends.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// 1 to 128 visible ASCII characters.
@@ -14,19 +14,19 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The client's id if it sent exactly one sane id, else a new one.
-    pub fn accept(headers: &HeaderMap, world: &Env) -> Self {
-        let mut sent = headers.get_all(X_REQUEST_ID).iter();
-        match (sent.next(), sent.next()) {
+    /// The client's id if it sent exactly one valid id, else a new one.
+    pub fn accept(headers: &HeaderMap, env: &Env) -> Self {
+        let mut values = headers.get_all(X_REQUEST_ID).iter();
+        match (values.next(), values.next()) {
             (Some(id), None) if is_valid(id.as_bytes()) => Self(id.clone()),
-            _ => Self::generate(world),
+            _ => Self::generate(env),
         }
     }
 
     /// A new id: a UUIDv7.
-    pub fn generate(world: &Env) -> Self {
+    pub fn generate(env: &Env) -> Self {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-        let text = world.uuid().hyphenated().encode_lower(&mut text);
+        let text = env.uuid().hyphenated().encode_lower(&mut text);
         Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none")))
     }
 
@@ -55,19 +55,19 @@ impl fmt::Display for RequestId {
 mod tests {
     use super::*;
 
-    fn accepted(sent: &[&'static str]) -> RequestId {
+    fn accepted(values: &[&'static str]) -> RequestId {
         let mut headers = HeaderMap::new();
-        for id in sent {
+        for id in values {
             headers.append(X_REQUEST_ID, HeaderValue::from_static(id));
         }
         RequestId::accept(&headers, &Env::real())
     }
 
     #[test]
-    fn a_sane_id_is_kept_and_any_other_replaced() {
+    fn a_valid_id_is_accepted_and_any_other_is_replaced() {
         assert_eq!(accepted(&["abc-1"]).as_str(), "abc-1");
-        for sent in [&[][..], &[""], &["a b"], &["a", "b"]] {
-            assert_eq!(accepted(sent).as_str().len(), 36, "{sent:?}");
+        for values in [&[][..], &[""], &["a b"], &["a", "b"]] {
+            assert_eq!(accepted(values).as_str().len(), 36, "{values:?}");
         }
         let long: &'static str = "x".repeat(129).leak();
         assert_eq!(accepted(&[long]).as_str().len(), 36);

@@ -1,15 +1,15 @@
-//! W3C Trace Context: which trace a request is part of.
+//! W3C Trace Context: the trace of a request.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::net::Env;
 
-/// The header, in and out.
+/// The header, from clients and to backends.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// Vendors' own state, handed on untouched.
+/// The state of tracing vendors, forwarded unchanged.
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// A trace and our place in it.
+/// A trace, and the span of this request in it.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "the names of W3C Trace Context")]
 pub struct Trace {
@@ -20,33 +20,33 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A new trace, not sampled until somebody decides so.
-    pub fn begin(world: &Env) -> Self {
-        let trace_id = u128::from(world.random()) << 64 | u128::from(world.random().max(1));
+    /// A new trace. It is not sampled.
+    pub fn begin(env: &Env) -> Self {
+        let trace_id = u128::from(env.random()) << 64 | u128::from(env.random().max(1));
         Self {
             trace_id,
-            span_id: world.random().max(1),
+            span_id: env.random().max(1),
             sampled: false,
             state: None,
         }
     }
 
-    /// The client's trace continued in a span of ours, or a new one when it sent none that is valid.
-    pub fn continue_from(headers: &HeaderMap, world: &Env) -> Self {
-        let mut sent = headers.get_all(TRACEPARENT).iter();
-        // Of two nobody knows which is meant.
-        let parent = match (sent.next(), sent.next()) {
-            (Some(one), None) => one.to_str().ok().and_then(parse),
+    /// Continues the client's trace in a new span; starts a new trace if the client sent no valid one.
+    pub fn continue_from(headers: &HeaderMap, env: &Env) -> Self {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        // Of two parents, neither is used.
+        let parent = match (values.next(), values.next()) {
+            (Some(parent), None) => parent.to_str().ok().and_then(parse),
             _ => None,
         };
         match parent {
             Some((trace_id, sampled)) => Self {
                 trace_id,
-                span_id: world.random().max(1),
+                span_id: env.random().max(1),
                 sampled,
                 state: state(headers),
             },
-            None => Self::begin(world),
+            None => Self::begin(env),
         }
     }
 
@@ -57,11 +57,11 @@ impl Trace {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Adds the headers of a child span to an upstream request.
-    pub fn propagate(&self, headers: &mut HeaderMap, world: &Env) {
+    /// Adds the headers of a child span to a request.
+    pub fn propagate(&self, headers: &mut HeaderMap, env: &Env) {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         hex(&mut text[3..35], self.trace_id.to_be_bytes());
-        hex(&mut text[36..52], world.random().max(1).to_be_bytes());
+        hex(&mut text[36..52], env.random().max(1).to_be_bytes());
         text[54] = if self.sampled { b'1' } else { b'0' };
         if let Ok(value) = HeaderValue::from_bytes(&text) {
             headers.insert(TRACEPARENT, value);
@@ -71,17 +71,17 @@ impl Trace {
         }
     }
 
-    /// The id of our own span.
+    /// The id of this span, 16 hexadecimal digits.
     pub fn span_id(&self) -> String {
         format!("{:016x}", self.span_id)
     }
 }
 
-/// What vendors sent: a list, in one header or in several (Trace Context §3.3.1.1).
+/// The state of the client: a list, in one header or in several (Trace Context §3.3.1.1).
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut sent = headers.get_all(TRACESTATE).iter();
-    let first = sent.next()?;
-    let rest: Vec<&[u8]> = sent.map(HeaderValue::as_bytes).collect();
+    let mut values = headers.get_all(TRACESTATE).iter();
+    let first = values.next()?;
+    let rest: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
     if rest.is_empty() {
         return Some(first.clone());
     }
@@ -98,7 +98,7 @@ fn hex<const BYTES: usize>(to: &mut [u8], bytes: [u8; BYTES]) {
     }
 }
 
-/// Trace Context §3.2: version, trace id, parent id, flags. A later version may carry more fields.
+/// The trace id and the sampled flag of a `traceparent` (Trace Context §3.2). A later version may have more fields.
 fn parse(text: &str) -> Option<(u128, bool)> {
     let mut parts = text.split('-');
     let (version, trace, parent, flags) =
@@ -126,17 +126,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const TRACEPARENT_VALUE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_trace_is_continued_in_a_span_of_its_own() {
-        let world = Env::real();
+    fn a_trace_is_continued_in_a_new_span() {
+        let env = Env::real();
         let mut headers = HeaderMap::new();
-        headers.insert(TRACEPARENT, HeaderValue::from_static(SENT));
-        let trace = Trace::continue_from(&headers, &world);
+        headers.insert(TRACEPARENT, HeaderValue::from_static(TRACEPARENT_VALUE));
+        let trace = Trace::continue_from(&headers, &env);
         assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         let mut out = HeaderMap::new();
-        trace.propagate(&mut out, &world);
+        trace.propagate(&mut out, &env);
         let out = out[TRACEPARENT].to_str().unwrap();
         assert!(
             out.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"),
@@ -151,24 +151,27 @@ mod tests {
 
     #[test]
     fn a_state_in_several_headers_is_one_list() {
-        let world = Env::real();
+        let env = Env::real();
         let mut headers = HeaderMap::new();
-        headers.insert(TRACEPARENT, HeaderValue::from_static(SENT));
+        headers.insert(TRACEPARENT, HeaderValue::from_static(TRACEPARENT_VALUE));
         for state in ["a=1,b=2", "c=3"] {
             headers.append(TRACESTATE, HeaderValue::from_static(state));
             let mut out = HeaderMap::new();
-            Trace::continue_from(&headers, &world).propagate(&mut out, &world);
+            Trace::continue_from(&headers, &env).propagate(&mut out, &env);
             let all = if state == "c=3" { "a=1,b=2,c=3" } else { state };
             assert_eq!(out[TRACESTATE], all);
         }
-        headers.append(TRACEPARENT, HeaderValue::from_static(SENT));
-        let trace = Trace::continue_from(&headers, &world);
-        assert!(!SENT.contains(&trace.trace_id()), "two parents are none");
+        headers.append(TRACEPARENT, HeaderValue::from_static(TRACEPARENT_VALUE));
+        let trace = Trace::continue_from(&headers, &env);
+        assert!(
+            !TRACEPARENT_VALUE.contains(&trace.trace_id()),
+            "two parents start a new trace"
+        );
     }
 
     #[test]
-    fn what_is_malformed_begins_a_new_trace() {
-        for bad in [
+    fn a_malformed_parent_is_ignored() {
+        for invalid in [
             "",
             "00",
             "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -177,7 +180,7 @@ mod tests {
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!(parse(invalid), None, "{invalid}");
         }
     }
 

@@ -1,25 +1,25 @@
-//! RFC 9218 urgency: 0 (most urgent) to 7; prefetches are 6 and 7.
+//! Urgency (RFC 9218): 0 is the most urgent, 7 the least. Prefetches are 6 and 7.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header, in and out.
+/// The header, from clients and to backends.
 pub const PRIORITY: HeaderName = HeaderName::from_static("priority");
 
-/// How urgent a request is; smaller is more urgent.
+/// The urgency of a request. A smaller value is more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Urgency(u8);
 
 impl Urgency {
-    /// RFC 9218 §4.1: what a request without a word is.
+    /// The default of a request without the header (RFC 9218 §4.1).
     pub const DEFAULT: Self = Self(3);
-    /// What nobody looks at now, such as a poll by a timer. A route that serves polls is no more urgent than this.
+    /// Work that no user waits for, such as timed polls. A route for polls is never more urgent than this.
     pub const BACKGROUND: Self = Self(5);
-    /// What may be wanted later: this and anything less urgent is a prefetch.
+    /// Content that may be needed later. This and anything less urgent is a prefetch.
     pub const PREFETCH: Self = Self(6);
-    /// Work nobody waits for.
+    /// Background work of the gateway.
     pub const LOWEST: Self = Self(7);
 
-    /// An urgency; anything over 7 is 7.
+    /// An urgency. Values over 7 become 7.
     pub const fn new(urgency: u8) -> Self {
         Self(if urgency > 7 { 7 } else { urgency })
     }
@@ -29,7 +29,7 @@ impl Urgency {
         self.0
     }
 
-    /// What the request gets: the client may only lower itself below what its screen allows.
+    /// The urgency of a request: the client can lower the screen's, but not raise it.
     #[must_use]
     pub fn of(headers: &HeaderMap, screen: Self) -> Self {
         match headers.get(PRIORITY).and_then(|v| v.to_str().ok()) {
@@ -38,7 +38,7 @@ impl Urgency {
         }
     }
 
-    /// The `u` member of a structured dictionary; anything not understood is ignored (RFC 9218 §4).
+    /// The `u` member of the dictionary. Anything not understood is ignored (RFC 9218 §4).
     fn parse(text: &str) -> Option<Self> {
         text.split(',')
             .filter_map(|member| member.trim().strip_prefix("u="))
@@ -47,7 +47,7 @@ impl Urgency {
             .map(Self)
     }
 
-    /// The header we send upstream.
+    /// The header to send upstream.
     pub fn header(self) -> HeaderValue {
         const TEXT: [&str; 8] = ["u=0", "u=1", "u=2", "u=3", "u=4", "u=5", "u=6", "u=7"];
         HeaderValue::from_static(TEXT[usize::from(self.0 & 7)])
@@ -58,14 +58,14 @@ impl Urgency {
 mod tests {
     use super::*;
 
-    fn of(sent: &'static str, screen: u8) -> u8 {
+    fn of(value: &'static str, screen: u8) -> u8 {
         let mut headers = HeaderMap::new();
-        headers.insert(PRIORITY, HeaderValue::from_static(sent));
+        headers.insert(PRIORITY, HeaderValue::from_static(value));
         Urgency::of(&headers, Urgency::new(screen)).get()
     }
 
     #[test]
-    fn a_client_can_only_lower_itself() {
+    fn a_client_can_only_lower_the_urgency() {
         assert_eq!(of("u=6, i", 3), 6);
         assert_eq!(of("u=0", 3), 3);
         assert_eq!(of("i", 2), 3);

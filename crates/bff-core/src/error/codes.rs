@@ -1,6 +1,6 @@
-//! The stable codes, all of them, and what each one's page says.
+//! All stable error codes, and the texts of their pages.
 //!
-//! Codes are open: a domain adds its own constant beside the client that answers it.
+//! The set is open: a domain crate adds its own constants beside the client that returns them.
 
 use std::fmt;
 
@@ -13,33 +13,33 @@ pub struct Code {
     status: u16,
     title: &'static str,
     meaning: &'static str,
-    mend: &'static str,
+    remedy: &'static str,
 }
 
 impl Code {
-    /// A code. `meaning` says what it stands for, `mend` who can mend it and whether to try again.
+    /// A code. `meaning` explains it; `remedy` says how to fix the failure and whether to try again.
     pub const fn new(
         name: &'static str,
         status: u16,
         title: &'static str,
         meaning: &'static str,
-        mend: &'static str,
+        remedy: &'static str,
     ) -> Self {
         Self {
             name,
             status,
             title,
             meaning,
-            mend,
+            remedy,
         }
     }
 
-    /// The code itself: what programs read.
+    /// The code, for programs.
     pub const fn name(self) -> &'static str {
         self.name
     }
 
-    /// The HTTP status it goes with.
+    /// The HTTP status.
     pub fn status(self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -49,14 +49,14 @@ impl Code {
         self.title
     }
 
-    /// What it stands for.
+    /// What the code means.
     pub const fn meaning(self) -> &'static str {
         self.meaning
     }
 
-    /// Who can mend it, and whether to try again.
+    /// How to fix the failure, and whether to try again.
     pub const fn remedy(self) -> &'static str {
-        self.mend
+        self.remedy
     }
 }
 
@@ -74,46 +74,45 @@ impl fmt::Display for Code {
     }
 }
 
-const CALLER: &str = "The caller can mend it; the same request again fails again.";
-const WAIT: &str =
-    "Nobody needs to change the request: try again after the time that Retry-After gives.";
-const OURS: &str = "It is ours or a backend's to mend; a read may be tried again.";
+const CHANGE: &str = "Change the request. The same request fails again.";
+const WAIT: &str = "Try the same request again after the time in Retry-After.";
+const RETRY_READ: &str = "The gateway or a backend failed. A read may be tried again.";
 
 macro_rules! codes {
-    ($($constant:ident $name:literal $status:literal $title:literal, $meaning:literal, $mend:expr;)*) => {
-        $(#[doc = $meaning] pub const $constant: Code = Code::new($name, $status, $title, $meaning, $mend);)*
+    ($($constant:ident $name:literal $status:literal $title:literal, $meaning:literal, $remedy:expr;)*) => {
+        $(#[doc = $meaning] pub const $constant: Code = Code::new($name, $status, $title, $meaning, $remedy);)*
         /// Every code of the core.
         pub const ALL: &[Code] = &[$($constant),*];
     };
 }
 
 codes! {
-    INVALID_REQUEST "invalid_request" 400 "Invalid request", "The request could not be read at all.", CALLER;
-    UNAUTHENTICATED "unauthenticated" 401 "Not authenticated", "No valid credential came with the request.", CALLER;
-    SESSION_EXPIRED "session_expired" 401 "Session expired", "The session is over; sign in again.", CALLER;
-    FORBIDDEN "forbidden" 403 "Forbidden", "The credential is good, but does not allow this.", CALLER;
-    CSRF "csrf" 403 "Cross-site request refused", "A state-changing request came without the header that proves its origin.", CALLER;
-    APP_VERSION_UNSUPPORTED "app_version_unsupported" 403 "App version not supported", "This version of the app is no longer served; update it.", CALLER;
-    NOT_FOUND "not_found" 404 "Not found", "There is nothing at this address.", CALLER;
-    METHOD_NOT_ALLOWED "method_not_allowed" 405 "Method not allowed", "The address exists, but not for this method; Allow lists those it has.", CALLER;
-    NOT_ACCEPTABLE "not_acceptable" 406 "Not acceptable", "None of the media types asked for can be produced.", CALLER;
+    INVALID_REQUEST "invalid_request" 400 "Invalid request", "The request cannot be read, or its body did not arrive in time.", CHANGE;
+    UNAUTHENTICATED "unauthenticated" 401 "Not authenticated", "The request has no valid credential.", CHANGE;
+    SESSION_EXPIRED "session_expired" 401 "Session expired", "The session has ended. Sign in again.", CHANGE;
+    FORBIDDEN "forbidden" 403 "Forbidden", "The credential is valid, but does not allow this.", CHANGE;
+    CSRF "csrf" 403 "Cross-site request refused", "A state-changing request lacks the header that proves its origin.", CHANGE;
+    APP_VERSION_UNSUPPORTED "app_version_unsupported" 403 "App version not supported", "This version of the app is no longer supported. Update it.", CHANGE;
+    NOT_FOUND "not_found" 404 "Not found", "There is nothing at this address.", CHANGE;
+    METHOD_NOT_ALLOWED "method_not_allowed" 405 "Method not allowed", "The address exists, but not for this method. Allow lists its methods.", CHANGE;
+    NOT_ACCEPTABLE "not_acceptable" 406 "Not acceptable", "None of the accepted media types or encodings is supported.", CHANGE;
     IN_PROGRESS "in_progress" 409 "Still in progress", "The first request with this Idempotency-Key is still running.", WAIT;
-    GONE "gone" 410 "Gone", "It was here and will not come back.", CALLER;
-    TOO_LARGE "too_large" 413 "Too large", "The body is larger than this address accepts.", CALLER;
-    UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" 415 "Unsupported media type", "The body is of a media type this address does not read.", CALLER;
-    VALIDATION_FAILED "validation_failed" 422 "Validation failed", "The request was read, but parts of it are not valid; errors lists them all.", CALLER;
-    KEY_REUSED "key_reused" 422 "Idempotency-Key reused", "This Idempotency-Key was used before with another body.", CALLER;
-    RATE_LIMITED "rate_limited" 429 "Rate limited", "Too many requests for the time.", WAIT;
-    HEADERS_TOO_LARGE "headers_too_large" 431 "Headers too large", "One header is over 16 kB, or there are more than 100.", CALLER;
-    INTERNAL "internal" 500 "Internal error", "The gateway itself failed.", OURS;
-    BAD_RESPONSE "bad_response" 502 "Bad response", "A backend answered something that could not be used.", OURS;
-    UNAVAILABLE "unavailable" 503 "Unavailable", "A backend could not be reached.", WAIT;
-    OVERLOADED "overloaded" 503 "Overloaded", "The gateway or a backend has no capacity to spare.", WAIT;
-    CIRCUIT_OPEN "circuit_open" 503 "Circuit open", "A backend failed so often that it is given time to recover.", WAIT;
-    NO_INSTANCE "no_instance" 503 "No instance", "No instance of a backend is known at the moment.", WAIT;
-    DEADLINE "deadline" 504 "Deadline passed", "The time given to the whole request ran out.", OURS;
-    TIMEOUT "timeout" 504 "Timeout", "A backend did not answer in the time given to it.", OURS;
-    OUTCOME_UNKNOWN "outcome_unknown" 504 "Outcome unknown", "A write was sent and no answer came; it may have happened.", "Repeat it with the same Idempotency-Key to learn what happened.";
+    GONE "gone" 410 "Gone", "The resource existed, and will not come back.", CHANGE;
+    TOO_LARGE "too_large" 413 "Too large", "The body is larger than this address allows.", CHANGE;
+    UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" 415 "Unsupported media type", "The media type or encoding of the body is not supported.", CHANGE;
+    VALIDATION_FAILED "validation_failed" 422 "Validation failed", "The request was read, but parts of it are not valid. The member errors lists them.", CHANGE;
+    KEY_REUSED "key_reused" 422 "Idempotency-Key reused", "This Idempotency-Key was used with another body.", CHANGE;
+    RATE_LIMITED "rate_limited" 429 "Rate limited", "Too many requests in this period.", WAIT;
+    HEADERS_TOO_LARGE "headers_too_large" 431 "Headers too large", "A header is over 16 kB, or there are more than 100.", CHANGE;
+    INTERNAL "internal" 500 "Internal error", "The gateway failed.", RETRY_READ;
+    BAD_RESPONSE "bad_response" 502 "Bad response", "The response of a backend cannot be used.", RETRY_READ;
+    UNAVAILABLE "unavailable" 503 "Unavailable", "A backend, or the idempotency store, cannot be reached.", WAIT;
+    OVERLOADED "overloaded" 503 "Overloaded", "The gateway or a backend has no capacity.", WAIT;
+    CIRCUIT_OPEN "circuit_open" 503 "Circuit open", "A backend has failed often and gets time to recover.", WAIT;
+    NO_INSTANCE "no_instance" 503 "No instance", "No instance of a backend is known.", WAIT;
+    DEADLINE "deadline" 504 "Deadline passed", "The time of the whole request ran out.", RETRY_READ;
+    TIMEOUT "timeout" 504 "Timeout", "A backend did not answer in time.", RETRY_READ;
+    OUTCOME_UNKNOWN "outcome_unknown" 504 "Outcome unknown", "A write was sent and no answer came. It may have happened.", "Repeat it with the same Idempotency-Key to learn its outcome.";
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A refusal as it is kept, so that who repeats a write that was refused is told the same.
+//! The stored form of an error: a retry of a failed write gets the same response again.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,37 +7,37 @@ use serde::{Deserialize, Serialize};
 
 use super::{Code, Error, FieldError, Step, codes};
 
-/// What of an error its client saw, but for what belongs to one request alone.
+/// The parts of an error that its client saw, without those of one request only.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct StoredError {
     code: String,
     detail: String,
     retry_after: Option<Duration>,
-    pointers: Vec<FieldError>,
+    field_errors: Vec<FieldError>,
     steps: Vec<Step>,
 }
 
 impl StoredError {
-    /// An error to keep.
+    /// The stored form of an error.
     pub(crate) fn of(error: &Error) -> Self {
         Self {
             code: error.code().name().to_owned(),
             detail: error.detail().to_owned(),
             retry_after: error.0.retry_after,
-            pointers: error.0.pointers.clone(),
+            field_errors: error.0.field_errors.clone(),
             steps: error.0.steps.clone(),
         }
     }
 
-    /// The error again. None when its code is neither the core's nor among `own`: another release's.
-    pub(crate) fn restore(self, own: &[Code]) -> Option<Error> {
-        let mut known = codes::ALL.iter().chain(own);
-        let code = *known.find(|code| code.name() == self.code)?;
+    /// The error again; `None` if its code is neither one of the core nor in `domain_codes`, as of another release.
+    pub(crate) fn restore(self, domain_codes: &[Code]) -> Option<Error> {
+        let mut all_codes = codes::ALL.iter().chain(domain_codes);
+        let code = *all_codes.find(|code| code.name() == self.code)?;
         let mut error =
             Error::new(code, Cow::Owned(self.detail)).with_retry_after(self.retry_after);
-        let inner = error.edit();
-        (inner.pointers, inner.steps) = (self.pointers, self.steps);
-        Some(error.with_cause("told again"))
+        let inner = error.inner_mut();
+        (inner.field_errors, inner.steps) = (self.field_errors, self.steps);
+        Some(error.with_cause("replayed for a repeated Idempotency-Key"))
     }
 }
 
@@ -46,20 +46,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_told_again_as_it_was() {
-        const OWN: Code = Code::new("sold_out", 409, "Sold out", "There is no more.", "Nobody.");
+    fn an_error_is_restored_as_it_was() {
+        const SOLD_OUT: Code =
+            Code::new("sold_out", 409, "Sold out", "There is no more.", "Nobody.");
         let pointer = FieldError {
             pointer: "/a".into(),
             detail: "wrong".into(),
         };
-        let mut error = Error::new(OWN, "No more.").with_retry_after(Some(Duration::from_secs(7)));
-        error.edit().pointers = vec![pointer];
+        let mut error =
+            Error::new(SOLD_OUT, "No more.").with_retry_after(Some(Duration::from_secs(7)));
+        error.inner_mut().field_errors = vec![pointer];
         let error = error.with_steps(vec![("a".into(), "made".into())]);
-        let kept = serde_json::to_vec(&StoredError::of(&error)).unwrap();
-        let read = || serde_json::from_slice::<StoredError>(&kept).unwrap();
-        let again = read().restore(&[OWN]).unwrap();
-        assert_eq!(again.problem("", "/", "r"), error.problem("", "/", "r"));
-        assert_eq!(again.retry_hint(), error.retry_hint());
-        assert!(read().restore(&[]).is_none());
+        let bytes = serde_json::to_vec(&StoredError::of(&error)).unwrap();
+        let stored = || serde_json::from_slice::<StoredError>(&bytes).unwrap();
+        let restored = stored().restore(&[SOLD_OUT]).unwrap();
+        assert_eq!(restored.problem("", "/", "r"), error.problem("", "/", "r"));
+        assert_eq!(restored.retry_hint(), error.retry_hint());
+        assert!(stored().restore(&[]).is_none());
     }
 }

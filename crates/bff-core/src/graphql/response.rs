@@ -148,8 +148,8 @@ fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
         .insert(async_graphql::ErrorExtensionValues::default());
     extensions.set("code", public.code().name());
     extensions.set("requestId", cx.request_id().as_str());
-    if !public.pointers().is_empty()
-        && let Ok(field_errors) = async_graphql::to_value(public.pointers())
+    if !public.field_errors().is_empty()
+        && let Ok(field_errors) = async_graphql::to_value(public.field_errors())
     {
         extensions.set("errors", field_errors);
     }

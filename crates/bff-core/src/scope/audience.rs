@@ -1,4 +1,4 @@
-//! Who shares one copy of an answer: the part of every key that tells readers apart.
+//! The audience of a cache entry: the part of every cache key that separates readers.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use super::caller::{Caller, Principal};
 use super::label::{Label, Language, Region};
 use super::segment::Segment;
 
-/// Everyone, a group, or one caller. It can be compared and hashed, and nothing can be read out of it.
+/// Everyone, a group, or one caller. It can be compared and hashed, but no data can be read from it.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Audience(Who);
+pub struct Audience(Readers);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-enum Who {
+enum Readers {
     Everyone,
-    /// By what the call said that it depends on, and by nothing else.
+    /// Only the data that the call depends on.
     Group {
         language: Option<Language>,
         region: Option<Region>,
@@ -24,11 +24,11 @@ enum Who {
 
 impl Audience {
     pub(super) fn everyone() -> Self {
-        Self(Who::Everyone)
+        Self(Readers::Everyone)
     }
 
     pub(super) fn of_segment(segment: &Segment) -> Self {
-        Self(Who::Group {
+        Self(Readers::Group {
             language: segment.language(),
             region: segment.region(),
             maturity: segment.maturity(),
@@ -36,44 +36,44 @@ impl Audience {
     }
 
     pub(super) fn of_caller(caller: &Caller) -> Self {
-        Self(Who::Caller(caller.principal()))
+        Self(Readers::Caller(caller.principal()))
     }
 
-    /// What tells it apart in every replica alike; `None` for one caller.
+    /// A representation that is equal in all replicas; `None` for one caller.
     pub(crate) fn shared(&self) -> Option<Vec<u8>> {
         match &self.0 {
-            Who::Everyone => Some(Vec::new()),
-            Who::Group {
+            Readers::Everyone => Some(Vec::new()),
+            Readers::Group {
                 language,
                 region,
                 maturity,
             } => {
-                let words = [
+                let labels = [
                     language.as_ref().map(Language::as_str),
                     region.as_ref().map(Region::as_str),
                     maturity.as_ref().map(Label::as_str),
                 ];
-                // Words hold no such bytes: 0 is none, 1 begins one.
-                let written =
-                    words.map(|word| word.map_or("\0".to_owned(), |w| format!("\u{1}{w}")));
-                Some(written.concat().into_bytes())
+                // Labels have no such bytes: 0 is a missing label, 1 starts a label.
+                let encoded =
+                    labels.map(|label| label.map_or("\0".to_owned(), |w| format!("\u{1}{w}")));
+                Some(encoded.concat().into_bytes())
             }
-            Who::Caller(_) => None,
+            Readers::Caller(_) => None,
         }
     }
 
     /// Whether it is one caller.
     pub(crate) fn is_personal(&self) -> bool {
-        matches!(self.0, Who::Caller(_))
+        matches!(self.0, Readers::Caller(_))
     }
 }
 
 impl fmt::Debug for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Who::Everyone => "everyone",
-            Who::Group { .. } => "a group",
-            Who::Caller(_) => "one caller",
+            Readers::Everyone => "everyone",
+            Readers::Group { .. } => "a group",
+            Readers::Caller(_) => "one caller",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Who asks, verified: account and profile. Never readable as text outside the core.
+//! The verified caller: account and profile. Other crates cannot read them as text.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -11,18 +11,18 @@ use super::label::{Label, Region};
 
 /// A verified caller. Cheap to clone.
 #[derive(Clone)]
-pub struct Caller(Arc<Kept>);
+pub struct Caller(Arc<CallerData>);
 
-/// What a credential said, once verified.
+/// The content of a verified credential.
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// The account: 1 to 128 visible ASCII characters.
     pub account: String,
-    /// The profile within the account, when there are several.
+    /// The profile within the account, if there are several.
     pub profile: Option<String>,
     /// Roles, such as `ADMIN`.
     pub roles: Vec<String>,
-    /// OAuth scopes, or what an API key allows.
+    /// OAuth scopes, or the permissions of an API key.
     pub scopes: Vec<String>,
     /// The account's market.
     pub region: Option<Region>,
@@ -30,36 +30,36 @@ pub struct Identity {
     pub maturity: Option<Label>,
     /// The plan the account is on.
     pub plan: Option<Label>,
-    /// Which API key it was, for the audit trail; several keys may prove one account.
+    /// The id of the API key, for the audit log. One account may have several keys.
     pub key_id: Option<String>,
 }
 
-struct Kept {
+struct CallerData {
     identity: Identity,
-    /// Made once per credential, not once per call.
+    /// Built once per credential, not once per call.
     id_header: HeaderValue,
     role_header: HeaderValue,
     path_segment: String,
 }
 
 impl Caller {
-    /// A caller, unless the account could not be told to a backend safely.
+    /// A caller. Fails if the account or a role cannot be sent to a backend safely.
     pub fn new(identity: Identity) -> Result<Self, &'static str> {
         let account = &identity.account;
-        let sane = (1..=128).contains(&account.len())
+        let is_valid = (1..=128).contains(&account.len())
             && account.bytes().all(|b| b.is_ascii_graphic())
             && account.bytes().any(|b| b != b'.');
-        if !sane {
-            return Err("an account is 1 to 128 visible ASCII characters");
+        if !is_valid {
+            return Err("an account must be 1 to 128 visible ASCII characters");
         }
         let header = |text: &str| HeaderValue::from_str(text);
-        let shape = "a role is visible ASCII without a comma";
+        let invalid_role = "a role must be visible ASCII without a comma";
         if identity.roles.iter().any(|r| r.contains(',')) {
-            return Err(shape);
+            return Err(invalid_role);
         }
-        Ok(Self(Arc::new(Kept {
-            id_header: header(account).map_err(|_| "an account is a header value")?,
-            role_header: header(&identity.roles.join(",")).map_err(|_| shape)?,
+        Ok(Self(Arc::new(CallerData {
+            id_header: header(account).map_err(|_| "an account must be a valid header value")?,
+            role_header: header(&identity.roles.join(",")).map_err(|_| invalid_role)?,
             path_segment: utf8_percent_encode(account, NON_ALPHANUMERIC).to_string(),
             identity,
         })))
@@ -75,27 +75,27 @@ impl Caller {
         self.0.identity.scopes.iter().any(|s| s == scope)
     }
 
-    /// The account's market, if the credential says.
+    /// The account's market, if the credential has it.
     pub fn region(&self) -> Option<Region> {
         self.0.identity.region
     }
 
-    /// The highest maturity level the profile may see, if the credential says.
+    /// The highest maturity level the profile may see, if the credential has it.
     pub fn maturity(&self) -> Option<Label> {
         self.0.identity.maturity
     }
 
-    /// The plan the account is on, if the credential says.
+    /// The plan of the account, if the credential has it.
     pub fn plan(&self) -> Option<Label> {
         self.0.identity.plan
     }
 
-    /// The plan as a word.
+    /// The plan as text.
     pub(crate) fn plan_name(&self) -> Option<&str> {
         self.0.identity.plan.as_ref().map(Label::as_str)
     }
 
-    /// Which API key proved it.
+    /// The id of the API key.
     pub(crate) fn key_id(&self) -> Option<&str> {
         self.0.identity.key_id.as_deref()
     }
@@ -104,7 +104,7 @@ impl Caller {
         &self.0.identity.account
     }
 
-    /// What its writes are its own by: account and profile, which is empty where there is none.
+    /// Account and profile, the owner of the caller's writes. The profile is empty if there is none.
     pub(crate) fn account_and_profile(&self) -> (&str, &str) {
         let profile = self.0.identity.profile.as_deref();
         (&self.0.identity.account, profile.unwrap_or_default())
@@ -127,13 +127,13 @@ impl Caller {
     }
 }
 
-/// A caller as copies and calls are told apart by: account, profile, and the roles that backends are told.
+/// The identity of a caller in cache keys: account, profile, and the roles that backends see.
 #[derive(Clone)]
-pub(super) struct Principal(Arc<Kept>);
+pub(super) struct Principal(Arc<CallerData>);
 
 impl Principal {
     fn parts(&self) -> (&str, Option<&str>, &HeaderValue) {
-        let Kept {
+        let CallerData {
             identity,
             role_header,
             ..
@@ -175,9 +175,9 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_could_walk_a_path_is_refused() {
-        for bad in ["", ".", "..", "a b", "a\r\nb", "ü"] {
-            assert!(caller(bad).is_err(), "{bad:?}");
+    fn an_account_that_could_escape_a_path_is_refused() {
+        for invalid in ["", ".", "..", "a b", "a\r\nb", "ü"] {
+            assert!(caller(invalid).is_err(), "{invalid:?}");
         }
         assert_eq!(caller("a/../b").unwrap().path_segment(), "a%2F%2E%2E%2Fb");
     }

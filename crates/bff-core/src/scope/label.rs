@@ -1,9 +1,9 @@
-//! Short words that a scope can depend on: a label, a language and a region.
+//! The short texts that a scope can depend on: a label, a language and a region.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A short opaque word from a closed list: 1 to 16 ASCII letters, digits, `-` or `_`.
+/// A short opaque text from a closed list: 1 to 16 ASCII letters, digits, `-` or `_`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label {
     bytes: [u8; 16],
@@ -16,7 +16,7 @@ impl Label {
         len: 0,
     };
 
-    /// The word.
+    /// The text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
     }
@@ -26,14 +26,14 @@ impl FromStr for Label {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if !(1..=16).contains(&text.len()) || !text.bytes().all(word) {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if !(1..=16).contains(&text.len()) || !text.bytes().all(is_allowed) {
             return Err("1 to 16 letters, digits, `-` or `_`");
         }
-        let mut tag = Self::NONE;
-        tag.bytes[..text.len()].copy_from_slice(text.as_bytes());
-        tag.len = u8::try_from(text.len()).unwrap_or(0);
-        Ok(tag)
+        let mut label = Self::NONE;
+        label.bytes[..text.len()].copy_from_slice(text.as_bytes());
+        label.len = u8::try_from(text.len()).unwrap_or(0);
+        Ok(label)
     }
 }
 
@@ -43,17 +43,17 @@ impl fmt::Debug for Label {
     }
 }
 
-macro_rules! tag_type {
+macro_rules! label_type {
     ($(#[$doc:meta])* $name:ident, $none:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
         pub struct $name(Label);
 
         impl $name {
-            /// Not known.
+            /// Unknown.
             pub const $none: Self = Self(Label::NONE);
 
-            /// The word; empty when not known.
+            /// The text; empty if unknown.
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
@@ -81,12 +81,12 @@ macro_rules! tag_type {
     };
 }
 
-tag_type! {
-    /// A language the gateway has texts in (BCP 47), negotiated from `Accept-Language`.
+label_type! {
+    /// A language that the gateway has texts in (BCP 47), negotiated from `Accept-Language`.
     Language, UNDETERMINED
 }
-tag_type! {
-    /// A market (ISO 3166-1 alpha-2): the signed-in caller's, else the gateway's own.
+label_type! {
+    /// A market (ISO 3166-1 alpha-2): that of the signed-in caller, else that of the gateway.
     Region, NONE
 }
 
@@ -95,10 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_short_plain_words_are_tags() {
+    fn a_label_is_short_plain_text() {
         assert_eq!("de-AT".parse::<Label>().unwrap().as_str(), "de-AT");
-        for bad in ["", "a b", "ü", "../x", "12345678901234567"] {
-            assert!(bad.parse::<Label>().is_err(), "{bad}");
+        for invalid in ["", "a b", "ü", "../x", "12345678901234567"] {
+            assert!(invalid.parse::<Label>().is_err(), "{invalid}");
         }
     }
 }

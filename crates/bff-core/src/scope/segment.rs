@@ -1,25 +1,25 @@
-//! A group of callers who see the same: by language, region, maturity, plan or experiment arm.
+//! A group of callers with the same responses: by language, region or maturity.
 
 use super::cache_visibility::CacheVisibility;
 use super::caller::Caller;
 use super::label::{Label, Language, Region};
 
-/// A group of callers who see the same. It holds only what the fetch said it depends on.
+/// A group of callers with the same responses. It holds only the data that the call depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    known: Known,
+    request: RequestData,
     language: Option<Language>,
     region: Option<Region>,
     maturity: Option<Label>,
 }
 
-/// What the server knows of this request, from verified facts.
+/// The verified data of this request.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct RequestData {
     language: Language,
     region: Region,
     maturity: Option<Label>,
-    /// Whether region and maturity are a caller's own and not the gateway's default.
+    /// Whether region and maturity come from a caller, and not from the gateway's default.
     signed_in: bool,
 }
 
@@ -27,7 +27,7 @@ impl Segment {
     /// A segment that depends on nothing yet.
     pub(crate) fn of(language: Language, region: Region, caller: Option<&Caller>) -> Self {
         Self {
-            known: Known {
+            request: RequestData {
                 language,
                 region,
                 maturity: caller.and_then(Caller::maturity),
@@ -39,49 +39,49 @@ impl Segment {
         }
     }
 
-    /// The answer depends on the language.
+    /// The response depends on the language.
     #[must_use]
     pub fn by_language(mut self) -> Self {
-        self.language = Some(self.known.language);
+        self.language = Some(self.request.language);
         self
     }
 
-    /// The answer depends on the region.
+    /// The response depends on the region.
     #[must_use]
     pub fn by_region(mut self) -> Self {
-        self.region = Some(self.known.region);
+        self.region = Some(self.request.region);
         self
     }
 
-    /// The answer depends on the caller's maturity level, when there is one.
+    /// The response depends on the caller's maturity level, if there is one.
     #[must_use]
     pub fn by_maturity(mut self) -> Self {
-        self.maturity = self.known.maturity;
+        self.maturity = self.request.maturity;
         self
     }
 
-    /// The language, if the answer depends on it.
+    /// The language, if the response depends on it.
     pub fn language(&self) -> Option<Language> {
         self.language
     }
 
-    /// The region, if the answer depends on it.
+    /// The region, if the response depends on it.
     pub fn region(&self) -> Option<Region> {
         self.region
     }
 
-    /// The maturity level, if the answer depends on it and the caller has one.
+    /// The maturity level, if the response depends on it and the caller has one.
     pub fn maturity(&self) -> Option<Label> {
         self.maturity
     }
 
-    /// A shared cache cannot tell two callers' regions apart: those answers are private to the outside.
+    /// Outside caches cannot distinguish the regions of callers, so these responses are private outside.
     pub(crate) fn visibility(&self) -> CacheVisibility {
-        let callers_own = self.region.is_some() || self.maturity.is_some();
+        let by_caller = self.region.is_some() || self.maturity.is_some();
         CacheVisibility {
-            private: self.known.signed_in && callers_own,
+            private: self.request.signed_in && by_caller,
             by_language: self.language.is_some(),
-            by_caller: callers_own,
+            by_caller,
         }
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_holds_only_what_was_named() {
+    fn a_segment_holds_only_what_the_call_depends_on() {
         let region: Region = "DE".parse().unwrap();
         let segment = Segment::of(Language::UNDETERMINED, region, None);
         assert_eq!(segment.region(), None);
