@@ -89,7 +89,7 @@ pub(super) fn upgrade(
     headers::from_backend(&mut head.headers, &route.config);
     headers::via(&mut head.headers, head.version, &cx.shared().client);
     websocket::set_upgrade_headers(&mut head.headers);
-    let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
+    let open = cx.shared().metrics.websocket_opened(route.upstream.name());
     let (idle, leaving) = (route.config.idle_timeout, route.around.leaving.clone());
     let stay = answer.guard;
     cx.shared().tasks.spawn(async move {
