@@ -40,7 +40,8 @@ impl Challenges {
         })
     }
 
-    /// Adds the challenges to the headers of a 401 response. `invalid_token` says that the request had an invalid token.
+    /// Adds the challenges to the headers of a 401 response. `invalid_token` says that the request had an invalid
+    /// token.
     pub(super) fn add(&self, invalid_token: bool, headers: &mut HeaderMap) {
         let bearer = self.bearer.as_ref();
         let bearer = bearer.map(|b| {

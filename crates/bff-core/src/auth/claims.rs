@@ -61,7 +61,7 @@ impl Claims {
         }
     }
 
-    /// The identity in the token. A claim of the invalid type is an error, because it must not be ignored.
+    /// The identity in the token. A claim of the wrong type is an error: the identity would be incomplete.
     pub(super) fn identity(&self) -> Result<Identity, AuthError> {
         let account = self.text("sub")?.ok_or(AuthError::MissingClaim("sub"))?;
         Ok(Identity {
@@ -109,7 +109,8 @@ impl Claims {
         text.map(|text| text.parse().map_err(invalid)).transpose()
     }
 
-    /// The claim `roles`: an array, or one role as a string. Backends get a comma-separated list, so a role has no comma.
+    /// The claim `roles`: an array, or one role as a string. Backends get a comma-separated list, so a role has no
+    /// comma.
     fn roles(&self) -> Result<Vec<String>, AuthError> {
         let invalid = || AuthError::InvalidClaim("roles", WORDS);
         let roles: Vec<&str> = match self.get("roles") {

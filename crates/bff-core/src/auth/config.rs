@@ -13,8 +13,8 @@ use crate::outbound;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The issuer of bearer tokens. It must equal the claim `iss` byte by byte (RFC 9068 §4). Default none: bearer tokens
-    /// are disabled.
+    /// The issuer of bearer tokens. It must equal the claim `iss` byte by byte (RFC 9068 §4). Default none: bearer
+    /// tokens are disabled.
     #[serde(default)]
     pub issuer: Option<String>,
     /// The audience that a token's `aud` must contain. Required with `issuer`: tokens for other services are rejected.
@@ -32,16 +32,16 @@ pub struct Config {
     /// keys.
     #[serde(default = "Config::jwks_max_age", with = "crate::config::duration")]
     pub jwks_max_age: Duration,
-    /// Minimum time between two fetches of the keys. Default 10s: tokens with invented key ids cause at most six fetches
-    /// a minute.
+    /// Minimum time between two fetches of the keys. Default 10s: tokens with invented key ids cause at most six
+    /// fetches a minute.
     #[serde(
         default = "Config::jwks_min_refresh_interval",
         with = "crate::config::duration"
     )]
     pub jwks_min_refresh_interval: Duration,
-    /// The header `typ` of access tokens, without `application/`, case-insensitive. Default `at+jwt` (RFC 9068 §2.1). An
-    /// ID token has the same keys and user, and `typ` distinguishes it for any `aud`. If the issuer uses `JWT` for access
-    /// tokens, only `audience` distinguishes them.
+    /// The header `typ` of access tokens, without `application/`, case-insensitive. Default `at+jwt` (RFC 9068 §2.1).
+    /// An ID token has the same keys and user, and `typ` distinguishes it for any `aud`. If the issuer uses `JWT` for
+    /// access tokens, only `audience` distinguishes them.
     #[serde(default = "Config::token_type")]
     pub token_type: String,
     /// The accepted signature algorithms. Default: all that are supported, RS256 and ES256.
@@ -50,8 +50,8 @@ pub struct Config {
     /// Maximum difference between the issuer's clock and ours. Default 30s: more than with NTP, too short to matter.
     #[serde(default = "Config::leeway", with = "crate::config::duration")]
     pub leeway: Duration,
-    /// Maximum number of verified tokens in the cache, so that each signature is checked once. Default 50000: 50 MB with
-    /// tokens of 1 kB.
+    /// Maximum number of verified tokens in the cache, so that each signature is checked once. Default 50000: 50 MB
+    /// with tokens of 1 kB.
     #[serde(default = "Config::token_cache_size")]
     pub token_cache_size: usize,
     /// The API keys by id (`a-z 0-9 -`). Default: none, API keys are disabled. An account can have several keys for a
@@ -74,7 +74,8 @@ pub struct ApiKey {
     /// The scopes of the key. Default: none.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// Whether the key is rejected. Default false. Disable a key before you delete it: the log then shows if it is used.
+    /// Whether the key is rejected. Default false. Disable a key before you delete it: the log then shows if it is
+    /// used.
     #[serde(default)]
     pub disabled: bool,
 }

@@ -22,7 +22,8 @@ pub(super) struct Token<'a> {
     pub(super) algorithm: Algorithm,
     /// The header `typ`; empty if it is missing.
     typ: String,
-    /// The header `kid`. It is required: otherwise one request could cause a verification with each of the issuer's keys.
+    /// The header `kid`. It is required: otherwise one request could cause a verification with each of the issuer's
+    /// keys.
     pub(super) kid: String,
     /// The signed text: header, dot and payload.
     signed: &'a str,
@@ -99,8 +100,8 @@ impl<'a> Token<'a> {
         }
     }
 
-    /// Verifies the signature with `key` and returns the claims. It does not check times: jsonwebtoken's check would read
-    /// the system clock.
+    /// Verifies the signature with `key` and returns the claims. It does not check times: jsonwebtoken's check would
+    /// read the system clock.
     pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, AuthError> {
         let algorithm = match key.algorithm() {
             of_key if of_key != self.algorithm => {

@@ -89,8 +89,8 @@ macro_rules! log_at {
 }
 
 impl AccessLogRecord<'_> {
-    /// Writes the line: at level ERROR for a 5xx status, else at INFO. The status of a request whose client disconnected
-    /// is 499.
+    /// Writes the line: at level ERROR for a 5xx status, else at INFO. The status of a request whose client
+    /// disconnected is 499.
     pub fn log(&self) {
         let path = self.path.split('?').next().unwrap_or_default();
         let status = if self.client_disconnected {

@@ -196,7 +196,7 @@ mod tests {
         let line = "  WARN  edge: It \"broke\"\\nhere id=a-1 cause=\"two words\\n\" n=3\n";
         assert_eq!(&text[24..], &line[1..]);
         let text = logged(Format::Text, "info", || {
-            tracing::info!(a = SPECIAL_CHARACTERS, b = "")
+            tracing::info!(a = SPECIAL_CHARACTERS, b = "");
         });
         assert!(!text.trim_end().contains(char::is_control), "{text:?}");
         assert!(text.ends_with(" b=\"\"\n"));
