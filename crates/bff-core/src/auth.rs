@@ -1,8 +1,8 @@
-//! A credential becomes a [`Caller`]: a bearer token of the issuer, or an API key of ours.
+//! Authentication: turns a bearer token of the issuer, or an API key, into a [`Caller`].
 //!
-//! No credential is nobody, and that is fine; a bad credential is 401 wherever it is sent, also to what is open to
-//! everyone, so that a client learns of it at once. When it cannot be told which of the two a credential is, because
-//! the issuer's keys cannot be had, the answer is 503: nobody is let in, and nobody is signed out.
+//! - A request without a credential is anonymous.
+//! - An invalid credential gets 401, also on endpoints that allow anonymous requests, so that the client notices it.
+//! - If the issuer's keys are unavailable, a token gets 503: it can neither be accepted nor rejected.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ mod tests;
 mod token;
 mod token_cache;
 
-/// Turns credentials into callers. Cheap to clone.
+/// Authenticates requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     bearer: Option<Arc<Bearer>>,
@@ -46,7 +46,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// What `config` accepts, or one line saying which of its keys is wrong. Nothing is fetched yet.
+    /// An authenticator for the credentials in `config`. The error is one line that starts with the invalid key. This
+    /// call fetches nothing.
     pub fn new(config: &Config, shared: &Arc<GatewayHandles>) -> Result<Self, String> {
         let bearer = Bearer::new(config, shared)?.map(Arc::new);
         let api_keys = ApiKeys::new(&config.api_keys)?;
@@ -58,22 +59,29 @@ impl Authenticator {
         })
     }
 
-    /// The first answer about where the issuer's keys are, which start-up waits for.
+    /// The first service discovery result for the JWKS backend. The start waits for it.
     pub(crate) fn initial_discovery(&self) -> Option<InitialResolution> {
-        self.bearer.as_ref().map(|bearer| bearer.first())
+        self.bearer
+            .as_ref()
+            .map(|bearer| bearer.initial_discovery())
     }
 
-    /// What is wrong at the moment with where the issuer's keys are, for operators.
+    /// The reason why the JWKS backend is unhealthy now, if it is.
     pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
-        self.bearer.as_ref().and_then(|bearer| bearer.trouble())
+        self.bearer
+            .as_ref()
+            .and_then(|bearer| bearer.unhealthy_reason())
     }
 
-    /// Whether any credential came, good or bad: all that can be said of it without work.
+    /// Whether the request has a credential, valid or not.
     pub(crate) fn has_credential(headers: &HeaderMap) -> bool {
         headers.contains_key(header::AUTHORIZATION) || headers.contains_key(X_API_KEY)
     }
 
-    /// Who sends `headers`: nobody, a caller, or an error (401; 503 without the issuer's keys; 504 past `deadline`).
+    /// The caller of a request; `None` if it has no credential.
+    ///
+    /// # Errors
+    /// 401 for an invalid credential, 503 without the issuer's keys, 504 if the keys do not arrive by `deadline`.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -93,13 +101,13 @@ impl Authenticator {
         Ok(Some(caller))
     }
 
-    /// Adds to the 401 that `error` is which credentials count here.
+    /// Adds `WWW-Authenticate` challenges to a 401 response for `error`.
     pub(crate) fn challenge(&self, error: &Error, headers: &mut HeaderMap) {
         self.challenges.add(error.has_invalid_token(), headers);
     }
 }
 
-/// Who asks, if they have `role`; else 401 for nobody and 403 for anybody else.
+/// The caller of the request. It fails with 401 for an anonymous request, and with 403 for a caller without `role`.
 pub fn require_role<'a>(cx: &'a RequestContext, role: &str) -> Result<&'a Caller, Error> {
     let caller = cx.require_caller()?;
     if caller.has_role(role) {
@@ -109,10 +117,10 @@ pub fn require_role<'a>(cx: &'a RequestContext, role: &str) -> Result<&'a Caller
     Err(error.with_cause(format_args!("the caller does not have the role {role}")))
 }
 
-/// Chooses the crypto library of this process, for TLS and for tokens. Every `main` and every test calls it first;
-/// calling it again changes nothing.
+/// Installs the crypto provider of this process, for TLS and for tokens. Every `main` and every test calls it first.
+/// Further calls have no effect.
 pub fn install_crypto() {
-    // An error says that one is installed already.
+    // An error means that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }

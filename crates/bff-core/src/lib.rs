@@ -1,8 +1,8 @@
 //! The library for backend-for-frontend gateways. It contains no code for a specific business domain.
 //!
-//! A gateway is a set of *screens*: responses for one client, built from *sections*. Each section comes from one backend
-//! call. [`inbound`] handles requests from clients, [`outbound`] calls backends. Neither uses the other; both use
-//! [`context::RequestContext`]. [`section`] builds screens and reports the provenance of every section.
+//! A gateway is a set of *screens*: responses for one client, built from *sections*. Each section comes from one
+//! backend call. [`inbound`] handles requests from clients, [`outbound`] calls backends. Neither uses the other; both
+//! use [`context::RequestContext`]. [`section`] builds screens and reports the provenance of every section.
 
 pub mod action;
 pub mod auth;

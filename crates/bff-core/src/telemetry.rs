@@ -1,7 +1,7 @@
-//! What a gateway says about itself. Each gateway owns its metrics; the log is the process's, installed by `main`.
+//! Metrics and logs. Each gateway has its own metrics. The process has one log, which `main` installs.
 //!
-//! [`metrics`] are what a scrape reads, [`access`] is the one line each request leaves, [`logs`] is how a line is
-//! written.
+//! [`metrics`] has the Prometheus metrics, [`access_log`] the log line of each request, and [`logs`] the format and the
+//! output of the log.
 
 pub use access_log::AccessLogRecord;
 pub use metrics::Metrics;

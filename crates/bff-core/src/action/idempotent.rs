@@ -142,8 +142,8 @@ impl IdempotentWrites {
     }
 }
 
-/// Stores the outcome of a write and returns it; `partial` says that a compensation of a refused write failed. The
-/// result ignores a failure to store: a retry then learns the outcome from the backends.
+/// Stores the outcome of a write and returns it. `partial` says that a compensation of a refused write failed. A
+/// failure to store is ignored: a retry then learns the outcome from the backends.
 async fn store_outcome<T: Serialize>(
     claim: Claim,
     outcome: Result<T, Failure>,

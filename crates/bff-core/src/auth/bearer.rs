@@ -1,4 +1,4 @@
-//! Bearer tokens (RFC 6750): one signature check per token, not per request.
+//! Verifies bearer tokens (RFC 6750). Each token's signature is checked once, not for each request.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::outbound::Reason;
 use crate::scope::Caller;
 
-/// What verifies the tokens of one issuer.
+/// Verifies the tokens of one issuer.
 #[derive(Debug)]
 pub(super) struct Bearer {
     shared: Arc<GatewayHandles>,
@@ -24,11 +24,11 @@ pub(super) struct Bearer {
     algorithms: Vec<Algorithm>,
     token_type: String,
     keys: Jwks,
-    remembered: VerifiedTokenCache,
+    verified_tokens: VerifiedTokenCache,
 }
 
 impl Bearer {
-    /// What `config` asks for: nothing without an issuer.
+    /// The verifier for `config`; `None` without an issuer. The error is one line.
     pub(super) fn new(
         config: &Config,
         shared: &Arc<GatewayHandles>,
@@ -36,19 +36,19 @@ impl Bearer {
         let Some(issuer) = config.issuer.as_deref().filter(|i| !i.is_empty()) else {
             return match (&config.audience, &config.jwks) {
                 (None, None) => Ok(None),
-                _ => Err("issuer is missing: tokens of any issuer would be nobody's".to_owned()),
+                _ => Err("issuer is missing: audience and jwks need it".to_owned()),
             };
         };
         let audience = config.audience.as_deref().filter(|a| !a.is_empty());
-        let audience = audience.ok_or("audience is missing: it goes with issuer")?;
+        let audience = audience.ok_or("audience is missing: issuer needs it")?;
         let backend = config.jwks.as_ref();
-        let backend = backend.ok_or("keys.url is missing: it goes with issuer")?;
+        let backend = backend.ok_or("jwks.url is missing: issuer needs it")?;
         if config.algorithms.is_empty() {
-            return Err("algorithms is empty: no token could ever be verified".to_owned());
+            return Err("algorithms is empty: no token can be verified".to_owned());
         }
         if config.token_type.is_empty() {
             return Err(
-                "token_type is empty: an ID token would pass for an access token".to_owned(),
+                "token_type is empty: an ID token would be accepted as an access token".to_owned(),
             );
         }
         Ok(Some(Self {
@@ -61,47 +61,48 @@ impl Bearer {
             algorithms: config.algorithms.clone(),
             token_type: config.token_type.clone(),
             keys: Jwks::new(config, backend, shared)?,
-            remembered: VerifiedTokenCache::new(config.token_cache_size, &shared.env),
+            verified_tokens: VerifiedTokenCache::new(config.token_cache_size, &shared.env),
         }))
     }
 
-    /// The first answer about where the keys are.
-    pub(super) fn first(&self) -> InitialResolution {
-        self.keys.first()
+    /// The first service discovery result for the JWKS backend.
+    pub(super) fn initial_discovery(&self) -> InitialResolution {
+        self.keys.initial_discovery()
     }
 
-    /// What is wrong at the moment with where the keys are.
-    pub(super) fn trouble(&self) -> Option<Reason> {
-        self.keys.trouble()
+    /// The reason why the JWKS backend is unhealthy now, if it is.
+    pub(super) fn unhealthy_reason(&self) -> Option<Reason> {
+        self.keys.unhealthy_reason()
     }
 
-    /// The caller `sent` names, if it was verified before; without waiting.
-    fn cached(&self, sent: &[u8]) -> Option<Caller> {
+    /// The caller of `token`, if the token was verified before.
+    fn cached(&self, token: &[u8]) -> Option<Caller> {
         let generation = self.keys.generation()?;
         let now = self.shared.env.unix_seconds();
-        self.remembered.get(sent, now, generation)
+        self.verified_tokens.get(token, now, generation)
     }
 
-    /// The caller `sent` names. Waits for keys at most until `deadline`, and only when they are not there.
-    pub(super) async fn verify(&self, sent: &[u8], deadline: Instant) -> Result<Caller, Error> {
-        if let Some(caller) = self.cached(sent) {
+    /// The caller of the token in `text`. It waits for the keys only if they are missing, up to `deadline`.
+    pub(super) async fn verify(&self, text: &[u8], deadline: Instant) -> Result<Caller, Error> {
+        if let Some(caller) = self.cached(text) {
             return Ok(caller);
         }
-        let token = Token::parse(sent, &self.algorithms)?;
-        token.is_a(&self.token_type)?;
-        let found = self
+        let token = Token::parse(text, &self.algorithms)?;
+        token.check_type(&self.token_type)?;
+        let key = self
             .keys
             .find(&token.kid, token.algorithm, deadline)
             .await?;
-        let claims = Claims(token.verify(&found.key)?);
-        // Time may have passed while keys were fetched.
+        let claims = Claims(token.verify(&key.key)?);
+        // The time is read after the keys were fetched.
         let now = self.shared.env.unix_seconds();
         let expires = claims.check(&self.expected, now)?;
         let caller = Caller::new(claims.identity()?).map_err(AuthError::Identity)?;
-        // Within the leeway past its end a token still counts, but is checked each time.
+        // A token within the leeway after its expiry is valid, but not cached.
         if now < expires {
             let caller = caller.clone();
-            self.remembered.put(sent, caller, expires, found.generation);
+            self.verified_tokens
+                .put(text, caller, expires, key.generation);
         }
         Ok(caller)
     }

@@ -1,4 +1,4 @@
-//! What a verified token says: whether it is meant for us and for now, and whom it names.
+//! The claims of a verified token: issuer, audience, times and identity.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use serde_json::{Map, Value};
 use super::AuthError;
 use crate::scope::Identity;
 
-/// The claims of a token whose signature verified.
+/// The claims of a token with a verified signature.
 pub(super) struct Claims(pub(super) Map<String, Value>);
 
-/// What a token must say.
+/// The values that a token must have.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) issuer: String,
     pub(super) audience: String,
-    /// By how many seconds clocks may differ.
+    /// Maximum difference of the clocks, in seconds.
     pub(super) leeway: u64,
 }
 
-/// The longest text taken from a token, in bytes.
+/// Maximum length of a text, in bytes.
 const MAX_TEXT: usize = 128;
-/// The most roles and the most scopes.
+/// Maximum number of roles, and of scopes.
 const MAX_WORDS: usize = 64;
 
 const TEXT: &str = "a text of 1 to 128 visible ASCII characters";
@@ -33,55 +33,55 @@ impl Claims {
         if self.get("iss").and_then(Value::as_str) != Some(&expected.issuer) {
             return Err(AuthError::Issuer);
         }
-        let ours = |aud: &Value| aud.as_str() == Some(&expected.audience);
-        let named = match self.get("aud") {
-            Some(Value::Array(list)) => list.iter().any(ours),
-            Some(one) => ours(one),
+        let matches = |aud: &Value| aud.as_str() == Some(&expected.audience);
+        let has_audience = match self.get("aud") {
+            Some(Value::Array(list)) => list.iter().any(matches),
+            Some(one) => matches(one),
             None => false,
         };
-        if !named {
+        if !has_audience {
             return Err(AuthError::Audience);
         }
         let leeway = expected.leeway;
-        let expires = self.time("exp")?.ok_or(AuthError::NoClaim("exp"))?;
+        let expires = self.time("exp")?.ok_or(AuthError::MissingClaim("exp"))?;
         if now >= expires.saturating_add(leeway) {
             return Err(AuthError::Expired(now - expires));
         }
         match self.time("nbf")? {
-            Some(from) if from > now.saturating_add(leeway) => {
-                return Err(AuthError::NotYet(from - now));
+            Some(not_before) if not_before > now.saturating_add(leeway) => {
+                return Err(AuthError::NotYetValid(not_before - now));
             }
             _ => {}
         }
         match self.time("iat")? {
             Some(issued) if issued > now.saturating_add(leeway) => {
-                Err(AuthError::IssuedAhead(issued - now))
+                Err(AuthError::IssuedInFuture(issued - now))
             }
             _ => Ok(expires),
         }
     }
 
-    /// Whom the token names. A claim of the wrong type refuses the token: half an identity is none.
+    /// The identity in the token. A claim of the wrong type is an error: the identity would be incomplete.
     pub(super) fn identity(&self) -> Result<Identity, AuthError> {
-        let account = self.text("sub")?.ok_or(AuthError::NoClaim("sub"))?;
+        let account = self.text("sub")?.ok_or(AuthError::MissingClaim("sub"))?;
         Ok(Identity {
             account: account.to_owned(),
             profile: self.text("profile")?.map(str::to_owned),
             roles: self.roles()?,
             scopes: self.scopes()?,
-            region: self.word("region")?,
-            maturity: self.word("maturity")?,
-            plan: self.word("plan")?,
+            region: self.parse("region")?,
+            maturity: self.parse("maturity")?,
+            plan: self.parse("plan")?,
             key_id: None,
         })
     }
 
-    /// A claim; `null` is as good as absent.
+    /// A claim; `null` counts as absent.
     fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// Seconds since 1970, perhaps with a fraction (RFC 7519 §2), which is dropped.
+    /// Seconds since 1970. A fraction (RFC 7519 §2) is dropped.
     fn time(&self, name: &'static str) -> Result<Option<u64>, AuthError> {
         let seconds = |value: &Value| {
             value.as_u64().or_else(|| {
@@ -89,57 +89,58 @@ impl Claims {
                 Some(whole.as_secs())
             })
         };
-        let wrong = AuthError::Claim(name, "a number of seconds since 1970");
+        let invalid = AuthError::InvalidClaim(name, "a number of seconds since 1970");
         let value = self.get(name);
-        value.map(|v| seconds(v).ok_or(wrong)).transpose()
+        value.map(|v| seconds(v).ok_or(invalid)).transpose()
     }
 
     fn text(&self, name: &'static str) -> Result<Option<&str>, AuthError> {
-        let sane = |value: &Value| value.as_str().is_some_and(is_word);
+        let is_valid = |value: &Value| value.as_str().is_some_and(is_word);
         match self.get(name) {
-            Some(value) if !sane(value) => Err(AuthError::Claim(name, TEXT)),
+            Some(value) if !is_valid(value) => Err(AuthError::InvalidClaim(name, TEXT)),
             value => Ok(value.and_then(Value::as_str)),
         }
     }
 
-    /// A word of a closed list.
-    fn word<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, AuthError> {
-        let wrong = |_| AuthError::Claim(name, "1 to 16 letters, digits, `-` or `_`");
+    /// A claim that is parsed into its own type.
+    fn parse<T: std::str::FromStr>(&self, name: &'static str) -> Result<Option<T>, AuthError> {
+        let invalid = |_| AuthError::InvalidClaim(name, "1 to 16 letters, digits, `-` or `_`");
         let text = self.text(name)?;
-        text.map(|text| text.parse().map_err(wrong)).transpose()
+        text.map(|text| text.parse().map_err(invalid)).transpose()
     }
 
-    /// `roles`: a list, or one role as a text. They are sent on as a comma list, so none has a comma.
+    /// The claim `roles`: an array, or one role as a string. Backends get a comma-separated list, so a role has no
+    /// comma.
     fn roles(&self) -> Result<Vec<String>, AuthError> {
-        let wrong = || AuthError::Claim("roles", WORDS);
+        let invalid = || AuthError::InvalidClaim("roles", WORDS);
         let roles: Vec<&str> = match self.get("roles") {
             None => return Ok(Vec::new()),
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(list)) => list
                 .iter()
-                .map(|role| role.as_str().ok_or_else(wrong))
+                .map(|role| role.as_str().ok_or_else(invalid))
                 .collect::<Result<_, _>>()?,
-            Some(_) => return Err(wrong()),
+            Some(_) => return Err(invalid()),
         };
-        let sane = roles
+        let is_valid = roles
             .iter()
             .all(|role| is_word(role) && !role.contains(','));
-        if roles.len() > MAX_WORDS || !sane {
-            return Err(wrong());
+        if roles.len() > MAX_WORDS || !is_valid {
+            return Err(invalid());
         }
         Ok(roles.into_iter().map(str::to_owned).collect())
     }
 
-    /// `scope`: a list in one text, divided by spaces (RFC 8693 §4.2).
+    /// The claim `scope`: scopes separated by spaces (RFC 8693 §4.2).
     fn scopes(&self) -> Result<Vec<String>, AuthError> {
-        let wrong = || AuthError::Claim("scope", WORDS);
+        let invalid = || AuthError::InvalidClaim("scope", WORDS);
         let Some(value) = self.get("scope") else {
             return Ok(Vec::new());
         };
-        let list = value.as_str().ok_or_else(wrong)?;
+        let list = value.as_str().ok_or_else(invalid)?;
         let scopes = || list.split(' ').filter(|scope| !scope.is_empty());
         if scopes().count() > MAX_WORDS || !scopes().all(is_word) {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(scopes().map(str::to_owned).collect())
     }
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn issuer_and_audience_are_ours_or_the_token_is_not() {
+    fn issuer_and_audience_must_match() {
         assert_eq!(check(json!({}), 0), Ok(1000));
         assert_eq!(check(json!({"aud": ["x", "a"]}), 0), Ok(1000));
         for iss in [json!("i/"), json!("I"), json!(["i"]), Value::Null] {
@@ -185,29 +186,35 @@ mod tests {
     }
 
     #[test]
-    fn times_are_kept_with_leeway() {
+    fn times_are_checked_with_leeway() {
         assert_eq!(check(json!({}), 1029), Ok(1000));
         assert_eq!(check(json!({}), 1030), Err(AuthError::Expired(30)));
         assert_eq!(check(json!({"exp": 1000.9}), 1029), Ok(1000));
         assert_eq!(
             check(json!({"exp": null}), 0),
-            Err(AuthError::NoClaim("exp"))
+            Err(AuthError::MissingClaim("exp"))
         );
         assert_eq!(check(json!({"nbf": 130}), 100), Ok(1000));
-        assert_eq!(check(json!({"nbf": 131}), 100), Err(AuthError::NotYet(31)));
+        assert_eq!(
+            check(json!({"nbf": 131}), 100),
+            Err(AuthError::NotYetValid(31))
+        );
         assert_eq!(
             check(json!({"iat": 131}), 100),
-            Err(AuthError::IssuedAhead(31))
+            Err(AuthError::IssuedInFuture(31))
         );
-        for bad in [json!("1000"), json!(-1), json!(1e300), json!([1])] {
-            let refused = check(json!({"exp": bad}), 0);
-            assert!(matches!(refused, Err(AuthError::Claim("exp", _))), "{bad}");
+        for invalid in [json!("1000"), json!(-1), json!(1e300), json!([1])] {
+            let result = check(json!({"exp": invalid}), 0);
+            assert!(
+                matches!(result, Err(AuthError::InvalidClaim("exp", _))),
+                "{invalid}"
+            );
         }
         assert_eq!(check(json!({"exp": u64::MAX}), 0), Ok(u64::MAX));
     }
 
     #[test]
-    fn every_claim_finds_its_place() {
+    fn every_claim_is_read_into_the_identity() {
         let identity = claims(json!({
             "profile": "kids", "roles": ["ADMIN", "customer"], "scope": "read  write",
             "region": "DE", "maturity": "12", "plan": "gold",
@@ -228,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_the_wrong_type_or_size_refuses_the_token() {
+    fn a_claim_of_the_wrong_type_or_size_is_an_error() {
         let missing = claims(json!({"sub": null})).identity().unwrap_err();
-        assert_eq!(missing, AuthError::NoClaim("sub"));
+        assert_eq!(missing, AuthError::MissingClaim("sub"));
         let (long, many) = ("x".repeat(129), "x ".repeat(65));
-        for (name, bad) in [
+        for (name, invalid) in [
             ("sub", json!(7)),
             ("sub", json!("")),
             ("sub", json!(long)),
@@ -250,9 +257,9 @@ mod tests {
             ("maturity", json!(12)),
             ("plan", json!("a plan of more than 16")),
         ] {
-            let refused = claims(json!({ name: bad })).identity().unwrap_err();
+            let result = claims(json!({ name: invalid })).identity().unwrap_err();
             assert!(
-                matches!(refused, AuthError::Claim(n, _) if n == name),
+                matches!(result, AuthError::InvalidClaim(n, _) if n == name),
                 "{name}"
             );
         }

@@ -1,4 +1,4 @@
-//! Which credentials one gateway accepts.
+//! The authentication settings of a gateway.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,88 +9,91 @@ use super::jwks::Algorithm;
 use crate::config::Secret;
 use crate::outbound;
 
-/// Which credentials a gateway accepts: bearer tokens when `issuer` is set, API keys when `api_keys` has one.
+/// The credentials that a gateway accepts: bearer tokens if `issuer` is set, API keys if `api_keys` is not empty.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Who signs bearer tokens, compared with `iss` byte by byte (RFC 9068 §4). Default: none, bearer tokens are off.
+    /// The issuer of bearer tokens. It must equal the claim `iss` byte by byte (RFC 9068 §4). Default none: bearer
+    /// tokens are disabled.
     #[serde(default)]
     pub issuer: Option<String>,
-    /// What a token's `aud` must name. Required with `issuer`: a token meant for another service is not for us.
+    /// The audience that a token's `aud` must contain. Required with `issuer`: tokens for other services are rejected.
     #[serde(default)]
     pub audience: Option<String>,
-    /// The backend that publishes the issuer's keys, with its own limits. Required with `issuer`; configured and not
-    /// discovered, because the issuer's public address is often not the one that servers reach it by.
+    /// The backend that publishes the issuer's keys, with its own limits. Required with `issuer`. It is configured
+    /// because the issuer's public URL is often not reachable from servers.
     #[serde(default)]
     pub jwks: Option<outbound::Config>,
-    /// The path of the key document (JWKS, RFC 7517 §5) at that backend. Default `/jwks`.
+    /// The path of the JWKS (RFC 7517 §5) at that backend. Default `/jwks`.
     #[serde(default = "Config::jwks_path")]
     pub jwks_path: String,
-    /// How old keys may grow before they are fetched again behind the requests' backs. Default 10m: a key that the
-    /// issuer withdrew is believed for no longer than that and `keys_min_interval`. Where nobody asked for so long, the
-    /// first who does waits for the new ones.
-    #[serde(default = "Config::keys_max_age", with = "crate::config::duration")]
+    /// The age at which the keys are refreshed in the background. Default 10m. A revoked key stays valid for at most
+    /// this time plus `jwks_min_refresh_interval`. If no request arrived for so long, the first one waits for the new
+    /// keys.
+    #[serde(default = "Config::jwks_max_age", with = "crate::config::duration")]
     pub jwks_max_age: Duration,
-    /// The least time between two fetches of keys. Default 10s: made-up key ids cost the issuer six calls a minute.
+    /// Minimum time between two fetches of the keys. Default 10s: tokens with invented key ids cause at most six
+    /// fetches a minute.
     #[serde(
-        default = "Config::keys_min_interval",
+        default = "Config::jwks_min_refresh_interval",
         with = "crate::config::duration"
     )]
     pub jwks_min_refresh_interval: Duration,
-    /// What the header of an access token says it is (`typ`, without `application/`, in any case). Default `at+jwt`
-    /// (RFC 9068 §2.1). An ID token is signed by the same keys for the same person, and `typ` is what tells it apart
-    /// whatever its `aud`: with an issuer that calls its access tokens `JWT`, only `audience` is left to do so.
+    /// The header `typ` of access tokens, without `application/`, case-insensitive. Default `at+jwt` (RFC 9068 §2.1).
+    /// An ID token has the same keys and user, and `typ` distinguishes it for any `aud`. If the issuer uses `JWT` for
+    /// access tokens, only `audience` distinguishes them.
     #[serde(default = "Config::token_type")]
     pub token_type: String,
-    /// The signature algorithms accepted. Default all that are known: RS256 and ES256.
+    /// The accepted signature algorithms. Default: all that are supported, RS256 and ES256.
     #[serde(default = "Config::algorithms")]
     pub algorithms: Vec<Algorithm>,
-    /// By how much the issuer's clock may differ from ours. Default 30s: more than NTP leaves, less than anyone notices.
+    /// Maximum difference between the issuer's clock and ours. Default 30s: more than with NTP, too short to matter.
     #[serde(default = "Config::leeway", with = "crate::config::duration")]
     pub leeway: Duration,
-    /// How many verified tokens are remembered, so that their signature is checked once. Default 50000: at the usual
-    /// 1 kB a token, 50 MB when full.
-    #[serde(default = "Config::verified_tokens")]
+    /// Maximum number of verified tokens in the cache, so that each signature is checked once. Default 50000: 50 MB
+    /// with tokens of 1 kB.
+    #[serde(default = "Config::token_cache_size")]
     pub token_cache_size: usize,
-    /// The API keys by their id, `a-z 0-9 -`. Default: none, API keys are off. Several keys of one account replace
-    /// one another without downtime: add the new, move the clients, disable the old.
+    /// The API keys by id (`a-z 0-9 -`). Default: none, API keys are disabled. An account can have several keys for a
+    /// rotation without downtime: add the new key, move the clients, disable the old key.
     #[serde(default)]
     pub api_keys: BTreeMap<String, ApiKey>,
 }
 
-/// One API key: who holds it, and the hash of its secret. The secret itself is known to its holder only.
+/// One API key: its account and the hash of its secret. The configuration does not contain the secret.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// SHA-256 of the secret, 64 hexadecimal digits. A plain hash is enough, because the secret is random and long.
     pub hash: Secret,
-    /// The account that holds the key.
+    /// The account of the key.
     pub account: String,
-    /// The plan the account is on. Default: none.
+    /// The account's plan. Default: none.
     #[serde(default)]
     pub plan: Option<String>,
-    /// What the key allows. Default: nothing beyond being known.
+    /// The scopes of the key. Default: none.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// Whether the key is refused. Default false; kept and not deleted, so that the log can name a key still in use.
+    /// Whether the key is rejected. Default false. Disable a key before you delete it: the log then shows if it is
+    /// used.
     #[serde(default)]
     pub disabled: bool,
 }
 
 impl Default for Config {
-    /// Nothing is accepted.
+    /// Accepts no credentials.
     fn default() -> Self {
         Self {
             issuer: None,
             audience: None,
             jwks: None,
             jwks_path: Self::jwks_path(),
-            jwks_max_age: Self::keys_max_age(),
-            jwks_min_refresh_interval: Self::keys_min_interval(),
+            jwks_max_age: Self::jwks_max_age(),
+            jwks_min_refresh_interval: Self::jwks_min_refresh_interval(),
             token_type: Self::token_type(),
             algorithms: Self::algorithms(),
             leeway: Self::leeway(),
-            token_cache_size: Self::verified_tokens(),
+            token_cache_size: Self::token_cache_size(),
             api_keys: BTreeMap::new(),
         }
     }
@@ -101,11 +104,11 @@ impl Config {
         "/jwks".to_owned()
     }
 
-    fn keys_max_age() -> Duration {
+    fn jwks_max_age() -> Duration {
         Duration::from_secs(600)
     }
 
-    fn keys_min_interval() -> Duration {
+    fn jwks_min_refresh_interval() -> Duration {
         Duration::from_secs(10)
     }
 
@@ -121,7 +124,7 @@ impl Config {
         Duration::from_secs(30)
     }
 
-    fn verified_tokens() -> usize {
+    fn token_cache_size() -> usize {
         50_000
     }
 }

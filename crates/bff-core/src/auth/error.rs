@@ -1,26 +1,26 @@
-//! Why a credential is not believed: in full for the log, in one sentence for the client.
+//! The reasons why a credential is rejected: the exact reason for the log, one general text for the client.
 
 use crate::error::{Error, codes};
 
-/// Why a credential is not believed. No variant holds any part of a secret or a signature.
+/// The reason why a credential is rejected. No variant contains a part of a secret or a signature.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AuthError {
     #[error("more than one credential was sent")]
-    Several,
+    MultipleCredentials,
     #[error("the Authorization header is not `Bearer <token>`")]
-    Scheme,
-    #[error("{0} are switched off here")]
+    InvalidScheme,
+    #[error("{0} are disabled here")]
     Disabled(&'static str),
     #[error("the token is malformed: {0}")]
-    Malformed(&'static str),
+    MalformedToken(&'static str),
     #[error("the token's typ is not auth.token_type")]
-    Type,
+    TokenType,
     #[error("the token's alg is not one of auth.algorithms")]
     Algorithm,
     #[error("the token's alg is not that of the key {0:?}")]
-    AlgorithmOfKey(Box<str>),
+    KeyAlgorithm(Box<str>),
     #[error("the issuer has no key {0:?}")]
-    UnknownKey(Box<str>),
+    UnknownJwk(Box<str>),
     #[error("the token's signature does not verify")]
     Signature,
     #[error("the token's iss is not auth.issuer")]
@@ -30,54 +30,54 @@ pub(super) enum AuthError {
     #[error("the token expired {0} s ago")]
     Expired(u64),
     #[error("the token is valid in {0} s, not yet")]
-    NotYet(u64),
+    NotYetValid(u64),
     #[error("the token was issued {0} s in the future")]
-    IssuedAhead(u64),
+    IssuedInFuture(u64),
     #[error("the token has no {0}")]
-    NoClaim(&'static str),
+    MissingClaim(&'static str),
     #[error("the token's {0} is not {1}")]
-    Claim(&'static str, &'static str),
-    #[error("the token's sub cannot be sent on: {0}")]
+    InvalidClaim(&'static str, &'static str),
+    #[error("the token's sub cannot be sent to backends: {0}")]
     Identity(&'static str),
     #[error("the API key is not bffp_<id>_<secret>")]
-    MalformedKey,
+    MalformedApiKey,
     #[error("there is no API key {0:?}")]
-    KeyUnknown(Box<str>),
+    UnknownApiKey(Box<str>),
     #[error("the secret of API key {0:?} is wrong")]
-    KeySecret(Box<str>),
+    WrongApiKeySecret(Box<str>),
     #[error("API key {0:?} is disabled")]
-    KeyDisabled(Box<str>),
+    DisabledApiKey(Box<str>),
 }
 
 impl From<AuthError> for Error {
-    /// 401 with the same words for every reason but one, so that guessing teaches nothing.
-    fn from(refusal: AuthError) -> Self {
-        let detail = match refusal {
-            AuthError::Several => "Send one credential, not several.",
-            _ => "The credential that came with the request is not valid.",
+    /// 401. All reasons but one have the same text, so an attacker learns nothing from it.
+    fn from(reason: AuthError) -> Self {
+        let detail = match reason {
+            AuthError::MultipleCredentials => "Send one credential, not several.",
+            _ => "The credential of the request is not valid.",
         };
         let error = Error::new(codes::UNAUTHENTICATED, detail);
-        let error = if refusal.is_of_a_token() {
+        let error = if reason.is_invalid_token() {
             error.invalid_token()
         } else {
             error
         };
-        error.with_cause(refusal)
+        error.with_cause(reason)
     }
 }
 
 impl AuthError {
-    /// Whether one token was read and not believed. An unknown scheme is as good as none (RFC 6750 §3.1).
-    fn is_of_a_token(&self) -> bool {
+    /// Whether the request had one bearer token, which is invalid. Another scheme counts as no token (RFC 6750 §3.1).
+    fn is_invalid_token(&self) -> bool {
         !matches!(
             self,
-            Self::Several
-                | Self::Scheme
+            Self::MultipleCredentials
+                | Self::InvalidScheme
                 | Self::Disabled(_)
-                | Self::MalformedKey
-                | Self::KeyUnknown(_)
-                | Self::KeySecret(_)
-                | Self::KeyDisabled(_)
+                | Self::MalformedApiKey
+                | Self::UnknownApiKey(_)
+                | Self::WrongApiKeySecret(_)
+                | Self::DisabledApiKey(_)
         )
     }
 }

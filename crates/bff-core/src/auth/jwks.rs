@@ -1,7 +1,7 @@
-//! The issuer's keys: fetched when first needed, again when old or when a token names one we do not know.
+//! The issuer's keys (JWKS). They are fetched on the first use, when they are old, and when a token has an unknown key.
 //!
-//! At most one fetch is under way, and two begin at least `keys_min_interval` apart. A fetch that fails leaves the
-//! keys as they are: an issuer that is down must not sign everybody out.
+//! At most one fetch runs at a time, and fetches start at least `jwks_min_refresh_interval` apart. A failed fetch does
+//! not change the keys: an issuer that is down must not sign out all users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,222 +27,234 @@ pub use key_set::Algorithm;
 
 pub(super) mod key_set;
 
-/// The issuer's name in metrics.
+/// The name of the JWKS backend in metrics.
 const ISSUER: &str = "auth";
-/// How soon a failed fetch is repeated while no key is known at all: nobody can be let in until one is.
+/// Time until the next fetch while no keys are available: until then no token can be verified.
 const FIRST_KEYS_RETRY: Duration = Duration::from_secs(1);
 
 /// The issuer's keys. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Jwks(Arc<Inner>);
+pub(super) struct Jwks(Arc<JwksState>);
 
 #[derive(Debug)]
-struct Inner {
+struct JwksState {
     shared: Arc<GatewayHandles>,
     issuer: Upstream,
-    document: FileName,
+    document: DocumentName,
     max_age: Duration,
     min_interval: Duration,
-    /// How long one fetch may take: two attempts.
-    bound: Duration,
-    known: ArcSwapOption<Known>,
-    fetching: Mutex<Fetching>,
+    /// Time limit for one fetch: two attempts.
+    fetch_timeout: Duration,
+    current: ArcSwapOption<FetchedKeys>,
+    fetch_state: Mutex<FetchState>,
 }
 
+/// The result of the last successful fetch.
 #[derive(Debug)]
-struct Known {
+struct FetchedKeys {
     set: KeySet,
-    since: Instant,
+    fetched_at: Instant,
 }
 
 #[derive(Debug, Default)]
-struct Fetching {
-    began: Option<Instant>,
-    flight: Option<(AbortHandle, Flight)>,
-    /// Why the last fetch failed, for the log.
-    failed: Option<String>,
+struct FetchState {
+    started_at: Option<Instant>,
+    running: Option<(AbortHandle, SharedFetch)>,
+    /// The cause if the last fetch failed, for the log.
+    error: Option<String>,
 }
 
-/// A fetch under way. Waiters share it and none of them can stop it: its keys are everybody's.
-type Flight = SharedFuture<BoxFuture<'static, ()>>;
+/// A running fetch. All waiting requests share it, and none of them can cancel it.
+type SharedFetch = SharedFuture<BoxFuture<'static, ()>>;
 
-/// A key, and the generation of keys it is of.
-pub(super) struct Found {
+/// A key and its generation.
+pub(super) struct SelectedKey {
     pub(super) key: Arc<Key>,
     pub(super) generation: u64,
 }
 
 impl Jwks {
-    /// The keys that `config` points to; nothing is fetched yet.
+    /// The keys at the configured backend. This call fetches nothing.
     pub(super) fn new(
         config: &Config,
         backend: &outbound::Config,
         shared: &Arc<GatewayHandles>,
     ) -> Result<Self, String> {
-        let (backend, document) = locate(backend, &config.jwks_path)?;
-        Ok(Self(Arc::new(Inner {
+        let (backend, document) = split_path(backend, &config.jwks_path)?;
+        Ok(Self(Arc::new(JwksState {
             shared: shared.clone(),
             issuer: Upstream::new(ISSUER, &backend, shared)?,
             document,
             max_age: config.jwks_max_age,
             min_interval: config.jwks_min_refresh_interval,
-            bound: backend.attempt_timeout * 2,
-            known: ArcSwapOption::empty(),
-            fetching: Mutex::default(),
+            fetch_timeout: backend.attempt_timeout * 2,
+            current: ArcSwapOption::empty(),
+            fetch_state: Mutex::default(),
         })))
     }
 
-    /// The first answer about where they are.
-    pub(super) fn first(&self) -> InitialResolution {
+    /// The first service discovery result for the backend.
+    pub(super) fn initial_discovery(&self) -> InitialResolution {
         self.0.issuer.initial_discovery()
     }
 
-    /// What is wrong at the moment with where they are.
-    pub(super) fn trouble(&self) -> Option<Reason> {
+    /// The reason why the backend is unhealthy now, if it is.
+    pub(super) fn unhealthy_reason(&self) -> Option<Reason> {
         self.0.issuer.unhealthy_reason()
     }
 
-    /// The generation of the keys known, if any are that count. When they are old, new ones are fetched meanwhile.
+    /// The generation of the current keys; `None` if there are none or they have expired. Old keys start a background
+    /// fetch.
     pub(super) fn generation(&self) -> Option<u64> {
-        let known = self.0.known.load();
-        let known = known.as_ref()?;
-        if net::now() - known.since >= self.0.max_age {
+        let current = self.0.current.load();
+        let current = current.as_ref()?;
+        if net::now() - current.fetched_at >= self.0.max_age {
             let _ = self.fetch();
         }
-        (!self.are_past(known)).then_some(known.set.generation)
+        (!self.has_expired(current)).then_some(current.set.generation)
     }
 
-    /// Whether they are older than they grow while somebody asks: a key may have been withdrawn long ago, and whoever
-    /// asks first waits for the new ones. Not if the issuer was asked and failed.
-    fn are_past(&self, known: &Known) -> bool {
+    /// Whether the keys must not be used before the next fetch. They get so old only if no request arrived for that
+    /// time, and the issuer may have revoked one. Keys do not expire if the last fetch failed.
+    fn has_expired(&self, keys: &FetchedKeys) -> bool {
         let longest = self.0.max_age.saturating_add(self.0.min_interval);
-        net::now() - known.since >= longest && self.0.fetching.lock().failed.is_none()
+        net::now() - keys.fetched_at >= longest && self.0.fetch_state.lock().error.is_none()
     }
 
-    /// The key called `kid`, fetched if it is not known, waiting no longer than `deadline`.
+    /// The key with the id `kid`. It fetches an unknown key, and waits no longer than `deadline`.
     pub(super) async fn find(
         &self,
         kid: &str,
         algorithm: Algorithm,
         deadline: Instant,
-    ) -> Result<Found, Error> {
-        let past = (self.0.known.load().as_ref()).is_some_and(|known| self.are_past(known));
-        if let Some(found) = self.look_up(kid, algorithm).filter(|_| !past) {
-            return Ok(found);
+    ) -> Result<SelectedKey, Error> {
+        let expired = (self.0.current.load().as_ref()).is_some_and(|keys| self.has_expired(keys));
+        if let Some(key) = self.look_up(kid, algorithm).filter(|_| !expired) {
+            return Ok(key);
         }
-        if let Some(flight) = self.fetch() {
-            timeout_at(deadline, flight).await.map_err(|_| {
+        if let Some(fetch) = self.fetch() {
+            timeout_at(deadline, fetch).await.map_err(|_| {
                 Error::new(codes::DEADLINE, codes::DEADLINE.meaning())
-                    .with_cause("the issuer's keys did not come within the request's deadline")
+                    .with_cause("the issuer's keys did not arrive before the request's deadline")
             })?;
         }
         match self.look_up(kid, algorithm) {
-            Some(found) => Ok(found),
-            None if self.0.known.load().is_some() => Err(AuthError::UnknownKey(kid.into()).into()),
-            None => Err(self.none_known()),
+            Some(key) => Ok(key),
+            None if self.0.current.load().is_some() => {
+                Err(AuthError::UnknownJwk(kid.into()).into())
+            }
+            None => Err(self.unavailable_error()),
         }
     }
 
-    fn look_up(&self, kid: &str, algorithm: Algorithm) -> Option<Found> {
-        let known = self.0.known.load();
-        let set = &known.as_ref()?.set;
-        Some(Found {
+    fn look_up(&self, kid: &str, algorithm: Algorithm) -> Option<SelectedKey> {
+        let current = self.0.current.load();
+        let set = &current.as_ref()?.set;
+        Some(SelectedKey {
             key: set.find(kid, algorithm)?.clone(),
             generation: set.generation,
         })
     }
 
-    /// The fetch under way, or a new one, unless the last began too short a time ago.
-    fn fetch(&self) -> Option<Flight> {
-        let mut fetching = self.0.fetching.lock();
-        if let Some((task, flight)) = &fetching.flight
+    /// The running fetch, or a new one. `None` if the last fetch started too recently.
+    fn fetch(&self) -> Option<SharedFetch> {
+        let mut state = self.0.fetch_state.lock();
+        if let Some((task, fetch)) = &state.running
             && !task.is_finished()
         {
-            return Some(flight.clone());
+            return Some(fetch.clone());
         }
         let now = Instant::now();
-        if fetching.began.is_some_and(|b| now < b + self.pause()) {
+        if (state.started_at).is_some_and(|started_at| now < started_at + self.fetch_interval()) {
             return None;
         }
-        fetching.began = Some(now);
+        state.started_at = Some(now);
         let task = self.0.shared.tasks.spawn(self.clone().refresh());
         let abort = task.abort_handle();
-        let flight = task.map(|_| ()).boxed().shared();
-        fetching.flight = Some((abort, flight.clone()));
-        Some(flight)
+        let fetch = task.map(|_| ()).boxed().shared();
+        state.running = Some((abort, fetch.clone()));
+        Some(fetch)
     }
 
-    fn pause(&self) -> Duration {
-        if self.0.known.load().is_some() {
+    fn fetch_interval(&self) -> Duration {
+        if self.0.current.load().is_some() {
             return self.0.min_interval;
         }
         self.0.min_interval.min(FIRST_KEYS_RETRY)
     }
 
     async fn refresh(self) {
-        let cx = RequestContext::background(&self.0.shared, self.0.bound);
+        let cx = RequestContext::background(&self.0.shared, self.0.fetch_timeout);
         let call = Call::get(Public, "/{document}")
             .path_id(&self.0.document)
             .no_store();
-        let failed = match outbound::send::<Document, _>(&cx, &self.0.issuer, call).await {
-            Ok(fetched) => self.learn(&fetched.value).err().map(str::to_owned),
+        let error = match outbound::send::<Document, _>(&cx, &self.0.issuer, call).await {
+            Ok(fetched) => self.update(&fetched.value).err().map(str::to_owned),
             Err(failure) => {
                 let error = failure.error();
                 Some(error.cause().unwrap_or(error.detail()).to_owned())
             }
         };
-        if let Some(why) = &failed {
-            tracing::warn!(error = %why, "the issuer's keys could not be fetched");
+        if let Some(cause) = &error {
+            tracing::warn!(error = %cause, "fetching the issuer's keys failed");
         }
-        self.0.fetching.lock().failed = failed;
+        self.0.fetch_state.lock().error = error;
     }
 
-    fn learn(&self, document: &Document) -> Result<(), &'static str> {
-        let before = self.0.known.load_full();
-        let set = KeySet::read(document, before.as_deref().map(|known| &known.set))
-            .ok_or("the key document holds no key that may verify a token")?;
-        let since = Instant::now();
-        self.0.known.store(Some(Arc::new(Known { set, since })));
+    fn update(&self, document: &Document) -> Result<(), &'static str> {
+        let before = self.0.current.load_full();
+        let set = KeySet::read(document, before.as_deref().map(|keys| &keys.set))
+            .ok_or("the JWKS has no key that can verify a token")?;
+        let fetched_at = Instant::now();
+        self.0
+            .current
+            .store(Some(Arc::new(FetchedKeys { set, fetched_at })));
         Ok(())
     }
 
-    /// Nobody can be verified: the request is refused, whatever it asked for.
-    fn none_known(&self) -> Error {
-        let fetching = self.0.fetching.lock();
-        let next = fetching.began.map(|began| began + self.pause());
+    /// The error while there are no keys: no token can be verified.
+    fn unavailable_error(&self) -> Error {
+        let state = self.0.fetch_state.lock();
+        let next = state
+            .started_at
+            .map(|started_at| started_at + self.fetch_interval());
         let wait = next.map(|next| next.saturating_duration_since(Instant::now()));
-        let cause = fetching.failed.as_deref().unwrap_or("none was fetched yet");
+        let cause = state.error.as_deref().unwrap_or("no fetch has ended yet");
         Error::new(
             codes::UNAVAILABLE,
-            "Credentials cannot be checked at the moment.",
+            "Credentials cannot be verified at the moment.",
         )
         .with_retry_after(Some(wait.unwrap_or(FIRST_KEYS_RETRY)))
-        .with_cause(format_args!("no key of the issuer is known: {cause}"))
+        .with_cause(format_args!("the issuer's keys are not available: {cause}"))
     }
 }
 
-/// The last segment of the document's path. A call fills its route with identifiers only, so the rest of the
-/// configured path becomes part of the backend's address.
+/// The last segment of the JWKS path. A call accepts only identifiers as path parameters, so the other segments become
+/// part of the backend's URL.
 #[derive(Debug)]
-struct FileName(String);
+struct DocumentName(String);
 
-impl Id for FileName {
+impl Id for DocumentName {
     fn as_path_segment(&self) -> &str {
         &self.0
     }
 }
 
-fn locate(backend: &outbound::Config, path: &str) -> Result<(outbound::Config, FileName), String> {
-    let refuse = || format!("jwks_path: {path:?} is not a path like \"/jwks\"");
-    let mut segments = path.strip_prefix('/').ok_or_else(refuse)?.split('/');
+/// Splits the path of the JWKS into a backend URL and the last segment.
+fn split_path(
+    backend: &outbound::Config,
+    path: &str,
+) -> Result<(outbound::Config, DocumentName), String> {
+    let error = || format!("jwks_path: {path:?} is not a path like \"/jwks\"");
+    let mut segments = path.strip_prefix('/').ok_or_else(error)?.split('/');
     if !segments.all(|segment| validate_id(segment).is_ok()) {
-        return Err(refuse());
+        return Err(error());
     }
-    let (folder, name) = path.rsplit_once('/').ok_or_else(refuse)?;
+    let (folder, name) = path.rsplit_once('/').ok_or_else(error)?;
     let mut backend = backend.clone();
     let url = format!("{}{folder}", backend.url);
     backend.url = url.parse()?;
-    Ok((backend, FileName(name.to_owned())))
+    Ok((backend, DocumentName(name.to_owned())))
 }
 
 #[cfg(test)]
@@ -250,14 +262,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_of_the_document_is_parsed() {
+    fn the_path_of_the_jwks_is_split() {
         let backend = outbound::Config::at("http://a:1/realm".parse().unwrap());
-        let (found, name) = locate(&backend, "/.well-known/jwks.json").unwrap();
-        assert_eq!(found.url.to_string(), "http://a:1/realm/.well-known");
+        let (split, name) = split_path(&backend, "/.well-known/jwks.json").unwrap();
+        assert_eq!(split.url.to_string(), "http://a:1/realm/.well-known");
         assert_eq!(name.0, "jwks.json");
-        assert_eq!(locate(&backend, "/jwks").unwrap().0.url, backend.url);
-        for bad in ["", "/", "jwks", "//jwks", "/../jwks", "/jwks?a", "/jwks/"] {
-            assert!(locate(&backend, bad).is_err(), "{bad}");
+        assert_eq!(split_path(&backend, "/jwks").unwrap().0.url, backend.url);
+        for invalid in ["", "/", "jwks", "//jwks", "/../jwks", "/jwks?a", "/jwks/"] {
+            assert!(split_path(&backend, invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Real tokens, signed with keys made here, against an issuer on a pipe and a clock that stands still.
+//! Tests with real tokens and generated keys, an in-memory issuer, and a paused clock.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::telemetry::Metrics;
 use issuer::{Issuer, Signer};
 
 mod issuer;
-mod refusals;
+mod rejections;
 mod rotation;
 mod settings;
 
-/// Making an RSA key takes a while, so there is one.
+/// Generating an RSA key is slow, so all tests share one.
 static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::rsa("rsa"));
 static EC: LazyLock<Signer> = LazyLock::new(|| Signer::ec("ec"));
 
@@ -44,7 +44,7 @@ fn shared(net: Net) -> Arc<GatewayHandles> {
 }
 
 fn config() -> Config {
-    // One attempt a fetch, so that fetches can be counted; that a fetch is tried again is outbound's to show.
+    // One attempt per fetch, so that the tests can count fetches. The tests of `outbound` cover retries.
     let mut issuer = outbound::Config::at("http://issuer".parse().unwrap());
     issuer.retry.max_attempts = std::num::NonZeroU32::MIN;
     Config {
@@ -56,14 +56,14 @@ fn config() -> Config {
     }
 }
 
-/// An issuer and a gateway that trusts it.
-struct Scene {
+/// An issuer and the authenticator of a gateway that accepts its tokens.
+struct TestGateway {
     issuer: Arc<Issuer>,
     auth: Authenticator,
     shared: Arc<GatewayHandles>,
 }
 
-impl Scene {
+impl TestGateway {
     fn new() -> Self {
         Self::with(&config())
     }
@@ -83,7 +83,7 @@ impl Scene {
         self.shared.env.unix_seconds()
     }
 
-    /// Good claims for an hour, with `edit` over them.
+    /// Valid claims for an hour, with the changes in `edit`.
     fn claims(&self, edit: Value) -> Value {
         let mut claims = json!({
             "iss": "https://issuer.example", "aud": "gateway", "sub": "ada",
@@ -111,44 +111,44 @@ impl Scene {
         caller.map(Option::unwrap)
     }
 
-    /// Lets spawned work run without moving the clock.
-    async fn settle(&self) {
+    /// Lets spawned tasks run without advancing the clock.
+    async fn run_tasks(&self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn code(result: Result<Caller, Error>) -> Code {
+fn error_code(result: Result<Caller, Error>) -> Code {
     result.unwrap_err().code()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_token_is_its_caller_and_the_issuer_is_asked_once() {
-    let scene = Scene::new();
-    let claims = scene.claims(json!({"roles": ["ADMIN"], "region": "DE", "scope": "a b"}));
+async fn a_valid_token_returns_its_caller_with_one_fetch_of_keys() {
+    let gateway = TestGateway::new();
+    let claims = gateway.claims(json!({"roles": ["ADMIN"], "region": "DE", "scope": "a b"}));
     for signer in [&RSA, &EC] {
         let token = signer.sign(&claims);
         for _ in 0..3 {
-            let caller = scene.bearer(&token).await.unwrap();
+            let caller = gateway.bearer(&token).await.unwrap();
             assert_eq!(caller.account(), "ada");
             assert_eq!(caller.region().unwrap().as_str(), "DE");
             assert!(caller.has_role("ADMIN") && caller.has_scope("b"));
         }
     }
-    assert_eq!(scene.issuer.calls(), 1);
+    assert_eq!(gateway.issuer.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_credential_is_nobody_and_asks_nobody() {
-    let scene = Scene::new();
-    let nobody = scene.authenticate(&HeaderMap::new()).await.unwrap();
-    assert!(nobody.is_none());
-    assert_eq!(scene.issuer.calls(), 0);
+async fn a_request_without_a_credential_is_anonymous() {
+    let gateway = TestGateway::new();
+    let caller = gateway.authenticate(&HeaderMap::new()).await.unwrap();
+    assert!(caller.is_none());
+    assert_eq!(gateway.issuer.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_key_is_its_account() {
+async fn an_api_key_returns_its_account() {
     let key = ApiKey {
         hash: Secret::new(api_key::hash("s3cret")),
         account: "acme".into(),
@@ -158,35 +158,35 @@ async fn an_api_key_is_its_account() {
     };
     let mut config = config();
     config.api_keys.insert("demo".into(), key);
-    let scene = Scene::with(&config);
-    let caller = scene.send("x-api-key", "bffp_demo_s3cret").await.unwrap();
+    let gateway = TestGateway::with(&config);
+    let caller = gateway.send("x-api-key", "bffp_demo_s3cret").await.unwrap();
     assert_eq!(caller.unwrap().account(), "acme");
     let mut texts = Vec::new();
     for wrong in ["bffp_demo_wrong", "bffp_other_s3cret", "bffp_demo", ""] {
-        let error = scene.send("x-api-key", wrong).await.unwrap_err();
+        let error = gateway.send("x-api-key", wrong).await.unwrap_err();
         assert_eq!(error.code(), codes::UNAUTHENTICATED, "{wrong}");
         assert!(!error.cause().unwrap().contains("s3cret"));
         texts.push(error.detail().to_owned());
     }
     texts.dedup();
-    assert_eq!(texts.len(), 1, "the client learns nothing: {texts:?}");
-    assert_eq!(scene.issuer.calls(), 0);
+    assert_eq!(texts.len(), 1, "all texts are the same: {texts:?}");
+    assert_eq!(gateway.issuer.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_method_that_is_off_refuses_its_credentials() {
-    let scene = Scene::with(&Config::default());
+async fn credentials_of_a_disabled_kind_are_rejected() {
+    let gateway = TestGateway::with(&Config::default());
     for (name, value) in [("authorization", "Bearer a.b.c"), ("x-api-key", "bffp_a_b")] {
-        let error = scene.send(name, value).await.unwrap_err();
+        let error = gateway.send(name, value).await.unwrap_err();
         assert_eq!(error.code(), codes::UNAUTHENTICATED);
-        assert!(error.cause().unwrap().ends_with("are switched off here"));
+        assert!(error.cause().unwrap().ends_with("are disabled here"));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_is_required_of_somebody() {
+async fn a_required_role_is_checked() {
     let shared = shared(Net::Tcp);
-    let cx = |roles: Option<&str>| {
+    let context = |roles: Option<&str>| {
         let caller = roles.map(|roles| {
             let (account, roles) = ("ada".to_owned(), vec![roles.to_owned()]);
             Caller::new(Identity {
@@ -207,12 +207,12 @@ async fn a_role_is_required_of_somebody() {
             caller,
         })
     };
-    let status = |cx: &RequestContext| {
-        require_role(cx, "ADMIN")
+    let status = |context: &RequestContext| {
+        require_role(context, "ADMIN")
             .map(|_| ())
             .map_err(|e| e.status())
     };
-    assert_eq!(status(&cx(None)), Err(StatusCode::UNAUTHORIZED));
-    assert_eq!(status(&cx(Some("admin"))), Err(StatusCode::FORBIDDEN));
-    assert_eq!(status(&cx(Some("ADMIN"))), Ok(()));
+    assert_eq!(status(&context(None)), Err(StatusCode::UNAUTHORIZED));
+    assert_eq!(status(&context(Some("admin"))), Err(StatusCode::FORBIDDEN));
+    assert_eq!(status(&context(Some("ADMIN"))), Ok(()));
 }

@@ -1,4 +1,4 @@
-//! A bearer token as it was sent: a JSON Web Signature in compact form (RFC 7515 §7.1), taken apart, not believed.
+//! Parses a bearer token: a JSON Web Signature in compact serialization (RFC 7515 §7.1).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,28 +10,28 @@ use super::AuthError;
 use super::jwks::Algorithm;
 use super::jwks::key_set::Key;
 
-/// The largest token that is looked at, in bytes: ten times what issuers sign.
+/// Maximum size of a token, in bytes: ten times the usual size.
 const MAX_TOKEN: usize = 8 << 10;
-/// The longest key id that is looked up, in bytes.
+/// Maximum length of a key id, in bytes.
 const MAX_KID: usize = 128;
 
-/// A token whose header has been read and whose claims nobody may read yet.
+/// A token with a parsed header. Its claims are available after [`Token::verify`].
 #[derive(Debug)]
 pub(super) struct Token<'a> {
-    /// The algorithm the token asks for.
+    /// The header `alg`.
     pub(super) algorithm: Algorithm,
-    /// What the token says it is; empty when it does not say.
-    kind: String,
-    /// The key the token says it is signed with. A token that names none is refused: trying every key would let
-    /// each request cost as many verifications as the issuer has keys.
+    /// The header `typ`; empty if it is missing.
+    typ: String,
+    /// The header `kid`. It is required: otherwise one request could cause a verification with each of the issuer's
+    /// keys.
     pub(super) kid: String,
-    /// Header, dot and payload as they were signed.
+    /// The signed text: header, dot and payload.
     signed: &'a str,
     payload: &'a str,
     signature: &'a str,
 }
 
-/// What is read of the header. Keys that it carries or points to (`jwk`, `jku`, `x5u`) are deliberately ignored.
+/// The header. Keys in it (`jwk`) and URLs of keys (`jku`, `x5u`) are deliberately ignored.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -41,13 +41,13 @@ struct Header {
 }
 
 impl<'a> Token<'a> {
-    /// Takes `sent` apart, if it asks for one of `allowed`.
-    pub(super) fn parse(sent: &'a [u8], allowed: &[Algorithm]) -> Result<Self, AuthError> {
-        let malformed = AuthError::Malformed;
-        if sent.len() > MAX_TOKEN {
+    /// Parses a token whose algorithm is one of `allowed`.
+    pub(super) fn parse(token: &'a [u8], allowed: &[Algorithm]) -> Result<Self, AuthError> {
+        let malformed = AuthError::MalformedToken;
+        if token.len() > MAX_TOKEN {
             return Err(malformed("it is over 8192 bytes"));
         }
-        let text = std::str::from_utf8(sent).map_err(|_| malformed("it is not ASCII"))?;
+        let text = std::str::from_utf8(token).map_err(|_| malformed("it is not ASCII"))?;
         let shape = || malformed("it is not three parts between dots");
         let (signed, signature) = text.rsplit_once('.').ok_or_else(shape)?;
         let (header, payload) = signed.split_once('.').ok_or_else(shape)?;
@@ -59,7 +59,7 @@ impl<'a> Token<'a> {
             .map_err(|_| malformed("its header is not base64url"))?;
         let header: Header =
             serde_json::from_slice(&header).map_err(|_| malformed("its header does not decode"))?;
-        // An extension we do not know must be understood or refused, and we know none (RFC 7515 §4.1.11).
+        // A critical extension that is not supported must be rejected; we support none (RFC 7515 §4.1.11).
         if header.crit.is_some() {
             return Err(malformed("its header has crit"));
         }
@@ -77,7 +77,7 @@ impl<'a> Token<'a> {
         }
         Ok(Self {
             algorithm,
-            kind: header.typ.unwrap_or_default(),
+            typ: header.typ.unwrap_or_default(),
             kid,
             signed,
             payload,
@@ -85,42 +85,42 @@ impl<'a> Token<'a> {
         })
     }
 
-    /// Refuses a token that is not of `kind`: a media type, whose `application/` may be left out (RFC 7515 §4.1.9).
-    pub(super) fn is_a(&self, kind: &str) -> Result<(), AuthError> {
-        let bare = |kind: &str| {
-            let kind = kind.to_ascii_lowercase();
-            kind.strip_prefix("application/")
+    /// Checks the header `typ`: a media type that may omit `application/` (RFC 7515 §4.1.9).
+    pub(super) fn check_type(&self, expected: &str) -> Result<(), AuthError> {
+        let normalize = |typ: &str| {
+            let typ = typ.to_ascii_lowercase();
+            typ.strip_prefix("application/")
                 .map(str::to_owned)
-                .unwrap_or(kind)
+                .unwrap_or(typ)
         };
-        if bare(&self.kind) == bare(kind) {
+        if normalize(&self.typ) == normalize(expected) {
             Ok(())
         } else {
-            Err(AuthError::Type)
+            Err(AuthError::TokenType)
         }
     }
 
-    /// The claims, once `key` has verified the signature over them. Times are not looked at here: the library's own
-    /// check would read the machine's clock.
+    /// Verifies the signature with `key` and returns the claims. It does not check times: jsonwebtoken's check would
+    /// read the system clock.
     pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, AuthError> {
         let algorithm = match key.algorithm() {
-            mine if mine != self.algorithm => {
-                return Err(AuthError::AlgorithmOfKey(self.kid.as_str().into()));
+            of_key if of_key != self.algorithm => {
+                return Err(AuthError::KeyAlgorithm(self.kid.as_str().into()));
             }
             Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,
             Algorithm::ES256 => jsonwebtoken::Algorithm::ES256,
         };
         let message = self.signed.as_bytes();
-        let verified =
+        let is_valid =
             jsonwebtoken::crypto::verify(self.signature, message, key.decoding(), algorithm);
-        if !matches!(verified, Ok(true)) {
+        if !matches!(is_valid, Ok(true)) {
             return Err(AuthError::Signature);
         }
         let payload = URL_SAFE_NO_PAD
             .decode(self.payload)
-            .map_err(|_| AuthError::Malformed("its payload is not base64url"))?;
+            .map_err(|_| AuthError::MalformedToken("its payload is not base64url"))?;
         serde_json::from_slice(&payload)
-            .map_err(|_| AuthError::Malformed("its payload is not a JSON object"))
+            .map_err(|_| AuthError::MalformedToken("its payload is not a JSON object"))
     }
 }
 
@@ -137,10 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn the_header_decides_what_is_looked_up_and_nothing_more() {
-        let good = r#"{"alg":"RS256","kid":"k","jwk":{"kty":"oct"},"jku":"http://x"}"#;
-        assert_eq!(parse(good, ALL), Ok("k".into()));
-        assert_eq!(parse(good, &[Algorithm::ES256]), Err(AuthError::Algorithm));
+    fn only_alg_and_kid_of_the_header_select_the_key() {
+        let header = r#"{"alg":"RS256","kid":"k","jwk":{"kty":"oct"},"jku":"http://x"}"#;
+        assert_eq!(parse(header, ALL), Ok("k".into()));
+        assert_eq!(
+            parse(header, &[Algorithm::ES256]),
+            Err(AuthError::Algorithm)
+        );
         for alg in ["none", "None", "HS256", "RS512", "rs256", ""] {
             let header = format!(r#"{{"alg":"{alg}","kid":"k"}}"#);
             assert_eq!(parse(&header, ALL), Err(AuthError::Algorithm), "{alg}");
@@ -148,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_token_is_refused_before_any_key_is_fetched() {
+    fn a_malformed_token_is_rejected_before_a_fetch_of_keys() {
         let long = format!(r#"{{"alg":"RS256","kid":"{}"}}"#, "k".repeat(129));
-        for bad in [
+        for header in [
             "",
             "[]",
             r#"{"kid":"k"}"#,
@@ -160,11 +163,14 @@ mod tests {
             r#"{"alg":"none","alg":"RS256","kid":"k"}"#,
             &long,
         ] {
-            let refused = parse(bad, ALL);
-            assert!(matches!(refused, Err(AuthError::Malformed(_))), "{bad}");
+            let result = parse(header, ALL);
+            assert!(
+                matches!(result, Err(AuthError::MalformedToken(_))),
+                "{header}"
+            );
         }
         let huge = "a".repeat(MAX_TOKEN + 1);
-        for bad in [
+        for token in [
             "",
             ".",
             "..",
@@ -174,23 +180,26 @@ mod tests {
             "ü.e30.AA",
             &huge,
         ] {
-            let refused = Token::parse(bad.as_bytes(), ALL);
-            assert!(matches!(refused, Err(AuthError::Malformed(_))), "{bad}");
+            let result = Token::parse(token.as_bytes(), ALL);
+            assert!(
+                matches!(result, Err(AuthError::MalformedToken(_))),
+                "{token}"
+            );
         }
     }
 
     #[test]
-    fn a_token_is_what_its_typ_says() {
-        let is_a = |typ: &str, kind: &str| {
+    fn the_header_typ_is_checked() {
+        let check_type = |typ: &str, expected: &str| {
             let header = format!(r#"{{"alg":"RS256","kid":"k"{typ}}}"#);
             let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
             let token = Token::parse(token.as_bytes(), ALL);
-            token.and_then(|t| t.is_a(kind))
+            token.and_then(|t| t.check_type(expected))
         };
         for typ in ["at+jwt", "AT+JWT", "application/at+jwt"] {
             let typ = format!(r#","typ":"{typ}""#);
-            assert_eq!(is_a(&typ, "at+jwt"), Ok(()), "{typ}");
-            assert_eq!(is_a(&typ, "JWT"), Err(AuthError::Type), "{typ}");
+            assert_eq!(check_type(&typ, "at+jwt"), Ok(()), "{typ}");
+            assert_eq!(check_type(&typ, "JWT"), Err(AuthError::TokenType), "{typ}");
         }
         for typ in [
             "",
@@ -199,15 +208,19 @@ mod tests {
             r#","typ":"JWT""#,
             r#","typ":"at""#,
         ] {
-            assert_eq!(is_a(typ, "at+jwt"), Err(AuthError::Type), "{typ}");
+            assert_eq!(
+                check_type(typ, "at+jwt"),
+                Err(AuthError::TokenType),
+                "{typ}"
+            );
         }
-        assert_eq!(is_a(r#","typ":"jwt""#, "JWT"), Ok(()));
+        assert_eq!(check_type(r#","typ":"jwt""#, "JWT"), Ok(()));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_panic(sent: Vec<u8>, header in "\\PC*") {
-            let _ = Token::parse(&sent, ALL);
+        fn no_bytes_panic(token: Vec<u8>, header in "\\PC*") {
+            let _ = Token::parse(&token, ALL);
             let _ = parse(&header, ALL);
         }
     }

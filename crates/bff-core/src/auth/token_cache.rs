@@ -1,4 +1,4 @@
-//! Tokens whose signature was checked before, so that the next request need not check it again.
+//! The cache of verified tokens: the next request with the same token needs no signature check.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -9,25 +9,25 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::context::Env;
 use crate::scope::Caller;
 
-/// Verified tokens and their callers. The whole token is the key: a hash of it, however good, could only be slower
-/// (SHA-256) or forgeable (anything quicker), and comparing a kilobyte costs less than 50 ns.
+/// Verified tokens and their callers. The key is the complete token, because comparing 1 kB takes less than 50 ns. A
+/// hash as the key would be slower (SHA-256) or forgeable (faster hashes).
 #[derive(Debug)]
-pub(super) struct VerifiedTokenCache(Cache<Box<[u8]>, Entry, UnitWeighter, Seed>);
+pub(super) struct VerifiedTokenCache(Cache<Box<[u8]>, VerifiedToken, UnitWeighter, SeededXxh3>);
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct VerifiedToken {
     caller: Caller,
     /// The token's `exp`, in seconds since 1970, without leeway.
     until: u64,
-    /// Which keys it was verified with.
+    /// The generation of the keys that verified it.
     generation: u64,
 }
 
 impl VerifiedTokenCache {
-    /// Room for about `capacity` tokens.
-    pub(super) fn new(capacity: usize, world: &Env) -> Self {
+    /// A cache for about `capacity` tokens.
+    pub(super) fn new(capacity: usize, env: &Env) -> Self {
         let weight = u64::try_from(capacity).unwrap_or(u64::MAX);
-        let seed = Seed(world.random());
+        let seed = SeededXxh3(env.random());
         Self(Cache::with(
             capacity,
             weight,
@@ -37,10 +37,10 @@ impl VerifiedTokenCache {
         ))
     }
 
-    /// The caller of `token`, if it was verified with these keys and has not expired.
+    /// The caller of `token`, if keys of this `generation` verified it and it has not expired.
     ///
-    /// The generation is compared here, and not cleared away when keys change: a verification that began with the
-    /// old keys may end after the change.
+    /// A change of keys does not clear the cache: a verification with the old keys may end after the change. Therefore
+    /// each lookup compares the generation.
     pub(super) fn get(&self, token: &[u8], now: u64, generation: u64) -> Option<Caller> {
         let entry = self.0.get(token)?;
         if now < entry.until && entry.generation == generation {
@@ -50,9 +50,9 @@ impl VerifiedTokenCache {
         None
     }
 
-    /// Remembers a verified token until its `exp`.
+    /// Stores a verified token until its `exp`.
     pub(super) fn put(&self, token: &[u8], caller: Caller, until: u64, generation: u64) {
-        let entry = Entry {
+        let entry = VerifiedToken {
             caller,
             until,
             generation,
@@ -61,27 +61,27 @@ impl VerifiedTokenCache {
     }
 }
 
-/// Hashes by xxh3 from a seed of the world's, so that a simulation replays. Only verified tokens are ever kept, so
-/// nobody can fill a bucket on purpose.
+/// Hashes with xxh3. The seed comes from [`Env`], so a simulation is reproducible. Clients cannot cause collisions,
+/// because the cache stores only verified tokens.
 #[derive(Clone, Debug)]
-struct Seed(u64);
+struct SeededXxh3(u64);
 
-struct Xxh3(u64);
+struct Xxh3Hasher(u64);
 
-impl BuildHasher for Seed {
-    type Hasher = Xxh3;
+impl BuildHasher for SeededXxh3 {
+    type Hasher = Xxh3Hasher;
 
-    fn build_hasher(&self) -> Xxh3 {
-        Xxh3(self.0)
+    fn build_hasher(&self) -> Xxh3Hasher {
+        Xxh3Hasher(self.0)
     }
 }
 
-impl Hasher for Xxh3 {
+impl Hasher for Xxh3Hasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
 
-    /// The length that slices announce first; their bytes follow.
+    /// A slice hashes its length first, then its bytes.
     fn write_usize(&mut self, length: usize) {
         self.0 ^= length as u64;
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_ends_with_the_token_and_with_its_keys() {
+    fn an_entry_is_valid_until_the_token_expires_or_the_keys_change() {
         let tokens = VerifiedTokenCache::new(10, &Env::real());
         tokens.put(b"t", caller(), 100, 1);
         assert!(tokens.get(b"t", 99, 1).is_some());
@@ -114,11 +114,11 @@ mod tests {
         assert!(tokens.get(b"t", 100, 1).is_none());
         tokens.put(b"t", caller(), 100, 1);
         assert!(tokens.get(b"t", 99, 2).is_none());
-        assert!(tokens.get(b"t", 99, 1).is_none(), "it is gone, not hidden");
+        assert!(tokens.get(b"t", 99, 1).is_none(), "the entry was removed");
     }
 
     #[test]
-    fn the_room_is_bounded() {
+    fn the_number_of_entries_is_limited() {
         let tokens = VerifiedTokenCache::new(10, &Env::real());
         for n in 0..1000_u32 {
             tokens.put(&n.to_be_bytes(), caller(), 100, 1);

@@ -128,7 +128,7 @@ impl SharedTier {
         };
         let record = |outcome| {
             let metrics = &fill.cx.shared().metrics;
-            metrics.cache_shared(fill.key.upstream(), outcome);
+            metrics.cache_l2_lookup(fill.key.upstream(), outcome);
         };
         // A slow Redis must leave enough time to answer the client that there is no response.
         let found = timeout_at(deadline.instant(), self.poll(fill, lease, decode, deadline)).await;

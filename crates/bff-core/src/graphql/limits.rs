@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
                 let text = format!("The document has more than {MAX_SELECTIONS} selections.");
                 return Err(error(text, Some(position)));
             }
-            // This also stops position a cycle of fragments.
+            // This also stops at a cycle of fragments.
             if level > MAX_NESTING_DEPTH {
                 return Err(error("The document is nested too deep.", Some(position)));
             }
@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let max = self.config.max_directives;
-        let text = format!("More than {max} directives position one place.");
+        let text = format!("More than {max} directives at one place.");
         Err(error(text, Some(position)))
     }
 }

@@ -179,8 +179,8 @@ fn parse_variables(values: Map<String, Value>, errors: &mut Vec<FieldError>) -> 
     })
 }
 
-/// Checks that every required variable has a value (GraphQL, "Coercing Variable Values"). async-graphql checks this only
-/// where a variable is used, and reports it as an error of a resolver.
+/// Checks that every required variable has a value (GraphQL, "Coercing Variable Values"). async-graphql checks this
+/// only where a variable is used, and reports it as an error of a resolver.
 pub(super) fn check_variables(
     operation: &OperationDefinition,
     values: &Variables,

@@ -144,7 +144,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             };
             state.uncertain |= failure.may_have_been_applied();
             state.last_failure = Some(failure);
-            cx.shared().metrics.extra_attempt(self.name, "retry");
+            cx.shared().metrics.retry(self.name, "retry");
             sleep(delay).await;
             now = net::now();
         }
@@ -193,7 +193,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             return first.await;
         }
         state.attempts += 1;
-        cx.shared().metrics.extra_attempt(self.name, "hedge");
+        cx.shared().metrics.retry(self.name, "hedge");
         let mut second =
             Box::pin(self.single_attempt(deadline, traits, now, other, false, attempt));
         // The first success is the result; a failure waits for the other attempt. The slower attempt is dropped, which

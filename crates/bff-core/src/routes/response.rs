@@ -89,7 +89,7 @@ pub(super) fn upgrade(
     headers::from_backend(&mut head.headers, &route.config);
     headers::append_via(&mut head.headers, head.version, &cx.shared().client);
     websocket::set_upgrade_headers(&mut head.headers);
-    let gauge = cx.shared().metrics.tunnel_opened(route.upstream.name());
+    let gauge = cx.shared().metrics.websocket_opened(route.upstream.name());
     let (idle, shutdown) = (route.config.idle_timeout, route.context.shutdown.clone());
     let guard = forwarded.guard;
     cx.shared().tasks.spawn(async move {

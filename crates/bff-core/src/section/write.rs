@@ -80,9 +80,9 @@ impl SerializeStruct for ScreenSerializer<'_> {
 fn retain_selected(value: &mut serde_json::Value, fields: &[SelectedField]) {
     match value {
         serde_json::Value::Array(items) => {
-            items
-                .iter_mut()
-                .for_each(|item| retain_selected(item, fields));
+            for item in items {
+                retain_selected(item, fields);
+            }
         }
         serde_json::Value::Object(members) => {
             members.retain(|name, _| fields.iter().any(|field| field.name == *name));

@@ -110,8 +110,8 @@ struct AdminActions {
 }
 
 impl AdminActions {
-    /// Invalidates cache entries on this replica immediately. Returns the number of purged names, the timestamp, and the
-    /// scope. `all_replicas`: the purge reaches all replicas within a second. `local`: there is no shared store.
+    /// Invalidates cache entries on this replica immediately. Returns the number of purged names, the timestamp, and
+    /// the scope. `all_replicas`: the purge reaches all replicas within a second. `local`: there is no shared store.
     /// `pending`: the other replicas follow when Redis recovers.
     async fn purge(&self, headers: &HeaderMap, body: &[u8]) -> Result<serde_json::Value, Error> {
         self.authorize(headers)?;
@@ -224,7 +224,7 @@ mod tests {
             metrics: Metrics::noop(),
             cache: Cache::new(&cache::Config::default(), &env),
             fields: crate::section::fields::FieldCache::default(),
-            env: env,
+            env,
         };
         AdminActions {
             shared: Arc::new(shared),

@@ -82,7 +82,7 @@ impl<'a> GatewayBuilder<'a> {
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static(name),
             cache: Cache::with_shared_tier(settings.cache, &env, name, &store),
-            env: env,
+            env,
             tasks: TaskTracker::new(),
             shutdown: CancellationToken::new(),
             metrics: crate::telemetry::Metrics::new(name)?,
@@ -110,7 +110,7 @@ impl<'a> GatewayBuilder<'a> {
         })
     }
 
-    /// The idempotent writes of this gateway. Call [`Self::codes`] first: stored errors need the gateway's codes.
+    /// The idempotent writes of this gateway.
     pub fn writes(&self) -> IdempotentWrites {
         IdempotentWrites::new(
             self.store.clone(),
@@ -276,7 +276,7 @@ impl App {
         text.map(|t| t + "\n").map_err(|error| error.to_string())
     }
 
-    /// The GraphQL contract, as `schema.graphql` holds it; none without GraphQL routes.
+    /// The content of the committed `schema.graphql`; `None` without GraphQL routes.
     pub fn graphql_schema(&self) -> Option<String> {
         self.sdl.as_ref().map(|sdl| sdl())
     }

@@ -26,8 +26,8 @@ pub struct Config {
     pub admin_token: Option<Secret>,
     /// The URL of this gateway for clients, without a final slash. Problem types are URLs below it.
     pub public_url: String,
-    /// Maximum time from the first to the last byte of a request's headers. Default 10s: the slowest phones need 1s, and
-    /// a client that needs more than 10s only blocks a connection.
+    /// Maximum time from the first to the last byte of a request's headers. Default 10s: the slowest phones need 1s,
+    /// and a client that needs more than 10s only blocks a connection.
     #[serde(
         default = "Config::default_header_read_timeout",
         with = "crate::config::duration::some"
@@ -45,8 +45,9 @@ pub struct Config {
         with = "crate::config::duration::some"
     )]
     pub write_timeout: Duration,
-    /// Maximum number of open connections, including `WebSocket` connections. Further connections wait in the kernel's queue. Default
-    /// 10000: far below the usual limit of open files (65536), which also covers connections to backends.
+    /// Maximum number of open connections, including `WebSocket` connections. Further connections wait in the kernel's
+    /// queue. Default 10000: far below the usual limit of open files (65536), which also covers connections to
+    /// backends.
     #[serde(default = "Config::max_connections")]
     pub max_connections: usize,
     /// Number of threads for client connections. Default: the number of cores, or the container's CPU limit.

@@ -63,9 +63,9 @@ impl HeaderTracker {
     }
 }
 
-/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout`, or when the client reads
-/// nothing for `write_timeout`. If headers start during the previous response, their time starts when it ends: the bytes
-/// could also be the rest of that request's body. Until then the idle timeout applies.
+/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout`, or when the client
+/// reads nothing for `write_timeout`. If headers start during the previous response, their time starts when it ends:
+/// the bytes could also be the rest of that request's body. Until then the idle timeout applies.
 pub(super) struct TimedIo {
     connection: Connection,
     tracker: HeaderTracker,

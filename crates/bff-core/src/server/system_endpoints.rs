@@ -12,7 +12,7 @@ use crate::error::{Code, Error, codes};
 /// Content-Security-Policy of the error pages: no scripts, one inline style.
 const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
-/// `/health`, `/openapi.json` and `/errors/{code}`. `domain_codes` are the gateway's domain_codes error codes.
+/// `/health`, `/openapi.json` and `/errors/{code}`. `domain_codes` are the gateway's own error codes.
 pub(super) fn router(
     readiness: Readiness,
     openapi: String,

@@ -1,22 +1,22 @@
-//! The one line each request leaves in the log, whatever became of it.
+//! The access log: one line per request.
 
 use std::time::Duration;
 
-/// What a request whose client hung up is logged as: no answer with this status is ever sent.
-const HUNG_UP: u16 = 499;
+/// The logged status if the client disconnected. This status is never sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Whether somebody was signed in. Who it was is not for the log.
+/// Whether the request had a signed-in caller. The log does not contain the identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AuthState {
-    /// Nobody was signed in.
+    /// An anonymous request.
     #[default]
     Anonymous,
-    /// Somebody was.
+    /// A request with a caller.
     SignedIn,
 }
 
 impl AuthState {
-    /// The word in the log.
+    /// The value in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
@@ -25,45 +25,45 @@ impl AuthState {
     }
 }
 
-/// One request, ended. The time of the line is the subscriber's.
+/// The fields of one log line, without the timestamp.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessLogRecord<'a> {
-    /// The method as sent.
+    /// The request's method.
     pub method: &'a str,
-    /// The path as sent. Its query is not logged: clients put secrets there.
+    /// The request's path. The log line has no query, because clients put secrets there.
     pub path: &'a str,
-    /// The route's template, or empty when none matched.
+    /// The route's template; empty if no route matched.
     pub route: &'a str,
-    /// The status answered.
+    /// The response's status.
     pub status: u16,
-    /// From the request's head to the last byte of the answer.
-    pub took: Duration,
-    /// The id echoed to the client.
+    /// The time from the request's headers to the last byte of the response.
+    pub duration: Duration,
+    /// The request id, which the client gets too.
     pub request_id: &'a str,
-    /// The trace it was part of, 32 hexadecimal digits.
+    /// The trace id, 32 hexadecimal digits.
     pub trace_id: &'a str,
     /// The gateway's client class.
     pub client: &'a str,
-    /// What the client says it is: `X-App`.
+    /// The client's application: the header `X-App`.
     pub app: Option<&'a str>,
-    /// Whether somebody was signed in.
+    /// Whether the request had a signed-in caller.
     pub caller: AuthState,
-    /// Bytes of the answer's body that were handed to the connection.
+    /// The bytes of the response's body that were passed to the connection.
     pub bytes_out: u64,
-    /// How many calls to backends it took, where that was counted.
+    /// The number of calls to backends, if it was counted.
     pub upstream_calls: Option<u32>,
-    /// The stable code of the error the client saw.
+    /// The code of the error that the client got.
     pub code: Option<&'a str>,
-    /// What really happened; never shown to the client.
+    /// The internal cause of the error. The client does not get it.
     pub cause: Option<&'a str>,
     /// The text of the `Sections` header.
     pub sections: Option<&'a str>,
-    /// The client was gone before the answer was out.
+    /// Whether the client disconnected before the end of the response.
     pub client_disconnected: bool,
 }
 
-/// One event with the same fields at either level, which `tracing` wants to know when compiling.
-macro_rules! line {
+/// Logs the event at a level. `tracing` needs the level at compile time.
+macro_rules! log_at {
     ($level:ident, $a:ident, $path:ident, $status:ident, $message:ident) => {
         tracing::$level!(
             target: "access",
@@ -72,7 +72,7 @@ macro_rules! line {
             path = $path,
             route = $a.route,
             status = $status,
-            duration_ms = milliseconds($a.took),
+            duration_ms = milliseconds($a.duration),
             request_id = $a.request_id,
             trace_id = $a.trace_id,
             client = $a.client,
@@ -89,28 +89,28 @@ macro_rules! line {
 }
 
 impl AccessLogRecord<'_> {
-    /// Writes the line: a server's failure is an error, all else is information. A hang-up is neither ours
-    /// nor an answer: it is logged as 499.
+    /// Writes the line: at level ERROR for a 5xx status, else at INFO. The status of a request whose client
+    /// disconnected is 499.
     pub fn log(&self) {
         let path = self.path.split('?').next().unwrap_or_default();
         let status = if self.client_disconnected {
-            HUNG_UP
+            CLIENT_CLOSED_REQUEST
         } else {
             self.status
         };
         let message = [self.method, path, &status.to_string()].join(" ");
         let message = message.as_str();
         if status >= 500 {
-            line!(error, self, path, status, message);
+            log_at!(error, self, path, status, message);
         } else {
-            line!(info, self, path, status, message);
+            log_at!(info, self, path, status, message);
         }
     }
 }
 
-/// Milliseconds to the microsecond.
-fn milliseconds(took: Duration) -> f64 {
-    (took.as_secs_f64() * 1e6).round() / 1e3
+/// Milliseconds, rounded to the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]
@@ -120,21 +120,21 @@ mod tests {
     use super::*;
     use crate::telemetry::logs::{Format, tests::logged};
 
-    fn line(access: AccessLogRecord<'_>) -> Value {
-        let text = logged(Format::Json, "info", || access.log());
+    fn line(record: AccessLogRecord<'_>) -> Value {
+        let text = logged(Format::Json, "info", || record.log());
         assert_eq!(text.lines().count(), 1);
         let mut line: Value = serde_json::from_str(&text).unwrap();
         line.as_object_mut().unwrap().remove("timestamp").unwrap();
         line
     }
 
-    fn some() -> AccessLogRecord<'static> {
+    fn record() -> AccessLogRecord<'static> {
         AccessLogRecord {
             method: "GET",
             path: "/things/1?token=secret",
             route: "/things/{id}",
             status: 200,
-            took: Duration::from_nanos(12_345_678),
+            duration: Duration::from_nanos(12_345_678),
             request_id: "r-1",
             trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
             client: "web",
@@ -148,46 +148,46 @@ mod tests {
 
     #[test]
     fn a_line_has_every_field_and_no_query() {
-        let wanted = json!({
+        let expected = json!({
             "level": "INFO", "target": "access", "message": "GET /things/1 200",
             "method": "GET", "path": "/things/1", "route": "/things/{id}", "status": 200,
             "duration_ms": 12.346, "request_id": "r-1", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
             "client": "web", "app": "ios/3.2.1", "caller": "signed_in", "bytes_out": 1234,
             "sections": "alpha=fresh, beta=stale;age=43", "client_disconnected": false,
         });
-        assert_eq!(line(some()), wanted);
+        assert_eq!(line(record()), expected);
     }
 
     #[test]
-    fn a_servers_failure_is_an_error_and_says_why() {
+    fn a_5xx_status_is_logged_as_an_error_with_its_cause() {
         let failed = AccessLogRecord {
             status: 502,
             code: Some("bad_response"),
             cause: Some("alpha: line one\nline \"two\""),
             upstream_calls: Some(3),
-            ..some()
+            ..record()
         };
         let line = line(failed);
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["code"], "bad_response");
         assert_eq!(line["cause"], "alpha: line one\nline \"two\"");
         assert_eq!(line["upstream_calls"], 3);
-        let refused = AccessLogRecord {
+        let not_found = AccessLogRecord {
             status: 404,
-            ..some()
+            ..record()
         };
-        assert_eq!(self::line(refused)["level"], "INFO");
+        assert_eq!(self::line(not_found)["level"], "INFO");
     }
 
     #[test]
-    fn a_hang_up_is_499_whatever_the_answer_was_to_be() {
+    fn a_request_of_a_disconnected_client_is_logged_as_499() {
         for status in [200, 503] {
-            let gone = AccessLogRecord {
+            let disconnected = AccessLogRecord {
                 status,
                 client_disconnected: true,
-                ..some()
+                ..record()
             };
-            let line = line(gone);
+            let line = line(disconnected);
             assert_eq!(line["status"], 499);
             assert_eq!(line["level"], "INFO");
             assert_eq!(line["client_disconnected"], true);

@@ -1,4 +1,4 @@
-//! A key document as the issuer publishes it (RFC 7517), and what of it may verify a token.
+//! Parses a JWKS (RFC 7517) and selects the keys that can verify tokens.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A signature algorithm (RFC 7518 §3.1). The list is closed: no `none`, nothing symmetric.
+/// A supported signature algorithm (RFC 7518 §3.1). `none` and symmetric algorithms are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -17,13 +17,13 @@ pub enum Algorithm {
     ES256,
 }
 
-/// The document. Keys are read one by one, because one that we cannot read must not hide the others (§5).
+/// A JWKS. Each key is parsed separately, because an unsupported key must not affect the others (§5).
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
     keys: Vec<Value>,
 }
 
-/// One entry of the document. What it does not name (`x5c` and the like) is deliberately not trusted.
+/// One key of the document. Other members, such as `x5c`, are deliberately ignored.
 #[derive(Debug, Deserialize)]
 struct Jwk {
     kty: String,
@@ -39,13 +39,13 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// A public key that may verify tokens.
+/// A public key that can verify tokens.
 #[derive(Debug)]
 pub(crate) struct Key {
     kid: Box<str>,
     algorithm: Algorithm,
     decoding: DecodingKey,
-    /// Its numbers, to tell whether a key id still means the same key.
+    /// The public numbers, to find out if a key id still has the same key.
     numbers: [Vec<u8>; 2],
 }
 
@@ -53,48 +53,48 @@ pub(crate) struct Key {
 #[derive(Debug)]
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
-    /// Grows whenever a key went away, so that what it verified is forgotten.
+    /// Increases when a key is removed or changed. Cached tokens of older generations are not valid.
     pub(super) generation: u64,
 }
 
-/// The most keys of a document that are read: issuers publish two or three.
+/// Maximum number of keys that are read. Issuers publish two or three.
 const MAX_KEYS: usize = 64;
-/// RSA moduli below 2048 bits are refused (RFC 7518 §3.3), above 8192 the crypto library refuses.
+/// Accepted sizes of RSA moduli: RFC 7518 §3.3 requires 2048 bits, the crypto library allows 8192.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 impl KeySet {
-    /// The usable keys of `document`, or none; `before` is what it replaces.
+    /// The supported keys of `document`; `None` if there are none. `before` is the set that this one replaces.
     pub(super) fn read(document: &Document, before: Option<&Self>) -> Option<Self> {
         let keys: Vec<Arc<Key>> = document
             .keys
             .iter()
             .take(MAX_KEYS)
-            .filter_map(|value| Jwk::deserialize(value).ok()?.key())
+            .filter_map(|value| Jwk::deserialize(value).ok()?.to_key())
             .map(Arc::new)
             .collect();
         let generation = before.map_or(0, |before| {
-            let kept = |old: &Arc<Key>| keys.iter().any(|new| new.is_same(old));
-            before.generation + u64::from(!before.keys.iter().all(kept))
+            let still_exists = |old: &Arc<Key>| keys.iter().any(|new| new.is_same(old));
+            before.generation + u64::from(!before.keys.iter().all(still_exists))
         });
         (!keys.is_empty()).then_some(Self { keys, generation })
     }
 
-    /// The key called `kid`. Two types of key may share a name (§4.5), so one that fits `algorithm` comes first.
+    /// The key with the id `kid`. Keys of different types can have the same id (§4.5), so `algorithm` is preferred.
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Option<&Arc<Key>> {
-        let named = || self.keys.iter().filter(|key| &*key.kid == kid);
-        named()
+        let with_id = || self.keys.iter().filter(|key| &*key.kid == kid);
+        with_id()
             .find(|key| key.algorithm == algorithm)
-            .or_else(|| named().next())
+            .or_else(|| with_id().next())
     }
 }
 
 impl Key {
-    /// The one algorithm it verifies. The key decides, never the token (RFC 8725 §3.1).
+    /// The algorithm of the key. The key determines it, not the token (RFC 8725 §3.1).
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The key as the crypto library wants it.
+    /// The key for the crypto library.
     pub(crate) fn decoding(&self) -> &DecodingKey {
         &self.decoding
     }
@@ -105,16 +105,16 @@ impl Key {
 }
 
 impl Jwk {
-    /// The key, if it is one that may verify: for signatures, of a known type, strong enough, and named.
-    fn key(&self) -> Option<Key> {
+    /// The key, if it can verify tokens: for signatures, of a supported type, strong enough, and with an id.
+    fn to_key(&self) -> Option<Key> {
         let verifies = |ops: &Vec<String>| ops.iter().any(|op| op == "verify");
         let for_signatures = self.purpose.as_deref().is_none_or(|p| p == "sig")
             && self.key_ops.as_ref().is_none_or(verifies);
         let kid = self.kid.as_deref().filter(|_| for_signatures)?;
-        let is = |alg: &str| self.alg.as_deref().is_none_or(|a| a == alg);
+        let allows = |alg: &str| self.alg.as_deref().is_none_or(|a| a == alg);
         let (algorithm, decoding, numbers) = match self.kty.as_str() {
-            "RSA" if is("RS256") => self.rsa()?,
-            "EC" if is("ES256") && self.crv.as_deref() == Some("P-256") => self.p256()?,
+            "RSA" if allows("RS256") => self.rsa()?,
+            "EC" if allows("ES256") && self.crv.as_deref() == Some("P-256") => self.p256()?,
             _ => return None,
         };
         Some(Key {
@@ -126,7 +126,7 @@ impl Jwk {
     }
 
     fn rsa(&self) -> Option<(Algorithm, DecodingKey, [Vec<u8>; 2])> {
-        let (n, e) = (number(self.n.as_ref())?, number(self.e.as_ref())?);
+        let (n, e) = (decode(self.n.as_ref())?, decode(self.e.as_ref())?);
         let zeros = n.iter().take_while(|b| **b == 0).count();
         let n = n.get(zeros..)?.to_vec();
         let bits = n.len() * 8 - n.first()?.leading_zeros() as usize;
@@ -138,9 +138,9 @@ impl Jwk {
     }
 
     fn p256(&self) -> Option<(Algorithm, DecodingKey, [Vec<u8>; 2])> {
-        let (x, y) = (number(self.x.as_ref())?, number(self.y.as_ref())?);
-        // Coordinates have their full length (RFC 7518 §6.2.1.2); whether the point is on the curve is checked by
-        // the crypto library when it verifies.
+        let (x, y) = (decode(self.x.as_ref())?, decode(self.y.as_ref())?);
+        // Coordinates have their full length (RFC 7518 §6.2.1.2). During verification the crypto library checks that
+        // the point is on the curve.
         if x.len() != 32 || y.len() != 32 {
             return None;
         }
@@ -149,7 +149,7 @@ impl Jwk {
     }
 }
 
-fn number(text: Option<&String>) -> Option<Vec<u8>> {
+fn decode(text: Option<&String>) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text?).ok()
 }
 
@@ -175,49 +175,49 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_that_may_verify_are_read() {
-        let good = rsa("a", 256);
-        for fine in [
-            good.clone(),
-            with(good.clone(), "use", json!("sig")),
-            with(good.clone(), "alg", json!("RS256")),
-            with(good.clone(), "key_ops", json!(["verify"])),
-            with(good.clone(), "x5c", json!(["ignored"])),
+    fn only_keys_that_can_verify_are_read() {
+        let key = rsa("a", 256);
+        for valid in [
+            key.clone(),
+            with(key.clone(), "use", json!("sig")),
+            with(key.clone(), "alg", json!("RS256")),
+            with(key.clone(), "key_ops", json!(["verify"])),
+            with(key.clone(), "x5c", json!(["ignored"])),
         ] {
-            assert!(set(json!([fine]), None).is_some(), "{fine}");
+            assert!(set(json!([valid]), None).is_some(), "{valid}");
         }
         let point = URL_SAFE_NO_PAD.encode([1; 32]);
         let ec = json!({"kty": "EC", "crv": "P-256", "kid": "a", "x": point, "y": point});
         assert!(set(json!([ec]), None).is_some());
-        for bad in [
+        for invalid in [
             rsa("a", 255),
             rsa("a", 1025),
-            with(good.clone(), "kid", Value::Null),
-            with(good.clone(), "use", json!("enc")),
-            with(good.clone(), "alg", json!("PS256")),
-            with(good.clone(), "alg", json!("HS256")),
-            with(good.clone(), "key_ops", json!(["sign"])),
-            with(good.clone(), "n", json!("=")),
-            with(good.clone(), "n", json!("")),
-            with(good, "kty", json!("oct")),
+            with(key.clone(), "kid", Value::Null),
+            with(key.clone(), "use", json!("enc")),
+            with(key.clone(), "alg", json!("PS256")),
+            with(key.clone(), "alg", json!("HS256")),
+            with(key.clone(), "key_ops", json!(["sign"])),
+            with(key.clone(), "n", json!("=")),
+            with(key.clone(), "n", json!("")),
+            with(key, "kty", json!("oct")),
             with(ec.clone(), "crv", json!("P-384")),
             with(ec.clone(), "y", json!("AQ")),
             with(ec, "alg", json!("RS256")),
             json!("text"),
         ] {
-            assert!(set(json!([bad]), None).is_none(), "{bad}");
+            assert!(set(json!([invalid]), None).is_none(), "{invalid}");
         }
     }
 
     #[test]
-    fn leading_zeros_make_no_key_stronger() {
+    fn leading_zeros_do_not_count_as_key_bits() {
         let padded = [vec![0; 128], vec![0xff; 128]].concat();
         let weak = with(rsa("a", 256), "n", json!(URL_SAFE_NO_PAD.encode(padded)));
         assert!(set(json!([weak]), None).is_none());
     }
 
     #[test]
-    fn only_a_key_that_went_away_or_changed_begins_a_generation() {
+    fn only_a_removed_or_changed_key_increases_the_generation() {
         let first = set(json!([rsa("a", 256)]), None).unwrap();
         let added = set(json!([rsa("b", 256), rsa("a", 256)]), Some(&first)).unwrap();
         assert_eq!(added.generation, first.generation);
@@ -229,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_numbers_panic(n: Vec<u8>, e: Vec<u8>, x in "\\PC*") {
+        fn no_numbers_cause_a_panic(n: Vec<u8>, e: Vec<u8>, x in "\\PC*") {
             let n = URL_SAFE_NO_PAD.encode(n);
             let e = URL_SAFE_NO_PAD.encode(e);
             let rsa = json!({"kty": "RSA", "kid": "a", "n": n, "e": e});

@@ -1,4 +1,4 @@
-//! An issuer on an in-memory pipe, with keys made here.
+//! An issuer on the in-memory network, with generated keys.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 
 use crate::net::{Connection, InMemoryNetwork, Listener};
 
-/// A private key and its name.
+/// A private key and its id.
 pub(super) struct Signer {
     kid: &'static str,
-    key: Private,
+    key: PrivateKey,
 }
 
-enum Private {
+enum PrivateKey {
     Rsa(rsa::KeyPair),
     Ec(EcdsaKeyPair),
 }
@@ -38,30 +38,30 @@ pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
 
 impl Signer {
     pub(super) fn rsa(kid: &'static str) -> Self {
-        let key = Private::Rsa(rsa::KeyPair::generate(KeySize::Rsa2048).unwrap());
+        let key = PrivateKey::Rsa(rsa::KeyPair::generate(KeySize::Rsa2048).unwrap());
         Self { kid, key }
     }
 
     pub(super) fn ec(kid: &'static str) -> Self {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        let key = Private::Ec(key);
+        let key = PrivateKey::Ec(key);
         Self { kid, key }
     }
 
     fn alg(&self) -> &'static str {
         match self.key {
-            Private::Rsa(_) => "RS256",
-            Private::Ec(_) => "ES256",
+            PrivateKey::Rsa(_) => "RS256",
+            PrivateKey::Ec(_) => "ES256",
         }
     }
 
     pub(super) fn jwk(&self) -> Value {
         let mut jwk = match &self.key {
-            Private::Rsa(key) => {
+            PrivateKey::Rsa(key) => {
                 let numbers = RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
                 json!({"kty": "RSA", "n": encode(numbers.n), "e": encode(numbers.e)})
             }
-            Private::Ec(key) => {
+            PrivateKey::Ec(key) => {
                 let (x, y) = key.public_key().as_ref()[1..].split_at(32);
                 json!({"kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)})
             }
@@ -84,35 +84,35 @@ impl Signer {
         );
         let (message, random) = (signed.as_bytes(), SystemRandom::new());
         let signature = match &self.key {
-            Private::Rsa(key) => {
+            PrivateKey::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
                 key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .unwrap();
                 signature
             }
-            Private::Ec(key) => key.sign(&random, message).unwrap().as_ref().to_vec(),
+            PrivateKey::Ec(key) => key.sign(&random, message).unwrap().as_ref().to_vec(),
         };
         format!("{signed}.{}", encode(signature))
     }
 }
 
-/// How the issuer answers.
+/// The behavior of the issuer.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Mood {
-    Well,
-    Fails,
+pub(super) enum Behavior {
+    Normal,
+    Failing,
     Slow,
 }
 
 /// The issuer's server.
 pub(super) struct Issuer {
     keys: Mutex<Value>,
-    mood: Mutex<Mood>,
+    behavior: Mutex<Behavior>,
     calls: Mutex<usize>,
 }
 
-/// How long a slow issuer takes.
-pub(super) const SLOW: Duration = Duration::from_millis(500);
+/// The response time of a slow issuer.
+pub(super) const SLOW_DELAY: Duration = Duration::from_millis(500);
 
 impl Issuer {
     /// Listens on `issuer:80`.
@@ -120,7 +120,7 @@ impl Issuer {
         let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let issuer = Arc::new(Self {
             keys: Mutex::new(Value::Null),
-            mood: Mutex::new(Mood::Well),
+            behavior: Mutex::new(Behavior::Normal),
             calls: Mutex::new(0),
         });
         issuer.publish(signers);
@@ -133,23 +133,23 @@ impl Issuer {
         *self.keys.lock() = json!({ "keys": keys });
     }
 
-    pub(super) fn is(&self, mood: Mood) {
-        *self.mood.lock() = mood;
+    pub(super) fn set_behavior(&self, behavior: Behavior) {
+        *self.behavior.lock() = behavior;
     }
 
     pub(super) fn calls(&self) -> usize {
         *self.calls.lock()
     }
 
-    async fn answer(&self, path: &str) -> Response<Full<Bytes>> {
+    async fn respond(&self, path: &str) -> Response<Full<Bytes>> {
         *self.calls.lock() += 1;
-        let mood = *self.mood.lock();
-        if mood == Mood::Slow {
-            tokio::time::sleep(SLOW).await;
+        let behavior = *self.behavior.lock();
+        if behavior == Behavior::Slow {
+            tokio::time::sleep(SLOW_DELAY).await;
         }
         let body = self.keys.lock().to_string();
         let mut response = Response::new(Full::from(body));
-        if mood == Mood::Fails || path != "/oidc/jwks" {
+        if behavior == Behavior::Failing || path != "/oidc/jwks" {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         }
         response
@@ -157,15 +157,15 @@ impl Issuer {
 }
 
 async fn serve(mut listener: Listener, issuer: Arc<Issuer>) {
-    while let Some(wire) = listener.next().await {
+    while let Some(io) = listener.next().await {
         let issuer = issuer.clone();
         let service = hyper::service::service_fn(move |request: http::Request<_>| {
             let issuer = issuer.clone();
             let _: &hyper::body::Incoming = request.body();
-            async move { Ok::<_, Infallible>(issuer.answer(request.uri().path()).await) }
+            async move { Ok::<_, Infallible>(issuer.respond(request.uri().path()).await) }
         });
-        let connection = hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(wire), service);
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), service);
         tokio::spawn(connection);
     }
 }

@@ -1,116 +1,128 @@
-//! Keys and tokens as time passes: what is remembered, refreshed, withdrawn and unavailable.
+//! Tests of cached tokens, and of refreshed, revoked and unavailable keys.
 
 use http::header::AUTHORIZATION;
 use tokio::time::advance;
 
-use super::issuer::{Mood, SLOW};
+use super::issuer::{Behavior, SLOW_DELAY};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_remembered_token_ends_with_its_time() {
-    let scene = Scene::new();
-    let token = EC.sign(&scene.claims(json!({"exp": scene.now() + 60})));
-    assert!(scene.bearer(&token).await.is_ok());
+async fn a_cached_token_expires() {
+    let gateway = TestGateway::new();
+    let token = EC.sign(&gateway.claims(json!({"exp": gateway.now() + 60})));
+    assert!(gateway.bearer(&token).await.is_ok());
     advance(seconds(89)).await;
-    assert!(scene.bearer(&token).await.is_ok(), "within the leeway");
+    assert!(gateway.bearer(&token).await.is_ok(), "within the leeway");
     advance(seconds(1)).await;
-    assert_eq!(code(scene.bearer(&token).await), codes::UNAUTHENTICATED);
+    assert_eq!(
+        error_code(gateway.bearer(&token).await),
+        codes::UNAUTHENTICATED
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_key_is_fetched_once_and_made_up_ones_are_limited() {
-    let scene = Scene::new();
-    let token = EC.sign(&scene.claims(json!({})));
-    assert!(scene.bearer(&token).await.is_ok());
+async fn a_new_key_is_fetched_once_and_fetches_for_invented_keys_are_limited() {
+    let gateway = TestGateway::new();
+    let token = EC.sign(&gateway.claims(json!({})));
+    assert!(gateway.bearer(&token).await.is_ok());
     advance(seconds(10)).await;
     let next = Signer::ec("next");
-    scene.issuer.publish(&[&EC, &next]);
-    let rotated = next.sign(&scene.claims(json!({})));
-    assert!(scene.bearer(&rotated).await.is_ok());
-    assert_eq!(scene.issuer.calls(), 2);
-    let made_up = Signer::ec("made-up").sign(&scene.claims(json!({})));
+    gateway.issuer.publish(&[&EC, &next]);
+    let rotated = next.sign(&gateway.claims(json!({})));
+    assert!(gateway.bearer(&rotated).await.is_ok());
+    assert_eq!(gateway.issuer.calls(), 2);
+    let invented = Signer::ec("made-up").sign(&gateway.claims(json!({})));
     for _ in 0..5 {
-        assert_eq!(code(scene.bearer(&made_up).await), codes::UNAUTHENTICATED);
+        assert_eq!(
+            error_code(gateway.bearer(&invented).await),
+            codes::UNAUTHENTICATED
+        );
     }
     assert_eq!(
-        scene.issuer.calls(),
+        gateway.issuer.calls(),
         2,
         "not before the interval has passed"
     );
     advance(seconds(10)).await;
     for _ in 0..5 {
-        assert_eq!(code(scene.bearer(&made_up).await), codes::UNAUTHENTICATED);
+        assert_eq!(
+            error_code(gateway.bearer(&invented).await),
+            codes::UNAUTHENTICATED
+        );
     }
-    assert_eq!(scene.issuer.calls(), 3);
-    assert!(scene.bearer(&token).await.is_ok());
+    assert_eq!(gateway.issuer.calls(), 3);
+    assert!(gateway.bearer(&token).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_keys_are_replaced_meanwhile_and_a_withdrawn_key_is_forgotten() {
-    let scene = Scene::new();
-    let token = EC.sign(&scene.claims(json!({})));
-    assert!(scene.bearer(&token).await.is_ok());
-    scene.issuer.publish(&[&RSA]);
+async fn old_keys_are_refreshed_in_the_background_and_a_revoked_key_is_removed() {
+    let gateway = TestGateway::new();
+    let token = EC.sign(&gateway.claims(json!({})));
+    assert!(gateway.bearer(&token).await.is_ok());
+    gateway.issuer.publish(&[&RSA]);
     advance(seconds(599)).await;
-    assert!(scene.bearer(&token).await.is_ok());
-    scene.settle().await;
-    assert_eq!(scene.issuer.calls(), 1);
+    assert!(gateway.bearer(&token).await.is_ok());
+    gateway.run_tasks().await;
+    assert_eq!(gateway.issuer.calls(), 1);
     advance(seconds(1)).await;
     assert!(
-        scene.bearer(&token).await.is_ok(),
-        "nobody waits for the fetch"
+        gateway.bearer(&token).await.is_ok(),
+        "the request does not wait for the fetch"
     );
-    scene.settle().await;
-    assert_eq!(scene.issuer.calls(), 2);
-    let error = scene.bearer(&token).await.unwrap_err();
+    gateway.run_tasks().await;
+    assert_eq!(gateway.issuer.calls(), 2);
+    let error = gateway.bearer(&token).await.unwrap_err();
     assert_eq!(error.cause(), Some("the issuer has no key \"ec\""));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_withdrawn_while_nobody_asked_lets_nobody_in() {
-    for remembered in [true, false] {
-        let scene = Scene::new();
-        let token = EC.sign(&scene.claims(json!({})));
-        assert!(scene.bearer(&token).await.is_ok());
-        scene.issuer.publish(&[&RSA]);
+async fn a_key_revoked_during_a_time_without_requests_is_not_accepted() {
+    for is_cached in [true, false] {
+        let gateway = TestGateway::new();
+        let token = EC.sign(&gateway.claims(json!({})));
+        assert!(gateway.bearer(&token).await.is_ok());
+        gateway.issuer.publish(&[&RSA]);
         advance(seconds(1800)).await;
-        let again = EC.sign(&scene.claims(json!({"jti": "another"})));
-        let sent = if remembered { &token } else { &again };
-        let error = scene.bearer(sent).await.unwrap_err();
+        let again = EC.sign(&gateway.claims(json!({"jti": "another"})));
+        let sent = if is_cached { &token } else { &again };
+        let error = gateway.bearer(sent).await.unwrap_err();
         assert_eq!(error.cause(), Some("the issuer has no key \"ec\""));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_fails_signs_nobody_out() {
-    let scene = Scene::new();
-    let token = EC.sign(&scene.claims(json!({})));
-    assert!(scene.bearer(&token).await.is_ok());
-    scene.issuer.is(Mood::Fails);
+async fn a_failing_issuer_does_not_invalidate_tokens() {
+    let gateway = TestGateway::new();
+    let token = EC.sign(&gateway.claims(json!({})));
+    assert!(gateway.bearer(&token).await.is_ok());
+    gateway.issuer.set_behavior(Behavior::Failing);
     advance(seconds(700)).await;
     for _ in 0..3 {
-        assert!(scene.bearer(&token).await.is_ok());
-        scene.settle().await;
+        assert!(gateway.bearer(&token).await.is_ok());
+        gateway.run_tasks().await;
     }
-    assert_eq!(scene.issuer.calls(), 2, "and is not asked without pause");
-    scene.issuer.is(Mood::Well);
-    scene.issuer.publish(&[]);
+    assert_eq!(gateway.issuer.calls(), 2, "fetches are limited");
+    gateway.issuer.set_behavior(Behavior::Normal);
+    gateway.issuer.publish(&[]);
     advance(seconds(10)).await;
     for _ in 0..2 {
-        let again = EC.sign(&scene.claims(json!({})));
-        assert!(scene.bearer(&again).await.is_ok(), "no keys is no answer");
-        scene.settle().await;
+        let again = EC.sign(&gateway.claims(json!({})));
+        assert!(
+            gateway.bearer(&again).await.is_ok(),
+            "an empty key set is ignored"
+        );
+        gateway.run_tasks().await;
     }
-    assert_eq!(scene.issuer.calls(), 3);
+    assert_eq!(gateway.issuer.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_any_key_the_answer_is_503_until_there_is_one() {
-    let scene = Scene::new();
-    scene.issuer.is(Mood::Fails);
-    let token = EC.sign(&scene.claims(json!({})));
+async fn a_token_gets_503_until_keys_are_available() {
+    let gateway = TestGateway::new();
+    gateway.issuer.set_behavior(Behavior::Failing);
+    let token = EC.sign(&gateway.claims(json!({})));
     for _ in 0..3 {
-        let error = scene.bearer(&token).await.unwrap_err();
+        let error = gateway.bearer(&token).await.unwrap_err();
         assert_eq!(error.code(), codes::UNAVAILABLE);
         assert_eq!(error.retry_hint(), Some(seconds(1)));
         assert!(
@@ -121,33 +133,36 @@ async fn without_any_key_the_answer_is_503_until_there_is_one() {
             "{error:?}"
         );
     }
-    assert_eq!(scene.issuer.calls(), 1);
-    assert_eq!(code(scene.bearer("a.b.c").await), codes::UNAUTHENTICATED);
-    scene.issuer.is(Mood::Well);
+    assert_eq!(gateway.issuer.calls(), 1);
+    assert_eq!(
+        error_code(gateway.bearer("a.b.c").await),
+        codes::UNAUTHENTICATED
+    );
+    gateway.issuer.set_behavior(Behavior::Normal);
     advance(seconds(1)).await;
-    assert!(scene.bearer(&token).await.is_ok());
+    assert!(gateway.bearer(&token).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_requests_share_one_fetch_and_each_waits_by_its_own_deadline() {
-    let scene = Scene::new();
-    scene.issuer.is(Mood::Slow);
-    let token = EC.sign(&scene.claims(json!({})));
+async fn requests_share_one_fetch_and_each_has_its_own_deadline() {
+    let gateway = TestGateway::new();
+    gateway.issuer.set_behavior(Behavior::Slow);
+    let token = EC.sign(&gateway.claims(json!({})));
     let mut headers = HeaderMap::new();
     let value = format!("Bearer {token}").parse().unwrap();
     headers.insert(AUTHORIZATION, value);
-    let began = Instant::now();
-    let hurried = scene.auth.authenticate(&headers, began + SLOW / 2);
-    let all = futures_util::future::join_all((0..10).map(|_| scene.bearer(&token)));
-    let (hurried, all) = tokio::join!(
+    let start = Instant::now();
+    let short = gateway.auth.authenticate(&headers, start + SLOW_DELAY / 2);
+    let all = futures_util::future::join_all((0..10).map(|_| gateway.bearer(&token)));
+    let (short, all) = tokio::join!(
         async {
-            let answer = hurried.await;
-            (answer, began.elapsed())
+            let result = short.await;
+            (result, start.elapsed())
         },
         all
     );
-    assert_eq!(hurried.0.unwrap_err().code(), codes::DEADLINE);
-    assert!(hurried.1 < SLOW, "{:?}", hurried.1);
+    assert_eq!(short.0.unwrap_err().code(), codes::DEADLINE);
+    assert!(short.1 < SLOW_DELAY, "{:?}", short.1);
     assert!(all.iter().all(Result::is_ok));
-    assert_eq!(scene.issuer.calls(), 1);
+    assert_eq!(gateway.issuer.calls(), 1);
 }

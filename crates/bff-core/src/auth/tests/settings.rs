@@ -1,25 +1,25 @@
-//! What a configuration may say.
+//! Tests of the configuration.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn half_a_configuration_is_refused() {
+async fn an_incomplete_configuration_is_an_error() {
     let shared = shared(Net::Tcp);
-    let refused = |edit: fn(&mut Config)| {
+    let error = |edit: fn(&mut Config)| {
         let mut config = config();
         edit(&mut config);
         Authenticator::new(&config, &shared).unwrap_err()
     };
-    assert!(refused(|c| c.issuer = None).starts_with("issuer is missing"));
-    assert!(refused(|c| c.audience = None).starts_with("audience is missing"));
-    assert!(refused(|c| c.jwks = None).starts_with("keys.url is missing"));
-    assert!(refused(|c| c.algorithms.clear()).starts_with("algorithms is empty"));
-    assert!(refused(|c| c.token_type.clear()).starts_with("token_type is empty"));
-    assert!(refused(|c| c.jwks_path = "jwks".into()).starts_with("jwks_path"));
+    assert!(error(|c| c.issuer = None).starts_with("issuer is missing"));
+    assert!(error(|c| c.audience = None).starts_with("audience is missing"));
+    assert!(error(|c| c.jwks = None).starts_with("jwks.url is missing"));
+    assert!(error(|c| c.algorithms.clear()).starts_with("algorithms is empty"));
+    assert!(error(|c| c.token_type.clear()).starts_with("token_type is empty"));
+    assert!(error(|c| c.jwks_path = "jwks".into()).starts_with("jwks_path"));
 }
 
 #[test]
-fn the_configuration_reads_as_documented() {
+fn the_configuration_is_parsed_as_documented() {
     let text = r#"
         issuer = "http://localhost:3000"
         audience = "gateway"

@@ -170,7 +170,7 @@ impl Drop for AccessLogGuard {
             path: self.uri.path(),
             route,
             status,
-            took,
+            duration: took,
             request_id: self.state.request_id().as_str(),
             trace_id: &self.state.trace().trace_id(),
             client: shared.client.to_str().unwrap_or_default(),

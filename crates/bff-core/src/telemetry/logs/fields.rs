@@ -1,4 +1,4 @@
-//! An event's fields, written as they are visited.
+//! Writes the fields of an event.
 
 use std::fmt::{self, Debug, Display, Write as _};
 use std::io::Write as _;
@@ -6,19 +6,19 @@ use std::io::Write as _;
 use serde::{Serialize, Serializer};
 use tracing::field::{Field, Visit};
 
-/// Members of a JSON object that has begun.
+/// Appends members to a JSON object that is not yet closed.
 pub(super) struct Json<'a>(pub(super) &'a mut Vec<u8>);
 
 impl Json<'_> {
-    /// A member whose name is ours.
-    pub(super) fn own(&mut self, name: &'static str, value: impl Serialize) {
+    /// Adds a member with one of our reserved names.
+    pub(super) fn reserved_member(&mut self, name: &'static str, value: impl Serialize) {
         self.name(name);
         self.json(value);
     }
 
     fn member(&mut self, field: &Field, value: impl Serialize) {
         self.name(match name(field) {
-            // A second member of the same name would be read instead of ours.
+            // A duplicate of a reserved name would replace our value.
             "timestamp" => "field.timestamp",
             "level" => "field.level",
             "target" => "field.target",
@@ -27,7 +27,7 @@ impl Json<'_> {
         self.json(value);
     }
 
-    /// A name is part of the program, and has nothing to escape.
+    /// Names are constants of the program and need no escapes.
     fn name(&mut self, name: &'static str) {
         self.0.extend_from_slice(b",\"");
         self.0.extend_from_slice(name.as_bytes());
@@ -35,7 +35,7 @@ impl Json<'_> {
     }
 
     fn json(&mut self, value: impl Serialize) {
-        // Writing text and numbers to memory does not fail.
+        // Writing to memory does not fail.
         let _ = serde_json::to_writer(&mut *self.0, &value);
     }
 }
@@ -70,17 +70,17 @@ impl Visit for Json<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.member(field, Shown(value));
+        self.member(field, DebugValue(value));
     }
 }
 
-/// Words after the target: the message as it is, then `name=value`.
+/// Appends the message and then `name=value` for each field.
 pub(super) struct Text<'a>(pub(super) &'a mut Vec<u8>);
 
 impl Visit for Text<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        let plain = |c: char| c.is_alphanumeric() || "-_.:/{}".contains(c);
-        if name(field) != "message" && (value.is_empty() || !value.chars().all(plain)) {
+        let needs_no_quotes = |c: char| c.is_alphanumeric() || "-_.:/{}".contains(c);
+        if name(field) != "message" && (value.is_empty() || !value.chars().all(needs_no_quotes)) {
             self.record_debug(field, &value);
         } else {
             self.record_debug(field, &format_args!("{value}"));
@@ -94,33 +94,33 @@ impl Visit for Text<'_> {
             // Writing to memory does not fail.
             let _ = write!(self.0, "{name}=");
         }
-        let _ = write!(OneLine(self.0), "{}", Shown(value));
+        let _ = write!(OneLine(self.0), "{}", DebugValue(value));
     }
 }
 
-/// A name written `r#type` is `type`.
+/// The field's name; `r#type` becomes `type`.
 fn name(field: &Field) -> &'static str {
     let name = field.name();
     name.strip_prefix("r#").unwrap_or(name)
 }
 
-/// A value by its `Debug`. One that fails leaves what it wrote and not an error, which `serde_json` would panic on.
-struct Shown<'a>(&'a dyn Debug);
+/// Formats a value with `Debug` and ignores a failure, because `serde_json` would panic. The text so far remains.
+struct DebugValue<'a>(&'a dyn Debug);
 
-impl Display for Shown<'_> {
+impl Display for DebugValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let _ = self.0.fmt(f);
         Ok(())
     }
 }
 
-impl Serialize for Shown<'_> {
+impl Serialize for DebugValue<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-/// Escapes control characters, and nothing else.
+/// Escapes control characters only.
 struct OneLine<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for OneLine<'_> {

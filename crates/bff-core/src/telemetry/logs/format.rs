@@ -1,4 +1,4 @@
-//! An event becomes one line: built in a buffer the thread keeps, handed out in one write.
+//! The layer that formats an event as one line. It uses a buffer per thread and passes on each line in one call.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -12,25 +12,25 @@ use tracing_subscriber::layer::Context;
 
 use super::fields::{Json, Text};
 
-/// A buffer that grew larger than this for one line is given back.
-const KEPT_BYTES: usize = 64 << 10;
+/// A larger buffer is freed after its line.
+const MAX_BUFFER_BYTES: usize = 64 << 10;
 
 thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[default]
     Json,
     /// `time LEVEL target: message name=value …`.
     Text,
 }
 
-/// The layer: it formats and hands each line to `write`.
+/// Formats each event and passes the line to `write`.
 pub(super) struct FormatLayer<W> {
     format: Format,
     write: W,
@@ -44,7 +44,7 @@ impl<W: Fn(&[u8])> FormatLayer<W> {
 
 impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for FormatLayer<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // Taken and not borrowed: a value that logs while it is being logged finds an empty buffer.
+        // The buffer is taken, not borrowed: a value that logs during its own formatting gets a new one.
         let mut line = BUFFER.take();
         line.clear();
         match self.format {
@@ -53,56 +53,61 @@ impl<S: Subscriber, W: Fn(&[u8]) + 'static> Layer<S> for FormatLayer<W> {
         }
         line.push(b'\n');
         (self.write)(&line);
-        if line.capacity() <= KEPT_BYTES {
+        if line.capacity() <= MAX_BUFFER_BYTES {
             BUFFER.set(line);
         }
     }
 }
 
 fn json(line: &mut Vec<u8>, event: &Event<'_>) {
-    let about = event.metadata();
+    let metadata = event.metadata();
     line.extend_from_slice(b"{\"timestamp\":\"");
     timestamp(line, now());
     line.extend_from_slice(b"\",\"level\":\"");
-    line.extend_from_slice(about.level().as_str().as_bytes());
+    line.extend_from_slice(metadata.level().as_str().as_bytes());
     line.push(b'"');
     let mut fields = Json(line);
-    fields.own("target", about.target());
+    fields.reserved_member("target", metadata.target());
     event.record(&mut fields);
     line.push(b'}');
 }
 
 fn text(line: &mut Vec<u8>, event: &Event<'_>) {
-    let about = event.metadata();
+    let metadata = event.metadata();
     timestamp(line, now());
     // Writing to memory does not fail.
-    let _ = write!(line, " {:5} {}:", about.level().as_str(), about.target());
+    let _ = write!(
+        line,
+        " {:5} {}:",
+        metadata.level().as_str(),
+        metadata.target()
+    );
     event.record(&mut Text(line));
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the log is the process's and belongs to no world"
+    reason = "the log belongs to the process, not to an Env"
 )]
 fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// RFC 3339 in UTC, to the millisecond.
-fn timestamp(to: &mut Vec<u8>, at: SystemTime) {
-    let at = OffsetDateTime::from(at);
+/// Appends the time in RFC 3339, in UTC with milliseconds.
+fn timestamp(to: &mut Vec<u8>, time: SystemTime) {
+    let time = OffsetDateTime::from(time);
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    for (place, number) in [
-        (0..4, at.year().unsigned_abs()),
-        (5..7, u32::from(u8::from(at.month()))),
-        (8..10, at.day().into()),
-        (11..13, at.hour().into()),
-        (14..16, at.minute().into()),
-        (17..19, at.second().into()),
-        (20..23, at.millisecond().into()),
+    for (range, number) in [
+        (0..4, time.year().unsigned_abs()),
+        (5..7, u32::from(u8::from(time.month()))),
+        (8..10, time.day().into()),
+        (11..13, time.hour().into()),
+        (14..16, time.minute().into()),
+        (17..19, time.second().into()),
+        (20..23, time.millisecond().into()),
     ] {
         let mut rest = number;
-        for digit in text[place].iter_mut().rev() {
+        for digit in text[range].iter_mut().rev() {
             *digit = b"0123456789"[(rest % 10) as usize];
             rest /= 10;
         }
@@ -120,7 +125,7 @@ mod tests {
     use super::*;
     use crate::telemetry::logs::tests::logged;
 
-    const NASTY: &str = "a\nb\r\t\"\\\u{0}\u{1b}[31m\u{7f}\u{2028}ü\u{1f600}";
+    const SPECIAL_CHARACTERS: &str = "a\nb\r\t\"\\\u{0}\u{1b}[31m\u{7f}\u{2028}ü\u{1f600}";
 
     #[test]
     fn time_is_rfc_3339_in_utc() {
@@ -136,21 +141,21 @@ mod tests {
     }
 
     #[test]
-    fn no_value_breaks_a_json_line() {
+    fn every_value_gives_one_valid_json_line() {
         let text = logged(Format::Json, "info", || {
             tracing::info!(
-                plain = NASTY,
-                shown = %NASTY,
-                debugged = ?NASTY,
+                plain = SPECIAL_CHARACTERS,
+                shown = %SPECIAL_CHARACTERS,
+                debugged = ?SPECIAL_CHARACTERS,
                 nan = f64::NAN,
-                "message {NASTY}"
+                "message {SPECIAL_CHARACTERS}"
             );
         });
         let line: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(line["message"], format!("message {NASTY}"));
-        assert_eq!(line["plain"], NASTY);
-        assert_eq!(line["shown"], NASTY);
-        assert_eq!(line["debugged"], format!("{NASTY:?}"));
+        assert_eq!(line["message"], format!("message {SPECIAL_CHARACTERS}"));
+        assert_eq!(line["plain"], SPECIAL_CHARACTERS);
+        assert_eq!(line["shown"], SPECIAL_CHARACTERS);
+        assert_eq!(line["debugged"], format!("{SPECIAL_CHARACTERS:?}"));
         assert_eq!(line["nan"], Value::Null);
         assert!(
             !text
@@ -160,10 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn fields_keep_their_type_and_never_pose_as_ours() {
+    fn fields_have_their_type_and_cannot_replace_reserved_members() {
         let text = logged(Format::Json, "info", || {
             tracing::info!(
-                level = "posing",
+                level = "fake",
                 r#type = 1,
                 less = -1,
                 big = u128::MAX,
@@ -174,7 +179,7 @@ mod tests {
         assert!(text.starts_with("{\"timestamp\":\"20"), "{text}");
         let line: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["level"], "INFO");
-        assert_eq!(line["field.level"], "posing");
+        assert_eq!(line["field.level"], "fake");
         assert_eq!(
             (&line["type"], &line["less"], &line["yes"]),
             (&1.into(), &(-1).into(), &true.into())
@@ -184,28 +189,30 @@ mod tests {
     }
 
     #[test]
-    fn text_is_for_people_and_one_line_all_the_same() {
+    fn a_text_event_is_one_line() {
         let text = logged(Format::Text, "info", || {
             tracing::warn!(target: "edge", id = "a-1", cause = "two words\n", n = 3, "It \"broke\"\nhere");
         });
         let line = "  WARN  edge: It \"broke\"\\nhere id=a-1 cause=\"two words\\n\" n=3\n";
         assert_eq!(&text[24..], &line[1..]);
-        let text = logged(Format::Text, "info", || tracing::info!(a = NASTY, b = ""));
+        let text = logged(Format::Text, "info", || {
+            tracing::info!(a = SPECIAL_CHARACTERS, b = "");
+        });
         assert!(!text.trim_end().contains(char::is_control), "{text:?}");
         assert!(text.ends_with(" b=\"\"\n"));
     }
 
     #[test]
-    fn a_value_that_logs_or_fails_while_being_logged_does_no_harm() {
-        struct Talks;
-        impl fmt::Debug for Talks {
+    fn a_value_can_log_or_fail_during_its_formatting() {
+        struct LogsAndFails;
+        impl fmt::Debug for LogsAndFails {
             fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
                 tracing::info!("inner");
                 Err(fmt::Error)
             }
         }
         let text = logged(Format::Json, "info", || {
-            tracing::info!(value = ?Talks, "outer");
+            tracing::info!(value = ?LogsAndFails, "outer");
         });
         for line in text.lines() {
             serde_json::from_str::<Value>(line).unwrap();

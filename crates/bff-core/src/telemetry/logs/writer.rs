@@ -1,7 +1,7 @@
-//! Lines on their way to standard output: gathered for a few milliseconds and written together.
+//! Buffers log lines for a few milliseconds and writes them together.
 //!
-//! One write a line wakes whoever reads the log once a line, and costs more than making the line. A process that is
-//! killed loses the lines of the last [`FLUSH_INTERVAL`]; one that ends by itself loses none, for it flushes.
+//! A write per line costs more than formatting the line, and wakes the reader of the log each time. A killed process
+//! loses the lines of the last [`FLUSH_INTERVAL`]. A process that exits normally flushes and loses none.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,68 +10,71 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// How long lines are gathered before they are written.
+/// Time between the first buffered line and the write.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
-/// With this much gathered, whoever logs writes it out: nothing is lost, and nothing grows without a bound.
+/// With more buffered bytes, the logging thread writes the lines itself, so the buffer is bounded and no line is lost.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The lines gathered, and where they go.
+/// Buffers lines and writes them to an output.
 pub(super) struct LogWriter {
     lines: Mutex<Vec<u8>>,
-    some: Condvar,
-    out: Mutex<Out>,
+    has_lines: Condvar,
+    out: Mutex<Output>,
 }
 
-struct Out {
-    to: Box<dyn Write + Send>,
-    /// An empty buffer to gather into while a full one is written.
+struct Output {
+    target: Box<dyn Write + Send>,
+    /// The empty buffer for new lines while the other one is written.
     spare: Vec<u8>,
 }
 
 impl LogWriter {
-    /// Nothing gathered yet, and nobody who writes it: see [`LogWriter::start`].
-    fn new(to: impl Write + Send + 'static) -> Self {
+    /// A writer without a thread; [`LogWriter::start`] adds one.
+    fn new(target: impl Write + Send + 'static) -> Self {
         Self {
             lines: Mutex::default(),
-            some: Condvar::new(),
-            out: Mutex::new(Out {
-                to: Box::new(to),
+            has_lines: Condvar::new(),
+            out: Mutex::new(Output {
+                target: Box::new(target),
                 spare: Vec::new(),
             }),
         }
     }
 
-    /// A spool with a thread of its own that writes to `to`.
-    pub(super) fn start(to: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
-        let spool = Arc::new(Self::new(to));
-        let writer = spool.clone();
+    /// A writer with its own thread.
+    pub(super) fn start(target: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+        let writer = Arc::new(Self::new(target));
+        let background = writer.clone();
         thread::Builder::new()
             .name("log".into())
-            .spawn(move || writer.run())?;
-        Ok(spool)
+            .spawn(move || background.run())?;
+        Ok(writer)
     }
 
     /// Adds one line.
     pub(super) fn push(&self, line: &[u8]) {
         let mut lines = self.lines.lock();
-        let first = lines.is_empty();
+        let is_first = lines.is_empty();
         lines.extend_from_slice(line);
-        let full = lines.len() >= MAX_BYTES;
+        let is_full = lines.len() >= MAX_BYTES;
         drop(lines);
-        if full {
+        if is_full {
             self.flush();
-        } else if first {
-            self.some.notify_one();
+        } else if is_first {
+            self.has_lines.notify_one();
         }
     }
 
-    /// Writes what is gathered; returns when it, and all before it, is written.
+    /// Writes all buffered lines, and returns after the write.
     pub(super) fn flush(&self) {
         let mut out = self.out.lock();
         let out = &mut *out;
         std::mem::swap(&mut *self.lines.lock(), &mut out.spare);
-        // When nobody reads any more there is nobody to tell.
-        let _ = out.to.write_all(&out.spare).and_then(|()| out.to.flush());
+        // A failure to write the log cannot be logged.
+        let _ = out
+            .target
+            .write_all(&out.spare)
+            .and_then(|()| out.target.flush());
         out.spare.clear();
     }
 
@@ -79,7 +82,7 @@ impl LogWriter {
         loop {
             let mut lines = self.lines.lock();
             while lines.is_empty() {
-                self.some.wait(&mut lines);
+                self.has_lines.wait(&mut lines);
             }
             drop(lines);
             thread::sleep(FLUSH_INTERVAL);
@@ -109,38 +112,38 @@ mod tests {
     }
 
     #[test]
-    fn lines_keep_their_order_and_share_writes() {
+    fn lines_are_written_in_order_with_one_write() {
         let sink = Sink::default();
-        let spool = LogWriter::new(sink.clone());
+        let writer = LogWriter::new(sink.clone());
         for n in 0..100 {
-            spool.push(format!("{n}\n").as_bytes());
+            writer.push(format!("{n}\n").as_bytes());
         }
-        spool.flush();
-        spool.flush();
-        let wanted: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        writer.flush();
+        writer.flush();
+        let expected: Vec<String> = (0..100).map(|n| n.to_string()).collect();
         let written = sink.0.lock();
         let text = String::from_utf8(written.0.clone()).unwrap();
-        assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
-        assert_eq!(written.1, 1, "one write for all");
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        assert_eq!(written.1, 1, "one write for all lines");
     }
 
     #[test]
-    fn what_nobody_writes_out_in_time_is_written_by_whoever_logs() {
+    fn a_full_buffer_is_written_by_the_logging_thread() {
         let sink = Sink::default();
-        let spool = LogWriter::new(sink.clone());
+        let writer = LogWriter::new(sink.clone());
         let line = [b'x'; 1 << 10];
         for _ in 0..MAX_BYTES / line.len() {
-            spool.push(&line);
+            writer.push(&line);
         }
         assert_eq!(sink.0.lock().0.len(), MAX_BYTES);
-        assert!(spool.lines.lock().is_empty());
+        assert!(writer.lines.lock().is_empty());
     }
 
     #[test]
-    fn the_thread_writes_without_being_told() {
+    fn the_thread_writes_without_a_flush() {
         let sink = Sink::default();
-        let spool = LogWriter::start(sink.clone()).unwrap();
-        spool.push(b"one\n");
+        let writer = LogWriter::start(sink.clone()).unwrap();
+        writer.push(b"one\n");
         while sink.0.lock().0.is_empty() {
             thread::yield_now();
         }

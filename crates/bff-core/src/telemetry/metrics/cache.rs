@@ -1,4 +1,4 @@
-//! What is counted of the cache.
+//! The metrics of the cache.
 
 use opentelemetry::KeyValue;
 
@@ -6,19 +6,19 @@ use super::Metrics;
 use crate::context::CacheResult;
 
 impl Metrics {
-    /// Counts one read by how it used the cache: what share of them was hits is the hit ratio.
-    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, lookup: CacheResult) {
-        let series = [upstream, route, lookup.as_str()];
-        self.0.lookups.of(series, |series| series.add(1));
+    /// Counts one cache lookup by its result.
+    pub fn cache_lookup(&self, upstream: &'static str, route: &'static str, result: CacheResult) {
+        let series = [upstream, route, result.as_str()];
+        self.0.cache_lookups.record(series, |series| series.add(1));
     }
 
-    /// Counts one look into what replicas share: a copy at once or after waiting for another's call, none, none in
-    /// time, none because it may not be kept, or no store.
-    pub fn cache_shared(&self, upstream: &'static str, outcome: &'static str) {
+    /// Counts one lookup in the cache that replicas share. `outcome` is `hit`, `hit_after_wait`, `miss`, `timeout`,
+    /// `uncacheable` or `unavailable`.
+    pub fn cache_l2_lookup(&self, upstream: &'static str, outcome: &'static str) {
         let attributes = [
             KeyValue::new("upstream", upstream),
             KeyValue::new("outcome", outcome),
         ];
-        self.0.shared_lookups.add(1, &attributes);
+        self.0.cache_l2_lookups.add(1, &attributes);
     }
 }

@@ -1,5 +1,5 @@
-//! Series that were counted before, each with a handle of its own: the SDK finds a series by hashing all its labels,
-//! which costs ten times what counting does.
+//! Caches a handle for each series. The SDK finds a series by hashing all its labels, which takes ten times as long as
+//! the count itself.
 
 use std::cmp::Ordering;
 
@@ -7,13 +7,13 @@ use arc_swap::ArcSwap;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 
-/// An instrument whose series can be held.
-pub(super) trait Bind {
+/// An instrument that returns a handle for a series.
+pub(super) trait BindSeries {
     type Bound: Clone;
     fn bind_to(&self, labels: &[KeyValue]) -> Self::Bound;
 }
 
-impl Bind for Counter<u64> {
+impl BindSeries for Counter<u64> {
     type Bound = BoundCounter<u64>;
 
     fn bind_to(&self, labels: &[KeyValue]) -> Self::Bound {
@@ -21,7 +21,7 @@ impl Bind for Counter<u64> {
     }
 }
 
-impl Bind for Histogram<f64> {
+impl BindSeries for Histogram<f64> {
     type Bound = BoundHistogram<f64>;
 
     fn bind_to(&self, labels: &[KeyValue]) -> Self::Bound {
@@ -29,10 +29,10 @@ impl Bind for Histogram<f64> {
     }
 }
 
-/// No more series of an instrument are held than the SDK keeps apart.
-const MOST: usize = 2000;
+/// Maximum number of cached series of an instrument, the same as the SDK's limit.
+const MAX_SERIES: usize = 2000;
 
-/// The series of an instrument that were counted before, in order of what tells them apart.
+/// The handles of an instrument's series, sorted by key.
 pub(super) struct SeriesCache<K, B>(ArcSwap<Vec<(K, B)>>);
 
 impl<K, B> Default for SeriesCache<K, B> {
@@ -42,61 +42,63 @@ impl<K, B> Default for SeriesCache<K, B> {
 }
 
 impl<K: Clone, B: Clone> SeriesCache<K, B> {
-    /// Counts in the series that `is` says is the one. At first it is made from a key and a handle of its own.
-    pub(super) fn count(
+    /// Records in the series whose key `compare` finds. If there is none, `new` creates the key and the handle.
+    pub(super) fn record(
         &self,
-        is: impl Fn(&K) -> Ordering,
+        compare: impl Fn(&K) -> Ordering,
         new: impl FnOnce() -> (K, B),
-        count: impl FnOnce(&B),
+        record: impl FnOnce(&B),
     ) {
-        let known = self.0.load();
-        if let Ok(at) = known.binary_search_by(|known| is(&known.0)) {
-            return count(&known[at].1);
+        let series = self.0.load();
+        if let Ok(index) = series.binary_search_by(|entry| compare(&entry.0)) {
+            return record(&series[index].1);
         }
         let new = new();
-        count(&new.1);
-        self.0.rcu(|known| {
-            let mut more = Vec::clone(known);
-            // Another thread may have been quicker.
-            if let Err(at) = more.binary_search_by(|known| is(&known.0))
-                && more.len() < MOST
+        record(&new.1);
+        self.0.rcu(|series| {
+            let mut series = Vec::clone(series);
+            // Another thread may have added the series meanwhile.
+            if let Err(index) = series.binary_search_by(|entry| compare(&entry.0))
+                && series.len() < MAX_SERIES
             {
-                more.insert(at, new.clone());
+                series.insert(index, new.clone());
             }
-            more
+            series
         });
     }
 }
 
-/// Where a label's value is in the program: what is the same there is the same text.
-type Place = [(usize, usize); 3];
+/// Address and length of each label value. The values are constants of the program, so equal addresses and lengths mean
+/// equal texts.
+type LabelAddresses = [(usize, usize); 3];
 
-/// An instrument with three labels, whose values are part of the program.
-pub(super) struct Series<I: Bind> {
+/// An instrument with three labels whose values are constants of the program.
+pub(super) struct Series<I: BindSeries> {
     instrument: I,
     names: [&'static str; 3],
-    known: SeriesCache<Place, I::Bound>,
+    cache: SeriesCache<LabelAddresses, I::Bound>,
 }
 
-impl<I: Bind> Series<I> {
+impl<I: BindSeries> Series<I> {
     pub(super) fn new(instrument: I, names: [&'static str; 3]) -> Self {
         Self {
             instrument,
             names,
-            known: SeriesCache::default(),
+            cache: SeriesCache::default(),
         }
     }
 
-    /// Counts in the series of these values.
-    pub(super) fn of(&self, values: [&'static str; 3], count: impl FnOnce(&I::Bound)) {
-        let place = values.map(|value| (value.as_ptr().addr(), value.len()));
-        let is = |known: &Place| known.cmp(&place);
-        self.known.count(is, || (place, self.bind(values)), count);
+    /// Records in the series with these label values.
+    pub(super) fn record(&self, values: [&'static str; 3], record: impl FnOnce(&I::Bound)) {
+        let addresses = values.map(|value| (value.as_ptr().addr(), value.len()));
+        let compare = |key: &LabelAddresses| key.cmp(&addresses);
+        self.cache
+            .record(compare, || (addresses, self.bind(values)), record);
     }
 
-    /// The same for values that are made while the program runs, which is rare.
-    pub(super) fn record_dynamic(&self, values: [&str; 3], count: impl FnOnce(&I::Bound)) {
-        count(&self.bind(values));
+    /// Like [`Self::record`] for values that are created at run time, which is rare.
+    pub(super) fn record_dynamic(&self, values: [&str; 3], record: impl FnOnce(&I::Bound)) {
+        record(&self.bind(values));
     }
 
     fn bind(&self, values: [&str; 3]) -> I::Bound {

@@ -1,4 +1,4 @@
-//! Every credential that is not believed.
+//! Tests of rejected credentials.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, StatusCode};
@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use super::issuer::encode;
 use super::*;
 
-/// Tokens, and how the log's reason begins.
-type Bad = Vec<(String, &'static str)>;
+/// Tokens, and the start of the reason in the log.
+type InvalidTokens = Vec<(String, &'static str)>;
 
-fn bad_claims(scene: &Scene) -> Bad {
-    let now = scene.now();
+fn invalid_claims(gateway: &TestGateway) -> InvalidTokens {
+    let now = gateway.now();
     [
         (json!({"exp": now - 30}), "the token expired 30 s ago"),
         (json!({"exp": null}), "the token has no exp"),
@@ -32,14 +32,17 @@ fn bad_claims(scene: &Scene) -> Bad {
             "the token's aud does not name auth.audience",
         ),
         (json!({"sub": null}), "the token has no sub"),
-        (json!({"sub": ".."}), "the token's sub cannot be sent on"),
+        (
+            json!({"sub": ".."}),
+            "the token's sub cannot be sent to backends",
+        ),
         (json!({"roles": 7}), "the token's roles is not at most"),
     ]
-    .map(|(edit, reason)| (EC.sign(&scene.claims(edit)), reason))
+    .map(|(edit, reason)| (EC.sign(&gateway.claims(edit)), reason))
     .into()
 }
 
-fn bad_headers(good: &Value) -> Bad {
+fn invalid_headers(claims: &Value) -> InvalidTokens {
     [
         (
             json!({"typ": "at+jwt", "alg": "ES256", "kid": "who"}),
@@ -70,83 +73,86 @@ fn bad_headers(good: &Value) -> Bad {
             "the token's typ is not auth.token_type",
         ),
     ]
-    .map(|(header, reason)| (EC.sign_as(&header, good), reason))
+    .map(|(header, reason)| (EC.sign_as(&header, claims), reason))
     .into()
 }
 
-fn bad_signatures(good: &Value, root: &Value) -> Bad {
-    let token = EC.sign(good);
+fn invalid_signatures(claims: &Value, root: &Value) -> InvalidTokens {
+    let token = EC.sign(claims);
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let (header, _) = signed.split_once('.').unwrap();
     let payload = encode(root.to_string());
-    let unverified = "the token's signature does not verify";
-    let shapeless = "the token is malformed: it is not three parts";
+    let wrong_signature = "the token's signature does not verify";
+    let wrong_format = "the token is malformed: it is not three parts";
     vec![
-        (Signer::ec("ec").sign(good), unverified),
-        (format!("{header}.{payload}.{signature}"), unverified),
-        (format!("{signed}."), unverified),
-        (format!("{signed}.!"), unverified),
-        (signed.to_owned(), shapeless),
-        ("x".to_owned(), shapeless),
+        (Signer::ec("ec").sign(claims), wrong_signature),
+        (format!("{header}.{payload}.{signature}"), wrong_signature),
+        (format!("{signed}."), wrong_signature),
+        (format!("{signed}.!"), wrong_signature),
+        (signed.to_owned(), wrong_format),
+        ("x".to_owned(), wrong_format),
     ]
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_bad_token_is_401_with_one_text_and_its_own_reason() {
-    let scene = Scene::new();
-    let good = scene.claims(json!({}));
-    let mut bad = bad_claims(&scene);
-    bad.extend(bad_headers(&good));
-    bad.extend(bad_signatures(&good, &scene.claims(json!({"sub": "root"}))));
-    for (token, reason) in bad {
-        let error = scene.bearer(&token).await.unwrap_err();
+async fn every_invalid_token_gets_401_with_one_text_and_its_own_reason() {
+    let gateway = TestGateway::new();
+    let claims = gateway.claims(json!({}));
+    let mut invalid = invalid_claims(&gateway);
+    invalid.extend(invalid_headers(&claims));
+    invalid.extend(invalid_signatures(
+        &claims,
+        &gateway.claims(json!({"sub": "root"})),
+    ));
+    for (token, reason) in invalid {
+        let error = gateway.bearer(&token).await.unwrap_err();
         assert_eq!(error.code(), codes::UNAUTHENTICATED, "{reason}");
         assert_eq!(error.status(), StatusCode::UNAUTHORIZED);
-        let detail = "The credential that came with the request is not valid.";
+        let detail = "The credential of the request is not valid.";
         assert_eq!(error.detail(), detail);
         let cause = error.cause().unwrap();
         assert!(cause.starts_with(reason), "{cause} is not {reason}");
         assert!(token.len() < 2 || !cause.contains(&token));
     }
-    let twin = scene.bearer(&EC.sign(&good)).await;
-    assert!(twin.is_ok(), "the twin of all of them is good");
+    let valid = gateway.bearer(&EC.sign(&claims)).await;
+    assert!(valid.is_ok(), "the unchanged token is valid");
 }
 
-/// An ID token (OpenID Connect Core §2) is of the same issuer, keys and person, but meant for the client alone.
+/// An ID token (OpenID Connect Core §2) has the same issuer, keys and user, but its audience is the client.
 #[tokio::test(start_paused = true)]
-async fn an_id_token_is_no_access_token() {
-    let scene = Scene::new();
+async fn an_id_token_is_not_accepted_as_an_access_token() {
+    let gateway = TestGateway::new();
     let header = |typ: &str| json!({"alg": "ES256", "typ": typ, "kid": "ec"});
-    let id = scene.claims(json!({"aud": "web-bff", "nonce": "n", "at_hash": "h"}));
+    let id = gateway.claims(json!({"aud": "web-bff", "nonce": "n", "at_hash": "h"}));
     let cause = async |typ, claims: &Value| {
-        let error = scene.bearer(&EC.sign_as(&header(typ), claims)).await;
+        let error = gateway.bearer(&EC.sign_as(&header(typ), claims)).await;
         error.unwrap_err().cause().unwrap().to_owned()
     };
     let wrong_type = "the token's typ is not auth.token_type";
     assert_eq!(cause("JWT", &id).await, wrong_type);
-    let for_us = scene.claims(json!({"nonce": "n"}));
-    assert_eq!(cause("JWT", &for_us).await, wrong_type, "whatever its aud");
+    let for_us = gateway.claims(json!({"nonce": "n"}));
+    assert_eq!(cause("JWT", &for_us).await, wrong_type, "for any aud");
     let audience = "the token's aud does not name auth.audience";
-    assert_eq!(cause("at+jwt", &id).await, audience, "whatever its typ");
-    // An issuer that calls its access tokens JWT is told apart by aud alone.
-    let told = Scene::with(&Config {
+    assert_eq!(cause("at+jwt", &id).await, audience, "for any typ");
+    // If the issuer uses the type JWT for access tokens, only aud distinguishes ID tokens.
+    let jwt_gateway = TestGateway::with(&Config {
         token_type: "JWT".into(),
         ..config()
     });
-    let access = EC.sign_as(&header("JWT"), &told.claims(json!({})));
-    assert!(told.bearer(&access).await.is_ok());
-    let id = told.bearer(&EC.sign_as(&header("JWT"), &id)).await;
+    let access = EC.sign_as(&header("JWT"), &jwt_gateway.claims(json!({})));
+    assert!(jwt_gateway.bearer(&access).await.is_ok());
+    let id = jwt_gateway.bearer(&EC.sign_as(&header("JWT"), &id)).await;
     assert_eq!(id.unwrap_err().cause(), Some(audience));
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_credentials_are_401_even_when_both_are_good() {
-    let scene = Scene::new();
-    let token = format!("Bearer {}", EC.sign(&scene.claims(json!({}))));
+async fn two_valid_credentials_get_401() {
+    let gateway = TestGateway::new();
+    let token = format!("Bearer {}", EC.sign(&gateway.claims(json!({}))));
     let mut headers = HeaderMap::new();
     headers.append(AUTHORIZATION, token.parse().unwrap());
     headers.append(AUTHORIZATION, token.parse().unwrap());
-    let error = scene.authenticate(&headers).await.unwrap_err();
+    let error = gateway.authenticate(&headers).await.unwrap_err();
     assert_eq!(error.cause(), Some("more than one credential was sent"));
     assert_eq!(error.code(), codes::UNAUTHENTICATED);
 }
@@ -155,10 +161,10 @@ proptest! {
     #[test]
     fn no_header_panics(bearer: Vec<u8>, key: Vec<u8>, parts in "[A-Za-z0-9_.-]{0,80}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let answered = runtime.unwrap().block_on(async {
+        let accepted = runtime.unwrap().block_on(async {
             let pipes = crate::net::InMemoryNetwork::new(|_, _, _| Err(std::io::ErrorKind::ConnectionRefused.into()));
             let auth = Authenticator::new(&config(), &shared(Net::InMemory(pipes))).unwrap();
-            let mut answered = 0;
+            let mut accepted = 0;
             for (name, value) in [
                 ("authorization", bearer.clone()),
                 ("authorization", [b"Bearer ", &bearer[..]].concat()),
@@ -170,10 +176,10 @@ proptest! {
                 let Ok(value) = HeaderValue::from_bytes(&value) else { continue };
                 headers.insert(name, value);
                 let deadline = Instant::now() + seconds(1);
-                answered += usize::from(auth.authenticate(&headers, deadline).await.is_ok());
+                accepted += usize::from(auth.authenticate(&headers, deadline).await.is_ok());
             }
-            answered
+            accepted
         });
-        prop_assert_eq!(answered, 0);
+        prop_assert_eq!(accepted, 0);
     }
 }
