@@ -1,8 +1,8 @@
 //! Service discovery: the instances of a backend, from a static list, DNS or Consul.
 //!
 //! A background task polls the source and reports changes. If the source fails, the last known instances remain. If it
-//! reports no instances, this applies at once. The log target is `discovery`: one line when the instances change, when a
-//! source fails, and when it has recovered.
+//! reports no instances, this applies at once. The log target is `discovery`: one line when the instances change, when
+//! a source fails, and when it has recovered.
 
 use std::net::IpAddr;
 

@@ -125,7 +125,8 @@ where
             .clone()
             .with_overrides(&config.cache, call.route),
         revalidation_timeout: config.revalidation_timeout(),
-        // No decoder for the shared cache: `convert` is a closure of the call. Responses are cached in this process only.
+        // No decoder for the shared cache: `convert` is a closure of the call. Responses are cached in this process
+        // only.
         decode: None,
     };
     let up = up.clone();

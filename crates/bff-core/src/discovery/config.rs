@@ -18,8 +18,9 @@ pub struct Config {
     pub kind: Kind,
     /// `static`: the instances, `{ address = "host:port", weight = 1, zone = "a" }`. Default: one instance at `url`.
     pub endpoints: Vec<StaticEndpoint>,
-    /// The name to resolve. `dns`: a host, by default that of `url`. `srv`: `_service._proto.name` (RFC 2782). `consul`:
-    /// a service. DNS names are absolute, without search domains: those could turn a lookup failure into an empty result.
+    /// The name to resolve. `dns`: a host, by default that of `url`. `srv`: `_service._proto.name` (RFC 2782).
+    /// `consul`: a service. DNS names are absolute, without search domains: those could turn a lookup failure into an
+    /// empty result.
     pub name: Option<String>,
     /// `dns`, `srv`: the name server, `ip:port`. Default: `/etc/hosts`, then the servers of `/etc/resolv.conf`.
     pub nameserver: Option<SocketAddr>,
@@ -29,9 +30,9 @@ pub struct Config {
     /// gateway calls a removed instance for at most a second, and every source can serve one query per second.
     #[serde(with = "crate::config::duration")]
     pub min_interval: Duration,
-    /// The maximum time between two queries: the upper limit of a TTL (`dns`, `srv`), the `wait` of a blocking query
-    /// (`consul`) and the maximum delay after failures. Default 60s: with a TTL of a day, a removed instance must not
-    /// stay for a day.
+    /// The maximum time between two queries. It limits the TTL (`dns`, `srv`) and the delay after failures, and is the
+    /// `wait` of a blocking query (`consul`). Default 60s: with a TTL of a day, a removed instance must not stay for a
+    /// day.
     #[serde(with = "crate::config::duration")]
     pub max_interval: Duration,
     /// The timeout of a query, in addition to the time for which a blocking query blocks. Default 2s: within a data

@@ -1,8 +1,8 @@
 //! Bidirectional gRPC streams.
 //!
-//! A stream is opened like any other call: with a bulkhead permit, circuit breaker, load balancing and retries, and with
-//! the attempt timeout for the response headers. After that an idle timeout limits it, instead of the request's
-//! deadline. An open stream holds a stream slot of the bulkhead and counts as in flight at its instance.
+//! A stream is opened like any other call: with bulkhead, circuit breaker, load balancing and retries. The attempt
+//! timeout limits the wait for the response headers. After that an idle timeout limits the stream, instead of the
+//! request's deadline. An open stream holds a stream slot of the bulkhead and counts as in flight at its instance.
 //!
 //! The circuit breaker counts the result of opening only. The end of the stream is recorded in the metrics: an end
 //! without a status, a reset and an idle timeout are failures. Dropping a stream cancels it at the backend.

@@ -13,8 +13,8 @@ use crate::context::urgency::PRIORITY;
 use crate::outbound::{RetryTraits, retry};
 use crate::scope::{Audience, Scope, Shareable, X_CLIENT};
 
-/// A request to a gRPC backend: a unary call, or the first message of a stream. It owns its data, so that it can outlive
-/// the client's request.
+/// A request to a gRPC backend: a unary call, or the first message of a stream. It owns its data, so that it can
+/// outlive the client's request.
 #[derive(Clone, Debug)]
 pub struct Call<S, M> {
     pub(super) scope: S,

@@ -1,7 +1,7 @@
 //! The mapping between gRPC statuses and failures, in both directions.
 //!
-//! A backend's status determines the reason of the failure, the equivalent HTTP status of the response, and the error
-//! that a client receives if a screen requires the call.
+//! A backend's status determines the reason of the failure and the equivalent HTTP status of the response. The last
+//! column is the error that a client receives if a screen requires the call.
 //!
 //! | backend's status | scope of the call | reason | counts as | error for the client |
 //! |---|---|---|---|---|
@@ -24,8 +24,9 @@
 //! | `CANCELLED` | any | `bad_response` | - | 502 `bad_response` |
 //!
 //! `DEADLINE_EXCEEDED` is `deadline` if the request's deadline was exceeded. A stream without a final status and a
-//! message that is too large or invalid are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A refused connection, a reset
-//! and a failed handshake are `unavailable`, without a response. For 409 and 422 the typed client may set its own code.
+//! message that is too large or invalid are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A refused connection, a
+//! reset and a failed handshake are `unavailable`, without a response. For 409 and 422 the typed client may set its own
+//! code.
 //!
 //! An error of this gateway as a gRPC status, by its HTTP status. The metadata contains the error code, and the retry
 //! delay as the pushback of gRFC A6.
@@ -44,8 +45,8 @@
 //! | 503 | `UNAVAILABLE` |
 //! | 504 | `DEADLINE_EXCEEDED` |
 //!
-//! Clients may retry `UNAVAILABLE` at once, so it is used only for requests that were not executed. `outcome_unknown` is
-//! `DEADLINE_EXCEEDED`: by gRPC's definition the operation may have completed.
+//! Clients may retry `UNAVAILABLE` at once, so it is used only for requests that were not executed. `outcome_unknown`
+//! is `DEADLINE_EXCEEDED`: by gRPC's definition the operation may have completed.
 
 use std::error::Error as _;
 use std::time::Duration;

@@ -27,8 +27,8 @@ pub struct Config {
     /// The maximum number of saved extra attempts. Default 100: the deposit of 10 s at 100 calls/s. The limit prevents
     /// that an hour without failures pays for a burst of retries.
     pub max_tokens: u32,
-    /// The number of extra attempts allowed without saved tokens, so that the first failures after a time of low traffic
-    /// can be retried. Later deposits pay them back first. Default 3: the allowance of one request.
+    /// The number of extra attempts allowed without saved tokens, so that the first failures after a time of low
+    /// traffic can be retried. Later deposits pay them back first. Default 3: the allowance of one request.
     pub min_retries: u32,
     /// The time without extra attempts after which one of `min_retries` becomes available again. Default 10s: above
     /// 1 call/s, a backend that fails continuously gets no more than the ratio.
@@ -239,8 +239,8 @@ mod tests {
         );
     }
 
-    /// Makes calls, some of which fail. Returns the time, the extra attempts so far and the balance before each call and
-    /// at the end.
+    /// Makes calls, some of which fail. Returns the time, the extra attempts so far and the balance before each call
+    /// and at the end.
     fn history(config: &Config, steps: &[(u64, bool)]) -> Vec<(Instant, u32, i64)> {
         let mut now = Instant::now();
         let (budget, mut extra) = (Budget::new(config, now), 0);
@@ -256,8 +256,8 @@ mod tests {
     }
 
     proptest! {
-        /// The limit of extra attempts between any two calls: a tenth of the calls plus the balance at the start, or the
-        /// reserve if that is more, plus the refills of the reserve.
+        /// Between any two calls, the budget is a tenth of the calls plus the balance at the start. It is at least the
+        /// reserve. Refills of the reserve add to it.
         #[test]
         fn extra_attempts_between_any_two_calls_stay_within_the_budget(
             initial_calls in 0_usize..200,

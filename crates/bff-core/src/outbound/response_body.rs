@@ -22,37 +22,37 @@ pub(crate) async fn read_limited(
     if body.size_hint().lower() > max as u64 {
         return Err(bad_response("Content-Length exceeds max_body_bytes"));
     }
-    let mut whole = Bytes::new();
-    let mut pieces = BytesMut::new();
+    let mut data = Bytes::new();
+    let mut buffer = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| bad_response("the body ended early"))?;
-        let Ok(data) = frame.into_data() else {
+        let Ok(chunk) = frame.into_data() else {
             continue;
         };
-        if whole.len() + pieces.len() + data.len() > max {
+        if data.len() + buffer.len() + chunk.len() > max {
             return Err(bad_response("the body exceeds max_body_bytes"));
         }
         // A body in a single frame, the usual case, needs no copy.
-        if whole.is_empty() && pieces.is_empty() {
-            whole = data;
+        if data.is_empty() && buffer.is_empty() {
+            data = chunk;
         } else {
-            if pieces.is_empty() {
-                pieces.extend_from_slice(&std::mem::take(&mut whole));
+            if buffer.is_empty() {
+                buffer.extend_from_slice(&std::mem::take(&mut data));
             }
-            pieces.extend_from_slice(&data);
+            buffer.extend_from_slice(&chunk);
         }
     }
-    let whole = if pieces.is_empty() {
-        whole
+    let data = if buffer.is_empty() {
+        data
     } else {
-        pieces.freeze()
+        buffer.freeze()
     };
     match headers
         .get(header::CONTENT_ENCODING)
         .map(http::HeaderValue::as_bytes)
     {
-        None | Some(b"identity") => Ok(whole),
-        Some(b"gzip") => gunzip(&whole, max),
+        None | Some(b"identity") => Ok(data),
+        Some(b"gzip") => gunzip(&data, max),
         Some(_) => Err(bad_response("unsupported Content-Encoding")),
     }
 }
