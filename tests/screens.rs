@@ -162,7 +162,7 @@ fn example(parameter: &Value) -> Option<&Value> {
 fn every_gateway_enrols_its_screens() {
     for gateway in fleet::GATEWAYS {
         let own = enrolled().iter().filter(|s| s.gateway == gateway.name);
-        assert!(own.count() > 1, "{} enrols no screens", gateway.name);
+        assert!(own.count() > 0, "{} enrols no screens", gateway.name);
     }
     assert!(enrolled().iter().any(|s| s.document.is_some()));
 }

@@ -71,17 +71,14 @@ pub(super) struct Errand {
 }
 
 /// Copies that are fresh for moments of a schedule and stale for the rest of it.
-const KEEPING: &str = "
-[cache]
-max_bytes = 1000000
-[upstreams.product.cache]
-ttl = \"400ms\"
-[upstreams.review.cache]
-ttl = \"300ms\"
-stale_while_revalidate = \"500ms\"
-[upstreams.inventory.cache]
-ttl = \"500ms\"
-";
+const KEEPING: [(&str, &str); 3] = [
+    ("product", "ttl = \"400ms\""),
+    (
+        "review",
+        "ttl = \"300ms\"\nstale_while_revalidate = \"500ms\"",
+    ),
+    ("inventory", "ttl = \"500ms\""),
+];
 
 /// So few calls say how long a backend takes that a schedule has enough of them.
 const MEASURED: &str = "
@@ -192,12 +189,23 @@ pub(crate) fn run(seed: u64, keeping: bool) -> Vec<Event> {
     simulated(schedule(seed, keeping))
 }
 
+/// The overlay of a gateway that caches, for the backends that it has.
+fn keeping_overlay(gateway: &Gateway) -> String {
+    let mut overlay = "[cache]\nmax_bytes = 1000000\n".to_owned();
+    for name in gateway.upstreams() {
+        if let Some((_, keys)) = KEEPING.iter().find(|(backend, _)| *backend == name) {
+            overlay += &format!("[upstreams.{name}.cache]\n{keys}\n");
+        }
+    }
+    overlay
+}
+
 pub(super) fn town(seed: u64, frail: bool, keeping: bool, measured: bool) -> SimFleet {
     let also: fn(&Gateway) -> String = match (keeping, measured) {
         (false, false) => |_| String::new(),
-        (true, false) => |_| KEEPING.to_owned(),
+        (true, false) => keeping_overlay,
         (false, true) => |_| MEASURED.to_owned(),
-        (true, true) => |_| format!("{KEEPING}{MEASURED}"),
+        (true, true) => |gateway| keeping_overlay(gateway) + MEASURED,
     };
     SimFleet::start(Plan {
         seed,
