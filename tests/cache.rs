@@ -16,7 +16,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
 
-use crate::support::{Answer, Shop, instant, send, until};
+use crate::support::{JsonResponse, TestFleet, instant, send, wait_until};
 
 mod isolation;
 mod purge;
@@ -27,8 +27,8 @@ const PAGE: &str = "/api/product-details/p-1";
 const PART: &str = "/api/product-details/p-1?fields=product,reviews,availability";
 
 /// A fleet that keeps what it fetched, with more configuration for the web gateway.
-async fn keeping(web: &str) -> Shop {
-    Shop::with(|fleet| {
+async fn keeping(web: &str) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         let web = format!("[cache]\nmax_bytes = 67108864\n{web}");
         fleet.overlays.insert("web".into(), web);
     })
@@ -36,7 +36,7 @@ async fn keeping(web: &str) -> Shop {
 }
 
 /// Fresh for a moment, and then stale for as long as the calls allow, without renewals.
-async fn stale_soon() -> Shop {
+async fn stale_soon() -> TestFleet {
     let brief = |name: &str| {
         format!(
             "[upstreams.{name}.cache]\nttl = \"{MOMENT:?}\"\nstale_while_revalidate = \"0s\"\n\
@@ -53,18 +53,18 @@ async fn a_moment() {
 }
 
 /// A gateway's own parts and a backend to call in its words, where no screen makes the call.
-fn calling(shop: &Shop, backend: Backend) -> (RequestContext, Upstream) {
-    let world = Env::real();
+fn calling(fleet: &TestFleet, backend: Backend) -> (RequestContext, Upstream) {
+    let env = Env::real();
     let shared = Arc::new(GatewayHandles {
         client: HeaderValue::from_static("web"),
         tasks: tokio_util::task::TaskTracker::new(),
         shutdown: tokio_util::sync::CancellationToken::new(),
         metrics: bff_core::telemetry::Metrics::noop(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &world),
+        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &env),
         fields: bff_core::section::fields::FieldCache::default(),
-        env: world,
+        env: env,
     });
-    let config = outbound::Config::at(shop.fleet.backend_url(backend).parse().unwrap());
+    let config = outbound::Config::at(fleet.running.backend_url(backend).parse().unwrap());
     let up = Upstream::new(backend.name(), &config, &shared).unwrap();
     (
         RequestContext::background(&shared, Duration::from_secs(5)),
@@ -81,18 +81,18 @@ fn caller(account: &str) -> Caller {
     Caller::new(identity).unwrap()
 }
 
-fn calls(shop: &Shop) -> u64 {
-    let count = |backend| shop.fleet.mocks().stats(backend).calls;
+fn calls(fleet: &TestFleet) -> u64 {
+    let count = |backend| fleet.running.mocks().stats(backend).calls;
     Backend::ALL.into_iter().map(count).sum()
 }
 
-fn max_age(page: &Answer) -> Option<u64> {
+fn max_age(page: &JsonResponse) -> Option<u64> {
     let (_, age) = page.header("cache-control").split_once("max-age=")?;
     age.parse().ok()
 }
 
 /// The page without what changes while its content does not.
-fn content(page: &Answer) -> Value {
+fn content(page: &JsonResponse) -> Value {
     let mut body = page.body.clone();
     body.as_object_mut().unwrap().remove("_meta");
     body
@@ -100,14 +100,14 @@ fn content(page: &Answer) -> Value {
 
 #[tokio::test]
 async fn a_second_reader_costs_no_call_and_is_told_how_old_it_is() {
-    let shop = keeping("").await;
-    let first = shop.get("web", PAGE).await;
+    let fleet = keeping("").await;
+    let first = fleet.get("web", PAGE).await;
     assert_eq!((first.header("x-cache"), first.header("age")), ("MISS", ""));
     assert_eq!(first.header("cache-status"), "bff; fwd=miss");
-    let before = calls(&shop);
+    let before = calls(&fleet);
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let second = shop.get("web", PAGE).await;
-    assert_eq!(calls(&shop), before);
+    let second = fleet.get("web", PAGE).await;
+    assert_eq!(calls(&fleet), before);
     assert_eq!(content(&second), content(&first));
     for (name, told) in second.body["_meta"]["sections"].as_object().unwrap() {
         assert_eq!(told["state"], "cached", "{name}");
@@ -132,20 +132,20 @@ async fn a_second_reader_costs_no_call_and_is_told_how_old_it_is() {
     );
     // By GraphQL too, and not kept outside.
     let document = json!({"query": "{ productPage(id: \"p-1\") { product { name } } }"});
-    let answer = shop.post("web", "/graphql", &document).await;
-    assert_eq!(answer.header("x-cache"), "HIT", "{}", answer.body);
-    assert_eq!(answer.header("cache-control"), "no-store");
-    let sections = &answer.body["extensions"]["sections"];
+    let response = fleet.post("web", "/graphql", &document).await;
+    assert_eq!(response.header("x-cache"), "HIT", "{}", response.body);
+    assert_eq!(response.header("cache-control"), "no-store");
+    let sections = &response.body["extensions"]["sections"];
     assert_eq!(sections["productPage.product"]["state"], "cached");
 }
 
 #[tokio::test]
 async fn a_page_is_the_same_to_its_reader_while_the_states_of_its_sections_change() {
-    let shop = stale_soon().await;
-    let fresh = shop.get("web", PART).await;
+    let fleet = stale_soon().await;
+    let fresh = fleet.get("web", PART).await;
     let etag = fresh.header("etag").to_owned();
     let asked = [("if-none-match", etag.as_str())];
-    let cached = shop.get_with("web", PART, &asked).await;
+    let cached = fleet.get_with("web", PART, &asked).await;
     assert_eq!(
         (cached.status.as_u16(), cached.header("x-cache")),
         (304, "HIT")
@@ -157,8 +157,12 @@ async fn a_page_is_the_same_to_its_reader_while_the_states_of_its_sections_chang
     );
     a_moment().await;
     let lost = Fault::status(503);
-    shop.fleet.mocks().set_fault(Backend::Review, lost).unwrap();
-    let stale = shop.get_with("web", PART, &asked).await;
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Review, lost)
+        .unwrap();
+    let stale = fleet.get_with("web", PART, &asked).await;
     assert_eq!(
         (stale.status.as_u16(), stale.header("x-cache")),
         (304, "STALE")
@@ -173,8 +177,8 @@ async fn a_page_is_the_same_to_its_reader_while_the_states_of_its_sections_chang
 
 #[tokio::test]
 async fn an_optional_section_is_stale_rather_than_missing_and_says_why() {
-    let shop = stale_soon().await;
-    let whole = shop.get("web", PART).await;
+    let fleet = stale_soon().await;
+    let whole = fleet.get("web", PART).await;
     a_moment().await;
     for (fault, reason) in [
         (Fault::status(503), "unavailable"),
@@ -183,11 +187,12 @@ async fn an_optional_section_is_stale_rather_than_missing_and_says_why() {
         (Fault::mode(Mode::Malformed), "bad_response"),
         (Fault::mode(Mode::Reset), "unavailable"),
     ] {
-        shop.fleet
+        fleet
+            .running
             .mocks()
             .set_fault(Backend::Review, fault)
             .unwrap();
-        let page = shop.get("web", PART).await;
+        let page = fleet.get("web", PART).await;
         assert_eq!(
             (page.status.as_u16(), content(&page)),
             (200, content(&whole))
@@ -208,7 +213,7 @@ async fn an_optional_section_is_stale_rather_than_missing_and_says_why() {
     }
     // Half of its calls failed: it is not asked any more, and the copy says until when.
     let told = loop {
-        let page = shop.get("web", PART).await;
+        let page = fleet.get("web", PART).await;
         if page.section("reviews")["reason"] == "circuit_open" {
             break page.section("reviews").clone();
         }
@@ -219,17 +224,18 @@ async fn an_optional_section_is_stale_rather_than_missing_and_says_why() {
 
 #[tokio::test]
 async fn a_required_section_is_answered_by_a_copy_within_its_bound_and_never_late() {
-    let shop = stale_soon().await;
-    let whole = shop.get("web", PART).await;
+    let fleet = stale_soon().await;
+    let whole = fleet.get("web", PART).await;
     a_moment().await;
     let began = instant();
     let hangs = Fault::mode(Mode::Hang);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, hangs)
         .unwrap();
     let hurried = [("request-timeout", "300")];
-    let page = shop.get_with("web", PART, &hurried).await;
+    let page = fleet.get_with("web", PART, &hurried).await;
     assert!(
         began.elapsed() < Duration::from_millis(400),
         "{:?}",
@@ -244,15 +250,16 @@ async fn a_required_section_is_answered_by_a_copy_within_its_bound_and_never_lat
         (&told["state"], &told["reason"]),
         (&"stale".into(), &"deadline".into())
     );
-    until(|| shop.fleet.mocks().stats(Backend::Product).in_flight == 0).await;
+    wait_until(|| fleet.running.mocks().stats(Backend::Product).in_flight == 0).await;
     let broken = Fault::status(500);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, broken)
         .unwrap();
-    assert_eq!(shop.get("web", PART).await.status, 200);
+    assert_eq!(fleet.get("web", PART).await.status, 200);
     // Of another product there is no copy, and a copy of what is gone is none.
-    let other = shop
+    let other = fleet
         .get("web", "/api/product-details/p-2?fields=product")
         .await;
     assert_eq!(
@@ -260,30 +267,33 @@ async fn a_required_section_is_answered_by_a_copy_within_its_bound_and_never_lat
         (502, "no-store")
     );
     let gone = Fault::status(404);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, gone)
         .unwrap();
-    assert_eq!(shop.get("web", PART).await.status, 404);
-    shop.fleet
+    assert_eq!(fleet.get("web", PART).await.status, 404);
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, Fault::status(500))
         .unwrap();
-    assert_eq!(shop.get("web", PART).await.status, 502);
+    assert_eq!(fleet.get("web", PART).await.status, 502);
 }
 
 #[tokio::test]
 async fn a_copy_past_its_bound_is_none() {
     let bound = "[upstreams.review.cache]\nttl = \"1h\"\n[upstreams.review.cache.routes.\"/reviews\"]\nttl = \"80ms\"\nstale_if_error = \"80ms\"\nstale_while_revalidate = \"0s\"\n";
-    let shop = keeping(bound).await;
-    shop.get("web", PART).await;
+    let fleet = keeping(bound).await;
+    fleet.get("web", PART).await;
     a_moment().await;
     a_moment().await;
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Review, Fault::status(500))
         .unwrap();
-    let page = shop.get("web", PART).await;
+    let page = fleet.get("web", PART).await;
     assert_eq!(page.section("reviews")["state"], "missing");
     assert_eq!(
         (
@@ -296,18 +306,19 @@ async fn a_copy_past_its_bound_is_none() {
 
 #[tokio::test]
 async fn what_can_be_had_is_never_stale() {
-    let shop = stale_soon().await;
-    let whole = shop.get("web", PART).await;
+    let fleet = stale_soon().await;
+    let whole = fleet.get("web", PART).await;
     assert_eq!(
-        shop.get("web", PART).await.section("availability")["state"],
+        fleet.get("web", PART).await.section("availability")["state"],
         "cached"
     );
     a_moment().await;
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Inventory, Fault::status(503))
         .unwrap();
-    let page = shop.get("web", PART).await;
+    let page = fleet.get("web", PART).await;
     assert_eq!(page.section("availability")["state"], "missing");
     assert!(page.body["availability"].is_null() && !whole.body["availability"].is_null());
     assert!(page.header("etag").is_empty());
@@ -315,40 +326,46 @@ async fn what_can_be_had_is_never_stale() {
 
 #[tokio::test]
 async fn what_comes_over_grpc_is_kept_and_shared_alike_and_never_stale() {
-    let shop = keeping("[upstreams.playback.cache]\nttl = \"300ms\"\n").await;
+    let fleet = keeping("[upstreams.playback.cache]\nttl = \"300ms\"\n").await;
     let slow = Fault::latency(Duration::from_millis(100));
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Playback, slow)
         .unwrap();
     let one = "/api/products/p-1/playback";
     let pages =
-        join_all([one, one, "/api/products/p-2/playback"].map(|path| shop.get("web", path))).await;
+        join_all([one, one, "/api/products/p-2/playback"].map(|path| fleet.get("web", path))).await;
     assert_eq!(pages[0].body["manifest"], pages[1].body["manifest"]);
     assert_ne!(pages[0].body["manifest"], pages[2].body["manifest"]);
-    assert_eq!(shop.fleet.mocks().stats(Backend::Playback).calls, 2);
+    assert_eq!(fleet.running.mocks().stats(Backend::Playback).calls, 2);
     assert_eq!(
-        shop.get("web", one).await.section("manifest")["state"],
+        fleet.get("web", one).await.section("manifest")["state"],
         "cached"
     );
     tokio::time::sleep(Duration::from_millis(350)).await;
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Playback, Fault::status(503))
         .unwrap();
-    assert_eq!(shop.get("web", one).await.status, 503);
+    assert_eq!(fleet.get("web", one).await.status, 503);
 }
 
 #[tokio::test]
 async fn a_stale_section_is_shown_at_once_and_renewed_by_one_call() {
-    let shop = keeping("[upstreams.review.cache]\nttl = \"80ms\"\n").await;
-    shop.get("web", PART).await;
+    let fleet = keeping("[upstreams.review.cache]\nttl = \"80ms\"\n").await;
+    fleet.get("web", PART).await;
     a_moment().await;
     let slow = Fault::latency(Duration::from_millis(300));
-    shop.fleet.mocks().set_fault(Backend::Review, slow).unwrap();
-    let before = shop.fleet.mocks().stats(Backend::Review).calls;
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Review, slow)
+        .unwrap();
+    let before = fleet.running.mocks().stats(Backend::Review).calls;
     let began = instant();
-    for page in join_all((0..5).map(|_| shop.get("web", PART))).await {
+    for page in join_all((0..5).map(|_| fleet.get("web", PART))).await {
         let told = page.section("reviews");
         assert_eq!(
             (&told["state"], told["reason"].is_null()),
@@ -362,14 +379,14 @@ async fn a_stale_section_is_shown_at_once_and_renewed_by_one_call() {
         "{:?}",
         began.elapsed()
     );
-    let review = || shop.fleet.mocks().stats(Backend::Review);
-    until(|| review().calls == before + 1 && review().in_flight == 0).await;
+    let review = || fleet.running.mocks().stats(Backend::Review);
+    wait_until(|| review().calls == before + 1 && review().in_flight == 0).await;
     // Nobody waited for it, and it says so.
     assert_eq!(review().last_headers["priority"], "u=7");
-    shop.fleet.mocks().clear_faults(None);
+    fleet.running.mocks().clear_faults(None);
     // It is fresh again, for a moment; then the next reader sees that.
     let renewed = async {
-        while shop.get("web", PART).await.section("reviews")["state"] != "cached" {
+        while fleet.get("web", PART).await.section("reviews")["state"] != "cached" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -380,13 +397,13 @@ async fn a_stale_section_is_shown_at_once_and_renewed_by_one_call() {
 
 #[tokio::test]
 async fn what_has_not_changed_is_not_sent_again() {
-    let shop = stale_soon().await;
-    let first = shop.get("web", PART).await;
+    let fleet = stale_soon().await;
+    let first = fleet.get("web", PART).await;
     a_moment().await;
-    let before = calls(&shop);
-    let second = shop.get("web", PART).await;
-    assert_eq!(calls(&shop), before + 3);
-    let asked = shop.fleet.mocks().stats(Backend::Review).last_headers;
+    let before = calls(&fleet);
+    let second = fleet.get("web", PART).await;
+    assert_eq!(calls(&fleet), before + 3);
+    let asked = fleet.running.mocks().stats(Backend::Review).last_headers;
     assert!(asked["if-none-match"].starts_with('"'), "{asked:?}");
     assert_eq!(
         second.body["_meta"]["sections"],
@@ -396,13 +413,13 @@ async fn what_has_not_changed_is_not_sent_again() {
         (content(&second), second.header("x-cache")),
         (content(&first), "MISS")
     );
-    assert_eq!(shop.get("web", PART).await.header("x-cache"), "HIT");
+    assert_eq!(fleet.get("web", PART).await.header("x-cache"), "HIT");
 }
 
 #[tokio::test]
 async fn whoever_writes_reads_what_they_wrote() {
-    let shop = Shop::open().await;
-    let (cx, up) = calling(&shop, Backend::Review);
+    let fleet = TestFleet::start().await;
+    let (cx, up) = calling(&fleet, Backend::Review);
     let (review, ada) = (ReviewClient::new(up), caller("ada"));
     let read = async |id: &str| {
         let read = review.of_product(&cx, &id.parse().unwrap(), 10, None).await;
@@ -431,14 +448,15 @@ async fn whoever_writes_reads_what_they_wrote() {
 
 #[tokio::test]
 async fn operators_see_how_often_a_copy_served() {
-    let shop = keeping("").await;
+    let fleet = keeping("").await;
     for _ in 0..3 {
-        shop.get("web", "/api/product-details/p-1?fields=product")
+        fleet
+            .get("web", "/api/product-details/p-1?fields=product")
             .await;
     }
-    let metrics = shop
+    let metrics = fleet
         .http
-        .get(format!("{}/metrics", shop.fleet.admin_url("web")));
+        .get(format!("{}/metrics", fleet.running.admin_url("web")));
     let metrics = send(metrics).await.text().await.unwrap();
     for (outcome, count) in [("miss", 1), ("hit", 2)] {
         let line = format!(
@@ -457,15 +475,15 @@ async fn operators_see_how_often_a_copy_served() {
 
 #[tokio::test]
 async fn what_is_kept_is_bounded_by_its_bytes() {
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         let small = "[cache]\nmax_bytes = 60000\n".to_owned();
         fleet.overlays.insert("web".into(), small);
     })
     .await;
     let held = || async {
-        let metrics = shop
+        let metrics = fleet
             .http
-            .get(format!("{}/metrics", shop.fleet.admin_url("web")));
+            .get(format!("{}/metrics", fleet.running.admin_url("web")));
         let metrics = send(metrics).await.text().await.unwrap();
         let mut lines = metrics.lines();
         let line = lines.find_map(|l| l.strip_prefix("bff_cache_bytes{client=\"web\"} "));
@@ -473,16 +491,17 @@ async fn what_is_kept_is_bounded_by_its_bytes() {
     };
     for n in 1..=100 {
         let path = format!("/api/product-details/p-{n}?fields=product");
-        assert_eq!(shop.get("web", &path).await.status, 200);
+        assert_eq!(fleet.get("web", &path).await.status, 200);
         if n % 20 == 0 {
             let held = held().await;
             assert!(held > 1000.0 && held <= 60000.0, "{held}");
         }
     }
-    let before = calls(&shop);
+    let before = calls(&fleet);
     for n in 1..=100 {
-        shop.get("web", &format!("/api/product-details/p-{n}?fields=product"))
+        fleet
+            .get("web", &format!("/api/product-details/p-{n}?fields=product"))
             .await;
     }
-    assert!(calls(&shop) > before + 50, "most had to go");
+    assert!(calls(&fleet) > before + 50, "most had to go");
 }

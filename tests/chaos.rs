@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Answer, Shop, instant, never_opens, resident_kib, until};
+use crate::support::{JsonResponse, TestFleet, instant, never_opens, resident_kib, wait_until};
 use proxy::{Ill, Proxy};
 
 mod proxy;
@@ -24,9 +24,9 @@ const NOTICED: Duration = Duration::from_secs(7);
 
 /// A web gateway that reaches one backend of another fleet through a proxy.
 struct Scene {
-    shop: Shop,
+    fleet: TestFleet,
     /// Where the backend is that is reached through the proxy.
-    behind: Shop,
+    behind: TestFleet,
     proxy: Proxy,
     backend: Backend,
 }
@@ -38,15 +38,15 @@ impl Scene {
             fleet.only = vec!["web".to_owned()];
             fleet.overlays.insert("web".to_owned(), never_opens(own));
         };
-        let behind = Shop::with(web).await;
-        let proxy = Proxy::start(behind.fleet.backend_url(backend)).await;
-        let shop = Shop::with(|fleet| {
+        let behind = TestFleet::start_with(web).await;
+        let proxy = Proxy::start(behind.running.backend_url(backend)).await;
+        let fleet = TestFleet::start_with(|fleet| {
             web(fleet);
             fleet.real.insert(backend, proxy.url().to_owned());
         })
         .await;
         Self {
-            shop,
+            fleet,
             behind,
             proxy,
             backend,
@@ -54,21 +54,21 @@ impl Scene {
     }
 
     fn calls(&self) -> u64 {
-        self.behind.fleet.mocks().stats(self.backend).calls
+        self.behind.running.mocks().stats(self.backend).calls
     }
 
     /// The playback of somebody who may watch.
-    async fn playback(&self) -> Answer {
-        let ada = self.shop.bearer("ada");
+    async fn playback(&self) -> JsonResponse {
+        let ada = self.fleet.bearer("ada");
         let headers = [("authorization", ada.as_str())];
-        self.shop.get_with("web", PLAYBACK, &headers).await
+        self.fleet.get_with("web", PLAYBACK, &headers).await
     }
 }
 
 #[tokio::test]
 async fn what_breaks_below_http_is_told_truly_in_time_and_takes_its_own_section_only() {
     let scene = Scene::with(Backend::Review).await;
-    let whole = scene.shop.get("web", PAGE).await.body;
+    let whole = scene.fleet.get("web", PAGE).await.body;
     assert_eq!(whole["_meta"]["complete"], true, "{whole}");
     let late = &["timeout", "deadline"][..];
     let ever = Duration::from_secs(5);
@@ -85,7 +85,7 @@ async fn what_breaks_below_http_is_told_truly_in_time_and_takes_its_own_section_
     ] {
         scene.proxy.set(ill);
         let began = instant();
-        let page = scene.shop.get("web", PAGE).await;
+        let page = scene.fleet.get("web", PAGE).await;
         let took = began.elapsed();
         scene.proxy.set(Ill::None);
         let case = format!("{ill:?} after {took:?}: {}", page.body);
@@ -102,7 +102,7 @@ async fn what_breaks_below_http_is_told_truly_in_time_and_takes_its_own_section_
         wanted["_meta"]["complete"] = false.into();
         wanted["_meta"]["sections"]["reviews"] = told.clone();
         assert_eq!(page.body, wanted, "{case}");
-        let again = scene.shop.get("web", PAGE).await.body;
+        let again = scene.fleet.get("web", PAGE).await.body;
         assert_eq!(again, whole, "once {ill:?} is over");
     }
 }
@@ -110,7 +110,7 @@ async fn what_breaks_below_http_is_told_truly_in_time_and_takes_its_own_section_
 #[tokio::test]
 async fn a_connection_that_is_only_slow_costs_nothing_but_time() {
     let scene = Scene::with(Backend::Review).await;
-    let whole = scene.shop.get("web", PAGE).await.body;
+    let whole = scene.fleet.get("web", PAGE).await.body;
     let pause = Duration::from_millis(150);
     for (ill, least) in [
         (Ill::Late(pause), pause),
@@ -118,7 +118,7 @@ async fn a_connection_that_is_only_slow_costs_nothing_but_time() {
     ] {
         scene.proxy.set(ill);
         let began = instant();
-        assert_eq!(scene.shop.get("web", PAGE).await.body, whole, "{ill:?}");
+        assert_eq!(scene.fleet.get("web", PAGE).await.body, whole, "{ill:?}");
         assert!(began.elapsed() >= least, "{ill:?} was not felt");
     }
 }
@@ -126,12 +126,12 @@ async fn a_connection_that_is_only_slow_costs_nothing_but_time() {
 #[tokio::test]
 async fn idle_connections_that_are_reset_cost_no_answer() {
     let scene = Scene::with(Backend::Review).await;
-    let whole = scene.shop.get("web", PAGE).await.body;
+    let whole = scene.fleet.get("web", PAGE).await.body;
     for round in 2..12 {
         scene.proxy.set(Ill::Reset);
-        until(|| !scene.proxy.is_open()).await;
+        wait_until(|| !scene.proxy.is_open()).await;
         scene.proxy.set(Ill::None);
-        assert_eq!(scene.shop.get("web", PAGE).await.body, whole);
+        assert_eq!(scene.fleet.get("web", PAGE).await.body, whole);
         assert_eq!(scene.calls(), round, "a dead connection was no attempt");
         assert!(scene.proxy.is_open(), "and it is kept");
     }
@@ -192,25 +192,26 @@ async fn dial(url: &str) -> TcpStream {
 
 #[tokio::test]
 async fn a_client_that_half_closes_has_hung_up() {
-    let shop = Shop::open().await;
-    let mocks = shop.fleet.mocks();
+    let fleet = TestFleet::start().await;
+    let mocks = fleet.running.mocks();
     mocks
         .set_fault(Backend::Product, Fault::mode(Mode::Hang))
         .unwrap();
-    let waits = |n| move |shop: &Shop| shop.fleet.mocks().stats(Backend::Product).in_flight == n;
-    let mut client = dial(&shop.fleet.url("web")).await;
+    let waits =
+        |n| move |fleet: &TestFleet| fleet.running.mocks().stats(Backend::Product).in_flight == n;
+    let mut client = dial(&fleet.running.url("web")).await;
     let asks = format!("GET {PAGE} HTTP/1.1\r\nhost: a\r\n\r\n");
     client.write_all(asks.as_bytes()).await.unwrap();
-    until(|| waits(1)(&shop)).await;
+    wait_until(|| waits(1)(&fleet)).await;
     client.shutdown().await.unwrap();
-    until(|| waits(0)(&shop)).await;
+    wait_until(|| waits(0)(&fleet)).await;
 }
 
 #[tokio::test]
 async fn clients_that_drip_hold_nobody_up() {
-    let shop = Shop::open().await;
-    let url = shop.fleet.url("web");
-    shop.get("web", PAGE).await;
+    let fleet = TestFleet::start().await;
+    let url = fleet.running.url("web");
+    fleet.get("web", PAGE).await;
     let mut slow = tokio::task::JoinSet::new();
     for _ in 0..200 {
         let mut client = dial(&url).await;
@@ -223,7 +224,7 @@ async fn clients_that_drip_hold_nobody_up() {
     }
     let began = instant();
     for _ in 0..20 {
-        assert_eq!(shop.get("web", PAGE).await.status, 200);
+        assert_eq!(fleet.get("web", PAGE).await.status, 200);
     }
     let each = began.elapsed() / 20;
     assert!(each < Duration::from_millis(100), "{each:?} each");
@@ -237,9 +238,9 @@ async fn clients_that_drip_hold_nobody_up() {
 async fn a_client_that_does_not_read_is_not_served_without_end() {
     /// Far more than the buffers of four sockets hold.
     const MOST: usize = 100 << 20;
-    let shop = Shop::open().await;
-    let proxy = Proxy::start(&shop.fleet.url("web")).await;
-    shop.get("web", "/openapi.json").await;
+    let fleet = TestFleet::start().await;
+    let proxy = Proxy::start(&fleet.running.url("web")).await;
+    fleet.get("web", "/openapi.json").await;
     let before = resident_kib();
     let mut client = dial(proxy.url()).await;
     // Two bytes a second are read of all the answers.
@@ -254,6 +255,6 @@ async fn a_client_that_does_not_read_is_not_served_without_end() {
     }
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 192 << 10, "{grown} KiB more");
-    let quick = shop.get("web", PAGE).await;
+    let quick = fleet.get("web", PAGE).await;
     assert_eq!(quick.status, 200, "others are served");
 }

@@ -3,14 +3,14 @@
 use serde_json::{Value, json};
 use services_mock::Backend;
 
-use crate::support::{Shop, send};
+use crate::support::{TestFleet, send};
 
 #[tokio::test]
 async fn an_id_token_is_no_access_token() {
-    let shop = Shop::open().await;
-    let url = format!("{}/login", shop.fleet.backend_url(Backend::Auth));
+    let fleet = TestFleet::start().await;
+    let url = format!("{}/login", fleet.running.backend_url(Backend::Auth));
     let person = json!({"username": "ada", "password": "demo"});
-    let tokens: Value = send(shop.http.post(url).json(&person))
+    let tokens: Value = send(fleet.http.post(url).json(&person))
         .await
         .json()
         .await
@@ -18,7 +18,8 @@ async fn an_id_token_is_no_access_token() {
     let me = async |token: &str| {
         let bearer = format!("Bearer {}", tokens[token].as_str().unwrap());
         let headers = [("authorization", bearer.as_str())];
-        shop.get_with("web", "/api/me", &headers)
+        fleet
+            .get_with("web", "/api/me", &headers)
             .await
             .status
             .as_u16()
@@ -29,7 +30,7 @@ async fn an_id_token_is_no_access_token() {
 
 #[tokio::test]
 async fn a_refusal_says_which_credential_is_wanted() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     let bearer = "Bearer realm=\"web\"";
     let refused = format!(
         "{bearer}, error=\"invalid_token\", error_description=\"The access token is not valid\""
@@ -65,11 +66,15 @@ async fn a_refusal_says_which_credential_is_wanted() {
         ),
     ] {
         let headers: Vec<_> = header.into_iter().collect();
-        let answer = shop.get_with(gateway, path, &headers).await;
-        assert_eq!(answer.status, 401, "{header:?}");
-        let told: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+        let response = fleet.get_with(gateway, path, &headers).await;
+        assert_eq!(response.status, 401, "{header:?}");
+        let told: Vec<_> = response
+            .headers
+            .get_all("www-authenticate")
+            .iter()
+            .collect();
         assert_eq!(told, [challenge], "{gateway} {header:?}");
     }
-    let found = shop.get("web", "/nowhere").await;
+    let found = fleet.get("web", "/nowhere").await;
     assert!(!found.headers.contains_key("www-authenticate"));
 }

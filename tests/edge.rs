@@ -2,11 +2,11 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 #[tokio::test]
 async fn every_refusal_is_a_problem_with_an_id() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     let cases = [
         ("/nowhere", 404, "not_found"),
         ("/api/product-details/..%2Fp-1", 422, "validation_failed"),
@@ -15,42 +15,44 @@ async fn every_refusal_is_a_problem_with_an_id() {
         ("/api/search?q=a&unknown=1", 422, "validation_failed"),
     ];
     for (path, status, code) in cases {
-        let answer = shop.get_with("web", path, &[("x-request-id", "r-1")]).await;
+        let response = fleet
+            .get_with("web", path, &[("x-request-id", "r-1")])
+            .await;
         assert_eq!(
-            (answer.status.as_u16(), &answer.body["code"]),
+            (response.status.as_u16(), &response.body["code"]),
             (status, &code.into()),
             "{path}"
         );
         assert_eq!(
-            answer.header("content-type"),
+            response.header("content-type"),
             "application/problem+json",
             "{path}"
         );
         assert_eq!(
-            (answer.header("x-request-id"), &answer.body["requestId"]),
+            (response.header("x-request-id"), &response.body["requestId"]),
             ("r-1", &"r-1".into())
         );
-        let page = answer.body["type"].as_str().unwrap();
+        let page = response.body["type"].as_str().unwrap();
         let page = &page[page.find("/errors/").unwrap()..];
-        assert_eq!(shop.get("web", page).await.status, 200, "{page}");
+        assert_eq!(fleet.get("web", page).await.status, 200, "{page}");
     }
-    let posted = shop.post("web", "/api/home", &serde_json::json!({})).await;
+    let posted = fleet.post("web", "/api/home", &serde_json::json!({})).await;
     assert_eq!(
         (posted.status.as_u16(), &posted.body["code"]),
         (405, &"method_not_allowed".into())
     );
     assert!(posted.header("allow").contains("GET"));
     for bad in ["0", "-1", "1s", "x"] {
-        let answer = shop
+        let response = fleet
             .get_with("web", "/api/home", &[("request-timeout", bad)])
             .await;
-        assert_eq!(answer.body["code"], "invalid_request", "{bad}");
+        assert_eq!(response.body["code"], "invalid_request", "{bad}");
     }
 }
 
 #[tokio::test]
 async fn heads_that_are_malformed_or_oversized_are_refused() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     let long = "x".repeat(17 << 10);
     let [many, most] = [101, 300].map(|n| "x: 1\r\n".repeat(n));
     let cases = [
@@ -79,29 +81,29 @@ async fn heads_that_are_malformed_or_oversized_are_refused() {
         ("GET /api/home HTTP/1.1\r\nhost: a\r\n".to_owned(), "200"),
     ];
     for (head, status) in cases {
-        let answer = raw(&shop, &format!("{head}connection: close\r\n\r\n")).await;
+        let response = raw(&fleet, &format!("{head}connection: close\r\n\r\n")).await;
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{status}: {answer:.200}"
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{status}: {response:.200}"
         );
         // What hyper refuses is no request yet.
         let alone = status == "414" || head.lines().count() > 256;
-        let problem = answer.contains("application/problem+json");
+        let problem = response.contains("application/problem+json");
         assert_eq!(
             problem,
             status != "200" && !alone,
-            "{status}: {answer:.400}"
+            "{status}: {response:.400}"
         );
     }
 }
 
 #[tokio::test]
 async fn the_admin_port_tells_operators() {
-    let shop = Shop::open().await;
-    shop.get("web", "/api/product-details/p-1").await;
-    let admin = shop.fleet.admin_url("web");
+    let fleet = TestFleet::start().await;
+    fleet.get("web", "/api/product-details/p-1").await;
+    let admin = fleet.running.admin_url("web");
     let text = |path: &str| {
-        let request = shop.http.get(format!("{admin}{path}"));
+        let request = fleet.http.get(format!("{admin}{path}"));
         async move { crate::support::send(request).await.text().await.unwrap() }
     };
     assert_eq!(text("/readyz").await, "ready");
@@ -109,12 +111,12 @@ async fn the_admin_port_tells_operators() {
     assert!(metrics.contains("bff_sections_total"), "{metrics}");
     assert!(metrics.contains("http_server_request_duration_seconds"));
     assert!(text("/config").await.contains("[upstreams.product]"));
-    assert_eq!(shop.get("web", "/health").await.body["status"], "ok");
+    assert_eq!(fleet.get("web", "/health").await.body["status"], "ok");
 }
 
 #[tokio::test]
 async fn readiness_names_everybody_without_an_instance_and_stays() {
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         // Nobody answers there.
         let nobody = "kind = 'dns'\nname = 'nowhere.invalid'\nnameserver = '127.0.0.1:9'\nstart_timeout = '10ms'\n";
         let lost = ["auth.jwks", "upstreams.review", "upstreams.playback"];
@@ -122,8 +124,8 @@ async fn readiness_names_everybody_without_an_instance_and_stays() {
         fleet.overlays.insert("web".into(), lost.concat());
     })
     .await;
-    let url = format!("{}/readyz", shop.fleet.admin_url("web"));
-    let ready = crate::support::send(shop.http.get(url)).await;
+    let url = format!("{}/readyz", fleet.running.admin_url("web"));
+    let ready = crate::support::send(fleet.http.get(url)).await;
     assert_eq!(ready.status(), 200);
     assert_eq!(
         ready.text().await.unwrap(),
@@ -131,15 +133,15 @@ async fn readiness_names_everybody_without_an_instance_and_stays() {
     );
 }
 
-async fn raw(shop: &Shop, request: &str) -> String {
-    let url = shop.fleet.url("web");
+async fn raw(fleet: &TestFleet, request: &str) -> String {
+    let url = fleet.running.url("web");
     let address = url.strip_prefix("http://").unwrap();
     let mut socket = connect(address).await;
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     // A reset after the answer is the server's right when it did not read everything.
-    let _ = socket.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    let _ = socket.read_to_end(&mut response).await;
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 #[expect(

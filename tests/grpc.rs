@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 use crate::support::instance::Instance;
 
 mod tls;
@@ -15,7 +15,7 @@ mod tls;
 const PAGE: &str = "/api/products/p-1/playback";
 
 /// A shop whose web and tv ask these instances.
-pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
+pub(crate) async fn shop_of(instances: &[&Instance]) -> TestFleet {
     let addresses = instances
         .iter()
         .map(|i| format!("{{ address = \"{}\" }}", i.address));
@@ -24,7 +24,7 @@ pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
         "[upstreams.playback.discovery]\nendpoints = [{}]\n",
         addresses.join(", ")
     );
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         for gateway in ["web", "tv"] {
             fleet.overlays.insert(gateway.into(), discovery.clone());
         }
@@ -38,9 +38,9 @@ async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
         Instance::start(Backend::Playback).await,
         Instance::start(Backend::Playback).await,
     );
-    let shop = shop_of(&[&one, &other]).await;
+    let fleet = shop_of(&[&one, &other]).await;
     let ask = |count: u32| {
-        let asking = stream::iter(0..count).map(|_| shop.get("web", PAGE));
+        let asking = stream::iter(0..count).map(|_| fleet.get("web", PAGE));
         asking
             .buffer_unordered(4)
             .map(|page| page.status.as_u16())
@@ -53,7 +53,7 @@ async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
     // In the middle of things.
     let killing = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        one.die().await;
+        one.crash().await;
     };
     let (during, ()) = tokio::join!(ask(200), killing);
     assert_eq!(during, [200; 200]);
@@ -67,16 +67,17 @@ async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
 
 #[tokio::test]
 async fn a_call_says_how_long_it_may_take_and_who_asks_what_is_the_callers() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
-    let seen = || shop.fleet.mocks().stats(Backend::Playback).last_headers;
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
+    let seen = || fleet.running.mocks().stats(Backend::Playback).last_headers;
     let headers = [
         ("authorization", ada.as_str()),
         ("x-request-id", "r-1"),
         ("request-timeout", "700"),
         ("priority", "u=6"),
     ];
-    shop.get_with("tv", "/v1/titles/p-1?fields=title,manifest", &headers)
+    fleet
+        .get_with("tv", "/v1/titles/p-1?fields=title,manifest", &headers)
         .await;
     let public = seen();
     assert_eq!(public["x-request-id"], "r-1");
@@ -96,14 +97,15 @@ async fn a_call_says_how_long_it_may_take_and_who_asks_what_is_the_callers() {
             _ => 1,
         };
     assert!((300..700).contains(&millis), "{millis}");
-    shop.get_with("tv", "/v1/browse?fields=continueWatching", &headers)
+    fleet
+        .get_with("tv", "/v1/browse?fields=continueWatching", &headers)
         .await;
     assert_eq!(seen()["x-user-id"], "ada");
 }
 
 #[tokio::test]
 async fn unavailable_is_tried_again_and_nothing_else() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     for (status, answered, calls) in [
         (503, 200, 2),
         (500, 502, 1),
@@ -111,12 +113,12 @@ async fn unavailable_is_tried_again_and_nothing_else() {
         (404, 404, 1),
         (504, 504, 1),
     ] {
-        let mocks = shop.fleet.mocks();
+        let mocks = fleet.running.mocks();
         mocks.clear_stats();
         mocks
             .set_fault(Backend::Playback, Fault::status(status).times(1))
             .unwrap();
-        let page = shop.get("web", PAGE).await;
+        let page = fleet.get("web", PAGE).await;
         mocks.clear_faults(None);
         let seen = mocks.stats(Backend::Playback).calls;
         assert_eq!((page.status.as_u16(), seen), (answered, calls), "{status}");

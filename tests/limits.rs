@@ -5,12 +5,12 @@ use std::time::Duration;
 use services_mock::{Backend, Fault};
 
 use crate::support::redis::Redis;
-use crate::support::{Answer, Shop};
+use crate::support::{JsonResponse, TestFleet};
 
 const PAGE: &str = "/api/product-details/p-1";
 
-async fn with(gateway: &'static str, config: &str) -> Shop {
-    Shop::with(|fleet| {
+async fn with(gateway: &'static str, config: &str) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec![gateway.to_owned()];
         fleet.overlays.insert(gateway.to_owned(), config.to_owned());
     })
@@ -18,26 +18,26 @@ async fn with(gateway: &'static str, config: &str) -> Shop {
 }
 
 /// The web's screens, so many an hour.
-async fn screens(algorithm: &str, limit: u32, period: &str, more: &str) -> Shop {
+async fn screens(algorithm: &str, limit: u32, period: &str, more: &str) -> TestFleet {
     let config = format!(
         "{more}\n[inbound.rate_limits.policies.screens]\nalgorithm = \"{algorithm}\"\nlimit = {limit}\nperiod = \"{period}\"\n"
     );
     with("web", &config).await
 }
 
-fn number(answer: &Answer, name: &str) -> u64 {
-    answer
+fn number(response: &JsonResponse, name: &str) -> u64 {
+    response
         .header(name)
         .parse()
-        .unwrap_or_else(|_| panic!("{name}: {:?}", answer.headers))
+        .unwrap_or_else(|_| panic!("{name}: {:?}", response.headers))
 }
 
-fn is_refused(answer: &Answer) {
-    assert_eq!(answer.status, 429);
-    assert_eq!(answer.body["code"], "rate_limited");
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    assert_eq!(number(answer, "x-ratelimit-remaining"), 0);
-    assert!(number(answer, "retry-after") >= 1);
+fn is_refused(response: &JsonResponse) {
+    assert_eq!(response.status, 429);
+    assert_eq!(response.body["code"], "rate_limited");
+    assert_eq!(response.header("content-type"), "application/problem+json");
+    assert_eq!(number(response, "x-ratelimit-remaining"), 0);
+    assert!(number(response, "retry-after") >= 1);
 }
 
 /// Both sides of the store, Redis where it is installed.
@@ -54,26 +54,29 @@ fn sides() -> Vec<(String, Option<Redis>)> {
 async fn what_the_headers_say_is_what_happens() {
     for (store, _redis) in sides() {
         for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
-            let shop = screens(algorithm, 5, "1h", &store).await;
+            let fleet = screens(algorithm, 5, "1h", &store).await;
             for left in (0..5).rev() {
-                let answer = shop.get("web", PAGE).await;
-                assert_eq!(answer.status, 200, "{algorithm}");
-                assert_eq!(number(&answer, "x-ratelimit-limit"), 5);
+                let response = fleet.get("web", PAGE).await;
+                assert_eq!(response.status, 200, "{algorithm}");
+                assert_eq!(number(&response, "x-ratelimit-limit"), 5);
                 assert_eq!(
-                    number(&answer, "x-ratelimit-remaining"),
+                    number(&response, "x-ratelimit-remaining"),
                     left,
                     "{algorithm}"
                 );
-                let reset = number(&answer, "x-ratelimit-reset");
-                assert_eq!(answer.header("ratelimit-policy"), "\"screens\";q=5;w=3600");
+                let reset = number(&response, "x-ratelimit-reset");
                 assert_eq!(
-                    answer.header("ratelimit"),
+                    response.header("ratelimit-policy"),
+                    "\"screens\";q=5;w=3600"
+                );
+                assert_eq!(
+                    response.header("ratelimit"),
                     format!("\"screens\";r={left};t={reset}")
                 );
             }
-            is_refused(&shop.get("web", PAGE).await);
+            is_refused(&fleet.get("web", PAGE).await);
             // What is no screen is not counted.
-            let health = shop.get("web", "/health").await;
+            let health = fleet.get("web", "/health").await;
             assert_eq!(
                 (health.status.as_u16(), health.header("ratelimit")),
                 (200, "")
@@ -86,18 +89,18 @@ async fn what_the_headers_say_is_what_happens() {
 async fn who_comes_back_when_told_is_let_in() {
     for (store, _redis) in sides() {
         for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
-            let shop = screens(algorithm, 2, "2s", &store).await;
-            let mut answer = shop.get("web", PAGE).await;
+            let fleet = screens(algorithm, 2, "2s", &store).await;
+            let mut response = fleet.get("web", PAGE).await;
             for _ in 0..20 {
-                if answer.status == 429 {
+                if response.status == 429 {
                     break;
                 }
-                answer = shop.get("web", PAGE).await;
+                response = fleet.get("web", PAGE).await;
             }
-            is_refused(&answer);
-            let after = Duration::from_secs(number(&answer, "retry-after"));
+            is_refused(&response);
+            let after = Duration::from_secs(number(&response, "retry-after"));
             tokio::time::sleep(after).await;
-            assert_eq!(shop.get("web", PAGE).await.status, 200, "{algorithm}");
+            assert_eq!(fleet.get("web", PAGE).await.status, 200, "{algorithm}");
         }
     }
 }
@@ -105,11 +108,17 @@ async fn who_comes_back_when_told_is_let_in() {
 #[tokio::test]
 async fn a_queue_lets_wait_and_then_refuses() {
     let config = "[inbound.rate_limits.policies.screens]\nalgorithm = \"leaky_bucket_queue\"\nlimit = 10\nperiod = \"5s\"\nburst = 2\n";
-    let shop = with("web", config).await;
+    let fleet = with("web", config).await;
     let begun = crate::support::instant();
-    let four = futures_util::future::join_all((0..4).map(|_| shop.get("web", PAGE))).await;
-    let passed = four.iter().filter(|answer| answer.status == 200).count();
-    let refused = four.iter().filter(|answer| answer.status == 429).count();
+    let four = futures_util::future::join_all((0..4).map(|_| fleet.get("web", PAGE))).await;
+    let passed = four
+        .iter()
+        .filter(|response| response.status == 200)
+        .count();
+    let refused = four
+        .iter()
+        .filter(|response| response.status == 429)
+        .count();
     assert_eq!((passed, refused), (3, 1));
     // The third left two turns after the first.
     assert!(begun.elapsed() >= Duration::from_secs(1));
@@ -118,16 +127,16 @@ async fn a_queue_lets_wait_and_then_refuses() {
 #[tokio::test]
 async fn callers_are_counted_apart_and_addresses_are_for_the_rest() {
     for (store, _redis) in sides() {
-        let shop = screens("token_bucket", 2, "1h", &store).await;
+        let fleet = screens("token_bucket", 2, "1h", &store).await;
         for user in ["u-1", "u-2"] {
-            let bearer = shop.bearer(user);
+            let bearer = fleet.bearer(user);
             let headers = [("authorization", bearer.as_str())];
             for _ in 0..2 {
-                assert_eq!(shop.get_with("web", PAGE, &headers).await.status, 200);
+                assert_eq!(fleet.get_with("web", PAGE, &headers).await.status, 200);
             }
-            is_refused(&shop.get_with("web", PAGE, &headers).await);
+            is_refused(&fleet.get_with("web", PAGE, &headers).await);
         }
-        assert_eq!(shop.get("web", PAGE).await.status, 200);
+        assert_eq!(fleet.get("web", PAGE).await.status, 200);
     }
 }
 
@@ -135,16 +144,16 @@ async fn callers_are_counted_apart_and_addresses_are_for_the_rest() {
 async fn the_strictest_of_several_answers() {
     let config = "[inbound.rate_limits.policies.proxied]\nlimit = 10\n\
                   [inbound.rate_limits.policies.payments]\nlimit = 2\n";
-    let shop = with("web", config).await;
-    let bearer = shop.bearer("u-1");
+    let fleet = with("web", config).await;
+    let bearer = fleet.bearer("u-1");
     let headers = [("authorization", bearer.as_str())];
     for left in [1, 0] {
-        let answer = shop.get_with("web", "/api/payments/none", &headers).await;
-        assert_ne!(answer.status, 429);
-        assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
-        assert!(answer.header("ratelimit").contains("\"proxied\";r="));
+        let response = fleet.get_with("web", "/api/payments/none", &headers).await;
+        assert_ne!(response.status, 429);
+        assert_eq!(number(&response, "x-ratelimit-remaining"), left);
+        assert!(response.header("ratelimit").contains("\"proxied\";r="));
     }
-    let refused = shop.get_with("web", "/api/payments/none", &headers).await;
+    let refused = fleet.get_with("web", "/api/payments/none", &headers).await;
     is_refused(&refused);
     // The refused one took nothing from the other limit.
     assert!(
@@ -153,26 +162,26 @@ async fn the_strictest_of_several_answers() {
         refused.headers
     );
     assert_ne!(
-        shop.get_with("web", "/api/orders", &headers).await.status,
+        fleet.get_with("web", "/api/orders", &headers).await.status,
         429
     );
 }
 
 #[tokio::test]
 async fn a_refused_credential_costs_its_address_ten() {
-    let shop = with(
+    let fleet = with(
         "web",
         "[inbound.rate_limits.per_ip]\nlimit = 25\nperiod = \"1h\"\n",
     )
     .await;
     let bad = [("authorization", "Bearer not.a.token")];
     for _ in 0..2 {
-        assert_eq!(shop.get_with("web", PAGE, &bad).await.status, 401);
+        assert_eq!(fleet.get_with("web", PAGE, &bad).await.status, 401);
     }
     for _ in 0..5 {
-        assert_eq!(shop.get("web", PAGE).await.status, 200);
+        assert_eq!(fleet.get("web", PAGE).await.status, 200);
     }
-    let refused = shop.get("web", PAGE).await;
+    let refused = fleet.get("web", PAGE).await;
     is_refused(&refused);
     assert_eq!(
         refused.header("ratelimit-policy"),
@@ -182,20 +191,20 @@ async fn a_refused_credential_costs_its_address_ten() {
 
 #[tokio::test]
 async fn a_partners_plan_is_its_limit() {
-    let shop = with("partner", "").await;
+    let fleet = with("partner", "").await;
     let key = [("x-api-key", fleet::PARTNER_KEY)];
-    let answer = shop.get_with("partner", "/v2/products/p-1", &key).await;
-    assert_eq!(answer.header("ratelimit-policy"), "\"plan\";q=600;w=60");
-    assert_eq!(number(&answer, "x-ratelimit-remaining"), 599);
+    let response = fleet.get_with("partner", "/v2/products/p-1", &key).await;
+    assert_eq!(response.header("ratelimit-policy"), "\"plan\";q=600;w=60");
+    assert_eq!(number(&response, "x-ratelimit-remaining"), 599);
 }
 
 #[tokio::test]
 async fn addresses_are_let_in_or_not_and_a_trusted_proxy_says_which() {
     let config = "[inbound]\ndeny = [\"203.0.113.0/24\"]\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
-    let shop = with("web", config).await;
+    let fleet = with("web", config).await;
     let from = async |address| {
         let headers = [("x-forwarded-for", address)];
-        shop.get_with("web", PAGE, &headers).await
+        fleet.get_with("web", PAGE, &headers).await
     };
     assert_eq!(from("198.51.100.1").await.status, 200);
     let refused = from("198.51.100.1, 203.0.113.9").await;
@@ -203,8 +212,8 @@ async fn addresses_are_let_in_or_not_and_a_trusted_proxy_says_which() {
     assert_eq!(refused.body["code"], "forbidden");
     // What the client itself wrote is to the left.
     assert_eq!(from("203.0.113.9, 198.51.100.1").await.status, 200);
-    let shop = with("web", "[inbound]\nallow = [\"10.0.0.0/8\"]\n").await;
-    assert_eq!(shop.get("web", PAGE).await.status, 403);
+    let fleet = with("web", "[inbound]\nallow = [\"10.0.0.0/8\"]\n").await;
+    assert_eq!(fleet.get("web", PAGE).await.status, 403);
 }
 
 #[tokio::test]
@@ -224,9 +233,9 @@ async fn of_two_replicas_on_one_redis_exactly_the_limit_passes() {
         let mut waiting: Vec<_> = asked.collect();
         while !waiting.is_empty() {
             let some: Vec<_> = waiting.drain(..waiting.len().min(20)).collect();
-            let answers = futures_util::future::join_all(some).await;
-            assert!(answers.iter().all(|a| a.status == 200 || a.status == 429));
-            passed += answers.iter().filter(|a| a.status == 200).count();
+            let responses = futures_util::future::join_all(some).await;
+            assert!(responses.iter().all(|a| a.status == 200 || a.status == 429));
+            passed += responses.iter().filter(|a| a.status == 200).count();
         }
         assert_eq!(passed, 100, "{algorithm}");
     }
@@ -238,45 +247,48 @@ async fn a_limit_that_follows_its_backend_tells_the_truth_all_the_way() {
     let window = Duration::from_millis(200);
     let config = "[inbound.rate_limits.policies.proxied]\nlimit = 16\nperiod = \"1h\"\nalgorithm = \"fixed_window\"\n\
                   adaptive = { window = \"200ms\", min_samples = 2, min_fraction = 0.5, recovery_step = 0.05 }\n";
-    let shop = with("web", config).await;
-    let bearer = shop.bearer("ada");
+    let fleet = with("web", config).await;
+    let bearer = fleet.bearer("ada");
     let headers = [("authorization", bearer.as_str())];
-    let ask = async || shop.get_with("web", "/api/orders", &headers).await;
-    let mocks = shop.fleet.mocks();
+    let ask = async || fleet.get_with("web", "/api/orders", &headers).await;
+    let mocks = fleet.running.mocks();
     mocks.set_fault(Backend::Order, Fault::status(503)).unwrap();
     // At once, so that some of them fall into one window.
-    for answer in futures_util::future::join_all((0..6).map(|_| ask())).await {
-        assert_eq!(number(&answer, "x-ratelimit-limit"), 16);
+    for response in futures_util::future::join_all((0..6).map(|_| ask())).await {
+        assert_eq!(number(&response, "x-ratelimit-limit"), 16);
     }
     tokio::time::sleep(window).await;
-    let answer = ask().await;
-    assert_eq!(number(&answer, "x-ratelimit-limit"), 8);
-    assert_eq!(answer.header("ratelimit-policy"), "\"proxied\";q=8;w=3600");
-    assert_eq!(number(&answer, "x-ratelimit-remaining"), 1);
+    let response = ask().await;
+    assert_eq!(number(&response, "x-ratelimit-limit"), 8);
+    assert_eq!(
+        response.header("ratelimit-policy"),
+        "\"proxied\";q=8;w=3600"
+    );
+    assert_eq!(number(&response, "x-ratelimit-remaining"), 1);
     assert_ne!(ask().await.status, 429);
     is_refused(&ask().await);
     mocks.clear_faults(None);
     // Nobody asks for a while.
     tokio::time::sleep(12 * window).await;
-    let answer = ask().await;
-    assert_eq!(number(&answer, "x-ratelimit-limit"), 16);
-    assert_eq!(number(&answer, "x-ratelimit-remaining"), 16 - 9);
-    let left = number(&answer, "x-ratelimit-remaining");
+    let response = ask().await;
+    assert_eq!(number(&response, "x-ratelimit-limit"), 16);
+    assert_eq!(number(&response, "x-ratelimit-remaining"), 16 - 9);
+    let left = number(&response, "x-ratelimit-remaining");
     for left in (0..left).rev() {
-        let answer = ask().await;
-        assert_ne!(answer.status, 429);
-        assert_eq!(number(&answer, "x-ratelimit-remaining"), left);
+        let response = ask().await;
+        assert_ne!(response.status, 429);
+        assert_eq!(number(&response, "x-ratelimit-remaining"), left);
     }
     is_refused(&ask().await);
 }
 
 #[tokio::test]
 async fn operators_see_decisions_by_policy() {
-    let shop = screens("token_bucket", 1, "1h", "").await;
-    shop.get("web", PAGE).await;
-    shop.get("web", PAGE).await;
-    let url = format!("{}/metrics", shop.fleet.admin_url("web"));
-    let text = crate::support::send(shop.http.get(url))
+    let fleet = screens("token_bucket", 1, "1h", "").await;
+    fleet.get("web", PAGE).await;
+    fleet.get("web", PAGE).await;
+    let url = format!("{}/metrics", fleet.running.admin_url("web"));
+    let text = crate::support::send(fleet.http.get(url))
         .await
         .text()
         .await
@@ -298,8 +310,8 @@ async fn operators_see_decisions_by_policy() {
 async fn the_contract_says_where_requests_are_counted_and_pages_may_read_it() {
     let config = "[inbound]\ncors_origins = [\"https://shop.example\"]\n\
                   [inbound.rate_limits.policies.screens]\npaths = [\"/api/home\"]\nlimit = 1\n";
-    let shop = with("web", config).await;
-    let contract = shop.get("web", "/openapi.json").await.body;
+    let fleet = with("web", config).await;
+    let contract = fleet.get("web", "/openapi.json").await.body;
     let of = |path: &str| contract["paths"][path]["get"]["responses"].clone();
     let names = |headers: &serde_json::Value| -> Vec<String> {
         let headers = headers.as_object().into_iter().flatten();
@@ -317,21 +329,21 @@ async fn the_contract_says_where_requests_are_counted_and_pages_may_read_it() {
         assert_eq!(refused, "#/components/responses/RateLimited");
     }
     let from = [("origin", "https://shop.example")];
-    let passed = shop.get_with("web", "/api/home", &from).await;
-    let refused = shop.get_with("web", "/api/home", &from).await;
+    let passed = fleet.get_with("web", "/api/home", &from).await;
+    let refused = fleet.get_with("web", "/api/home", &from).await;
     is_refused(&refused);
     let refusal = names(&contract["components"]["responses"]["RateLimited"]["headers"]);
     assert_eq!(refusal.len(), 6);
-    for (answer, told) in [(&passed, counted), (&refused, refusal)] {
-        let exposed = answer.header("access-control-expose-headers").split(',');
+    for (response, told) in [(&passed, counted), (&refused, refusal)] {
+        let exposed = response.header("access-control-expose-headers").split(',');
         let exposed: Vec<&str> = exposed.map(str::trim).collect();
         for name in told {
             let name = name.to_ascii_lowercase();
-            assert_ne!(answer.header(&name), "", "{name}");
+            assert_ne!(response.header(&name), "", "{name}");
             assert!(exposed.contains(&&*name), "{name}: {exposed:?}");
         }
     }
-    let uncounted = shop.get_with("web", "/api/search?q=a", &from).await;
+    let uncounted = fleet.get_with("web", "/api/search?q=a", &from).await;
     let told = ["ratelimit", "x-ratelimit-limit"].map(|name| uncounted.header(name));
     assert_eq!(told, ["", ""]);
 }

@@ -2,20 +2,20 @@
 
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 #[tokio::test]
 async fn what_is_not_there_is_told_as_such() {
-    let shop = Shop::open().await;
-    let unknown = shop.get("web", "/api/product-details/p-99999").await;
+    let fleet = TestFleet::start().await;
+    let unknown = fleet.get("web", "/api/product-details/p-99999").await;
     assert_eq!(
         (unknown.status.as_u16(), &unknown.body["code"]),
         (404, &"not_found".into())
     );
     // The catalogue knows it; the reviews, which name it in their query, do not.
     let fault = Fault::status(404).on("/reviews");
-    (shop.fleet.mocks().set_fault(Backend::Review, fault)).unwrap();
-    let page = shop.get("web", "/api/product-details/p-1").await;
+    (fleet.running.mocks().set_fault(Backend::Review, fault)).unwrap();
+    let page = fleet.get("web", "/api/product-details/p-1").await;
     assert_eq!(
         (page.status.as_u16(), &page.body["_meta"]["complete"]),
         (200, &true.into()),

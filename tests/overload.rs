@@ -7,7 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::{Method, Response};
 use services_mock::{Backend, Fault, Mode};
 
-use crate::support::{Answer, Shop, send, until};
+use crate::support::{JsonResponse, TestFleet, send, wait_until};
 
 const PAGE: &str = "/api/product-details/p-1?fields=product";
 const PREFETCH: (&str, &str) = ("priority", "u=6");
@@ -16,29 +16,29 @@ const POLL: (&str, &str) = ("priority", "u=5");
 const PATIENT: (&str, &str) = ("request-timeout", "9000");
 
 /// A gateway with a fixed number of slots, whose backends hang when told to.
-async fn narrow(gateway: &'static str, slots: u32, more: &str) -> Shop {
+async fn narrow(gateway: &'static str, slots: u32, more: &str) -> TestFleet {
     let limit = format!(
         "[inbound.load_shedding.concurrency_limit]\nmin = {slots}\ninitial = {slots}\nmax = {slots}\n"
     );
     // Those who hang are to stay, each at its one attempt.
     let patient = "attempt_timeout = \"9s\"\n";
     let config = format!("{limit}[upstreams.product]\n{patient}{more}");
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec![gateway.to_owned()];
         fleet.overlays.insert(gateway.to_owned(), config);
     })
     .await
 }
 
-fn hang(shop: &Shop) {
+fn hang(fleet: &TestFleet) {
     let hangs = Fault::mode(Mode::Hang);
-    (shop.fleet.mocks())
+    (fleet.running.mocks())
         .set_fault(Backend::Product, hangs)
         .unwrap();
 }
 
-fn waiting(shop: &Shop) -> u64 {
-    shop.fleet.mocks().stats(Backend::Product).in_flight
+fn waiting(fleet: &TestFleet) -> u64 {
+    fleet.running.mocks().stats(Backend::Product).in_flight
 }
 
 /// Requests that hang at a backend until they are dropped.
@@ -47,15 +47,15 @@ struct Hanging(Vec<tokio::task::JoinHandle<Option<Response>>>);
 impl Hanging {
     /// Sends so many more, and waits until all are at the backend.
     #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-    async fn add(&mut self, shop: &Shop, path: &str, count: usize, headers: &[(&str, &str)]) {
-        let gateway = if shop.fleet.has("web") {
+    async fn add(&mut self, fleet: &TestFleet, path: &str, count: usize, headers: &[(&str, &str)]) {
+        let gateway = if fleet.running.has("web") {
             "web"
         } else {
             "partner"
         };
         for _ in 0..count {
-            let url = format!("{}{path}", shop.fleet.url(gateway));
-            let mut request = shop.http.get(url).header(PATIENT.0, PATIENT.1);
+            let url = format!("{}{path}", fleet.running.url(gateway));
+            let mut request = fleet.http.get(url).header(PATIENT.0, PATIENT.1);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
@@ -63,33 +63,33 @@ impl Hanging {
                 .push(tokio::spawn(async { request.send().await.ok() }));
         }
         let all = self.0.len() as u64;
-        until(|| waiting(shop) == all).await;
+        wait_until(|| waiting(fleet) == all).await;
     }
 
     /// Hangs up.
-    async fn leave(&mut self, shop: &Shop) {
+    async fn leave(&mut self, fleet: &TestFleet) {
         for one in self.0.drain(..) {
             one.abort();
         }
-        until(|| waiting(shop) == 0).await;
+        wait_until(|| waiting(fleet) == 0).await;
     }
 }
 
-fn refused(answer: &Answer) {
+fn refused(response: &JsonResponse) {
     assert_eq!(
-        (answer.status.as_u16(), &answer.body["code"]),
+        (response.status.as_u16(), &response.body["code"]),
         (503, &"overloaded".into()),
         "{}",
-        answer.body
+        response.body
     );
-    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    let seconds: u64 = response.header("retry-after").parse().unwrap();
     assert!((1..=3).contains(&seconds), "{seconds}");
 }
 
-async fn metrics(shop: &Shop, gateway: &str) -> String {
-    let metrics = shop
+async fn metrics(fleet: &TestFleet, gateway: &str) -> String {
+    let metrics = fleet
         .http
-        .get(format!("{}/metrics", shop.fleet.admin_url(gateway)));
+        .get(format!("{}/metrics", fleet.running.admin_url(gateway)));
     send(metrics).await.text().await.unwrap()
 }
 
@@ -104,25 +104,25 @@ fn value(metrics: &str, name: &str) -> u32 {
 
 #[tokio::test]
 async fn prefetches_are_refused_first_and_writes_last() {
-    let shop = narrow("web", 20, "").await;
-    hang(&shop);
-    let ada = shop.bearer("ada");
+    let fleet = narrow("web", 20, "").await;
+    hang(&fleet);
+    let ada = fleet.bearer("ada");
     let signed_in = ("authorization", ada.as_str());
     let mut hanging = Hanging(Vec::new());
     // Up to these, in turn, each class is let in; then it is refused, and the next is not.
-    hanging.add(&shop, PAGE, 10, &[PREFETCH]).await;
-    refused(&shop.get_with("web", PAGE, &[PREFETCH]).await);
-    refused(&shop.get_with("web", PAGE, &[PREFETCH, signed_in]).await);
-    hanging.add(&shop, PAGE, 2, &[POLL]).await;
-    refused(&shop.get_with("web", PAGE, &[POLL, signed_in]).await);
-    hanging.add(&shop, PAGE, 3, &[]).await;
-    refused(&shop.get("web", PAGE).await);
-    hanging.add(&shop, PAGE, 4, &[signed_in]).await;
-    refused(&shop.get_with("web", PAGE, &[signed_in]).await);
+    hanging.add(&fleet, PAGE, 10, &[PREFETCH]).await;
+    refused(&fleet.get_with("web", PAGE, &[PREFETCH]).await);
+    refused(&fleet.get_with("web", PAGE, &[PREFETCH, signed_in]).await);
+    hanging.add(&fleet, PAGE, 2, &[POLL]).await;
+    refused(&fleet.get_with("web", PAGE, &[POLL, signed_in]).await);
+    hanging.add(&fleet, PAGE, 3, &[]).await;
+    refused(&fleet.get("web", PAGE).await);
+    hanging.add(&fleet, PAGE, 4, &[signed_in]).await;
+    refused(&fleet.get_with("web", PAGE, &[signed_in]).await);
     // A write still comes in: no door of this gateway takes one here, and the router says so, not the edge.
-    let written = shop.post("web", "/api/home", &serde_json::json!({})).await;
+    let written = fleet.post("web", "/api/home", &serde_json::json!({})).await;
     assert_eq!(written.status, 405);
-    let told = metrics(&shop, "web").await;
+    let told = metrics(&fleet, "web").await;
     for (class, count) in [
         ("prefetch", 2),
         ("background", 1),
@@ -135,50 +135,50 @@ async fn prefetches_are_refused_first_and_writes_last() {
     }
     assert_eq!(value(&told, "bff_concurrency_limit"), 20);
     assert_eq!(value(&told, "bff_requests_in_flight"), 19);
-    hanging.leave(&shop).await;
+    hanging.leave(&fleet).await;
 }
 
 #[tokio::test]
 async fn a_graphql_query_is_a_read_though_it_is_posted() {
-    let shop = narrow("web", 20, "").await;
-    hang(&shop);
+    let fleet = narrow("web", 20, "").await;
+    hang(&fleet);
     let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PAGE, 15, &[]).await;
+    hanging.add(&fleet, PAGE, 15, &[]).await;
     let query = serde_json::json!({"query": "{ __typename }"});
-    refused(&shop.post("web", "/graphql", &query).await);
-    hanging.leave(&shop).await;
-    assert_eq!(shop.post("web", "/graphql", &query).await.status, 200);
+    refused(&fleet.post("web", "/graphql", &query).await);
+    hanging.leave(&fleet).await;
+    assert_eq!(fleet.post("web", "/graphql", &query).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_refusal_is_a_whole_answer_and_health_takes_no_slot() {
-    let shop = narrow(
+    let fleet = narrow(
         "web",
         4,
         "[inbound]\ncors_origins = [\"https://shop.example\"]\n",
     )
     .await;
-    hang(&shop);
+    hang(&fleet);
     let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PAGE, 3, &[]).await;
+    hanging.add(&fleet, PAGE, 3, &[]).await;
     let origin = ("origin", "https://shop.example");
-    let answer = shop
+    let response = fleet
         .get_with("web", PAGE, &[origin, ("x-request-id", "r-1")])
         .await;
-    refused(&answer);
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    assert_eq!(answer.header("access-control-allow-origin"), origin.1);
+    refused(&response);
+    assert_eq!(response.header("content-type"), "application/problem+json");
+    assert_eq!(response.header("access-control-allow-origin"), origin.1);
     assert!(
-        answer
+        response
             .header("access-control-expose-headers")
             .contains("retry-after")
     );
-    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(response.header("x-content-type-options"), "nosniff");
     assert_eq!(
-        (answer.header("x-request-id"), &answer.body["requestId"]),
+        (response.header("x-request-id"), &response.body["requestId"]),
         ("r-1", &"r-1".into())
     );
-    assert_eq!(waiting(&shop), 3, "nothing was asked for it");
+    assert_eq!(waiting(&fleet), 3, "nothing was asked for it");
     // Neither pages nor preflights nor what is nowhere.
     for (path, status) in [
         ("/health", 200),
@@ -186,53 +186,54 @@ async fn a_refusal_is_a_whole_answer_and_health_takes_no_slot() {
         ("/errors/overloaded", 200),
         ("/nowhere", 404),
     ] {
-        assert_eq!(shop.get("web", path).await.status, status, "{path}");
+        assert_eq!(fleet.get("web", path).await.status, status, "{path}");
     }
-    let asked = shop
-        .http
-        .request(Method::OPTIONS, format!("{}{PAGE}", shop.fleet.url("web")));
+    let asked = fleet.http.request(
+        Method::OPTIONS,
+        format!("{}{PAGE}", fleet.running.url("web")),
+    );
     let asked = asked
         .header(origin.0, origin.1)
         .header("access-control-request-method", "GET");
     assert_eq!(send(asked).await.status(), 200);
-    hanging.leave(&shop).await;
+    hanging.leave(&fleet).await;
 }
 
 #[tokio::test]
 async fn a_bad_credential_is_401_and_gives_its_slot_back() {
-    let shop = narrow("web", 4, "").await;
-    hang(&shop);
+    let fleet = narrow("web", 4, "").await;
+    hang(&fleet);
     let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PAGE, 2, &[]).await;
+    hanging.add(&fleet, PAGE, 2, &[]).await;
     for _ in 0..50 {
-        let answer = shop
+        let response = fleet
             .get_with("web", PAGE, &[("authorization", "Bearer junk")])
             .await;
-        assert_eq!(answer.status, 401);
+        assert_eq!(response.status, 401);
     }
     assert_eq!(
-        value(&metrics(&shop, "web").await, "bff_requests_in_flight"),
+        value(&metrics(&fleet, "web").await, "bff_requests_in_flight"),
         2
     );
-    hanging.leave(&shop).await;
+    hanging.leave(&fleet).await;
 }
 
 #[tokio::test]
 async fn slots_come_back_after_hundreds_of_hang_ups_and_answers() {
-    let shop = narrow("web", 8, "").await;
-    hang(&shop);
+    let fleet = narrow("web", 8, "").await;
+    hang(&fleet);
     let mut hanging = Hanging(Vec::new());
     for _ in 0..60 {
-        hanging.add(&shop, PAGE, 6, &[]).await;
-        hanging.leave(&shop).await;
+        hanging.add(&fleet, PAGE, 6, &[]).await;
+        hanging.leave(&fleet).await;
     }
-    shop.fleet.mocks().clear_faults(None);
+    fleet.running.mocks().clear_faults(None);
     for _ in 0..60 {
-        let pages = join_all((0..6).map(|_| shop.get("web", PAGE))).await;
+        let pages = join_all((0..6).map(|_| fleet.get("web", PAGE))).await;
         assert!(pages.iter().all(|page| page.status == 200));
     }
     assert_eq!(
-        value(&metrics(&shop, "web").await, "bff_requests_in_flight"),
+        value(&metrics(&fleet, "web").await, "bff_requests_in_flight"),
         0
     );
 }
@@ -252,35 +253,35 @@ async fn a_partner_is_refused_by_the_plan_of_its_key() {
         key("new", "unlisted"),
     ]
     .concat();
-    let shop = narrow("partner", 20, &keys).await;
-    hang(&shop);
+    let fleet = narrow("partner", 20, &keys).await;
+    hang(&fleet);
     let gold = ("x-api-key", fleet::PARTNER_KEY);
     let (bronze, silver) = (
         ("x-api-key", "bffp_weak_weak"),
         ("x-api-key", "bffp_fair_fair"),
     );
     let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PARTNER, 14, &[bronze]).await;
-    refused(&shop.get_with("partner", PARTNER, &[bronze]).await);
+    hanging.add(&fleet, PARTNER, 14, &[bronze]).await;
+    refused(&fleet.get_with("partner", PARTNER, &[bronze]).await);
     refused(
-        &shop
+        &fleet
             .get_with("partner", PARTNER, &[("x-api-key", "bffp_new_new")])
             .await,
     );
-    hanging.add(&shop, PARTNER, 2, &[silver]).await;
-    refused(&shop.get_with("partner", PARTNER, &[silver]).await);
-    hanging.add(&shop, PARTNER, 3, &[gold]).await;
-    refused(&shop.get_with("partner", PARTNER, &[gold]).await);
-    let told = metrics(&shop, "partner").await;
+    hanging.add(&fleet, PARTNER, 2, &[silver]).await;
+    refused(&fleet.get_with("partner", PARTNER, &[silver]).await);
+    hanging.add(&fleet, PARTNER, 3, &[gold]).await;
+    refused(&fleet.get_with("partner", PARTNER, &[gold]).await);
+    let told = metrics(&fleet, "partner").await;
     let line = r#"bff_requests_shed_total{class="signed_in",plan="bronze",client="partner"} 1"#;
     assert!(told.contains(line), "{told}");
-    hanging.leave(&shop).await;
+    hanging.leave(&fleet).await;
 }
 
 /// Keeps so many requests on their way for a while; the least the limit became meanwhile.
-async fn load(shop: &Shop, clients: usize, time: Duration) -> u32 {
+async fn load(fleet: &TestFleet, clients: usize, time: Duration) -> u32 {
     let mut least = u32::MAX;
-    let mut busy: FuturesUnordered<_> = (0..clients).map(|_| shop.get("web", PAGE)).collect();
+    let mut busy: FuturesUnordered<_> = (0..clients).map(|_| fleet.get("web", PAGE)).collect();
     let over = tokio::time::sleep(time);
     tokio::pin!(over);
     let mut look = tokio::time::interval(Duration::from_millis(100));
@@ -289,9 +290,9 @@ async fn load(shop: &Shop, clients: usize, time: Duration) -> u32 {
             biased;
             () = &mut over => return least,
             _ = look.tick() => {
-                least = least.min(value(&metrics(shop, "web").await, "bff_concurrency_limit"));
+                least = least.min(value(&metrics(fleet, "web").await, "bff_concurrency_limit"));
             }
-            Some(_) = busy.next() => busy.push(shop.get("web", PAGE)),
+            Some(_) = busy.next() => busy.push(fleet.get("web", PAGE)),
         }
     }
 }
@@ -299,21 +300,21 @@ async fn load(shop: &Shop, clients: usize, time: Duration) -> u32 {
 #[tokio::test]
 async fn the_limit_goes_down_when_answers_are_late_and_recovers() {
     // Neither breaker nor hedge, so that it is the limit that shows.
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".to_owned()];
         let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\ninitial = 40\n\
             [upstreams.product.circuit_breaker]\nminimum_calls = 1000000\nconsecutive_failures = 1000000\n";
         fleet.overlays.insert("web".into(), config.into());
     })
     .await;
-    let well = load(&shop, 30, Duration::from_secs(1)).await;
+    let well = load(&fleet, 30, Duration::from_secs(1)).await;
     assert!(well >= 20, "{well}");
-    hang(&shop);
-    let ill = load(&shop, 30, Duration::from_secs(4)).await;
+    hang(&fleet);
+    let ill = load(&fleet, 30, Duration::from_secs(4)).await;
     assert!(ill < 20, "{ill}");
-    shop.fleet.mocks().clear_faults(None);
-    load(&shop, 30, Duration::from_secs(2)).await;
-    let again = value(&metrics(&shop, "web").await, "bff_concurrency_limit");
+    fleet.running.mocks().clear_faults(None);
+    load(&fleet, 30, Duration::from_secs(2)).await;
+    let again = value(&metrics(&fleet, "web").await, "bff_concurrency_limit");
     assert!(again >= 30, "{again}");
 }
 

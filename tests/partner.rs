@@ -2,15 +2,15 @@
 
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 const PAGE: &str = "/v2/products/p-1";
 const KEY: [(&str, &str); 1] = [("x-api-key", fleet::PARTNER_KEY)];
 
 #[tokio::test]
 async fn a_product_is_facts() {
-    let shop = Shop::open().await;
-    let page = shop.get_with("partner", PAGE, &KEY).await;
+    let fleet = TestFleet::start().await;
+    let page = fleet.get_with("partner", PAGE, &KEY).await;
     assert_eq!(
         page.members("product"),
         [
@@ -31,20 +31,21 @@ async fn a_product_is_facts() {
             .all(serde_json::Value::is_string)
     );
     let lost = Fault::status(500).on("/products/p-1/similar");
-    shop.loses_only(("partner", PAGE), &KEY, "similar", (Backend::Product, lost))
+    fleet
+        .loses_only(("partner", PAGE), &KEY, "similar", (Backend::Product, lost))
         .await;
 }
 
 #[tokio::test]
 async fn a_partner_needs_a_good_key() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     for bad in [
         "",
         "nonsense",
         "bffp_demo_wrong",
         "bffp_other_only-for-this-machine",
     ] {
-        let refused = shop
+        let refused = fleet
             .get_with("partner", "/v2/products", &[("x-api-key", bad)])
             .await;
         assert_eq!(
@@ -53,9 +54,9 @@ async fn a_partner_needs_a_good_key() {
             "{bad:?}"
         );
     }
-    let nobody = shop.get("partner", "/v2/products?perPage=0").await;
+    let nobody = fleet.get("partner", "/v2/products?perPage=0").await;
     assert_eq!(nobody.status, 401);
-    let wrong = shop
+    let wrong = fleet
         .get_with("partner", "/v2/products?perPage=0", &KEY)
         .await;
     assert_eq!(wrong.body["errors"][0]["pointer"], "/query/perPage");
@@ -63,8 +64,8 @@ async fn a_partner_needs_a_good_key() {
 
 #[tokio::test]
 async fn every_id_of_a_batch_is_answered() {
-    let shop = Shop::open().await;
-    let batch = shop
+    let fleet = TestFleet::start().await;
+    let batch = fleet
         .get_with("partner", "/v2/availability?ids=p-1,p-999999", &KEY)
         .await;
     let items = batch.body["items"].as_array().unwrap();

@@ -3,7 +3,7 @@
 use fleet::Callers;
 use serde_json::Value;
 
-use crate::support::{Shop, file};
+use crate::support::{TestFleet, file};
 
 /// One request of a `pgo_workload.curl`, of a range its first.
 struct Asked {
@@ -57,8 +57,8 @@ fn first_of_ranges(path: &str) -> String {
 
 #[tokio::test]
 async fn every_gateway_is_trained_by_what_it_answers() {
-    let shop = Shop::open().await;
-    let bearer = shop.bearer("ada");
+    let fleet = TestFleet::start().await;
+    let bearer = fleet.bearer("ada");
     for gateway in fleet::GATEWAYS {
         let (gateway, callers) = (gateway.name, gateway.callers());
         let text = file(&format!("bffs/{gateway}/pgo_workload.curl")).unwrap();
@@ -70,22 +70,22 @@ async fn every_gateway_is_trained_by_what_it_answers() {
         };
         for Asked { path, body, known } in all {
             let headers = &[credential][..usize::from(known)];
-            let answer = match body {
+            let response = match body {
                 Some(body) => {
                     let body: Value = serde_json::from_str(&body).unwrap();
-                    shop.post_with(gateway, &path, headers, &body).await
+                    fleet.post_with(gateway, &path, headers, &body).await
                 }
-                None => shop.get_with(gateway, &path, headers).await,
+                None => fleet.get_with(gateway, &path, headers).await,
             };
             assert!(
-                answer.status.is_success(),
+                response.status.is_success(),
                 "{gateway} {path}: {}",
-                answer.body
+                response.body
             );
             assert!(
-                answer.body.get("errors").is_none(),
+                response.body.get("errors").is_none(),
                 "{path}: {}",
-                answer.body
+                response.body
             );
         }
     }

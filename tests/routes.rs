@@ -7,7 +7,7 @@ use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, Shop};
+use crate::support::{JsonResponse, TestFleet};
 
 mod client_disconnect;
 mod echo;
@@ -19,8 +19,8 @@ mod tls;
 
 #[tokio::test]
 async fn the_older_pages_get_what_the_backends_say() {
-    let shop = Shop::open().await;
-    let (ada, root) = (shop.bearer("ada"), shop.bearer("root"));
+    let fleet = TestFleet::start().await;
+    let (ada, root) = (fleet.bearer("ada"), fleet.bearer("root"));
     let asked = async |path: &str, bearer: &str| {
         let headers = [("authorization", bearer)];
         let headers = if bearer.is_empty() {
@@ -28,7 +28,7 @@ async fn the_older_pages_get_what_the_backends_say() {
         } else {
             &headers[..]
         };
-        shop.get_with("web", path, headers).await
+        fleet.get_with("web", path, headers).await
     };
     for (path, bearer, status) in [
         ("/api/products/p-1", "", 200),
@@ -47,8 +47,8 @@ async fn the_older_pages_get_what_the_backends_say() {
         // A screen's own address lies below the prefix of a route, and wins.
         ("/api/products/p-1/playback", "", 200),
     ] {
-        let answer = asked(path, bearer).await;
-        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        let response = asked(path, bearer).await;
+        assert_eq!(response.status, status, "{path}: {}", response.body);
     }
     let own = asked("/api/products/p-1/playback", "").await;
     assert!(own.body["_meta"].is_object());
@@ -57,7 +57,7 @@ async fn the_older_pages_get_what_the_backends_say() {
     let refused = asked("/api/admin/users", &ada).await;
     assert_eq!(refused.body["code"], "forbidden");
     assert_eq!(refused.header("content-type"), "application/problem+json");
-    let wrong = shop.post("web", "/api/products/p-1", &json!({})).await;
+    let wrong = fleet.post("web", "/api/products/p-1", &json!({})).await;
     assert_eq!(
         (wrong.status.as_u16(), wrong.header("allow")),
         (405, "GET, HEAD")
@@ -66,30 +66,30 @@ async fn the_older_pages_get_what_the_backends_say() {
 
 #[tokio::test]
 async fn the_old_format_is_translated_both_ways() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
     let v1 = [("x-api-version", "v1"), ("authorization", ada.as_str())];
-    let today = shop.get_with("web", "/api/products/p-1", &v1[1..]).await;
-    let old = shop.get_with("web", "/api/products/p-1", &v1).await;
+    let today = fleet.get_with("web", "/api/products/p-1", &v1[1..]).await;
+    let old = fleet.get_with("web", "/api/products/p-1", &v1).await;
     assert_eq!(today.body["runtimeMinutes"], old.body["runtime_minutes"]);
     assert!(old.body.get("runtimeMinutes").is_none(), "{}", old.body);
-    for answer in [&today, &old] {
+    for response in [&today, &old] {
         assert!(
-            answer
+            response
                 .header("vary")
                 .to_lowercase()
                 .contains("x-api-version")
         );
     }
     let address = json!({"name": "Ada", "street": "Mole 1", "city": "Kiel", "postal_code": "24103", "country": "DE"});
-    let made = shop
+    let made = fleet
         .post_with("web", "/api/users/ada/addresses", &v1, &address)
         .await;
     assert_eq!(
         (made.status.as_u16(), &made.body["postal_code"]),
         (201, &"24103".into())
     );
-    let kept = shop
+    let kept = fleet
         .get_with("web", "/api/users/ada/addresses", &v1[1..])
         .await;
     assert!(
@@ -98,14 +98,15 @@ async fn the_old_format_is_translated_both_ways() {
         kept.body
     );
     let unknown = [("x-api-version", "v9")];
-    let refused = shop.get_with("web", "/api/products/p-1", &unknown).await;
+    let refused = fleet.get_with("web", "/api/products/p-1", &unknown).await;
     assert_eq!(
         (refused.status.as_u16(), &refused.body["code"]),
         (400, &"invalid_request".into())
     );
-    let garbled = (shop
-        .http
-        .post(format!("{}/api/users/ada/addresses", shop.fleet.url("web"))))
+    let garbled = (fleet.http.post(format!(
+        "{}/api/users/ada/addresses",
+        fleet.running.url("web")
+    )))
     .header("authorization", &ada)
     .header("x-api-version", "v1")
     .header("content-type", "application/json")
@@ -115,22 +116,24 @@ async fn the_old_format_is_translated_both_ways() {
 
 #[tokio::test]
 async fn what_failed_is_tried_again_only_where_that_is_harmless() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
-    let calls = |backend| shop.fleet.mocks().stats(backend).calls;
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
+    let calls = |backend| fleet.running.mocks().stats(backend).calls;
     let once = Fault::status(500).times(1);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, once.clone())
         .unwrap();
-    assert_eq!(shop.get("web", "/api/products/p-1").await.status, 200);
+    assert_eq!(fleet.get("web", "/api/products/p-1").await.status, 200);
     assert_eq!(calls(Backend::Product), 2);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Order, once.clone())
         .unwrap();
     let bearer = ("authorization", ada.as_str());
-    let plain = shop
+    let plain = fleet
         .post_with("web", "/api/orders", &[bearer], &json!({}))
         .await;
     assert_eq!(
@@ -138,11 +141,15 @@ async fn what_failed_is_tried_again_only_where_that_is_harmless() {
         (500, 1),
         "as it is"
     );
-    shop.fill_cart("ada").await;
-    shop.fleet.mocks().clear_stats();
-    shop.fleet.mocks().set_fault(Backend::Order, once).unwrap();
+    fleet.fill_cart("ada").await;
+    fleet.running.mocks().clear_stats();
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Order, once)
+        .unwrap();
     let keyed = [bearer, ("idempotency-key", "k-1")];
-    let placed = shop
+    let placed = fleet
         .post_with("web", "/api/orders", &keyed, &json!({}))
         .await;
     assert_eq!(
@@ -155,29 +162,31 @@ async fn what_failed_is_tried_again_only_where_that_is_harmless() {
 
 #[tokio::test]
 async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     for (fault, status, code) in [
         (Fault::mode(Mode::Reset), 503, "unavailable"),
         (Fault::mode(Mode::Hang), 504, "deadline"),
     ] {
-        shop.fleet
+        fleet
+            .running
             .mocks()
             .set_fault(Backend::Product, fault)
             .unwrap();
-        let answer = shop.get("web", "/api/products/p-1").await;
+        let response = fleet.get("web", "/api/products/p-1").await;
         assert_eq!(
-            (answer.status.as_u16(), &answer.body["code"]),
+            (response.status.as_u16(), &response.body["code"]),
             (status, &code.into())
         );
-        shop.fleet.mocks().clear_faults(None);
+        fleet.running.mocks().clear_faults(None);
     }
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, Fault::mode(Mode::Reset))
         .unwrap();
-    let mut last = shop.get("web", "/api/products/p-1").await;
+    let mut last = fleet.get("web", "/api/products/p-1").await;
     for _ in 0..5 {
-        last = shop.get("web", "/api/products/p-1").await;
+        last = fleet.get("web", "/api/products/p-1").await;
     }
     assert_eq!(last.body["code"], "circuit_open");
     assert!(!last.header("retry-after").is_empty());
@@ -185,7 +194,7 @@ async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
 
 #[tokio::test]
 async fn paths_with_a_second_meaning_go_nowhere() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     for path in [
         "/api/products/..",
         "/api/products/../users/ada",
@@ -202,17 +211,17 @@ async fn paths_with_a_second_meaning_go_nowhere() {
         "/api/products/%70-1",
         "/api/products/%zz",
     ] {
-        let said = raw(&shop, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        let said = raw(&fleet, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
         assert!(said.starts_with("HTTP/1.1 400"), "{path}: {said}");
-        let calls = Backend::ALL.map(|b| shop.fleet.mocks().stats(b).calls);
+        let calls = Backend::ALL.map(|b| fleet.running.mocks().stats(b).calls);
         assert_eq!(calls.iter().sum::<u64>(), 0, "{path} reached a backend");
     }
 }
 
 #[tokio::test]
 async fn a_request_that_ends_in_two_places_is_refused() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
     for framing in [
         "content-length: 4\r\ncontent-length: 5",
         "content-length: 4, 5",
@@ -225,31 +234,31 @@ async fn a_request_that_ends_in_two_places_is_refused() {
             "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {ada}\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
         );
         let said = raw(
-            &shop,
+            &fleet,
             &format!("{head}0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n"),
         )
         .await;
-        let answers = said.matches("HTTP/1.1 ").count();
+        let responses = said.matches("HTTP/1.1 ").count();
         assert!(
-            said.starts_with("HTTP/1.1 400") && answers == 1,
+            said.starts_with("HTTP/1.1 400") && responses == 1,
             "{framing}: {said}"
         );
-        let calls = shop.fleet.mocks().stats(Backend::Order).calls;
+        let calls = fleet.running.mocks().stats(Backend::Order).calls;
         assert_eq!(calls, 0, "{framing}: {said}");
     }
     // RFC 9112 §6.1 has this one end where the chunks do, and the connection with it.
-    let said = both_framings(&shop, &ada).await;
-    let calls = shop.fleet.mocks().stats(Backend::Order).calls;
+    let said = both_framings(&fleet, &ada).await;
+    let calls = fleet.running.mocks().stats(Backend::Order).calls;
     assert_eq!((said.matches("HTTP/1.1 ").count(), calls), (1, 1), "{said}");
 }
 
-async fn both_framings(shop: &Shop, bearer: &str) -> String {
+async fn both_framings(fleet: &TestFleet, bearer: &str) -> String {
     let head = format!(
         "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {bearer}\r\ncontent-type: application/json\r\n\
          content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let smuggled = "0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n";
-    raw(shop, &format!("{head}{smuggled}")).await
+    raw(fleet, &format!("{head}{smuggled}")).await
 }
 
 #[tokio::test]
@@ -281,8 +290,8 @@ async fn a_route_that_leads_nowhere_is_one_line() {
 #[tokio::test]
 async fn the_contract_tells_what_gets_through() {
     let route = "content_types = [\"text/plain\"]\n[routes.staff]\nprefixes = [\"/staff\"]\nupstream = \"order\"\nroles = [\"ADMIN\"]";
-    let shop = echo::shop(route).await;
-    let contract = shop.get("web", "/openapi.json").await.body;
+    let fleet = echo::fleet(route).await;
+    let contract = fleet.get("web", "/openapi.json").await.body;
     let echo = &contract["paths"]["/echo/{path}"];
     let methods: Vec<&String> = echo.as_object().unwrap().keys().collect();
     assert_eq!(methods, ["get", "put", "post"]);
@@ -314,14 +323,14 @@ async fn the_contract_tells_what_gets_through() {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-async fn dial(shop: &Shop) -> TcpStream {
-    let address = shop.fleet.url("web").replace("http://", "");
+async fn dial(fleet: &TestFleet) -> TcpStream {
+    let address = fleet.running.url("web").replace("http://", "");
     TcpStream::connect(address).await.unwrap()
 }
 
 /// Sends bytes as they are; reads until the gateway closes, or says nothing more.
-async fn raw(shop: &Shop, bytes: &str) -> String {
-    let mut client = dial(shop).await;
+async fn raw(fleet: &TestFleet, bytes: &str) -> String {
+    let mut client = dial(fleet).await;
     client.write_all(bytes.as_bytes()).await.unwrap();
     let mut said = Vec::new();
     let mut piece = [0; 4096];
@@ -334,8 +343,8 @@ async fn raw(shop: &Shop, bytes: &str) -> String {
 }
 
 /// What a backend that echoes was sent.
-fn echoed(answer: &Answer, name: &str) -> String {
-    answer.body["headers"][name]
+fn echoed(response: &JsonResponse, name: &str) -> String {
+    response.body["headers"][name]
         .as_str()
         .unwrap_or_default()
         .to_owned()

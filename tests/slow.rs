@@ -6,12 +6,12 @@ use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Shop, instant, passes_alone, resident_kib};
+use crate::support::{TestFleet, instant, resident_kib, runs_in_own_process};
 
 const SOON: Duration = Duration::from_millis(2500);
 
-async fn impatient() -> Shop {
-    Shop::with(|fleet| {
+async fn impatient() -> TestFleet {
+    TestFleet::start_with(|fleet| {
         let limits = "[server]\nhead_timeout = \"300ms\"\n[inbound]\nbody_timeout = \"300ms\"\n";
         fleet.overlays.insert("web".into(), limits.into());
     })
@@ -19,13 +19,13 @@ async fn impatient() -> Shop {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-async fn dial(shop: &Shop) -> TcpStream {
-    let address = shop.fleet.url("web").replace("http://", "");
+async fn dial(fleet: &TestFleet) -> TcpStream {
+    let address = fleet.running.url("web").replace("http://", "");
     TcpStream::connect(address).await.unwrap()
 }
 
 /// Reads until the other side closes or has said a whole head.
-async fn answer(client: &mut TcpStream) -> String {
+async fn response(client: &mut TcpStream) -> String {
     let mut said = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -45,8 +45,8 @@ async fn answer(client: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_head_that_dribbles_is_cut() {
-    let shop = impatient().await;
-    let mut client = dial(&shop).await;
+    let fleet = impatient().await;
+    let mut client = dial(&fleet).await;
     let began = instant();
     client
         .write_all(b"GET /health HTTP/1.1\r\nhost: a\r\nx: ")
@@ -61,22 +61,22 @@ async fn a_head_that_dribbles_is_cut() {
 
 #[tokio::test]
 async fn a_connection_may_be_silent_for_longer_than_a_head_may_take() {
-    let shop = impatient().await;
-    let mut client = dial(&shop).await;
+    let fleet = impatient().await;
+    let mut client = dial(&fleet).await;
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(450)).await;
         let (head, rest) = ("GET /health HTTP/1.1\r\nho", "st: a\r\n\r\n");
         client.write_all(head.as_bytes()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
         client.write_all(rest.as_bytes()).await.unwrap();
-        let said = answer(&mut client).await;
+        let said = response(&mut client).await;
         assert!(said.starts_with("HTTP/1.1 200"), "{said}");
     }
 }
 
 #[tokio::test]
 async fn who_asks_nothing_is_shown_out_whatever_they_speak() {
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         let limits = "[server]\nidle_timeout = \"300ms\"\nhead_timeout = \"400ms\"\n";
         fleet.overlays.insert("web".into(), limits.into());
     })
@@ -84,7 +84,7 @@ async fn who_asks_nothing_is_shown_out_whatever_they_speak() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let kept = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
     for said in [&b""[..], preface, kept] {
-        let mut client = dial(&shop).await;
+        let mut client = dial(&fleet).await;
         client.write_all(said).await.unwrap();
         let began = instant();
         let mut heard = Vec::new();
@@ -97,12 +97,12 @@ async fn who_asks_nothing_is_shown_out_whatever_they_speak() {
 
 #[tokio::test]
 async fn a_body_that_stalls_is_refused() {
-    let shop = impatient().await;
-    let mut client = dial(&shop).await;
+    let fleet = impatient().await;
+    let mut client = dial(&fleet).await;
     let head = "POST /graphql HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{\"que";
     let began = instant();
     client.write_all(head.as_bytes()).await.unwrap();
-    let said = answer(&mut client).await;
+    let said = response(&mut client).await;
     assert!(
         said.starts_with("HTTP/1.1 4") || said.starts_with("HTTP/1.1 504"),
         "{said}"
@@ -122,23 +122,24 @@ async fn a_body_that_stalls_is_refused() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn endless_bodies_and_bombs_leave_memory_flat() {
-    if passes_alone("slow::endless_bodies_and_bombs_leave_memory_flat") {
+    if runs_in_own_process("slow::endless_bodies_and_bombs_leave_memory_flat") {
         return;
     }
-    let shop = Shop::unbroken().await;
+    let fleet = TestFleet::start_without_circuit_breakers().await;
     let page = "/api/product-details/p-1?fields=product,reviews";
-    shop.get("web", page).await;
+    fleet.get("web", page).await;
     let before = resident_kib();
     for fault in [Mode::Endless, Mode::GzipBomb] {
-        shop.fleet
+        fleet
+            .running
             .mocks()
             .set_fault(Backend::Review, Fault::mode(fault))
             .unwrap();
         for _ in 0..20 {
-            let page = shop.get("web", page).await;
+            let page = fleet.get("web", page).await;
             assert_eq!(page.section("reviews")["reason"], "bad_response");
         }
-        shop.fleet.mocks().clear_faults(None);
+        fleet.running.mocks().clear_faults(None);
     }
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 64 << 10, "{grown} KiB more");
@@ -146,22 +147,25 @@ async fn endless_bodies_and_bombs_leave_memory_flat() {
 
 #[tokio::test]
 async fn a_hang_up_is_counted_as_499() {
-    let shop = Shop::open().await;
-    shop.fleet
+    let fleet = TestFleet::start().await;
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, Fault::mode(Mode::Hang))
         .unwrap();
-    let mut client = dial(&shop).await;
+    let mut client = dial(&fleet).await;
     client
         .write_all(b"GET /api/product-details/p-1 HTTP/1.1\r\nhost: a\r\n\r\n")
         .await
         .unwrap();
-    crate::support::until(|| shop.fleet.mocks().stats(Backend::Product).in_flight > 0).await;
+    crate::support::wait_until(|| fleet.running.mocks().stats(Backend::Product).in_flight > 0)
+        .await;
     drop(client);
-    crate::support::until(|| shop.fleet.mocks().stats(Backend::Product).in_flight == 0).await;
-    let metrics = shop
+    crate::support::wait_until(|| fleet.running.mocks().stats(Backend::Product).in_flight == 0)
+        .await;
+    let metrics = fleet
         .http
-        .get(format!("{}/metrics", shop.fleet.admin_url("web")));
+        .get(format!("{}/metrics", fleet.running.admin_url("web")));
     let metrics = crate::support::send(metrics).await.text().await.unwrap();
     assert!(
         metrics.contains(r#"http_response_status_code="499""#),

@@ -6,34 +6,34 @@ use std::time::Duration;
 use services_mock::Backend;
 
 use crate::support::redis::Redis;
-use crate::support::{Shop, send};
+use crate::support::{TestFleet, send};
 
 const PAGE: &str = "/api/product-details/p-1";
 
-async fn with(config: String) -> Shop {
-    Shop::with(|fleet| {
+async fn with(config: String) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".to_owned()];
         fleet.overlays.insert("web".to_owned(), config);
     })
     .await
 }
 
-async fn ready(shop: &Shop) -> (u16, String) {
-    let url = format!("{}/readyz", shop.fleet.admin_url("web"));
-    let answer = send(shop.http.get(url)).await;
-    (answer.status().as_u16(), answer.text().await.unwrap())
+async fn ready(fleet: &TestFleet) -> (u16, String) {
+    let url = format!("{}/readyz", fleet.running.admin_url("web"));
+    let response = send(fleet.http.get(url)).await;
+    (response.status().as_u16(), response.text().await.unwrap())
 }
 
 /// Asks until operators are told so.
-async fn until(shop: &Shop, wanted: &str) {
+async fn until(fleet: &TestFleet, wanted: &str) {
     for _ in 0..500 {
-        assert!(shop.get("web", PAGE).await.status.is_success());
-        if ready(shop).await == (200, format!("ready, store: {wanted}")) {
+        assert!(fleet.get("web", PAGE).await.status.is_success());
+        if ready(fleet).await == (200, format!("ready, store: {wanted}")) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("never {wanted}: {:?}", ready(shop).await);
+    panic!("never {wanted}: {:?}", ready(fleet).await);
 }
 
 /// Who asks, and how many pieces each has in the cart.
@@ -41,16 +41,16 @@ const PEOPLE: [(&str, u64); 3] = [("ada", 1), ("ben", 2), ("kim", 3)];
 
 /// Asks as each of these, over and over, until it is done: a page that all share, one that is its asker's alone,
 /// and what is in its asker's cart. Answers how often it asked.
-async fn load(shop: &Shop, done: &AtomicBool) -> usize {
-    let people = PEOPLE.map(|(person, pieces)| (person, pieces, shop.bearer(person)));
+async fn load(fleet: &TestFleet, done: &AtomicBool) -> usize {
+    let people = PEOPLE.map(|(person, pieces)| (person, pieces, fleet.bearer(person)));
     let threefold = people.iter().flat_map(|who| [who; 3]);
     let asking = threefold.map(async |(person, pieces, bearer)| {
         let headers = [("authorization", bearer.as_str())];
         let mut asked = 0;
         while !done.load(Ordering::Relaxed) {
-            let page = shop.get_with("web", PAGE, &headers).await;
-            let own = shop.get_with("web", "/api/me", &headers).await;
-            let cart = shop.get_with("web", "/api/cart", &headers).await;
+            let page = fleet.get_with("web", PAGE, &headers).await;
+            let own = fleet.get_with("web", "/api/me", &headers).await;
+            let cart = fleet.get_with("web", "/api/cart", &headers).await;
             let statuses = [page.status, own.status, cart.status].map(|s| s.as_u16());
             assert_eq!(
                 statuses, [200; 3],
@@ -76,48 +76,51 @@ async fn redis_may_be_killed_and_started_under_load() {
         return;
     };
     // Everything is kept and shared that can be.
-    let shop = with(format!("{}[cache]\n", redis.config())).await;
+    let fleet = with(format!("{}[cache]\n", redis.config())).await;
     for (person, pieces) in PEOPLE {
-        let url = format!("{}/cart/items/p-1", shop.fleet.backend_url(Backend::Order));
-        let put = shop.http.put(url).header("x-user-id", person);
+        let url = format!(
+            "{}/cart/items/p-1",
+            fleet.running.backend_url(Backend::Order)
+        );
+        let put = fleet.http.put(url).header("x-user-id", person);
         let put = put.json(&serde_json::json!({ "quantity": pieces }));
         assert_eq!(send(put).await.status(), 200);
     }
-    until(&shop, "redis").await;
+    until(&fleet, "redis").await;
     let done = AtomicBool::new(false);
     let mishap = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(400)).await;
             redis.kill();
-            until(&shop, "unavailable").await;
+            until(&fleet, "unavailable").await;
             tokio::time::sleep(Duration::from_millis(400)).await;
             redis.run();
-            until(&shop, "redis").await;
+            until(&fleet, "redis").await;
         }
         done.store(true, Ordering::Relaxed);
     };
-    let (asked, ()) = futures_util::future::join(load(&shop, &done), mishap).await;
+    let (asked, ()) = futures_util::future::join(load(&fleet, &done), mishap).await;
     assert!(asked > 100, "only {asked}");
 }
 
 #[tokio::test]
 async fn a_gateway_starts_without_its_redis() {
     // Nothing listens there.
-    let shop = with("[store]\nurl = \"redis://127.0.0.1:1\"\n".to_owned()).await;
-    until(&shop, "unavailable").await;
+    let fleet = with("[store]\nurl = \"redis://127.0.0.1:1\"\n".to_owned()).await;
+    until(&fleet, "unavailable").await;
 }
 
 #[tokio::test]
 async fn a_policy_may_close_while_redis_is_away() {
     let config = "[store]\nurl = \"redis://127.0.0.1:1\"\n\
                   [inbound.rate_limits.policies.screens]\naway = \"closed\"\n";
-    let shop = with(config.to_owned()).await;
-    let refused = shop.get("web", PAGE).await;
+    let fleet = with(config.to_owned()).await;
+    let refused = fleet.get("web", PAGE).await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.body["code"], "unavailable");
     assert_eq!(refused.header("retry-after"), "1");
     // What is not counted by it is answered.
-    assert_eq!(shop.get("web", "/health").await.status, 200);
+    assert_eq!(fleet.get("web", "/health").await.status, 200);
 }
 
 #[tokio::test]
@@ -126,8 +129,8 @@ async fn a_policy_that_closed_opens_by_itself() {
         return;
     };
     let closes = "timeout = \"2s\"\n[inbound.rate_limits.policies.screens]\naway = \"closed\"\n";
-    let shop = with(redis.config() + closes).await;
-    let status = async || shop.get("web", PAGE).await.status.as_u16();
+    let fleet = with(redis.config() + closes).await;
+    let status = async || fleet.get("web", PAGE).await.status.as_u16();
     assert_eq!(status().await, 200);
     redis.kill();
     assert_eq!(status().await, 503);

@@ -2,14 +2,14 @@
 
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 const PAGE: &str = "/api/product-details/p-1";
 
 #[tokio::test]
 async fn a_whole_page_is_complete_and_may_be_kept() {
-    let shop = Shop::open().await;
-    let page = shop.get("web", PAGE).await;
+    let fleet = TestFleet::start().await;
+    let page = fleet.get("web", PAGE).await;
     assert_eq!(page.status, 200);
     assert_eq!(page.body["_meta"]["complete"], true);
     assert_eq!(page.body["product"]["name"], "The Quiet Harbour");
@@ -24,36 +24,38 @@ async fn a_whole_page_is_complete_and_may_be_kept() {
     let etag = page.header("etag").to_owned();
     assert!(etag.starts_with("W/\""));
     let headers = [("if-none-match", etag.as_str())];
-    let again = shop.get_with("web", PAGE, &headers).await;
+    let again = fleet.get_with("web", PAGE, &headers).await;
     assert_eq!(again.status, 304);
     assert_eq!(again.header("sections"), page.header("sections"));
 }
 
 #[tokio::test]
 async fn a_page_with_friends_is_the_callers_own() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
     let headers = [("authorization", ada.as_str())];
-    let page = shop.get_with("web", PAGE, &headers).await;
+    let page = fleet.get_with("web", PAGE, &headers).await;
     assert_eq!(page.section("friends")["source"], "user");
     assert!(page.header("cache-control").starts_with("private"));
     let lost = (Backend::User, Fault::status(503));
-    shop.loses_only(("web", PAGE), &headers, "friends", lost)
+    fleet
+        .loses_only(("web", PAGE), &headers, "friends", lost)
         .await;
 }
 
 #[tokio::test]
 async fn what_is_similar_is_lost_alone() {
-    let shop = Shop::open().await;
+    let fleet = TestFleet::start().await;
     let lost = Fault::status(500).on("/products/p-1/similar");
-    shop.loses_only(("web", PAGE), &[], "similar", (Backend::Product, lost))
+    fleet
+        .loses_only(("web", PAGE), &[], "similar", (Backend::Product, lost))
         .await;
 }
 
 #[tokio::test]
 async fn what_is_not_asked_for_is_not_fetched() {
-    let shop = Shop::open().await;
-    let page = shop
+    let fleet = TestFleet::start().await;
+    let page = fleet
         .get("web", &format!("{PAGE}?fields=product.name,availability"))
         .await;
     assert_eq!(
@@ -61,9 +63,9 @@ async fn what_is_not_asked_for_is_not_fetched() {
         serde_json::json!({"name": "The Quiet Harbour"})
     );
     assert!(page.body.get("reviews").is_none());
-    assert_eq!(shop.fleet.mocks().stats(Backend::Review).calls, 0);
-    assert_eq!(shop.fleet.mocks().stats(Backend::Inventory).calls, 1);
-    let wrong = shop
+    assert_eq!(fleet.running.mocks().stats(Backend::Review).calls, 0);
+    assert_eq!(fleet.running.mocks().stats(Backend::Inventory).calls, 1);
+    let wrong = fleet
         .get("web", &format!("{PAGE}?fields=prodct,reviews.stars"))
         .await;
     assert_eq!(wrong.status, 422);

@@ -14,11 +14,11 @@ use bff_services::payment::{self, Authorization, Card, DeclineReason, PaymentCli
 use http::HeaderValue;
 use services_mock::Backend;
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 /// A context and the backends of one shop, past every gateway.
 struct Till {
-    shop: Shop,
+    fleet: TestFleet,
     shared: Arc<GatewayHandles>,
     cx: RequestContext,
     ada: Caller,
@@ -26,7 +26,7 @@ struct Till {
 
 impl Till {
     async fn open() -> Self {
-        let shop = Shop::open().await;
+        let fleet = TestFleet::start().await;
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("web"),
             env: Env::real(),
@@ -44,12 +44,12 @@ impl Till {
             cx: RequestContext::background(&shared, Duration::from_secs(5)),
             ada: Caller::new(identity).unwrap(),
             shared,
-            shop,
+            fleet,
         }
     }
 
     fn upstream(&self, backend: Backend) -> Upstream {
-        let url = self.shop.fleet.backend_url(backend).parse().unwrap();
+        let url = self.fleet.running.backend_url(backend).parse().unwrap();
         Upstream::new(backend.name(), &Config::at(url), &self.shared).unwrap()
     }
 }
@@ -104,8 +104,8 @@ async fn a_declined_card_says_why_and_its_number_stays_inside() {
     let till = Till::open().await;
     let payments = PaymentClient::new(till.upstream(Backend::Payment));
     let declined = async |id, wanted: Authorization| -> Failure {
-        let answer = payments.authorize(&till.cx, &till.ada, key(id), &wanted);
-        answer.await.unwrap_err()
+        let response = payments.authorize(&till.cx, &till.ada, key(id), &wanted);
+        response.await.unwrap_err()
     };
     for (id, number, expiry, why, text) in [
         (

@@ -9,19 +9,20 @@ use super::*;
 const ASKERS: [&str; 5] = ["", "ada", "ben", "kim", "root"];
 const PATHS: [&str; 3] = [PAGE, "/api/home", "/api/me"];
 
-async fn ask(shop: &Shop, asker: &str, path: &str) -> Answer {
+async fn ask(fleet: &TestFleet, asker: &str, path: &str) -> JsonResponse {
     if asker.is_empty() {
-        return shop.get("web", path).await;
+        return fleet.get("web", path).await;
     }
-    let token = shop.bearer(asker);
-    shop.get_with("web", path, &[("authorization", &token)])
+    let token = fleet.bearer(asker);
+    fleet
+        .get_with("web", path, &[("authorization", &token)])
         .await
 }
 
 #[tokio::test]
 async fn pages_of_several_people_never_mix() {
     // As each of them sees it alone, with nothing kept.
-    let alone = Shop::open().await;
+    let alone = TestFleet::start().await;
     let mut own = BTreeMap::new();
     for asker in ASKERS {
         for path in PATHS {
@@ -32,14 +33,14 @@ async fn pages_of_several_people_never_mix() {
         }
     }
     assert_ne!(own[&("ada", "/api/me")], own[&("ben", "/api/me")]);
-    let shop = keeping("").await;
+    let fleet = keeping("").await;
     for round in 0..6 {
         let all = ASKERS
             .iter()
             .flat_map(|asker| PATHS.map(|path| (*asker, path)));
         let asking = all.map(|(asker, path)| {
-            let shop = &shop;
-            async move { ((asker, path), ask(shop, asker, path).await) }
+            let fleet = &fleet;
+            async move { ((asker, path), ask(fleet, asker, path).await) }
         });
         for (who, page) in join_all(asking).await {
             assert_eq!(
@@ -63,17 +64,17 @@ async fn pages_of_several_people_never_mix() {
             }
         }
     }
-    let review = shop.fleet.mocks().stats(Backend::Review).calls;
+    let review = fleet.running.mocks().stats(Backend::Review).calls;
     assert!(review < 5, "{review}: what is everybody's is shared");
     // What only users answer is nothing that could have been kept.
-    let me = ask(&shop, "ada", "/api/me").await;
+    let me = ask(&fleet, "ada", "/api/me").await;
     assert_eq!(
         (me.header("x-cache"), me.header("cache-status")),
         ("BYPASS", "bff; fwd=bypass")
     );
 }
 
-fn content_or_code(page: &Answer) -> Value {
+fn content_or_code(page: &JsonResponse) -> Value {
     match page.status.as_u16() {
         200 => content(page),
         _ => page.body["code"].clone(),
@@ -82,9 +83,9 @@ fn content_or_code(page: &Answer) -> Value {
 
 #[tokio::test]
 async fn a_segment_shares_within_itself_only() {
-    let shop = keeping("").await;
+    let fleet = keeping("").await;
     let path = "/api/product-details/p-1?fields=product,availability";
-    let market = |page: &Answer| {
+    let market = |page: &JsonResponse| {
         page.body["availability"]["region"]
             .as_str()
             .unwrap()
@@ -92,7 +93,7 @@ async fn a_segment_shares_within_itself_only() {
     };
     let mut markets = BTreeMap::new();
     for asker in ASKERS {
-        let page = ask(&shop, asker, path).await;
+        let page = ask(&fleet, asker, path).await;
         let first = markets.insert(market(&page), asker).is_none();
         let state = &page.section("availability")["state"];
         assert_eq!(
@@ -101,7 +102,7 @@ async fn a_segment_shares_within_itself_only() {
             "{asker}: {}",
             page.body
         );
-        let again = ask(&shop, asker, path).await;
+        let again = ask(&fleet, asker, path).await;
         assert_eq!(
             (market(&again), again.header("x-cache")),
             (market(&page), "HIT")
@@ -116,21 +117,21 @@ async fn a_segment_shares_within_itself_only() {
     }
     assert!(markets.len() > 1, "everybody is in the same market");
     assert_eq!(
-        shop.fleet.mocks().stats(Backend::Inventory).calls,
+        fleet.running.mocks().stats(Backend::Inventory).calls,
         markets.len() as u64
     );
-    assert_eq!(shop.fleet.mocks().stats(Backend::Product).calls, 1);
+    assert_eq!(fleet.running.mocks().stats(Backend::Product).calls, 1);
     // What a client asks for in vain changes nothing.
     let german = [("accept-language", "de"), ("cache-control", "no-cache")];
-    let page = shop.get_with("web", path, &german).await;
+    let page = fleet.get_with("web", path, &german).await;
     assert_eq!(page.header("x-cache"), "HIT");
     assert_eq!(page.headers.get_all("vary").iter().count(), 1);
 }
 
 #[tokio::test]
 async fn an_address_that_names_nobody_is_still_each_callers_own() {
-    let shop = Shop::open().await;
-    let (cx, up) = calling(&shop, Backend::Order);
+    let fleet = TestFleet::start().await;
+    let (cx, up) = calling(&fleet, Backend::Order);
     let (order, ada, ben) = (OrderClient::new(up), caller("ada"), caller("ben"));
     let id = "p-1".parse().unwrap();
     order.put_item(&cx, &ada, &id, 3).await.unwrap();
@@ -138,15 +139,25 @@ async fn an_address_that_names_nobody_is_still_each_callers_own() {
     tokio::time::sleep(Duration::from_millis(2)).await;
     // Slow, so that all of these are in flight together.
     let slow = Fault::latency(Duration::from_millis(100));
-    shop.fleet.mocks().set_fault(Backend::Order, slow).unwrap();
-    let before = shop.fleet.mocks().stats(Backend::Order).calls;
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Order, slow)
+        .unwrap();
+    let before = fleet.running.mocks().stats(Backend::Order).calls;
     let carts = join_all([&ada, &ben, &ada, &ben].map(|who| order.cart(&cx, who))).await;
     let lines: Vec<usize> = (carts.into_iter())
         .map(|cart| cart.unwrap().value.items.len())
         .collect();
     assert_eq!(lines, [1, 0, 1, 0]);
-    assert_eq!(shop.fleet.mocks().stats(Backend::Order).calls, before + 2);
+    assert_eq!(
+        fleet.running.mocks().stats(Backend::Order).calls,
+        before + 2
+    );
     // Nothing of it is kept.
     order.cart(&cx, &ada).await.unwrap();
-    assert_eq!(shop.fleet.mocks().stats(Backend::Order).calls, before + 3);
+    assert_eq!(
+        fleet.running.mocks().stats(Backend::Order).calls,
+        before + 3
+    );
 }

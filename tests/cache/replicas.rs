@@ -6,12 +6,12 @@ use super::*;
 use crate::support::redis::Redis;
 
 /// A web gateway with its own copies; `behind` is whose backends it calls, if they are not its own.
-async fn replica(config: &str, behind: Option<&Shop>) -> Shop {
-    Shop::with(|fleet| {
+async fn replica(config: &str, behind: Option<&TestFleet>) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".to_owned()];
         for backend in Backend::ALL {
             if let Some(behind) = behind {
-                let url = behind.fleet.backend_url(backend).to_owned();
+                let url = behind.running.backend_url(backend).to_owned();
                 fleet.real.insert(backend, url);
             }
         }
@@ -20,7 +20,7 @@ async fn replica(config: &str, behind: Option<&Shop>) -> Shop {
     .await
 }
 
-async fn replicas(config: &str) -> (Shop, Shop) {
+async fn replicas(config: &str) -> (TestFleet, TestFleet) {
     let one = replica(config, None).await;
     let two = replica(config, Some(&one)).await;
     (one, two)
@@ -34,9 +34,9 @@ fn patient(redis: &Redis) -> String {
     )
 }
 
-async fn metrics(shop: &Shop) -> String {
-    let url = format!("{}/metrics", shop.fleet.admin_url("web"));
-    send(shop.http.get(url)).await.text().await.unwrap()
+async fn metrics(fleet: &TestFleet) -> String {
+    let url = format!("{}/metrics", fleet.running.admin_url("web"));
+    send(fleet.http.get(url)).await.text().await.unwrap()
 }
 
 #[tokio::test]
@@ -48,9 +48,9 @@ async fn a_thousand_equal_requests_at_two_replicas_are_one_call_to_each_backend(
     let (one, two) = replicas(&format!("{}{wide}", patient(&redis))).await;
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
         let slow = Fault::latency(Duration::from_millis(700));
-        one.fleet.mocks().set_fault(backend, slow).unwrap();
+        one.running.mocks().set_fault(backend, slow).unwrap();
     }
-    let urls = [&one, &two].map(|shop| format!("{}{PART}", shop.fleet.url("web")));
+    let urls = [&one, &two].map(|fleet| format!("{}{PART}", fleet.running.url("web")));
     let clients: Vec<Client> = (0..6).map(|_| many()).collect();
     let asking = (0..1000).map(|n| {
         let request = clients[n % 6].get(&urls[n % 2]);
@@ -62,7 +62,7 @@ async fn a_thousand_equal_requests_at_two_replicas_are_one_call_to_each_backend(
         assert_eq!(page["product"], pages[0]["product"]);
     }
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
-        assert_eq!(one.fleet.mocks().stats(backend).calls, 1, "{backend}");
+        assert_eq!(one.running.mocks().stats(backend).calls, 1, "{backend}");
     }
 }
 
@@ -109,12 +109,12 @@ async fn a_purge_at_one_replica_is_seen_at_the_other_within_a_second() {
         json!({"tags": ["product:p-1"]}),
         json!({"keys": [{"upstream": "product", "path": "/products/p-1"}]}),
     ] {
-        for shop in [&one, &two] {
-            shop.get("web", PART).await;
-            let again = shop.get("web", PART).await;
+        for fleet in [&one, &two] {
+            fleet.get("web", PART).await;
+            let again = fleet.get("web", PART).await;
             assert_eq!(again.section("product")["state"], "cached");
         }
-        let product = || one.fleet.mocks().stats(Backend::Product).calls;
+        let product = || one.running.mocks().stats(Backend::Product).calls;
         let (before, began) = (product(), instant());
         let (status, told, _) = purge(&one, Some(TOKEN), &body).await;
         assert_eq!(
@@ -149,10 +149,10 @@ async fn redis_may_die_and_come_back_under_load_and_no_page_is_lost() {
         let mut statuses = Vec::new();
         let begun = instant();
         while begun.elapsed() < Duration::from_secs(3) {
-            for (shop, user) in [(&one, "u-1"), (&two, "u-2")] {
-                let bearer = shop.bearer(user);
+            for (fleet, user) in [(&one, "u-1"), (&two, "u-2")] {
+                let bearer = fleet.bearer(user);
                 let headers = [("authorization", bearer.as_str())];
-                let page = shop.get_with("web", PART, &headers).await;
+                let page = fleet.get_with("web", PART, &headers).await;
                 statuses.push((page.status.as_u16(), page.body["_meta"]["complete"] == true));
             }
         }

@@ -13,13 +13,13 @@ pub(super) fn many() -> Client {
 async fn a_thousand_equal_requests_are_one_call_to_each_backend() {
     // Room for all at once: how many are let in is another test's question.
     let wide = "[inbound]\ndeadline = \"20s\"\n[inbound.load_shedding.concurrency_limit]\ninitial = 2000\nmax = 2000\n";
-    let shop = keeping(wide).await;
+    let fleet = keeping(wide).await;
     // Long enough for all of them to arrive while it is under way.
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
         let slow = Fault::latency(Duration::from_millis(700));
-        shop.fleet.mocks().set_fault(backend, slow).unwrap();
+        fleet.running.mocks().set_fault(backend, slow).unwrap();
     }
-    let url = format!("{}{PART}", shop.fleet.url("web"));
+    let url = format!("{}{PART}", fleet.running.url("web"));
     let clients: Vec<Client> = (0..5).map(|_| many()).collect();
     let asking = (0..1000).map(|n| {
         let request = clients[n % 5].get(&url);
@@ -33,23 +33,27 @@ async fn a_thousand_equal_requests_are_one_call_to_each_backend() {
         assert_eq!(page["product"], first["product"]);
     }
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
-        assert_eq!(shop.fleet.mocks().stats(backend).calls, 1, "{backend}");
+        assert_eq!(fleet.running.mocks().stats(backend).calls, 1, "{backend}");
     }
 }
 
 #[tokio::test]
 async fn whoever_began_a_call_may_leave_it_to_the_others_and_the_last_one_ends_it() {
-    let shop = keeping("").await;
-    let review = || shop.fleet.mocks().stats(Backend::Review);
+    let fleet = keeping("").await;
+    let review = || fleet.running.mocks().stats(Backend::Review);
     let slow = Fault::latency(Duration::from_millis(400));
-    shop.fleet.mocks().set_fault(Backend::Review, slow).unwrap();
-    let url = format!("{}{PART}", shop.fleet.url("web"));
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Review, slow)
+        .unwrap();
+    let url = format!("{}{PART}", fleet.running.url("web"));
     let ask = || {
         let request = crate::support::client().get(&url);
         tokio::spawn(async move { send(request).await.json::<Value>().await.unwrap() })
     };
     let leader = ask();
-    until(|| review().in_flight == 1).await;
+    wait_until(|| review().in_flight == 1).await;
     let follower = ask();
     // Time to join.
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -59,49 +63,54 @@ async fn whoever_began_a_call_may_leave_it_to_the_others_and_the_last_one_ends_i
     assert_eq!((review().calls, review().cancelled), (1, 0));
 
     let hangs = Fault::mode(Mode::Hang);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, hangs)
         .unwrap();
-    let product = || shop.fleet.mocks().stats(Backend::Product);
+    let product = || fleet.running.mocks().stats(Backend::Product);
     let other = format!(
         "{}/api/product-details/p-2?fields=product",
-        shop.fleet.url("web")
+        fleet.running.url("web")
     );
     let ask = || {
         let request = crate::support::client().get(&other);
         tokio::spawn(async move { send(request).await })
     };
     let (leader, follower) = (ask(), ask());
-    until(|| product().in_flight == 1).await;
+    wait_until(|| product().in_flight == 1).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     leader.abort();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(product().in_flight, 1, "somebody still waits");
     follower.abort();
-    until(|| product().in_flight == 0).await;
+    wait_until(|| product().in_flight == 0).await;
     assert_eq!(product().cancelled, 1);
 }
 
 #[tokio::test]
 async fn who_has_more_time_is_not_cut_with_who_has_less() {
-    let shop = keeping("").await;
+    let fleet = keeping("").await;
     let slow = Fault::latency(Duration::from_millis(500));
-    shop.fleet.mocks().set_fault(Backend::Review, slow).unwrap();
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Review, slow)
+        .unwrap();
     let hurried = [("request-timeout", "250")];
     let began = instant();
     let (hurried, patient) = tokio::join!(
         async {
-            let page = shop.get_with("web", PART, &hurried).await;
+            let page = fleet.get_with("web", PART, &hurried).await;
             (page, began.elapsed())
         },
         async {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            shop.get("web", PART).await
+            fleet.get("web", PART).await
         }
     );
     assert_eq!(hurried.0.section("reviews")["reason"], "deadline");
     assert!(hurried.1 < Duration::from_millis(350), "{:?}", hurried.1);
     assert_eq!(patient.section("reviews")["state"], "fresh");
-    assert_eq!(shop.fleet.mocks().stats(Backend::Review).calls, 1);
+    assert_eq!(fleet.running.mocks().stats(Backend::Review).calls, 1);
 }

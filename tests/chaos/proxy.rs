@@ -106,7 +106,7 @@ async fn carry(mut near: TcpStream, target: String, mut ill: watch::Receiver<Ill
         biased;
         gone = comes(&mut ill, Ill::Reset) => gone,
         // Each way ends for itself, a failure ends both.
-        _ = async { tokio::try_join!(ask(asked, to_far, there), answer(answered, to_near, back)) } => false,
+        _ = async { tokio::try_join!(ask(asked, to_far, there), response(answered, to_near, back)) } => false,
     };
     if reset {
         // Whatever was still to be sent is dropped with it.
@@ -137,7 +137,7 @@ async fn ask(
 }
 
 /// The way back, and all that may befall it.
-async fn answer(
+async fn response(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut ill: watch::Receiver<Ill>,

@@ -90,8 +90,8 @@ impl Agent {
         if let Some(token) = self.token {
             request = request.header("x-consul-token", token);
         }
-        let answer = crate::support::send(request.json(body)).await;
-        assert_eq!(answer.status(), 200, "{path}");
+        let response = crate::support::send(request.json(body)).await;
+        assert_eq!(response.status(), 200, "{path}");
     }
 
     /// An instance whose check is critical until it is said to pass.

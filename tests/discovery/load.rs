@@ -12,7 +12,7 @@ use super::consul::Agent;
 use super::dns::{COMPLETE, NameServer};
 use super::{PATIENCE, free_ports::free_base};
 use crate::support::instance::Instance;
-use crate::support::{Shop, instant};
+use crate::support::{TestFleet, instant};
 
 /// What is asked for: one section is of the backend whose instances change.
 const PAGE: &str = "/api/product-details/p-1?fields=product,reviews";
@@ -30,19 +30,19 @@ struct Load {
 }
 
 impl Load {
-    fn on(town: &Shop) -> Self {
+    fn on(fleet: &TestFleet) -> Self {
         let stop = CancellationToken::new();
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            let (stop, http) = (stop.clone(), town.http.clone());
-            let url = format!("{}{PAGE}", town.fleet.url("web"));
+            let (stop, http) = (stop.clone(), fleet.http.clone());
+            let url = format!("{}{PAGE}", fleet.running.url("web"));
             clients.spawn(async move {
                 let (mut asked, mut failed) = (0, Vec::new());
                 while !stop.is_cancelled() {
                     asked += 1;
-                    let answer = crate::support::send(http.get(&url)).await;
-                    let status = answer.status();
-                    let text = answer.text().await.unwrap();
+                    let response = crate::support::send(http.get(&url)).await;
+                    let status = response.status();
+                    let text = response.text().await.unwrap();
                     if status != 200 || !text.contains("\"complete\":true") {
                         failed.push(format!("request {asked}: {status} {}", told(&text)));
                     }
@@ -91,8 +91,8 @@ async fn is_asked(instance: &Instance) {
 }
 
 /// A shop whose web finds one backend so.
-async fn shop_that_asks(backend: &str, url: &str, discovery: &str) -> Shop {
-    Shop::with(|fleet| {
+async fn shop_that_asks(backend: &str, url: &str, discovery: &str) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         let overlay =
             format!("[upstreams.{backend}]\nurl = \"{url}\"\ndiscovery = {{ {discovery} }}\n");
         fleet.overlays.insert("web".into(), overlay);
@@ -118,8 +118,8 @@ async fn nobody_notices_that_instances_in_consul_come_and_go_nor_that_it_dies() 
     register(&agent, "review-0", &current).await;
     let url = &agent.url;
     let discovery = format!("kind = \"consul\", name = \"review\", consul = {{ url = \"{url}\" }}");
-    let shop = shop_that_asks("review", "http://review.test", &discovery).await;
-    let load = Load::on(&shop);
+    let fleet = shop_that_asks("review", "http://review.test", &discovery).await;
+    let load = Load::on(&fleet);
     for round in 1..=ROUNDS {
         is_asked(&current).await;
         let next = Instance::start(Backend::Review).await;
@@ -163,17 +163,17 @@ async fn nobody_notices_that_addresses_in_dns_come_and_go_nor_that_it_dies() {
     let port = free_base();
     let at = |n: usize| format!("127.0.0.{}:{port}", n + 2);
     let host = |n: usize| format!("127.0.0.{} review.test", n + 2);
-    let mut current = Instance::at(Backend::Review, &at(0)).await;
+    let mut current = Instance::start_at(Backend::Review, &at(0)).await;
     server.start(&[&host(0)], 1, &[COMPLETE]);
     let nameserver = server.address();
     let discovery =
         format!("kind = \"dns\", nameserver = \"{nameserver}\", min_interval = \"20ms\"");
     let url = format!("http://review.test:{port}");
-    let shop = shop_that_asks("review", &url, &discovery).await;
-    let load = Load::on(&shop);
+    let fleet = shop_that_asks("review", &url, &discovery).await;
+    let load = Load::on(&fleet);
     for round in 1..=ROUNDS {
         is_asked(&current).await;
-        let next = Instance::at(Backend::Review, &at(round)).await;
+        let next = Instance::start_at(Backend::Review, &at(round)).await;
         server.start(&[&host(round - 1), &host(round)], 1, &[COMPLETE]);
         is_asked(&next).await;
         // A restart is a silence of the name server, which changes nothing, and then another answer.
@@ -201,9 +201,9 @@ async fn without_an_instance_the_answer_is_503_at_once_and_with_one_it_is_not() 
     let url = &agent.url;
     let discovery =
         format!("kind = \"consul\", name = \"product\", consul = {{ url = \"{url}\" }}");
-    let shop = shop_that_asks("product", "http://product.test", &discovery).await;
+    let fleet = shop_that_asks("product", "http://product.test", &discovery).await;
     let began = instant();
-    let page = shop.get("web", PAGE).await;
+    let page = fleet.get("web", PAGE).await;
     assert!(
         began.elapsed() < Duration::from_millis(500),
         "{:?}",
@@ -214,7 +214,7 @@ async fn without_an_instance_the_answer_is_503_at_once_and_with_one_it_is_not() 
         (503, &"no_instance".into())
     );
     assert!(!page.header("retry-after").is_empty());
-    let one = shop.fleet.mocks().stats(Backend::Product).calls;
+    let one = fleet.running.mocks().stats(Backend::Product).calls;
     assert_eq!(one, 0, "the one of the url is not asked instead");
     // One comes, goes, and comes back: nothing is held against the backend meanwhile.
     let instance = Instance::start(Backend::Product).await;
@@ -223,16 +223,16 @@ async fn without_an_instance_the_answer_is_503_at_once_and_with_one_it_is_not() 
         json!({"Name": "product", "Address": address.ip(), "Port": address.port(), "Check": null});
     for _ in 0..2 {
         agent.register("one", service.clone()).await;
-        becomes(&shop, 200).await;
+        becomes(&fleet, 200).await;
         agent.put("agent/service/deregister/one", &json!({})).await;
-        becomes(&shop, 503).await;
+        becomes(&fleet, 503).await;
     }
 }
 
 /// Asks until the answer is another one, which is soon.
-async fn becomes(shop: &Shop, status: u16) {
+async fn becomes(fleet: &TestFleet, status: u16) {
     let other = async {
-        while shop.get("web", PAGE).await.status != status {
+        while fleet.get("web", PAGE).await.status != status {
             sleep(Duration::from_millis(10)).await;
         }
     };

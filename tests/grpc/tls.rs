@@ -4,7 +4,7 @@ use bff_core::context::Env;
 use services_mock::{Backend, Mocks, Options};
 
 use super::PAGE;
-use crate::support::{Shop, tls};
+use crate::support::{TestFleet, tls};
 
 /// Playback behind TLS: its address, and what counts its calls.
 async fn served() -> (String, Mocks) {
@@ -14,7 +14,7 @@ async fn served() -> (String, Mocks) {
         epoch: Env::real().now().into(),
     });
     let heard = mocks.clone();
-    let url = tls::served(move |stream| {
+    let url = tls::start_server(move |stream| {
         let mocks = mocks.clone();
         async move { services_mock::connection(&mocks, Backend::Playback, stream).await }
     });
@@ -22,9 +22,9 @@ async fn served() -> (String, Mocks) {
 }
 
 /// A shop whose web and tv find playback there.
-async fn shop(url: &str, more: &str) -> Shop {
+async fn fleet(url: &str, more: &str) -> TestFleet {
     let overlay = format!("[upstreams.playback]\nurl = \"{url}\"\n{more}\n");
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into(), "tv".into()];
         for gateway in ["web", "tv"] {
             fleet.overlays.insert(gateway.into(), overlay.clone());
@@ -37,17 +37,17 @@ async fn shop(url: &str, more: &str) -> Shop {
 async fn a_backend_is_believed_that_shows_a_certificate_of_the_authority_named() {
     let (url, mocks) = served().await;
     let ca = format!("ca_file = \"{}\"", tls::ca_file().display());
-    let shop = shop(&url, &ca).await;
-    let page = shop.get("web", PAGE).await;
+    let fleet = fleet(&url, &ca).await;
+    let page = fleet.get("web", PAGE).await;
     assert_eq!(page.status, 200, "{}", page.body);
     let stats = mocks.stats(Backend::Playback);
     assert_eq!(stats.calls, 1, "it was this one that answered");
     assert!(stats.last_headers.contains_key("grpc-timeout"));
     // What is somebody's own goes the same way.
-    let ada = shop.bearer("ada");
+    let ada = fleet.bearer("ada");
     let headers = [("authorization", ada.as_str())];
     let rows = "/v1/browse?fields=continueWatching";
-    let page = shop.get_with("tv", rows, &headers).await;
+    let page = fleet.get_with("tv", rows, &headers).await;
     assert_eq!(page.section("continueWatching")["state"], "fresh");
     let stats = mocks.stats(Backend::Playback);
     assert_eq!((stats.calls, &*stats.last_headers["x-user-id"]), (2, "ada"));
@@ -56,8 +56,8 @@ async fn a_backend_is_believed_that_shows_a_certificate_of_the_authority_named()
 #[tokio::test]
 async fn one_of_an_authority_that_nobody_named_is_told_nothing() {
     let (url, mocks) = served().await;
-    let shop = shop(&url, "").await;
-    let page = shop.get("web", PAGE).await;
+    let fleet = fleet(&url, "").await;
+    let page = fleet.get("web", PAGE).await;
     let told = (page.status.as_u16(), &page.body["code"]);
     assert_eq!(told, (503, &"unavailable".into()), "{}", page.body);
     assert_eq!(mocks.stats(Backend::Playback).calls, 0);

@@ -19,13 +19,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::echoed;
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 /// A megabyte, in pieces of which bodies are made here.
 pub(super) const PIECE: usize = 1 << 20;
 
 /// A fleet whose web gateway passes `/echo` on to a backend that echoes.
-pub(super) async fn shop(route: &str) -> Shop {
+pub(super) async fn fleet(route: &str) -> TestFleet {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, backend()).await });
@@ -33,12 +33,12 @@ pub(super) async fn shop(route: &str) -> Shop {
 }
 
 /// The same with a backend that is there already.
-pub(super) async fn shop_of(order: &str, route: &str) -> Shop {
+pub(super) async fn shop_of(order: &str, route: &str) -> TestFleet {
     let overlay = format!(
         "[upstreams.order]\n{order}\n[routes.echo]\nprefixes = [\"/echo\"]\nupstream = \"order\"\n\
          strip_prefix = \"/echo\"\nmethods = [\"GET\", \"POST\", \"PUT\"]\npublic = true\n{route}\n"
     );
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into()];
         fleet.overlays.insert("web".into(), overlay);
     })
@@ -196,8 +196,8 @@ async fn trailed() -> Response {
 
 #[tokio::test]
 async fn a_backend_learns_who_asks_from_the_gateway_alone() {
-    let shop = shop("").await;
-    let ada = shop.bearer("ada");
+    let fleet = fleet("").await;
+    let ada = fleet.bearer("ada");
     let sent = [
         ("authorization", ada.as_str()),
         ("cookie", "session=1"),
@@ -220,9 +220,9 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
         ("accept-language", "de"),
         ("x-custom", "kept"),
     ];
-    let answer = shop.get_with("web", "/echo/a/b?c=d&c=e", &sent).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.body["uri"], "/a/b?c=d&c=e");
+    let response = fleet.get_with("web", "/echo/a/b?c=d&c=e", &sent).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    assert_eq!(response.body["uri"], "/a/b?c=d&c=e");
     for gone in [
         "authorization",
         "cookie",
@@ -232,7 +232,7 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
         "te",
         "proxy-authorization",
     ] {
-        assert_eq!(echoed(&answer, gone), "", "{gone}");
+        assert_eq!(echoed(&response, gone), "", "{gone}");
     }
     for (name, value) in [
         ("x-user-id", "ada"),
@@ -242,15 +242,15 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
         ("x-custom", "kept"),
         ("x-forwarded-for", "127.0.0.1"),
     ] {
-        assert_eq!(echoed(&answer, name), value, "{name}");
+        assert_eq!(echoed(&response, name), value, "{name}");
     }
-    assert!(!echoed(&answer, "x-user-role").contains("ADMIN"));
-    assert!(echoed(&answer, "traceparent").contains("0af7651916cd43dd8448eb211c80319c"));
-    assert!(echoed(&answer, "forwarded").starts_with("for=127.0.0.1;proto=http;host="));
-    assert!(echoed(&answer, "via").contains("web"));
-    let left: u64 = echoed(&answer, "request-timeout").parse().unwrap();
+    assert!(!echoed(&response, "x-user-role").contains("ADMIN"));
+    assert!(echoed(&response, "traceparent").contains("0af7651916cd43dd8448eb211c80319c"));
+    assert!(echoed(&response, "forwarded").starts_with("for=127.0.0.1;proto=http;host="));
+    assert!(echoed(&response, "via").contains("web"));
+    let left: u64 = echoed(&response, "request-timeout").parse().unwrap();
     assert!((1..=2000).contains(&left), "{left}");
-    let nobody = shop
+    let nobody = fleet
         .get_with("web", "/echo/x", &[("x-user-id", "root")])
         .await;
     assert_eq!(echoed(&nobody, "x-user-id"), "");
@@ -258,8 +258,8 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
 
 #[tokio::test]
 async fn what_is_between_backend_and_client_passes_untouched() {
-    let shop = shop("").await;
-    let whole = shop.get("web", "/echo/tagged").await;
+    let fleet = fleet("").await;
+    let whole = fleet.get("web", "/echo/tagged").await;
     assert_eq!(
         (whole.status.as_u16(), whole.header("etag")),
         (200, "\"a\"")
@@ -269,20 +269,20 @@ async fn what_is_between_backend_and_client_passes_untouched() {
         ("2", "")
     );
     assert_eq!(whole.header("set-cookie"), "", "a cookie is a credential");
-    let same = shop
+    let same = fleet
         .get_with("web", "/echo/tagged", &[("if-none-match", "\"a\"")])
         .await;
     assert_eq!((same.status.as_u16(), same.header("etag")), (304, "\"a\""));
-    let part = shop
+    let part = fleet
         .get_with("web", "/echo/tagged", &[("range", "bytes=0-1")])
         .await;
     assert_eq!(
         (part.status.as_u16(), part.header("content-range")),
         (206, "bytes 0-1/4")
     );
-    let head = shop
+    let head = fleet
         .http
-        .head(format!("{}/echo/tagged", shop.fleet.url("web")));
+        .head(format!("{}/echo/tagged", fleet.running.url("web")));
     let head = crate::support::send(head).await;
     assert_eq!(head.headers()["content-length"], "4");
     assert!(head.headers().contains_key("x-request-id"));
@@ -290,10 +290,10 @@ async fn what_is_between_backend_and_client_passes_untouched() {
 
 #[tokio::test]
 async fn a_body_is_bounded_and_of_the_types_that_the_route_takes() {
-    let shop = shop("content_types = [\"text/plain\"]\nmax_body_bytes = 1000").await;
-    let url = format!("{}/echo/count", shop.fleet.url("web"));
+    let fleet = fleet("content_types = [\"text/plain\"]\nmax_body_bytes = 1000").await;
+    let url = format!("{}/echo/count", fleet.running.url("web"));
     let post = |media: &'static str, body: Body| {
-        let request = shop.http.post(&url).header("content-type", media);
+        let request = fleet.http.post(&url).header("content-type", media);
         let body = reqwest::Body::wrap_stream(body.into_data_stream());
         async { crate::support::try_send(request.body(body)).await }
     };
@@ -309,7 +309,7 @@ async fn a_body_is_bounded_and_of_the_types_that_the_route_takes() {
     );
     assert_eq!(post("text/plain", pieces(11)).await.unwrap().status(), 413);
     assert_eq!(post("text/html", pieces(1)).await.unwrap().status(), 415);
-    let announced = shop
+    let announced = fleet
         .http
         .post(&url)
         .header("content-type", "text/plain")

@@ -6,9 +6,9 @@ use reqwest::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::echo::shop;
+use super::echo::fleet;
 use super::{dial, echoed, raw};
-use crate::support::{Answer, Shop, send};
+use crate::support::{JsonResponse, TestFleet, send};
 
 /// A client that speaks HTTP/2 and nothing else.
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
@@ -18,9 +18,9 @@ fn second() -> Client {
     client.build().unwrap()
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Answer {
+async fn read(request: reqwest::RequestBuilder) -> JsonResponse {
     let response = send(request).await;
-    Answer {
+    JsonResponse {
         status: response.status(),
         headers: response.headers().clone(),
         body: response.json().await.unwrap(),
@@ -29,8 +29,8 @@ async fn read(request: reqwest::RequestBuilder) -> Answer {
 
 #[tokio::test]
 async fn http_2_is_passed_on_as_http_1_1_is() {
-    let shop = shop("credentials = [\"cookie\"]\nmax_body_bytes = 3000000").await;
-    let (http, url) = (second(), shop.fleet.url("web"));
+    let fleet = fleet("credentials = [\"cookie\"]\nmax_body_bytes = 3000000").await;
+    let (http, url) = (second(), fleet.running.url("web"));
     let ask = (http.get(format!("{url}/echo/a?b=c")))
         .header("cookie", "a=1")
         .header("cookie", "b=2")
@@ -65,13 +65,13 @@ async fn http_2_is_passed_on_as_http_1_1_is() {
 #[tokio::test]
 async fn the_backend_reads_the_name_that_the_route_says() {
     for (route, own) in [("", true), ("host = \"client\"", false)] {
-        let shop = shop(route).await;
-        let told = shop
+        let fleet = fleet(route).await;
+        let told = fleet
             .get_with("web", "/echo/a", &[("host", "shop.example:81")])
             .await;
         assert_eq!(echoed(&told, "x-forwarded-host"), "shop.example:81");
         assert_eq!(echoed(&told, "host") != "shop.example:81", own, "{route}");
-        let url = shop.fleet.url("web");
+        let url = fleet.running.url("web");
         let told = read(second().get(format!("{url}/echo/a"))).await;
         assert_eq!(
             echoed(&told, "host") != url.replace("http://", ""),
@@ -83,7 +83,7 @@ async fn the_backend_reads_the_name_that_the_route_says() {
 
 #[tokio::test]
 async fn a_query_arrives_byte_for_byte() {
-    let shop = shop("").await;
+    let fleet = fleet("").await;
     for query in [
         "?",
         "?a=%2F%2f&b=a+b&c=%zz&&=&d",
@@ -91,7 +91,7 @@ async fn a_query_arrives_byte_for_byte() {
         "?not_found=1&perPage=2&a[]=1&a[]=2&x='(~)*!",
     ] {
         let said = raw(
-            &shop,
+            &fleet,
             &format!("GET /echo/a{query} HTTP/1.1\r\nhost: a\r\n\r\n"),
         )
         .await;
@@ -104,20 +104,20 @@ async fn a_query_arrives_byte_for_byte() {
 
 #[tokio::test]
 async fn tags_and_conditions_are_between_client_and_backend() {
-    let shop = shop("").await;
+    let fleet = fleet("").await;
     for held in ["W/\"b\"", "\"b\"", "*"] {
-        let answer = shop
+        let response = fleet
             .get_with("web", "/echo/weak", &[("if-none-match", held)])
             .await;
         // The backend compares as it likes; a weak tag stays one.
         let wanted = if held == "W/\"b\"" { 304 } else { 200 };
         assert_eq!(
-            (answer.status.as_u16(), answer.header("etag")),
+            (response.status.as_u16(), response.header("etag")),
             (wanted, "W/\"b\"")
         );
     }
     let ask = "GET /echo/weak HTTP/1.1\r\nhost: a\r\nif-none-match: W/\"b\"\r\n\r\n";
-    let said = raw(&shop, &ask.repeat(2)).await;
+    let said = raw(&fleet, &ask.repeat(2)).await;
     assert_eq!(
         said.matches("HTTP/1.1 304").count(),
         2,
@@ -133,9 +133,9 @@ async fn credentials_stay_here_unless_the_route_names_them() {
         ("x-api-key", "bffp_a_b"),
         ("proxy-authorization", "Basic x"),
     ];
-    let passed = |shop: Shop| async move {
-        let told = shop.get_with("web", "/echo/a", &sent).await;
-        let back = shop.get_with("web", "/echo/tagged", &[]).await;
+    let passed = |fleet: TestFleet| async move {
+        let told = fleet.get_with("web", "/echo/a", &sent).await;
+        let back = fleet.get_with("web", "/echo/tagged", &[]).await;
         let arrived = sent.map(|(name, value)| echoed(&told, name) == value);
         (
             told.status.as_u16(),
@@ -145,11 +145,11 @@ async fn credentials_stay_here_unless_the_route_names_them() {
     };
     let nothing = [false; 4];
     // A credential that the gateway judges has to be good.
-    assert_eq!(passed(shop("").await).await.0, 401);
-    let judged = shop("credentials = [\"authorization\", \"cookie\"]").await;
+    assert_eq!(passed(fleet("").await).await.0, 401);
+    let judged = fleet("credentials = [\"authorization\", \"cookie\"]").await;
     let wanted = (200, [true, true, false, false], "a=b".to_owned());
     assert_eq!(passed(judged).await, wanted);
-    let ada = shop("").await;
+    let ada = fleet("").await;
     let good = ada.bearer("ada");
     let told = ada
         .get_with("web", "/echo/a", &[("authorization", &good), sent[1]])
@@ -171,13 +171,13 @@ async fn head(client: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn whoever_waits_to_be_asked_for_a_body_is_asked_only_if_the_backend_asks() {
-    let shop = shop("").await;
+    let fleet = fleet("").await;
     let ask = |path: &str| {
         format!(
             "POST /echo/{path} HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 30000\r\n\r\n"
         )
     };
-    let mut client = dial(&shop).await;
+    let mut client = dial(&fleet).await;
     client.write_all(ask("count").as_bytes()).await.unwrap();
     let said = head(&mut client).await;
     assert!(said.starts_with("HTTP/1.1 100"), "{said}");
@@ -188,7 +188,7 @@ async fn whoever_waits_to_be_asked_for_a_body_is_asked_only_if_the_backend_asks(
     client.read_exact(&mut count).await.unwrap();
     assert_eq!(&count, b"30000");
     // Refused by its head: the body is never asked for.
-    let mut client = dial(&shop).await;
+    let mut client = dial(&fleet).await;
     client.write_all(ask("refuse").as_bytes()).await.unwrap();
     let said = head(&mut client).await;
     assert!(said.starts_with("HTTP/1.1 403"), "{said}");
@@ -196,9 +196,9 @@ async fn whoever_waits_to_be_asked_for_a_body_is_asked_only_if_the_backend_asks(
 
 #[tokio::test]
 async fn trailers_end_here() {
-    let shop = shop("").await;
+    let fleet = fleet("").await;
     let said = raw(
-        &shop,
+        &fleet,
         "GET /echo/trailed HTTP/1.1\r\nhost: a\r\nte: trailers\r\n\r\n",
     )
     .await;
@@ -209,7 +209,7 @@ async fn trailers_end_here() {
     assert!(!said.to_lowercase().contains("x-sum"), "{said}");
     let sent = "POST /echo/count HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
                 4\r\nabcd\r\n0\r\nx-sum: 1\r\n\r\n";
-    let said = raw(&shop, sent).await;
+    let said = raw(&fleet, sent).await;
     assert!(
         said.starts_with("HTTP/1.1 200") && said.ends_with("\r\n4"),
         "{said}"
@@ -218,11 +218,11 @@ async fn trailers_end_here() {
 
 #[tokio::test]
 async fn a_place_at_the_backend_is_held_to_the_end_of_the_body() {
-    let shop = shop("[upstreams.order.bulkhead]\nmax_streams = 1").await;
-    let url = format!("{}/echo/flood", shop.fleet.url("web"));
-    let mut flood = send(shop.http.get(url)).await;
+    let fleet = fleet("[upstreams.order.bulkhead]\nmax_streams = 1").await;
+    let url = format!("{}/echo/flood", fleet.running.url("web"));
+    let mut flood = send(fleet.http.get(url)).await;
     flood.chunk().await.unwrap().unwrap();
-    let refused = shop.get("web", "/echo/a").await;
+    let refused = fleet.get("web", "/echo/a").await;
     assert_eq!(
         (refused.status.as_u16(), &refused.body["code"]),
         (503, &"overloaded".into())
@@ -230,7 +230,7 @@ async fn a_place_at_the_backend_is_held_to_the_end_of_the_body() {
     while flood.chunk().await.unwrap().is_some() {}
     let mut status = 503;
     for _ in 0..50 {
-        status = shop.get("web", "/echo/a").await.status.as_u16();
+        status = fleet.get("web", "/echo/a").await.status.as_u16();
         if status == 200 {
             break;
         }

@@ -29,16 +29,16 @@ impl Backstage {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let of = self.clone();
-        let answer = move |request: Request| {
+        let response = move |request: Request| {
             let of = of.clone();
-            async move { of.answer(&request.into_parts().0).await }
+            async move { of.response(&request.into_parts().0).await }
         };
-        let router = Router::new().fallback(any(answer));
+        let router = Router::new().fallback(any(response));
         tokio::spawn(async move { axum::serve(listener, router).await });
         format!("http://{at}")
     }
 
-    async fn answer(&self, request: &Parts) -> Response {
+    async fn response(&self, request: &Parts) -> Response {
         let number = self.0.fetch_add(1, Relaxed) + 1;
         let asked = |name: &str| {
             let value = request.headers.get(name);
@@ -91,48 +91,48 @@ impl Backstage {
 }
 
 /// A gateway whose `/kept` is a cached route to a backend of its own.
-async fn shop(route: &str, more: &str) -> (Shop, Backstage) {
+async fn fleet(route: &str, more: &str) -> (TestFleet, Backstage) {
     let backstage = Backstage::default();
     let at = backstage.start().await;
     (replica(&at, route, more).await, backstage)
 }
 
-async fn replica(at: &str, route: &str, more: &str) -> Shop {
+async fn replica(at: &str, route: &str, more: &str) -> TestFleet {
     let overlay = format!(
         "[upstreams.order]\nurl = \"{at}\"\n[routes.kept]\nprefixes = [\"/kept\"]\nupstream = \"order\"\n\
          strip_prefix = \"/kept\"\nmethods = [\"GET\", \"PUT\"]\npublic = true\ncache = true\n{route}\n\
          [cache]\nmax_bytes = 67108864\n{more}\n"
     );
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into()];
         fleet.overlays.insert("web".into(), overlay);
     })
     .await
 }
 
-async fn put(shop: &Shop, path: &str) -> u16 {
-    let url = format!("{}{path}", shop.fleet.url("web"));
-    let answer = send(shop.http.put(url)).await;
+async fn put(fleet: &TestFleet, path: &str) -> u16 {
+    let url = format!("{}{path}", fleet.running.url("web"));
+    let response = send(fleet.http.put(url)).await;
     // What was asked for in the same millisecond as a write is outdated too.
     tokio::time::sleep(Duration::from_millis(2)).await;
-    answer.status().as_u16()
+    response.status().as_u16()
 }
 
-fn told(answer: &Answer) -> (&str, u64) {
+fn told(response: &JsonResponse) -> (&str, u64) {
     (
-        answer.header("x-cache"),
-        answer.body["number"].as_u64().unwrap_or(0),
+        response.header("x-cache"),
+        response.body["number"].as_u64().unwrap_or(0),
     )
 }
 
 #[tokio::test]
 async fn a_copy_is_the_whole_answer_and_says_its_age() {
-    let (shop, backstage) = shop("", "").await;
-    let first = shop.get("web", "/kept/minute").await;
+    let (fleet, backstage) = fleet("", "").await;
+    let first = fleet.get("web", "/kept/minute").await;
     assert_eq!(told(&first), ("MISS", 1));
     assert_eq!(first.header("cache-status"), "bff; fwd=miss");
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let second = shop.get("web", "/kept/minute").await;
+    let second = fleet.get("web", "/kept/minute").await;
     assert_eq!(told(&second), ("HIT", 1));
     assert_eq!(second.header("age"), "1");
     assert!(
@@ -153,8 +153,8 @@ async fn a_copy_is_the_whole_answer_and_says_its_age() {
         assert_eq!(first.header(name), second.header(name), "{name}");
     }
     // Its head alone, from what GET kept.
-    let url = format!("{}/kept/minute", shop.fleet.url("web"));
-    let head = send(shop.http.head(&url)).await;
+    let url = format!("{}/kept/minute", fleet.running.url("web"));
+    let head = send(fleet.http.head(&url)).await;
     assert_eq!(
         (head.status().as_u16(), &head.headers()["x-cache"]),
         (200, &"HIT".parse().unwrap())
@@ -166,7 +166,7 @@ async fn a_copy_is_the_whole_answer_and_says_its_age() {
     assert_eq!(head.bytes().await.unwrap(), "");
     // Whoever has it is told so.
     let known = [("if-none-match", "W/\"v1\"")];
-    let unchanged = shop.get_with("web", "/kept/minute", &known).await;
+    let unchanged = fleet.get_with("web", "/kept/minute", &known).await;
     assert_eq!(
         (unchanged.status.as_u16(), unchanged.header("etag")),
         (304, "\"v1\"")
@@ -174,23 +174,23 @@ async fn a_copy_is_the_whole_answer_and_says_its_age() {
     assert_eq!((unchanged.header("x-cache"), backstage.calls()), ("HIT", 1));
     // A query is another address.
     assert_eq!(
-        told(&shop.get("web", "/kept/minute?a=b").await),
+        told(&fleet.get("web", "/kept/minute?a=b").await),
         ("MISS", 2)
     );
 }
 
 #[tokio::test]
 async fn what_is_no_request_for_all_of_it_passes_as_it_is() {
-    let (shop, backstage) = shop("cache_max_bytes = 1000", "").await;
-    shop.get("web", "/kept/minute").await;
-    let part = shop
+    let (fleet, backstage) = fleet("cache_max_bytes = 1000", "").await;
+    fleet.get("web", "/kept/minute").await;
+    let part = fleet
         .get_with("web", "/kept/minute", &[("range", "bytes=0-3")])
         .await;
     assert_eq!(
         (part.header("x-range"), part.header("x-cache")),
         ("bytes=0-3", "BYPASS")
     );
-    let own = shop
+    let own = fleet
         .get_with("web", "/kept/minute", &[("cache-control", "no-store")])
         .await;
     assert_eq!(
@@ -198,7 +198,7 @@ async fn what_is_no_request_for_all_of_it_passes_as_it_is() {
         (("BYPASS", 3), "bff; fwd=bypass")
     );
     // What asks for freshness changes nothing.
-    let anew = shop
+    let anew = fleet
         .get_with("web", "/kept/minute", &[("cache-control", "no-cache")])
         .await;
     assert_eq!(told(&anew), ("HIT", 1));
@@ -206,45 +206,49 @@ async fn what_is_no_request_for_all_of_it_passes_as_it_is() {
     for path in ["/kept/never", "/kept/silent", "/kept/large"] {
         let before = backstage.calls();
         for n in 1..=3 {
-            let answer = shop.get("web", path).await;
-            assert_eq!(answer.body["number"], before + n, "{path}");
-            assert_ne!(answer.header("x-cache"), "HIT", "{path}");
+            let response = fleet.get("web", path).await;
+            assert_eq!(response.body["number"], before + n, "{path}");
+            assert_ne!(response.header("x-cache"), "HIT", "{path}");
         }
     }
-    let large = shop.get("web", "/kept/large").await;
+    let large = fleet.get("web", "/kept/large").await;
     assert_eq!(large.body["text"].as_str().unwrap().len(), 5000);
 }
 
 #[tokio::test]
 async fn a_route_may_say_how_long_but_not_what_may_be_kept() {
-    let (shop, backstage) = shop("cache_ttl = \"1h\"", "").await;
+    let (fleet, backstage) = fleet("cache_ttl = \"1h\"", "").await;
     for (path, kept) in [("/kept/silent", true), ("/kept/never", false)] {
         let before = backstage.calls();
-        shop.get("web", path).await;
-        shop.get("web", path).await;
+        fleet.get("web", path).await;
+        fleet.get("web", path).await;
         assert_eq!(backstage.calls() == before + 1, kept, "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_write_outdates_its_address_whatever_the_query_and_a_refused_one_does_not() {
-    let (shop, _) = shop("", "").await;
+    let (fleet, _) = fleet("", "").await;
     for path in ["/kept/minute", "/kept/minute?a=b", "/kept/refused"] {
-        shop.get("web", path).await;
+        fleet.get("web", path).await;
         assert_eq!(
-            shop.get("web", path).await.header("x-cache"),
+            fleet.get("web", path).await.header("x-cache"),
             "HIT",
             "{path}"
         );
     }
-    assert_eq!(put(&shop, "/kept/minute").await, 204);
-    assert_eq!(put(&shop, "/kept/refused").await, 409);
+    assert_eq!(put(&fleet, "/kept/minute").await, 204);
+    assert_eq!(put(&fleet, "/kept/refused").await, 409);
     for (path, how) in [
         ("/kept/minute", "MISS"),
         ("/kept/minute?a=b", "MISS"),
         ("/kept/refused", "HIT"),
     ] {
-        assert_eq!(shop.get("web", path).await.header("x-cache"), how, "{path}");
+        assert_eq!(
+            fleet.get("web", path).await.header("x-cache"),
+            how,
+            "{path}"
+        );
     }
 }
 
@@ -253,12 +257,12 @@ async fn a_write_outdates_its_address_whatever_the_query_and_a_refused_one_does_
 #[tokio::test]
 async fn a_mishap_is_not_kept_and_keeps_nothing_from_being_kept() {
     let once = "[upstreams.order.retry]\nmax_attempts = 1\n";
-    let (shop, backstage) = shop("", once).await;
-    let ill = shop.get("web", "/kept/ill-at-first").await;
+    let (fleet, backstage) = fleet("", once).await;
+    let ill = fleet.get("web", "/kept/ill-at-first").await;
     assert_eq!((ill.status.as_u16(), ill.header("x-cache")), (500, "MISS"));
     for told_then in ["MISS", "HIT", "HIT"] {
-        let answer = shop.get("web", "/kept/ill-at-first").await;
-        assert_eq!(told(&answer), (told_then, 2));
+        let response = fleet.get("web", "/kept/ill-at-first").await;
+        assert_eq!(told(&response), (told_then, 2));
     }
     assert_eq!(backstage.calls(), 2);
 }
@@ -266,10 +270,10 @@ async fn a_mishap_is_not_kept_and_keeps_nothing_from_being_kept() {
 #[tokio::test]
 async fn a_purge_reaches_what_routes_keep() {
     let admin = "[server]\nadmin_token = \"only-for-this-test\"\n";
-    let (shop, _) = shop("", admin).await;
+    let (fleet, _) = fleet("", admin).await;
     let purge = async |body: &serde_json::Value| {
-        let url = format!("{}/cache/purge", shop.fleet.admin_url("web"));
-        let request = shop.http.post(url).bearer_auth("only-for-this-test");
+        let url = format!("{}/cache/purge", fleet.running.admin_url("web"));
+        let request = fleet.http.post(url).bearer_auth("only-for-this-test");
         assert_eq!(send(request.json(body)).await.status(), 200);
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
@@ -284,52 +288,52 @@ async fn a_purge_reaches_what_routes_keep() {
         (json!({"upstreams": ["product"]}), [false, false, false]),
     ] {
         for path in all {
-            shop.get("web", path).await;
-            assert_eq!(shop.get("web", path).await.header("x-cache"), "HIT");
+            fleet.get("web", path).await;
+            assert_eq!(fleet.get("web", path).await.header("x-cache"), "HIT");
         }
         purge(&body).await;
         for (path, killed) in all.into_iter().zip(killed) {
             let how = if killed { "MISS" } else { "HIT" };
-            let answer = shop.get("web", path).await;
-            assert_eq!(answer.header("x-cache"), how, "{path} {body}");
+            let response = fleet.get("web", path).await;
+            assert_eq!(response.header("x-cache"), how, "{path} {body}");
         }
     }
 }
 
 #[tokio::test]
 async fn what_varies_is_kept_for_each_and_given_to_nobody_else() {
-    let (shop, backstage) = shop("", "").await;
+    let (fleet, backstage) = fleet("", "").await;
     let ask = async |language: &str, own: &str| {
         let headers = [("accept-language", language), ("x-own", own)];
-        shop.get_with("web", "/kept/varied", &headers).await
+        fleet.get_with("web", "/kept/varied", &headers).await
     };
     let kinds = [("de", "1"), ("en", "1"), ("de", "2")];
     let all = kinds.iter().flat_map(|kind| [*kind; 4]);
     let asking = all.map(|(language, own)| ask(language, own));
-    let answers = join_all(asking).await;
+    let responses = join_all(asking).await;
     // By now it is known what they vary by.
     let mut numbers = std::collections::BTreeMap::new();
     for round in 0..3 {
         for (language, own) in kinds {
-            let answer = ask(language, own).await;
+            let response = ask(language, own).await;
             if round > 0 {
-                assert_eq!(answer.header("x-cache"), "HIT", "{language} {own}");
+                assert_eq!(response.header("x-cache"), "HIT", "{language} {own}");
             }
-            numbers.insert((language, own), told(&answer).1);
+            numbers.insert((language, own), told(&response).1);
         }
     }
     let mut different: Vec<u64> = numbers.values().copied().collect();
     different.dedup();
     assert_eq!(different.len(), 3, "{numbers:?}");
-    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert!(responses.iter().all(|response| response.status == 200));
     let before = backstage.calls();
     assert_eq!(told(&ask("fr", "1").await), ("MISS", u64::from(before) + 1));
 }
 
 #[tokio::test]
 async fn who_is_signed_in_shares_only_what_is_said_to_be_for_all() {
-    let (shop, _) = shop("", "").await;
-    let (ada, ben) = (shop.bearer("ada"), shop.bearer("ben"));
+    let (fleet, _) = fleet("", "").await;
+    let (ada, ben) = (fleet.bearer("ada"), fleet.bearer("ben"));
     let ask = async |path: &str, bearer: &str| {
         let headers = [("authorization", bearer)];
         let headers = if bearer.is_empty() {
@@ -337,7 +341,7 @@ async fn who_is_signed_in_shares_only_what_is_said_to_be_for_all() {
         } else {
             &headers[..]
         };
-        shop.get_with("web", path, headers).await
+        fleet.get_with("web", path, headers).await
     };
     for who in [&ada, &ben, &ada] {
         let own = ask("/kept/minute", who).await;
@@ -353,16 +357,16 @@ async fn who_is_signed_in_shares_only_what_is_said_to_be_for_all() {
     assert_eq!(ask("/kept/minute", &ada).await.body["text"], "ada");
     let first = ask("/kept/all", &ada).await;
     for who in [&ben, "", &ada] {
-        let answer = ask("/kept/all", who).await;
-        assert_eq!(told(&answer), ("HIT", told(&first).1));
+        let response = ask("/kept/all", who).await;
+        assert_eq!(told(&response), ("HIT", told(&first).1));
     }
 }
 
 #[tokio::test]
 async fn what_has_not_changed_is_asked_about_and_told_anew() {
-    let (shop, backstage) = shop("", "").await;
-    let first = shop.get("web", "/kept/asked").await;
-    let second = shop.get("web", "/kept/asked").await;
+    let (fleet, backstage) = fleet("", "").await;
+    let first = fleet.get("web", "/kept/asked").await;
+    let second = fleet.get("web", "/kept/asked").await;
     assert_eq!((told(&first).1, told(&second).1), (1, 1));
     assert_eq!(backstage.calls(), 2);
     // The 304's own fields are the answer's from now on.
@@ -390,8 +394,12 @@ async fn many_at_once_are_one_call_at_all_replicas() {
         replica(&at, "", &store).await,
     );
     let asking = (0..60).map(|n| if n % 2 == 0 { &one } else { &two }.get("web", "/kept/slow"));
-    let answers = join_all(asking).await;
-    assert!(answers.iter().all(|answer| answer.body["number"] == 1));
+    let responses = join_all(asking).await;
+    assert!(
+        responses
+            .iter()
+            .all(|response| response.body["number"] == 1)
+    );
     assert_eq!(backstage.calls(), 1);
     // A write at one is known to the other.
     assert_eq!(put(&one, "/kept/slow").await, 204);
@@ -410,39 +418,39 @@ async fn many_at_once_are_one_call_at_all_replicas() {
 async fn a_write_passed_on_outdates_what_screens_kept_of_its_address() {
     let route = "[cache]\nmax_bytes = 67108864\n[routes.reviews]\nprefixes = [\"/api/reviews\"]\n\
                  upstream = \"review\"\nstrip_prefix = \"/api\"\nmethods = [\"POST\"]\n";
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         fleet.overlays.insert("web".into(), route.into());
     })
     .await;
     let page = "/api/product-details/p-1?fields=product,reviews";
-    let before = shop.get("web", page).await;
+    let before = fleet.get("web", page).await;
     assert_eq!(
-        shop.get("web", page).await.section("reviews")["state"],
+        fleet.get("web", page).await.section("reviews")["state"],
         "cached"
     );
-    let ada = shop.bearer("ada");
+    let ada = fleet.bearer("ada");
     let draft = json!({"productId": "p-1", "rating": 5, "title": "T", "text": "X"});
     let headers = [("authorization", ada.as_str())];
-    let written = shop
+    let written = fleet
         .post_with("web", "/api/reviews", &headers, &draft)
         .await;
     assert_eq!(written.status, 201, "{}", written.body);
     tokio::time::sleep(Duration::from_millis(2)).await;
-    let after = shop.get("web", page).await;
+    let after = fleet.get("web", page).await;
     assert_eq!(after.section("reviews")["state"], "fresh");
     assert_eq!(after.section("product")["state"], "cached");
-    let count = |page: &Answer| page.body["reviews"]["count"].as_u64().unwrap();
+    let count = |page: &JsonResponse| page.body["reviews"]["count"].as_u64().unwrap();
     assert_eq!(count(&after), count(&before) + 1);
 }
 
 #[tokio::test]
 async fn the_shipped_catalogue_is_kept_and_nothing_of_a_users() {
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         let kept = "[cache]\nmax_bytes = 67108864\n".to_owned();
         fleet.overlays.insert("web".into(), kept);
     })
     .await;
-    let ada = shop.bearer("ada");
+    let ada = fleet.bearer("ada");
     for (path, headers, told) in [
         ("/api/products/p-1", &[][..], "HIT"),
         ("/api/categories", &[], "HIT"),
@@ -450,8 +458,8 @@ async fn the_shipped_catalogue_is_kept_and_nothing_of_a_users() {
         ("/api/cart", &[("authorization", ada.as_str())], ""),
         ("/api/users/ada", &[("authorization", ada.as_str())], ""),
     ] {
-        let first = shop.get_with("web", path, headers).await;
-        let second = shop.get_with("web", path, headers).await;
+        let first = fleet.get_with("web", path, headers).await;
+        let second = fleet.get_with("web", path, headers).await;
         assert_eq!((first.status, &first.body), (second.status, &second.body));
         assert_eq!(
             second.header("x-cache"),

@@ -8,76 +8,76 @@ use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{dial, echo, echoed, raw};
-use crate::support::{Answer, Shop, instant, send};
+use crate::support::{JsonResponse, TestFleet, instant, send};
 
 const PASSED: &str = "/api/products/p-1";
 
 /// A shop whose web passes on as shipped, but for this.
-async fn shop(overlay: &str) -> Shop {
-    Shop::with(|fleet| {
+async fn fleet(overlay: &str) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into()];
         fleet.overlays.insert("web".into(), overlay.into());
     })
     .await
 }
 
-fn calls(shop: &Shop, backend: Backend) -> u64 {
-    shop.fleet.mocks().stats(backend).calls
+fn calls(fleet: &TestFleet, backend: Backend) -> u64 {
+    fleet.running.mocks().stats(backend).calls
 }
 
-fn hurt(shop: &Shop, backend: Backend, fault: Fault) {
-    shop.fleet.mocks().set_fault(backend, fault).unwrap();
+fn hurt(fleet: &TestFleet, backend: Backend, fault: Fault) {
+    fleet.running.mocks().set_fault(backend, fault).unwrap();
 }
 
-fn told(answer: &Answer) -> (u16, &str) {
-    let code = answer.body["code"].as_str().unwrap_or_default();
-    (answer.status.as_u16(), code)
+fn told(response: &JsonResponse) -> (u16, &str) {
+    let code = response.body["code"].as_str().unwrap_or_default();
+    (response.status.as_u16(), code)
 }
 
 #[tokio::test]
 async fn the_head_of_an_answer_comes_within_the_routes_time_and_no_other_routes() {
-    let shop = shop("[routes.products]\ntimeout = \"300ms\"\nattempt_timeout = \"5s\"").await;
+    let fleet = fleet("[routes.products]\ntimeout = \"300ms\"\nattempt_timeout = \"5s\"").await;
     for backend in [Backend::Product, Backend::Auth] {
-        hurt(&shop, backend, Fault::latency(Duration::from_millis(700)));
+        hurt(&fleet, backend, Fault::latency(Duration::from_millis(700)));
     }
     let began = instant();
-    assert_eq!(told(&shop.get("web", PASSED).await), (504, "deadline"));
+    assert_eq!(told(&fleet.get("web", PASSED).await), (504, "deadline"));
     let took = began.elapsed();
     assert!(took < Duration::from_millis(500), "{took:?}");
-    let keys = shop.get("web", "/api/auth/jwks").await;
+    let keys = fleet.get("web", "/api/auth/jwks").await;
     assert_eq!(told(&keys), (200, ""));
 }
 
 #[tokio::test]
 async fn an_attempt_takes_no_longer_than_the_route_says_and_another_is_made() {
-    let shop = shop("[routes.products]\nattempt_timeout = \"150ms\"").await;
-    hurt(&shop, Backend::Product, Fault::mode(Mode::Hang).times(1));
+    let fleet = fleet("[routes.products]\nattempt_timeout = \"150ms\"").await;
+    hurt(&fleet, Backend::Product, Fault::mode(Mode::Hang).times(1));
     let began = instant();
-    assert_eq!(told(&shop.get("web", PASSED).await), (200, ""));
+    assert_eq!(told(&fleet.get("web", PASSED).await), (200, ""));
     let took = began.elapsed();
     assert!(took < Duration::from_millis(600), "{took:?}");
-    assert_eq!(calls(&shop, Backend::Product), 2);
+    assert_eq!(calls(&fleet, Backend::Product), 2);
 }
 
 #[tokio::test]
 async fn a_route_without_retries_makes_none() {
-    let shop = shop("[routes.products]\nretries = false").await;
-    hurt(&shop, Backend::Product, Fault::status(500).times(1));
-    assert_eq!(shop.get("web", PASSED).await.status, 500);
-    assert_eq!(calls(&shop, Backend::Product), 1);
+    let fleet = fleet("[routes.products]\nretries = false").await;
+    hurt(&fleet, Backend::Product, Fault::status(500).times(1));
+    assert_eq!(fleet.get("web", PASSED).await.status, 500);
+    assert_eq!(calls(&fleet, Backend::Product), 1);
 }
 
 #[tokio::test]
 async fn what_may_be_repeated_is_kept_for_that_up_to_a_size() {
-    let shop = shop("[routes.orders]\nretry_buffer_bytes = 2").await;
-    shop.fill_cart("ada").await;
-    let ada = shop.bearer("ada");
+    let fleet = fleet("[routes.orders]\nretry_buffer_bytes = 2").await;
+    fleet.fill_cart("ada").await;
+    let ada = fleet.bearer("ada");
     let place = async |key: &str, body: &serde_json::Value| {
-        shop.fleet.mocks().clear_stats();
-        hurt(&shop, Backend::Order, Fault::status(500).times(1));
+        fleet.running.mocks().clear_stats();
+        hurt(&fleet, Backend::Order, Fault::status(500).times(1));
         let headers = [("authorization", ada.as_str()), ("idempotency-key", key)];
-        let placed = shop.post_with("web", "/api/orders", &headers, body).await;
-        (placed.status.as_u16(), calls(&shop, Backend::Order))
+        let placed = fleet.post_with("web", "/api/orders", &headers, body).await;
+        (placed.status.as_u16(), calls(&fleet, Backend::Order))
     };
     let long = json!({"items": [{"productId": "p-1", "quantity": 1}]});
     assert_eq!(place("k-1", &long).await, (500, 1));
@@ -86,24 +86,24 @@ async fn what_may_be_repeated_is_kept_for_that_up_to_a_size() {
 
 #[tokio::test]
 async fn one_of_the_roles_is_enough() {
-    let shop = shop("[routes.admin]\nroles = [\"AUDITOR\", \"ADMIN\"]").await;
+    let fleet = fleet("[routes.admin]\nroles = [\"AUDITOR\", \"ADMIN\"]").await;
     for (user, status) in [("root", 200), ("ada", 403)] {
-        let bearer = shop.bearer(user);
+        let bearer = fleet.bearer(user);
         let headers = [("authorization", bearer.as_str())];
-        let answer = shop.get_with("web", "/api/admin/users", &headers).await;
-        assert_eq!(answer.status, status, "{user}");
+        let response = fleet.get_with("web", "/api/admin/users", &headers).await;
+        assert_eq!(response.status, status, "{user}");
     }
     let nobody = "[routes.admin]\nroles = [\"AUDITOR\"]";
-    let shop = self::shop(nobody).await;
-    let root = shop.bearer("root");
+    let fleet = self::fleet(nobody).await;
+    let root = fleet.bearer("root");
     let headers = [("authorization", root.as_str())];
-    let answer = shop.get_with("web", "/api/admin/users", &headers).await;
-    assert_eq!(told(&answer), (403, "forbidden"));
+    let response = fleet.get_with("web", "/api/admin/users", &headers).await;
+    assert_eq!(told(&response), (403, "forbidden"));
 }
 
 #[tokio::test]
 async fn a_star_takes_every_kind_of_its_type() {
-    let shop = echo::shop("content_types = [\"image/*\", \"text/plain\"]").await;
+    let fleet = echo::fleet("content_types = [\"image/*\", \"text/plain\"]").await;
     for (media, status) in [
         ("image/png", 200),
         ("IMAGE/SVG+xml; charset=utf-8", 200),
@@ -113,15 +113,15 @@ async fn a_star_takes_every_kind_of_its_type() {
         ("image", 415),
         ("", 415),
     ] {
-        let url = format!("{}/echo/count", shop.fleet.url("web"));
-        let request = shop.http.post(url).header("content-type", media);
+        let url = format!("{}/echo/count", fleet.running.url("web"));
+        let request = fleet.http.post(url).header("content-type", media);
         assert_eq!(send(request.body("a")).await.status(), status, "{media}");
     }
     // Nothing is of no type.
-    assert_eq!(shop.get("web", "/echo/a").await.status, 200);
-    let empty = shop
+    assert_eq!(fleet.get("web", "/echo/a").await.status, 200);
+    let empty = fleet
         .http
-        .post(format!("{}/echo/count", shop.fleet.url("web")));
+        .post(format!("{}/echo/count", fleet.running.url("web")));
     assert_eq!(send(empty).await.status(), 200);
 }
 
@@ -135,9 +135,9 @@ async fn a_proxy_that_is_trusted_is_believed_and_joins_those_before_it() {
         ("forwarded", "for=203.0.113.9;proto=https"),
     ];
     for (config, believed) in [(trusting, true), ("", false)] {
-        let shop = echo::shop(config).await;
-        let answer = shop.get_with("web", "/echo/a", &said).await;
-        let told = said.map(|(name, _)| echoed(&answer, name));
+        let fleet = echo::fleet(config).await;
+        let response = fleet.get_with("web", "/echo/a", &said).await;
+        let told = said.map(|(name, _)| echoed(&response, name));
         let [addresses, scheme, host, element] = &told;
         if believed {
             assert_eq!(addresses, "203.0.113.9, 127.0.0.1");
@@ -154,39 +154,40 @@ async fn a_proxy_that_is_trusted_is_believed_and_joins_those_before_it() {
 
 #[tokio::test]
 async fn an_answer_that_falls_silent_is_cut_and_its_place_is_free() {
-    let shop =
-        echo::shop("idle_timeout = \"300ms\"\n[upstreams.order.bulkhead]\nmax_streams = 1").await;
+    let fleet =
+        echo::fleet("idle_timeout = \"300ms\"\n[upstreams.order.bulkhead]\nmax_streams = 1").await;
     let began = instant();
-    let mut answer = send(
-        shop.http
-            .get(format!("{}/echo/silent", shop.fleet.url("web"))),
+    let mut response = send(
+        fleet
+            .http
+            .get(format!("{}/echo/silent", fleet.running.url("web"))),
     )
     .await;
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.chunk().await.unwrap().unwrap(), "a");
-    assert!(answer.chunk().await.is_err(), "it is no end");
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "a");
+    assert!(response.chunk().await.is_err(), "it is no end");
     let took = began.elapsed();
     assert!(
         took >= Duration::from_millis(290) && took < Duration::from_secs(2),
         "{took:?}"
     );
-    assert_eq!(shop.get("web", "/echo/a").await.status, 200);
+    assert_eq!(fleet.get("web", "/echo/a").await.status, 200);
 }
 
 /// How many streams the gateway bears is another number than how many a backend does.
 #[tokio::test]
 async fn one_stream_too_many_is_refused_at_the_edge() {
-    let shop = echo::shop("[inbound.load_shedding]\nmax_streams = 1").await;
-    let url = format!("{}/echo/flood", shop.fleet.url("web"));
-    let mut flood = send(shop.http.get(url)).await;
+    let fleet = echo::fleet("[inbound.load_shedding]\nmax_streams = 1").await;
+    let url = format!("{}/echo/flood", fleet.running.url("web"));
+    let mut flood = send(fleet.http.get(url)).await;
     flood.chunk().await.unwrap().unwrap();
-    let refused = shop.get("web", "/echo/a").await;
+    let refused = fleet.get("web", "/echo/a").await;
     assert_eq!(told(&refused), (503, "overloaded"));
     assert!(!refused.header("retry-after").is_empty());
-    assert_eq!(shop.get("web", "/api/home").await.status, 200);
+    assert_eq!(fleet.get("web", "/api/home").await.status, 200);
     drop(flood);
     let began = instant();
-    while shop.get("web", "/echo/a").await.status != 200 {
+    while fleet.get("web", "/echo/a").await.status != 200 {
         assert!(began.elapsed() < Duration::from_secs(2), "it hung up");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -196,18 +197,18 @@ const WEBSOCKET: &str = "connection: keep-alive, Upgrade\r\nupgrade: websocket\r
 
 #[tokio::test]
 async fn a_backend_that_refuses_a_websocket_has_the_word() {
-    let shop = echo::shop("websocket = true").await;
+    let fleet = echo::fleet("websocket = true").await;
     let ask =
         |path: &str, more: &str| format!("GET /echo/{path} HTTP/1.1\r\nhost: a\r\n{more}\r\n");
     let both = ask("refuse", WEBSOCKET) + &ask("a", "");
-    let said = raw(&shop, &both).await;
+    let said = raw(&fleet, &both).await;
     assert!(said.starts_with("HTTP/1.1 403"), "{said}");
     // The connection is one as before.
     assert_eq!(said.matches("HTTP/1.1 200").count(), 1, "{said}");
     let asked = &said[said.find("HTTP/1.1 200").unwrap()..];
     assert!(!asked.contains("upgrade"), "{said}");
     // And nobody is given a WebSocket who asked for none.
-    let unasked = shop.get("web", "/echo/tunnel").await;
+    let unasked = fleet.get("web", "/echo/tunnel").await;
     assert_eq!(unasked.status.as_u16() / 100, 5);
     assert!(!unasked.body["code"].is_null());
 }
@@ -215,7 +216,7 @@ async fn a_backend_that_refuses_a_websocket_has_the_word() {
 /// Some clients offer HTTP/2 with the first request of a connection. It is not taken, and nothing else follows.
 #[tokio::test]
 async fn a_protocol_that_is_not_known_is_not_switched_to_and_the_request_is_answered() {
-    let shop = echo::shop("").await;
+    let fleet = echo::fleet("").await;
     for (version, offer) in [
         (
             "1.1",
@@ -226,7 +227,7 @@ async fn a_protocol_that_is_not_known_is_not_switched_to_and_the_request_is_answ
         ("1.1", "upgrade: websocket\r\n"),
     ] {
         let ask = format!("GET /echo/a HTTP/{version}\r\nhost: a\r\n{offer}\r\n");
-        let said = raw(&shop, &ask).await;
+        let said = raw(&fleet, &ask).await;
         assert!(said.starts_with(&format!("HTTP/{version} 200")), "{said}");
         let (_, body) = said.split_once("\r\n\r\n").unwrap();
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
@@ -238,16 +239,16 @@ async fn a_protocol_that_is_not_known_is_not_switched_to_and_the_request_is_answ
 
 #[tokio::test]
 async fn options_goes_on_as_often_as_it_may() {
-    let shop = echo::shop("[routes.all]\nprefixes = [\"/all\"]\nupstream = \"order\"\npublic = true\nmethods = [\"GET\", \"OPTIONS\"]").await;
+    let fleet = echo::fleet("[routes.all]\nprefixes = [\"/all\"]\nupstream = \"order\"\npublic = true\nmethods = [\"GET\", \"OPTIONS\"]").await;
     let ask = async |left: &str| {
-        let url = format!("{}/all/a", shop.fleet.url("web"));
-        let request = shop.http.request(Method::OPTIONS, url);
+        let url = format!("{}/all/a", fleet.running.url("web"));
+        let request = fleet.http.request(Method::OPTIONS, url);
         send(request.header("max-forwards", left)).await
     };
     for (left, then) in [("5", "4"), ("1", "0"), ("often", "often")] {
-        let answer = ask(left).await;
-        assert_eq!(answer.status(), 200);
-        let body: serde_json::Value = answer.json().await.unwrap();
+        let response = ask(left).await;
+        assert_eq!(response.status(), 200);
+        let body: serde_json::Value = response.json().await.unwrap();
         assert_eq!(body["headers"]["max-forwards"], then);
         assert_eq!(body["method"], "OPTIONS");
     }
@@ -257,7 +258,7 @@ async fn options_goes_on_as_often_as_it_may() {
         (204, &"GET, OPTIONS, HEAD".parse().unwrap())
     );
     // Of other methods it says nothing (RFC 9110 §7.6.2).
-    let other = shop
+    let other = fleet
         .get_with("web", "/all/a", &[("max-forwards", "0")])
         .await;
     assert_eq!(echoed(&other, "max-forwards"), "0");
@@ -266,17 +267,17 @@ async fn options_goes_on_as_often_as_it_may() {
 /// What the backend itself has to choose by when it has too much to do.
 #[tokio::test]
 async fn a_backend_reads_how_urgent_it_is_and_for_which_clients() {
-    let shop = echo::shop("").await;
+    let fleet = echo::fleet("").await;
     for (said, told) in [
         (&[][..], "u=3"),
         (&[("priority", "u=6, i")], "u=6"),
         (&[("priority", "u=0")], "u=3"),
     ] {
-        let passed = shop.get_with("web", "/echo/a", said).await;
+        let passed = fleet.get_with("web", "/echo/a", said).await;
         assert_eq!(echoed(&passed, "priority"), told, "{said:?}");
-        let home = shop.get_with("web", "/api/home", said).await;
+        let home = fleet.get_with("web", "/api/home", said).await;
         assert_eq!(home.status, 200);
-        let seen = shop.fleet.mocks().stats(Backend::Product).last_headers;
+        let seen = fleet.running.mocks().stats(Backend::Product).last_headers;
         assert_eq!(
             (seen["priority"].as_str(), seen["x-client"].as_str()),
             (told, "web")
@@ -287,8 +288,8 @@ async fn a_backend_reads_how_urgent_it_is_and_for_which_clients() {
 /// A stream of uploads whose backend answers before it has all: the answer is told, and the rest is not waited for.
 #[tokio::test]
 async fn an_answer_before_the_end_of_the_body_is_told_at_once() {
-    let shop = echo::shop("max_body_bytes = 1000000").await;
-    let mut client = dial(&shop).await;
+    let fleet = echo::fleet("max_body_bytes = 1000000").await;
+    let mut client = dial(&fleet).await;
     let head = "POST /echo/refuse HTTP/1.1\r\nhost: a\r\ncontent-length: 900000\r\n\r\nabc";
     let began = instant();
     client.write_all(head.as_bytes()).await.unwrap();

@@ -8,8 +8,8 @@ use futures_util::{StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::dial;
-use super::echo::{PIECE, shop};
-use crate::support::{instant, passes_alone, resident_kib, send};
+use super::echo::{PIECE, fleet};
+use crate::support::{instant, resident_kib, runs_in_own_process, send};
 
 const ASK: &str = "GET /echo/tunnel HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -20,15 +20,17 @@ const PIECES: usize = 100;
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_hundred_megabytes_pass_either_way_in_constant_memory() {
-    if passes_alone("routes::streams::a_hundred_megabytes_pass_either_way_in_constant_memory") {
+    if runs_in_own_process(
+        "routes::streams::a_hundred_megabytes_pass_either_way_in_constant_memory",
+    ) {
         return;
     }
-    let shop = shop("timeout = \"60s\"\nmax_body_bytes = 200000000").await;
-    let url = |path: &str| format!("{}/echo/{path}", shop.fleet.url("web"));
-    send(shop.http.get(url("warm"))).await;
+    let fleet = fleet("timeout = \"60s\"\nmax_body_bytes = 200000000").await;
+    let url = |path: &str| format!("{}/echo/{path}", fleet.running.url("web"));
+    send(fleet.http.get(url("warm"))).await;
     let before = resident_kib();
     let mut most = 0;
-    let mut down = send(shop.http.get(url("flood"))).await;
+    let mut down = send(fleet.http.get(url("flood"))).await;
     let mut got = 0;
     while let Some(piece) = down.chunk().await.unwrap() {
         got += piece.len();
@@ -38,7 +40,7 @@ async fn a_hundred_megabytes_pass_either_way_in_constant_memory() {
     let piece = Bytes::from(vec![1; PIECE]);
     let pieces = stream::iter(0..PIECES).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
     let body = reqwest::Body::wrap_stream(Body::from_stream(pieces).into_data_stream());
-    let up = send(shop.http.post(url("count")).body(body)).await;
+    let up = send(fleet.http.post(url("count")).body(body)).await;
     assert_eq!(up.text().await.unwrap(), (PIECES * PIECE).to_string());
     most = most.max(resident_kib());
     let grown = most.saturating_sub(before);
@@ -49,16 +51,16 @@ async fn a_hundred_megabytes_pass_either_way_in_constant_memory() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn whoever_reads_nothing_is_cut_in_constant_memory() {
-    if passes_alone("routes::streams::whoever_reads_nothing_is_cut_in_constant_memory") {
+    if runs_in_own_process("routes::streams::whoever_reads_nothing_is_cut_in_constant_memory") {
         return;
     }
     let impatient =
         "[server]\nwrite_timeout = \"500ms\"\n[upstreams.order.bulkhead]\nmax_streams = 1";
-    let shop = shop(impatient).await;
-    let page = || shop.get("web", "/echo/page");
+    let fleet = fleet(impatient).await;
+    let page = || fleet.get("web", "/echo/page");
     assert_eq!(page().await.status, 200);
     let before = resident_kib();
-    let mut client = dial(&shop).await;
+    let mut client = dial(&fleet).await;
     let ask = b"GET /echo/flood HTTP/1.1\r\nhost: a\r\n\r\n";
     client.write_all(ask).await.unwrap();
     // It has the place, and nobody who asks meanwhile; of the flood it reads no more than that.
@@ -92,8 +94,8 @@ async fn whoever_reads_nothing_is_cut_in_constant_memory() {
 
 #[tokio::test]
 async fn a_body_that_stalls_is_cut() {
-    let shop = shop("idle_timeout = \"300ms\"\ntimeout = \"5s\"").await;
-    let mut client = dial(&shop).await;
+    let fleet = fleet("idle_timeout = \"300ms\"\ntimeout = \"5s\"").await;
+    let mut client = dial(&fleet).await;
     let head = "POST /echo/count HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nabc";
     let began = instant();
     client.write_all(head.as_bytes()).await.unwrap();
@@ -109,7 +111,7 @@ async fn a_body_that_stalls_is_cut() {
 async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
     // That nothing is said is no stall.
     let quick = "[server]\nwrite_timeout = \"100ms\"";
-    let open = shop(&format!(
+    let open = fleet(&format!(
         "websocket = true\nidle_timeout = \"400ms\"\n{quick}"
     ))
     .await;
@@ -133,9 +135,9 @@ async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
     until_blank_line(&mut again).await;
     // Draining does not wait for what would never end.
     let began = instant();
-    open.fleet.stop().await;
+    open.running.stop().await;
     assert!(began.elapsed() < Duration::from_secs(2));
-    let shut = shop("").await;
+    let shut = fleet("").await;
     let mut client = dial(&shut).await;
     client.write_all(ASK.as_bytes()).await.unwrap();
     let head = until_blank_line(&mut client).await;
@@ -146,13 +148,13 @@ async fn a_websocket_is_carried_both_ways_where_the_route_says_so() {
 #[tokio::test]
 async fn websockets_count_among_the_connections_until_they_end() {
     let few = "websocket = true\nidle_timeout = \"700ms\"\n[server]\nmax_connections = 1";
-    let shop = shop(few).await;
-    let mut tunnel = dial(&shop).await;
+    let fleet = fleet(few).await;
+    let mut tunnel = dial(&fleet).await;
     tunnel.write_all(ASK.as_bytes()).await.unwrap();
     let head = until_blank_line(&mut tunnel).await;
     assert!(head.starts_with("HTTP/1.1 101"), "{head}");
     // The kernel takes the next one, and nobody answers it.
-    let mut next = dial(&shop).await;
+    let mut next = dial(&fleet).await;
     let ask = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
     next.write_all(ask).await.unwrap();
     let waiting = tokio::time::timeout(Duration::from_millis(300), next.read_u8());
@@ -167,7 +169,7 @@ async fn websockets_count_among_the_connections_until_they_end() {
     // So it is when it hangs up.
     next.write_all(ASK.as_bytes()).await.unwrap();
     drop(next);
-    let mut last = dial(&shop).await;
+    let mut last = dial(&fleet).await;
     last.write_all(ask).await.unwrap();
     let head = until_blank_line(&mut last).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");

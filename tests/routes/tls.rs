@@ -12,11 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::dial;
 use super::echo::{PIECE, backend, shop_of};
 use super::echoed;
-use crate::support::{Shop, instant, send, tls};
+use crate::support::{TestFleet, instant, send, tls};
 
 /// The echoing backend behind TLS; answers its address.
 async fn served() -> String {
-    tls::served(|stream| async move {
+    tls::start_server(|stream| async move {
         let service = TowerToHyperService::new(backend());
         let http = auto::Builder::new(TokioExecutor::new());
         let io = TokioIo::new(stream);
@@ -26,7 +26,7 @@ async fn served() -> String {
 }
 
 /// A shop whose route leads there.
-async fn shop(route: &str) -> Shop {
+async fn fleet(route: &str) -> TestFleet {
     let (url, ca) = (served().await, tls::ca_file());
     let order = format!("url = \"{url}\"\nca_file = \"{}\"", ca.display());
     shop_of(&order, route).await
@@ -34,15 +34,15 @@ async fn shop(route: &str) -> Shop {
 
 #[tokio::test]
 async fn a_backend_that_speaks_http_2_is_spoken_to_in_it() {
-    let shop =
-        shop("credentials = [\"cookie\"]\nmax_body_bytes = 200000000\ntimeout = \"20s\"").await;
+    let fleet =
+        fleet("credentials = [\"cookie\"]\nmax_body_bytes = 200000000\ntimeout = \"20s\"").await;
     let sent = [
         ("cookie", "a=1; b=2"),
         ("te", "trailers"),
         ("connection", "x-own"),
         ("x-own", "1"),
     ];
-    let told = shop.get_with("web", "/echo/a?b=%2F", &sent).await;
+    let told = fleet.get_with("web", "/echo/a?b=%2F", &sent).await;
     assert_eq!(told.body["version"], "HTTP/2.0", "{}", told.body);
     assert!(told.body["uri"].as_str().unwrap().ends_with("/a?b=%2F"));
     for (name, value) in [
@@ -53,12 +53,12 @@ async fn a_backend_that_speaks_http_2_is_spoken_to_in_it() {
     ] {
         assert_eq!(echoed(&told, name), value, "{name}");
     }
-    let url = |path: &str| format!("{}/echo/{path}", shop.fleet.url("web"));
-    let down = send(shop.http.get(url("flood"))).await;
+    let url = |path: &str| format!("{}/echo/{path}", fleet.running.url("web"));
+    let down = send(fleet.http.get(url("flood"))).await;
     assert_eq!(down.bytes().await.unwrap().len(), 100 * PIECE);
     let piece = Bytes::from(vec![1; PIECE]);
     let pieces = stream::iter(0..20).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
-    let up = shop
+    let up = fleet
         .http
         .post(url("count"))
         .body(reqwest::Body::wrap_stream(pieces));
@@ -66,18 +66,18 @@ async fn a_backend_that_speaks_http_2_is_spoken_to_in_it() {
         send(up).await.text().await.unwrap(),
         (20 * PIECE).to_string()
     );
-    let same = shop
+    let same = fleet
         .get_with("web", "/echo/tagged", &[("if-none-match", "\"a\"")])
         .await;
     assert_eq!((same.status.as_u16(), same.header("etag")), (304, "\"a\""));
-    let head = send(shop.http.head(url("tagged"))).await;
+    let head = send(fleet.http.head(url("tagged"))).await;
     assert_eq!(head.headers()["content-length"], "4");
 }
 
 #[tokio::test]
 async fn what_http_2_has_no_words_for_is_said_in_http_1_1() {
-    let shop = shop("host = \"client\"").await;
-    let told = shop
+    let fleet = fleet("host = \"client\"").await;
+    let told = fleet
         .get_with("web", "/echo/a", &[("host", "shop.example")])
         .await;
     assert_eq!(told.body["version"], "HTTP/1.1", "{}", told.body);
@@ -86,8 +86,8 @@ async fn what_http_2_has_no_words_for_is_said_in_http_1_1() {
 
 #[tokio::test]
 async fn whoever_waits_to_be_asked_for_a_body_is_asked_in_the_end() {
-    let shop = shop("").await;
-    let mut client = dial(&shop).await;
+    let fleet = fleet("").await;
+    let mut client = dial(&fleet).await;
     let ask = "POST /echo/count HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n\
                content-length: 4\r\n\r\n";
     let began = instant();
@@ -108,8 +108,8 @@ async fn whoever_waits_to_be_asked_for_a_body_is_asked_in_the_end() {
 #[tokio::test]
 async fn an_authority_that_nobody_named_counts_for_nothing() {
     let order = format!("url = \"{}\"", served().await);
-    let shop = shop_of(&order, "").await;
-    let refused = shop.get("web", "/echo/a").await;
+    let fleet = shop_of(&order, "").await;
+    let refused = fleet.get("web", "/echo/a").await;
     assert_eq!(
         (refused.status.as_u16(), &refused.body["code"]),
         (503, &"unavailable".into())
