@@ -11,7 +11,7 @@ use services_mock::{Backend, Fault, Mode};
 
 use crate::fault_matrix::remove_expiry;
 use crate::screens::{ScreenOperation, ScreenResponse, all_screens};
-use crate::support::{TestFleet, instant, wait_until};
+use crate::support::{TestFleet, wait_until};
 
 /// Longer than a baseline call takes on a busy machine.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
@@ -48,11 +48,7 @@ fn faults() -> Vec<(Fault, &'static str, u16)> {
 }
 
 /// A gateway's configuration with these timeouts, a small body limit, one attempt and no open circuit breaker.
-fn overlay(
-    gateway: &fleet::Gateway,
-    attempt_timeout: Duration,
-    deadline: Duration,
-) -> toml::Table {
+fn overlay(gateway: &fleet::Gateway, attempt_timeout: Duration, deadline: Duration) -> toml::Table {
     let millis = |time: Duration| toml::Value::from(format!("{}ms", time.as_millis()));
     let mut upstreams = toml::Table::new();
     for name in gateway.upstreams() {

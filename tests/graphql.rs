@@ -1,4 +1,4 @@
-//! The same screens over GraphQL: what is not selected is not fetched, and the truth is in the extensions.
+//! Screens over GraphQL: only selected fields are fetched, and the extensions report each section.
 
 use serde_json::json;
 use services_mock::{Backend, Fault};
@@ -6,7 +6,7 @@ use services_mock::{Backend, Fault};
 use crate::support::TestFleet;
 
 #[tokio::test]
-async fn only_what_is_selected_is_fetched() {
+async fn only_selected_fields_are_fetched() {
     let fleet = TestFleet::start().await;
     let query = json!({"query": r#"{productPage(id:"p-1"){product{name}}}"#});
     let response = fleet.post("web", "/graphql", &query).await;
@@ -52,7 +52,7 @@ async fn a_missing_section_is_null_with_an_error_at_its_path() {
 }
 
 #[tokio::test]
-async fn a_failed_screen_is_a_null_root_and_its_siblings_stand() {
+async fn a_failed_screen_is_a_null_root_field_and_the_others_remain() {
     let fleet = TestFleet::start().await;
     let query = json!({"query": r#"{productPage(id:"p-99999"){product{name}} home{featured{id}} me{profile{name}}}"#});
     let response = fleet.post("web", "/graphql", &query).await;
@@ -72,10 +72,10 @@ async fn a_failed_screen_is_a_null_root_and_its_siblings_stand() {
 }
 
 #[tokio::test]
-async fn the_door_is_described_and_has_a_limit_of_its_own() {
+async fn the_endpoint_is_in_the_contract_and_has_its_own_body_limit() {
     let fleet = TestFleet::start_with(|fleet| {
-        let small = "[graphql]\nmax_body_bytes = 100\n[inbound]\nmax_body_bytes = 65536\n";
-        fleet.overlays.insert("web".into(), small.into());
+        let config = "[graphql]\nmax_body_bytes = 100\n[inbound]\nmax_body_bytes = 65536\n";
+        fleet.overlays.insert("web".into(), config.into());
     })
     .await;
     let query = |n| json!({"query": "{ __typename }", "variables": {"v": "x".repeat(n)}});
@@ -86,12 +86,12 @@ async fn the_door_is_described_and_has_a_limit_of_its_own() {
         (413, &json!("too_large"))
     );
     let api = fleet.get("web", "/openapi.json").await.body;
-    let door = &api["paths"]["/graphql"]["post"];
-    assert_eq!(door["operationId"], "execute_graphql");
+    let operation = &api["paths"]["/graphql"]["post"];
+    assert_eq!(operation["operationId"], "execute_graphql");
     for response in ["200", "400"] {
-        let content = &door["responses"][response]["content"];
+        let content = &operation["responses"][response]["content"];
         assert!(content["application/graphql-response+json"].is_object());
     }
-    let problem = &door["responses"]["default"]["content"];
+    let problem = &operation["responses"]["default"]["content"];
     assert!(problem["application/problem+json"].is_object());
 }

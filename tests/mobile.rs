@@ -1,4 +1,4 @@
-//! Mobile's own: what fits on a phone, and not a byte that was not asked for.
+//! The product page of mobile: small images, short texts, and only the requested fields.
 
 use serde_json::json;
 use services_mock::{Backend, Fault};
@@ -33,13 +33,13 @@ async fn a_product_is_short() {
     );
     assert_eq!(page.body["rating"]["reviews"].as_array().unwrap().len(), 3);
     assert_eq!(page.body["similar"].as_array().unwrap().len(), 4);
-    let browser = fleet.get("web", "/api/product-details/p-1").await;
-    let (small, large) = (page.body.to_string().len(), browser.body.to_string().len());
-    assert!(small * 3 < large, "{small} bytes of the web's {large}");
+    let web = fleet.get("web", "/api/product-details/p-1").await;
+    let (size, web_size) = (page.body.to_string().len(), web.body.to_string().len());
+    assert!(size * 3 < web_size, "{size} bytes; web sends {web_size}");
 }
 
 #[tokio::test]
-async fn a_field_deep_inside_can_be_had_alone() {
+async fn a_nested_field_can_be_requested_alone() {
     let fleet = TestFleet::start().await;
     let fields = format!("{PAGE}?fields=product.name,availability.cheapest.price");
     let page = fleet.get("mobile", &fields).await;
@@ -51,10 +51,10 @@ async fn a_field_deep_inside_can_be_had_alone() {
 }
 
 #[tokio::test]
-async fn what_is_similar_is_lost_alone() {
+async fn a_failure_of_similar_products_loses_that_section_only() {
     let fleet = TestFleet::start().await;
-    let lost = Fault::status(500).on("/products/p-1/similar");
+    let fault = Fault::status(500).on("/products/p-1/similar");
     fleet
-        .loses_only(("mobile", PAGE), &[], "similar", (Backend::Product, lost))
+        .assert_loses_only(("mobile", PAGE), &[], "similar", (Backend::Product, fault))
         .await;
 }

@@ -25,7 +25,7 @@ fn start_with(extra_config: fn(&fleet::Gateway) -> String) -> SimFleet {
         seed: 1,
         only_gateway: Some("tv"),
         network_faults: false,
-        extra_config,
+        extra_config: Box::new(extra_config),
     })
 }
 

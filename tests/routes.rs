@@ -1,4 +1,4 @@
-//! Pass-through routes: what the older pages ask the backends themselves, and what must not get past.
+//! Proxy routes: forwarded requests and responses, and the requests that the gateway must reject.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ mod streams;
 mod tls;
 
 #[tokio::test]
-async fn the_older_pages_get_what_the_backends_say() {
+async fn proxy_routes_return_the_backends_responses() {
     let fleet = TestFleet::start().await;
     let (ada, root) = (fleet.bearer("ada"), fleet.bearer("root"));
-    let asked = async |path: &str, bearer: &str| {
+    let get_as = async |path: &str, bearer: &str| {
         let headers = [("authorization", bearer)];
         let headers = if bearer.is_empty() {
             &[][..]
@@ -44,36 +44,43 @@ async fn the_older_pages_get_what_the_backends_say() {
         ("/api/admin/users", &root, 200),
         ("/api/auth/.well-known/openid-configuration", "", 200),
         ("/api/unknown", "", 404),
-        // A screen's own address lies below the prefix of a route, and wins.
+        // A screen's path takes precedence over a route's prefix.
         ("/api/products/p-1/playback", "", 200),
     ] {
-        let response = asked(path, bearer).await;
+        let response = get_as(path, bearer).await;
         assert_eq!(response.status, status, "{path}: {}", response.body);
     }
-    let own = asked("/api/products/p-1/playback", "").await;
-    assert!(own.body["_meta"].is_object());
-    let theirs = asked("/api/products/p-1", "").await;
-    assert!(theirs.body.get("_meta").is_none() && theirs.body["id"] == "p-1");
-    let refused = asked("/api/admin/users", &ada).await;
-    assert_eq!(refused.body["code"], "forbidden");
-    assert_eq!(refused.header("content-type"), "application/problem+json");
-    let wrong = fleet.post("web", "/api/products/p-1", &json!({})).await;
+    let screen = get_as("/api/products/p-1/playback", "").await;
+    assert!(screen.body["_meta"].is_object());
+    let product = get_as("/api/products/p-1", "").await;
+    assert!(product.body.get("_meta").is_none() && product.body["id"] == "p-1");
+    let rejected = get_as("/api/admin/users", &ada).await;
+    assert_eq!(rejected.body["code"], "forbidden");
+    assert_eq!(rejected.header("content-type"), "application/problem+json");
+    let not_allowed = fleet.post("web", "/api/products/p-1", &json!({})).await;
     assert_eq!(
-        (wrong.status.as_u16(), wrong.header("allow")),
+        (not_allowed.status.as_u16(), not_allowed.header("allow")),
         (405, "GET, HEAD")
     );
 }
 
 #[tokio::test]
-async fn the_old_format_is_translated_both_ways() {
+async fn the_v1_format_is_converted_both_ways() {
     let fleet = TestFleet::start().await;
     let ada = fleet.bearer("ada");
     let v1 = [("x-api-version", "v1"), ("authorization", ada.as_str())];
-    let today = fleet.get_with("web", "/api/products/p-1", &v1[1..]).await;
-    let old = fleet.get_with("web", "/api/products/p-1", &v1).await;
-    assert_eq!(today.body["runtimeMinutes"], old.body["runtime_minutes"]);
-    assert!(old.body.get("runtimeMinutes").is_none(), "{}", old.body);
-    for response in [&today, &old] {
+    let latest = fleet.get_with("web", "/api/products/p-1", &v1[1..]).await;
+    let v1_response = fleet.get_with("web", "/api/products/p-1", &v1).await;
+    assert_eq!(
+        latest.body["runtimeMinutes"],
+        v1_response.body["runtime_minutes"]
+    );
+    assert!(
+        v1_response.body.get("runtimeMinutes").is_none(),
+        "{}",
+        v1_response.body
+    );
+    for response in [&latest, &v1_response] {
         assert!(
             response
                 .header("vary")
@@ -82,28 +89,28 @@ async fn the_old_format_is_translated_both_ways() {
         );
     }
     let address = json!({"name": "Ada", "street": "Mole 1", "city": "Kiel", "postal_code": "24103", "country": "DE"});
-    let made = fleet
+    let created = fleet
         .post_with("web", "/api/users/ada/addresses", &v1, &address)
         .await;
     assert_eq!(
-        (made.status.as_u16(), &made.body["postal_code"]),
+        (created.status.as_u16(), &created.body["postal_code"]),
         (201, &"24103".into())
     );
-    let kept = fleet
+    let stored = fleet
         .get_with("web", "/api/users/ada/addresses", &v1[1..])
         .await;
     assert!(
-        kept.body.to_string().contains("\"postalCode\":\"24103\""),
+        stored.body.to_string().contains("\"postalCode\":\"24103\""),
         "{}",
-        kept.body
+        stored.body
     );
     let unknown = [("x-api-version", "v9")];
-    let refused = fleet.get_with("web", "/api/products/p-1", &unknown).await;
+    let rejected = fleet.get_with("web", "/api/products/p-1", &unknown).await;
     assert_eq!(
-        (refused.status.as_u16(), &refused.body["code"]),
+        (rejected.status.as_u16(), &rejected.body["code"]),
         (400, &"invalid_request".into())
     );
-    let garbled = (fleet.http.post(format!(
+    let truncated = (fleet.http.post(format!(
         "{}/api/users/ada/addresses",
         fleet.running.url("web")
     )))
@@ -111,11 +118,11 @@ async fn the_old_format_is_translated_both_ways() {
     .header("x-api-version", "v1")
     .header("content-type", "application/json")
     .body("{\"postal_code\":");
-    assert_eq!(crate::support::send(garbled).await.status(), 400);
+    assert_eq!(crate::support::send(truncated).await.status(), 400);
 }
 
 #[tokio::test]
-async fn what_failed_is_tried_again_only_where_that_is_harmless() {
+async fn only_safe_requests_are_retried() {
     let fleet = TestFleet::start().await;
     let ada = fleet.bearer("ada");
     let calls = |backend| fleet.running.mocks().stats(backend).calls;
@@ -133,13 +140,13 @@ async fn what_failed_is_tried_again_only_where_that_is_harmless() {
         .set_fault(Backend::Order, once.clone())
         .unwrap();
     let bearer = ("authorization", ada.as_str());
-    let plain = fleet
+    let without_key = fleet
         .post_with("web", "/api/orders", &[bearer], &json!({}))
         .await;
     assert_eq!(
-        (plain.status.as_u16(), calls(Backend::Order)),
+        (without_key.status.as_u16(), calls(Backend::Order)),
         (500, 1),
-        "as it is"
+        "a write without a key is not retried"
     );
     fleet.fill_cart("ada").await;
     fleet.running.mocks().clear_stats();
@@ -148,9 +155,9 @@ async fn what_failed_is_tried_again_only_where_that_is_harmless() {
         .mocks()
         .set_fault(Backend::Order, once)
         .unwrap();
-    let keyed = [bearer, ("idempotency-key", "k-1")];
+    let with_key = [bearer, ("idempotency-key", "k-1")];
     let placed = fleet
-        .post_with("web", "/api/orders", &keyed, &json!({}))
+        .post_with("web", "/api/orders", &with_key, &json!({}))
         .await;
     assert_eq!(
         (placed.status.as_u16(), calls(Backend::Order)),
@@ -161,7 +168,7 @@ async fn what_failed_is_tried_again_only_where_that_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
+async fn a_backend_without_a_response_gives_a_problem_document() {
     let fleet = TestFleet::start().await;
     for (fault, status, code) in [
         (Fault::mode(Mode::Reset), 503, "unavailable"),
@@ -193,7 +200,7 @@ async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
 }
 
 #[tokio::test]
-async fn paths_with_a_second_meaning_go_nowhere() {
+async fn ambiguous_paths_are_rejected() {
     let fleet = TestFleet::start().await;
     for path in [
         "/api/products/..",
@@ -211,15 +218,20 @@ async fn paths_with_a_second_meaning_go_nowhere() {
         "/api/products/%70-1",
         "/api/products/%zz",
     ] {
-        let said = raw(&fleet, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-        assert!(said.starts_with("HTTP/1.1 400"), "{path}: {said}");
+        let reply = send_raw(
+            &fleet,
+            &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"),
+            1,
+        )
+        .await;
+        assert!(reply.starts_with("HTTP/1.1 400"), "{path}: {reply}");
         let calls = Backend::ALL.map(|b| fleet.running.mocks().stats(b).calls);
         assert_eq!(calls.iter().sum::<u64>(), 0, "{path} reached a backend");
     }
 }
 
 #[tokio::test]
-async fn a_request_that_ends_in_two_places_is_refused() {
+async fn ambiguous_framing_is_rejected() {
     let fleet = TestFleet::start().await;
     let ada = fleet.bearer("ada");
     for framing in [
@@ -233,37 +245,42 @@ async fn a_request_that_ends_in_two_places_is_refused() {
         let head = format!(
             "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {ada}\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
         );
-        let said = raw(
+        let reply = send_raw(
             &fleet,
             &format!("{head}0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n"),
+            1,
         )
         .await;
-        let responses = said.matches("HTTP/1.1 ").count();
+        let responses = reply.matches("HTTP/1.1 ").count();
         assert!(
-            said.starts_with("HTTP/1.1 400") && responses == 1,
-            "{framing}: {said}"
+            reply.starts_with("HTTP/1.1 400") && responses == 1,
+            "{framing}: {reply}"
         );
         let calls = fleet.running.mocks().stats(Backend::Order).calls;
-        assert_eq!(calls, 0, "{framing}: {said}");
+        assert_eq!(calls, 0, "{framing}: {reply}");
     }
-    // RFC 9112 §6.1 has this one end where the chunks do, and the connection with it.
-    let said = both_framings(&fleet, &ada).await;
+    // RFC 9112 §6.1: this request ends with its last chunk, and the connection closes.
+    let reply = send_both_framings(&fleet, &ada).await;
     let calls = fleet.running.mocks().stats(Backend::Order).calls;
-    assert_eq!((said.matches("HTTP/1.1 ").count(), calls), (1, 1), "{said}");
+    assert_eq!(
+        (reply.matches("HTTP/1.1 ").count(), calls),
+        (1, 1),
+        "{reply}"
+    );
 }
 
-async fn both_framings(fleet: &TestFleet, bearer: &str) -> String {
+async fn send_both_framings(fleet: &TestFleet, bearer: &str) -> String {
     let head = format!(
         "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {bearer}\r\ncontent-type: application/json\r\n\
          content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let smuggled = "0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n";
-    raw(fleet, &format!("{head}{smuggled}")).await
+    send_raw(fleet, &format!("{head}{smuggled}"), 1).await
 }
 
 #[tokio::test]
-async fn a_route_that_leads_nowhere_is_one_line() {
-    let refused = |route: &str| {
+async fn an_invalid_route_is_a_one_line_error() {
+    let rejected = |route: &str| {
         let overlay = format!("[routes.x]\nprefixes = [\"/x\"]\n{route}\n");
         let mut fleet = fleet::Fleet {
             ports: fleet::Ports::Free,
@@ -273,24 +290,24 @@ async fn a_route_that_leads_nowhere_is_one_line() {
         fleet.overlays.insert("web".into(), overlay);
         async { fleet::start(fleet).await.err().unwrap() }
     };
-    let line = refused("upstream = \"nobody\"").await;
+    let line = rejected("upstream = \"nobody\"").await;
     assert!(
         line.contains("routes.x.upstream") && line.contains("\"nobody\" is no HTTP backend"),
         "{line}"
     );
-    let line = refused("upstream = \"user\"\nmethods = [\"BREW\"]").await;
+    let line = rejected("upstream = \"user\"\nmethods = [\"BREW\"]").await;
     assert!(
         line.contains("routes.x.methods") && line.lines().count() == 1,
         "{line}"
     );
-    let line = refused("upstream = \"user\"\nretry = true").await;
+    let line = rejected("upstream = \"user\"\nretry = true").await;
     assert!(line.contains("retry"), "{line}");
 }
 
 #[tokio::test]
-async fn the_contract_tells_what_gets_through() {
+async fn the_contract_describes_every_proxy_route() {
     let route = "content_types = [\"text/plain\"]\n[routes.staff]\nprefixes = [\"/staff\"]\nupstream = \"order\"\nroles = [\"ADMIN\"]";
-    let fleet = echo::fleet(route).await;
+    let fleet = echo::start(route).await;
     let contract = fleet.get("web", "/openapi.json").await.body;
     let echo = &contract["paths"]["/echo/{path}"];
     let methods: Vec<&String> = echo.as_object().unwrap().keys().collect();
@@ -299,13 +316,13 @@ async fn the_contract_tells_what_gets_through() {
     assert_eq!(post["requestBody"]["content"], json!({"text/plain": {}}));
     assert!(post["security"].is_null() && echo["get"]["requestBody"].is_null());
     for range in ["4XX", "5XX"] {
-        let told = &post["responses"][range]["content"]["application/problem+json"];
-        assert_eq!(told["schema"]["$ref"], "#/components/schemas/Problem");
+        let response = &post["responses"][range]["content"]["application/problem+json"];
+        assert_eq!(response["schema"]["$ref"], "#/components/schemas/Problem");
     }
     let staff = &contract["paths"]["/staff/{path}"]["get"];
     assert_eq!(staff["security"], json!([{"bearer": []}]));
     assert!(staff["description"].as_str().unwrap().contains("ADMIN"));
-    // Those of the web's own configuration, each under its own name, beside the screens'.
+    // The shipped routes have their own entries and operation ids beside the screens.
     let paths = contract["paths"].as_object().unwrap();
     assert!(
         paths.contains_key("/api/cart/{path}") && paths.contains_key("/api/products/{id}/playback")
@@ -316,33 +333,39 @@ async fn the_contract_tells_what_gets_through() {
     let mut ids: Vec<&str> = operations
         .filter_map(|o| o["operationId"].as_str())
         .collect();
-    let all = ids.len();
+    let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), all, "{ids:?}");
+    assert_eq!(ids.len(), count, "{ids:?}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-async fn dial(fleet: &TestFleet) -> TcpStream {
+async fn connect(fleet: &TestFleet) -> TcpStream {
     let address = fleet.running.url("web").replace("http://", "");
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Sends bytes as they are; reads until the gateway closes, or says nothing more.
-async fn raw(fleet: &TestFleet, bytes: &str) -> String {
-    let mut client = dial(fleet).await;
+/// Sends bytes unchanged. Reads until the gateway closes the connection, or until it has sent `count` responses and then
+/// nothing for a while.
+async fn send_raw(fleet: &TestFleet, bytes: &str, count: usize) -> String {
+    let mut client = connect(fleet).await;
     client.write_all(bytes.as_bytes()).await.unwrap();
-    let mut said = Vec::new();
-    let mut piece = [0; 4096];
-    while let Ok(Ok(n @ 1..)) =
-        tokio::time::timeout(Duration::from_millis(400), client.read(&mut piece)).await
-    {
-        said.extend_from_slice(&piece[..n]);
+    let mut reply = String::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let quiet = if reply.matches("HTTP/1.").count() < count {
+            Duration::from_secs(20)
+        } else {
+            Duration::from_millis(400)
+        };
+        match tokio::time::timeout(quiet, client.read(&mut chunk)).await {
+            Ok(Ok(n @ 1..)) => reply += &String::from_utf8_lossy(&chunk[..n]),
+            _ => return reply,
+        }
     }
-    String::from_utf8_lossy(&said).into_owned()
 }
 
-/// What a backend that echoes was sent.
+/// A header as the echo backend received it.
 fn echoed(response: &JsonResponse, name: &str) -> String {
     response.body["headers"][name]
         .as_str()

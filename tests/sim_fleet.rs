@@ -7,18 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bff_core::context::Env;
-use bff_core::net::{Connection, InMemoryNetwork, Net};
+use bff_core::net::{InMemoryNetwork, Net};
 use bff_core::server::{self, Listeners};
-use bytes::Bytes;
 use fleet::{Addresses, GATEWAYS, Gateway, overlay};
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use services_mock::{Backend, CallEvent, Mocks, Options};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -28,12 +21,12 @@ use crate::support::without_cache;
 pub(crate) use record::{BackendCall, ConnectionError, TrafficRecord};
 pub(crate) use seeded_rng::SeededRng;
 
+mod client;
 mod faulty_connection;
 mod record;
 mod seeded_rng;
 
 /// How a [`SimFleet`] is set up.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct SimOptions {
     /// Determines every random event.
     pub(crate) seed: u64,
@@ -42,8 +35,11 @@ pub(crate) struct SimOptions {
     /// Whether the seed delays, refuses and cuts connections.
     pub(crate) network_faults: bool,
     /// Configuration on top of the shipped one. Without a `[cache]` table, caches and single-flight are off.
-    pub(crate) extra_config: fn(&Gateway) -> String,
+    pub(crate) extra_config: ExtraConfig,
 }
+
+/// Returns a gateway's configuration overlay.
+pub(crate) type ExtraConfig = Box<dyn Fn(&Gateway) -> String>;
 
 /// A fleet on in-memory pipes. It lives as long as its runtime.
 pub(crate) struct SimFleet {
@@ -54,7 +50,7 @@ pub(crate) struct SimFleet {
     urls: BTreeMap<Backend, String>,
     instances: Instances,
     faults_cleared: Arc<AtomicBool>,
-    extra_config: fn(&Gateway) -> String,
+    extra_config: ExtraConfig,
 }
 
 /// The backends and gateways, by address.
@@ -81,6 +77,17 @@ pub(crate) fn run_simulated<T>(test: impl Future<Output = T>) -> T {
 }
 
 impl SimFleet {
+    /// Starts web only, without network faults.
+    pub(crate) fn start_web(config: &str) -> Self {
+        let config = config.to_owned();
+        Self::start(SimOptions {
+            seed: 1,
+            only_gateway: Some("web"),
+            network_faults: false,
+            extra_config: Box::new(move |_| config.clone()),
+        })
+    }
+
     /// Starts the mocks and the gateways.
     pub(crate) fn start(options: SimOptions) -> Self {
         bff_core::auth::install_crypto();
@@ -194,76 +201,6 @@ impl SimFleet {
         };
         tokio::spawn(server::serve(listeners, app, std::future::pending())).abort_handle()
     }
-
-    /// Sends one request on a new connection. Dropping the future disconnects the client. The error says how the
-    /// connection to the gateway failed.
-    pub(crate) async fn send(
-        &self,
-        gateway: &str,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Bytes>, String> {
-        exchange(self.connect(gateway).await?, request).await
-    }
-
-    /// Sends one request on a new connection and returns a streaming response. Dropping the response disconnects the
-    /// client.
-    pub(crate) async fn send_streaming(
-        &self,
-        gateway: &str,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, String> {
-        let (mut sender, connection) = handshake(self.connect(gateway).await?).await?;
-        tokio::spawn(connection);
-        let response = sender.send_request(request).await;
-        response.map_err(|error| error.to_string())
-    }
-
-    /// Opens a connection to a gateway.
-    pub(crate) async fn connect(&self, gateway: &str) -> Result<Connection, String> {
-        let connection = self.env.net().connect(&address(gateway)).await;
-        connection.map_err(|error| error.to_string())
-    }
-
-    /// Sends one request to a backend directly, on a connection without faults.
-    pub(crate) async fn send_to_backend(
-        &self,
-        backend: Backend,
-        request: Request<Full<Bytes>>,
-    ) -> Response<Bytes> {
-        let (client, server) = tokio::io::duplex(64 << 10);
-        let mocks = self.mocks.clone();
-        tokio::spawn(async move { services_mock::connection(&mocks, backend, server).await });
-        exchange(client, request).await.unwrap()
-    }
-}
-
-async fn exchange(
-    io: impl AsyncRead + AsyncWrite + Unpin,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, String> {
-    let (mut sender, connection) = handshake(io).await?;
-    let mut exchange = std::pin::pin!(async move {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok::<_, hyper::Error>(Response::from_parts(head, body))
-    });
-    let result = tokio::select! {
-        biased;
-        result = &mut exchange => result,
-        _ = connection => exchange.await,
-    };
-    result.map_err(|error| error.to_string())
-}
-
-/// The sender of requests, and the future that drives the connection.
-type Client<IO> = (
-    http1::SendRequest<Full<Bytes>>,
-    http1::Connection<TokioIo<IO>, Full<Bytes>>,
-);
-
-async fn handshake<IO: AsyncRead + AsyncWrite + Unpin>(io: IO) -> Result<Client<IO>, String> {
-    let client = http1::handshake(TokioIo::new(io)).await;
-    client.map_err(|error| error.to_string())
 }
 
 /// The address of a backend or a gateway in the simulated network.

@@ -66,7 +66,7 @@ impl TestFleet {
     pub(crate) async fn start_without_circuit_breakers() -> Self {
         Self::start_with(|fleet| {
             for gateway in fleet::GATEWAYS {
-                (fleet.overlays).insert(gateway.name.to_owned(), never_opens(gateway));
+                (fleet.overlays).insert(gateway.name.to_owned(), disabled_breakers(gateway));
             }
         })
         .await
@@ -128,7 +128,7 @@ impl TestFleet {
     }
 
     /// Sets a fault, and asserts that the page reports this one section as missing and is otherwise unchanged.
-    pub(crate) async fn loses_only(
+    pub(crate) async fn assert_loses_only(
         &self,
         (gateway, path): (&str, &str),
         headers: &[(&str, &str)],
@@ -188,7 +188,7 @@ impl JsonResponse {
 }
 
 /// A gateway's configuration in which no circuit breaker opens.
-pub(crate) fn never_opens(gateway: &fleet::Gateway) -> String {
+pub(crate) fn disabled_breakers(gateway: &fleet::Gateway) -> String {
     let breaker = "min_calls = 1000000\nconsecutive_failures = 1000000\n";
     let table = |name| format!("[upstreams.{name}.circuit_breaker]\n{breaker}");
     gateway.upstreams().map(table).collect()

@@ -1,4 +1,4 @@
-//! Every mistake in a request is told at its own place.
+//! Validation errors: every invalid member of a request is reported with a pointer.
 
 use fleet::Callers;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::support::{JsonResponse, TestFleet, file};
 const KEY: (&str, &str) = ("x-api-key", fleet::PARTNER_KEY);
 
 #[tokio::test]
-async fn a_query_is_pointed_into_member_by_member() {
+async fn query_errors_point_to_each_parameter() {
     let fleet = TestFleet::start().await;
     for (gateway, path, pointers) in [
         ("partner", "/v2/availability", &["/query/ids"][..]),
@@ -23,12 +23,12 @@ async fn a_query_is_pointed_into_member_by_member() {
         let response = fleet.get_with(gateway, path, &[KEY][..usize::from(gateway == "partner")]);
         let response = response.await;
         assert_eq!(response.body["code"], "validation_failed", "{path}");
-        assert_eq!(told(&response), pointers, "{path}");
+        assert_eq!(pointers_of(&response), pointers, "{path}");
     }
 }
 
 #[tokio::test]
-async fn no_screen_reads_past_a_member_it_does_not_know() {
+async fn every_screen_rejects_unknown_parameters() {
     let fleet = TestFleet::start().await;
     let rest = all_screens()
         .iter()
@@ -42,44 +42,59 @@ async fn no_screen_reads_past_a_member_it_does_not_know() {
         let headers = [(credential.0, credential.1.as_str())];
         let response = fleet.get_with(screen.gateway, &path, &headers).await;
         assert_eq!(response.status, 422, "{path}");
-        let told = told(&response);
-        assert!(told.contains(&"/query/odd"), "{path}: {told:?}");
+        let pointers_of = pointers_of(&response);
+        assert!(
+            pointers_of.contains(&"/query/odd"),
+            "{path}: {pointers_of:?}"
+        );
     }
 }
 
-/// Where each operation that takes a body is, by the contract; those that pass requests on take what their backends take.
-fn posted(contract: &Value) -> Vec<String> {
+/// The path of each POST operation in a contract, without proxy routes, whose backends validate the body.
+fn post_paths(contract: &Value) -> Vec<String> {
     let paths = contract["paths"].as_object().unwrap().iter();
-    let ours = paths.filter(|(path, item)| item["post"].is_object() && !path.ends_with("/{path}"));
-    ours.map(|(path, _)| path.replace("{id}", "p-1")).collect()
+    let endpoints =
+        paths.filter(|(path, item)| item["post"].is_object() && !path.ends_with("/{path}"));
+    endpoints
+        .map(|(path, _)| path.replace("{id}", "p-1"))
+        .collect()
 }
 
 #[tokio::test]
-async fn a_door_that_reads_no_query_takes_none() {
+async fn an_endpoint_without_query_parameters_rejects_them() {
     let fleet = TestFleet::start().await;
     let credential = fleet.bearer("ada");
     let headers = [
         ("authorization", credential.as_str()),
         ("idempotency-key", "k-1"),
     ];
-    let mut doors = 0;
-    let people = (fleet::GATEWAYS.iter()).filter(|g| g.callers() == Callers::People);
-    for gateway in people.map(|g| g.name) {
+    let mut count = 0;
+    let gateways = (fleet::GATEWAYS.iter()).filter(|g| g.callers() == Callers::People);
+    for gateway in gateways.map(|g| g.name) {
         let contract = file(&format!("bffs/{gateway}/openapi.json")).unwrap();
-        for path in posted(&serde_json::from_str(&contract).unwrap()) {
-            let asked = format!("{path}?odd=1&fields=a&odd=2");
+        for path in post_paths(&serde_json::from_str(&contract).unwrap()) {
+            let path_with_query = format!("{path}?odd=1&fields=a&odd=2");
             let body = json!({"query": "{ __typename }"});
-            let response = fleet.post_with(gateway, &asked, &headers, &body).await;
+            let response = fleet
+                .post_with(gateway, &path_with_query, &headers, &body)
+                .await;
             assert_eq!(response.status, 422, "{gateway} {path}");
-            assert_eq!(told(&response), ["/query/odd", "/query/fields"], "{path}");
-            doors += 1;
+            assert_eq!(
+                pointers_of(&response),
+                ["/query/odd", "/query/fields"],
+                "{path}"
+            );
+            count += 1;
         }
     }
-    assert!(doors >= 5, "two checkouts, two ways to play, and /graphql");
+    assert!(
+        count >= 5,
+        "expected two checkouts, two playback endpoints and /graphql"
+    );
 }
 
 #[tokio::test]
-async fn arguments_keep_the_rules_of_the_query_they_are_over_rest() {
+async fn graphql_arguments_follow_the_rules_of_rest_parameters() {
     let fleet = TestFleet::start().await;
     let long = "c".repeat(201);
     let query =
@@ -89,9 +104,9 @@ async fn arguments_keep_the_rules_of_the_query_they_are_over_rest() {
         .await;
     let errors = response.body["errors"].as_array().unwrap();
     assert_eq!(errors.len(), 1, "{}", response.body);
-    let told = &errors[0]["extensions"];
-    assert_eq!(told["code"], "validation_failed");
-    let pointers = told["errors"].as_array().unwrap().iter();
+    let pointers_of = &errors[0]["extensions"];
+    assert_eq!(pointers_of["code"], "validation_failed");
+    let pointers = pointers_of["errors"].as_array().unwrap().iter();
     let pointers: Vec<_> = pointers.map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(
         pointers,
@@ -102,7 +117,7 @@ async fn arguments_keep_the_rules_of_the_query_they_are_over_rest() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_none_is_the_clients_mistake() {
+async fn an_invalid_cursor_is_an_invalid_request() {
     let fleet = TestFleet::start().await;
     let path = "/api/search?q=harbour&cursor=odd";
     let response = fleet.get("web", path).await;
@@ -113,51 +128,54 @@ async fn a_cursor_that_is_none_is_the_clients_mistake() {
     let query =
         json!({"query": r#"{ search(q: "harbour", cursor: "odd") { results { total } } }"#});
     let response = fleet.post("web", "/graphql", &query).await;
-    let told = &response.body["errors"][0]["extensions"];
-    assert_eq!(told["code"], "invalid_request", "{}", response.body);
+    let pointers_of = &response.body["errors"][0]["extensions"];
+    assert_eq!(pointers_of["code"], "invalid_request", "{}", response.body);
 }
 
 #[tokio::test]
-async fn an_argument_whose_variable_nobody_set_has_its_default() {
+async fn an_unset_variable_uses_the_arguments_default() {
     let fleet = TestFleet::start().await;
     let query =
         "query($limit: Int) { search(q: \"harbour\", limit: $limit) { results { items { id } } } }";
-    let found = async |variables: Value| {
+    let count_results = async |variables: Value| {
         let body = json!({"query": query, "variables": variables});
         let response = fleet.post("web", "/graphql", &body).await;
         let items = &response.body["data"]["search"]["results"]["items"];
         items.as_array().unwrap().len()
     };
-    assert_eq!(found(json!({})).await, found(json!({"limit": 20})).await);
-    assert_eq!(found(json!({"limit": 2})).await, 2);
+    assert_eq!(
+        count_results(json!({})).await,
+        count_results(json!({"limit": 20})).await
+    );
+    assert_eq!(count_results(json!({"limit": 2})).await, 2);
 }
 
 #[tokio::test]
-async fn every_door_reads_the_same_json() {
+async fn every_endpoint_accepts_the_same_json_media_types() {
     let fleet = TestFleet::start().await;
     let credential = fleet.bearer("ada");
     for (gateway, path, body) in [
         ("tv", "/v1/titles/p-1/heartbeat", r#"{"positionS": 1}"#),
         ("web", "/graphql", r#"{"query": "{ __typename }"}"#),
     ] {
-        for (kind, status) in [
+        for (content_type, status) in [
             ("application/json", 200),
             ("Application/JSON; charset=\"UTF-8\"", 200),
             ("application/json; charset=utf-16", 415),
             ("text/plain", 415),
         ] {
             let url = format!("{}{path}", fleet.running.url(gateway));
-            let request = fleet.http.post(url).header("content-type", kind);
+            let request = fleet.http.post(url).header("content-type", content_type);
             let request = request.header("authorization", &credential).body(body);
             let response = crate::support::send(request).await;
-            assert_eq!(response.status(), status, "{path} {kind}");
+            assert_eq!(response.status(), status, "{path} {content_type}");
         }
     }
 }
 
-/// Serde would take the members of a type in their order for it.
+/// Serde itself accepts a list with the members of a struct in their order.
 #[tokio::test]
-async fn a_list_is_no_object() {
+async fn a_list_is_not_accepted_as_an_object() {
     let fleet = TestFleet::start().await;
     let credential = fleet.bearer("ada");
     let headers = [
@@ -172,12 +190,12 @@ async fn a_list_is_no_object() {
     ] {
         let response = fleet.post_with(gateway, path, &headers, &body).await;
         assert_eq!(response.status, 422, "{path} {body}: {}", response.body);
-        assert_eq!(told(&response), [pointer], "{path} {body}");
+        assert_eq!(pointers_of(&response), [pointer], "{path} {body}");
     }
 }
 
 #[tokio::test]
-async fn a_body_is_pointed_into_member_by_member() {
+async fn body_errors_point_to_each_member() {
     let fleet = TestFleet::start().await;
     let credential = fleet.bearer("ada");
     let headers = [
@@ -195,16 +213,16 @@ async fn a_body_is_pointed_into_member_by_member() {
         let response = fleet.post_with("web", "/api/checkout", &headers, &body);
         let response = response.await;
         assert_eq!(response.status, 422, "{}", response.body);
-        let mut told = told(&response);
-        told.sort_unstable();
+        let mut pointers_of = pointers_of(&response);
+        pointers_of.sort_unstable();
         let mut pointers = pointers;
         pointers.sort_unstable();
-        assert_eq!(told, pointers, "{body}");
+        assert_eq!(pointers_of, pointers, "{body}");
     }
 }
 
-/// What an answer points at.
-fn told(response: &JsonResponse) -> Vec<&str> {
+/// The pointers in a response.
+fn pointers_of(response: &JsonResponse) -> Vec<&str> {
     let errors = response.body["errors"].as_array().unwrap().iter();
     errors.map(|e| e["pointer"].as_str().unwrap()).collect()
 }

@@ -1,4 +1,4 @@
-//! The web's own: everything about a product on one page, which a browser may keep.
+//! The product page of web: all sections, and a response that a browser may cache.
 
 use services_mock::{Backend, Fault};
 
@@ -7,7 +7,7 @@ use crate::support::TestFleet;
 const PAGE: &str = "/api/product-details/p-1";
 
 #[tokio::test]
-async fn a_whole_page_is_complete_and_may_be_kept() {
+async fn a_complete_page_is_cacheable() {
     let fleet = TestFleet::start().await;
     let page = fleet.get("web", PAGE).await;
     assert_eq!(page.status, 200);
@@ -18,42 +18,42 @@ async fn a_whole_page_is_complete_and_may_be_kept() {
         page.header("sections"),
         "product=fresh, reviews=fresh, availability=fresh, similar=fresh"
     );
-    // Nobody is signed in: what is personal does not apply, and is not listed.
+    // The caller is anonymous, so `_meta` does not list personal sections.
     assert!(page.body["friends"].is_null() && page.section("friends").is_null());
     assert_eq!(page.header("cache-control"), "public, max-age=10");
     let etag = page.header("etag").to_owned();
     assert!(etag.starts_with("W/\""));
     let headers = [("if-none-match", etag.as_str())];
-    let again = fleet.get_with("web", PAGE, &headers).await;
-    assert_eq!(again.status, 304);
-    assert_eq!(again.header("sections"), page.header("sections"));
+    let unchanged = fleet.get_with("web", PAGE, &headers).await;
+    assert_eq!(unchanged.status, 304);
+    assert_eq!(unchanged.header("sections"), page.header("sections"));
 }
 
 #[tokio::test]
-async fn a_page_with_friends_is_the_callers_own() {
+async fn a_page_with_friends_is_private() {
     let fleet = TestFleet::start().await;
     let ada = fleet.bearer("ada");
     let headers = [("authorization", ada.as_str())];
     let page = fleet.get_with("web", PAGE, &headers).await;
     assert_eq!(page.section("friends")["source"], "user");
     assert!(page.header("cache-control").starts_with("private"));
-    let lost = (Backend::User, Fault::status(503));
+    let fault = (Backend::User, Fault::status(503));
     fleet
-        .loses_only(("web", PAGE), &headers, "friends", lost)
+        .assert_loses_only(("web", PAGE), &headers, "friends", fault)
         .await;
 }
 
 #[tokio::test]
-async fn what_is_similar_is_lost_alone() {
+async fn a_failure_of_similar_products_loses_that_section_only() {
     let fleet = TestFleet::start().await;
-    let lost = Fault::status(500).on("/products/p-1/similar");
+    let fault = Fault::status(500).on("/products/p-1/similar");
     fleet
-        .loses_only(("web", PAGE), &[], "similar", (Backend::Product, lost))
+        .assert_loses_only(("web", PAGE), &[], "similar", (Backend::Product, fault))
         .await;
 }
 
 #[tokio::test]
-async fn what_is_not_asked_for_is_not_fetched() {
+async fn only_requested_fields_are_fetched() {
     let fleet = TestFleet::start().await;
     let page = fleet
         .get("web", &format!("{PAGE}?fields=product.name,availability"))
@@ -65,9 +65,9 @@ async fn what_is_not_asked_for_is_not_fetched() {
     assert!(page.body.get("reviews").is_none());
     assert_eq!(fleet.running.mocks().stats(Backend::Review).calls, 0);
     assert_eq!(fleet.running.mocks().stats(Backend::Inventory).calls, 1);
-    let wrong = fleet
+    let invalid = fleet
         .get("web", &format!("{PAGE}?fields=prodct,reviews.stars"))
         .await;
-    assert_eq!(wrong.status, 422);
-    assert_eq!(wrong.body["errors"].as_array().unwrap().len(), 2);
+    assert_eq!(invalid.status, 422);
+    assert_eq!(invalid.body["errors"].as_array().unwrap().len(), 2);
 }

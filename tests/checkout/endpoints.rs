@@ -196,8 +196,7 @@ async fn a_checkout_completes_after_the_client_disconnects() {
     wait_until(|| mocks.stats(Backend::Payment).in_flight == 1).await;
     request.abort();
     wait_until(|| {
-        mocks.stats(Backend::Payment).count_calls == 2
-            && mocks.stats(Backend::Payment).in_flight == 0
+        mocks.stats(Backend::Payment).calls == 2 && mocks.stats(Backend::Payment).in_flight == 0
     })
     .await;
     assert_eq!(mocks.stats(Backend::Payment).cancelled, 0);
@@ -260,11 +259,7 @@ async fn nothing_is_ordered_while_the_store_is_unavailable() {
     assert_eq!(rejected.header("retry-after"), "1");
     assert_eq!(rejected.body["steps"], Value::Null);
     for backend in [Backend::Order, Backend::Payment] {
-        assert_eq!(
-            fleet.running.mocks().stats(backend).count_calls,
-            0,
-            "{backend:?}"
-        );
+        assert_eq!(fleet.running.mocks().stats(backend).calls, 0, "{backend:?}");
     }
 }
 

@@ -150,19 +150,11 @@ impl CheckoutHarness {
     pub(super) async fn check_out(&self, number: &str) -> Result<Created<Checkout>, Error> {
         let body = json!({"card": {"number": number, "expiry": "12/99", "cvc": "987"}});
         let input = serde_json::from_value(body.clone()).unwrap();
-<<<<<<< HEAD
         let key: IdempotencyKey = "k-1".parse().unwrap();
-        let asked = WriteRequest::new(self.ada.clone(), key, body.to_string().as_bytes());
-        let work = |cx, run| async move { Checkout::run(&cx, &self.up, &run, input).await };
-        let cx = self.request();
-        self.up
-=======
-        let key: Key = "k-1".parse().unwrap();
         let request = WriteRequest::new(self.ada.clone(), key, body.to_string().as_bytes());
         let work = |cx, run| async move { Checkout::run(&cx, &self.upstreams, &run, input).await };
         let cx = self.new_context();
         self.upstreams
->>>>>>> c548a04 (tests: say the sim fleet and the harness in plain words)
             .writes
             .run_once_inline(&cx, CHECKOUT, request, work)
             .await
@@ -211,7 +203,7 @@ impl CheckoutHarness {
         for order in &orders.value.items {
             match order.status {
                 Status::Placed => state.placed += 1,
-                Status::PaymentStatus => state.paid += 1,
+                Status::Paid => state.paid += 1,
                 Status::Cancelled => state.cancelled += 1,
                 _ => {}
             }

@@ -219,7 +219,7 @@ fn caller_name(case: &ScreenCase) -> &'static str {
 
 /// Rounds up to a tenth of a second, which hides the random backoff of a second attempt.
 fn round_up_to_tenth(time: Duration) -> Duration {
-    let tenths = elapsed.as_micros().div_ceil(100_000).max(1);
+    let tenths = time.as_micros().div_ceil(100_000).max(1);
     Duration::from_millis(u64::try_from(tenths).unwrap() * 100)
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::screens::{ScreenOperation, ScreenResponse, all_screens};
 use crate::sim_fleet::{BackendCall, SimFleet, SimOptions, address, run_simulated};
-use crate::support::never_opens;
+use crate::support::disabled_breakers;
 
 /// The latency of a slow backend, well below the attempt timeout of every gateway.
 const SLOW: Duration = Duration::from_millis(300);
@@ -126,7 +126,7 @@ impl ScreenCase {
         assignments: &[&'a Assignment],
     ) -> Vec<(&'a Assignment, Outcome)> {
         run_simulated(async {
-            let fleet = start_fleet(self.screen, never_opens);
+            let fleet = start_fleet(self.screen, disabled_breakers);
             let mut outcomes = Vec::new();
             for batch in assignments.chunks(CASES_PER_TOKEN) {
                 let credential = self.screen.credential(&fleet.mocks, self.user);
@@ -208,8 +208,8 @@ fn start_fleet(screen: &ScreenOperation, extra_config: fn(&Gateway) -> String) -
     SimFleet::start(SimOptions {
         seed: 1,
         only_gateway: Some(screen.gateway),
-        faulty: false,
-        extra_config,
+        network_faults: false,
+        extra_config: Box::new(extra_config),
     })
 }
 

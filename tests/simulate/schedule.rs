@@ -211,7 +211,7 @@ pub(super) fn start_fleet(
         seed,
         only_gateway: None,
         network_faults,
-        extra_config,
+        extra_config: Box::new(extra_config),
     })
 }
 

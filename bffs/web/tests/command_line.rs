@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use process::{Process, request, is_listening, run, try_request};
+use process::{Process, is_listening, request, run, try_request};
 use stub::start_stub;
 
 #[path = "command_line/killed.rs"]
@@ -45,7 +45,11 @@ fn member<'a>(line: &'a str, name: &str) -> &'a str {
 fn refused(args: &[&str], env: &[(&str, &str)], begins: &str) {
     let env = [&ANYWHERE[..], env].concat();
     let start = run(WEB, args, &env);
-    assert!(start.startup_error().starts_with(begins), "{}", start.startup_error());
+    assert!(
+        start.startup_error().starts_with(begins),
+        "{}",
+        start.startup_error()
+    );
     let check = run(WEB, &[args, &["--check-config"]].concat(), &env);
     assert_eq!(check.startup_error(), start.startup_error());
 }
@@ -280,5 +284,8 @@ fn help_and_version_are_no_mistakes_and_unknown_options_are() {
     );
     assert_eq!((help.code, version.code), (Some(0), Some(0)));
     let unknown = run(WEB, &["--confg", "x"], &[]);
-    assert_eq!(unknown.startup_error(), "unexpected argument '--confg' found");
+    assert_eq!(
+        unknown.startup_error(),
+        "unexpected argument '--confg' found"
+    );
 }

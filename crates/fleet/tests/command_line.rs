@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 
 use free_ports::free_base;
-use process::{Process, request, is_listening, run};
+use process::{Process, is_listening, request, run};
 use stub::start_stub;
 
 #[path = "../../../tests/support/free_ports.rs"]
