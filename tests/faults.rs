@@ -98,7 +98,7 @@ async fn start(attempt_timeout: Duration, deadline: Duration) -> (TestFleet, Vec
 }
 
 #[tokio::test]
-async fn a_healthy_screen_is_fresh_and_names_whom_it_called() {
+async fn a_healthy_screen_is_fresh_and_names_its_sources() {
     let (_fleet, baselines) = start(MAX_TIME, MAX_TIME).await;
     for Baseline {
         screen,

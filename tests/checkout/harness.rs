@@ -278,10 +278,10 @@ impl AsyncRead for LossyReader {
         let mut chunk = ReadBuf::new(&mut bytes);
         std::task::ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut chunk))?;
         let read = chunk.filled().len();
-        let passed_on = read.min(self.remaining);
-        buf.put_slice(&chunk.filled()[..passed_on]);
-        self.remaining -= passed_on;
-        if passed_on == 0 && read > 0 {
+        let allowed_bytes = read.min(self.remaining);
+        buf.put_slice(&chunk.filled()[..allowed_bytes]);
+        self.remaining -= allowed_bytes;
+        if allowed_bytes == 0 && read > 0 {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Poll::Ready(Ok(()))
