@@ -1,4 +1,5 @@
-//! The contracts are files in the repository. `UPDATE_CONTRACTS=1 cargo test -p tests contracts` writes them.
+//! Compares the contracts in the repository with the served ones. `UPDATE_CONTRACTS=1 cargo test -p tests contracts`
+//! rewrites the files.
 
 use std::net::SocketAddr;
 
@@ -7,15 +8,15 @@ use bff_core::server::App;
 use fleet::overlay::{self, Addresses};
 use services_mock::Backend;
 
-use crate::support::{Shop, root, send};
+use crate::support::{TestFleet, root, send};
 
 mod failures;
 
 #[test]
-fn the_committed_contracts_are_what_is_served() {
+fn the_committed_contracts_equal_the_served_ones() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(served());
-    // After them, for they say which screens there are.
+    runtime.block_on(compare_served_contracts());
+    // After the OpenAPI files, which define the screens.
     for gateway in fleet::GATEWAYS {
         compare(
             gateway.name,
@@ -25,22 +26,22 @@ fn the_committed_contracts_are_what_is_served() {
     }
 }
 
-async fn served() {
-    let shop = Shop::open().await;
+async fn compare_served_contracts() {
+    let fleet = TestFleet::start().await;
     for gateway in fleet::GATEWAYS {
-        let url = format!("{}/openapi.json", shop.fleet.url(gateway.name));
-        let served = send(shop.http.get(url)).await.text().await.unwrap();
+        let url = format!("{}/openapi.json", fleet.running.url(gateway.name));
+        let served = send(fleet.http.get(url)).await.text().await.unwrap();
         compare(gateway.name, "openapi.json", &(served + "\n"));
     }
     for gateway in fleet::GATEWAYS {
-        if let Some(schema) = built(gateway).graphql_schema() {
+        if let Some(schema) = build_app(gateway).graphql_schema() {
             compare(gateway.name, "schema.graphql", &schema);
         }
     }
 }
 
-/// A gateway as the development fleet configures it.
-fn built(gateway: &fleet::Gateway) -> App {
+/// Builds a gateway as the development fleet configures it.
+fn build_app(gateway: &fleet::Gateway) -> App {
     let listen = SocketAddr::from(([127, 0, 0, 1], 80));
     let addresses = Addresses {
         listen,
@@ -48,26 +49,26 @@ fn built(gateway: &fleet::Gateway) -> App {
     };
     let urls = Backend::ALL.map(|b| (b, format!("http://{b}")));
     let overlay = overlay::of(gateway, &addresses, &urls.into(), None).unwrap();
-    let built = gateway.open(&overlay, Vec::new(), &Env::real());
-    built.unwrap().app
+    let result = gateway.open(&overlay, Vec::new(), &Env::real());
+    result.unwrap().app
 }
 
 fn compare(gateway: &str, file: &str, served: &str) {
     let path = root().join("bffs").join(gateway).join(file);
-    if update() {
+    if should_update() {
         std::fs::write(&path, served).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == served,
-        "bffs/{gateway}/{file} is not what is served; UPDATE_CONTRACTS=1 cargo test -p tests contracts"
+        "bffs/{gateway}/{file} is out of date; run UPDATE_CONTRACTS=1 cargo test -p tests contracts"
     );
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test's own switch, not configuration"
+    reason = "a switch of the test, not configuration"
 )]
-fn update() -> bool {
+fn should_update() -> bool {
     std::env::var("UPDATE_CONTRACTS").is_ok()
 }

@@ -1,16 +1,16 @@
-//! Which credentials count, and what a client is told about those that do not.
+//! The accepted credentials, and the challenges for all others.
 
 use serde_json::{Value, json};
 use services_mock::Backend;
 
-use crate::support::{Shop, send};
+use crate::support::{TestFleet, send};
 
 #[tokio::test]
 async fn an_id_token_is_no_access_token() {
-    let shop = Shop::open().await;
-    let url = format!("{}/login", shop.fleet.backend_url(Backend::Auth));
-    let person = json!({"username": "ada", "password": "demo"});
-    let tokens: Value = send(shop.http.post(url).json(&person))
+    let fleet = TestFleet::start().await;
+    let url = format!("{}/login", fleet.running.backend_url(Backend::Auth));
+    let login = json!({"username": "ada", "password": "demo"});
+    let tokens: Value = send(fleet.http.post(url).json(&login))
         .await
         .json()
         .await
@@ -18,7 +18,8 @@ async fn an_id_token_is_no_access_token() {
     let me = async |token: &str| {
         let bearer = format!("Bearer {}", tokens[token].as_str().unwrap());
         let headers = [("authorization", bearer.as_str())];
-        shop.get_with("web", "/api/me", &headers)
+        fleet
+            .get_with("web", "/api/me", &headers)
             .await
             .status
             .as_u16()
@@ -28,10 +29,10 @@ async fn an_id_token_is_no_access_token() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_which_credential_is_wanted() {
-    let shop = Shop::open().await;
+async fn a_401_names_the_required_credential() {
+    let fleet = TestFleet::start().await;
     let bearer = "Bearer realm=\"web\"";
-    let refused = format!(
+    let invalid_token = format!(
         "{bearer}, error=\"invalid_token\", error_description=\"The access token is not valid\""
     );
     let key = "ApiKey realm=\"partner\"";
@@ -41,7 +42,7 @@ async fn a_refusal_says_which_credential_is_wanted() {
             "web",
             "/api/home",
             Some(("authorization", "Bearer a.b.c")),
-            &refused,
+            &invalid_token,
         ),
         (
             "web",
@@ -65,11 +66,15 @@ async fn a_refusal_says_which_credential_is_wanted() {
         ),
     ] {
         let headers: Vec<_> = header.into_iter().collect();
-        let answer = shop.get_with(gateway, path, &headers).await;
-        assert_eq!(answer.status, 401, "{header:?}");
-        let told: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
-        assert_eq!(told, [challenge], "{gateway} {header:?}");
+        let response = fleet.get_with(gateway, path, &headers).await;
+        assert_eq!(response.status, 401, "{header:?}");
+        let challenges: Vec<_> = response
+            .headers
+            .get_all("www-authenticate")
+            .iter()
+            .collect();
+        assert_eq!(challenges, [challenge], "{gateway} {header:?}");
     }
-    let found = shop.get("web", "/nowhere").await;
-    assert!(!found.headers.contains_key("www-authenticate"));
+    let unknown_path = fleet.get("web", "/nowhere").await;
+    assert!(!unknown_path.headers.contains_key("www-authenticate"));
 }

@@ -1,6 +1,6 @@
-//! Instances found by the real parts: dnsmasq for DNS, a Consul agent in development mode.
+//! Service discovery with real services: dnsmasq for DNS, and a Consul agent.
 //!
-//! Without those two installed the tests say so and pass, but for `REQUIRE_SERVICES=1`.
+//! A test without its service prints a line and passes. With `REQUIRE_SERVICES=1` it fails.
 
 use std::time::Duration;
 
@@ -16,40 +16,39 @@ mod free_ports;
 mod issuer;
 mod load;
 
-/// More than any part takes on a busy machine; reached by failures only.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any discovery takes on a busy machine. Only a failure reaches it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A backend being followed, and the instances it was told.
-struct Followed {
-    following: WatchHandle,
-    given: mpsc::UnboundedReceiver<Vec<String>>,
+/// A backend whose instances are watched, and the received updates.
+struct WatchedBackend {
+    handle: WatchHandle,
+    updates: mpsc::UnboundedReceiver<Vec<String>>,
 }
 
-impl Followed {
-    /// Follows the backend that is at `http://alpha.test:3005` by its own words.
+impl WatchedBackend {
+    /// Watches the backend with the URL `http://alpha.test:3005`.
     fn new(config: &Config) -> Self {
         bff_core::auth::install_crypto();
-        let (give, given) = mpsc::unbounded_channel();
+        let (sender, updates) = mpsc::unbounded_channel();
         let url = "http://alpha.test:3005".parse().unwrap();
-        let following = watch("alpha", &url, config, &Env::real(), move |found| {
-            let line = |e: &bff_core::discovery::Endpoint| {
+        let handle = watch("alpha", &url, config, &Env::real(), move |endpoints| {
+            let describe = |e: &bff_core::discovery::Endpoint| {
                 let zone = e.zone.as_deref().unwrap_or("-");
                 format!("{} {} {zone}", e.address, e.weight)
             };
-            give.send(found.iter().map(line).collect()).unwrap();
+            sender
+                .send(endpoints.iter().map(describe).collect())
+                .unwrap();
         });
         Self {
-            following: following.unwrap(),
-            given,
+            handle: handle.unwrap(),
+            updates,
         }
     }
 
-    /// What they changed to next, as lines of address, weight and zone.
+    /// The next update, one line per instance with its address, weight and zone.
     async fn next(&mut self) -> Vec<String> {
-        self.within(PATIENCE).await
-    }
-
-    async fn within(&mut self, bound: Duration) -> Vec<String> {
-        timeout(bound, self.given.recv()).await.unwrap().unwrap()
+        let update = timeout(TIMEOUT, self.updates.recv()).await;
+        update.unwrap().unwrap()
     }
 }

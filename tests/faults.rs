@@ -1,34 +1,37 @@
-//! Every enrolled screen under every fault of every backend that it calls: what is lost is told, and nothing
-//! else changes; what it cannot be without fails it with the truthful status; nobody waits, nothing is left.
+//! Every screen under every fault of every backend that it calls, over real sockets. Lost sections are reported, and all
+//! other sections stay the same. A lost required section fails the screen with the right status. No call outlives its
+//! request.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::Value;
 use services_mock::{Backend, Fault, Mode};
 
-use crate::fault_matrix::forget_hours;
-use crate::screens::{Enrolled, Told, enrolled};
-use crate::support::{Shop, instant, until};
+use crate::fault_matrix::remove_expiry;
+use crate::screens::{ScreenOperation, ScreenResponse, all_screens};
+use crate::support::{TestFleet, wait_until};
 
-/// Longer than a healthy call takes on a busy machine.
-const ATTEMPT: Duration = Duration::from_millis(900);
-/// What a client in a hurry says: less than an attempt.
-const HURRY: Duration = Duration::from_millis(700);
+/// Longer than a baseline call takes on a busy machine.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
+/// The client's `Request-Timeout`, which is shorter than an attempt.
+const CLIENT_TIMEOUT: Duration = Duration::from_millis(700);
 /// Every gateway's deadline here.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// What an answer may take beyond the deadline, on a busy machine.
-const GRACE: Duration = Duration::from_millis(250);
+/// Longer than any failure takes on a busy machine, and shorter than [`ENDLESS`].
+const MAX_TIME: Duration = Duration::from_secs(15);
+/// A time that no test waits for.
+const ENDLESS: Duration = Duration::from_secs(120);
 
-/// A screen, its healthy answer, and the backends it called for it.
-struct Healthy {
-    screen: &'static Enrolled,
-    told: Told,
+/// A screen, its response without faults, and the backends that it calls.
+struct Baseline {
+    screen: &'static ScreenOperation,
+    response: ScreenResponse,
     calls: BTreeSet<&'static str>,
 }
 
-/// A fault, the reason it gives, and the status it gives a screen that cannot be without.
+/// Each fault, its reason, and the status of a screen that requires the backend.
 fn faults() -> Vec<(Fault, &'static str, u16)> {
     vec![
         (Fault::status(500), "bad_response", 502),
@@ -40,162 +43,165 @@ fn faults() -> Vec<(Fault, &'static str, u16)> {
         (Fault::mode(Mode::Malformed), "bad_response", 502),
         (Fault::mode(Mode::Endless), "bad_response", 502),
         (Fault::mode(Mode::GzipBomb), "bad_response", 502),
-        (Fault::latency(DEADLINE * 2), "deadline", 504),
+        (Fault::latency(ENDLESS), "deadline", 504),
     ]
 }
 
-/// What makes a gateway give up soon, on time and on size.
-fn impatient(gateway: &fleet::Gateway) -> toml::Table {
+/// A gateway's configuration with these timeouts, a small body limit, one attempt and no open circuit breaker.
+fn overlay(gateway: &fleet::Gateway, attempt_timeout: Duration, deadline: Duration) -> toml::Table {
     let millis = |time: Duration| toml::Value::from(format!("{}ms", time.as_millis()));
     let mut upstreams = toml::Table::new();
     for name in gateway.upstreams() {
         let mut upstream = toml::Table::new();
-        upstream.insert("attempt_timeout".to_owned(), millis(ATTEMPT));
+        upstream.insert("attempt_timeout".to_owned(), millis(attempt_timeout));
         upstream.insert("max_body_bytes".to_owned(), 262_144.into());
-        // Each fault shows as what it is, however often it is met: one attempt, and no breaker that opens.
-        let once = toml::Table::from_iter([("max_attempts".to_owned(), 1.into())]);
-        upstream.insert("retry".to_owned(), once.into());
-        let never = ["min_calls", "consecutive_failures"];
-        let never = never.map(|name| (name.to_owned(), toml::Value::from(1_000_000)));
+        // Each fault then gives its own reason, however often it occurs.
+        let retry = toml::Table::from_iter([("max_attempts".to_owned(), 1.into())]);
+        upstream.insert("retry".to_owned(), retry.into());
+        let thresholds = ["min_calls", "consecutive_failures"];
+        let thresholds = thresholds.map(|name| (name.to_owned(), toml::Value::from(1_000_000)));
         upstream.insert(
             "circuit_breaker".to_owned(),
-            toml::Table::from_iter(never).into(),
+            toml::Table::from_iter(thresholds).into(),
         );
         upstreams.insert(name.to_owned(), upstream.into());
     }
-    let inbound = toml::Table::from_iter([("deadline".to_owned(), millis(DEADLINE))]);
+    let inbound = toml::Table::from_iter([("deadline".to_owned(), millis(deadline))]);
     let tables = [("inbound", inbound), ("upstreams", upstreams)];
     toml::Table::from_iter(tables.map(|(name, table)| (name.to_owned(), table.into())))
 }
 
-/// A fleet that gives up soon, and each screen as it is while nothing is broken.
-async fn open() -> (Shop, Vec<Healthy>) {
-    let shop = Shop::with(|fleet| {
+/// Starts a fleet with these timeouts, and collects the baseline of each screen.
+async fn start(attempt_timeout: Duration, deadline: Duration) -> (TestFleet, Vec<Baseline>) {
+    let fleet = TestFleet::start_with(|fleet| {
         for gateway in fleet::GATEWAYS {
-            let overlay = impatient(gateway).to_string();
-            fleet.overlays.insert(gateway.name.to_owned(), overlay);
+            let overlay = overlay(gateway, attempt_timeout, deadline);
+            (fleet.overlays).insert(gateway.name.to_owned(), overlay.to_string());
         }
     })
     .await;
-    // The first answers of a gateway fetch the issuer's keys.
-    join_all(enrolled().iter().map(|screen| screen.ask(&shop, &[]))).await;
-    let mut healthy = Vec::new();
-    for screen in enrolled() {
-        shop.fleet.mocks().clear_stats();
-        let told = screen.ask(&shop, &[]).await;
-        let called = |b: &Backend| shop.fleet.mocks().stats(*b).calls > 0;
+    // The first request to a gateway fetches the issuer's keys.
+    join_all(all_screens().iter().map(|screen| screen.send(&fleet, &[]))).await;
+    let mut baselines = Vec::new();
+    for screen in all_screens() {
+        fleet.running.mocks().clear_stats();
+        let response = screen.send(&fleet, &[]).await;
+        let called = |b: &Backend| fleet.running.mocks().stats(*b).calls > 0;
         let calls = Backend::ALL.into_iter().filter(called).map(Backend::name);
-        healthy.push(Healthy {
+        baselines.push(Baseline {
             screen,
-            told,
+            response,
             calls: calls.collect(),
         });
     }
-    (shop, healthy)
+    (fleet, baselines)
 }
 
 #[tokio::test]
-async fn a_healthy_screen_is_fresh_and_names_whom_it_called() {
-    let (_shop, healthy) = open().await;
-    for Healthy {
+async fn a_healthy_screen_is_fresh_and_names_its_sources() {
+    let (_fleet, baselines) = start(MAX_TIME, MAX_TIME).await;
+    for Baseline {
         screen,
-        told,
+        response,
         calls,
-    } in &healthy
+    } in &baselines
     {
         assert_eq!(
-            (told.status, &told.code),
+            (response.status, &response.code),
             (200, &None),
             "{screen:?}: {}",
-            told.body
+            response.body
         );
-        let sources = told.sections.values().flat_map(sources);
+        let sources = response.sections.values().flat_map(sources);
         assert_eq!(sources.collect::<BTreeSet<_>>(), *calls, "{screen:?}");
-        for (name, section) in &told.sections {
+        for (name, section) in &response.sections {
             assert_eq!(section["state"], "fresh", "{screen:?}: {name}");
             assert!(
-                told.shows(name).is_some(),
+                response.section_data(name).is_some(),
                 "{screen:?}: {name}: {}",
-                told.body
+                response.body
             );
         }
         for name in &screen.required {
-            let told = told
-                .sections
-                .keys()
-                .any(|n| n.split('.').next() == Some(name));
-            assert!(told || name == "_meta", "{screen:?}: {name} is not told");
+            let mut sections = response.sections.keys();
+            let reported = sections.any(|n| n.split('.').next() == Some(name));
+            assert!(
+                reported || name == "_meta",
+                "{screen:?}: {name} is not in _meta"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_fault_takes_its_own_sections_and_nothing_else() {
-    let (shop, healthy) = open().await;
-    let hurry = HURRY.as_millis().to_string();
+async fn a_fault_removes_only_the_sections_of_its_backend() {
+    let (fleet, baselines) = start(ATTEMPT_TIMEOUT, DEADLINE).await;
+    let timeout = CLIENT_TIMEOUT.as_millis().to_string();
     for backend in Backend::ALL {
-        let callers: Vec<&Healthy> = (healthy.iter())
-            .filter(|h| h.calls.contains(backend.name()))
+        let affected: Vec<&Baseline> = (baselines.iter())
+            .filter(|b| b.calls.contains(backend.name()))
             .collect();
         for (fault, reason, status) in faults() {
             let (reason, status) = match backend {
                 Backend::Playback => over_grpc(&fault, reason, status),
                 _ => (reason, status),
             };
-            shop.fleet
+            fleet
+                .running
                 .mocks()
                 .set_fault(backend, fault.clone())
                 .unwrap();
-            let headers = [("request-timeout", hurry.as_str())];
-            let (headers, bound) = match reason {
-                "deadline" => (&headers[..], HURRY),
-                _ => (&[][..], DEADLINE),
+            let headers = [("request-timeout", timeout.as_str())];
+            let headers = match reason {
+                "deadline" => &headers[..],
+                _ => &[],
             };
-            let begun = instant();
-            let asking = callers.iter().map(|h| async {
-                let told = h.screen.ask(&shop, headers).await;
-                (*h, told, Instant::elapsed(&begun))
+            let requests = affected.iter().map(|baseline| async {
+                let response = baseline.screen.send(&fleet, headers);
+                let case = format!("{backend}: {fault:?}: {:?}", baseline.screen);
+                let response = tokio::time::timeout(MAX_TIME, response).await;
+                let response = response.unwrap_or_else(|_| panic!("no response: {case}"));
+                let case = format!("{case}: {}", response.body);
+                check(baseline, &response, backend, reason, status, &case);
             });
-            for (healthy, told, took) in join_all(asking).await {
-                let case = format!("{backend}: {fault:?}: {:?}: {}", healthy.screen, told.body);
-                assert!(took <= bound + GRACE, "{took:?}: {case}");
-                check(healthy, &told, backend, reason, status, &case);
-            }
-            until(|| {
+            join_all(requests).await;
+            wait_until(|| {
                 Backend::ALL
                     .iter()
-                    .all(|b| shop.fleet.mocks().stats(*b).in_flight == 0)
+                    .all(|b| fleet.running.mocks().stats(*b).in_flight == 0)
             })
             .await;
-            shop.fleet.mocks().clear_faults(None);
+            fleet.running.mocks().clear_faults(None);
         }
     }
 }
 
 #[tokio::test]
-async fn hanging_up_cancels_what_is_under_way() {
-    let (shop, healthy) = open().await;
-    let mocks = shop.fleet.mocks();
+async fn disconnecting_cancels_every_call() {
+    // No timeout ends a call here, so only the disconnect can.
+    let (fleet, baselines) = start(ENDLESS, ENDLESS).await;
+    let mocks = fleet.running.mocks();
     for backend in Backend::ALL {
-        let callers: Vec<&Healthy> = (healthy.iter())
-            .filter(|h| h.calls.contains(backend.name()))
+        let affected: Vec<&Baseline> = (baselines.iter())
+            .filter(|b| b.calls.contains(backend.name()))
             .collect();
         mocks.set_fault(backend, Fault::mode(Mode::Hang)).unwrap();
-        let mut asking = Box::pin(join_all(callers.iter().map(|h| h.screen.ask(&shop, &[]))));
-        let waited = until(|| mocks.stats(backend).in_flight >= callers.len() as u64);
+        let requests = affected.iter().map(|b| b.screen.send(&fleet, &[]));
+        let mut requests = Box::pin(join_all(requests));
+        let all_called = wait_until(|| mocks.stats(backend).in_flight >= affected.len() as u64);
         tokio::select! {
             biased;
-            () = waited => {}
-            _ = &mut asking => assert!(callers.is_empty(), "{backend} hangs and all answered"),
+            () = all_called => {}
+            _ = &mut requests => assert!(affected.is_empty(), "{backend} hangs, but all requests got a response"),
         }
-        drop(asking);
-        until(|| Backend::ALL.iter().all(|b| mocks.stats(*b).in_flight == 0)).await;
+        drop(requests);
+        wait_until(|| Backend::ALL.iter().all(|b| mocks.stats(*b).in_flight == 0)).await;
         mocks.clear_faults(None);
     }
 }
 
-/// The same over gRPC: a stream that is cut has no status at its end, so nothing was answered; one that never ends is
-/// late, for its messages are bounded and not its length.
+/// The reason and the status over gRPC. A truncated stream has no final status, so the call is unavailable. An endless
+/// stream times out, because only the size of a message is limited.
 fn over_grpc<'a>(fault: &Fault, reason: &'a str, status: u16) -> (&'a str, u16) {
     match fault.mode {
         Some(Mode::Truncate) => ("unavailable", 503),
@@ -204,74 +210,85 @@ fn over_grpc<'a>(fault: &Fault, reason: &'a str, status: u16) -> (&'a str, u16) 
     }
 }
 
-/// What must hold for one screen that lost one backend.
-fn check(healthy: &Healthy, told: &Told, from: Backend, reason: &str, status: u16, case: &str) {
-    let screen = healthy.screen;
-    let lost = |section: &Value| sources(section).any(|source| source == from.name());
-    let mut all = healthy.told.sections.iter();
-    let incomplete = told.header("etag").is_empty() && told.header("cache-control") == "no-store";
-    assert!(incomplete, "{:?}: {case}", told.headers);
+/// Checks the response of one screen while one of its backends fails.
+fn check(
+    baseline: &Baseline,
+    response: &ScreenResponse,
+    backend: Backend,
+    reason: &str,
+    status: u16,
+    case: &str,
+) {
+    let screen = baseline.screen;
+    let lost = |section: &Value| sources(section).any(|source| source == backend.name());
+    let mut all = baseline.response.sections.iter();
+    let incomplete =
+        response.header("etag").is_empty() && response.header("cache-control") == "no-store";
+    assert!(incomplete, "{:?}: {case}", response.headers);
     if all.any(|(name, section)| lost(section) && screen.requires(name)) {
-        assert_eq!(told.code.as_deref(), Some(reason), "{case}");
+        assert_eq!(response.code.as_deref(), Some(reason), "{case}");
         if screen.document.is_none() {
-            assert_eq!(told.status, status, "{case}");
+            assert_eq!(response.status, status, "{case}");
             assert_eq!(
-                told.header("content-type"),
+                response.header("content-type"),
                 "application/problem+json",
                 "{case}"
             );
             assert_eq!(
-                told.header("retry-after").is_empty(),
+                response.header("retry-after").is_empty(),
                 status != 503,
                 "{case}"
             );
         }
         return;
     }
-    assert_eq!((told.status, &told.code), (200, &None), "{case}");
+    assert_eq!((response.status, &response.code), (200, &None), "{case}");
     assert!(
-        told.sections.keys().eq(healthy.told.sections.keys()),
+        response
+            .sections
+            .keys()
+            .eq(baseline.response.sections.keys()),
         "{case}"
     );
     let mut header = Vec::new();
-    for (name, section) in &told.sections {
-        let was = &healthy.told.sections[name];
-        if lost(was) {
-            // Of several, the one that failed.
-            assert_eq!(section["source"], from.name(), "{name}: {case}");
+    for (name, section) in &response.sections {
+        let expected = &baseline.response.sections[name];
+        if lost(expected) {
+            // A section with several sources names the one that failed.
+            assert_eq!(section["source"], backend.name(), "{name}: {case}");
             assert_eq!(
                 (&section["state"], &section["reason"]),
                 (&"missing".into(), &reason.into()),
                 "{name}: {case}"
             );
-            assert_eq!(told.shows(name), None, "{name}: {case}");
+            assert_eq!(response.section_data(name), None, "{name}: {case}");
         } else {
-            assert_eq!(section["source"], was["source"], "{name}: {case}");
+            assert_eq!(section["source"], expected["source"], "{name}: {case}");
             assert_eq!(section["state"], "fresh", "{name}: {case}");
-            let [shown, was] = [told, &healthy.told].map(|told| {
-                let mut shown = serde_json::json!({ name: told.shows(name) });
-                forget_hours(&mut shown);
-                shown
+            let [data, expected] = [response, &baseline.response].map(|response| {
+                let mut data = serde_json::json!({ name: response.section_data(name) });
+                remove_expiry(&mut data);
+                data
             });
-            assert_eq!(shown, was, "{name}: {case}");
+            assert_eq!(data, expected, "{name}: {case}");
         }
         header.push(format!(
             "{}={}",
-            snake(name),
+            to_snake_case(name),
             section["state"].as_str().unwrap()
         ));
     }
     if screen.document.is_none() {
-        assert_eq!(told.header("sections"), header.join(", "), "{case}");
-        assert_eq!(told.body["_meta"]["complete"], false, "{case}");
+        assert_eq!(response.header("sections"), header.join(", "), "{case}");
+        assert_eq!(response.body["_meta"]["complete"], false, "{case}");
     } else {
-        for error in told.body["errors"].as_array().unwrap() {
+        for error in response.body["errors"].as_array().unwrap() {
             let section = error["path"][1].as_str().unwrap();
             assert_eq!(error["path"][0], screen.operation.as_str(), "{case}");
             assert_eq!(
                 (
                     error["extensions"]["code"].as_str(),
-                    told.sections[section]["state"].as_str()
+                    response.sections[section]["state"].as_str()
                 ),
                 (Some(reason), Some("missing")),
                 "{case}"
@@ -280,13 +297,13 @@ fn check(healthy: &Healthy, told: &Told, from: Backend, reason: &str, status: u1
     }
 }
 
-/// The backends a section is made from.
+/// The backends of a section.
 fn sources(section: &Value) -> impl Iterator<Item = &str> {
     section["source"].as_str().unwrap_or_default().split(", ")
 }
 
-/// `continueWatching` as the header writes it.
-fn snake(name: &str) -> String {
+/// Converts `continueWatching` to `continue_watching`, as in the header.
+fn to_snake_case(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
         if c.is_ascii_uppercase() {

@@ -1,49 +1,50 @@
-//! The same screens over GraphQL: what is not selected is not fetched, and the truth is in the extensions.
+//! Screens over GraphQL: only selected fields are fetched, and the extensions report each section.
 
 use serde_json::json;
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 #[tokio::test]
-async fn only_what_is_selected_is_fetched() {
-    let shop = Shop::open().await;
+async fn only_selected_fields_are_fetched() {
+    let fleet = TestFleet::start().await;
     let query = json!({"query": r#"{productPage(id:"p-1"){product{name}}}"#});
-    let answer = shop.post("web", "/graphql", &query).await;
+    let response = fleet.post("web", "/graphql", &query).await;
     assert_eq!(
-        answer.body["data"]["productPage"]["product"]["name"],
+        response.body["data"]["productPage"]["product"]["name"],
         "The Quiet Harbour"
     );
-    let mocks = shop.fleet.mocks();
+    let mocks = fleet.running.mocks();
     assert_eq!(
         mocks.stats(Backend::Review).calls + mocks.stats(Backend::Inventory).calls,
         0
     );
-    let state = &answer.body["extensions"]["sections"]["productPage.product"]["state"];
+    let state = &response.body["extensions"]["sections"]["productPage.product"]["state"];
     assert_eq!(state, "fresh");
 }
 
 #[tokio::test]
 async fn a_missing_section_is_null_with_an_error_at_its_path() {
-    let shop = Shop::open().await;
-    shop.fleet
+    let fleet = TestFleet::start().await;
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Review, Fault::status(503))
         .unwrap();
     let query = json!({"query": r#"{productPage(id:"p-1"){product{name} r: reviews{count}} home{featured{id}}}"#});
-    let answer = shop.post("web", "/graphql", &query).await;
-    assert_eq!(answer.status, 200);
-    assert!(answer.body["data"]["productPage"]["r"].is_null());
-    assert!(answer.body["data"]["home"]["featured"][0]["id"].is_string());
+    let response = fleet.post("web", "/graphql", &query).await;
+    assert_eq!(response.status, 200);
+    assert!(response.body["data"]["productPage"]["r"].is_null());
+    assert!(response.body["data"]["home"]["featured"][0]["id"].is_string());
     assert_eq!(
-        answer.body["errors"][0]["path"],
+        response.body["errors"][0]["path"],
         json!(["productPage", "r"])
     );
     assert_eq!(
-        answer.body["errors"][0]["extensions"]["code"],
+        response.body["errors"][0]["extensions"]["code"],
         "unavailable"
     );
-    let section = &answer.body["extensions"]["sections"]["productPage.r"];
+    let section = &response.body["extensions"]["sections"]["productPage.r"];
     assert_eq!(
         (&section["state"], &section["source"]),
         (&json!("missing"), &json!("review"))
@@ -51,14 +52,16 @@ async fn a_missing_section_is_null_with_an_error_at_its_path() {
 }
 
 #[tokio::test]
-async fn a_failed_screen_is_a_null_root_and_its_siblings_stand() {
-    let shop = Shop::open().await;
+async fn a_failed_screen_is_a_null_root_field_and_the_others_remain() {
+    let fleet = TestFleet::start().await;
     let query = json!({"query": r#"{productPage(id:"p-99999"){product{name}} home{featured{id}} me{profile{name}}}"#});
-    let answer = shop.post("web", "/graphql", &query).await;
-    assert_eq!(answer.status, 200);
-    assert!(answer.body["data"]["productPage"].is_null() && answer.body["data"]["me"].is_null());
-    assert!(answer.body["data"]["home"]["featured"][0]["id"].is_string());
-    let mut codes: Vec<_> = answer.body["errors"]
+    let response = fleet.post("web", "/graphql", &query).await;
+    assert_eq!(response.status, 200);
+    assert!(
+        response.body["data"]["productPage"].is_null() && response.body["data"]["me"].is_null()
+    );
+    assert!(response.body["data"]["home"]["featured"][0]["id"].is_string());
+    let mut codes: Vec<_> = response.body["errors"]
         .as_array()
         .unwrap()
         .iter()
@@ -69,26 +72,26 @@ async fn a_failed_screen_is_a_null_root_and_its_siblings_stand() {
 }
 
 #[tokio::test]
-async fn the_door_is_described_and_has_a_limit_of_its_own() {
-    let shop = Shop::with(|fleet| {
-        let small = "[graphql]\nmax_body_bytes = 100\n[inbound]\nmax_body_bytes = 65536\n";
-        fleet.overlays.insert("web".into(), small.into());
+async fn the_endpoint_is_in_the_contract_and_has_its_own_body_limit() {
+    let fleet = TestFleet::start_with(|fleet| {
+        let config = "[graphql]\nmax_body_bytes = 100\n[inbound]\nmax_body_bytes = 65536\n";
+        fleet.overlays.insert("web".into(), config.into());
     })
     .await;
     let query = |n| json!({"query": "{ __typename }", "variables": {"v": "x".repeat(n)}});
-    assert_eq!(shop.post("web", "/graphql", &query(1)).await.status, 200);
-    let large = shop.post("web", "/graphql", &query(100)).await;
+    assert_eq!(fleet.post("web", "/graphql", &query(1)).await.status, 200);
+    let large = fleet.post("web", "/graphql", &query(100)).await;
     assert_eq!(
         (large.status.as_u16(), &large.body["code"]),
         (413, &json!("too_large"))
     );
-    let api = shop.get("web", "/openapi.json").await.body;
-    let door = &api["paths"]["/graphql"]["post"];
-    assert_eq!(door["operationId"], "execute_graphql");
-    for answer in ["200", "400"] {
-        let content = &door["responses"][answer]["content"];
+    let api = fleet.get("web", "/openapi.json").await.body;
+    let operation = &api["paths"]["/graphql"]["post"];
+    assert_eq!(operation["operationId"], "execute_graphql");
+    for response in ["200", "400"] {
+        let content = &operation["responses"][response]["content"];
         assert!(content["application/graphql-response+json"].is_object());
     }
-    let problem = &door["responses"]["default"]["content"];
+    let problem = &operation["responses"]["default"]["content"];
     assert!(problem["application/problem+json"].is_object());
 }

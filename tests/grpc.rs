@@ -1,4 +1,4 @@
-//! What holds of a backend that speaks gRPC: the same policy as of any other.
+//! gRPC backends get the same policies as HTTP backends.
 
 use std::time::Duration;
 
@@ -6,16 +6,17 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::sim_fleet::{SimFleet, SimOptions};
+use crate::support::TestFleet;
 use crate::support::instance::Instance;
 
 mod tls;
 
-/// A screen that cannot be without its one gRPC call.
+/// A screen that requires its only call, which is over gRPC.
 const PAGE: &str = "/api/products/p-1/playback";
 
-/// A shop whose web and tv ask these instances.
-pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
+/// Starts a fleet in which web and tv use these playback instances.
+pub(crate) async fn start_with_instances(instances: &[&Instance]) -> TestFleet {
     let addresses = instances
         .iter()
         .map(|i| format!("{{ address = \"{}\" }}", i.address));
@@ -24,7 +25,7 @@ pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
         "[upstreams.playback.discovery]\nendpoints = [{}]\n",
         addresses.join(", ")
     );
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         for gateway in ["web", "tv"] {
             fleet.overlays.insert(gateway.into(), discovery.clone());
         }
@@ -33,61 +34,67 @@ pub(crate) async fn shop_of(instances: &[&Instance]) -> Shop {
 }
 
 #[tokio::test]
-async fn both_of_two_instances_are_used_and_no_answer_is_lost_when_one_dies() {
-    let (one, other) = (
+async fn both_instances_are_used_and_a_crash_costs_no_response() {
+    let (first_instance, second_instance) = (
         Instance::start(Backend::Playback).await,
         Instance::start(Backend::Playback).await,
     );
-    let shop = shop_of(&[&one, &other]).await;
-    let ask = |count: u32| {
-        let asking = stream::iter(0..count).map(|_| shop.get("web", PAGE));
-        asking
+    let fleet = start_with_instances(&[&first_instance, &second_instance]).await;
+    let send_requests = |count: u32| {
+        let requests = stream::iter(0..count).map(|_| fleet.get("web", PAGE));
+        requests
             .buffer_unordered(4)
             .map(|page| page.status.as_u16())
             .collect::<Vec<_>>()
     };
-    let before = ask(40).await;
-    assert_eq!(before, [200; 40]);
-    let (first, second) = (one.stats().calls, other.stats().calls);
-    assert!(first >= 5 && second >= 5, "{first} and {second}");
-    // In the middle of things.
-    let killing = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        one.die().await;
-    };
-    let (during, ()) = tokio::join!(ask(200), killing);
-    assert_eq!(during, [200; 200]);
-    let survived = other.stats().calls;
-    assert_eq!(ask(40).await, [200; 40]);
+    let statuses = send_requests(40).await;
+    assert_eq!(statuses, [200; 40]);
+    let (first_calls, second_calls) = (first_instance.stats().calls, second_instance.stats().calls);
     assert!(
-        other.stats().calls >= survived + 40,
-        "the one that lives answers"
+        first_calls >= 5 && second_calls >= 5,
+        "{first_calls} and {second_calls}"
+    );
+    // The crash happens during the requests.
+    let crash = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        first_instance.crash().await;
+    };
+    let (statuses_during_crash, ()) = tokio::join!(send_requests(200), crash);
+    assert_eq!(statuses_during_crash, [200; 200]);
+    let calls = second_instance.stats().calls;
+    assert_eq!(send_requests(40).await, [200; 40]);
+    assert!(
+        second_instance.stats().calls >= calls + 40,
+        "the other instance gets every call"
     );
 }
 
-#[tokio::test]
-async fn a_call_says_how_long_it_may_take_and_who_asks_what_is_the_callers() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
-    let seen = || shop.fleet.mocks().stats(Backend::Playback).last_headers;
+#[tokio::test(start_paused = true)]
+async fn a_call_carries_its_timeout_and_the_callers_identity() {
+    let fleet = SimFleet::start(SimOptions {
+        seed: 1,
+        only_gateway: Some("tv"),
+        network_faults: false,
+        extra_config: Box::new(|_| String::new()),
+    });
+    let ada = format!("Bearer {}", fleet.mocks.token_for("ada").unwrap());
+    let last_headers = || fleet.mocks.stats(Backend::Playback).last_headers;
     let headers = [
         ("authorization", ada.as_str()),
         ("x-request-id", "r-1"),
         ("request-timeout", "700"),
         ("priority", "u=6"),
     ];
-    shop.get_with("tv", "/v1/titles/p-1?fields=title,manifest", &headers)
+    fleet
+        .get_with("tv", "/v1/titles/p-1?fields=title,manifest", &headers)
         .await;
-    let public = seen();
+    let public = last_headers();
     assert_eq!(public["x-request-id"], "r-1");
     assert_eq!(public["x-client"], "tv");
     assert_eq!(public["priority"], "u=6");
     assert!(public.contains_key("traceparent"));
-    assert!(
-        !public.contains_key("x-user-id"),
-        "nobody asks for a manifest"
-    );
-    // Of 700 ms; gRPC gives a number and its unit.
+    assert!(!public.contains_key("x-user-id"), "a manifest is public");
+    // At most the client's 700 ms. gRPC sends a number with a unit.
     let (time, unit) = public["grpc-timeout"].split_at(public["grpc-timeout"].len() - 1);
     let millis = time.parse::<u64>().unwrap()
         / match unit {
@@ -95,30 +102,35 @@ async fn a_call_says_how_long_it_may_take_and_who_asks_what_is_the_callers() {
             "u" => 1000,
             _ => 1,
         };
-    assert!((300..700).contains(&millis), "{millis}");
-    shop.get_with("tv", "/v1/browse?fields=continueWatching", &headers)
+    assert!((600..=700).contains(&millis), "{millis}");
+    fleet
+        .get_with("tv", "/v1/browse?fields=continueWatching", &headers)
         .await;
-    assert_eq!(seen()["x-user-id"], "ada");
+    assert_eq!(last_headers()["x-user-id"], "ada");
 }
 
 #[tokio::test]
-async fn unavailable_is_tried_again_and_nothing_else() {
-    let shop = Shop::open().await;
-    for (status, answered, calls) in [
+async fn only_unavailable_is_retried() {
+    let fleet = TestFleet::start().await;
+    for (status, expected, calls) in [
         (503, 200, 2),
         (500, 502, 1),
         (429, 503, 1),
         (404, 404, 1),
         (504, 504, 1),
     ] {
-        let mocks = shop.fleet.mocks();
+        let mocks = fleet.running.mocks();
         mocks.clear_stats();
         mocks
             .set_fault(Backend::Playback, Fault::status(status).times(1))
             .unwrap();
-        let page = shop.get("web", PAGE).await;
+        let page = fleet.get("web", PAGE).await;
         mocks.clear_faults(None);
-        let seen = mocks.stats(Backend::Playback).calls;
-        assert_eq!((page.status.as_u16(), seen), (answered, calls), "{status}");
+        let last_headers = mocks.stats(Backend::Playback).calls;
+        assert_eq!(
+            (page.status.as_u16(), last_headers),
+            (expected, calls),
+            "{status}"
+        );
     }
 }

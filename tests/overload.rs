@@ -1,4 +1,4 @@
-//! More requests than can be answered: who is refused first, what a refusal says, and that slots come back.
+//! Load shedding: the order of the priority classes, the response to a shed request, and the release of permits.
 
 use std::time::Duration;
 
@@ -7,93 +7,98 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::{Method, Response};
 use services_mock::{Backend, Fault, Mode};
 
-use crate::support::{Answer, Shop, send, until};
+use crate::sim_fleet::SimFleet;
+use crate::support::{JsonResponse, TestFleet, send, wait_until};
 
 const PAGE: &str = "/api/product-details/p-1?fields=product";
 const PREFETCH: (&str, &str) = ("priority", "u=6");
-const POLL: (&str, &str) = ("priority", "u=5");
+const BACKGROUND: (&str, &str) = ("priority", "u=5");
 /// Longer than any of these tests takes.
-const PATIENT: (&str, &str) = ("request-timeout", "9000");
+const LONG: &str = "120s";
 
-/// A gateway with a fixed number of slots, whose backends hang when told to.
-async fn narrow(gateway: &'static str, slots: u32, more: &str) -> Shop {
-    let limit = format!(
-        "[inbound.load_shedding.concurrency_limit]\nmin = {slots}\ninitial = {slots}\nmax = {slots}\n"
+/// Starts a gateway with a fixed concurrency limit. A hanging backend call lasts until its client disconnects.
+async fn start_with_limit(
+    gateway: &'static str,
+    limit: u32,
+    inbound: &str,
+    more: &str,
+) -> TestFleet {
+    let config = format!(
+        "[inbound]\ndeadline = \"{LONG}\"\n{inbound}\
+         [inbound.load_shedding.concurrency_limit]\nmin = {limit}\ninitial = {limit}\nmax = {limit}\n\
+         [upstreams.product]\nattempt_timeout = \"{LONG}\"\n{more}"
     );
-    // Those who hang are to stay, each at its one attempt.
-    let patient = "attempt_timeout = \"9s\"\n";
-    let config = format!("{limit}[upstreams.product]\n{patient}{more}");
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec![gateway.to_owned()];
         fleet.overlays.insert(gateway.to_owned(), config);
     })
     .await
 }
 
-fn hang(shop: &Shop) {
+fn hang_products(fleet: &TestFleet) {
     let hangs = Fault::mode(Mode::Hang);
-    (shop.fleet.mocks())
+    (fleet.running.mocks())
         .set_fault(Backend::Product, hangs)
         .unwrap();
 }
 
-fn waiting(shop: &Shop) -> u64 {
-    shop.fleet.mocks().stats(Backend::Product).in_flight
+fn in_flight(fleet: &TestFleet) -> u64 {
+    fleet.running.mocks().stats(Backend::Product).in_flight
 }
 
-/// Requests that hang at a backend until they are dropped.
-struct Hanging(Vec<tokio::task::JoinHandle<Option<Response>>>);
+/// Requests that hang at a backend until their clients disconnect.
+struct HangingRequests(Vec<tokio::task::JoinHandle<Option<Response>>>);
 
-impl Hanging {
-    /// Sends so many more, and waits until all are at the backend.
+impl HangingRequests {
+    /// Sends `count` more requests, and waits until all have reached the backend.
     #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-    async fn add(&mut self, shop: &Shop, path: &str, count: usize, headers: &[(&str, &str)]) {
-        let gateway = if shop.fleet.has("web") {
+    async fn add(&mut self, fleet: &TestFleet, path: &str, count: usize, headers: &[(&str, &str)]) {
+        let gateway = if fleet.running.has("web") {
             "web"
         } else {
             "partner"
         };
         for _ in 0..count {
-            let url = format!("{}{path}", shop.fleet.url(gateway));
-            let mut request = shop.http.get(url).header(PATIENT.0, PATIENT.1);
+            let url = format!("{}{path}", fleet.running.url(gateway));
+            let mut request = fleet.http.get(url);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
             self.0
                 .push(tokio::spawn(async { request.send().await.ok() }));
         }
-        let all = self.0.len() as u64;
-        until(|| waiting(shop) == all).await;
+        let total = self.0.len() as u64;
+        wait_until(|| in_flight(fleet) == total).await;
     }
 
-    /// Hangs up.
-    async fn leave(&mut self, shop: &Shop) {
+    /// Disconnects every client, and waits until the backend calls end.
+    async fn disconnect(&mut self, fleet: &TestFleet) {
         for one in self.0.drain(..) {
             one.abort();
         }
-        until(|| waiting(shop) == 0).await;
+        wait_until(|| in_flight(fleet) == 0).await;
     }
 }
 
-fn refused(answer: &Answer) {
+fn assert_overloaded(response: &JsonResponse) {
     assert_eq!(
-        (answer.status.as_u16(), &answer.body["code"]),
+        (response.status.as_u16(), &response.body["code"]),
         (503, &"overloaded".into()),
         "{}",
-        answer.body
+        response.body
     );
-    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    let seconds: u64 = response.header("retry-after").parse().unwrap();
     assert!((1..=3).contains(&seconds), "{seconds}");
 }
 
-async fn metrics(shop: &Shop, gateway: &str) -> String {
-    let metrics = shop
+async fn metrics(fleet: &TestFleet, gateway: &str) -> String {
+    let metrics = fleet
         .http
-        .get(format!("{}/metrics", shop.fleet.admin_url(gateway)));
+        .get(format!("{}/metrics", fleet.running.admin_url(gateway)));
     send(metrics).await.text().await.unwrap()
 }
 
-/// The value of a series that has no other labels than the client.
+/// The value of a metric whose only label is the client.
 fn value(metrics: &str, name: &str) -> u32 {
     let line = metrics
         .lines()
@@ -103,26 +108,26 @@ fn value(metrics: &str, name: &str) -> u32 {
 }
 
 #[tokio::test]
-async fn prefetches_are_refused_first_and_writes_last() {
-    let shop = narrow("web", 20, "").await;
-    hang(&shop);
-    let ada = shop.bearer("ada");
+async fn prefetches_are_shed_first_and_writes_last() {
+    let fleet = start_with_limit("web", 20, "", "").await;
+    hang_products(&fleet);
+    let ada = fleet.bearer("ada");
     let signed_in = ("authorization", ada.as_str());
-    let mut hanging = Hanging(Vec::new());
-    // Up to these, in turn, each class is let in; then it is refused, and the next is not.
-    hanging.add(&shop, PAGE, 10, &[PREFETCH]).await;
-    refused(&shop.get_with("web", PAGE, &[PREFETCH]).await);
-    refused(&shop.get_with("web", PAGE, &[PREFETCH, signed_in]).await);
-    hanging.add(&shop, PAGE, 2, &[POLL]).await;
-    refused(&shop.get_with("web", PAGE, &[POLL, signed_in]).await);
-    hanging.add(&shop, PAGE, 3, &[]).await;
-    refused(&shop.get("web", PAGE).await);
-    hanging.add(&shop, PAGE, 4, &[signed_in]).await;
-    refused(&shop.get_with("web", PAGE, &[signed_in]).await);
-    // A write still comes in: no door of this gateway takes one here, and the router says so, not the edge.
-    let written = shop.post("web", "/api/home", &serde_json::json!({})).await;
-    assert_eq!(written.status, 405);
-    let told = metrics(&shop, "web").await;
+    let mut requests = HangingRequests(Vec::new());
+    // Each class is admitted up to its share of the limit. Then it is shed, and the next class is still admitted.
+    requests.add(&fleet, PAGE, 10, &[PREFETCH]).await;
+    assert_overloaded(&fleet.get_with("web", PAGE, &[PREFETCH]).await);
+    assert_overloaded(&fleet.get_with("web", PAGE, &[PREFETCH, signed_in]).await);
+    requests.add(&fleet, PAGE, 2, &[BACKGROUND]).await;
+    assert_overloaded(&fleet.get_with("web", PAGE, &[BACKGROUND, signed_in]).await);
+    requests.add(&fleet, PAGE, 3, &[]).await;
+    assert_overloaded(&fleet.get("web", PAGE).await);
+    requests.add(&fleet, PAGE, 4, &[signed_in]).await;
+    assert_overloaded(&fleet.get_with("web", PAGE, &[signed_in]).await);
+    // A write is still admitted: the 405 comes from the router, which runs after load shedding.
+    let write = fleet.post("web", "/api/home", &serde_json::json!({})).await;
+    assert_eq!(write.status, 405);
+    let metrics_text = metrics(&fleet, "web").await;
     for (class, count) in [
         ("prefetch", 2),
         ("background", 1),
@@ -131,114 +136,113 @@ async fn prefetches_are_refused_first_and_writes_last() {
     ] {
         let line =
             format!(r#"bff_requests_shed_total{{class="{class}",plan="",client="web"}} {count}"#);
-        assert!(told.contains(&line), "{line} is not in\n{told}");
+        assert!(
+            metrics_text.contains(&line),
+            "{line} is not in\n{metrics_text}"
+        );
     }
-    assert_eq!(value(&told, "bff_concurrency_limit"), 20);
-    assert_eq!(value(&told, "bff_requests_in_flight"), 19);
-    hanging.leave(&shop).await;
+    assert_eq!(value(&metrics_text, "bff_concurrency_limit"), 20);
+    assert_eq!(value(&metrics_text, "bff_requests_in_flight"), 19);
+    requests.disconnect(&fleet).await;
 }
 
 #[tokio::test]
-async fn a_graphql_query_is_a_read_though_it_is_posted() {
-    let shop = narrow("web", 20, "").await;
-    hang(&shop);
-    let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PAGE, 15, &[]).await;
+async fn a_graphql_query_counts_as_a_read() {
+    let fleet = start_with_limit("web", 20, "", "").await;
+    hang_products(&fleet);
+    let mut requests = HangingRequests(Vec::new());
+    requests.add(&fleet, PAGE, 15, &[]).await;
     let query = serde_json::json!({"query": "{ __typename }"});
-    refused(&shop.post("web", "/graphql", &query).await);
-    hanging.leave(&shop).await;
-    assert_eq!(shop.post("web", "/graphql", &query).await.status, 200);
+    assert_overloaded(&fleet.post("web", "/graphql", &query).await);
+    requests.disconnect(&fleet).await;
+    assert_eq!(fleet.post("web", "/graphql", &query).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_refusal_is_a_whole_answer_and_health_takes_no_slot() {
-    let shop = narrow(
-        "web",
-        4,
-        "[inbound]\ncors_origins = [\"https://shop.example\"]\n",
-    )
-    .await;
-    hang(&shop);
-    let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PAGE, 3, &[]).await;
+async fn a_shed_request_gets_a_complete_response_and_system_pages_need_no_permit() {
+    let fleet = start_with_limit("web", 4, "cors_origins = [\"https://shop.example\"]\n", "").await;
+    hang_products(&fleet);
+    let mut requests = HangingRequests(Vec::new());
+    requests.add(&fleet, PAGE, 3, &[]).await;
     let origin = ("origin", "https://shop.example");
-    let answer = shop
+    let response = fleet
         .get_with("web", PAGE, &[origin, ("x-request-id", "r-1")])
         .await;
-    refused(&answer);
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    assert_eq!(answer.header("access-control-allow-origin"), origin.1);
+    assert_overloaded(&response);
+    assert_eq!(response.header("content-type"), "application/problem+json");
+    assert_eq!(response.header("access-control-allow-origin"), origin.1);
     assert!(
-        answer
+        response
             .header("access-control-expose-headers")
             .contains("retry-after")
     );
-    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(response.header("x-content-type-options"), "nosniff");
     assert_eq!(
-        (answer.header("x-request-id"), &answer.body["requestId"]),
+        (response.header("x-request-id"), &response.body["requestId"]),
         ("r-1", &"r-1".into())
     );
-    assert_eq!(waiting(&shop), 3, "nothing was asked for it");
-    // Neither pages nor preflights nor what is nowhere.
+    assert_eq!(in_flight(&fleet), 3, "a shed request makes no call");
+    // System pages, preflights and unknown paths need no permit.
     for (path, status) in [
         ("/health", 200),
         ("/openapi.json", 200),
         ("/errors/overloaded", 200),
         ("/nowhere", 404),
     ] {
-        assert_eq!(shop.get("web", path).await.status, status, "{path}");
+        assert_eq!(fleet.get("web", path).await.status, status, "{path}");
     }
-    let asked = shop
-        .http
-        .request(Method::OPTIONS, format!("{}{PAGE}", shop.fleet.url("web")));
-    let asked = asked
+    let preflight = fleet.http.request(
+        Method::OPTIONS,
+        format!("{}{PAGE}", fleet.running.url("web")),
+    );
+    let preflight = preflight
         .header(origin.0, origin.1)
         .header("access-control-request-method", "GET");
-    assert_eq!(send(asked).await.status(), 200);
-    hanging.leave(&shop).await;
+    assert_eq!(send(preflight).await.status(), 200);
+    requests.disconnect(&fleet).await;
 }
 
 #[tokio::test]
-async fn a_bad_credential_is_401_and_gives_its_slot_back() {
-    let shop = narrow("web", 4, "").await;
-    hang(&shop);
-    let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PAGE, 2, &[]).await;
+async fn a_rejected_credential_releases_its_permit() {
+    let fleet = start_with_limit("web", 4, "", "").await;
+    hang_products(&fleet);
+    let mut requests = HangingRequests(Vec::new());
+    requests.add(&fleet, PAGE, 2, &[]).await;
     for _ in 0..50 {
-        let answer = shop
+        let response = fleet
             .get_with("web", PAGE, &[("authorization", "Bearer junk")])
             .await;
-        assert_eq!(answer.status, 401);
+        assert_eq!(response.status, 401);
     }
     assert_eq!(
-        value(&metrics(&shop, "web").await, "bff_requests_in_flight"),
+        value(&metrics(&fleet, "web").await, "bff_requests_in_flight"),
         2
     );
-    hanging.leave(&shop).await;
+    requests.disconnect(&fleet).await;
 }
 
 #[tokio::test]
-async fn slots_come_back_after_hundreds_of_hang_ups_and_answers() {
-    let shop = narrow("web", 8, "").await;
-    hang(&shop);
-    let mut hanging = Hanging(Vec::new());
+async fn permits_are_released_after_disconnects_and_responses() {
+    let fleet = start_with_limit("web", 8, "", "").await;
+    hang_products(&fleet);
+    let mut requests = HangingRequests(Vec::new());
     for _ in 0..60 {
-        hanging.add(&shop, PAGE, 6, &[]).await;
-        hanging.leave(&shop).await;
+        requests.add(&fleet, PAGE, 6, &[]).await;
+        requests.disconnect(&fleet).await;
     }
-    shop.fleet.mocks().clear_faults(None);
+    fleet.running.mocks().clear_faults(None);
     for _ in 0..60 {
-        let pages = join_all((0..6).map(|_| shop.get("web", PAGE))).await;
+        let pages = join_all((0..6).map(|_| fleet.get("web", PAGE))).await;
         assert!(pages.iter().all(|page| page.status == 200));
     }
     assert_eq!(
-        value(&metrics(&shop, "web").await, "bff_requests_in_flight"),
+        value(&metrics(&fleet, "web").await, "bff_requests_in_flight"),
         0
     );
 }
 
 #[tokio::test]
-async fn a_partner_is_refused_by_the_plan_of_its_key() {
+async fn class_limits_of_partners_follow_their_plan() {
     const PARTNER: &str = "/v2/products/p-1?fields=product";
     let key = |id: &str, plan: &str| {
         let hash = bff_core::auth::api_key::hash(id);
@@ -252,73 +256,77 @@ async fn a_partner_is_refused_by_the_plan_of_its_key() {
         key("new", "unlisted"),
     ]
     .concat();
-    let shop = narrow("partner", 20, &keys).await;
-    hang(&shop);
+    let fleet = start_with_limit("partner", 20, "", &keys).await;
+    hang_products(&fleet);
     let gold = ("x-api-key", fleet::PARTNER_KEY);
     let (bronze, silver) = (
         ("x-api-key", "bffp_weak_weak"),
         ("x-api-key", "bffp_fair_fair"),
     );
-    let mut hanging = Hanging(Vec::new());
-    hanging.add(&shop, PARTNER, 14, &[bronze]).await;
-    refused(&shop.get_with("partner", PARTNER, &[bronze]).await);
-    refused(
-        &shop
+    let mut requests = HangingRequests(Vec::new());
+    requests.add(&fleet, PARTNER, 14, &[bronze]).await;
+    assert_overloaded(&fleet.get_with("partner", PARTNER, &[bronze]).await);
+    assert_overloaded(
+        &fleet
             .get_with("partner", PARTNER, &[("x-api-key", "bffp_new_new")])
             .await,
     );
-    hanging.add(&shop, PARTNER, 2, &[silver]).await;
-    refused(&shop.get_with("partner", PARTNER, &[silver]).await);
-    hanging.add(&shop, PARTNER, 3, &[gold]).await;
-    refused(&shop.get_with("partner", PARTNER, &[gold]).await);
-    let told = metrics(&shop, "partner").await;
+    requests.add(&fleet, PARTNER, 2, &[silver]).await;
+    assert_overloaded(&fleet.get_with("partner", PARTNER, &[silver]).await);
+    requests.add(&fleet, PARTNER, 3, &[gold]).await;
+    assert_overloaded(&fleet.get_with("partner", PARTNER, &[gold]).await);
+    let metrics_text = metrics(&fleet, "partner").await;
     let line = r#"bff_requests_shed_total{class="signed_in",plan="bronze",client="partner"} 1"#;
-    assert!(told.contains(line), "{told}");
-    hanging.leave(&shop).await;
+    assert!(metrics_text.contains(line), "{metrics_text}");
+    requests.disconnect(&fleet).await;
 }
 
-/// Keeps so many requests on their way for a while; the least the limit became meanwhile.
-async fn load(shop: &Shop, clients: usize, time: Duration) -> u32 {
-    let mut least = u32::MAX;
-    let mut busy: FuturesUnordered<_> = (0..clients).map(|_| shop.get("web", PAGE)).collect();
-    let over = tokio::time::sleep(time);
-    tokio::pin!(over);
-    let mut look = tokio::time::interval(Duration::from_millis(100));
+/// Sends requests from `clients` concurrent clients for a time. Returns the lowest concurrency limit.
+async fn run_load(fleet: &SimFleet, clients: usize, time: Duration) -> u32 {
+    let mut lowest = u32::MAX;
+    let mut active: FuturesUnordered<_> = (0..clients).map(|_| fleet.get("web", PAGE)).collect();
+    let end = tokio::time::sleep(time);
+    tokio::pin!(end);
+    let mut sample = tokio::time::interval(Duration::from_millis(100));
     loop {
         tokio::select! {
             biased;
-            () = &mut over => return least,
-            _ = look.tick() => {
-                least = least.min(value(&metrics(shop, "web").await, "bff_concurrency_limit"));
+            () = &mut end => return lowest,
+            _ = sample.tick() => {
+                lowest = lowest.min(concurrency_limit(fleet).await);
             }
-            Some(_) = busy.next() => busy.push(shop.get("web", PAGE)),
+            Some(_) = active.next() => active.push(fleet.get("web", PAGE)),
         }
     }
 }
 
-#[tokio::test]
-async fn the_limit_goes_down_when_answers_are_late_and_recovers() {
-    // Neither breaker nor hedge, so that it is the limit that shows.
-    let shop = Shop::with(|fleet| {
-        fleet.only = vec!["web".to_owned()];
-        let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\ninitial = 40\n\
-            [upstreams.product.circuit_breaker]\nminimum_calls = 1000000\nconsecutive_failures = 1000000\n";
-        fleet.overlays.insert("web".into(), config.into());
-    })
-    .await;
-    let well = load(&shop, 30, Duration::from_secs(1)).await;
-    assert!(well >= 20, "{well}");
-    hang(&shop);
-    let ill = load(&shop, 30, Duration::from_secs(4)).await;
-    assert!(ill < 20, "{ill}");
-    shop.fleet.mocks().clear_faults(None);
-    load(&shop, 30, Duration::from_secs(2)).await;
-    let again = value(&metrics(&shop, "web").await, "bff_concurrency_limit");
-    assert!(again >= 30, "{again}");
+async fn concurrency_limit(fleet: &SimFleet) -> u32 {
+    let metrics = fleet.get_text("web-admin", "/metrics").await;
+    value(&metrics, "bff_concurrency_limit")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_concurrency_limit_drops_while_a_backend_hangs_and_recovers() {
+    // The circuit breaker stays closed, so that every request reaches the backend.
+    let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\ninitial = 40\n\
+        [upstreams.product.circuit_breaker]\nmin_calls = 1000000\nconsecutive_failures = 1000000\n";
+    let fleet = SimFleet::start_web(config);
+    let set_fault = |fault| fleet.mocks.set_fault(Backend::Product, fault).unwrap();
+    let normal = Fault::latency(Duration::from_millis(10));
+    set_fault(normal.clone());
+    let healthy = run_load(&fleet, 30, Duration::from_secs(1)).await;
+    assert!(healthy >= 20, "{healthy}");
+    set_fault(Fault::mode(Mode::Hang));
+    let hung = run_load(&fleet, 30, Duration::from_secs(4)).await;
+    assert!(hung < 20, "{hung}");
+    set_fault(normal);
+    run_load(&fleet, 30, Duration::from_secs(2)).await;
+    let recovered = concurrency_limit(&fleet).await;
+    assert!(recovered >= 30, "{recovered}");
 }
 
 #[tokio::test]
-async fn a_mistake_in_the_shares_or_a_bulkhead_is_one_line_that_names_its_key() {
+async fn an_error_in_the_load_shedding_configuration_names_its_key() {
     for (config, key) in [
         (
             "[inbound.load_shedding.concurrency_limit]\nmin = 2000\n",
@@ -341,12 +349,12 @@ async fn a_mistake_in_the_shares_or_a_bulkhead_is_one_line_that_names_its_key() 
             "upstreams.review.bulkhead.max",
         ),
     ] {
-        let refused = fleet::start(fleet::Fleet {
+        let result = fleet::start(fleet::Fleet {
             ports: fleet::Ports::Free,
             overlays: [("web".to_owned(), config.to_owned())].into(),
             ..fleet::Fleet::default()
         });
-        let line = refused.await.err().unwrap();
+        let line = result.await.err().unwrap();
         assert!(line.contains(key) && line.lines().count() == 1, "{line}");
     }
 }

@@ -1,16 +1,16 @@
-//! The partners' own: nothing without a key, and facts without ornament.
+//! The partner gateway: API keys, plain catalogue data and batches.
 
 use services_mock::{Backend, Fault};
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
 const PAGE: &str = "/v2/products/p-1";
 const KEY: [(&str, &str); 1] = [("x-api-key", fleet::PARTNER_KEY)];
 
 #[tokio::test]
-async fn a_product_is_facts() {
-    let shop = Shop::open().await;
-    let page = shop.get_with("partner", PAGE, &KEY).await;
+async fn a_product_has_catalogue_fields_only() {
+    let fleet = TestFleet::start().await;
+    let page = fleet.get_with("partner", PAGE, &KEY).await;
     assert_eq!(
         page.members("product"),
         [
@@ -30,41 +30,47 @@ async fn a_product_is_facts() {
             .iter()
             .all(serde_json::Value::is_string)
     );
-    let lost = Fault::status(500).on("/products/p-1/similar");
-    shop.loses_only(("partner", PAGE), &KEY, "similar", (Backend::Product, lost))
+    let fault = Fault::status(500).on("/products/p-1/similar");
+    fleet
+        .assert_loses_only(
+            ("partner", PAGE),
+            &KEY,
+            "similar",
+            (Backend::Product, fault),
+        )
         .await;
 }
 
 #[tokio::test]
-async fn a_partner_needs_a_good_key() {
-    let shop = Shop::open().await;
-    for bad in [
+async fn a_partner_needs_a_valid_key() {
+    let fleet = TestFleet::start().await;
+    for key in [
         "",
         "nonsense",
         "bffp_demo_wrong",
         "bffp_other_only-for-this-machine",
     ] {
-        let refused = shop
-            .get_with("partner", "/v2/products", &[("x-api-key", bad)])
+        let rejected = fleet
+            .get_with("partner", "/v2/products", &[("x-api-key", key)])
             .await;
         assert_eq!(
-            (refused.status.as_u16(), &refused.body["code"]),
+            (rejected.status.as_u16(), &rejected.body["code"]),
             (401, &"unauthenticated".into()),
-            "{bad:?}"
+            "{key:?}"
         );
     }
-    let nobody = shop.get("partner", "/v2/products?perPage=0").await;
-    assert_eq!(nobody.status, 401);
-    let wrong = shop
+    let without_key = fleet.get("partner", "/v2/products?perPage=0").await;
+    assert_eq!(without_key.status, 401);
+    let invalid = fleet
         .get_with("partner", "/v2/products?perPage=0", &KEY)
         .await;
-    assert_eq!(wrong.body["errors"][0]["pointer"], "/query/perPage");
+    assert_eq!(invalid.body["errors"][0]["pointer"], "/query/perPage");
 }
 
 #[tokio::test]
-async fn every_id_of_a_batch_is_answered() {
-    let shop = Shop::open().await;
-    let batch = shop
+async fn a_batch_reports_every_id() {
+    let fleet = TestFleet::start().await;
+    let batch = fleet
         .get_with("partner", "/v2/availability?ids=p-1,p-999999", &KEY)
         .await;
     let items = batch.body["items"].as_array().unwrap();

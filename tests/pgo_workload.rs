@@ -1,49 +1,49 @@
-//! What `deploy/pgo` asks a gateway before it optimises it is answered: it would be optimised for refusals else.
+//! The requests that `deploy/pgo` sends to profile a gateway must succeed; otherwise it would optimise for errors.
 
 use fleet::Callers;
 use serde_json::Value;
 
-use crate::support::{Shop, file};
+use crate::support::{TestFleet, file};
 
-/// One request of a `pgo_workload.curl`, of a range its first.
-struct Asked {
+/// One request of a `pgo_workload.curl`. Of a range, it is the first request.
+struct WorkloadRequest {
     path: String,
     body: Option<String>,
-    known: bool,
+    with_credential: bool,
 }
 
-/// The requests of a file. What this does not know, `curl` might read otherwise.
-fn asked(text: &str) -> Vec<Asked> {
-    let mut all = Vec::new();
-    let (mut body, mut known) = (None, false);
+/// Parses the requests of a file. Panics on options that it does not support.
+fn parse_workload(text: &str) -> Vec<WorkloadRequest> {
+    let mut requests = Vec::new();
+    let (mut body, mut with_credential) = (None, false);
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if line == "next" {
-            (body, known) = (None, false);
+            (body, with_credential) = (None, false);
             continue;
         }
         let (name, value) = line.split_once(" = ").unwrap();
-        // Quotes and escapes are those of JSON.
+        // curl's quotes and escapes equal JSON's.
         let value: String = serde_json::from_str(value).unwrap();
         match name {
-            "header" if value == "CREDENTIAL" => known = true,
+            "header" if value == "CREDENTIAL" => with_credential = true,
             "header" => assert_eq!(value, "Content-Type: application/json"),
             "data" => body = Some(value),
             "url" => {
-                let (sent, _) = value.split_once('#').unwrap_or((&value, ""));
-                let path = sent.splitn(4, '/').nth(3).unwrap();
-                all.push(Asked {
+                let (url, _) = value.split_once('#').unwrap_or((&value, ""));
+                let path = url.splitn(4, '/').nth(3).unwrap();
+                requests.push(WorkloadRequest {
                     path: format!("/{}", first_of_ranges(path)),
                     body: body.clone(),
-                    known,
+                    with_credential,
                 });
             }
-            other => panic!("{other} is not understood"),
+            other => panic!("unsupported option {other}"),
         }
     }
-    all
+    requests
 }
 
-/// `p-[1-300]` is `p-1`.
+/// Replaces each range by its first value: `p-[1-300]` becomes `p-1`.
 fn first_of_ranges(path: &str) -> String {
     let mut parts = path.split('[');
     let mut first = parts.next().unwrap().to_owned();
@@ -56,36 +56,41 @@ fn first_of_ranges(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_gateway_is_trained_by_what_it_answers() {
-    let shop = Shop::open().await;
-    let bearer = shop.bearer("ada");
+async fn every_request_of_the_pgo_workloads_succeeds() {
+    let fleet = TestFleet::start().await;
+    let bearer = fleet.bearer("ada");
     for gateway in fleet::GATEWAYS {
         let (gateway, callers) = (gateway.name, gateway.callers());
         let text = file(&format!("bffs/{gateway}/pgo_workload.curl")).unwrap();
-        let all = asked(&text);
-        assert!(all.len() >= 3, "{gateway}");
+        let requests = parse_workload(&text);
+        assert!(requests.len() >= 3, "{gateway}");
         let credential = match callers {
             Callers::Partners => ("x-api-key", fleet::PARTNER_KEY),
             Callers::People => ("authorization", bearer.as_str()),
         };
-        for Asked { path, body, known } in all {
-            let headers = &[credential][..usize::from(known)];
-            let answer = match body {
+        for WorkloadRequest {
+            path,
+            body,
+            with_credential,
+        } in requests
+        {
+            let headers = &[credential][..usize::from(with_credential)];
+            let response = match body {
                 Some(body) => {
                     let body: Value = serde_json::from_str(&body).unwrap();
-                    shop.post_with(gateway, &path, headers, &body).await
+                    fleet.post_with(gateway, &path, headers, &body).await
                 }
-                None => shop.get_with(gateway, &path, headers).await,
+                None => fleet.get_with(gateway, &path, headers).await,
             };
             assert!(
-                answer.status.is_success(),
+                response.status.is_success(),
                 "{gateway} {path}: {}",
-                answer.body
+                response.body
             );
             assert!(
-                answer.body.get("errors").is_none(),
+                response.body.get("errors").is_none(),
                 "{path}: {}",
-                answer.body
+                response.body
             );
         }
     }

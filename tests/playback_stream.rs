@@ -1,4 +1,4 @@
-//! A set that plays, on a clock that is not waited for: how its stream goes on, and how it ends.
+//! The playback event stream of tv, with a paused clock: its events and its ends.
 
 use std::time::Duration;
 
@@ -10,26 +10,26 @@ use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
 use tokio::time::{Instant, sleep};
 
-use crate::sim_fleet::{Plan, SimFleet, simulated};
+use crate::sim_fleet::{SimFleet, SimOptions, run_simulated};
 
-/// A town whose only gateway is the tv's, with less patience for clients who take nothing than is between two beats.
-fn town() -> SimFleet {
-    town_with(|_| {
+/// Starts tv only, with a write timeout that is shorter than the time between two heartbeats.
+fn start() -> SimFleet {
+    start_with(|_| {
         let streams = "[upstreams.playback.bulkhead]\nmax_streams = 2\n";
         format!("[server]\nwrite_timeout = \"5s\"\n{streams}")
     })
 }
 
-fn town_with(also: fn(&fleet::Gateway) -> String) -> SimFleet {
-    SimFleet::start(Plan {
+fn start_with(extra_config: fn(&fleet::Gateway) -> String) -> SimFleet {
+    SimFleet::start(SimOptions {
         seed: 1,
-        only: Some("tv"),
-        frail: false,
-        also,
+        only_gateway: Some("tv"),
+        network_faults: false,
+        extra_config: Box::new(extra_config),
     })
 }
 
-fn asked(town: &SimFleet, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
+fn request(fleet: &SimFleet, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
     let request = Request::builder()
         .uri(path)
         .method(if body.is_some() { "POST" } else { "GET" })
@@ -37,23 +37,23 @@ fn asked(town: &SimFleet, path: &str, body: Option<&Value>) -> Request<Full<Byte
         .header("content-type", "application/json")
         .header(
             "authorization",
-            format!("Bearer {}", town.mocks.token_for("ada").unwrap()),
+            format!("Bearer {}", fleet.mocks.token_for("ada").unwrap()),
         );
     let body = body.map(Value::to_string).unwrap_or_default();
     request.body(Full::from(body)).unwrap()
 }
 
-/// Ada's set begins to play.
-async fn play(town: &SimFleet, title: &str, position_s: u64) -> Response<Incoming> {
+/// Opens the event stream of a title as ada.
+async fn start_playback(fleet: &SimFleet, title: &str, position_s: u64) -> Response<Incoming> {
     let path = format!("/v1/titles/{title}/playing");
-    let request = asked(town, &path, Some(&json!({"positionS": position_s})));
-    town.open("tv", request).await.unwrap()
+    let request = request(fleet, &path, Some(&json!({"positionS": position_s})));
+    fleet.send_streaming("tv", request).await.unwrap()
 }
 
-/// The next event of a stream: its name and data.
-async fn event(stream: &mut Response<Incoming>) -> Option<(String, Value)> {
-    let piece = stream.frame().await?.unwrap().into_data().unwrap();
-    let text = std::str::from_utf8(&piece).unwrap().trim_end();
+/// Reads the next event of a stream: its name and data.
+async fn next_event(stream: &mut Response<Incoming>) -> Option<(String, Value)> {
+    let chunk = stream.frame().await?.unwrap().into_data().unwrap();
+    let text = std::str::from_utf8(&chunk).unwrap().trim_end();
     let (name, data) = text.split_once('\n').unwrap();
     let data = data.strip_prefix("data: ").unwrap();
     Some((
@@ -62,129 +62,134 @@ async fn event(stream: &mut Response<Incoming>) -> Option<(String, Value)> {
     ))
 }
 
-/// The title that ada watched last: its id, how far she has come, and how long it is.
-async fn latest(town: &SimFleet) -> (String, u64, u64) {
+/// The title that ada watched last: its id, her position and its duration in seconds.
+async fn latest_title(fleet: &SimFleet) -> (String, u64, u64) {
     let path = "/v1/browse?fields=continueWatching";
-    let answer = town.ask("tv", asked(town, path, None)).await.unwrap();
-    let page: Value = serde_json::from_slice(answer.body()).unwrap();
+    let response = fleet.send("tv", request(fleet, path, None)).await.unwrap();
+    let page: Value = serde_json::from_slice(response.body()).unwrap();
     let latest = &page["continueWatching"][0];
     let number = |member: &str| latest[member].as_u64().unwrap();
     let id = latest["id"].as_str().unwrap().to_owned();
     (id, number("positionS"), number("durationS"))
 }
 
-/// What goes on at the playback backend, once it has heard of every hang-up.
-async fn under_way(town: &SimFleet) -> u64 {
+/// The calls in progress at the playback backend, after every disconnect has arrived there.
+async fn in_flight(fleet: &SimFleet) -> u64 {
     sleep(Duration::from_millis(50)).await;
-    town.mocks.stats(Backend::Playback).in_flight
+    fleet.mocks.stats(Backend::Playback).in_flight
 }
 
 #[test]
-fn a_set_that_plays_to_the_end_ends_well() {
-    simulated(async {
-        let town = town();
-        let (title, _, duration) = latest(&town).await;
+fn the_stream_ends_at_the_end_of_the_title() {
+    run_simulated(async {
+        let fleet = start();
+        let (title, _, duration) = latest_title(&fleet).await;
         let from = duration - 14;
-        let mut playing = play(&town, &title, from).await;
+        let mut playing = start_playback(&fleet, &title, from).await;
         for position in [from, from + 10] {
-            let (name, beat) = event(&mut playing).await.unwrap();
-            let told = json!({"positionS": position, "keepPlaying": true, "nextInS": 10});
-            assert_eq!((name.as_str(), beat), ("beat", told));
+            let (name, beat) = next_event(&mut playing).await.unwrap();
+            let expected = json!({"positionS": position, "keepPlaying": true, "nextInS": 10});
+            assert_eq!((name.as_str(), beat), ("beat", expected));
         }
-        assert_eq!(event(&mut playing).await, None, "no problem");
-        assert_eq!(latest(&town).await, (title, from + 10, duration));
-        assert_eq!(under_way(&town).await, 0);
+        let end = next_event(&mut playing).await;
+        assert_eq!(end, None, "the stream ends without a problem event");
+        assert_eq!(latest_title(&fleet).await, (title, from + 10, duration));
+        assert_eq!(in_flight(&fleet).await, 0);
     });
 }
 
 #[test]
-fn a_stream_ends_after_an_hour_so_that_its_credential_is_looked_at_again() {
-    simulated(async {
-        let town = town();
-        // A title that is longer than that.
-        let (title, ..) = latest(&town).await;
-        let mut playing = play(&town, &title, 0).await;
-        let began = Instant::now();
+fn a_stream_ends_after_an_hour_so_that_the_client_authenticates_again() {
+    run_simulated(async {
+        let fleet = start();
+        // This title is longer than an hour.
+        let (title, ..) = latest_title(&fleet).await;
+        let mut playing = start_playback(&fleet, &title, 0).await;
+        let started = Instant::now();
         let (mut beats, mut last) = (0, Value::Null);
-        while let Some((name, beat)) = event(&mut playing).await {
+        while let Some((name, beat)) = next_event(&mut playing).await {
             assert_eq!(name, "beat", "{beat}");
             (beats, last) = (beats + 1, beat);
         }
         let hour = Duration::from_secs(60 * 60);
-        let took = began.elapsed();
+        let elapsed = started.elapsed();
         assert!(
-            took >= hour && took < hour + Duration::from_secs(15),
-            "{took:?}"
+            elapsed >= hour && elapsed < hour + Duration::from_secs(15),
+            "{elapsed:?}"
         );
         assert_eq!((beats, &last["positionS"]), (361, &3600.into()));
-        assert_eq!(under_way(&town).await, 0);
+        assert_eq!(in_flight(&fleet).await, 0);
     });
 }
 
 #[test]
-fn a_backend_that_never_begins_is_waited_for_no_longer_than_the_deadline() {
-    simulated(async {
-        let town = town();
-        let (title, ..) = latest(&town).await;
+fn a_backend_that_never_responds_fails_at_the_deadline() {
+    run_simulated(async {
+        let fleet = start();
+        let (title, ..) = latest_title(&fleet).await;
         let hang = Fault::mode(Mode::Hang);
-        town.mocks.set_fault(Backend::Playback, hang).unwrap();
-        let began = Instant::now();
-        let answer = play(&town, &title, 0).await;
-        let took = began.elapsed();
+        fleet.mocks.set_fault(Backend::Playback, hang).unwrap();
+        let started = Instant::now();
+        let response = start_playback(&fleet, &title, 0).await;
+        let elapsed = started.elapsed();
         let deadline = Duration::from_secs(3);
-        assert!(took <= deadline + Duration::from_millis(50), "{took:?}");
-        assert_eq!(answer.status(), 504);
-        let problem = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(
+            elapsed <= deadline + Duration::from_millis(50),
+            "{elapsed:?}"
+        );
+        assert_eq!(response.status(), 504);
+        let problem = response.into_body().collect().await.unwrap().to_bytes();
         let problem: Value = serde_json::from_slice(&problem).unwrap();
         assert_eq!(problem["code"], "outcome_unknown");
-        assert_eq!(under_way(&town).await, 0, "hung up");
+        assert_eq!(in_flight(&fleet).await, 0, "the call was cancelled");
     });
 }
 
 #[test]
-fn sets_that_play_take_no_place_from_those_who_ask() {
-    simulated(async {
-        let town = town();
-        let (title, _, duration) = latest(&town).await;
+fn streams_use_no_call_permit() {
+    run_simulated(async {
+        let fleet = start();
+        let (title, _, duration) = latest_title(&fleet).await;
         let mut playing = Vec::new();
         for _ in 0..2 {
-            let mut one = play(&town, &title, 1).await;
-            event(&mut one).await.unwrap();
+            let mut one = start_playback(&fleet, &title, 1).await;
+            next_event(&mut one).await.unwrap();
             playing.push(one);
         }
-        let third = play(&town, &title, 1).await;
+        let third = start_playback(&fleet, &title, 1).await;
         assert_eq!(third.status(), 503);
         let path = format!("/v1/titles/{title}/heartbeat");
-        let beat = asked(&town, &path, Some(&json!({"positionS": 5})));
-        assert_eq!(town.ask("tv", beat).await.unwrap().status(), 200);
-        assert_eq!(latest(&town).await, (title.clone(), 5, duration));
+        let beat = request(&fleet, &path, Some(&json!({"positionS": 5})));
+        assert_eq!(fleet.send("tv", beat).await.unwrap().status(), 200);
+        assert_eq!(latest_title(&fleet).await, (title.clone(), 5, duration));
         playing.pop();
-        assert_eq!(under_way(&town).await, 1);
-        assert_eq!(play(&town, &title, 1).await.status(), 200);
+        assert_eq!(in_flight(&fleet).await, 1);
+        assert_eq!(start_playback(&fleet, &title, 1).await.status(), 200);
     });
 }
 
-/// A gateway that works on one request at a time, and holds two streams beside it.
+/// The gateway permits one request and two streams at a time.
 #[test]
-fn a_stream_holds_a_slot_of_its_own_and_none_of_those_who_ask() {
-    simulated(async {
-        let town = town_with(|_| {
-            let one = "[inbound.load_shedding.concurrency_limit]\nmin = 1\ninitial = 1\nmax = 1\n";
-            format!("[inbound.load_shedding]\nmax_streams = 2\n{one}")
+fn a_stream_uses_a_stream_permit_and_no_concurrency_permit() {
+    run_simulated(async {
+        let fleet = start_with(|_| {
+            let limit =
+                "[inbound.load_shedding.concurrency_limit]\nmin = 1\ninitial = 1\nmax = 1\n";
+            format!("[inbound.load_shedding]\nmax_streams = 2\n{limit}")
         });
-        let (title, ..) = latest(&town).await;
+        let (title, ..) = latest_title(&fleet).await;
         let mut playing = Vec::new();
         for _ in 0..2 {
-            let mut one = play(&town, &title, 1).await;
-            event(&mut one).await.unwrap();
+            let mut one = start_playback(&fleet, &title, 1).await;
+            next_event(&mut one).await.unwrap();
             playing.push(one);
         }
-        assert_eq!(play(&town, &title, 1).await.status(), 503);
+        assert_eq!(start_playback(&fleet, &title, 1).await.status(), 503);
         sleep(Duration::from_secs(600)).await;
-        latest(&town).await;
-        assert_eq!(under_way(&town).await, 2);
+        latest_title(&fleet).await;
+        assert_eq!(in_flight(&fleet).await, 2);
         playing.pop();
-        assert_eq!(under_way(&town).await, 1);
-        assert_eq!(play(&town, &title, 1).await.status(), 200);
+        assert_eq!(in_flight(&fleet).await, 1);
+        assert_eq!(start_playback(&fleet, &title, 1).await.status(), 200);
     });
 }

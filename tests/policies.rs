@@ -1,76 +1,77 @@
-//! What stands between a failing backend and a client: retry and its budget, hedge, breaker, bulkhead.
+//! The resilience policies between a failing backend and a client: retries and their budget, hedges, circuit breakers
+//! and bulkheads.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
-use services_mock::{Backend, Fault, Stats};
+use services_mock::{Backend, Fault};
+use tokio::time::{Instant, sleep};
 
-use crate::support::{Shop, instant};
+use crate::sim_fleet::{SimFleet, SimOptions};
+use crate::support::{TestFleet, disabled_breakers};
 
 const PAGE: &str = "/api/product-details/p-1?fields=product,reviews";
 
-fn stats(shop: &Shop, backend: Backend) -> Stats {
-    shop.fleet.mocks().stats(backend)
+fn set_fault(fleet: &SimFleet, backend: Backend, fault: Fault) {
+    fleet.mocks.set_fault(backend, fault).unwrap();
 }
 
-fn break_one(shop: &Shop, backend: Backend, fault: Fault) {
-    shop.fleet.mocks().set_fault(backend, fault).unwrap();
+fn calls(fleet: &SimFleet, backend: Backend) -> u64 {
+    fleet.mocks.stats(backend).calls
 }
 
-#[tokio::test]
-async fn one_failure_is_mended_by_a_second_attempt() {
-    let shop = Shop::open().await;
+#[tokio::test(start_paused = true)]
+async fn a_second_attempt_repairs_one_failure() {
+    let fleet = SimFleet::start_web("");
     for backend in [Backend::Review, Backend::Product] {
-        shop.fleet.mocks().clear_stats();
-        break_one(&shop, backend, Fault::status(503).times(1));
-        let page = shop.get("web", PAGE).await;
+        fleet.mocks.clear_stats();
+        set_fault(&fleet, backend, Fault::status(503).times(1));
+        let page = fleet.get("web", PAGE).await;
         assert_eq!(page.body["_meta"]["complete"], true, "{}", page.body);
-        assert_eq!(stats(&shop, backend).calls, 2);
+        assert_eq!(calls(&fleet, backend), 2);
     }
-    let metrics = shop
-        .http
-        .get(format!("{}/metrics", shop.fleet.admin_url("web")));
-    let metrics = crate::support::send(metrics).await.text().await.unwrap();
-    let told = |line: &&str| line.starts_with("bff_upstream_retries_total{");
-    assert_eq!(metrics.lines().filter(told).count(), 2, "{metrics}");
+    let metrics = fleet.get_text("web-admin", "/metrics").await;
+    let retries = |line: &&str| line.starts_with("bff_upstream_retries_total{");
+    assert_eq!(metrics.lines().filter(retries).count(), 2, "{metrics}");
 }
 
-#[tokio::test]
-async fn a_plain_refusal_is_not_repeated() {
-    let shop = Shop::open().await;
-    break_one(&shop, Backend::Review, Fault::status(404));
-    let page = shop.get("web", PAGE).await;
+#[tokio::test(start_paused = true)]
+async fn a_404_is_not_retried() {
+    let fleet = SimFleet::start_web("");
+    set_fault(&fleet, Backend::Review, Fault::status(404));
+    let page = fleet.get("web", PAGE).await;
     assert_eq!(page.section("reviews")["reason"], "not_found");
-    assert_eq!(stats(&shop, Backend::Review).calls, 1);
+    assert_eq!(calls(&fleet, Backend::Review), 1);
 }
 
-#[tokio::test]
-async fn a_retry_that_the_backend_puts_off_past_the_deadline_is_not_made() {
-    let shop = Shop::open().await;
-    // The fake says Retry-After: 1 with it; the client gives less.
-    break_one(&shop, Backend::Review, Fault::status(503));
-    let page = shop
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_beyond_the_deadline_prevents_the_retry() {
+    let fleet = SimFleet::start_web("");
+    // The mock's 503 has `Retry-After: 1`, which is longer than the client's timeout.
+    set_fault(&fleet, Backend::Review, Fault::status(503));
+    let page = fleet
         .get_with("web", PAGE, &[("request-timeout", "400")])
         .await;
     let reviews = page.section("reviews");
     assert_eq!(reviews["reason"], "unavailable", "{reviews}");
     assert_eq!(reviews["retryAfterMs"], 1000);
-    assert_eq!(stats(&shop, Backend::Review).calls, 1);
+    assert_eq!(calls(&fleet, Backend::Review), 1);
 }
 
-#[tokio::test]
-async fn a_backend_that_keeps_failing_is_left_alone_and_the_client_told() {
-    let shop = Shop::open().await;
-    break_one(&shop, Backend::Review, Fault::status(500));
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_breaker_fails_at_once_and_reports_the_retry_time() {
+    let fleet = SimFleet::start_web("");
+    set_fault(&fleet, Backend::Review, Fault::status(500));
     for _ in 0..5 {
-        shop.get("web", PAGE).await;
+        fleet.get("web", PAGE).await;
     }
-    let asked = stats(&shop, Backend::Review).calls;
-    let began = instant();
-    let page = shop.get("web", PAGE).await;
-    assert!(began.elapsed() < Duration::from_millis(500));
-    assert_eq!(stats(&shop, Backend::Review).calls, asked, "nobody asked");
+    let before = calls(&fleet, Backend::Review);
+    let started = Instant::now();
+    let page = fleet.get("web", PAGE).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_millis(10), "{elapsed:?}");
+    assert_eq!(calls(&fleet, Backend::Review), before);
     assert_eq!(
         (
             page.status.as_u16(),
@@ -80,113 +81,107 @@ async fn a_backend_that_keeps_failing_is_left_alone_and_the_client_told() {
     );
     let reviews = page.section("reviews");
     assert_eq!(reviews["reason"], "circuit_open");
-    let again = reviews["retryAfterMs"].as_u64().unwrap();
-    assert!((1..=10_000).contains(&again), "{again}");
-    // Operators see it; it takes no replica away.
-    let ready = shop
-        .http
-        .get(format!("{}/readyz", shop.fleet.admin_url("web")));
-    let ready = crate::support::send(ready).await;
-    assert_eq!(ready.status(), 200);
-    assert_eq!(ready.text().await.unwrap(), "ready, review: circuit_open");
+    let retry_after = reviews["retryAfterMs"].as_u64().unwrap();
+    assert!((1..=10_000).contains(&retry_after), "{retry_after}");
+    // Readiness reports it, but stays 200, so that no replica is removed.
+    let ready = fleet.get("web-admin", "/readyz").await;
+    assert_eq!(ready.status, 200);
+    let ready = fleet.get_text("web-admin", "/readyz").await;
+    assert_eq!(ready, "ready, review: circuit_open");
 }
 
-#[tokio::test]
-async fn with_three_in_ten_failing_a_backend_sees_a_tenth_more_calls_at_most() {
+#[tokio::test(start_paused = true)]
+async fn the_retry_budget_limits_extra_calls_to_a_tenth() {
     const PAGES: u64 = 600;
-    let shop = Shop::unbroken().await;
-    break_one(&shop, Backend::Review, Fault::status(500).rate(0.3));
+    let fleet = SimFleet::start(SimOptions {
+        seed: 1,
+        only_gateway: Some("web"),
+        network_faults: false,
+        extra_config: Box::new(disabled_breakers),
+    });
+    set_fault(&fleet, Backend::Review, Fault::status(500).rate(0.3));
     let pages: Vec<_> = stream::iter(0..PAGES)
-        .map(|_| shop.get("web", PAGE))
+        .map(|_| fleet.get("web", PAGE))
         .buffer_unordered(8)
         .collect()
         .await;
     assert!(pages.iter().all(|page| page.status == 200));
-    let calls = stats(&shop, Backend::Review).calls;
-    // Three are lent to a backend that was quiet before.
-    assert!(calls > PAGES + PAGES / 20, "{calls}: none was tried again");
+    let calls = calls(&fleet, Backend::Review);
+    assert!(calls > PAGES + PAGES / 20, "{calls}: too few retries");
+    // The reserve grants three more.
     assert!(calls <= PAGES + PAGES / 10 + 3, "{calls}");
 }
 
-#[tokio::test]
-async fn a_read_that_dawdles_is_raced_by_another_which_wins() {
-    let shop = Shop::open().await;
-    let fields = "/api/product-details/p-1?fields=product";
-    // Enough for a quantile.
+#[tokio::test(start_paused = true)]
+async fn a_slow_read_is_hedged_and_the_hedge_wins() {
+    let fleet = SimFleet::start_web("");
+    let path = "/api/product-details/p-1?fields=product";
+    let latency = Fault::latency(Duration::from_millis(20));
+    set_fault(&fleet, Backend::Product, latency);
+    // Enough samples for a quantile.
     for _ in 0..80 {
-        shop.get("web", fields).await;
+        fleet.get("web", path).await;
     }
-    tokio::time::sleep(Duration::from_millis(120)).await;
-    shop.fleet.mocks().clear_stats();
-    break_one(
-        &shop,
-        Backend::Product,
-        Fault {
-            next: Some(1),
-            ..Fault::latency(Duration::from_millis(900))
-        },
-    );
-    let began = instant();
-    let page = shop.get("web", fields).await;
-    assert!(
-        began.elapsed() < Duration::from_millis(600),
-        "{:?}",
-        began.elapsed()
-    );
+    sleep(Duration::from_millis(120)).await;
+    fleet.mocks.clear_faults(None);
+    fleet.mocks.clear_stats();
+    let slow_once = Fault {
+        next: Some(1),
+        ..Fault::latency(Duration::from_millis(900))
+    };
+    set_fault(&fleet, Backend::Product, slow_once);
+    let started = Instant::now();
+    let page = fleet.get("web", path).await;
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_millis(600), "{elapsed:?}");
     assert_eq!(page.body["_meta"]["complete"], true);
-    let product = stats(&shop, Backend::Product);
+    sleep(Duration::from_millis(10)).await;
+    let product = fleet.mocks.stats(Backend::Product);
     assert_eq!(product.calls, 2);
-    assert_eq!(product.in_flight, 0, "the loser is cancelled");
+    assert_eq!(product.in_flight, 0, "the slower attempt is not cancelled");
 }
 
-#[tokio::test]
-async fn a_backend_holds_no_more_calls_than_its_bulkhead_has_places() {
-    let shop = Shop::with(|fleet| {
-        let two = "[upstreams.review.bulkhead]\nmax_concurrent = 2\n";
-        fleet.overlays.insert("web".into(), two.into());
-    })
-    .await;
-    break_one(
-        &shop,
-        Backend::Review,
-        Fault::latency(Duration::from_millis(200)),
-    );
-    let pages = join_all((0..10).map(|_| shop.get("web", PAGE))).await;
-    let refused = pages
+#[tokio::test(start_paused = true)]
+async fn a_bulkhead_limits_concurrent_calls() {
+    let fleet = SimFleet::start_web("[upstreams.review.bulkhead]\nmax_concurrent = 2\n");
+    let latency = Fault::latency(Duration::from_millis(200));
+    set_fault(&fleet, Backend::Review, latency);
+    let pages = join_all((0..10).map(|_| fleet.get("web", PAGE))).await;
+    let rejected = pages
         .iter()
         .filter(|page| page.section("reviews")["reason"] == "overloaded");
-    assert_eq!(refused.count(), 8);
-    assert_eq!(stats(&shop, Backend::Review).peak_in_flight, 2);
+    assert_eq!(rejected.count(), 8);
+    assert_eq!(fleet.mocks.stats(Backend::Review).peak_in_flight, 2);
 }
 
 #[tokio::test]
-async fn an_instance_that_is_dead_costs_no_client_an_answer() {
-    // A port that was free a moment ago and that nobody listens on.
-    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = dead.local_addr().unwrap();
-    let one = Shop::open().await;
-    let live = one
-        .fleet
+async fn an_unreachable_instance_costs_no_response() {
+    // No process listens on this port any more.
+    let unreachable = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let unreachable = unreachable.local_addr().unwrap();
+    let backends = TestFleet::start().await;
+    let reachable = backends
+        .running
         .backend_url(Backend::Review)
         .replace("http://", "");
-    let shop = Shop::with(|fleet| {
-        let two = format!(
-            "[upstreams.review.discovery]\nendpoints = [{{ address = \"{dead}\" }}, {{ address = \"{live}\" }}]\n"
+    let fleet = TestFleet::start_with(|fleet| {
+        let endpoints = format!(
+            "[upstreams.review.discovery]\nendpoints = [{{ address = \"{unreachable}\" }}, {{ address = \"{reachable}\" }}]\n"
         );
-        fleet.overlays.insert("web".into(), two);
+        fleet.overlays.insert("web".into(), endpoints);
     })
     .await;
     for _ in 0..40 {
-        let page = shop.get("web", PAGE).await;
+        let page = fleet.get("web", PAGE).await;
         assert_eq!(page.body["_meta"]["complete"], true, "{}", page.body);
     }
-    let asked = stats(&one, Backend::Review).calls;
-    assert_eq!(asked, 40, "the one that lives answers all");
+    let calls = backends.running.mocks().stats(Backend::Review).calls;
+    assert_eq!(calls, 40, "the reachable instance gets every call");
 }
 
 #[tokio::test]
-async fn a_mistake_in_discovery_names_its_key() {
-    let refused = fleet::start(fleet::Fleet {
+async fn an_error_in_the_discovery_configuration_names_its_key() {
+    let result = fleet::start(fleet::Fleet {
         ports: fleet::Ports::Free,
         overlays: [(
             "web".to_owned(),
@@ -196,7 +191,7 @@ async fn a_mistake_in_discovery_names_its_key() {
         ..fleet::Fleet::default()
     })
     .await;
-    let line = refused.err().unwrap();
+    let line = result.err().unwrap();
     assert!(line.contains("upstreams.review.discovery"), "{line}");
     assert_eq!(line.lines().count(), 1);
 }

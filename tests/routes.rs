@@ -1,4 +1,4 @@
-//! Pass-through routes: what the older pages ask the backends themselves, and what must not get past.
+//! Proxy routes: forwarded requests and responses, and the requests that the gateway must reject.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Answer, Shop};
+use crate::support::{JsonResponse, TestFleet};
 
 mod client_disconnect;
 mod echo;
@@ -18,17 +18,17 @@ mod streams;
 mod tls;
 
 #[tokio::test]
-async fn the_older_pages_get_what_the_backends_say() {
-    let shop = Shop::open().await;
-    let (ada, root) = (shop.bearer("ada"), shop.bearer("root"));
-    let asked = async |path: &str, bearer: &str| {
+async fn proxy_routes_return_the_backends_responses() {
+    let fleet = TestFleet::start().await;
+    let (ada, root) = (fleet.bearer("ada"), fleet.bearer("root"));
+    let get_as = async |path: &str, bearer: &str| {
         let headers = [("authorization", bearer)];
         let headers = if bearer.is_empty() {
             &[][..]
         } else {
             &headers[..]
         };
-        shop.get_with("web", path, headers).await
+        fleet.get_with("web", path, headers).await
     };
     for (path, bearer, status) in [
         ("/api/products/p-1", "", 200),
@@ -44,106 +44,120 @@ async fn the_older_pages_get_what_the_backends_say() {
         ("/api/admin/users", &root, 200),
         ("/api/auth/.well-known/openid-configuration", "", 200),
         ("/api/unknown", "", 404),
-        // A screen's own address lies below the prefix of a route, and wins.
+        // A screen's path takes precedence over a route's prefix.
         ("/api/products/p-1/playback", "", 200),
     ] {
-        let answer = asked(path, bearer).await;
-        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        let response = get_as(path, bearer).await;
+        assert_eq!(response.status, status, "{path}: {}", response.body);
     }
-    let own = asked("/api/products/p-1/playback", "").await;
-    assert!(own.body["_meta"].is_object());
-    let theirs = asked("/api/products/p-1", "").await;
-    assert!(theirs.body.get("_meta").is_none() && theirs.body["id"] == "p-1");
-    let refused = asked("/api/admin/users", &ada).await;
-    assert_eq!(refused.body["code"], "forbidden");
-    assert_eq!(refused.header("content-type"), "application/problem+json");
-    let wrong = shop.post("web", "/api/products/p-1", &json!({})).await;
+    let screen = get_as("/api/products/p-1/playback", "").await;
+    assert!(screen.body["_meta"].is_object());
+    let product = get_as("/api/products/p-1", "").await;
+    assert!(product.body.get("_meta").is_none() && product.body["id"] == "p-1");
+    let rejected = get_as("/api/admin/users", &ada).await;
+    assert_eq!(rejected.body["code"], "forbidden");
+    assert_eq!(rejected.header("content-type"), "application/problem+json");
+    let not_allowed = fleet.post("web", "/api/products/p-1", &json!({})).await;
     assert_eq!(
-        (wrong.status.as_u16(), wrong.header("allow")),
+        (not_allowed.status.as_u16(), not_allowed.header("allow")),
         (405, "GET, HEAD")
     );
 }
 
 #[tokio::test]
-async fn the_old_format_is_translated_both_ways() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
+async fn the_v1_format_is_converted_both_ways() {
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
     let v1 = [("x-api-version", "v1"), ("authorization", ada.as_str())];
-    let today = shop.get_with("web", "/api/products/p-1", &v1[1..]).await;
-    let old = shop.get_with("web", "/api/products/p-1", &v1).await;
-    assert_eq!(today.body["runtimeMinutes"], old.body["runtime_minutes"]);
-    assert!(old.body.get("runtimeMinutes").is_none(), "{}", old.body);
-    for answer in [&today, &old] {
+    let latest = fleet.get_with("web", "/api/products/p-1", &v1[1..]).await;
+    let v1_response = fleet.get_with("web", "/api/products/p-1", &v1).await;
+    assert_eq!(
+        latest.body["runtimeMinutes"],
+        v1_response.body["runtime_minutes"]
+    );
+    assert!(
+        v1_response.body.get("runtimeMinutes").is_none(),
+        "{}",
+        v1_response.body
+    );
+    for response in [&latest, &v1_response] {
         assert!(
-            answer
+            response
                 .header("vary")
                 .to_lowercase()
                 .contains("x-api-version")
         );
     }
     let address = json!({"name": "Ada", "street": "Mole 1", "city": "Kiel", "postal_code": "24103", "country": "DE"});
-    let made = shop
+    let created = fleet
         .post_with("web", "/api/users/ada/addresses", &v1, &address)
         .await;
     assert_eq!(
-        (made.status.as_u16(), &made.body["postal_code"]),
+        (created.status.as_u16(), &created.body["postal_code"]),
         (201, &"24103".into())
     );
-    let kept = shop
+    let stored = fleet
         .get_with("web", "/api/users/ada/addresses", &v1[1..])
         .await;
     assert!(
-        kept.body.to_string().contains("\"postalCode\":\"24103\""),
+        stored.body.to_string().contains("\"postalCode\":\"24103\""),
         "{}",
-        kept.body
+        stored.body
     );
     let unknown = [("x-api-version", "v9")];
-    let refused = shop.get_with("web", "/api/products/p-1", &unknown).await;
+    let rejected = fleet.get_with("web", "/api/products/p-1", &unknown).await;
     assert_eq!(
-        (refused.status.as_u16(), &refused.body["code"]),
+        (rejected.status.as_u16(), &rejected.body["code"]),
         (400, &"invalid_request".into())
     );
-    let garbled = (shop
-        .http
-        .post(format!("{}/api/users/ada/addresses", shop.fleet.url("web"))))
+    let truncated = (fleet.http.post(format!(
+        "{}/api/users/ada/addresses",
+        fleet.running.url("web")
+    )))
     .header("authorization", &ada)
     .header("x-api-version", "v1")
     .header("content-type", "application/json")
     .body("{\"postal_code\":");
-    assert_eq!(crate::support::send(garbled).await.status(), 400);
+    assert_eq!(crate::support::send(truncated).await.status(), 400);
 }
 
 #[tokio::test]
-async fn what_failed_is_tried_again_only_where_that_is_harmless() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
-    let calls = |backend| shop.fleet.mocks().stats(backend).calls;
+async fn only_safe_requests_are_retried() {
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
+    let calls = |backend| fleet.running.mocks().stats(backend).calls;
     let once = Fault::status(500).times(1);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, once.clone())
         .unwrap();
-    assert_eq!(shop.get("web", "/api/products/p-1").await.status, 200);
+    assert_eq!(fleet.get("web", "/api/products/p-1").await.status, 200);
     assert_eq!(calls(Backend::Product), 2);
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Order, once.clone())
         .unwrap();
     let bearer = ("authorization", ada.as_str());
-    let plain = shop
+    let without_key = fleet
         .post_with("web", "/api/orders", &[bearer], &json!({}))
         .await;
     assert_eq!(
-        (plain.status.as_u16(), calls(Backend::Order)),
+        (without_key.status.as_u16(), calls(Backend::Order)),
         (500, 1),
-        "as it is"
+        "a write without a key is not retried"
     );
-    shop.fill_cart("ada").await;
-    shop.fleet.mocks().clear_stats();
-    shop.fleet.mocks().set_fault(Backend::Order, once).unwrap();
-    let keyed = [bearer, ("idempotency-key", "k-1")];
-    let placed = shop
-        .post_with("web", "/api/orders", &keyed, &json!({}))
+    fleet.fill_cart("ada").await;
+    fleet.running.mocks().clear_stats();
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Order, once)
+        .unwrap();
+    let with_key = [bearer, ("idempotency-key", "k-1")];
+    let placed = fleet
+        .post_with("web", "/api/orders", &with_key, &json!({}))
         .await;
     assert_eq!(
         (placed.status.as_u16(), calls(Backend::Order)),
@@ -154,38 +168,40 @@ async fn what_failed_is_tried_again_only_where_that_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_backend_that_gives_nothing_is_told_as_a_problem() {
-    let shop = Shop::open().await;
+async fn a_backend_without_a_response_gives_a_problem_document() {
+    let fleet = TestFleet::start().await;
     for (fault, status, code) in [
         (Fault::mode(Mode::Reset), 503, "unavailable"),
         (Fault::mode(Mode::Hang), 504, "deadline"),
     ] {
-        shop.fleet
+        fleet
+            .running
             .mocks()
             .set_fault(Backend::Product, fault)
             .unwrap();
-        let answer = shop.get("web", "/api/products/p-1").await;
+        let response = fleet.get("web", "/api/products/p-1").await;
         assert_eq!(
-            (answer.status.as_u16(), &answer.body["code"]),
+            (response.status.as_u16(), &response.body["code"]),
             (status, &code.into())
         );
-        shop.fleet.mocks().clear_faults(None);
+        fleet.running.mocks().clear_faults(None);
     }
-    shop.fleet
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Product, Fault::mode(Mode::Reset))
         .unwrap();
-    let mut last = shop.get("web", "/api/products/p-1").await;
+    let mut last = fleet.get("web", "/api/products/p-1").await;
     for _ in 0..5 {
-        last = shop.get("web", "/api/products/p-1").await;
+        last = fleet.get("web", "/api/products/p-1").await;
     }
     assert_eq!(last.body["code"], "circuit_open");
     assert!(!last.header("retry-after").is_empty());
 }
 
 #[tokio::test]
-async fn paths_with_a_second_meaning_go_nowhere() {
-    let shop = Shop::open().await;
+async fn ambiguous_paths_are_rejected() {
+    let fleet = TestFleet::start().await;
     for path in [
         "/api/products/..",
         "/api/products/../users/ada",
@@ -202,17 +218,22 @@ async fn paths_with_a_second_meaning_go_nowhere() {
         "/api/products/%70-1",
         "/api/products/%zz",
     ] {
-        let said = raw(&shop, &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
-        assert!(said.starts_with("HTTP/1.1 400"), "{path}: {said}");
-        let calls = Backend::ALL.map(|b| shop.fleet.mocks().stats(b).calls);
+        let reply = send_raw(
+            &fleet,
+            &format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"),
+            1,
+        )
+        .await;
+        assert!(reply.starts_with("HTTP/1.1 400"), "{path}: {reply}");
+        let calls = Backend::ALL.map(|b| fleet.running.mocks().stats(b).calls);
         assert_eq!(calls.iter().sum::<u64>(), 0, "{path} reached a backend");
     }
 }
 
 #[tokio::test]
-async fn a_request_that_ends_in_two_places_is_refused() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
+async fn ambiguous_framing_is_rejected() {
+    let fleet = TestFleet::start().await;
+    let ada = fleet.bearer("ada");
     for framing in [
         "content-length: 4\r\ncontent-length: 5",
         "content-length: 4, 5",
@@ -224,37 +245,42 @@ async fn a_request_that_ends_in_two_places_is_refused() {
         let head = format!(
             "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {ada}\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
         );
-        let said = raw(
-            &shop,
+        let reply = send_raw(
+            &fleet,
             &format!("{head}0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n"),
+            1,
         )
         .await;
-        let answers = said.matches("HTTP/1.1 ").count();
+        let responses = reply.matches("HTTP/1.1 ").count();
         assert!(
-            said.starts_with("HTTP/1.1 400") && answers == 1,
-            "{framing}: {said}"
+            reply.starts_with("HTTP/1.1 400") && responses == 1,
+            "{framing}: {reply}"
         );
-        let calls = shop.fleet.mocks().stats(Backend::Order).calls;
-        assert_eq!(calls, 0, "{framing}: {said}");
+        let calls = fleet.running.mocks().stats(Backend::Order).calls;
+        assert_eq!(calls, 0, "{framing}: {reply}");
     }
-    // RFC 9112 §6.1 has this one end where the chunks do, and the connection with it.
-    let said = both_framings(&shop, &ada).await;
-    let calls = shop.fleet.mocks().stats(Backend::Order).calls;
-    assert_eq!((said.matches("HTTP/1.1 ").count(), calls), (1, 1), "{said}");
+    // RFC 9112 §6.1: this request ends with its last chunk, and the connection closes.
+    let reply = send_both_framings(&fleet, &ada).await;
+    let calls = fleet.running.mocks().stats(Backend::Order).calls;
+    assert_eq!(
+        (reply.matches("HTTP/1.1 ").count(), calls),
+        (1, 1),
+        "{reply}"
+    );
 }
 
-async fn both_framings(shop: &Shop, bearer: &str) -> String {
+async fn send_both_framings(fleet: &TestFleet, bearer: &str) -> String {
     let head = format!(
         "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {bearer}\r\ncontent-type: application/json\r\n\
          content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
     );
     let smuggled = "0\r\n\r\nGET /api/cart HTTP/1.1\r\nhost: a\r\n\r\n";
-    raw(shop, &format!("{head}{smuggled}")).await
+    send_raw(fleet, &format!("{head}{smuggled}"), 1).await
 }
 
 #[tokio::test]
-async fn a_route_that_leads_nowhere_is_one_line() {
-    let refused = |route: &str| {
+async fn an_invalid_route_is_a_one_line_error() {
+    let rejected = |route: &str| {
         let overlay = format!("[routes.x]\nprefixes = [\"/x\"]\n{route}\n");
         let mut fleet = fleet::Fleet {
             ports: fleet::Ports::Free,
@@ -264,25 +290,25 @@ async fn a_route_that_leads_nowhere_is_one_line() {
         fleet.overlays.insert("web".into(), overlay);
         async { fleet::start(fleet).await.err().unwrap() }
     };
-    let line = refused("upstream = \"nobody\"").await;
+    let line = rejected("upstream = \"nobody\"").await;
     assert!(
         line.contains("routes.x.upstream") && line.contains("unknown upstream \"nobody\""),
         "{line}"
     );
-    let line = refused("upstream = \"user\"\nmethods = [\"BREW\"]").await;
+    let line = rejected("upstream = \"user\"\nmethods = [\"BREW\"]").await;
     assert!(
         line.contains("routes.x.methods") && line.lines().count() == 1,
         "{line}"
     );
-    let line = refused("upstream = \"user\"\nretry = true").await;
+    let line = rejected("upstream = \"user\"\nretry = true").await;
     assert!(line.contains("retry"), "{line}");
 }
 
 #[tokio::test]
-async fn the_contract_tells_what_gets_through() {
+async fn the_contract_describes_every_proxy_route() {
     let route = "content_types = [\"text/plain\"]\n[routes.staff]\nprefixes = [\"/staff\"]\nupstream = \"order\"\nroles = [\"ADMIN\"]";
-    let shop = echo::shop(route).await;
-    let contract = shop.get("web", "/openapi.json").await.body;
+    let fleet = echo::start(route).await;
+    let contract = fleet.get("web", "/openapi.json").await.body;
     let echo = &contract["paths"]["/echo/{path}"];
     let methods: Vec<&String> = echo.as_object().unwrap().keys().collect();
     assert_eq!(methods, ["get", "put", "post"]);
@@ -290,13 +316,13 @@ async fn the_contract_tells_what_gets_through() {
     assert_eq!(post["requestBody"]["content"], json!({"text/plain": {}}));
     assert!(post["security"].is_null() && echo["get"]["requestBody"].is_null());
     for range in ["4XX", "5XX"] {
-        let told = &post["responses"][range]["content"]["application/problem+json"];
-        assert_eq!(told["schema"]["$ref"], "#/components/schemas/Problem");
+        let response = &post["responses"][range]["content"]["application/problem+json"];
+        assert_eq!(response["schema"]["$ref"], "#/components/schemas/Problem");
     }
     let staff = &contract["paths"]["/staff/{path}"]["get"];
     assert_eq!(staff["security"], json!([{"bearer": []}]));
     assert!(staff["description"].as_str().unwrap().contains("ADMIN"));
-    // Those of the web's own configuration, each under its own name, beside the screens'.
+    // The shipped routes have their own entries and operation ids beside the screens.
     let paths = contract["paths"].as_object().unwrap();
     assert!(
         paths.contains_key("/api/cart/{path}") && paths.contains_key("/api/products/{id}/playback")
@@ -307,35 +333,41 @@ async fn the_contract_tells_what_gets_through() {
     let mut ids: Vec<&str> = operations
         .filter_map(|o| o["operationId"].as_str())
         .collect();
-    let all = ids.len();
+    let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), all, "{ids:?}");
+    assert_eq!(ids.len(), count, "{ids:?}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-async fn dial(shop: &Shop) -> TcpStream {
-    let address = shop.fleet.url("web").replace("http://", "");
+async fn connect(fleet: &TestFleet) -> TcpStream {
+    let address = fleet.running.url("web").replace("http://", "");
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Sends bytes as they are; reads until the gateway closes, or says nothing more.
-async fn raw(shop: &Shop, bytes: &str) -> String {
-    let mut client = dial(shop).await;
+/// Sends bytes unchanged. Reads until the gateway closes the connection, or until it has sent `count` responses and then
+/// nothing for a while.
+async fn send_raw(fleet: &TestFleet, bytes: &str, count: usize) -> String {
+    let mut client = connect(fleet).await;
     client.write_all(bytes.as_bytes()).await.unwrap();
-    let mut said = Vec::new();
-    let mut piece = [0; 4096];
-    while let Ok(Ok(n @ 1..)) =
-        tokio::time::timeout(Duration::from_millis(400), client.read(&mut piece)).await
-    {
-        said.extend_from_slice(&piece[..n]);
+    let mut reply = String::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let quiet = if reply.matches("HTTP/1.").count() < count {
+            Duration::from_secs(20)
+        } else {
+            Duration::from_millis(400)
+        };
+        match tokio::time::timeout(quiet, client.read(&mut chunk)).await {
+            Ok(Ok(n @ 1..)) => reply += &String::from_utf8_lossy(&chunk[..n]),
+            _ => return reply,
+        }
     }
-    String::from_utf8_lossy(&said).into_owned()
 }
 
-/// What a backend that echoes was sent.
-fn echoed(answer: &Answer, name: &str) -> String {
-    answer.body["headers"][name]
+/// A header as the echo backend received it.
+fn echoed(response: &JsonResponse, name: &str) -> String {
+    response.body["headers"][name]
         .as_str()
         .unwrap_or_default()
         .to_owned()

@@ -1,5 +1,5 @@
-//! Screens enrol themselves: every operation of a committed contract whose answer carries `_meta`, and every
-//! root field of a schema, becomes a request built from the contract's own examples.
+//! Finds every screen in the committed contracts: each OpenAPI operation whose response has `_meta`, and each root field
+//! of a GraphQL schema. The contract's examples become the request's parameters.
 
 use std::sync::LazyLock;
 
@@ -10,80 +10,80 @@ use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use services_mock::Mocks;
 
-use crate::support::{Shop, file};
+use crate::support::{TestFleet, file};
 
 mod graphql;
 mod rest;
 
-/// A screen as its contract tells of it.
+/// A screen as its contract describes it.
 #[derive(Debug)]
-pub(crate) struct Enrolled {
+pub(crate) struct ScreenOperation {
     pub(crate) gateway: &'static str,
-    /// The operation's id, or the root field.
+    /// The operation id, or the GraphQL root field.
     pub(crate) operation: String,
-    /// The path with its query, or where the document is posted.
+    /// The path with its query, or the path of the GraphQL endpoint.
     pub(crate) path: String,
-    /// A GraphQL document that selects everything.
+    /// A GraphQL document that selects every field.
     pub(crate) document: Option<String>,
-    /// The sections that the contract says are always there.
+    /// The required sections.
     pub(crate) required: Vec<String>,
 }
 
-/// One answer, whichever door it came through.
+/// One response, over REST or GraphQL.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct ScreenResponse {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// Why the screen failed.
+    /// The error code of a failed screen.
     pub(crate) code: Option<String>,
     /// The screen's members.
     pub(crate) data: Value,
-    /// Each section's entry by its name in the screen.
+    /// The `_meta` entry of each section, by the section's name.
     pub(crate) sections: Map<String, Value>,
-    /// The whole document.
+    /// The whole JSON document.
     pub(crate) body: Value,
 }
 
 /// Every screen of every gateway.
-pub(crate) fn enrolled() -> &'static [Enrolled] {
-    static ALL: LazyLock<Vec<Enrolled>> = LazyLock::new(|| {
+pub(crate) fn all_screens() -> &'static [ScreenOperation] {
+    static ALL: LazyLock<Vec<ScreenOperation>> = LazyLock::new(|| {
         let mut screens = Vec::new();
-        let mut wrong = Vec::new();
+        let mut errors = Vec::new();
         for gateway in fleet::GATEWAYS {
             let folder = format!("bffs/{}", gateway.name);
             let contract: Value =
                 serde_json::from_str(&file(&format!("{folder}/openapi.json")).unwrap()).unwrap();
             let schema = file(&format!("{folder}/schema.graphql"));
             let fields = schema.map(|sdl| graphql::screens(gateway.name, &sdl, &contract));
-            for found in [Some(rest::screens(gateway.name, &contract)), fields] {
-                match found.unwrap_or(Ok(Vec::new())) {
+            for result in [Some(rest::screens(gateway.name, &contract)), fields] {
+                match result.unwrap_or(Ok(Vec::new())) {
                     Ok(found) => screens.extend(found),
-                    Err(line) => wrong.push(line),
+                    Err(line) => errors.push(line),
                 }
             }
         }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(errors.is_empty(), "{}", errors.join("\n"));
         screens
     });
     &ALL
 }
 
-impl Enrolled {
-    /// Asks for the screen with the fullest credential: signed in, or with the partner's key.
-    pub(crate) async fn ask(&self, shop: &Shop, headers: &[(&str, &str)]) -> Told {
-        let credential = self.credential(shop.fleet.mocks(), Some("ada"));
-        let mut request = self.request(&shop.fleet.url(self.gateway), credential.as_ref());
+impl ScreenOperation {
+    /// Requests the screen as a signed-in user, or with the partner's key.
+    pub(crate) async fn send(&self, fleet: &TestFleet, headers: &[(&str, &str)]) -> ScreenResponse {
+        let credential = self.credential(fleet.running.mocks(), Some("ada"));
+        let mut request = self.request(&fleet.running.url(self.gateway), credential.as_ref());
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         let request = request.map(reqwest::Body::wrap).try_into().unwrap();
-        let response = shop.http.execute(request).await.unwrap();
+        let response = fleet.http.execute(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        self.told(status, headers, &response.bytes().await.unwrap())
+        self.parse_response(status, headers, &response.bytes().await.unwrap())
     }
 
-    /// What says who asks, as a header: a partner always has its key, people may be nobody.
+    /// The header with the caller's credential. A partner always has its key; without a `user`, people are anonymous.
     pub(crate) fn credential(
         &self,
         mocks: &Mocks,
@@ -96,13 +96,13 @@ impl Enrolled {
         Some(("authorization", format!("Bearer {token}")))
     }
 
-    /// Who calls its gateway.
+    /// The kind of callers of its gateway.
     pub(crate) fn callers(&self) -> Callers {
-        let own = |g: &&fleet::Gateway| g.name == self.gateway;
-        fleet::GATEWAYS.iter().find(own).unwrap().callers()
+        let is_own = |g: &&fleet::Gateway| g.name == self.gateway;
+        fleet::GATEWAYS.iter().find(is_own).unwrap().callers()
     }
 
-    /// The request for it, at a gateway's URL.
+    /// Builds the request for a gateway at `url`.
     pub(crate) fn request(
         &self,
         url: &str,
@@ -121,54 +121,59 @@ impl Enrolled {
         request.unwrap()
     }
 
-    /// What an answer tells.
-    pub(crate) fn told(&self, status: u16, headers: HeaderMap, body: &[u8]) -> Told {
+    /// Parses a response to this screen.
+    pub(crate) fn parse_response(
+        &self,
+        status: u16,
+        headers: HeaderMap,
+        body: &[u8],
+    ) -> ScreenResponse {
         let body = serde_json::from_slice(body).unwrap();
         match self.document {
-            Some(_) => graphql::told(&self.operation, status, headers, body),
-            None => rest::told(status, headers, body),
+            Some(_) => graphql::parse_response(&self.operation, status, headers, body),
+            None => rest::parse_response(status, headers, body),
         }
     }
 
-    /// Whether the contract lets the screen be without this section.
+    /// Whether the section is required.
     pub(crate) fn requires(&self, section: &str) -> bool {
         self.required.iter().any(|name| name == section)
     }
 }
 
-impl Told {
-    /// A header as text; empty when absent.
+impl ScreenResponse {
+    /// A header as text; empty if absent.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
-    /// What the screen shows of a section: a member, or (`rows.<id>`) one entry of a list.
-    pub(crate) fn shows(&self, section: &str) -> Option<&Value> {
-        let found = match section.split_once('.') {
+    /// The data of a section: a member, or one entry of a list for `rows.<id>`. `None` if it is null.
+    pub(crate) fn section_data(&self, section: &str) -> Option<&Value> {
+        let data = match section.split_once('.') {
             None => self.data.get(section),
             Some((list, id)) => self.data[list].as_array()?.iter().find(|e| e["id"] == id),
         };
-        found.filter(|value| !value.is_null())
+        data.filter(|value| !value.is_null())
     }
 }
 
-/// The value a contract gives a parameter as its example.
+/// The example of a parameter in a contract.
 fn example(parameter: &Value) -> Option<&Value> {
-    let own = parameter.get("example");
-    own.or_else(|| parameter["schema"].get("example"))
+    let example = parameter.get("example");
+    example.or_else(|| parameter["schema"].get("example"))
 }
 
 #[test]
-fn every_gateway_enrols_its_screens() {
+fn every_gateway_has_screens_in_its_contract() {
     for gateway in fleet::GATEWAYS {
-        let own = enrolled().iter().filter(|s| s.gateway == gateway.name);
-        assert!(own.count() > 0, "{} enrols no screens", gateway.name);
+        let screens = all_screens().iter().filter(|s| s.gateway == gateway.name);
+        assert!(screens.count() > 0, "{} has no screens", gateway.name);
     }
-    assert!(enrolled().iter().any(|s| s.document.is_some()));
+    assert!(all_screens().iter().any(|s| s.document.is_some()));
 }
 
 #[test]
-fn a_parameter_without_an_example_is_told() {
+fn a_parameter_without_an_example_is_an_error() {
     let screen = json!({"allOf": [{"required": ["a"]}, {"properties": {"_meta": {}}}]});
     let ok = json!({"content": {"application/json": {"schema": screen}}});
     let parameter = json!({"name": "id", "in": "path", "required": true, "schema": {}});

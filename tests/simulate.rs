@@ -1,44 +1,48 @@
-//! The whole fleet under schedules of mishaps, each replayed from its seed: faults that come and go, connections that lag,
-//! break and are refused, backends and gateways that go away and come back, clients in a hurry and clients who hang up.
+//! Runs the whole fleet under random fault schedules; each schedule is replayed from its seed. Backends fail and recover,
+//! connections are delayed, cut and refused, backends and gateways stop and restart, and clients set deadlines or
+//! disconnect.
 //!
-//! Of every answer it is checked that what it says of each section is so, that what it shows is what this asker sees on
-//! a healthy day, and that it came in time; of every call that reached a backend, that it was for this asker, was given no
-//! more time than there was, was made no more often than it may be, and ended when nobody waited any more. A section may
-//! only be missing for a reason that really was there. What was bought is held against what the buyers were told. When the
-//! storm is over, what was lost is there again.
+//! Three groups of invariants are checked:
 //!
-//! `SIMULATE=100000 cargo test --release -p tests simulate` runs so many, `SIMULATE_FROM=5000` from that seed on;
-//! `SIMULATE_SEED=7` runs one. A failing seed is kept in [`KEPT`].
+//! - Responses: each section's state and reason are correct, the data equals the baseline of this caller, and the
+//!   response is in time. A section may only be missing for a fault that was present.
+//! - Upstream calls: each call carries the right identity and at most the remaining time, is attempted at most as often
+//!   as allowed, and ends when no client waits for it.
+//! - Checkouts: the orders and payments at the backends match the responses to the buyers.
 //!
-//! Planted by hand, one at a time: found by so many schedules without copies and with them, and by so many broken lines of
-//! the every-subset proof, in whose 3,740 cases nothing is kept or shared, nobody hangs up or writes, and a gateway's past
-//! is forgotten.
+//! After the faults end, every lost section must recover.
 //!
-//! | planted | of 40 schedules | subsets |
+//! `SIMULATE=100000 cargo test --release -p tests simulate` runs that many seeds, `SIMULATE_FROM=5000` sets the first
+//! seed, and `SIMULATE_SEED=7` runs exactly one. Add a seed that once failed to [`REGRESSION_SEEDS`].
+//!
+//! The tables show how many schedules find a planted bug, without and with caching, and how many violations the fault
+//! matrix reports for it. The fault matrix has 3,740 cases, without caching, single-flight, disconnects or writes.
+//!
+//! | planted bug | of 40 schedules | fault matrix |
 //! |---|---|---|
-//! | every caller sent upstream as ben | 39, 39 | 6258 |
-//! | calls ignore the deadline | 36, 0, for whoever shares a call waits by its own | 2432 |
-//! | the same, and so does the inbound guard | 36, 3 | 1918 |
-//! | that guard alone | 0, 0, for calls end before it | 0 |
-//! | backends are not told what time is left | 40, 40 | 35159 |
-//! | a copy told as fresh; a copy without its age | 0, 30; 0, 36 | 0; 0 |
-//! | four attempts in place of two | 18, 18 | 4163 |
-//! | a flight that goes on when all have left | 12, 5 | 3228 |
-//! | an attempt that goes on when its call is dropped | 12, 9 | 8968 |
-//! | an open breaker that never lets a probe through | 8, 4 | 0 |
+//! | every caller is sent upstream as ben | 39, 39 | 6258 |
+//! | calls ignore the deadline | 36, 0 (each waiter of a shared call has its own deadline) | 2432 |
+//! | the same, and the inbound deadline is off too | 36, 3 | 1918 |
+//! | only the inbound deadline is off | 0, 0 (calls end before it) | 0 |
+//! | backends do not get the remaining time | 40, 40 | 35159 |
+//! | a cached section is reported as fresh; without its age | 0, 30; 0, 36 | 0; 0 |
+//! | four attempts instead of two | 18, 18 | 4163 |
+//! | a single-flight call continues after its last waiter left | 12, 5 | 3228 |
+//! | an attempt continues after its call is dropped | 12, 9 | 8968 |
+//! | an open circuit breaker never becomes half-open | 8, 4 | 0 |
 //!
-//! | planted | of 200 schedules | subsets |
+//! | planted bug | of 200 schedules | fault matrix |
 //! |---|---|---|
-//! | a breaker that stays half-open for ever | 36, 8 | 0 |
-//! | a probe that is dropped keeps its place for ever | 40, 27 | 0 |
-//! | flights without the caller in their key | 0, 24 | 0 |
-//! | copies and flights without the caller in their key | 0, 24, by flights: nothing of a caller is kept | 0 |
-//! | the same, and what is a caller's is kept | 0, 37 | 0 |
-//! | the backends' budgets grant everything | 4, 0, for there whose call it was is not known | 0 |
-//! | a hedge that no budget pays for, or one attempt too many | 0, 0: `outbound/tests/race.rs` finds them | none is hedged |
-//! | any write repeated like a read | 4, 4 | 0 |
-//! | a checkout charged under a new key each time | 9, 9 | 0 |
-//! | a reset told as `bad_response` | 20, 12 | 2872 |
+//! | a circuit breaker never leaves half-open | 36, 8 | 0 |
+//! | a dropped probe never releases its permit | 40, 27 | 0 |
+//! | single-flight keys lack the caller | 0, 24 | 0 |
+//! | cache and single-flight keys lack the caller | 0, 24 (by single-flight: caller data is not cached) | 0 |
+//! | the same, and caller data is cached | 0, 37 | 0 |
+//! | retry budgets grant everything | 4, 0 (a shared call has no single owner) | 0 |
+//! | a hedge without a retry budget, or one attempt too many | 0, 0 (`outbound/tests/race.rs` finds them) | no hedges |
+//! | any write is retried like a read | 4, 4 | 0 |
+//! | every checkout attempt charges under a new key | 9, 9 | 0 |
+//! | a connection reset is reported as `bad_response` | 20, 12 | 2872 |
 
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
@@ -56,86 +60,92 @@ mod response_invariants;
 mod schedule;
 mod upstream_invariants;
 
-/// How long an ordinary test run goes on drawing schedules.
-const AS_LONG_AS: Duration = Duration::from_secs(20);
-/// The fewest it draws, however busy the machine is.
-const FEWEST: u64 = 200;
+/// How long an ordinary test run draws new schedules.
+const RUN_TIME: Duration = Duration::from_secs(20);
+/// The minimum number of schedules, however slow the machine is.
+const MIN_SCHEDULES: u64 = 200;
 /// Seeds that once failed.
-const KEPT: [u64; 4] = [12061, 26506, 42013, 208_658];
+const REGRESSION_SEEDS: [u64; 4] = [12061, 26506, 42013, 208_658];
 
 #[test]
-fn every_schedule_keeps_the_promises() {
-    let states = all_keep(false);
-    // One schedule need not have met both.
-    if asked("SIMULATE_SEED").is_none() {
+fn every_schedule_holds_the_invariants_without_caching() {
+    let states = check_schedules(false);
+    // A single schedule need not contain both.
+    if env_number("SIMULATE_SEED").is_none() {
         assert_eq!(states.keys().collect::<Vec<_>>(), ["fresh", "missing"]);
     }
 }
 
-/// The same with copies that grow stale within a schedule, and with calls that are shared.
+/// Cache entries become stale within a schedule, and concurrent calls are shared.
 #[test]
-fn every_schedule_keeps_the_promises_with_copies() {
-    let states = all_keep(true);
-    // A few schedules need not have met both.
-    let many = asked("SIMULATE").is_none_or(|count| count >= FEWEST / 2);
-    if asked("SIMULATE_SEED").is_none() && many {
-        let seen = |state| states.get(state).is_some_and(|count| *count >= FEWEST);
-        assert!(seen("cached") && seen("stale"), "{states:?}");
+fn every_schedule_holds_the_invariants_with_caching() {
+    let states = check_schedules(true);
+    // A few schedules need not contain both.
+    let many = env_number("SIMULATE").is_none_or(|count| count >= MIN_SCHEDULES / 2);
+    if env_number("SIMULATE_SEED").is_none() && many {
+        let occurs = |state| (states.get(state)).is_some_and(|count| *count >= MIN_SCHEDULES);
+        assert!(occurs("cached") && occurs("stale"), "{states:?}");
     }
 }
 
-/// Draws schedules and fails if one breaks a promise. How many sections were in which state.
-fn all_keep(keeping: bool) -> BTreeMap<String, u64> {
+/// Runs schedules and panics if one violates an invariant. Returns the number of sections by state.
+fn check_schedules(caching: bool) -> BTreeMap<String, u64> {
     let mut states = BTreeMap::new();
-    let (only, count) = (asked("SIMULATE_SEED"), asked("SIMULATE"));
-    let first = asked("SIMULATE_FROM").unwrap_or(1);
-    let seeds: Box<dyn Iterator<Item = u64>> = match only {
+    let (single, count) = (env_number("SIMULATE_SEED"), env_number("SIMULATE"));
+    let first = env_number("SIMULATE_FROM").unwrap_or(1);
+    let seeds: Box<dyn Iterator<Item = u64>> = match single {
         Some(seed) => Box::new(std::iter::once(seed)),
-        None => Box::new(KEPT.into_iter().chain(first..)),
+        None => Box::new(REGRESSION_SEEDS.into_iter().chain(first..)),
     };
-    // Both kinds run side by side.
-    let least = if keeping { FEWEST / 2 } else { FEWEST };
-    let began = instant();
-    let (mut schedules, mut answers, mut failing) = (0_u64, 0, Vec::new());
+    // The two kinds run at the same time, and one with caching takes longer.
+    let min_schedules = if caching {
+        MIN_SCHEDULES / 2
+    } else {
+        MIN_SCHEDULES
+    };
+    let started = instant();
+    let (mut schedules, mut responses, mut failed_seeds) = (0_u64, 0, Vec::new());
     for seed in seeds {
-        let enough = match count {
+        let done = match count {
             Some(count) => schedules >= count,
-            None => schedules >= least && began.elapsed() >= AS_LONG_AS,
+            None => schedules >= min_schedules && started.elapsed() >= RUN_TIME,
         };
-        if enough {
+        if done {
             break;
         }
         schedules += 1;
-        // A schedule that stands still, or in which something panics, has failed too.
-        match catch_unwind(|| run(seed, keeping)) {
-            Ok(log) if log.iter().all(|event| event.broken.is_empty()) => {
-                answers += log.iter().filter(|event| event.told.is_some()).count();
+        // A schedule that deadlocks, or in which a task panics, has failed too.
+        match catch_unwind(|| run(seed, caching)) {
+            Ok(log) if log.iter().all(|event| event.violations.is_empty()) => {
+                responses += (log.iter())
+                    .filter(|event| event.response.is_some())
+                    .count();
                 for state in log.iter().flat_map(|event| &event.states) {
                     *states.entry(state.clone()).or_default() += 1;
                 }
             }
             Ok(log) => {
-                let broken: Vec<&Event> = log.iter().filter(|e| !e.broken.is_empty()).collect();
-                eprintln!("seed {seed}: {broken:#?}");
-                failing.push(seed);
+                let events: Vec<&Event> = log.iter().filter(|e| !e.violations.is_empty()).collect();
+                eprintln!("seed {seed}: {events:#?}");
+                failed_seeds.push(seed);
             }
-            Err(_) => failing.push(seed),
+            Err(_) => failed_seeds.push(seed),
         }
     }
-    eprintln!("{schedules} schedules, {answers} answers");
-    let replay: Vec<String> = (failing.iter().take(5))
+    eprintln!("{schedules} schedules, {responses} responses");
+    let replay: Vec<String> = (failed_seeds.iter().take(5))
         .map(|seed| format!("SIMULATE_SEED={seed} cargo test -p tests simulate -- --nocapture"))
         .collect();
-    let count = failing.len();
+    let count = failed_seeds.len();
     assert!(
-        failing.is_empty(),
-        "{count} of {schedules} schedules break a promise:\n{}",
+        failed_seeds.is_empty(),
+        "{count} of {schedules} schedules violate an invariant:\n{}",
         replay.join("\n")
     );
-    let fewest = if only.is_some() { 0 } else { schedules * 10 };
+    let min_responses = if single.is_some() { 0 } else { schedules * 10 };
     assert!(
-        answers as u64 >= fewest,
-        "only {answers} requests were answered"
+        responses as u64 >= min_responses,
+        "only {responses} requests got a response"
     );
     states
 }
@@ -143,22 +153,22 @@ fn all_keep(keeping: bool) -> BTreeMap<String, u64> {
 #[test]
 fn the_same_seed_gives_the_same_log() {
     for seed in [1, 2, 7, 42, 99, 1234] {
-        for keeping in [false, true] {
-            let again = run(seed, keeping);
-            assert_eq!(run(seed, keeping), again, "seed {seed} does not replay");
+        for caching in [false, true] {
+            let log = run(seed, caching);
+            assert_eq!(run(seed, caching), log, "seed {seed} does not replay");
         }
     }
-    assert_ne!(run(1, false), run(3, false), "the seed decides nothing");
+    assert_ne!(run(1, false), run(3, false), "the seed has no effect");
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a test's own switch, not configuration"
+    reason = "a switch of the test, not configuration"
 )]
-fn asked(variable: &str) -> Option<u64> {
+fn env_number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is a number")),
+            .unwrap_or_else(|_| panic!("{variable} must be a number")),
     )
 }

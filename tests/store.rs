@@ -1,4 +1,4 @@
-//! What becomes of a gateway whose Redis goes away: it answers all the same, says so to operators, and comes back.
+//! A gateway whose Redis becomes unavailable: it still responds, reports the store in its readiness, and recovers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -6,136 +6,141 @@ use std::time::Duration;
 use services_mock::Backend;
 
 use crate::support::redis::Redis;
-use crate::support::{Shop, send};
+use crate::support::{TestFleet, send};
 
 const PAGE: &str = "/api/product-details/p-1";
 
-async fn with(config: String) -> Shop {
-    Shop::with(|fleet| {
+async fn start_with(config: String) -> TestFleet {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".to_owned()];
         fleet.overlays.insert("web".to_owned(), config);
     })
     .await
 }
 
-async fn ready(shop: &Shop) -> (u16, String) {
-    let url = format!("{}/readyz", shop.fleet.admin_url("web"));
-    let answer = send(shop.http.get(url)).await;
-    (answer.status().as_u16(), answer.text().await.unwrap())
+async fn get_readiness(fleet: &TestFleet) -> (u16, String) {
+    let url = format!("{}/readyz", fleet.running.admin_url("web"));
+    let response = send(fleet.http.get(url)).await;
+    (response.status().as_u16(), response.text().await.unwrap())
 }
 
-/// Asks until operators are told so.
-async fn until(shop: &Shop, wanted: &str) {
+/// Sends requests until the readiness reports this state of the store.
+async fn wait_for_readiness(fleet: &TestFleet, state: &str) {
     for _ in 0..500 {
-        assert!(shop.get("web", PAGE).await.status.is_success());
-        if ready(shop).await == (200, format!("ready, store: {wanted}")) {
+        assert!(fleet.get("web", PAGE).await.status.is_success());
+        if get_readiness(fleet).await == (200, format!("ready, store: {state}")) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("never {wanted}: {:?}", ready(shop).await);
+    panic!("not {state}: {:?}", get_readiness(fleet).await);
 }
 
-/// Who asks, and how many pieces each has in the cart.
-const PEOPLE: [(&str, u64); 3] = [("ada", 1), ("ben", 2), ("kim", 3)];
+/// The users, and the quantity in each user's cart.
+const USERS: [(&str, u64); 3] = [("ada", 1), ("ben", 2), ("kim", 3)];
 
-/// Asks as each of these, over and over, until it is done: a page that all share, one that is its asker's alone,
-/// and what is in its asker's cart. Answers how often it asked.
-async fn load(shop: &Shop, done: &AtomicBool) -> usize {
-    let people = PEOPLE.map(|(person, pieces)| (person, pieces, shop.bearer(person)));
-    let threefold = people.iter().flat_map(|who| [who; 3]);
-    let asking = threefold.map(async |(person, pieces, bearer)| {
+/// Sends requests as each user until `done`: a shared page, the user's profile and the user's cart. Returns the number of
+/// requests.
+async fn send_load(fleet: &TestFleet, done: &AtomicBool) -> usize {
+    let users = USERS.map(|(user, quantity)| (user, quantity, fleet.bearer(user)));
+    let clients = users.iter().flat_map(|user| [user; 3]);
+    let loops = clients.map(async |(user, quantity, bearer)| {
         let headers = [("authorization", bearer.as_str())];
-        let mut asked = 0;
+        let mut requests = 0;
         while !done.load(Ordering::Relaxed) {
-            let page = shop.get_with("web", PAGE, &headers).await;
-            let own = shop.get_with("web", "/api/me", &headers).await;
-            let cart = shop.get_with("web", "/api/cart", &headers).await;
-            let statuses = [page.status, own.status, cart.status].map(|s| s.as_u16());
+            let page = fleet.get_with("web", PAGE, &headers).await;
+            let profile = fleet.get_with("web", "/api/me", &headers).await;
+            let cart = fleet.get_with("web", "/api/cart", &headers).await;
+            let statuses = [page.status, profile.status, cart.status].map(|s| s.as_u16());
             assert_eq!(
                 statuses, [200; 3],
                 "{} {} {}",
-                page.body, own.body, cart.body
+                page.body, profile.body, cart.body
             );
             assert_eq!(page.body["product"]["id"], "p-1");
-            assert_eq!(own.body["profile"]["id"], *person);
-            assert_eq!(cart.body["items"][0]["quantity"], *pieces, "{person}");
-            asked += 3;
+            assert_eq!(profile.body["profile"]["id"], *user);
+            assert_eq!(cart.body["items"][0]["quantity"], *quantity, "{user}");
+            requests += 3;
         }
-        asked
+        requests
     });
-    futures_util::future::join_all(asking)
+    futures_util::future::join_all(loops)
         .await
         .into_iter()
         .sum()
 }
 
 #[tokio::test]
-async fn redis_may_be_killed_and_started_under_load() {
+async fn a_redis_restart_under_load_costs_no_response() {
     let Some(mut redis) = Redis::start() else {
         return;
     };
-    // Everything is kept and shared that can be.
-    let shop = with(format!("{}[cache]\n", redis.config())).await;
-    for (person, pieces) in PEOPLE {
-        let url = format!("{}/cart/items/p-1", shop.fleet.backend_url(Backend::Order));
-        let put = shop.http.put(url).header("x-user-id", person);
-        let put = put.json(&serde_json::json!({ "quantity": pieces }));
+    // Caches and single-flight are on. The requests have time for a busy machine.
+    let config =
+        "[cache]\n[inbound]\ndeadline = \"30s\"\n[upstream_defaults]\nattempt_timeout = \"20s\"\n";
+    let fleet = start_with(redis.config() + config).await;
+    for (user, quantity) in USERS {
+        let url = format!(
+            "{}/cart/items/p-1",
+            fleet.running.backend_url(Backend::Order)
+        );
+        let put = fleet.http.put(url).header("x-user-id", user);
+        let put = put.json(&serde_json::json!({ "quantity": quantity }));
         assert_eq!(send(put).await.status(), 200);
     }
-    until(&shop, "redis").await;
+    wait_for_readiness(&fleet, "redis").await;
     let done = AtomicBool::new(false);
-    let mishap = async {
+    let outages = async {
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(400)).await;
             redis.kill();
-            until(&shop, "unavailable").await;
+            wait_for_readiness(&fleet, "unavailable").await;
             tokio::time::sleep(Duration::from_millis(400)).await;
             redis.run();
-            until(&shop, "redis").await;
+            wait_for_readiness(&fleet, "redis").await;
         }
         done.store(true, Ordering::Relaxed);
     };
-    let (asked, ()) = futures_util::future::join(load(&shop, &done), mishap).await;
-    assert!(asked > 100, "only {asked}");
+    let (requests, ()) = futures_util::future::join(send_load(&fleet, &done), outages).await;
+    assert!(requests >= 27, "only {requests} requests");
 }
 
 #[tokio::test]
-async fn a_gateway_starts_without_its_redis() {
-    // Nothing listens there.
-    let shop = with("[store]\nurl = \"redis://127.0.0.1:1\"\n".to_owned()).await;
-    until(&shop, "unavailable").await;
+async fn a_gateway_starts_without_redis() {
+    // No server listens there.
+    let fleet = start_with("[store]\nurl = \"redis://127.0.0.1:1\"\n".to_owned()).await;
+    wait_for_readiness(&fleet, "unavailable").await;
 }
 
 #[tokio::test]
-async fn a_policy_may_close_while_redis_is_away() {
+async fn a_policy_may_fail_closed_while_redis_is_unavailable() {
     let config = "[store]\nurl = \"redis://127.0.0.1:1\"\n\
-                  [inbound.rate_limits.policies.screens]\naway = \"closed\"\n";
-    let shop = with(config.to_owned()).await;
-    let refused = shop.get("web", PAGE).await;
-    assert_eq!(refused.status, 503);
-    assert_eq!(refused.body["code"], "unavailable");
-    assert_eq!(refused.header("retry-after"), "1");
-    // What is not counted by it is answered.
-    assert_eq!(shop.get("web", "/health").await.status, 200);
+                  [inbound.rate_limits.policies.screens]\non_store_failure = \"fail_closed\"\n";
+    let fleet = start_with(config.to_owned()).await;
+    let rejected = fleet.get("web", PAGE).await;
+    assert_eq!(rejected.status, 503);
+    assert_eq!(rejected.body["code"], "unavailable");
+    assert_eq!(rejected.header("retry-after"), "1");
+    // Requests that the policy does not count are answered.
+    assert_eq!(fleet.get("web", "/health").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_policy_that_closed_opens_by_itself() {
+async fn a_fail_closed_policy_recovers_with_redis() {
     let Some(mut redis) = Redis::start() else {
         return;
     };
-    let closes = "timeout = \"2s\"\n[inbound.rate_limits.policies.screens]\naway = \"closed\"\n";
-    let shop = with(redis.config() + closes).await;
-    let status = async || shop.get("web", PAGE).await.status.as_u16();
+    let config = "timeout = \"5s\"\n[inbound.rate_limits.policies.screens]\non_store_failure = \"fail_closed\"\n";
+    let fleet = start_with(redis.config() + config).await;
+    let status = async || fleet.get("web", PAGE).await.status.as_u16();
     assert_eq!(status().await, 200);
     redis.kill();
     assert_eq!(status().await, 503);
     redis.run();
-    let mut waited = 0;
+    let mut attempts = 0;
     while status().await == 503 {
-        waited += 1;
-        assert!(waited < 500, "it stays closed");
+        attempts += 1;
+        assert!(attempts < 500, "the policy does not recover");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(status().await, 200);

@@ -1,4 +1,4 @@
-//! The tv's own: a hero and rows, each row for itself, and what to fetch ahead.
+//! The tv gateway: the hero and its rows, links for prefetching, device classes, heartbeats and playback streams.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
 
 use crate::support::instance::Instance;
-use crate::support::{Shop, send, until};
+use crate::support::{TestFleet, send, wait_until};
 
 const PAGE: &str = "/v1/titles/p-1";
 
 #[tokio::test]
-async fn a_title_fills_a_big_screen() {
-    let shop = Shop::open().await;
-    let page = shop.get("tv", PAGE).await;
+async fn a_title_has_large_images_and_all_fields() {
+    let fleet = TestFleet::start().await;
+    let page = fleet.get("tv", PAGE).await;
     assert_eq!(
         page.members("title"),
         [
@@ -34,51 +34,52 @@ async fn a_title_fills_a_big_screen() {
     let backdrop = page.body["title"]["backdrop"].as_str().unwrap();
     assert!(backdrop.ends_with("w=1920"), "{backdrop}");
     assert_eq!(page.members("rating"), ["average", "count"]);
-    let lost = Fault::status(500).on("/products/p-1/similar");
-    shop.loses_only(("tv", PAGE), &[], "similar", (Backend::Product, lost))
+    let failed = Fault::status(500).on("/products/p-1/similar");
+    fleet
+        .assert_loses_only(("tv", PAGE), &[], "similar", (Backend::Product, failed))
         .await;
 }
 
 #[tokio::test]
-async fn what_has_the_focus_can_be_fetched_ahead() {
-    let shop = Shop::open().await;
-    let browse = shop.get("tv", "/v1/browse").await;
+async fn focus_links_lead_to_the_focused_title() {
+    let fleet = TestFleet::start().await;
+    let browse = fleet.get("tv", "/v1/browse").await;
     let rows = browse.body["rows"].as_array().unwrap();
     let tiles = rows.iter().map(|row| &row["items"][0]);
     for tile in tiles.chain([&browse.body["hero"]]) {
-        let title = shop.get("tv", tile["focus"].as_str().unwrap()).await;
+        let title = fleet.get("tv", tile["focus"].as_str().unwrap()).await;
         assert_eq!(title.body["title"]["id"], tile["id"]);
     }
 }
 
 #[tokio::test]
-async fn a_row_that_fails_is_left_out_and_told() {
-    let shop = Shop::open().await;
-    let whole = shop.get("tv", "/v1/browse").await;
-    let rows = whole.body["rows"].as_array().unwrap();
-    let lost = rows[0]["id"].as_str().unwrap();
-    let fault = Fault::status(503).on(format!("/collections/{lost}"));
-    let mocks = shop.fleet.mocks();
+async fn a_failed_row_is_left_out_and_reported() {
+    let fleet = TestFleet::start().await;
+    let healthy = fleet.get("tv", "/v1/browse").await;
+    let rows = healthy.body["rows"].as_array().unwrap();
+    let failed = rows[0]["id"].as_str().unwrap();
+    let fault = Fault::status(503).on(format!("/collections/{failed}"));
+    let mocks = fleet.running.mocks();
     mocks.set_fault(Backend::Product, fault).unwrap();
-    let page = shop.get("tv", "/v1/browse").await;
+    let page = fleet.get("tv", "/v1/browse").await;
     assert_eq!(page.status, 200);
-    assert_eq!(page.section(&format!("rows.{lost}"))["state"], "missing");
+    assert_eq!(page.section(&format!("rows.{failed}"))["state"], "missing");
     assert_eq!(page.body["rows"].as_array().unwrap()[..], rows[1..]);
     let sections = page.header("sections");
     assert!(
-        sections.contains(&format!("rows.{lost}=missing")),
+        sections.contains(&format!("rows.{failed}=missing")),
         "{sections}"
     );
-    // Without its hero there is no screen.
+    // The hero is required.
     mocks.clear_faults(None);
     let fault = Fault::status(503).on("/collections/featured");
     mocks.set_fault(Backend::Product, fault).unwrap();
-    assert_eq!(shop.get("tv", "/v1/browse").await.status, 503);
+    assert_eq!(fleet.get("tv", "/v1/browse").await.status, 503);
 }
 
 #[tokio::test]
-async fn each_class_of_set_is_given_what_it_plays() {
-    let shop = Shop::open().await;
+async fn each_device_class_gets_the_streams_it_supports() {
+    let fleet = TestFleet::start().await;
     for (query, lines, codecs, drm) in [
         (
             "?device=tv-uhd",
@@ -90,7 +91,7 @@ async fn each_class_of_set_is_given_what_it_plays() {
         ("?device=tv-basic", 720, &["avc1"], "playready"),
         ("", 1080, &["hev1", "avc1"], "playready"),
     ] {
-        let page = shop.get("tv", &format!("{PAGE}{query}")).await;
+        let page = fleet.get("tv", &format!("{PAGE}{query}")).await;
         let manifest = &page.body["manifest"];
         assert_eq!(page.section("manifest")["source"], "playback");
         assert_eq!(
@@ -99,51 +100,56 @@ async fn each_class_of_set_is_given_what_it_plays() {
         );
         assert_eq!(manifest["codecs"], json!(codecs));
         let streams = manifest["streams"].as_array().unwrap();
-        let of = |s: &Value| {
+        let height_and_codec = |s: &Value| {
             (
                 s["height"].as_u64().unwrap(),
                 s["codec"].as_str().unwrap().to_owned(),
             )
         };
-        let told: Vec<_> = streams.iter().map(of).collect();
+        let actual: Vec<_> = streams.iter().map(height_and_codec).collect();
         let heights = [2160, 1080, 720, 480]
             .into_iter()
             .filter(|height| *height <= lines);
-        let wanted = heights.flat_map(|h| codecs.iter().map(move |c| (h, (*c).to_owned())));
-        assert_eq!(told, wanted.collect::<Vec<_>>(), "{query}");
+        let expected = heights.flat_map(|h| codecs.iter().map(move |c| (h, (*c).to_owned())));
+        assert_eq!(actual, expected.collect::<Vec<_>>(), "{query}");
     }
-    let fridge = shop.get("tv", &format!("{PAGE}?device=fridge")).await;
+    let unknown = fleet.get("tv", &format!("{PAGE}?device=fridge")).await;
     assert_eq!(
-        (fridge.status.as_u16(), &fridge.body["errors"][0]["pointer"]),
+        (
+            unknown.status.as_u16(),
+            &unknown.body["errors"][0]["pointer"]
+        ),
         (422, &"/query/device".into())
     );
-    let phone = shop.get("tv", &format!("{PAGE}?device=phone")).await;
-    assert_eq!(phone.status, 422, "no set");
+    let phone = fleet.get("tv", &format!("{PAGE}?device=phone")).await;
+    assert_eq!(phone.status, 422, "a phone is no TV device class");
 }
 
 #[tokio::test]
-async fn without_its_manifest_a_title_is_still_a_title() {
-    let shop = Shop::open().await;
+async fn a_title_without_its_manifest_keeps_the_other_sections() {
+    let fleet = TestFleet::start().await;
     for fault in [
         Fault::status(500),
         Fault::mode(Mode::Reset),
         Fault::mode(Mode::Malformed),
     ] {
-        shop.loses_only(("tv", PAGE), &[], "manifest", (Backend::Playback, fault))
+        fleet
+            .assert_loses_only(("tv", PAGE), &[], "manifest", (Backend::Playback, fault))
             .await;
     }
-    let ada = shop.bearer("ada");
+    let ada = fleet.bearer("ada");
     let ada = [("authorization", ada.as_str())];
-    let lost = (Backend::Playback, Fault::status(503));
-    shop.loses_only(("tv", "/v1/browse"), &ada, "continueWatching", lost)
+    let failed = (Backend::Playback, Fault::status(503));
+    fleet
+        .assert_loses_only(("tv", "/v1/browse"), &ada, "continueWatching", failed)
         .await;
 }
 
-/// Posts a set's position as a user.
-async fn post(shop: &Shop, user: &str, path: &str, position: &Value) -> Response {
-    let url = format!("{}/v1/titles/{path}", shop.fleet.url("tv"));
-    let request = shop.http.post(url).json(position);
-    send(request.header("authorization", shop.bearer(user))).await
+/// Posts a position as a user.
+async fn post(fleet: &TestFleet, user: &str, path: &str, position: &Value) -> Response {
+    let url = format!("{}/v1/titles/{path}", fleet.running.url("tv"));
+    let request = fleet.http.post(url).json(position);
+    send(request.header("authorization", fleet.bearer(user))).await
 }
 
 async fn problem(response: Response) -> (StatusCode, Value) {
@@ -151,11 +157,11 @@ async fn problem(response: Response) -> (StatusCode, Value) {
     (status, response.json::<Value>().await.unwrap())
 }
 
-/// What a user began, as (id, position).
-async fn began(shop: &Shop, user: &str) -> Vec<(String, u64)> {
-    let bearer = shop.bearer(user);
+/// The user's titles to continue, as (id, position).
+async fn continue_watching(fleet: &TestFleet, user: &str) -> Vec<(String, u64)> {
+    let bearer = fleet.bearer(user);
     let headers = [("authorization", bearer.as_str())];
-    let browse = shop
+    let browse = fleet
         .get_with("tv", "/v1/browse?fields=continueWatching", &headers)
         .await;
     assert!(
@@ -178,106 +184,131 @@ async fn began(shop: &Shop, user: &str) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn a_position_said_once_is_where_to_go_on() {
-    let shop = Shop::open().await;
-    let (ada, ben) = (began(&shop, "ada").await, began(&shop, "ben").await);
-    let said = post(&shop, "ada", "p-7/heartbeat", &json!({"positionS": 61})).await;
-    assert_eq!(said.status(), 200);
-    let told: Value = said.json().await.unwrap();
+async fn a_heartbeat_sets_the_position_in_continue_watching() {
+    let fleet = TestFleet::start().await;
+    let (ada, ben) = (
+        continue_watching(&fleet, "ada").await,
+        continue_watching(&fleet, "ben").await,
+    );
+    let response = post(&fleet, "ada", "p-7/heartbeat", &json!({"positionS": 61})).await;
+    assert_eq!(response.status(), 200);
+    let actual: Value = response.json().await.unwrap();
     assert_eq!(
-        told,
+        actual,
         json!({"positionS": 61, "keepPlaying": true, "nextInS": 10})
     );
-    let now = began(&shop, "ada").await;
+    let now = continue_watching(&fleet, "ada").await;
     assert_eq!(now[0], ("p-7".to_owned(), 61));
     let others = ada.into_iter().filter(|(id, _)| id != "p-7");
     assert!(
         now[1..].iter().cloned().eq(others.take(now.len() - 1)),
         "{now:?}"
     );
-    assert_eq!(began(&shop, "ben").await, ben, "nobody else's changed");
-    let nobody = shop.get("tv", "/v1/browse").await;
-    assert!(nobody.body["continueWatching"].is_null());
-    assert!(
-        nobody.section("continueWatching").is_null(),
-        "it does not apply"
+    assert_eq!(
+        continue_watching(&fleet, "ben").await,
+        ben,
+        "another user's position changed"
     );
-    // A title that left the catalogue: the set learns to stop.
-    let gone = post(&shop, "ada", "p-999/heartbeat", &json!({"positionS": 1})).await;
-    assert_eq!(gone.json::<Value>().await.unwrap()["keepPlaying"], false);
+    let anonymous = fleet.get("tv", "/v1/browse").await;
+    assert!(anonymous.body["continueWatching"].is_null());
+    assert!(
+        anonymous.section("continueWatching").is_null(),
+        "the section does not apply to an anonymous caller"
+    );
+    // The title is not in the catalogue, so playback must stop.
+    let removed = post(&fleet, "ada", "p-999/heartbeat", &json!({"positionS": 1})).await;
+    assert_eq!(removed.json::<Value>().await.unwrap()["keepPlaying"], false);
 }
 
 #[tokio::test]
-async fn a_beat_is_done_refused_or_unknown() {
-    let shop = Shop::unbroken().await;
-    let before = began(&shop, "ada").await;
-    let url = format!("{}/v1/titles/p-7/heartbeat", shop.fleet.url("tv"));
-    let unsigned = send(shop.http.post(url).json(&json!({"odd": 1}))).await;
-    let (status, body) = problem(unsigned).await;
+async fn a_heartbeat_succeeds_is_rejected_or_has_an_unknown_outcome() {
+    let fleet = TestFleet::start_without_circuit_breakers().await;
+    let before = continue_watching(&fleet, "ada").await;
+    let url = format!("{}/v1/titles/p-7/heartbeat", fleet.running.url("tv"));
+    let without_credential = send(fleet.http.post(url).json(&json!({"odd": 1}))).await;
+    let (status, body) = problem(without_credential).await;
     assert_eq!(
         (status.as_u16(), &body["code"]),
         (401, &"unauthenticated".into())
     );
-    for (bad, pointer) in [
+    for (invalid, pointer) in [
         (json!({"positionS": -1}), "/positionS"),
         (json!({"positionS": 86_401}), "/positionS"),
         (json!({}), "/positionS"),
         (json!({"positionS": 1, "odd": 1}), "/odd"),
     ] {
-        for door in ["p-7/heartbeat", "p-7/playing"] {
-            let (status, body) = problem(post(&shop, "ada", door, &bad).await).await;
+        for endpoint in ["p-7/heartbeat", "p-7/playing"] {
+            let (status, body) = problem(post(&fleet, "ada", endpoint, &invalid).await).await;
             assert_eq!(
                 (status.as_u16(), &body["errors"][0]["pointer"]),
                 (422, &pointer.into()),
-                "{bad}"
+                "{invalid}"
             );
         }
     }
-    let (status, body) =
-        problem(post(&shop, "ada", "p-7/heartbeat", &json!({"positionS": 86_400})).await).await;
+    let (status, body) = problem(
+        post(
+            &fleet,
+            "ada",
+            "p-7/heartbeat",
+            &json!({"positionS": 86_400}),
+        )
+        .await,
+    )
+    .await;
     assert_eq!(
         (status.as_u16(), &body["code"]),
         (422, &"validation_failed".into()),
-        "past the end"
+        "the position is beyond the end"
     );
-    assert_eq!(began(&shop, "ada").await, before, "nothing changed");
+    assert_eq!(
+        continue_watching(&fleet, "ada").await,
+        before,
+        "nothing changed"
+    );
     for (fault, code) in [
         (Fault::mode(Mode::Hang), "outcome_unknown"),
         (Fault::mode(Mode::Malformed), "outcome_unknown"),
         (Fault::status(500), "outcome_unknown"),
         (Fault::status(503), "unavailable"),
     ] {
-        shop.fleet
+        fleet
+            .running
             .mocks()
             .set_fault(Backend::Playback, fault)
             .unwrap();
-        let said = post(&shop, "ada", "p-7/heartbeat", &json!({"positionS": 5})).await;
-        assert!(!said.headers()["retry-after"].is_empty());
-        let (status, body) = problem(said).await;
-        let wanted = if code == "unavailable" { 503 } else { 504 };
-        assert_eq!((status.as_u16(), &body["code"]), (wanted, &code.into()));
+        let response = post(&fleet, "ada", "p-7/heartbeat", &json!({"positionS": 5})).await;
+        assert!(!response.headers()["retry-after"].is_empty());
+        let (status, body) = problem(response).await;
+        let expected = if code == "unavailable" { 503 } else { 504 };
+        assert_eq!((status.as_u16(), &body["code"]), (expected, &code.into()));
     }
 }
 
 #[tokio::test]
-async fn a_beat_arrives_although_the_set_hangs_up() {
-    let shop = Shop::open().await;
-    let mocks = shop.fleet.mocks();
-    let slow = Fault::latency(Duration::from_millis(300));
+async fn a_heartbeat_completes_after_a_disconnect() {
+    let fleet = TestFleet::start().await;
+    let mocks = fleet.running.mocks();
+    let slow = Fault::latency(Duration::from_secs(1));
     mocks.set_fault(Backend::Playback, slow).unwrap();
     let position = json!({"positionS": 77});
-    let saying = post(&shop, "ada", "p-9/heartbeat", &position);
-    let left = tokio::time::timeout(Duration::from_millis(150), saying).await;
-    assert!(left.is_err(), "it hung up first");
-    assert_eq!(mocks.stats(Backend::Playback).in_flight, 1);
-    until(|| mocks.stats(Backend::Playback).in_flight == 0).await;
+    let request = post(&fleet, "ada", "p-9/heartbeat", &position);
+    tokio::select! {
+        biased;
+        () = wait_until(|| mocks.stats(Backend::Playback).calls == 1) => {}
+        _ = request => panic!("the response came before the disconnect"),
+    }
+    wait_until(|| mocks.stats(Backend::Playback).in_flight == 0).await;
     assert_eq!(mocks.stats(Backend::Playback).cancelled, 0);
     mocks.clear_faults(None);
-    assert_eq!(began(&shop, "ada").await[0], ("p-9".to_owned(), 77));
+    assert_eq!(
+        continue_watching(&fleet, "ada").await[0],
+        ("p-9".to_owned(), 77)
+    );
 }
 
-/// The next event of a stream: its name and data.
-async fn event(stream: &mut Response) -> Option<(String, Value)> {
+/// Reads the next event of a stream: its name and data.
+async fn next_event(stream: &mut Response) -> Option<(String, Value)> {
     let chunk = stream.chunk().await.unwrap()?;
     let text = std::str::from_utf8(&chunk).unwrap().trim_end();
     let (name, data) = text.split_once('\n').unwrap();
@@ -289,81 +320,77 @@ async fn event(stream: &mut Response) -> Option<(String, Value)> {
 }
 
 #[tokio::test]
-async fn while_a_set_plays_its_position_is_kept_and_hanging_up_ends_it() {
-    let shop = Shop::open().await;
-    let mocks = shop.fleet.mocks();
-    let mut playing = post(&shop, "ada", "p-8/playing", &json!({"positionS": 120})).await;
-    assert_eq!(playing.status(), 200);
-    assert_eq!(playing.headers()["content-type"], "text/event-stream");
-    assert_eq!(playing.headers()["cache-control"], "no-store");
-    let (name, beat) = event(&mut playing).await.unwrap();
+async fn a_stream_stores_the_position_and_ends_with_a_disconnect() {
+    let fleet = TestFleet::start().await;
+    let mocks = fleet.running.mocks();
+    let mut stream = post(&fleet, "ada", "p-8/playing", &json!({"positionS": 120})).await;
+    assert_eq!(stream.status(), 200);
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert_eq!(stream.headers()["cache-control"], "no-store");
+    let (name, beat) = next_event(&mut stream).await.unwrap();
     assert_eq!(name, "beat");
     assert_eq!(
         beat,
         json!({"positionS": 120, "keepPlaying": true, "nextInS": 10})
     );
-    let told = mocks.stats(Backend::Playback);
+    let stats = mocks.stats(Backend::Playback);
     assert_eq!(
-        (told.in_flight, told.last_headers["x-user-id"].as_str()),
+        (stats.in_flight, stats.last_headers["x-user-id"].as_str()),
         (1, "ada")
     );
     assert!(
-        !told.last_headers.contains_key("grpc-timeout"),
-        "it has no end"
+        !stats.last_headers.contains_key("grpc-timeout"),
+        "a stream has no deadline"
     );
-    assert_eq!(began(&shop, "ada").await[0], ("p-8".to_owned(), 120));
-    // Past the request's deadline, which is three seconds, the next beat comes in its time.
-    let (_, beat) = event(&mut playing).await.unwrap();
-    let position = beat["positionS"].as_u64().unwrap();
-    assert!((129..=132).contains(&position), "{position}");
-    assert_eq!(began(&shop, "ada").await[0], ("p-8".to_owned(), position));
-    assert_eq!(mocks.stats(Backend::Playback).in_flight, 1);
-    drop(playing);
-    until(|| mocks.stats(Backend::Playback).in_flight == 0).await;
+    let latest = continue_watching(&fleet, "ada").await[0].clone();
+    assert_eq!(latest, ("p-8".to_owned(), 120));
+    drop(stream);
+    wait_until(|| mocks.stats(Backend::Playback).in_flight == 0).await;
     assert_eq!(mocks.stats(Backend::Playback).cancelled, 1);
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_says_why() {
-    let shop = Shop::open().await;
-    // Told to stop.
-    let mut playing = post(&shop, "ada", "p-999/playing", &json!({"positionS": 1})).await;
-    let (name, beat) = event(&mut playing).await.unwrap();
+async fn a_stream_reports_why_it_ends() {
+    let fleet = TestFleet::start().await;
+    // The backend ends the stream.
+    let mut stream = post(&fleet, "ada", "p-999/playing", &json!({"positionS": 1})).await;
+    let (name, beat) = next_event(&mut stream).await.unwrap();
     assert_eq!(
         (name.as_str(), &beat["keepPlaying"]),
         ("beat", &false.into())
     );
-    assert_eq!(event(&mut playing).await, None);
-    // Refused after its head: the backend answers a position in its stream.
-    let mut playing = post(&shop, "ada", "p-7/playing", &json!({"positionS": 86_400})).await;
-    assert_eq!(playing.status(), 200);
-    let (name, problem) = event(&mut playing).await.unwrap();
+    assert_eq!(next_event(&mut stream).await, None);
+    // The backend rejects the position within its stream, after the gateway has sent the response head.
+    let mut stream = post(&fleet, "ada", "p-7/playing", &json!({"positionS": 86_400})).await;
+    assert_eq!(stream.status(), 200);
+    let (name, problem) = next_event(&mut stream).await.unwrap();
     assert_eq!(
         (name.as_str(), &problem["code"]),
         ("problem", &"validation_failed".into())
     );
-    assert_eq!(event(&mut playing).await, None);
-    // Refused before it: an answer like any other.
-    shop.fleet
+    assert_eq!(next_event(&mut stream).await, None);
+    // The backend rejects the call before its stream starts.
+    fleet
+        .running
         .mocks()
         .set_fault(Backend::Playback, Fault::status(503))
         .unwrap();
-    let refused = post(&shop, "ada", "p-7/playing", &json!({"positionS": 1})).await;
-    assert_eq!(refused.status(), 503);
+    let rejected = post(&fleet, "ada", "p-7/playing", &json!({"positionS": 1})).await;
+    assert_eq!(rejected.status(), 503);
 }
 
 #[tokio::test]
-async fn a_stream_whose_backend_dies_says_that() {
-    let one = Instance::start(Backend::Playback).await;
-    let shop = crate::grpc::shop_of(&[&one]).await;
-    let mut playing = post(&shop, "ada", "p-8/playing", &json!({"positionS": 1})).await;
-    event(&mut playing).await.unwrap();
-    one.die().await;
-    let soon = tokio::time::timeout(Duration::from_secs(2), event(&mut playing));
-    let (name, problem) = soon.await.unwrap().unwrap();
+async fn a_stream_reports_a_crash_of_its_backend() {
+    let instance = Instance::start(Backend::Playback).await;
+    let fleet = crate::grpc::start_with_instances(&[&instance]).await;
+    let mut stream = post(&fleet, "ada", "p-8/playing", &json!({"positionS": 1})).await;
+    next_event(&mut stream).await.unwrap();
+    instance.crash().await;
+    let next = tokio::time::timeout(Duration::from_secs(20), next_event(&mut stream));
+    let (name, problem) = next.await.unwrap().unwrap();
     assert_eq!(
         (name.as_str(), &problem["code"]),
         ("problem", &"outcome_unknown".into())
     );
-    assert_eq!(event(&mut playing).await, None);
+    assert_eq!(next_event(&mut stream).await, None);
 }

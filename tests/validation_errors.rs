@@ -1,16 +1,16 @@
-//! Every mistake in a request is told at its own place.
+//! Validation errors: every invalid member of a request is reported with a pointer.
 
 use fleet::Callers;
 use serde_json::{Value, json};
 
-use crate::screens::enrolled;
-use crate::support::{Answer, Shop, file};
+use crate::screens::all_screens;
+use crate::support::{JsonResponse, TestFleet, file};
 
 const KEY: (&str, &str) = ("x-api-key", fleet::PARTNER_KEY);
 
 #[tokio::test]
-async fn a_query_is_pointed_into_member_by_member() {
-    let shop = Shop::open().await;
+async fn query_errors_point_to_each_parameter() {
+    let fleet = TestFleet::start().await;
     for (gateway, path, pointers) in [
         ("partner", "/v2/availability", &["/query/ids"][..]),
         ("partner", "/v2/availability?ids=p-1&odd=1", &["/query/odd"]),
@@ -20,140 +20,164 @@ async fn a_query_is_pointed_into_member_by_member() {
             &["/query/limit", "/query/odd", "/query/q"],
         ),
     ] {
-        let answer = shop.get_with(gateway, path, &[KEY][..usize::from(gateway == "partner")]);
-        let answer = answer.await;
-        assert_eq!(answer.body["code"], "validation_failed", "{path}");
-        assert_eq!(told(&answer), pointers, "{path}");
+        let response = fleet.get_with(gateway, path, &[KEY][..usize::from(gateway == "partner")]);
+        let response = response.await;
+        assert_eq!(response.body["code"], "validation_failed", "{path}");
+        assert_eq!(pointers_of(&response), pointers, "{path}");
     }
 }
 
 #[tokio::test]
-async fn no_screen_reads_past_a_member_it_does_not_know() {
-    let shop = Shop::open().await;
-    let rest = enrolled().iter().filter(|screen| screen.document.is_none());
+async fn every_screen_rejects_unknown_parameters() {
+    let fleet = TestFleet::start().await;
+    let rest = all_screens()
+        .iter()
+        .filter(|screen| screen.document.is_none());
     for screen in rest {
         let more = if screen.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{more}odd=1&fields=a&fields=b", screen.path);
-        let credential = screen.credential(shop.fleet.mocks(), Some("ada")).unwrap();
+        let credential = screen
+            .credential(fleet.running.mocks(), Some("ada"))
+            .unwrap();
         let headers = [(credential.0, credential.1.as_str())];
-        let answer = shop.get_with(screen.gateway, &path, &headers).await;
-        assert_eq!(answer.status, 422, "{path}");
-        let told = told(&answer);
-        assert!(told.contains(&"/query/odd"), "{path}: {told:?}");
+        let response = fleet.get_with(screen.gateway, &path, &headers).await;
+        assert_eq!(response.status, 422, "{path}");
+        let pointers_of = pointers_of(&response);
+        assert!(
+            pointers_of.contains(&"/query/odd"),
+            "{path}: {pointers_of:?}"
+        );
     }
 }
 
-/// Where each operation that takes a body is, by the contract; those that pass requests on take what their backends take.
-fn posted(contract: &Value) -> Vec<String> {
+/// The path of each POST operation in a contract, without proxy routes, whose backends validate the body.
+fn post_paths(contract: &Value) -> Vec<String> {
     let paths = contract["paths"].as_object().unwrap().iter();
-    let ours = paths.filter(|(path, item)| item["post"].is_object() && !path.ends_with("/{path}"));
-    ours.map(|(path, _)| path.replace("{id}", "p-1")).collect()
+    let endpoints =
+        paths.filter(|(path, item)| item["post"].is_object() && !path.ends_with("/{path}"));
+    endpoints
+        .map(|(path, _)| path.replace("{id}", "p-1"))
+        .collect()
 }
 
 #[tokio::test]
-async fn a_door_that_reads_no_query_takes_none() {
-    let shop = Shop::open().await;
-    let credential = shop.bearer("ada");
+async fn an_endpoint_without_query_parameters_rejects_them() {
+    let fleet = TestFleet::start().await;
+    let credential = fleet.bearer("ada");
     let headers = [
         ("authorization", credential.as_str()),
         ("idempotency-key", "k-1"),
     ];
-    let mut doors = 0;
-    let people = (fleet::GATEWAYS.iter()).filter(|g| g.callers() == Callers::People);
-    for gateway in people.map(|g| g.name) {
+    let mut count = 0;
+    let gateways = (fleet::GATEWAYS.iter()).filter(|g| g.callers() == Callers::People);
+    for gateway in gateways.map(|g| g.name) {
         let contract = file(&format!("bffs/{gateway}/openapi.json")).unwrap();
-        for path in posted(&serde_json::from_str(&contract).unwrap()) {
-            let asked = format!("{path}?odd=1&fields=a&odd=2");
+        for path in post_paths(&serde_json::from_str(&contract).unwrap()) {
+            let path_with_query = format!("{path}?odd=1&fields=a&odd=2");
             let body = json!({"query": "{ __typename }"});
-            let answer = shop.post_with(gateway, &asked, &headers, &body).await;
-            assert_eq!(answer.status, 422, "{gateway} {path}");
-            assert_eq!(told(&answer), ["/query/odd", "/query/fields"], "{path}");
-            doors += 1;
+            let response = fleet
+                .post_with(gateway, &path_with_query, &headers, &body)
+                .await;
+            assert_eq!(response.status, 422, "{gateway} {path}");
+            assert_eq!(
+                pointers_of(&response),
+                ["/query/odd", "/query/fields"],
+                "{path}"
+            );
+            count += 1;
         }
     }
-    assert!(doors >= 5, "two checkouts, two ways to play, and /graphql");
+    assert!(
+        count >= 5,
+        "expected two checkouts, two playback endpoints and /graphql"
+    );
 }
 
 #[tokio::test]
-async fn arguments_keep_the_rules_of_the_query_they_are_over_rest() {
-    let shop = Shop::open().await;
+async fn graphql_arguments_follow_the_rules_of_rest_parameters() {
+    let fleet = TestFleet::start().await;
     let long = "c".repeat(201);
     let query =
         format!(r#"{{ search(q: "", limit: 51, cursor: "{long}") {{ results {{ total }} }} }}"#);
-    let answer = shop.post("web", "/graphql", &json!({"query": query})).await;
-    let errors = answer.body["errors"].as_array().unwrap();
-    assert_eq!(errors.len(), 1, "{}", answer.body);
-    let told = &errors[0]["extensions"];
-    assert_eq!(told["code"], "validation_failed");
-    let pointers = told["errors"].as_array().unwrap().iter();
+    let response = fleet
+        .post("web", "/graphql", &json!({"query": query}))
+        .await;
+    let errors = response.body["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 1, "{}", response.body);
+    let pointers_of = &errors[0]["extensions"];
+    assert_eq!(pointers_of["code"], "validation_failed");
+    let pointers = pointers_of["errors"].as_array().unwrap().iter();
     let pointers: Vec<_> = pointers.map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(
         pointers,
         ["/variables/cursor", "/variables/limit", "/variables/q"]
     );
-    let calls = shop.fleet.mocks().stats(services_mock::Backend::Product);
+    let calls = fleet.running.mocks().stats(services_mock::Backend::Product);
     assert_eq!(calls.calls, 0);
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_none_is_the_clients_mistake() {
-    let shop = Shop::open().await;
+async fn an_invalid_cursor_is_an_invalid_request() {
+    let fleet = TestFleet::start().await;
     let path = "/api/search?q=harbour&cursor=odd";
-    let answer = shop.get("web", path).await;
+    let response = fleet.get("web", path).await;
     assert_eq!(
-        (answer.status.as_u16(), &answer.body["code"]),
+        (response.status.as_u16(), &response.body["code"]),
         (400, &"invalid_request".into())
     );
     let query =
         json!({"query": r#"{ search(q: "harbour", cursor: "odd") { results { total } } }"#});
-    let answer = shop.post("web", "/graphql", &query).await;
-    let told = &answer.body["errors"][0]["extensions"];
-    assert_eq!(told["code"], "invalid_request", "{}", answer.body);
+    let response = fleet.post("web", "/graphql", &query).await;
+    let pointers_of = &response.body["errors"][0]["extensions"];
+    assert_eq!(pointers_of["code"], "invalid_request", "{}", response.body);
 }
 
 #[tokio::test]
-async fn an_argument_whose_variable_nobody_set_has_its_default() {
-    let shop = Shop::open().await;
+async fn an_unset_variable_uses_the_arguments_default() {
+    let fleet = TestFleet::start().await;
     let query =
         "query($limit: Int) { search(q: \"harbour\", limit: $limit) { results { items { id } } } }";
-    let found = async |variables: Value| {
+    let count_results = async |variables: Value| {
         let body = json!({"query": query, "variables": variables});
-        let answer = shop.post("web", "/graphql", &body).await;
-        let items = &answer.body["data"]["search"]["results"]["items"];
+        let response = fleet.post("web", "/graphql", &body).await;
+        let items = &response.body["data"]["search"]["results"]["items"];
         items.as_array().unwrap().len()
     };
-    assert_eq!(found(json!({})).await, found(json!({"limit": 20})).await);
-    assert_eq!(found(json!({"limit": 2})).await, 2);
+    assert_eq!(
+        count_results(json!({})).await,
+        count_results(json!({"limit": 20})).await
+    );
+    assert_eq!(count_results(json!({"limit": 2})).await, 2);
 }
 
 #[tokio::test]
-async fn every_door_reads_the_same_json() {
-    let shop = Shop::open().await;
-    let credential = shop.bearer("ada");
+async fn every_endpoint_accepts_the_same_json_media_types() {
+    let fleet = TestFleet::start().await;
+    let credential = fleet.bearer("ada");
     for (gateway, path, body) in [
         ("tv", "/v1/titles/p-1/heartbeat", r#"{"positionS": 1}"#),
         ("web", "/graphql", r#"{"query": "{ __typename }"}"#),
     ] {
-        for (kind, status) in [
+        for (content_type, status) in [
             ("application/json", 200),
             ("Application/JSON; charset=\"UTF-8\"", 200),
             ("application/json; charset=utf-16", 415),
             ("text/plain", 415),
         ] {
-            let url = format!("{}{path}", shop.fleet.url(gateway));
-            let request = shop.http.post(url).header("content-type", kind);
+            let url = format!("{}{path}", fleet.running.url(gateway));
+            let request = fleet.http.post(url).header("content-type", content_type);
             let request = request.header("authorization", &credential).body(body);
-            let answer = crate::support::send(request).await;
-            assert_eq!(answer.status(), status, "{path} {kind}");
+            let response = crate::support::send(request).await;
+            assert_eq!(response.status(), status, "{path} {content_type}");
         }
     }
 }
 
-/// Serde would take the members of a type in their order for it.
+/// Serde itself accepts a list with the members of a struct in their order.
 #[tokio::test]
-async fn a_list_is_no_object() {
-    let shop = Shop::open().await;
-    let credential = shop.bearer("ada");
+async fn a_list_is_not_accepted_as_an_object() {
+    let fleet = TestFleet::start().await;
+    let credential = fleet.bearer("ada");
     let headers = [
         ("authorization", credential.as_str()),
         ("idempotency-key", "k-1"),
@@ -164,16 +188,16 @@ async fn a_list_is_no_object() {
         ("web", "/api/checkout", json!([card]), ""),
         ("web", "/api/checkout", json!({"card": card}), "/card"),
     ] {
-        let answer = shop.post_with(gateway, path, &headers, &body).await;
-        assert_eq!(answer.status, 422, "{path} {body}: {}", answer.body);
-        assert_eq!(told(&answer), [pointer], "{path} {body}");
+        let response = fleet.post_with(gateway, path, &headers, &body).await;
+        assert_eq!(response.status, 422, "{path} {body}: {}", response.body);
+        assert_eq!(pointers_of(&response), [pointer], "{path} {body}");
     }
 }
 
 #[tokio::test]
-async fn a_body_is_pointed_into_member_by_member() {
-    let shop = Shop::open().await;
-    let credential = shop.bearer("ada");
+async fn body_errors_point_to_each_member() {
+    let fleet = TestFleet::start().await;
+    let credential = fleet.bearer("ada");
     let headers = [
         ("authorization", credential.as_str()),
         ("idempotency-key", "k-1"),
@@ -186,19 +210,19 @@ async fn a_body_is_pointed_into_member_by_member() {
         (json!({"card": {}}), card.to_vec()),
         (json!({}), vec!["/card"]),
     ] {
-        let answer = shop.post_with("web", "/api/checkout", &headers, &body);
-        let answer = answer.await;
-        assert_eq!(answer.status, 422, "{}", answer.body);
-        let mut told = told(&answer);
-        told.sort_unstable();
+        let response = fleet.post_with("web", "/api/checkout", &headers, &body);
+        let response = response.await;
+        assert_eq!(response.status, 422, "{}", response.body);
+        let mut pointers_of = pointers_of(&response);
+        pointers_of.sort_unstable();
         let mut pointers = pointers;
         pointers.sort_unstable();
-        assert_eq!(told, pointers, "{body}");
+        assert_eq!(pointers_of, pointers, "{body}");
     }
 }
 
-/// What an answer points at.
-fn told(answer: &Answer) -> Vec<&str> {
-    let errors = answer.body["errors"].as_array().unwrap().iter();
+/// The pointers in a response.
+fn pointers_of(response: &JsonResponse) -> Vec<&str> {
+    let errors = response.body["errors"].as_array().unwrap().iter();
     errors.map(|e| e["pointer"].as_str().unwrap()).collect()
 }

@@ -1,4 +1,4 @@
-//! Clients that ask and do not take what they are answered: what they hold is theirs for as long as a limit says.
+//! Clients that do not read their response: after `server.write_timeout` the gateway releases everything they hold.
 
 use std::cell::RefCell;
 use std::fmt::Debug;
@@ -19,44 +19,45 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::sim_fleet::{Plan, SimFleet, simulated};
+use crate::sim_fleet::{SimFleet, SimOptions, run_simulated};
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// The shipped `server.write_timeout`.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(100);
-/// What the log says of an answer that was given up.
-const UNTAKEN: &str = "the client stopped reading the response";
-const PASSED: &str = "/api/products/p-1";
+/// The logged cause of a response that the client did not read.
+const CLIENT_STALLED: &str = "the client stopped reading the response";
+const PROXIED: &str = "/api/products/p-1";
 const SCREEN: &str = "/api/product-details/p-1";
 
-/// A town whose only gateway is the web's, with room for one stream at the product backend.
-fn town() -> SimFleet {
-    town_with(|_| "[upstreams.product.bulkhead]\nmax_streams = 1\n".to_owned())
+/// Starts web only, with one stream permit for the product backend.
+fn start() -> SimFleet {
+    start_with(|_| "[upstreams.product.bulkhead]\nmax_streams = 1\n".to_owned())
 }
 
-fn town_with(also: fn(&fleet::Gateway) -> String) -> SimFleet {
-    SimFleet::start(Plan {
+fn start_with(extra_config: fn(&fleet::Gateway) -> String) -> SimFleet {
+    SimFleet::start(SimOptions {
         seed: 1,
-        only: Some("web"),
-        frail: false,
-        also,
+        only_gateway: Some("web"),
+        network_faults: false,
+        extra_config: Box::new(extra_config),
     })
 }
 
 thread_local! {
-    /// What the lines about requests told as a cause: a simulated story runs in one thread.
+    /// The `cause` fields of the access log. A simulated test runs in one thread.
     static CAUSES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps those for every thread, from the first story that wants them on: a subscriber for one thread alone would
-/// depend on who writes a line for the first time just then.
-static KEEPING: LazyLock<()> =
+/// Installs the subscriber for every thread. With a thread-local subscriber, `tracing` caches whether a line is enabled,
+/// and the result would depend on which thread logs the line first.
+static SUBSCRIBER: LazyLock<()> =
     LazyLock::new(|| tracing::subscriber::set_global_default(Causes).unwrap());
 
 struct Causes;
 
 impl Subscriber for Causes {
-    fn enabled(&self, of: &Metadata<'_>) -> bool {
-        of.target() == "access"
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "access"
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -83,10 +84,10 @@ impl Visit for Causes {
     fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
-/// Runs a story; answers with the causes that were logged.
-fn logged(story: impl Future<Output = ()>) -> Vec<String> {
-    LazyLock::force(&KEEPING);
-    simulated(story);
+/// Runs a test and returns the logged causes.
+fn run_logged(test: impl Future<Output = ()>) -> Vec<String> {
+    LazyLock::force(&SUBSCRIBER);
+    run_simulated(test);
     CAUSES.take()
 }
 
@@ -96,223 +97,227 @@ fn get(path: &str) -> Request<Full<Bytes>> {
     request.body(Full::default()).unwrap()
 }
 
-/// Answers of the product backend never end from now on.
-fn endless(town: &SimFleet) {
+/// Makes every response of the product backend endless.
+fn set_endless_responses(fleet: &SimFleet) {
     let endless = Fault::mode(Mode::Endless);
-    town.mocks.set_fault(Backend::Product, endless).unwrap();
+    fleet.mocks.set_fault(Backend::Product, endless).unwrap();
 }
 
-fn under_way(town: &SimFleet) -> u64 {
-    town.mocks.stats(Backend::Product).in_flight
+fn in_flight(fleet: &SimFleet) -> u64 {
+    fleet.mocks.stats(Backend::Product).in_flight
 }
 
-/// The sum of a metric over all its series that have this label.
-async fn metric(town: &SimFleet, name: &str, label: &str) -> u64 {
-    let answer = town.ask("web-admin", get("/metrics")).await.unwrap();
-    let text = String::from_utf8(answer.into_body().to_vec()).unwrap();
-    let of = |line: &&str| line.starts_with(name) && line.contains(label);
-    let values = text.lines().filter(of).map(|line| {
+/// The sum of a metric over all series with this label.
+async fn metric(fleet: &SimFleet, name: &str, label: &str) -> u64 {
+    let response = fleet.send("web-admin", get("/metrics")).await.unwrap();
+    let text = String::from_utf8(response.into_body().to_vec()).unwrap();
+    let matches = |line: &&str| line.starts_with(name) && line.contains(label);
+    let values = text.lines().filter(matches).map(|line| {
         let (_, value) = line.rsplit_once(' ').unwrap();
         value.parse::<u64>().unwrap()
     });
     values.sum()
 }
 
-/// How many requests are told as given up by their clients.
-async fn given_up(town: &SimFleet) -> u64 {
+/// The number of requests with status 499.
+async fn count_disconnects(fleet: &SimFleet) -> u64 {
     metric(
-        town,
+        fleet,
         "http_server_request_duration_seconds_count",
         "\"499\"",
     )
     .await
 }
 
-/// How many requests hold a slot.
-async fn slots(town: &SimFleet) -> u64 {
-    metric(town, "bff_requests_in_flight", "").await
+/// The number of requests that hold a concurrency permit.
+async fn active_requests(fleet: &SimFleet) -> u64 {
+    metric(fleet, "bff_requests_in_flight", "").await
 }
 
-/// A client that speaks HTTP/2, and takes so many bytes of an answer that it does not read.
-async fn second(town: &SimFleet, window: u32) -> SendRequest<Full<Bytes>> {
-    let wire = town.dial("web").await.unwrap();
+/// Opens an HTTP/2 connection with this stream window, which is the number of unread bytes that the client accepts.
+async fn connect_http2(fleet: &SimFleet, window: u32) -> SendRequest<Full<Bytes>> {
+    let connection = fleet.connect("web").await.unwrap();
     let mut settings = http2::Builder::new(TokioExecutor::new());
     settings
         .initial_stream_window_size(window)
         .initial_connection_window_size(64 << 20);
-    let (sender, connection) = settings.handshake(TokioIo::new(wire)).await.unwrap();
+    let (sender, connection) = settings.handshake(TokioIo::new(connection)).await.unwrap();
     tokio::spawn(connection);
     sender
 }
 
 async fn status(sender: &mut SendRequest<Full<Bytes>>, path: &str) -> u16 {
-    let answer = sender.send_request(get(path)).await.unwrap();
-    let status = answer.status().as_u16();
-    answer.into_body().collect().await.unwrap();
+    let response = sender.send_request(get(path)).await.unwrap();
+    let status = response.status().as_u16();
+    response.into_body().collect().await.unwrap();
     status
 }
 
 #[test]
-fn a_connection_that_takes_nothing_is_cut_and_what_it_held_is_free() {
-    let causes = logged(async {
-        let town = town();
-        endless(&town);
-        let mut client = town.dial("web").await.unwrap();
-        let asked = format!("GET {PASSED} HTTP/1.1\r\nhost: a\r\n\r\n");
-        client.write_all(asked.as_bytes()).await.unwrap();
-        sleep(LIMIT.saturating_sub(MOMENT)).await;
-        assert_eq!(under_way(&town), 1, "it may take so long");
-        town.mocks.clear_faults(None);
-        let refused = town.ask("web", get(PASSED)).await.unwrap();
-        assert_eq!(refused.status(), 503, "the place is taken");
-        let screen = town.ask("web", get(SCREEN)).await.unwrap();
-        assert_eq!(screen.status(), 200, "a stream takes none of a call's");
+fn a_connection_that_is_not_read_is_closed_and_its_permits_are_released() {
+    let causes = run_logged(async {
+        let fleet = start();
+        set_endless_responses(&fleet);
+        let mut client = fleet.connect("web").await.unwrap();
+        let request = format!("GET {PROXIED} HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        sleep(WRITE_TIMEOUT.saturating_sub(MOMENT)).await;
+        assert_eq!(in_flight(&fleet), 1, "the write timeout has not passed");
+        fleet.mocks.clear_faults(None);
+        let rejected = fleet.send("web", get(PROXIED)).await.unwrap();
+        assert_eq!(rejected.status(), 503, "the only stream permit is in use");
+        let screen = fleet.send("web", get(SCREEN)).await.unwrap();
+        assert_eq!(screen.status(), 200, "a stream uses no call permit");
         sleep(2 * MOMENT).await;
-        assert_eq!(under_way(&town), 0);
-        assert_eq!(town.ask("web", get(PASSED)).await.unwrap().status(), 200);
-        assert_eq!(given_up(&town).await, 1);
-        // What was on its way still comes, and then no more.
-        let mut heard = Vec::new();
-        let _ = client.read_to_end(&mut heard).await;
-        assert!(heard.starts_with(b"HTTP/1.1 200"));
+        assert_eq!(in_flight(&fleet), 0);
+        assert_eq!(fleet.send("web", get(PROXIED)).await.unwrap().status(), 200);
+        assert_eq!(count_disconnects(&fleet).await, 1);
+        // The client can still read the bytes that were sent before.
+        let mut received = Vec::new();
+        let _ = client.read_to_end(&mut received).await;
+        assert!(received.starts_with(b"HTTP/1.1 200"));
     });
-    assert!(causes.contains(&UNTAKEN.to_owned()), "{causes:?}");
+    assert!(causes.contains(&CLIENT_STALLED.to_owned()), "{causes:?}");
 }
 
 #[test]
-fn a_client_that_takes_little_by_little_is_not_cut() {
-    simulated(async {
-        let town = town();
-        endless(&town);
-        let mut client = town.dial("web").await.unwrap();
-        let asked = format!("GET {PASSED} HTTP/1.1\r\nhost: a\r\n\r\n");
-        client.write_all(asked.as_bytes()).await.unwrap();
-        let mut piece = vec![0; 16 << 10];
+fn a_client_that_reads_slowly_is_not_disconnected() {
+    run_simulated(async {
+        let fleet = start();
+        set_endless_responses(&fleet);
+        let mut client = fleet.connect("web").await.unwrap();
+        let request = format!("GET {PROXIED} HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut chunk = vec![0; 16 << 10];
         for _ in 0..20 {
-            sleep(LIMIT / 2).await;
-            client.read_exact(&mut piece).await.unwrap();
+            sleep(WRITE_TIMEOUT / 2).await;
+            client.read_exact(&mut chunk).await.unwrap();
         }
-        assert_eq!(under_way(&town), 1);
+        assert_eq!(in_flight(&fleet), 1);
         drop(client);
         sleep(MOMENT).await;
-        assert_eq!(under_way(&town), 0);
+        assert_eq!(in_flight(&fleet), 0);
     });
 }
 
 #[test]
-fn of_several_answers_on_one_connection_only_the_one_not_taken_is_given_up() {
-    simulated(async {
-        let town = town();
-        let mut client = second(&town, 32 << 10).await;
-        endless(&town);
-        let standing = client.send_request(get(PASSED)).await.unwrap();
-        let began = Instant::now();
-        town.mocks.clear_faults(None);
-        while began.elapsed() < LIMIT.saturating_sub(MOMENT) {
-            assert_eq!(status(&mut client, PASSED).await, 503, "the place is taken");
+fn an_unread_http_2_response_is_reset_alone() {
+    run_simulated(async {
+        let fleet = start();
+        let mut client = connect_http2(&fleet, 32 << 10).await;
+        set_endless_responses(&fleet);
+        let unread = client.send_request(get(PROXIED)).await.unwrap();
+        let started = Instant::now();
+        fleet.mocks.clear_faults(None);
+        while started.elapsed() < WRITE_TIMEOUT.saturating_sub(MOMENT) {
+            let rejected = status(&mut client, PROXIED).await;
+            assert_eq!(rejected, 503, "the only stream permit is in use");
             assert_eq!(status(&mut client, "/health").await, 200);
             sleep(Duration::from_secs(1)).await;
         }
         sleep(2 * MOMENT).await;
-        assert_eq!(under_way(&town), 0);
-        assert_eq!(status(&mut client, PASSED).await, 200);
-        assert_eq!(given_up(&town).await, 1);
-        // It has what fitted its window, and is told that this was not all.
-        let mut body: Incoming = Response::into_body(standing);
-        let mut heard = 0;
-        let broken = loop {
+        assert_eq!(in_flight(&fleet), 0);
+        assert_eq!(status(&mut client, PROXIED).await, 200);
+        assert_eq!(count_disconnects(&fleet).await, 1);
+        // The client gets the bytes that fitted its window, and then a reset.
+        let mut body: Incoming = Response::into_body(unread);
+        let mut received = 0;
+        let end = loop {
             match body.frame().await {
-                Some(Ok(frame)) => heard += frame.into_data().unwrap().len(),
+                Some(Ok(frame)) => received += frame.into_data().unwrap().len(),
                 other => break other,
             }
         };
-        assert!((16 << 10..64 << 10).contains(&heard), "{heard} bytes");
-        assert!(broken.is_some_and(|end| end.is_err()), "a reset");
+        assert!((16 << 10..64 << 10).contains(&received), "{received} bytes");
+        assert!(end.is_some_and(|end| end.is_err()), "no reset");
     });
 }
 
 #[test]
-fn screens_that_nobody_takes_hold_no_slot_for_ever() {
-    let causes = logged(async {
-        let town = town();
-        // It takes no byte of any answer.
-        let mut client = second(&town, 0).await;
-        let mut answers = Vec::new();
+fn unread_screens_release_their_concurrency_permits() {
+    let causes = run_logged(async {
+        let fleet = start();
+        // A window of 0 accepts no byte of a body.
+        let mut client = connect_http2(&fleet, 0).await;
+        let mut responses = Vec::new();
         for _ in 0..5 {
-            answers.push(client.send_request(get(SCREEN)).await.unwrap());
+            responses.push(client.send_request(get(SCREEN)).await.unwrap());
         }
         sleep(MOMENT).await;
-        assert_eq!(slots(&town).await, 5);
-        sleep(LIMIT).await;
-        assert_eq!(slots(&town).await, 0);
-        assert_eq!(given_up(&town).await, 5);
-        // Nobody else is any worse off, and in the end the connection goes as an idle one.
-        assert_eq!(town.ask("web", get(SCREEN)).await.unwrap().status(), 200);
+        assert_eq!(active_requests(&fleet).await, 5);
+        sleep(WRITE_TIMEOUT).await;
+        assert_eq!(active_requests(&fleet).await, 0);
+        assert_eq!(count_disconnects(&fleet).await, 5);
+        // Other clients are served, and the idle timeout closes the connection.
+        assert_eq!(fleet.send("web", get(SCREEN)).await.unwrap().status(), 200);
         sleep(Duration::from_secs(90)).await;
         assert!(client.is_closed());
     });
-    assert_eq!(causes, [UNTAKEN; 5]);
+    assert_eq!(causes, [CLIENT_STALLED; 5]);
 }
 
 #[test]
-fn nothing_is_answered_in_advance_to_a_client_that_takes_nothing() {
-    simulated(async {
-        let town = town();
-        let mut client = town.dial("web").await.unwrap();
-        let asked = "GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
-        client.write_all(asked.as_bytes()).await.unwrap();
+fn pipelined_requests_are_not_processed_while_responses_are_unread() {
+    run_simulated(async {
+        let fleet = start();
+        let mut client = fleet.connect("web").await.unwrap();
+        let request = "GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
+        client.write_all(request.as_bytes()).await.unwrap();
         sleep(MOMENT).await;
-        let answered = metric(&town, "http_server_request_duration_seconds_count", "").await;
-        assert!((1..20).contains(&answered), "{answered} answers are kept");
-        sleep(LIMIT).await;
-        let mut heard = Vec::new();
-        let _ = client.read_to_end(&mut heard).await;
-        assert!(heard.len() < 1 << 20, "{} bytes", heard.len());
+        let responses = metric(&fleet, "http_server_request_duration_seconds_count", "").await;
+        assert!(
+            (1..20).contains(&responses),
+            "{responses} responses are buffered"
+        );
+        sleep(WRITE_TIMEOUT).await;
+        let mut received = Vec::new();
+        let _ = client.read_to_end(&mut received).await;
+        assert!(received.len() < 1 << 20, "{} bytes", received.len());
     });
 }
 
-/// Ada sends a new address, of which the second half comes after a while.
-async fn uploads_slowly(town: &SimFleet) {
+/// Uploads an address; the second half of the body follows after 1.5 s.
+async fn upload_slowly(fleet: &SimFleet) {
     let address =
         r#"{"name":"Ada","street":"Mole 1","city":"Kiel","postalCode":"24103","country":"DE"}"#;
     let (first, second) = address.split_at(40);
-    let token = town.mocks.token_for("ada").unwrap();
+    let token = fleet.mocks.token_for("ada").unwrap();
     let mut sent = format!(
         "POST /api/users/ada/addresses HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n\
          content-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     );
-    let piece = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
-    let mut client = town.dial("web").await.unwrap();
-    sent += &piece(first);
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let mut client = fleet.connect("web").await.unwrap();
+    sent += &chunk(first);
     client.write_all(sent.as_bytes()).await.unwrap();
     sleep(Duration::from_millis(1500)).await;
-    let rest = piece(second) + "0\r\n\r\n";
+    let rest = chunk(second) + "0\r\n\r\n";
     client.write_all(rest.as_bytes()).await.unwrap();
-    let mut heard = Vec::new();
-    client.read_to_end(&mut heard).await.unwrap();
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).await.unwrap();
     assert!(
-        heard.starts_with(b"HTTP/1.1 201"),
+        received.starts_with(b"HTTP/1.1 201"),
         "{}",
-        String::from_utf8_lossy(&heard)
+        String::from_utf8_lossy(&received)
     );
 }
 
 #[test]
-fn how_slowly_clients_send_teaches_the_limit_nothing() {
-    simulated(async {
-        let town = town_with(|_| {
+fn slow_uploads_do_not_lower_the_concurrency_limit() {
+    run_simulated(async {
+        let fleet = start_with(|_| {
             "[inbound.load_shedding.concurrency_limit]\nmin = 1\ninitial = 40\nmax = 40\n"
                 .to_owned()
         });
         for _ in 0..200 {
-            assert_eq!(town.ask("web", get(PASSED)).await.unwrap().status(), 200);
+            assert_eq!(fleet.send("web", get(PROXIED)).await.unwrap().status(), 200);
             sleep(Duration::from_millis(10)).await;
         }
         for _ in 0..8 {
-            join_all((0..10).map(|_| uploads_slowly(&town))).await;
-            // She may have so many and no more.
-            town.mocks.reset();
+            join_all((0..10).map(|_| upload_slowly(&fleet))).await;
+            // The number of addresses of a user is limited.
+            fleet.mocks.reset();
         }
-        assert_eq!(metric(&town, "bff_concurrency_limit", "").await, 40);
+        assert_eq!(metric(&fleet, "bff_concurrency_limit", "").await, 40);
     });
 }

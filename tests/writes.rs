@@ -1,4 +1,4 @@
-//! The typed clients against the fakes: a write that is refused says why, in a code of its own.
+//! The typed clients against the mocks: a rejected write has its own error code.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use bff_services::payment::{self, Authorization, Card, DeclineReason, PaymentCli
 use http::HeaderValue;
 use services_mock::Backend;
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
-/// A context and the backends of one shop, past every gateway.
-struct Till {
-    shop: Shop,
+/// A request context and clients for the backends of one fleet, without a gateway.
+struct Clients {
+    fleet: TestFleet,
     shared: Arc<GatewayHandles>,
     cx: RequestContext,
     ada: Caller,
 }
 
-impl Till {
-    async fn open() -> Self {
-        let shop = Shop::open().await;
+impl Clients {
+    async fn start() -> Self {
+        let fleet = TestFleet::start().await;
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("web"),
             env: Env::real(),
@@ -44,12 +44,12 @@ impl Till {
             cx: RequestContext::background(&shared, Duration::from_secs(5)),
             ada: Caller::new(identity).unwrap(),
             shared,
-            shop,
+            fleet,
         }
     }
 
     fn upstream(&self, backend: Backend) -> Upstream {
-        let url = self.shop.fleet.backend_url(backend).parse().unwrap();
+        let url = self.fleet.running.backend_url(backend).parse().unwrap();
         Upstream::new(backend.name(), &Config::at(url), &self.shared).unwrap()
     }
 }
@@ -65,7 +65,7 @@ fn one(id: &str, quantity: u32) -> [OrderLine; 1] {
     }]
 }
 
-fn paid_with(number: &str, expiry: &str) -> Authorization {
+fn authorization(number: &str, expiry: &str) -> Authorization {
     Authorization {
         order_id: "o-ada-1".parse().unwrap(),
         amount: Money {
@@ -81,33 +81,37 @@ fn paid_with(number: &str, expiry: &str) -> Authorization {
 }
 
 #[tokio::test]
-async fn a_key_used_for_another_order_is_told_as_that() {
-    let till = Till::open().await;
-    let orders = OrderClient::new(till.upstream(Backend::Order));
-    let place = async |wanted: &[OrderLine]| {
-        let placed = orders.place(&till.cx, &till.ada, key("k-1"), Some(wanted));
+async fn a_key_reused_for_another_order_is_rejected() {
+    let clients = Clients::start().await;
+    let orders = OrderClient::new(clients.upstream(Backend::Order));
+    let place = async |request: &[OrderLine]| {
+        let placed = orders.place(&clients.cx, &clients.ada, key("k-1"), Some(request));
         placed.await.map(|placed| placed.value.id.to_string())
     };
     let first = place(&one("p-1", 1)).await.unwrap();
-    assert_eq!(place(&one("p-1", 1)).await.unwrap(), first, "one order");
+    assert_eq!(
+        place(&one("p-1", 1)).await.unwrap(),
+        first,
+        "the retry placed another order"
+    );
     let error = place(&one("p-1", 2)).await.unwrap_err().error();
     assert_eq!(error.code(), codes::KEY_REUSED);
-    let none = orders
-        .place(&till.cx, &till.ada, key("k-2"), Some(&[]))
+    let empty = orders
+        .place(&clients.cx, &clients.ada, key("k-2"), Some(&[]))
         .await;
-    let error = none.unwrap_err().error();
+    let error = empty.unwrap_err().error();
     assert_eq!(error.code(), bff_services::order::ORDER_REFUSED);
 }
 
 #[tokio::test]
-async fn a_declined_card_says_why_and_its_number_stays_inside() {
-    let till = Till::open().await;
-    let payments = PaymentClient::new(till.upstream(Backend::Payment));
-    let declined = async |id, wanted: Authorization| -> Failure {
-        let answer = payments.authorize(&till.cx, &till.ada, key(id), &wanted);
-        answer.await.unwrap_err()
+async fn a_declined_card_has_a_reason_and_its_number_is_not_exposed() {
+    let clients = Clients::start().await;
+    let payments = PaymentClient::new(clients.upstream(Backend::Payment));
+    let declined = async |id, request: Authorization| -> Failure {
+        let response = payments.authorize(&clients.cx, &clients.ada, key(id), &request);
+        response.await.unwrap_err()
     };
-    for (id, number, expiry, why, text) in [
+    for (id, number, expiry, reason, text) in [
         (
             "k-1",
             "4000000000000002",
@@ -123,13 +127,13 @@ async fn a_declined_card_says_why_and_its_number_stays_inside() {
             "has expired",
         ),
     ] {
-        let failure = declined(id, paid_with(number, expiry)).await;
-        assert_eq!(payment::decline_reason(&failure), Some(why));
+        let failure = declined(id, authorization(number, expiry)).await;
+        assert_eq!(payment::decline_reason(&failure), Some(reason));
         let error = failure.error();
         assert_eq!(error.code(), payment::PAYMENT_DECLINED);
         assert!(error.detail().contains(text), "{}", error.detail());
         assert!(!format!("{failure:?} {error:?}").contains(number));
     }
-    let reused = declined("k-2", paid_with("4111111111111111", "01/21")).await;
+    let reused = declined("k-2", authorization("4111111111111111", "01/21")).await;
     assert_eq!(reused.error().code(), codes::KEY_REUSED);
 }

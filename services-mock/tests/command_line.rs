@@ -6,7 +6,7 @@
 use std::net::TcpListener;
 
 use free_ports::free_base;
-use process::{Process, ask, listens, run};
+use process::{Process, is_listening, request, run};
 use services_mock::Backend;
 
 #[path = "../../tests/support/free_ports.rs"]
@@ -19,7 +19,7 @@ const MOCKS: &str = env!("CARGO_BIN_EXE_services-mock");
 const READY: &str = "services-mock: control on ";
 
 fn get(port: u16, path: &str) -> u16 {
-    ask("GET", &format!("http://127.0.0.1:{port}{path}"), &[], "").0
+    request("GET", &format!("http://127.0.0.1:{port}{path}"), &[], "").0
 }
 
 #[test]
@@ -27,16 +27,16 @@ fn all_of_them_answer_and_term_stops_them() {
     let base = free_base();
     let faults = [("MOCK_FAULTS", r#"{"review":{"status":503}}"#)];
     let mut mocks = Process::start(MOCKS, &["--base-port", &base.to_string()], &faults);
-    let lines = mocks.until(READY);
+    let lines = mocks.read_until(READY);
     for (place, backend) in (20..).zip(Backend::ALL) {
         let line = format!("services-mock: {backend} on 127.0.0.1:{}", base + place);
         assert!(lines.contains(&line), "{line}: {lines:#?}");
-        assert!(listens(&format!("127.0.0.1:{}", base + place)));
+        assert!(is_listening(&format!("127.0.0.1:{}", base + place)));
     }
     assert_eq!(get(base + 22, "/products/p-1"), 200);
     assert_eq!(get(base + 25, "/reviews?productId=p-1"), 503);
     let faults = format!("http://127.0.0.1:{}/faults", base + 39);
-    assert_eq!(ask("DELETE", &faults, &[], "").0 / 100, 2);
+    assert_eq!(request("DELETE", &faults, &[], "").0 / 100, 2);
     assert_eq!(get(base + 25, "/reviews?productId=p-1"), 200);
     assert_eq!(mocks.stop("TERM").code, Some(0));
 }
@@ -46,9 +46,9 @@ fn one_of_them_runs_alone_and_ctrl_c_stops_it() {
     let base = free_base();
     let args = ["--base-port", &base.to_string(), "--only", "product"];
     let mut mocks = Process::start(MOCKS, &args, &[]);
-    assert_eq!(mocks.until(READY).len(), 2);
+    assert_eq!(mocks.read_until(READY).len(), 2);
     for (place, backend) in (20..).zip(Backend::ALL) {
-        let runs = listens(&format!("127.0.0.1:{}", base + place));
+        let runs = is_listening(&format!("127.0.0.1:{}", base + place));
         assert_eq!(runs, backend == Backend::Product, "{backend}");
     }
     assert_eq!(mocks.stop("INT").code, Some(0));
@@ -60,13 +60,13 @@ fn what_cannot_be_is_refused() {
     let _taken = TcpListener::bind(("127.0.0.1", base + 39)).unwrap();
     let base = base.to_string();
     let port = ["--base-port", &base];
-    let line = run(MOCKS, &port, &[]).refusal().to_owned();
+    let line = run(MOCKS, &port, &[]).startup_error().to_owned();
     assert!(
         line.starts_with("services-mock: cannot listen on 127.0.0.1:"),
         "{line}"
     );
     let line = run(MOCKS, &port, &[("MOCK_FAULTS", r#"{"prices":{}}"#)])
-        .refusal()
+        .startup_error()
         .to_owned();
     assert!(
         line.starts_with("services-mock: MOCK_FAULTS (environment): "),
@@ -77,7 +77,7 @@ fn what_cannot_be_is_refused() {
         (["--ports", "1"], "'--ports'"),
         (["--base-port", "x"], "'x' for '--base-port <N>'"),
     ] {
-        let line = run(MOCKS, &words, &[]).refusal().to_owned();
+        let line = run(MOCKS, &words, &[]).startup_error().to_owned();
         assert!(
             line.starts_with("services-mock: ") && line.contains(names),
             "{line}"

@@ -1,4 +1,4 @@
-//! Purging by tag, by address and by backend, on the admin port.
+//! Purges by tag, by key and by upstream through the admin port.
 
 use reqwest::StatusCode;
 
@@ -7,26 +7,26 @@ use super::*;
 pub(super) const TOKEN: &str = "only-for-this-test";
 
 pub(super) async fn purge(
-    shop: &Shop,
+    fleet: &TestFleet,
     token: Option<&str>,
     body: &Value,
 ) -> (StatusCode, Value, String) {
-    let url = format!("{}/cache/purge", shop.fleet.admin_url("web"));
-    let mut request = shop.http.post(url).json(body);
+    let url = format!("{}/cache/purge", fleet.running.admin_url("web"));
+    let mut request = fleet.http.post(url).json(body);
     if let Some(token) = token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
-    let answer = send(request).await;
-    let challenge = answer.headers().get("www-authenticate");
+    let response = send(request).await;
+    let challenge = response.headers().get("www-authenticate");
     let challenge = challenge.map_or("", |c| c.to_str().unwrap()).to_owned();
-    (answer.status(), answer.json().await.unwrap(), challenge)
+    (response.status(), response.json().await.unwrap(), challenge)
 }
 
 #[tokio::test]
-async fn a_purge_is_seen_by_the_next_reader_and_spares_the_rest() {
-    let shop = keeping(&format!("[server]\nadmin_token = \"{TOKEN}\"\n")).await;
-    shop.get("web", PART).await;
-    for (body, killed) in [
+async fn a_purge_removes_the_named_entries_only() {
+    let fleet = start_caching(&format!("[server]\nadmin_token = \"{TOKEN}\"\n")).await;
+    fleet.get("web", PART).await;
+    for (body, purged_sections) in [
         (
             json!({"tags": ["product:p-1"]}),
             &["product", "reviews"][..],
@@ -46,13 +46,13 @@ async fn a_purge_is_seen_by_the_next_reader_and_spares_the_rest() {
             &["product", "availability"],
         ),
     ] {
-        let (status, told, _) = purge(&shop, Some(TOKEN), &body).await;
-        assert_eq!(status, 200, "{told}");
-        assert!(told["purged"].as_u64().unwrap() > 0 && told["atMs"].as_u64().unwrap() > 0);
+        let (status, reply, _) = purge(&fleet, Some(TOKEN), &body).await;
+        assert_eq!(status, 200, "{reply}");
+        assert!(reply["purged"].as_u64().unwrap() > 0 && reply["atMs"].as_u64().unwrap() > 0);
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let page = shop.get("web", PART).await;
+        let page = fleet.get("web", PART).await;
         for section in ["product", "reviews", "availability"] {
-            let state = if killed.contains(&section) {
+            let state = if purged_sections.contains(&section) {
                 "fresh"
             } else {
                 "cached"
@@ -63,24 +63,27 @@ async fn a_purge_is_seen_by_the_next_reader_and_spares_the_rest() {
 }
 
 #[tokio::test]
-async fn only_who_holds_the_token_changes_anything() {
+async fn a_purge_requires_the_admin_token() {
     let body = json!({"tags": ["product:p-1"]});
-    let shop = keeping("").await;
-    let (status, told, _) = purge(&shop, Some(TOKEN), &body).await;
-    assert_eq!((status.as_u16(), &told["code"]), (403, &"forbidden".into()));
-    assert!(told["detail"].as_str().unwrap().contains("admin_token"));
+    let fleet = start_caching("").await;
+    let (status, reply, _) = purge(&fleet, Some(TOKEN), &body).await;
+    assert_eq!(
+        (status.as_u16(), &reply["code"]),
+        (403, &"forbidden".into())
+    );
+    assert!(reply["detail"].as_str().unwrap().contains("admin_token"));
 
-    let shop = keeping(&format!("[server]\nadmin_token = \"{TOKEN}\"\n")).await;
-    shop.get("web", PART).await;
+    let fleet = start_caching(&format!("[server]\nadmin_token = \"{TOKEN}\"\n")).await;
+    fleet.get("web", PART).await;
     for token in [None, Some(""), Some("only-for-this-tesu"), Some("only")] {
-        let (status, told, challenge) = purge(&shop, token, &body).await;
+        let (status, reply, challenge) = purge(&fleet, token, &body).await;
         assert_eq!(
-            (status.as_u16(), &told["code"]),
+            (status.as_u16(), &reply["code"]),
             (401, &"unauthenticated".into())
         );
         assert_eq!(challenge, "Bearer realm=\"admin\"");
     }
-    for wrong in [
+    for invalid in [
         json!({}),
         json!({"tag": ["a"]}),
         json!([]),
@@ -88,19 +91,19 @@ async fn only_who_holds_the_token_changes_anything() {
         json!({"upstreams": ["product", "reviews"]}),
         json!({"keys": [{"upstream": "odd", "path": "/a"}]}),
     ] {
-        let (status, told, _) = purge(&shop, Some(TOKEN), &wrong).await;
+        let (status, reply, _) = purge(&fleet, Some(TOKEN), &invalid).await;
         assert_eq!(
-            (status.as_u16(), &told["code"]),
+            (status.as_u16(), &reply["code"]),
             (400, &"invalid_request".into()),
-            "{wrong}"
+            "{invalid}"
         );
     }
-    assert_eq!(shop.get("web", PART).await.header("x-cache"), "HIT");
-    // The token is told to nobody, and the port that clients reach purges nothing.
-    let config = shop
+    assert_eq!(fleet.get("web", PART).await.header("x-cache"), "HIT");
+    // The configuration page hides the token, and the public listener has no purge endpoint.
+    let config = fleet
         .http
-        .get(format!("{}/config", shop.fleet.admin_url("web")));
+        .get(format!("{}/config", fleet.running.admin_url("web")));
     assert!(!send(config).await.text().await.unwrap().contains(TOKEN));
-    let outside = shop.post("web", "/cache/purge", &body).await;
-    assert_eq!(outside.status, 404);
+    let public = fleet.post("web", "/cache/purge", &body).await;
+    assert_eq!(public.status, 404);
 }

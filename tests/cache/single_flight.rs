@@ -1,31 +1,33 @@
-//! Many who want the same at once are one call, and it lasts as long as one of them waits.
+//! Single-flight: equal concurrent requests share one call, which lasts as long as one of them waits.
+
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 
-/// One stream for each reader of a fifth of the herd: HTTP/2 without TLS, by prior knowledge.
+/// A client that sends all its requests over one HTTP/2 connection without TLS.
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-pub(super) fn many() -> Client {
+pub(super) fn http2_client() -> Client {
     let client = Client::builder().no_proxy().http2_prior_knowledge();
     client.build().unwrap()
 }
 
 #[tokio::test]
-async fn a_thousand_equal_requests_are_one_call_to_each_backend() {
-    // Room for all at once: how many are let in is another test's question.
-    let wide = "[inbound]\ndeadline = \"20s\"\n[inbound.load_shedding.concurrency_limit]\ninitial = 2000\nmax = 2000\n";
-    let shop = keeping(wide).await;
-    // Long enough for all of them to arrive while it is under way.
+async fn a_thousand_equal_requests_make_one_call_per_backend() {
+    // The concurrency limit admits all requests.
+    let limits = "[inbound]\ndeadline = \"20s\"\n[inbound.load_shedding.concurrency_limit]\ninitial = 2000\nmax = 2000\n";
+    let fleet = start_caching(limits).await;
+    // Slow enough that most requests arrive while the call is in flight. Later ones use the cache.
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
         let slow = Fault::latency(Duration::from_millis(700));
-        shop.fleet.mocks().set_fault(backend, slow).unwrap();
+        fleet.running.mocks().set_fault(backend, slow).unwrap();
     }
-    let url = format!("{}{PART}", shop.fleet.url("web"));
-    let clients: Vec<Client> = (0..5).map(|_| many()).collect();
-    let asking = (0..1000).map(|n| {
+    let url = format!("{}{PART}", fleet.running.url("web"));
+    let clients: Vec<Client> = (0..5).map(|_| http2_client()).collect();
+    let requests = (0..1000).map(|n| {
         let request = clients[n % 5].get(&url);
         async move { send(request).await.bytes().await.unwrap() }
     });
-    let pages = join_all(asking).await;
+    let pages = join_all(requests).await;
     let first: Value = serde_json::from_slice(&pages[0]).unwrap();
     assert_eq!(first["_meta"]["complete"], true, "{first}");
     for page in &pages {
@@ -33,75 +35,70 @@ async fn a_thousand_equal_requests_are_one_call_to_each_backend() {
         assert_eq!(page["product"], first["product"]);
     }
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
-        assert_eq!(shop.fleet.mocks().stats(backend).calls, 1, "{backend}");
+        assert_eq!(fleet.running.mocks().stats(backend).calls, 1, "{backend}");
     }
 }
 
-#[tokio::test]
-async fn whoever_began_a_call_may_leave_it_to_the_others_and_the_last_one_ends_it() {
-    let shop = keeping("").await;
-    let review = || shop.fleet.mocks().stats(Backend::Review);
-    let slow = Fault::latency(Duration::from_millis(400));
-    shop.fleet.mocks().set_fault(Backend::Review, slow).unwrap();
-    let url = format!("{}{PART}", shop.fleet.url("web"));
-    let ask = || {
-        let request = crate::support::client().get(&url);
-        tokio::spawn(async move { send(request).await.json::<Value>().await.unwrap() })
-    };
-    let leader = ask();
-    until(|| review().in_flight == 1).await;
-    let follower = ask();
-    // Time to join.
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    leader.abort();
-    let page = follower.await.unwrap();
-    assert_eq!(page["_meta"]["sections"]["reviews"]["state"], "fresh");
-    assert_eq!((review().calls, review().cancelled), (1, 0));
-
-    let hangs = Fault::mode(Mode::Hang);
-    shop.fleet
-        .mocks()
-        .set_fault(Backend::Product, hangs)
-        .unwrap();
-    let product = || shop.fleet.mocks().stats(Backend::Product);
-    let other = format!(
-        "{}/api/product-details/p-2?fields=product",
-        shop.fleet.url("web")
-    );
-    let ask = || {
-        let request = crate::support::client().get(&other);
-        tokio::spawn(async move { send(request).await })
-    };
-    let (leader, follower) = (ask(), ask());
-    until(|| product().in_flight == 1).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    leader.abort();
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(product().in_flight, 1, "somebody still waits");
-    follower.abort();
-    until(|| product().in_flight == 0).await;
-    assert_eq!(product().cancelled, 1);
+/// Starts a sim fleet that caches.
+fn start_sim() -> SimFleet {
+    SimFleet::start_web("[cache]\nmax_bytes = 67108864\n")
 }
 
-#[tokio::test]
-async fn who_has_more_time_is_not_cut_with_who_has_less() {
-    let shop = keeping("").await;
+#[tokio::test(start_paused = true)]
+async fn a_shared_call_survives_its_first_caller() {
+    let fleet = start_sim();
+    let slow = Fault::latency(Duration::from_millis(400));
+    fleet.mocks.set_fault(Backend::Review, slow).unwrap();
+    let leader = timeout(Duration::from_millis(200), fleet.get("web", PART));
+    let follower = async {
+        sleep(Duration::from_millis(100)).await;
+        fleet.get("web", PART).await
+    };
+    let (leader, page) = tokio::join!(leader, follower);
+    assert!(leader.is_err(), "the first client disconnects");
+    assert_eq!(page.section("reviews")["state"], "fresh");
+    let review = fleet.mocks.stats(Backend::Review);
+    assert_eq!((review.calls, review.cancelled), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_call_ends_with_its_last_caller() {
+    let fleet = start_sim();
+    let hang = Fault::mode(Mode::Hang);
+    fleet.mocks.set_fault(Backend::Product, hang).unwrap();
+    let path = "/api/product-details/p-2?fields=product";
+    let leader = timeout(Duration::from_millis(100), fleet.get("web", path));
+    let follower = timeout(Duration::from_millis(300), fleet.get("web", path));
+    let product = || fleet.mocks.stats(Backend::Product);
+    let observer = async {
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(product().in_flight, 1, "one caller still waits");
+        sleep(Duration::from_millis(150)).await;
+        assert_eq!((product().in_flight, product().cancelled), (0, 1));
+    };
+    let (leader, follower, ()) = tokio::join!(leader, follower, observer);
+    assert!(leader.is_err() && follower.is_err(), "both disconnect");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_call_continues_after_the_shortest_deadline() {
+    let fleet = start_sim();
     let slow = Fault::latency(Duration::from_millis(500));
-    shop.fleet.mocks().set_fault(Backend::Review, slow).unwrap();
-    let hurried = [("request-timeout", "250")];
-    let began = instant();
-    let (hurried, patient) = tokio::join!(
+    fleet.mocks.set_fault(Backend::Review, slow).unwrap();
+    let headers = [("request-timeout", "250")];
+    let started = Instant::now();
+    let (short, long) = tokio::join!(
         async {
-            let page = shop.get_with("web", PART, &hurried).await;
-            (page, began.elapsed())
+            let page = fleet.get_with("web", PART, &headers).await;
+            (page, started.elapsed())
         },
         async {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            shop.get("web", PART).await
+            sleep(Duration::from_millis(100)).await;
+            fleet.get("web", PART).await
         }
     );
-    assert_eq!(hurried.0.section("reviews")["reason"], "deadline");
-    assert!(hurried.1 < Duration::from_millis(350), "{:?}", hurried.1);
-    assert_eq!(patient.section("reviews")["state"], "fresh");
-    assert_eq!(shop.fleet.mocks().stats(Backend::Review).calls, 1);
+    assert_eq!(short.0.section("reviews")["reason"], "deadline");
+    assert!(short.1 <= Duration::from_millis(250), "{:?}", short.1);
+    assert_eq!(long.section("reviews")["state"], "fresh");
+    assert_eq!(fleet.mocks.stats(Backend::Review).calls, 1);
 }

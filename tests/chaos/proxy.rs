@@ -1,4 +1,4 @@
-//! A proxy between two real sockets, and what it does to the bytes that go back: the faults that HTTP knows nothing of.
+//! A TCP proxy that injects connection faults below HTTP into the responses.
 
 use std::io;
 use std::time::Duration;
@@ -10,181 +10,184 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// The most taken from a socket at once.
-const PIECE: usize = 16 << 10;
-/// How often a narrow connection lets a piece through.
-const TICK: Duration = Duration::from_millis(20);
+/// The most bytes of one read.
+const CHUNK_BYTES: usize = 16 << 10;
+/// The interval between two chunks of a narrow connection.
+const NARROW_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What befalls every connection, those included that are open already.
+/// The fault of every connection, also of open ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ill {
-    /// Nothing.
+pub(super) enum ProxyFault {
     None,
-    /// What comes back is held for so long, piece by piece.
+    /// Delays each chunk of the response.
     Late(Duration),
-    /// So many bytes a second come back.
+    /// Limits the response to this number of bytes per second.
     Narrow(usize),
-    /// One byte at a time comes back, with so long between them.
+    /// Forwards one byte of the response per interval.
     Drip(Duration),
-    /// So many more bytes come back, and then the end.
+    /// Forwards this number of bytes and then ends the response.
     Truncate(usize),
-    /// The end comes back at once; what is sent there still arrives.
+    /// Ends the response at once; requests are still forwarded.
     HalfClose,
-    /// The connection is reset: not ended, but gone.
+    /// Resets the connection.
     Reset,
-    /// Nothing is forwarded any more, either way, and nobody is told.
+    /// A black hole: forwards nothing in either direction, without an error.
     Hole,
 }
 
-/// A proxy that runs until it is dropped, and its connections with it.
+/// A running proxy. Dropping it aborts its connections.
 pub(super) struct Proxy {
     url: String,
-    ill: watch::Sender<watch::Sender<Ill>>,
-    /// What holds connections for ever in a hole.
-    buried: Vec<watch::Sender<Ill>>,
-    _running: JoinSet<()>,
+    fault: watch::Sender<watch::Sender<ProxyFault>>,
+    /// The faults of isolated connections, which stay in a black hole.
+    isolated: Vec<watch::Sender<ProxyFault>>,
+    _tasks: JoinSet<()>,
 }
 
 impl Proxy {
-    /// Listens on a free port, and connects each who comes to `target`, a URL.
+    /// Listens on a free port and forwards each connection to `target`, a URL.
     pub(super) async fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (ill, ills) = watch::channel(watch::Sender::new(Ill::None));
-        let mut running = JoinSet::new();
-        running.spawn(accept(listener, target.replace("http://", ""), ills));
+        let (fault, faults) = watch::channel(watch::Sender::new(ProxyFault::None));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, target.replace("http://", ""), faults));
         Self {
             url,
-            ill,
-            buried: Vec::new(),
-            _running: running,
+            fault,
+            isolated: Vec::new(),
+            _tasks: tasks,
         }
     }
 
-    /// Where it listens, without a final slash.
+    /// The proxy's URL, without a trailing slash.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// From now on this befalls every connection that is not buried.
-    pub(super) fn set(&self, ill: Ill) {
-        self.ill.borrow().send_replace(ill);
+    /// Sets the fault of every connection that is not isolated.
+    pub(super) fn set_fault(&self, fault: ProxyFault) {
+        self.fault.borrow().send_replace(fault);
     }
 
-    /// Whether a connection is open that is not buried.
+    /// Whether a connection is open that is not isolated.
     pub(super) fn is_open(&self) -> bool {
-        self.ill.borrow().receiver_count() > 0
+        self.fault.borrow().receiver_count() > 0
     }
 
-    /// Lets the open connections disappear in a hole for ever; new ones are well.
-    pub(super) fn bury(&mut self) {
-        let well = watch::Sender::new(Ill::None);
-        let open = self.ill.send_replace(well);
-        open.send_replace(Ill::Hole);
-        self.buried.push(open);
-    }
-}
-
-async fn accept(listener: TcpListener, target: String, ills: watch::Receiver<watch::Sender<Ill>>) {
-    let mut carried = JoinSet::new();
-    while let Ok((near, _)) = listener.accept().await {
-        carried.spawn(carry(near, target.clone(), ills.borrow().subscribe()));
-        while carried.try_join_next().is_some() {}
+    /// Puts the open connections into a black hole for ever. New connections have no fault.
+    pub(super) fn isolate_connections(&mut self) {
+        let healthy = watch::Sender::new(ProxyFault::None);
+        let open = self.fault.send_replace(healthy);
+        open.send_replace(ProxyFault::Hole);
+        self.isolated.push(open);
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests are no gateways")]
-async fn carry(mut near: TcpStream, target: String, mut ill: watch::Receiver<Ill>) {
-    let Ok(mut far) = TcpStream::connect(target).await else {
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    faults: watch::Receiver<watch::Sender<ProxyFault>>,
+) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        connections.spawn(forward(client, target.clone(), faults.borrow().subscribe()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
+async fn forward(mut client: TcpStream, target: String, mut fault: watch::Receiver<ProxyFault>) {
+    let Ok(mut server) = TcpStream::connect(target).await else {
         return;
     };
-    near.set_nodelay(true).unwrap();
-    let (asked, to_near) = near.split();
-    let (answered, to_far) = far.split();
-    let (there, back) = (ill.clone(), ill.clone());
+    client.set_nodelay(true).unwrap();
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let (request_fault, response_fault) = (fault.clone(), fault.clone());
     let reset = tokio::select! {
         biased;
-        gone = comes(&mut ill, Ill::Reset) => gone,
-        // Each way ends for itself, a failure ends both.
-        _ = async { tokio::try_join!(ask(asked, to_far, there), answer(answered, to_near, back)) } => false,
+        occurred = wait_for_fault(&mut fault, ProxyFault::Reset) => occurred,
+        // Each direction ends by itself; an error ends both.
+        _ = async { tokio::try_join!(forward_requests(from_client, to_server, request_fault), forward_responses(from_server, to_client, response_fault)) } => false,
     };
     if reset {
-        // Whatever was still to be sent is dropped with it.
-        near.set_zero_linger().ok();
+        // Bytes that are not sent yet are dropped.
+        client.set_zero_linger().ok();
     }
 }
 
-/// Waits for an ill; false when the proxy ends first.
-async fn comes(ills: &mut watch::Receiver<Ill>, wanted: Ill) -> bool {
-    ills.wait_for(|ill| *ill == wanted).await.is_ok()
+/// Waits for a fault. Returns false if the proxy ends first.
+async fn wait_for_fault(faults: &mut watch::Receiver<ProxyFault>, expected: ProxyFault) -> bool {
+    faults.wait_for(|fault| *fault == expected).await.is_ok()
 }
 
-/// The way there is only ever blocked.
-async fn ask(
+/// Forwards requests. Only a black hole blocks them.
+async fn forward_requests(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut ill: watch::Receiver<Ill>,
+    mut fault: watch::Receiver<ProxyFault>,
 ) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let n = from.read(&mut piece).await?;
-        (ill.wait_for(|ill| *ill != Ill::Hole).await).map_err(io::Error::other)?;
+        let n = from.read(&mut chunk).await?;
+        (fault.wait_for(|fault| *fault != ProxyFault::Hole).await).map_err(io::Error::other)?;
         match n {
             0 => return to.shutdown().await,
-            n => to.write_all(&piece[..n]).await?,
+            n => to.write_all(&chunk[..n]).await?,
         }
     }
 }
 
-/// The way back, and all that may befall it.
-async fn answer(
+/// Forwards responses with the current fault.
+async fn forward_responses(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut ill: watch::Receiver<Ill>,
+    mut fault: watch::Receiver<ProxyFault>,
 ) -> io::Result<()> {
-    let mut piece = vec![0; PIECE];
-    let mut halves = ill.clone();
-    // Of those that may pass before the end.
-    let mut passed = 0;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut half_close = fault.clone();
+    // The bytes since the fault last changed.
+    let mut forwarded = 0;
     loop {
         let n = tokio::select! {
             biased;
-            _ = comes(&mut halves, Ill::HalfClose) => return to.shutdown().await,
-            n = from.read(&mut piece) => n?,
+            _ = wait_for_fault(&mut half_close, ProxyFault::HalfClose) => return to.shutdown().await,
+            n = from.read(&mut chunk) => n?,
         };
-        let mut left = &piece[..n];
-        while !left.is_empty() || n == 0 {
-            if ill.has_changed().map_err(io::Error::other)? {
-                passed = 0;
+        let mut unsent = &chunk[..n];
+        while !unsent.is_empty() || n == 0 {
+            if fault.has_changed().map_err(io::Error::other)? {
+                forwarded = 0;
             }
-            let now = *ill.borrow_and_update();
-            let (most, pause) = match now {
-                Ill::None => (PIECE, Duration::ZERO),
-                Ill::Late(pause) => (PIECE, pause),
-                Ill::Narrow(rate) => (rate / 50, TICK),
-                Ill::Drip(pause) => (1, pause),
-                Ill::Truncate(bytes) if passed == bytes => {
+            let now = *fault.borrow_and_update();
+            let (max, pause) = match now {
+                ProxyFault::None => (CHUNK_BYTES, Duration::ZERO),
+                ProxyFault::Late(pause) => (CHUNK_BYTES, pause),
+                ProxyFault::Narrow(rate) => (rate / 50, NARROW_INTERVAL),
+                ProxyFault::Drip(pause) => (1, pause),
+                ProxyFault::Truncate(bytes) if forwarded == bytes => {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                Ill::Truncate(bytes) => (bytes - passed, Duration::ZERO),
-                Ill::HalfClose | Ill::Reset => return to.shutdown().await,
-                Ill::Hole => {
-                    ill.changed().await.map_err(io::Error::other)?;
+                ProxyFault::Truncate(bytes) => (bytes - forwarded, Duration::ZERO),
+                ProxyFault::HalfClose | ProxyFault::Reset => return to.shutdown().await,
+                ProxyFault::Hole => {
+                    fault.changed().await.map_err(io::Error::other)?;
                     continue;
                 }
             };
-            // What is held is held no longer than the ill lasts.
-            if !pause.is_zero() && timeout(pause, ill.changed()).await.is_ok() {
-                ill.mark_changed();
+            // A delay ends when the fault changes.
+            if !pause.is_zero() && timeout(pause, fault.changed()).await.is_ok() {
+                fault.mark_changed();
                 continue;
             }
             if n == 0 {
                 return to.shutdown().await;
             }
-            let (piece, rest) = left.split_at(most.clamp(1, left.len()));
-            to.write_all(piece).await?;
-            passed += piece.len();
-            left = rest;
+            let (chunk, rest) = unsent.split_at(max.clamp(1, unsent.len()));
+            to.write_all(chunk).await?;
+            forwarded += chunk.len();
+            unsent = rest;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The web's checkout over in-memory pipes, and a look behind it.
+//! Runs the web gateway's checkout over in-memory pipes, and reads the backends' state.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use bff_core::store::{self, RecordCipher, Store};
 use bff_core::{Caller, Error, ProxyOnly, RequestContext, UpstreamClient, grpc};
 use bff_services::actions::checkout::CHECKOUT;
 use bff_services::order::{OrderClient, Status};
-use bff_services::payment::{PaymentClient, Status as Paid};
+use bff_services::payment::{PaymentClient, Status as PaymentStatus};
 use bff_services::{inventory, playback, product, review, user};
 use http::HeaderValue;
 use serde_json::json;
@@ -25,76 +25,78 @@ use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use web_bff::Upstreams;
 use web_bff::actions::checkout::Checkout;
 
-pub(super) const GOOD: &str = "4111 1111 1111 1111";
-pub(super) const BROKE: &str = "4000 0000 0000 0002";
-/// How long a healthy backend takes here, so that every step begins at a moment of its own.
-const STEP: Duration = Duration::from_millis(5);
+pub(super) const GOOD_CARD: &str = "4111 1111 1111 1111";
+pub(super) const DECLINED_CARD: &str = "4000 0000 0000 0002";
+/// The latency of every backend call, so that each step starts at a different time.
+const STEP_LATENCY: Duration = Duration::from_millis(5);
 
-/// How long a request may take.
-const REQUEST: Duration = Duration::from_secs(2);
+/// The deadline of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longer than a claim outlives whoever held it.
-pub(super) const CLAIM: Duration = Duration::from_secs(10);
+/// Longer than the claim of a killed process lasts.
+pub(super) const CLAIM_TTL: Duration = Duration::from_secs(10);
 
-/// One gateway that sells, and the backends behind it.
+/// One gateway with a checkout, and its backends.
 pub(super) struct CheckoutHarness {
     pub(super) mocks: Mocks,
-    world: Env,
+    env: Env,
     store: Store,
-    up: Upstreams,
+    upstreams: Upstreams,
     cx: RequestContext,
     ada: Caller,
-    /// Whether connections break as they were asked to.
-    pub(super) frail: Arc<AtomicBool>,
+    /// Whether new connections lose bytes.
+    pub(super) lossy_connections: Arc<AtomicBool>,
 }
 
-/// What stands at the backends.
+/// The orders and payments at the backends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct BackendState {
-    /// New orders by how far they have come.
+    /// The number of new orders by status.
     pub(super) placed: usize,
     pub(super) paid: usize,
     pub(super) cancelled: usize,
-    /// Payments.
+    /// The number of payments by status.
     pub(super) authorized: usize,
     pub(super) captured: usize,
-    /// Lines in the cart.
+    /// The number of lines in the cart.
     pub(super) cart: usize,
 }
 
 impl CheckoutHarness {
-    /// With one product in ada's cart. The first connections to `(backend, n)` lose what comes after n bytes.
-    pub(super) async fn open(lossy: Option<(&'static str, usize)>) -> Self {
+    /// Starts a gateway with one product in ada's cart. With `truncate_after: (backend, n)`, each lossy connection to the
+    /// backend loses the bytes after the first n.
+    pub(super) async fn start(truncate_after: Option<(&'static str, usize)>) -> Self {
         bff_core::auth::install_crypto();
-        let frail = Arc::new(AtomicBool::new(false));
-        let pipes = InMemoryNetwork::new({
-            let frail = frail.clone();
-            move |name, _, pipe| match lossy {
-                Some((backend, left))
-                    if frail.load(Ordering::Relaxed) && name.starts_with(backend) =>
+        let lossy_connections = Arc::new(AtomicBool::new(false));
+        let network = InMemoryNetwork::new({
+            let lossy_connections = lossy_connections.clone();
+            move |name, _, pipe| match truncate_after {
+                Some((backend, remaining))
+                    if lossy_connections.load(Ordering::Relaxed) && name.starts_with(backend) =>
                 {
-                    let (pipe, written) = tokio::io::split(pipe);
-                    let lossy = tokio::io::join(Lossy { pipe, left }, written);
+                    let (pipe, writer) = tokio::io::split(pipe);
+                    let reader = LossyReader { pipe, remaining };
+                    let lossy = tokio::io::join(reader, writer);
                     Ok(Connection::InMemory(Box::new(lossy)))
                 }
                 _ => Ok(Connection::InMemory(Box::new(pipe))),
             }
         });
-        let world = Env::seeded(1, Net::InMemory(pipes.clone()));
+        let env = Env::seeded(1, Net::InMemory(network.clone()));
         let mocks = Mocks::new(Options {
             seed: 1,
             issuer: "http://auth.sim:80".into(),
-            epoch: world.now().into(),
+            epoch: env.now().into(),
         });
         for backend in [Backend::Order, Backend::Payment] {
-            let mut accept = pipes.listen(&format!("{}.sim:80", backend.name()));
+            let mut accept = network.listen(&format!("{}.sim:80", backend.name()));
             let mocks = mocks.clone();
             tokio::spawn(async move {
-                while let Some(wire) = accept.next().await {
+                while let Some(connection) = accept.next().await {
                     let mocks = mocks.clone();
-                    tokio::spawn(
-                        async move { services_mock::connection(&mocks, backend, wire).await },
-                    );
+                    tokio::spawn(async move {
+                        services_mock::connection(&mocks, backend, connection).await
+                    });
                 }
             });
         }
@@ -102,134 +104,144 @@ impl CheckoutHarness {
             account: "ada".into(),
             ..Identity::default()
         };
-        let store = Store::memory(1 << 20, &world);
-        let (up, cx) = process(&world, &store);
-        let till = Self {
+        let store = Store::memory(1 << 20, &env);
+        let (upstreams, cx) = start_gateway(&env, &store);
+        let harness = Self {
             mocks,
-            world,
+            env,
             store,
-            up,
+            upstreams,
             cx,
             ada: Caller::new(identity).unwrap(),
-            frail,
+            lossy_connections,
         };
         let id = "p-1".parse().unwrap();
-        let put = till.up.order.put_item(&till.cx, &till.ada, &id, 2);
+        let put = harness
+            .upstreams
+            .order
+            .put_item(&harness.cx, &harness.ada, &id, 2);
         put.await.unwrap();
-        till
+        harness
     }
 
-    /// Another process takes over from one that was killed. What was shared is still known.
+    /// Starts another process with the same store.
     pub(super) fn restart(&mut self) {
-        (self.up, self.cx) = process(&self.world, &self.store);
+        (self.upstreams, self.cx) = start_gateway(&self.env, &self.store);
     }
 
-    /// The same where nothing was shared.
-    pub(super) fn restart_and_forget(&mut self) {
-        self.store = Store::memory(1 << 20, &self.world);
+    /// Starts another process with an empty store.
+    pub(super) fn restart_without_store(&mut self) {
+        self.store = Store::memory(1 << 20, &self.env);
         self.restart();
     }
 
-    /// Slow enough that every step has a moment of its own.
-    pub(super) fn steady(&self) {
+    /// Clears all faults and adds a latency, so that each step starts at a different time.
+    pub(super) fn slow_every_step(&self) {
         self.mocks.clear_faults(None);
-        self.frail.store(false, Ordering::Relaxed);
+        self.lossy_connections.store(false, Ordering::Relaxed);
         for backend in [Backend::Order, Backend::Payment] {
-            self.mocks.set_fault(backend, Fault::latency(STEP)).unwrap();
+            self.mocks
+                .set_fault(backend, Fault::latency(STEP_LATENCY))
+                .unwrap();
         }
     }
 
-    /// One request, which ends where it is when it is dropped.
+    /// Runs one checkout in the caller's task. Dropping the future interrupts it.
     pub(super) async fn check_out(&self, number: &str) -> Result<Created<Checkout>, Error> {
         let body = json!({"card": {"number": number, "expiry": "12/99", "cvc": "987"}});
         let input = serde_json::from_value(body.clone()).unwrap();
         let key: IdempotencyKey = "k-1".parse().unwrap();
-        let asked = WriteRequest::new(self.ada.clone(), key, body.to_string().as_bytes());
-        let work = |cx, run| async move { Checkout::run(&cx, &self.up, &run, input).await };
-        let cx = self.request();
-        self.up
+        let request = WriteRequest::new(self.ada.clone(), key, body.to_string().as_bytes());
+        let work = |cx, run| async move { Checkout::run(&cx, &self.upstreams, &run, input).await };
+        let cx = self.new_context();
+        self.upstreams
             .writes
-            .run_once_inline(&cx, CHECKOUT, asked, work)
+            .run_once_inline(&cx, CHECKOUT, request, work)
             .await
     }
 
     /// The id of ada's newest order.
-    pub(super) async fn newest(&self) -> String {
-        let cx = &self.request();
-        let orders = self.up.order.history(cx, &self.ada, None, 1).await;
+    pub(super) async fn newest_order(&self) -> String {
+        let cx = &self.new_context();
+        let orders = self.upstreams.order.history(cx, &self.ada, None, 1).await;
         orders.unwrap().value.items[0].id.to_string()
     }
 
-    /// What undoes the newest order elsewhere.
-    pub(super) async fn give_up(&self) {
-        let id = self.newest().await.parse().unwrap();
-        let cx = &self.request();
-        self.up.order.cancel(cx, &self.ada, &id).await.unwrap();
+    /// Cancels ada's newest order, as another gateway would.
+    pub(super) async fn cancel_newest_order(&self) {
+        let id = self.newest_order().await.parse().unwrap();
+        let cx = &self.new_context();
+        self.upstreams
+            .order
+            .cancel(cx, &self.ada, &id)
+            .await
+            .unwrap();
     }
 
-    /// A request of its own, with a deadline and extra attempts of its own.
-    fn request(&self) -> RequestContext {
-        RequestContext::background(self.cx.shared(), REQUEST)
+    /// A new request context with its own deadline and retry budget.
+    fn new_context(&self) -> RequestContext {
+        RequestContext::background(self.cx.shared(), REQUEST_TIMEOUT)
     }
 
-    pub(super) async fn truth(&self) -> BackendState {
+    /// Clears all faults and reads the backends' state.
+    pub(super) async fn read_state(&self) -> BackendState {
         self.mocks.clear_faults(None);
-        self.frail.store(false, Ordering::Relaxed);
+        self.lossy_connections.store(false, Ordering::Relaxed);
         let cx = &RequestContext::background(self.cx.shared(), Duration::from_secs(60));
-        // The breakers may be open from what was tried.
+        // Waits until open circuit breakers permit calls again.
         tokio::time::sleep(Duration::from_secs(30)).await;
-        let mut truth = BackendState::default();
+        let mut state = BackendState::default();
         let orders = self
-            .up
+            .upstreams
             .order
             .history(cx, &self.ada, None, 50)
             .await
             .unwrap();
-        let cart = self.up.order.cart(cx, &self.ada).await.unwrap();
-        truth.cart = cart.value.items.len();
-        // Those of the past have been shipped.
+        let cart = self.upstreams.order.cart(cx, &self.ada).await.unwrap();
+        state.cart = cart.value.items.len();
+        // Orders from before the test are shipped.
         for order in &orders.value.items {
             match order.status {
-                Status::Placed => truth.placed += 1,
-                Status::Paid => truth.paid += 1,
-                Status::Cancelled => truth.cancelled += 1,
+                Status::Placed => state.placed += 1,
+                Status::Paid => state.paid += 1,
+                Status::Cancelled => state.cancelled += 1,
                 _ => {}
             }
         }
         for n in 1..20 {
             let id = format!("pay-ada-{n}").parse().unwrap();
-            match self.up.payment.by_id(cx, &self.ada, &id).await {
+            match self.upstreams.payment.by_id(cx, &self.ada, &id).await {
                 Ok(payment) => match payment.value.status {
-                    Paid::Authorized => truth.authorized += 1,
-                    Paid::Captured => truth.captured += 1,
+                    PaymentStatus::Authorized => state.authorized += 1,
+                    PaymentStatus::Captured => state.captured += 1,
                     _ => {}
                 },
                 Err(_) => break,
             }
         }
-        truth
+        state
     }
 }
 
-/// A gateway's part in one process.
-fn process(world: &Env, store: &Store) -> (Upstreams, RequestContext) {
+/// The gateway's part of one process.
+fn start_gateway(env: &Env, store: &Store) -> (Upstreams, RequestContext) {
     let shared = Arc::new(GatewayHandles {
         client: HeaderValue::from_static("web"),
-        env: world.clone(),
+        env: env.clone(),
         tasks: tokio_util::task::TaskTracker::new(),
         shutdown: tokio_util::sync::CancellationToken::new(),
         metrics: bff_core::telemetry::Metrics::noop(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), world),
+        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), env),
         fields: bff_core::section::fields::FieldCache::default(),
     });
-    // Every process has the same sealing key.
-    let sealing = store::Config {
+    // Every process has the same encryption key.
+    let config = store::Config {
         encryption_keys: vec![bff_core::config::Secret::new("A".repeat(43))],
         ..store::Config::default()
     };
-    let seal = RecordCipher::open(&sealing, world).unwrap();
-    let writes = IdempotentWrites::new(store.clone(), seal, bff_services::CODES, &shared);
-    let cx = RequestContext::background(&shared, REQUEST);
+    let cipher = RecordCipher::open(&config, env).unwrap();
+    let writes = IdempotentWrites::new(store.clone(), cipher, bff_services::CODES, &shared);
+    let cx = RequestContext::background(&shared, REQUEST_TIMEOUT);
     (upstreams(&shared, writes), cx)
 }
 
@@ -250,26 +262,26 @@ fn upstreams(shared: &GatewayHandles, writes: IdempotentWrites) -> Upstreams {
     }
 }
 
-/// What is read of a connection that loses every byte after so many, and breaks with the first one lost.
-struct Lossy {
+/// The reading half of a connection that is reset after `remaining` bytes.
+struct LossyReader {
     pipe: ReadHalf<DuplexStream>,
-    left: usize,
+    remaining: usize,
 }
 
-impl AsyncRead for Lossy {
+impl AsyncRead for LossyReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut bytes = vec![0; buf.remaining()];
-        let mut piece = ReadBuf::new(&mut bytes);
-        std::task::ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut piece))?;
-        let came = piece.filled().len();
-        let kept = came.min(self.left);
-        buf.put_slice(&piece.filled()[..kept]);
-        self.left -= kept;
-        if kept == 0 && came > 0 {
+        let mut chunk = ReadBuf::new(&mut bytes);
+        std::task::ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut chunk))?;
+        let read = chunk.filled().len();
+        let allowed_bytes = read.min(self.remaining);
+        buf.put_slice(&chunk.filled()[..allowed_bytes]);
+        self.remaining -= allowed_bytes;
+        if allowed_bytes == 0 && read > 0 {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         Poll::Ready(Ok(()))

@@ -1,4 +1,4 @@
-//! `FAILURES.md`: what a gateway's clients get when one backend fails, as it was found out by trying.
+//! Generates `FAILURES.md`: the response of each screen when one backend fails. Each case is run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,165 +7,177 @@ use std::time::Duration;
 use fleet::Callers;
 use services_mock::Backend;
 
-use crate::fault_matrix::{Assignment, Blow, Outcome, Visit, deadline, visits};
-use crate::screens::Enrolled;
+use crate::fault_matrix::{Assignment, FaultKind, Outcome, ScreenCase, deadline, screen_cases};
+use crate::screens::ScreenOperation;
 
-/// What one failing backend does to one screen.
-struct Tried {
-    visit: &'static Visit,
+/// One screen with one faulty backend, and the outcome.
+struct Trial {
+    case: &'static ScreenCase,
     backend: Backend,
-    blow: Blow,
+    kind: FaultKind,
     outcome: Outcome,
 }
 
-/// The whole document of one gateway.
+/// The document of one gateway.
 pub(super) fn document(gateway: &str) -> String {
-    let own = || visits().iter().filter(|v| v.screen.gateway == gateway);
-    let tried: Vec<Tried> = own().flat_map(tries).collect();
-    let mut text = head(gateway);
-    for visit in own() {
-        by_screen(visit, &tried, &mut text);
+    let cases = || (screen_cases().iter()).filter(|c| c.screen.gateway == gateway);
+    let trials: Vec<Trial> = cases().flat_map(run_trials).collect();
+    let mut text = introduction(gateway);
+    for case in cases() {
+        write_screen(case, &trials, &mut text);
     }
-    text.push_str("## Backend by backend\n\n");
-    let late_and_harmless = |one: &Tried| one.blow != Blow::Slow || harm(one) == "unharmed";
-    assert!(tried.iter().all(late_and_harmless), "the next line says so");
+    text.push_str("## By backend\n\n");
+    let slow_is_harmless =
+        |trial: &Trial| trial.kind != FaultKind::Slow || describe_effect(trial) == "not affected";
+    assert!(
+        trials.iter().all(slow_is_harmless),
+        "the document says that a slow response has no effect"
+    );
     text.push_str(
-        "An answer that is only late harms nobody; where no way of failing is named, all others do this harm. A screen that
-is not named is unharmed.\n",
+        "A slow response has no effect. An effect without a condition is the same for all other faults. A screen that is not
+listed is not affected.\n",
     );
     for backend in Backend::ALL {
-        by_backend(backend, &tried, &mut text);
+        write_backend(backend, &trials, &mut text);
     }
     text
 }
 
-/// Each backend that a screen calls, and for the signed in the issuer, in each way.
-fn tries(visit: &'static Visit) -> Vec<Tried> {
-    let signed_in = visit.user.is_some() && visit.told.code.is_none();
+/// Runs a screen with each fault of each backend that it calls; for a signed-in caller, also of the issuer.
+fn run_trials(case: &'static ScreenCase) -> Vec<Trial> {
+    let signed_in = case.user.is_some() && case.baseline.code.is_none();
     let issuer = signed_in.then_some(Backend::Auth);
-    let backends = visit.calls.keys().copied().chain(issuer);
-    let each = backends.flat_map(|backend| Blow::ALL.map(|blow| (backend, blow)));
-    let tried = each.map(|(backend, blow)| Tried {
-        visit,
+    let backends = case.calls.keys().copied().chain(issuer);
+    let each = backends.flat_map(|backend| FaultKind::ALL.map(|kind| (backend, kind)));
+    let trials = each.map(|(backend, kind)| Trial {
+        case,
         backend,
-        blow,
-        outcome: visit.under(&Assignment::from([(backend, blow)])),
+        kind,
+        outcome: case.run(&Assignment::from([(backend, kind)])),
     });
-    tried.collect()
+    trials.collect()
 }
 
-fn head(gateway: &str) -> String {
+fn introduction(gateway: &str) -> String {
     format!(
-        "# When a backend fails: what clients of {gateway} get
+        "# Responses of {gateway} when a backend fails
 
-Written by `UPDATE_CONTRACTS=1 cargo test -p tests contracts`, which tries each case, and compared by every test run: do
-not edit it.
+`UPDATE_CONTRACTS=1 cargo test -p tests contracts` runs each case and writes this file. Every test run compares it. Do not
+edit it.
 
-- Each line is a gateway that has just started, as it is shipped, with one backend that fails and all others well. Several
-  that fail at once lose what each of them loses; a screen that fails, fails with the first.
-- A section that is *lost* is `null`, a row is left out; `_meta.sections` and the `Sections` header say `missing` and why.
-  The answer is then incomplete: `\"complete\": false`, `Cache-Control: no-store`, no `ETag`.
-- *Within* is how long the client waits at most. Whatever fails, {gateway} answers within its deadline of {}, or within
-  the client's own `Request-Timeout`.
-- A backend that has failed often is not asked for a while: then the reason is `circuit_open`, at once.
+- Each line shows a new gateway with the shipped configuration, one faulty backend, and all other backends healthy. If
+  several backends fail, the response loses the sections of each. A failed screen reports the first failure.
+- A *lost* section is `null`, and a lost row is left out. `_meta.sections` reports it as `missing`, with the reason; the
+  `Sections` header reports `missing`. The response is then incomplete: `\"complete\": false`, `Cache-Control: no-store`,
+  no `ETag`.
+- *Within* is the longest time that the client waits. {gateway} always responds within its deadline of {}, or within the
+  client's own `Request-Timeout`.
+- After repeated failures of a backend, its circuit breaker opens. The reason is then `circuit_open`, without a wait.
 
-## Screen by screen
+## By screen
 
 ",
-        seconds(deadline(gateway))
+        format_seconds(deadline(gateway))
     )
 }
 
-fn by_screen(visit: &Visit, tried: &[Tried], text: &mut String) {
-    let asked = match &visit.screen.document {
+fn write_screen(case: &ScreenCase, trials: &[Trial], text: &mut String) {
+    let request = match &case.screen.document {
         Some(_) => "GraphQL".to_owned(),
-        None => format!("`GET {}`", visit.screen.path),
+        None => format!("`GET {}`", case.screen.path),
     };
-    let _ = writeln!(text, "### {}\n\n{asked}, {}\n", title(visit), asker(visit));
-    if let Some(code) = &visit.told.code {
+    let _ = writeln!(
+        text,
+        "### {}\n\n{request}, {}\n",
+        screen_title(case),
+        caller_name(case)
+    );
+    if let Some(code) = &case.baseline.code {
         let _ = writeln!(
             text,
-            "Refused with `{code}`, whatever fails: no backend is asked.\n"
+            "Always rejected with `{code}`, without a call to a backend.\n"
         );
         return;
     }
-    text.push_str("| backend | when it | status | lost | within |\n|---|---|---|---|---|\n");
-    let own = tried.iter().filter(|t| std::ptr::eq(t.visit, visit));
-    for one in own.filter(|t| t.backend != Backend::Auth) {
-        let Tried {
+    text.push_str("| backend | fault | status | lost | within |\n|---|---|---|---|---|\n");
+    let of_screen = trials.iter().filter(|t| std::ptr::eq(t.case, case));
+    for trial in of_screen.filter(|t| t.backend != Backend::Auth) {
+        let Trial {
             backend,
-            blow,
+            kind,
             outcome,
             ..
-        } = one;
-        let told = &outcome.told;
-        let status = match &told.code {
-            Some(code) => format!("{} `{code}`", told.status),
-            None => told.status.to_string(),
+        } = trial;
+        let response = &outcome.response;
+        let status = match &response.code {
+            Some(code) => format!("{} `{code}`", response.status),
+            None => response.status.to_string(),
         };
         let _ = writeln!(
             text,
             "| {backend} | {} | {status} | {} | {} |",
-            blow.words(),
-            lost(one).unwrap_or_else(|| "nothing".to_owned()),
-            seconds(tenth(outcome.took)),
+            kind.description(),
+            describe_loss(trial).unwrap_or_else(|| "nothing".to_owned()),
+            format_seconds(round_up_to_tenth(outcome.elapsed)),
         );
     }
     text.push('\n');
 }
 
-/// Which screens a backend hurts, and how; one line where all ways that hurt, hurt alike.
-fn by_backend(backend: Backend, tried: &[Tried], text: &mut String) {
+/// The screens that a backend's faults affect; one line if all faults have the same effect.
+fn write_backend(backend: Backend, trials: &[Trial], text: &mut String) {
     let _ = writeln!(text, "\n### {backend}\n");
-    let mut screens: BTreeMap<(String, String), Vec<&Tried>> = BTreeMap::new();
-    for one in tried.iter().filter(|t| t.backend == backend) {
-        let place = (title(one.visit), asker(one.visit).to_owned());
-        screens.entry(place).or_default().push(one);
+    let mut screens: BTreeMap<(String, String), Vec<&Trial>> = BTreeMap::new();
+    for trial in trials.iter().filter(|t| t.backend == backend) {
+        let screen = (screen_title(trial.case), caller_name(trial.case).to_owned());
+        screens.entry(screen).or_default().push(trial);
     }
     if screens.is_empty() {
-        text.push_str("No screen is harmed.\n");
+        text.push_str("No screen is affected.\n");
         return;
     }
     if backend == Backend::Auth {
-        text.push_str("Before its keys are known, with 503 `unavailable` or 504 `deadline`; once they are, nobody is harmed.\n\n");
+        text.push_str(
+            "Until the gateway has fetched its keys: 503 `unavailable` or 504 `deadline`. Afterwards no screen is affected.\n\n",
+        );
     }
-    text.push_str("| screen | for whom | harm |\n|---|---|---|\n");
-    for ((screen, asker), ways) in screens {
-        let mut harms: Vec<(String, Vec<&str>)> = Vec::new();
-        for one in ways.into_iter().filter(|one| one.blow != Blow::Slow) {
-            let harm = harm(one);
-            match harms.iter_mut().find(|(known, _)| *known == harm) {
-                Some((_, ways)) => ways.push(one.blow.words()),
-                None => harms.push((harm, vec![one.blow.words()])),
+    text.push_str("| screen | callers | effect |\n|---|---|---|\n");
+    for ((screen, callers), trials) in screens {
+        let mut effects: Vec<(String, Vec<&str>)> = Vec::new();
+        for trial in (trials.into_iter()).filter(|trial| trial.kind != FaultKind::Slow) {
+            let effect = describe_effect(trial);
+            match effects.iter_mut().find(|(other, _)| *other == effect) {
+                Some((_, faults)) => faults.push(trial.kind.description()),
+                None => effects.push((effect, vec![trial.kind.description()])),
             }
         }
-        let said: Vec<String> = match &harms[..] {
-            [(harm, _)] => vec![harm.clone()],
+        let lines: Vec<String> = match &effects[..] {
+            [(effect, _)] => vec![effect.clone()],
             several => several
                 .iter()
-                .map(|(harm, ways)| format!("{harm} when it {}", ways.join(", ")))
+                .map(|(effect, faults)| format!("{effect} when it {}", faults.join(", ")))
                 .collect(),
         };
-        let _ = writeln!(text, "| {screen} | {asker} | {} |", said.join("; "));
+        let _ = writeln!(text, "| {screen} | {callers} | {} |", lines.join("; "));
     }
 }
 
-fn harm(one: &Tried) -> String {
-    match (&one.outcome.told.code, names(one)) {
+fn describe_effect(trial: &Trial) -> String {
+    match (&trial.outcome.response.code, lost_sections(trial)) {
         (Some(_), _) => "**screen fails**".to_owned(),
-        (None, lost) if lost.is_empty() => "unharmed".to_owned(),
+        (None, lost) if lost.is_empty() => "not affected".to_owned(),
         (None, lost) => format!("`{}` lost", lost.join("`, `")),
     }
 }
 
-/// What is lost, with the reason.
-fn lost(one: &Tried) -> Option<String> {
-    if one.outcome.told.code.is_some() {
+/// The lost sections by reason; `None` if nothing is lost.
+fn describe_loss(trial: &Trial) -> Option<String> {
+    if trial.outcome.response.code.is_some() {
         return Some("the screen".to_owned());
     }
     let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for name in names(one) {
-        let section = &one.outcome.told.sections[&name];
+    for name in lost_sections(trial) {
+        let section = &trial.outcome.response.sections[&name];
         let reason = section["reason"].as_str().unwrap_or_default();
         by_reason
             .entry(reason)
@@ -179,38 +191,38 @@ fn lost(one: &Tried) -> Option<String> {
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// The sections that are not as they are while all is well.
-fn names(one: &Tried) -> Vec<String> {
-    let told = one.outcome.told.sections.iter();
-    let lost = told.filter(|(_, section)| section["state"] != "fresh");
+/// The sections that are not fresh.
+fn lost_sections(trial: &Trial) -> Vec<String> {
+    let sections = trial.outcome.response.sections.iter();
+    let lost = sections.filter(|(_, section)| section["state"] != "fresh");
     lost.map(|(name, _)| name.clone()).collect()
 }
 
-fn title(visit: &Visit) -> String {
-    let Enrolled {
+fn screen_title(case: &ScreenCase) -> String {
+    let ScreenOperation {
         operation,
         document,
         ..
-    } = visit.screen;
-    let door = if document.is_some() { " (GraphQL)" } else { "" };
-    format!("{operation}{door}")
+    } = case.screen;
+    let suffix = if document.is_some() { " (GraphQL)" } else { "" };
+    format!("{operation}{suffix}")
 }
 
-fn asker(visit: &Visit) -> &'static str {
-    match visit.user {
-        _ if visit.screen.callers() == Callers::Partners => "partners",
-        _ if !visit.personal => "everybody",
-        Some(_) => "the signed in",
-        None => "the anonymous",
+fn caller_name(case: &ScreenCase) -> &'static str {
+    match case.user {
+        _ if case.screen.callers() == Callers::Partners => "partners",
+        _ if !case.personal => "all callers",
+        Some(_) => "signed-in callers",
+        None => "anonymous callers",
     }
 }
 
-/// Rounded up to a tenth of a second: how much of a second attempt's random wait there is, is nobody's business.
-fn tenth(took: Duration) -> Duration {
-    let tenths = took.as_micros().div_ceil(100_000).max(1);
+/// Rounds up to a tenth of a second, which hides the random backoff of a second attempt.
+fn round_up_to_tenth(time: Duration) -> Duration {
+    let tenths = time.as_micros().div_ceil(100_000).max(1);
     Duration::from_millis(u64::try_from(tenths).unwrap() * 100)
 }
 
-fn seconds(time: Duration) -> String {
+fn format_seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }

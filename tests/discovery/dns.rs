@@ -1,15 +1,15 @@
-//! Records as a real name server tells them, and what its silence changes.
+//! DNS records from a real name server, and its failures.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bff_core::discovery::{Config, Kind};
 
-use super::Followed;
+use super::WatchedBackend;
 use super::free_ports::free_base;
 use crate::support::service::{Service, find};
 
-/// A name server for `.test`, which can be stopped and started with other records.
+/// A name server for `.test`, which a test can restart with other records.
 pub(super) struct NameServer {
     program: PathBuf,
     hosts: PathBuf,
@@ -30,7 +30,7 @@ impl NameServer {
         })
     }
 
-    /// Starts with these hosts (`address name`), each for `ttl` seconds, and these options.
+    /// Starts with these hosts (`address name`), this TTL in seconds and these options.
     pub(super) fn start(&mut self, hosts: &[&str], ttl: u32, options: &[&str]) {
         std::fs::write(&self.hosts, hosts.join("\n")).unwrap();
         let mut args = vec![
@@ -38,9 +38,9 @@ impl NameServer {
             format!("--addn-hosts={}", self.hosts.display()),
             format!("--local-ttl={ttl}"),
         ];
-        let always = "--no-daemon --no-resolv --no-hosts --conf-file=/dev/null --pid-file= \
+        let fixed_args = "--no-daemon --no-resolv --no-hosts --conf-file=/dev/null --pid-file= \
             --listen-address=127.0.0.1 --bind-interfaces --log-facility=-";
-        args.extend(always.split_whitespace().map(str::to_owned));
+        args.extend(fixed_args.split_whitespace().map(str::to_owned));
         args.extend(options.iter().map(|&option| option.to_owned()));
         self.stop();
         let running = Service::start(self.program.as_os_str(), &args, " names");
@@ -51,7 +51,7 @@ impl NameServer {
         self.running = None;
     }
 
-    /// Where it is asked.
+    /// The address of the name server.
     pub(super) fn address(&self) -> std::net::SocketAddr {
         ([127, 0, 0, 1], self.port).into()
     }
@@ -73,55 +73,55 @@ impl Drop for NameServer {
     }
 }
 
-/// It answers for all of `.test`: what has no record does not exist.
-pub(super) const COMPLETE: &str = "--local=/test/";
+/// The server is authoritative for `.test`: a name without a record does not exist.
+pub(super) const AUTHORITATIVE: &str = "--local=/test/";
 
 #[tokio::test]
-async fn addresses_follow_their_ttl_and_outlast_the_server() {
+async fn addresses_follow_their_ttl_and_survive_the_server() {
     let Some(mut server) = NameServer::find() else {
         return;
     };
-    let two = [
+    let hosts_ = [
         "10.0.0.2 alpha.test",
         "10.0.0.1 alpha.test",
         "fd00::1 alpha.test",
     ];
-    server.start(&two, 1, &[COMPLETE]);
-    // Ever so long intervals: only the TTL can bring the changes below within the test's patience.
+    server.start(&hosts_, 1, &[AUTHORITATIVE]);
+    // With this interval, only the TTL can cause the updates below.
     let mut config = server.config(Kind::Dns, None);
     config.max_interval = Duration::from_secs(3600);
-    let mut followed = Followed::new(&config);
-    assert!(followed.following.initial().wait().await);
-    let both = ["10.0.0.1:3005 1 -", "10.0.0.2:3005 1 -"];
-    assert_eq!(followed.next().await, both);
-    server.start(&["fd00::1 alpha.test"], 1, &[COMPLETE]);
-    assert_eq!(followed.next().await, ["[fd00::1]:3005 1 -"]);
-    // Refused is no answer, and neither is silence: the next that is heard of is what comes after them.
+    let mut backend = WatchedBackend::new(&config);
+    assert!(backend.handle.initial().wait().await);
+    let expected = ["10.0.0.1:3005 1 -", "10.0.0.2:3005 1 -"];
+    assert_eq!(backend.next().await, expected);
+    server.start(&["fd00::1 alpha.test"], 1, &[AUTHORITATIVE]);
+    assert_eq!(backend.next().await, ["[fd00::1]:3005 1 -"]);
+    // REFUSED and timeouts change nothing: the next update comes after them.
     server.start(&[], 1, &[]);
     server.stop();
-    server.start(&["10.0.0.3 alpha.test"], 1, &[COMPLETE]);
-    assert_eq!(followed.next().await, ["10.0.0.3:3005 1 -"]);
-    // "No such name" is one.
-    server.start(&[], 1, &[COMPLETE]);
-    assert_eq!(followed.next().await, [""; 0]);
+    server.start(&["10.0.0.3 alpha.test"], 1, &[AUTHORITATIVE]);
+    assert_eq!(backend.next().await, ["10.0.0.3:3005 1 -"]);
+    // NXDOMAIN removes all instances.
+    server.start(&[], 1, &[AUTHORITATIVE]);
+    assert_eq!(backend.next().await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_ttl_of_an_hour_is_bounded_and_nothing_is_cached_besides() {
+async fn max_interval_limits_a_long_ttl() {
     let Some(mut server) = NameServer::find() else {
         return;
     };
-    server.start(&["10.0.0.1 alpha.test"], 3600, &[COMPLETE]);
+    server.start(&["10.0.0.1 alpha.test"], 3600, &[AUTHORITATIVE]);
     let mut config = server.config(Kind::Dns, Some("alpha.test"));
     config.max_interval = Duration::from_millis(100);
-    let mut followed = Followed::new(&config);
-    assert_eq!(followed.next().await, ["10.0.0.1:3005 1 -"]);
-    server.start(&["10.0.0.2 alpha.test"], 3600, &[COMPLETE]);
-    assert_eq!(followed.next().await, ["10.0.0.2:3005 1 -"]);
+    let mut backend = WatchedBackend::new(&config);
+    assert_eq!(backend.next().await, ["10.0.0.1:3005 1 -"]);
+    server.start(&["10.0.0.2 alpha.test"], 3600, &[AUTHORITATIVE]);
+    assert_eq!(backend.next().await, ["10.0.0.2:3005 1 -"]);
 }
 
 #[tokio::test]
-async fn an_alias_is_followed_and_a_long_answer_comes_over_tcp() {
+async fn aliases_and_responses_over_tcp_are_supported() {
     let Some(mut server) = NameServer::find() else {
         return;
     };
@@ -129,13 +129,13 @@ async fn an_alias_is_followed_and_a_long_answer_comes_over_tcp() {
         .map(|n| format!("10.0.{}.{} many.test", n / 100, n % 100))
         .collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    server.start(&many, 60, &[COMPLETE, "--cname=alias.test,many.test"]);
-    let mut followed = Followed::new(&server.config(Kind::Dns, Some("alias.test")));
-    assert_eq!(followed.next().await.len(), 300);
+    server.start(&many, 60, &[AUTHORITATIVE, "--cname=alias.test,many.test"]);
+    let mut backend = WatchedBackend::new(&server.config(Kind::Dns, Some("alias.test")));
+    assert_eq!(backend.next().await.len(), 300);
 }
 
 #[tokio::test]
-async fn services_have_ports_weights_and_priorities() {
+async fn srv_records_have_ports_weights_and_priorities() {
     let Some(mut server) = NameServer::find() else {
         return;
     };
@@ -144,22 +144,26 @@ async fn services_have_ports_weights_and_priorities() {
         "--srv-host=_http._tcp.alpha.test,a.test,3001,10,60",
         "--srv-host=_http._tcp.alpha.test,b.test,3002,10,0",
         "--srv-host=_http._tcp.alpha.test,c.test,3003,20,5",
-        COMPLETE,
+        AUTHORITATIVE,
     ];
     let hosts = ["10.0.0.1 a.test", "10.0.0.2 b.test", "10.0.0.3 c.test"];
     server.start(&hosts, 1, &records);
     let mut config = server.config(Kind::Srv, Some(name));
     config.max_interval = Duration::from_millis(200);
-    let mut followed = Followed::new(&config);
+    let mut backend = WatchedBackend::new(&config);
     let first = ["10.0.0.1:3001 60 -", "10.0.0.2:3002 1 -"];
-    assert_eq!(followed.next().await, first);
-    // Nobody of the first priority is left.
+    assert_eq!(backend.next().await, first);
+    // All instances of the first priority are gone.
     server.start(&hosts[2..], 1, &records);
-    assert_eq!(followed.next().await, ["10.0.0.3:3003 5 -"]);
+    assert_eq!(backend.next().await, ["10.0.0.3:3003 5 -"]);
     server.stop();
     server.start(&hosts, 1, &records);
-    assert_eq!(followed.next().await, first);
-    // A target of "." says that there is no such service.
-    server.start(&hosts, 1, &["--srv-host=_http._tcp.alpha.test", COMPLETE]);
-    assert_eq!(followed.next().await, [""; 0]);
+    assert_eq!(backend.next().await, first);
+    // A target of "." means that the service does not exist (RFC 2782).
+    server.start(
+        &hosts,
+        1,
+        &["--srv-host=_http._tcp.alpha.test", AUTHORITATIVE],
+    );
+    assert_eq!(backend.next().await, [""; 0]);
 }

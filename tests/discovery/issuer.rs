@@ -1,4 +1,4 @@
-//! The issuer is found as every backend is, and start-up waits for it too.
+//! The issuer uses the same service discovery as every backend.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use services_mock::Backend;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::support::Shop;
+use crate::support::TestFleet;
 
-/// An agent that answers once it is told where the issuer is.
-async fn agent(mut told: watch::Receiver<Option<u16>>) -> String {
+/// Starts a Consul agent that responds once the issuer's port is known.
+async fn agent(mut port: watch::Receiver<Option<u16>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let answer = move || async move {
-        let port = *told.wait_for(Option::is_some).await.unwrap();
+    let response = move || async move {
+        let port = *port.wait_for(Option::is_some).await.unwrap();
         let service = json!({"Address": "127.0.0.1", "Port": port});
-        let one = json!([{"Node": {"Address": "127.0.0.1"}, "Service": service}]);
-        ([("x-consul-index", "1")], axum::Json(one))
+        let instances = json!([{"Node": {"Address": "127.0.0.1"}, "Service": service}]);
+        ([("x-consul-index", "1")], axum::Json(instances))
     };
-    let agent = Router::new().route("/v1/health/service/issuer", get(answer));
+    let agent = Router::new().route("/v1/health/service/issuer", get(response));
     tokio::spawn(async move { axum::serve(listener, agent).await });
     url
 }
 
 #[tokio::test]
-async fn who_signs_in_first_waits_until_the_issuer_is_found() {
-    let (tell, told) = watch::channel(None);
-    let found_by = format!(
-        "[auth.jwks.discovery]\nkind = \"consul\"\nname = \"issuer\"\nconsul = {{ url = \"{}\" }}\n",
-        agent(told).await
+async fn the_first_sign_in_waits_until_the_issuer_is_discovered() {
+    let (sender, port) = watch::channel(None);
+    let config = format!(
+        "[inbound]\ndeadline = \"30s\"\n[auth.jwks.discovery]\nkind = \"consul\"\nname = \"issuer\"\nconsul = {{ url = \"{}\" }}\n",
+        agent(port).await
     );
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into()];
-        fleet.overlays.insert("web".into(), found_by);
+        fleet.overlays.insert("web".into(), config);
     })
     .await;
-    let bearer = shop.bearer("ada");
+    let bearer = fleet.bearer("ada");
     let headers = [("authorization", bearer.as_str())];
-    let asked = shop.get_with("web", "/api/home", &headers);
-    tokio::pin!(asked);
-    let waiting = tokio::time::timeout(Duration::from_millis(300), &mut asked);
-    assert!(waiting.await.is_err(), "nobody knows the issuer yet");
-    let issuer = shop.fleet.backend_url(Backend::Auth);
+    let request = fleet.get_with("web", "/api/home", &headers);
+    tokio::pin!(request);
+    let waiting = tokio::time::timeout(Duration::from_millis(300), &mut request);
+    assert!(waiting.await.is_err(), "the issuer is not discovered yet");
+    let issuer = fleet.running.backend_url(Backend::Auth);
     let (_, port) = issuer.rsplit_once(':').unwrap();
-    tell.send(Some(port.parse().unwrap())).unwrap();
-    let answer = asked.await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
+    sender.send(Some(port.parse().unwrap())).unwrap();
+    let response = request.await;
+    assert_eq!(response.status, 200, "{}", response.body);
 }

@@ -1,4 +1,4 @@
-//! One case: a fleet that has just started, some backends struck, one request, and what came of it.
+//! One case of the fault matrix: a fleet, faults at some backends, one request, and its outcome.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,63 +9,65 @@ use fleet::{Callers, Gateway};
 use services_mock::{Backend, Fault, Mode};
 use tokio::time::{Instant, sleep};
 
-use crate::screens::{Enrolled, Told, enrolled};
-use crate::sim_fleet::{Called, Plan, SimFleet, address, simulated};
-use crate::support::never_opens;
+use crate::screens::{ScreenOperation, ScreenResponse, all_screens};
+use crate::sim_fleet::{BackendCall, SimFleet, SimOptions, address, run_simulated};
+use crate::support::disabled_breakers;
 
-/// Late, and well within an attempt of any gateway.
+/// The latency of a slow backend, well below the attempt timeout of every gateway.
 const SLOW: Duration = Duration::from_millis(300);
-/// How soon after an answer the calls it did not wait for are gone.
-const CANCELLED_WITHIN: Duration = Duration::from_millis(50);
-/// Nothing that a gateway remembers of a request, tokens and keys apart, does it remember for longer.
-const FORGOTTEN_WITHIN: Duration = Duration::from_secs(90);
-/// For so many visits to one fleet a token is good.
-const TOKEN_LASTS: usize = 8;
+/// All other calls of a request must end this soon after its response.
+const CANCELLATION_TIME: Duration = Duration::from_millis(50);
+/// After this time, past requests no longer affect a gateway, apart from its cached tokens and keys.
+const REST_TIME: Duration = Duration::from_secs(90);
+/// The number of cases that run before a token expires.
+const CASES_PER_TOKEN: usize = 8;
 
-/// A way in which a backend is not well.
+/// A kind of backend fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Blow {
-    /// It answers 500.
+pub(crate) enum FaultKind {
+    /// Responds 500.
     Error,
-    /// It never answers.
+    /// Never responds.
     Timeout,
-    /// It answers late, and in time.
+    /// Responds late, but before the timeout.
     Slow,
-    /// It drops the connection.
+    /// Resets the connection.
     Reset,
-    /// Its answer does not decode.
+    /// Responds with a body that cannot be decoded.
     Malformed,
 }
 
-/// Which backends are struck, and how.
-pub(crate) type Assignment = BTreeMap<Backend, Blow>;
+/// The faulty backends, and their faults.
+pub(crate) type Assignment = BTreeMap<Backend, FaultKind>;
 
-/// A screen, who asks for it, and what it is while nothing is broken.
+/// A screen, its caller, and the response without faults.
 #[derive(Clone, Debug)]
-pub(crate) struct Visit {
-    pub(crate) screen: &'static Enrolled,
+pub(crate) struct ScreenCase {
+    pub(crate) screen: &'static ScreenOperation,
     pub(crate) user: Option<&'static str>,
-    /// Whether the signed in see sections that others do not.
+    /// Whether signed-in callers get sections that anonymous callers do not get.
     pub(crate) personal: bool,
-    pub(crate) told: Told,
-    /// How often each backend is called for it; the issuer, whose keys are fetched once, is not among them.
+    pub(crate) baseline: ScreenResponse,
+    /// The number of calls to each backend, without the one fetch of the issuer's keys.
     pub(crate) calls: BTreeMap<Backend, u64>,
 }
 
-/// What came of a case.
+/// The result of a case.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    pub(crate) told: Told,
-    pub(crate) took: Duration,
+    pub(crate) response: ScreenResponse,
+    pub(crate) elapsed: Duration,
+    /// The number of calls to each backend.
     pub(crate) calls: BTreeMap<Backend, u64>,
-    /// What each of those said, and when the request began: times since the town did.
-    pub(crate) heard: Vec<Called>,
-    pub(crate) began: Duration,
-    /// Backends that still had a call when nobody waited any more.
+    /// The calls as the backends received them.
+    pub(crate) received: Vec<BackendCall>,
+    /// The start of the request, as an offset from the fleet's start.
+    pub(crate) started: Duration,
+    /// Backends with a call that continued after the response.
     pub(crate) orphans: Vec<Backend>,
 }
 
-impl Blow {
+impl FaultKind {
     pub(crate) const ALL: [Self; 5] = [
         Self::Error,
         Self::Timeout,
@@ -84,7 +86,7 @@ impl Blow {
         }
     }
 
-    /// What may truly be said of a call that met it; nothing where nothing is lost.
+    /// The correct reasons for a section that this fault removed; empty if it removes none.
     pub(crate) fn reasons(self) -> &'static [&'static str] {
         match self {
             Self::Error | Self::Malformed => &["bad_response"],
@@ -94,46 +96,46 @@ impl Blow {
         }
     }
 
-    /// What a backend does that is struck so.
-    pub(crate) fn words(self) -> &'static str {
+    /// The fault as a verb phrase whose subject is the backend.
+    pub(crate) fn description(self) -> &'static str {
         match self {
-            Self::Error => "answers 500",
-            Self::Timeout => "never answers",
-            Self::Slow => "answers after 300 ms",
-            Self::Reset => "drops the connection",
-            Self::Malformed => "answers what does not decode",
+            Self::Error => "responds 500",
+            Self::Timeout => "never responds",
+            Self::Slow => "responds after 300 ms",
+            Self::Reset => "resets the connection",
+            Self::Malformed => "responds with an invalid body",
         }
     }
 
-    /// Whether it shows at once.
-    pub(crate) fn is_quick(self) -> bool {
+    /// Whether a call fails at once.
+    pub(crate) fn is_immediate(self) -> bool {
         matches!(self, Self::Error | Self::Reset | Self::Malformed)
     }
 }
 
-impl Visit {
-    /// The same visit while some backends are not well.
-    pub(crate) fn under(&self, assignment: &Assignment) -> Outcome {
-        pay(self.screen, self.user, assignment)
+impl ScreenCase {
+    /// Runs the case under faults, with a new fleet.
+    pub(crate) fn run(&self, assignment: &Assignment) -> Outcome {
+        run_once(self.screen, self.user, assignment)
     }
 
-    /// Many such visits to one fleet, which is cheaper than a fleet for each. Its breakers never open, and after each
-    /// visit it is left alone until its budgets, connections and measurements are as they were.
-    pub(crate) fn under_each<'a>(
+    /// Runs many cases with one fleet, which is cheaper than one fleet each. Its circuit breakers never open. After each
+    /// case it rests until its retry budgets, connections and latency samples are as before.
+    pub(crate) fn run_all<'a>(
         &self,
         assignments: &[&'a Assignment],
     ) -> Vec<(&'a Assignment, Outcome)> {
-        simulated(async {
-            let town = town(self.screen, never_opens);
+        run_simulated(async {
+            let fleet = start_fleet(self.screen, disabled_breakers);
             let mut outcomes = Vec::new();
-            for batch in assignments.chunks(TOKEN_LASTS) {
-                let credential = self.screen.credential(&town.mocks, self.user);
+            for batch in assignments.chunks(CASES_PER_TOKEN) {
+                let credential = self.screen.credential(&fleet.mocks, self.user);
                 for &assignment in batch {
-                    let outcome = ask(&town, self.screen, credential.as_ref(), assignment).await;
+                    let outcome = send(&fleet, self.screen, credential.as_ref(), assignment).await;
                     outcomes.push((assignment, outcome));
-                    town.mocks.clear_faults(None);
-                    sleep(FORGOTTEN_WITHIN).await;
-                    town.mocks.clear_stats();
+                    fleet.mocks.clear_faults(None);
+                    sleep(REST_TIME).await;
+                    fleet.mocks.clear_stats();
                 }
             }
             outcomes
@@ -141,98 +143,105 @@ impl Visit {
     }
 }
 
-impl fmt::Display for Visit {
+impl fmt::Display for ScreenCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Enrolled {
+        let ScreenOperation {
             gateway, operation, ..
         } = self.screen;
-        let user = self.user.unwrap_or("nobody");
+        let user = self.user.unwrap_or("an anonymous caller");
         write!(f, "{gateway} {operation} for {user}")
     }
 }
 
-/// Every screen as each kind of asker sees it: signed in, and as nobody where nobody sees something else.
-pub(crate) fn visits() -> &'static [Visit] {
-    static ALL: LazyLock<Vec<Visit>> =
-        LazyLock::new(|| enrolled().iter().flat_map(askers).collect());
+/// Every screen for each kind of caller: signed in, and anonymous where that gives other sections.
+pub(crate) fn screen_cases() -> &'static [ScreenCase] {
+    static ALL: LazyLock<Vec<ScreenCase>> =
+        LazyLock::new(|| all_screens().iter().flat_map(cases_of).collect());
     &ALL
 }
 
-fn askers(screen: &'static Enrolled) -> Vec<Visit> {
-    let visit = |user| {
-        let Outcome { told, calls, .. } = pay(screen, user, &Assignment::new());
-        Visit {
+fn cases_of(screen: &'static ScreenOperation) -> Vec<ScreenCase> {
+    let case = |user| {
+        let Outcome {
+            response, calls, ..
+        } = run_once(screen, user, &Assignment::new());
+        ScreenCase {
             screen,
             user,
             personal: false,
-            told,
+            baseline: response,
             calls,
         }
     };
     if screen.callers() == Callers::Partners {
-        return vec![visit(None)];
+        return vec![case(None)];
     }
-    let (mut ada, nobody) = (visit(Some("ada")), visit(None));
+    let (mut ada, anonymous) = (case(Some("ada")), case(None));
     ada.calls.remove(&Backend::Auth);
-    ada.personal = !ada.told.sections.keys().eq(nobody.told.sections.keys());
+    let sections = ada.baseline.sections.keys();
+    ada.personal = !sections.eq(anonymous.baseline.sections.keys());
     if ada.personal {
-        let nobody = Visit {
+        let anonymous = ScreenCase {
             personal: true,
-            ..nobody
+            ..anonymous
         };
-        vec![ada, nobody]
+        vec![ada, anonymous]
     } else {
         vec![ada]
     }
 }
 
-/// One visit to a fleet that has just started, as it is shipped.
-fn pay(screen: &'static Enrolled, user: Option<&str>, assignment: &Assignment) -> Outcome {
-    simulated(async {
-        let town = town(screen, |_| String::new());
-        let credential = screen.credential(&town.mocks, user);
-        ask(&town, screen, credential.as_ref(), assignment).await
+/// Runs one case with a new fleet and the shipped configuration.
+fn run_once(
+    screen: &'static ScreenOperation,
+    user: Option<&str>,
+    assignment: &Assignment,
+) -> Outcome {
+    run_simulated(async {
+        let fleet = start_fleet(screen, |_| String::new());
+        let credential = screen.credential(&fleet.mocks, user);
+        send(&fleet, screen, credential.as_ref(), assignment).await
     })
 }
 
-fn town(screen: &Enrolled, also: fn(&Gateway) -> String) -> SimFleet {
-    SimFleet::start(Plan {
+fn start_fleet(screen: &ScreenOperation, extra_config: fn(&Gateway) -> String) -> SimFleet {
+    SimFleet::start(SimOptions {
         seed: 1,
-        only: Some(screen.gateway),
-        frail: false,
-        also,
+        only_gateway: Some(screen.gateway),
+        network_faults: false,
+        extra_config: Box::new(extra_config),
     })
 }
 
-async fn ask(
-    town: &SimFleet,
-    screen: &Enrolled,
+async fn send(
+    fleet: &SimFleet,
+    screen: &ScreenOperation,
     credential: Option<&(&str, String)>,
     assignment: &Assignment,
 ) -> Outcome {
-    for (backend, blow) in assignment {
-        town.mocks.set_fault(*backend, blow.fault()).unwrap();
+    for (backend, kind) in assignment {
+        fleet.mocks.set_fault(*backend, kind.fault()).unwrap();
     }
     let url = format!("http://{}", address(screen.gateway));
     let request = screen.request(&url, credential);
-    let (asked, began) = (Instant::now(), town.record.now());
-    let (head, body) = town
-        .ask(screen.gateway, request)
+    let (sent_at, started) = (Instant::now(), fleet.record.now());
+    let (head, body) = fleet
+        .send(screen.gateway, request)
         .await
         .unwrap()
         .into_parts();
-    let took = asked.elapsed();
-    sleep(CANCELLED_WITHIN).await;
-    let stats = Backend::ALL.map(|b| (b, town.mocks.stats(b)));
+    let elapsed = sent_at.elapsed();
+    sleep(CANCELLATION_TIME).await;
+    let stats = Backend::ALL.map(|b| (b, fleet.mocks.stats(b)));
     let called = stats.iter().filter(|(_, s)| s.calls > 0);
-    let waiting = stats.iter().filter(|(_, s)| s.in_flight > 0);
-    let calls = town.record.calls();
+    let orphans = stats.iter().filter(|(_, s)| s.in_flight > 0);
+    let calls = fleet.record.calls();
     Outcome {
-        heard: calls.into_iter().filter(|c| c.at >= began).collect(),
-        began,
-        told: screen.told(head.status.as_u16(), head.headers, &body),
-        took,
+        received: (calls.into_iter()).filter(|c| c.at >= started).collect(),
+        started,
+        response: screen.parse_response(head.status.as_u16(), head.headers, &body),
+        elapsed,
         calls: called.map(|(b, s)| (*b, s.calls)).collect(),
-        orphans: waiting.map(|(b, _)| *b).collect(),
+        orphans: orphans.map(|(b, _)| *b).collect(),
     }
 }

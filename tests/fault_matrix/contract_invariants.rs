@@ -1,334 +1,366 @@
-//! What every answer must keep to, word for word from what clients are promised.
+//! Checks a response against the promises of the contract.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use services_mock::Backend;
 
-use super::{Assignment, Blow, Outcome, Visit};
-use crate::screens::{Enrolled, Told};
+use super::{Assignment, FaultKind, Outcome, ScreenCase};
+use crate::screens::{ScreenOperation, ScreenResponse};
 
-/// The members of a dictionary: keys and tokens.
+/// The members of a dictionary header: keys and tokens.
 pub(crate) type Members = Vec<(String, String)>;
 
-/// What an answer may take beyond its deadline.
+/// The time that a response may take beyond its deadline.
 pub(crate) const GRACE: Duration = Duration::from_millis(50);
-/// What a failure that shows at once may take, a second attempt and the pause before it included.
-const QUICKLY: Duration = Duration::from_millis(100);
-/// The most attempts at one call, and the most that one request may make beyond the calls it needs.
-const ATTEMPTS: u64 = 2;
-const EXTRA: u64 = 3;
+/// The most time for an immediate failure, with a second attempt and its backoff.
+const IMMEDIATE: Duration = Duration::from_millis(100);
+/// The most attempts of one call.
+const MAX_ATTEMPTS: u64 = 2;
+/// The most extra attempts of one request.
+const MAX_EXTRA: u64 = 3;
 
-/// How long a gateway may take for a request, as it is shipped.
+/// The shipped deadline of a gateway's requests.
 pub(crate) fn deadline(gateway: &str) -> Duration {
-    let own = |g: &&fleet::Gateway| g.name == gateway;
-    let gateway = fleet::GATEWAYS.iter().find(own).unwrap();
+    let is_own = |g: &&fleet::Gateway| g.name == gateway;
+    let gateway = fleet::GATEWAYS.iter().find(is_own).unwrap();
     let defaults = gateway.defaults().unwrap();
     let text = defaults["inbound"]["deadline"].as_str().unwrap();
     bff_core::config::parse_duration(text).unwrap()
 }
 
-/// Every promise that an answer breaks.
-pub(super) fn broken(visit: &Visit, assignment: &Assignment, outcome: &Outcome) -> Vec<String> {
-    let mut said = Said::default();
-    let (healthy, told) = (&visit.told, &outcome.told);
-    let lost: Vec<&str> = (healthy.sections.iter())
+/// Returns every violation in the outcome of a case.
+pub(super) fn violations(
+    case: &ScreenCase,
+    assignment: &Assignment,
+    outcome: &Outcome,
+) -> Vec<String> {
+    let mut violations = Violations::default();
+    let (baseline, response) = (&case.baseline, &outcome.response);
+    let lost: Vec<&str> = (baseline.sections.iter())
         .filter(|(_, section)| reasons(section, assignment).next().is_some())
         .map(|(name, _)| name.as_str())
         .collect();
-    let fatal = lost.iter().filter(|name| is_required(visit, name));
+    let fatal = lost.iter().filter(|name| is_required(case, name));
     let fatal: Vec<&str> = fatal.copied().collect();
-    effort(visit, outcome, &mut said);
-    if healthy.code.is_some() {
-        said.same("a refusal", &told.body["code"], &healthy.body["code"]);
-        said.same("status", &told.status, &healthy.status);
+    check_calls(case, outcome, &mut violations);
+    if baseline.code.is_some() {
+        violations.check_eq("code", &response.body["code"], &baseline.body["code"]);
+        violations.check_eq("status", &response.status, &baseline.status);
     } else if fatal.is_empty() {
-        answered(visit, assignment, &lost, outcome, &mut said);
+        check_page(case, assignment, &lost, outcome, &mut violations);
     } else {
-        failed(visit, assignment, &fatal, outcome, &mut said);
+        check_failure(case, assignment, &fatal, outcome, &mut violations);
     }
-    if !said.0.is_empty() {
-        said.0.push(format!("{}", told.body));
+    if !violations.0.is_empty() {
+        violations.0.push(format!("{}", response.body));
     }
-    said.0
+    violations.0
 }
 
-/// What a screen breaks while nothing is broken.
-pub(super) fn broken_when_healthy(visit: &Visit) -> Vec<String> {
-    let told = &visit.told;
-    let mut said = Said::default();
-    if told.code.is_some() {
-        said.same(
-            "a refusal's code",
-            &told.code.as_deref(),
+/// Returns every violation in a screen's response without faults.
+pub(super) fn baseline_violations(case: &ScreenCase) -> Vec<String> {
+    let response = &case.baseline;
+    let mut violations = Violations::default();
+    if response.code.is_some() {
+        violations.check_eq(
+            "the code of a rejected request",
+            &response.code.as_deref(),
             &Some("unauthenticated"),
         );
-        said.that("a refused screen calls nobody", visit.calls.is_empty());
-        return said.0;
+        violations.check("a rejected request calls a backend", case.calls.is_empty());
+        return violations.0;
     }
-    let mut named: Vec<&str> = told.sections.values().flat_map(sources).collect();
+    let mut named: Vec<&str> = response.sections.values().flat_map(sources).collect();
     named.sort_unstable();
     named.dedup();
-    let mut called: Vec<&str> = visit.calls.keys().map(|b| b.name()).collect();
+    let mut called: Vec<&str> = case.calls.keys().map(|b| b.name()).collect();
     called.sort_unstable();
-    said.same("who is named", &named, &called);
-    for name in &visit.screen.required {
-        let mut own = told.sections.keys().map(|n| n.split('.').next());
-        said.that(
-            "a required section is told",
-            name == "_meta" || own.any(|n| n == Some(name)),
+    violations.check_eq("the sources", &named, &called);
+    for name in &case.screen.required {
+        let mut sections = response.sections.keys().map(|n| n.split('.').next());
+        violations.check(
+            "a required section is not in _meta",
+            name == "_meta" || sections.any(|n| n == Some(name)),
         );
     }
-    for name in told.sections.keys() {
-        said.that(
-            "a section that is told is there",
-            told.shows(name).is_some(),
+    for name in response.sections.keys() {
+        violations.check(
+            "a section in _meta has no data",
+            response.section_data(name).is_some(),
         );
     }
-    if visit.screen.document.is_none() {
-        let own = visit.personal && visit.user.is_some();
-        let scope = told.header("cache-control").split(',').next();
-        said.that(
-            "what is somebody's own is private",
-            !own || scope == Some("private"),
+    if case.screen.document.is_none() {
+        let personal = case.personal && case.user.is_some();
+        let scope = response.header("cache-control").split(',').next();
+        violations.check(
+            "a personal response is not private",
+            !personal || scope == Some("private"),
         );
-        let known = [Some("private"), Some("public")];
-        said.that("it says who may keep it", known.contains(&scope));
-        said.that(
-            "a whole screen has a weak tag",
-            told.header("etag").starts_with("W/\""),
+        let scopes = [Some("private"), Some("public")];
+        violations.check(
+            "Cache-Control has neither private nor public",
+            scopes.contains(&scope),
+        );
+        violations.check(
+            "a complete response has no weak ETag",
+            response.header("etag").starts_with("W/\""),
         );
     }
-    said.0
+    violations.0
 }
 
-/// What must hold whatever came of it: time, attempts, for whom, nothing left behind.
-fn effort(visit: &Visit, outcome: &Outcome, said: &mut Said) {
-    let most = deadline(visit.screen.gateway) + GRACE;
-    said.that(&format!("late: {:?}", outcome.took), outcome.took <= most);
-    said.same("orphans", &outcome.orphans, &Vec::new());
-    let end = outcome.began + deadline(visit.screen.gateway);
-    let own = outcome.heard.iter().filter(|c| c.backend != Backend::Auth);
-    for called in own {
-        said.that(
-            &format!("it was asked for somebody else: {called:?}"),
-            called.is_for(visit.user),
+/// Checks the time, the attempts, the identities and the ends of the calls. These hold for every outcome.
+fn check_calls(case: &ScreenCase, outcome: &Outcome, violations: &mut Violations) {
+    let max = deadline(case.screen.gateway) + GRACE;
+    violations.check(
+        &format!("late: {:?}", outcome.elapsed),
+        outcome.elapsed <= max,
+    );
+    violations.check_eq("orphans", &outcome.orphans, &Vec::new());
+    let deadline = outcome.started + deadline(case.screen.gateway);
+    let received = outcome.received.iter();
+    for call in received.filter(|c| c.backend != Backend::Auth) {
+        violations.check(
+            &format!("wrong identity: {call:?}"),
+            call.identifies_only(case.user),
         );
-        said.that(
-            &format!("it ends at {end:?}: {called:?}"),
-            called.ends_by(end),
+        violations.check(
+            &format!("the deadline is {deadline:?}, but: {call:?}"),
+            call.times_out_by(deadline),
         );
     }
     let mut extra = 0;
     for (backend, calls) in &outcome.calls {
-        let needed = visit.calls.get(backend).copied().unwrap_or(0);
-        if *backend == Backend::Auth && visit.user.is_some() {
+        let needed = case.calls.get(backend).copied().unwrap_or(0);
+        if *backend == Backend::Auth && case.user.is_some() {
             continue;
         }
         extra += calls.saturating_sub(needed);
-        said.that(
-            &format!("{backend} was called {calls} times for {needed}"),
-            *calls <= needed * ATTEMPTS,
+        violations.check(
+            &format!("{backend} was called {calls} times, {needed} are needed"),
+            *calls <= needed * MAX_ATTEMPTS,
         );
     }
-    said.that(&format!("{extra} attempts more"), extra <= EXTRA);
+    violations.check(&format!("{extra} extra attempts"), extra <= MAX_EXTRA);
 }
 
-/// A screen that lacks something it cannot be without.
-fn failed(
-    visit: &Visit,
+/// Checks a screen that lost a required section.
+fn check_failure(
+    case: &ScreenCase,
     assignment: &Assignment,
     fatal: &[&str],
     outcome: &Outcome,
-    said: &mut Said,
+    violations: &mut Violations,
 ) {
-    let (told, code) = (
-        &outcome.told,
-        outcome.told.code.as_deref().unwrap_or("none"),
+    let (response, code) = (
+        &outcome.response,
+        outcome.response.code.as_deref().unwrap_or("none"),
     );
-    let mut sections = fatal.iter().map(|name| &visit.told.sections[*name]);
-    let is_true = sections
+    let mut sections = fatal.iter().map(|name| &case.baseline.sections[*name]);
+    let justified = sections
         .clone()
-        .any(|section| tells(code, section, assignment));
-    said.that(&format!("the screen failed with {code}"), is_true);
-    punctual(visit, code, outcome, said);
-    // The first of them to fail ends it.
-    let quick = |section: &Value| blows(section, assignment).all(Blow::is_quick);
-    if sections.any(quick) {
-        said.that(
-            &format!("it took {:?} to fail", outcome.took),
-            outcome.took <= QUICKLY,
+        .any(|section| is_justified(code, section, assignment));
+    violations.check(&format!("the screen failed with {code}"), justified);
+    check_deadline_reason(case, code, outcome, violations);
+    // The first required section to fail ends the request.
+    let immediate = |section: &Value| fault_kinds(section, assignment).all(FaultKind::is_immediate);
+    if sections.any(immediate) {
+        violations.check(
+            &format!("the failure took {:?}", outcome.elapsed),
+            outcome.elapsed <= IMMEDIATE,
         );
     }
-    nobodys_to_keep(told, said);
-    said.same("Sections", &told.header("sections"), &"");
-    let Some(_) = visit.screen.document else {
-        said.same("status", &told.status, &status(code));
-        said.same(
+    check_not_cacheable(response, violations);
+    violations.check_eq("Sections", &response.header("sections"), &"");
+    let Some(_) = case.screen.document else {
+        violations.check_eq("status", &response.status, &status_of(code));
+        violations.check_eq(
             "media type",
-            &told.header("content-type"),
+            &response.header("content-type"),
             &"application/problem+json",
         );
-        said.that("503 says when to try again, and nothing else does", {
-            told.header("retry-after").is_empty() == (told.status != 503)
+        violations.check("only a 503 has Retry-After", {
+            response.header("retry-after").is_empty() == (response.status != 503)
         });
-        said.same(
-            "the problem's status",
-            &told.body["status"],
-            &json!(told.status),
+        violations.check_eq(
+            "the status in the problem document",
+            &response.body["status"],
+            &json!(response.status),
         );
         return;
     };
-    said.same("status", &told.status, &200);
-    said.same(
+    violations.check_eq("status", &response.status, &200);
+    violations.check_eq(
         "data",
-        &told.body["data"],
-        &json!({ &visit.screen.operation: null }),
+        &response.body["data"],
+        &json!({ &case.screen.operation: null }),
     );
-    said.same(
+    violations.check_eq(
         "path",
-        &told.body["errors"][0]["path"],
-        &json!([visit.screen.operation]),
+        &response.body["errors"][0]["path"],
+        &json!([case.screen.operation]),
     );
-    said.same(
+    violations.check_eq(
         "errors",
-        &told.body["errors"].as_array().map(Vec::len),
+        &response.body["errors"].as_array().map(Vec::len),
         &Some(1),
     );
-    said.that("no section of it is told", told.sections.is_empty());
+    violations.check(
+        "a failed screen reports sections",
+        response.sections.is_empty(),
+    );
 }
 
-/// A screen that may lack what is lost, and nothing else.
-fn answered(
-    visit: &Visit,
+/// Checks a screen that lost optional sections only, or none.
+fn check_page(
+    case: &ScreenCase,
     assignment: &Assignment,
     lost: &[&str],
     outcome: &Outcome,
-    said: &mut Said,
+    violations: &mut Violations,
 ) {
-    let (healthy, told) = (&visit.told, &outcome.told);
-    said.same("status", &(told.status, &told.code), &(200, &None));
-    let names = |told: &Told| told.sections.keys().cloned().collect::<Vec<_>>();
-    said.same("the sections told", &names(told), &names(healthy));
-    let mut wanted = healthy.data.clone();
-    for (name, section) in &told.sections {
-        let was = &healthy.sections[name];
+    let (baseline, response) = (&case.baseline, &outcome.response);
+    violations.check_eq("status", &(response.status, &response.code), &(200, &None));
+    let names = |response: &ScreenResponse| response.sections.keys().cloned().collect::<Vec<_>>();
+    violations.check_eq("the sections", &names(response), &names(baseline));
+    let mut expected = baseline.data.clone();
+    for (name, section) in &response.sections {
+        let healthy = &baseline.sections[name];
         if !lost.contains(&name.as_str()) {
-            said.same(name, section, was);
+            violations.check_eq(name, section, healthy);
             continue;
         }
         let reason = section["reason"].as_str().unwrap_or("none");
-        said.that(
-            &format!("{name} is said to be lost by {reason}"),
-            tells(reason, was, assignment),
+        violations.check(
+            &format!("{name} is lost for {reason}"),
+            is_justified(reason, healthy, assignment),
         );
-        punctual(visit, reason, outcome, said);
-        // Of several, one that failed.
-        let one = section["source"].as_str().unwrap_or_default();
+        check_deadline_reason(case, reason, outcome, violations);
+        // A section with several sources names the one that failed.
+        let source = section["source"].as_str().unwrap_or_default();
         let failed = reasons(section, assignment).next().is_some();
-        said.that(
-            &format!("{one} failed, and is one of its sources"),
-            failed && sources(was).any(|source| source == one),
+        violations.check(
+            &format!("{source} did not fail, or is not a source of {name}"),
+            failed && sources(healthy).any(|s| s == source),
         );
         match section["state"].as_str() {
-            Some("missing") => take(&mut wanted, name),
-            // A declared substitute is the screen's to choose, so long as there is one.
+            Some("missing") => remove_section(&mut expected, name),
+            // The screen chooses the fallback's data.
             Some("fallback") => {
-                said.that("a fallback is there", told.shows(name).is_some());
-                wanted[name] = told.data[name].clone();
+                violations.check(
+                    "a fallback has no data",
+                    response.section_data(name).is_some(),
+                );
+                expected[name] = response.data[name].clone();
             }
-            other => said.0.push(format!("{name} is {other:?}")),
+            other => violations.0.push(format!("{name} is {other:?}")),
         }
     }
-    let mut shown = told.data.clone();
-    for data in [&mut wanted, &mut shown] {
+    let mut data = response.data.clone();
+    for data in [&mut expected, &mut data] {
         data.as_object_mut().map(|members| members.remove("_meta"));
     }
-    let timely = shown == wanted;
-    for data in [&mut wanted, &mut shown] {
-        forget_hours(data);
+    let same_expiry = data == expected;
+    for data in [&mut expected, &mut data] {
+        remove_expiry(data);
     }
-    said.same("the page", &shown, &wanted);
-    let (header, wanted) = sections_header(visit.screen, told);
-    said.same("Sections", &header, &Some(wanted));
-    if visit.screen.document.is_some() {
-        errors(visit, told, said);
+    violations.check_eq("the data", &data, &expected);
+    let (header, members) = sections_header(case.screen, response);
+    violations.check_eq("Sections", &header, &Some(members));
+    if case.screen.document.is_some() {
+        check_graphql_errors(case, response, violations);
         return;
     }
-    said.same(
+    violations.check_eq(
         "complete",
-        &told.body["_meta"]["complete"],
+        &response.body["_meta"]["complete"],
         &json!(lost.is_empty()),
     );
     if lost.is_empty() {
-        let same = |name| {
+        let header = |name| {
             (
-                told.header(name).to_owned(),
-                healthy.header(name).to_owned(),
+                response.header(name).to_owned(),
+                baseline.header(name).to_owned(),
             )
         };
-        let (tag, was) = same("etag");
-        said.that("the tag", !timely || tag == was);
-        let (cache, was) = same("cache-control");
-        said.same("cache-control", &cache, &was);
+        let (tag, expected) = header("etag");
+        violations.check("the ETag differs", !same_expiry || tag == expected);
+        let (cache_control, expected) = header("cache-control");
+        violations.check_eq("Cache-Control", &cache_control, &expected);
     } else {
-        nobodys_to_keep(told, said);
+        check_not_cacheable(response, violations);
     }
 }
 
-/// Takes away the times that go on while the cases are tried: until when a manifest is good.
-pub(crate) fn forget_hours(data: &mut Value) {
+/// Removes the expiry of a manifest, which depends on the time of the request.
+pub(crate) fn remove_expiry(data: &mut Value) {
     if let Some(manifest) = data["manifest"].as_object_mut() {
         manifest.remove("expiresAt");
     }
 }
 
-/// The `Sections` header, which is a dictionary (RFC 9651 §3.2), and what it is to say: what the body says, in its order.
-pub(crate) fn sections_header(screen: &Enrolled, told: &Told) -> (Option<Members>, Members) {
+/// Returns the parsed `Sections` header, a dictionary (RFC 9651 §3.2), and the members that the body requires.
+pub(crate) fn sections_header(
+    screen: &ScreenOperation,
+    response: &ScreenResponse,
+) -> (Option<Members>, Members) {
     let root = (screen.document.as_ref()).map(|_| format!("{}.", screen.operation));
     let root = root.unwrap_or_default();
-    let told_of = told.sections.iter().map(|(name, section)| {
+    let expected = response.sections.iter().map(|(name, section)| {
         let state = section["state"].as_str().unwrap_or_default();
-        (snake(&format!("{root}{name}")), state.to_owned())
+        (to_snake_case(&format!("{root}{name}")), state.to_owned())
     });
-    (dictionary(told.header("sections")), told_of.collect())
+    (
+        parse_dictionary(response.header("sections")),
+        expected.collect(),
+    )
 }
 
-/// GraphQL tells of each lost section in `errors` too, at its path, and of nothing else.
-fn errors(visit: &Visit, told: &Told, said: &mut Said) {
+/// A GraphQL response has one entry in `errors` for each lost section, at its path, and no other entries.
+fn check_graphql_errors(case: &ScreenCase, response: &ScreenResponse, violations: &mut Violations) {
     let error = |error: &Value| (error["path"].clone(), error["extensions"]["code"].clone());
-    let errors = told.body["errors"].as_array().into_iter().flatten();
+    let errors = response.body["errors"].as_array().into_iter().flatten();
     let mut errors: Vec<_> = errors.map(error).collect();
-    let missing = told
+    let missing = response
         .sections
         .iter()
         .filter(|(_, s)| s["state"] == "missing");
-    let mut wanted: Vec<_> = missing
-        .map(|(name, s)| (json!([visit.screen.operation, name]), s["reason"].clone()))
+    let mut expected: Vec<_> = missing
+        .map(|(name, s)| (json!([case.screen.operation, name]), s["reason"].clone()))
         .collect();
-    for list in [&mut errors, &mut wanted] {
+    for list in [&mut errors, &mut expected] {
         list.sort_by_key(|(path, _)| path.to_string());
     }
-    said.same("errors", &errors, &wanted);
-    nobodys_to_keep(told, said);
+    violations.check_eq("errors", &errors, &expected);
+    check_not_cacheable(response, violations);
 }
 
-/// `deadline` is only true of a request whose time is up.
-fn punctual(visit: &Visit, reason: &str, outcome: &Outcome, said: &mut Said) {
-    let up = deadline(visit.screen.gateway).saturating_sub(GRACE);
-    said.that(
-        &format!("{reason} after {:?}", outcome.took),
-        reason != "deadline" || outcome.took >= up,
+/// The reason `deadline` is only correct if the request's deadline has passed.
+fn check_deadline_reason(
+    case: &ScreenCase,
+    reason: &str,
+    outcome: &Outcome,
+    violations: &mut Violations,
+) {
+    let deadline = deadline(case.screen.gateway).saturating_sub(GRACE);
+    violations.check(
+        &format!("{reason} after {:?}", outcome.elapsed),
+        reason != "deadline" || outcome.elapsed >= deadline,
     );
 }
 
-fn nobodys_to_keep(told: &Told, said: &mut Said) {
-    said.same("Cache-Control", &told.header("cache-control"), &"no-store");
-    said.same("ETag", &told.header("etag"), &"");
+fn check_not_cacheable(response: &ScreenResponse, violations: &mut Violations) {
+    violations.check_eq(
+        "Cache-Control",
+        &response.header("cache-control"),
+        &"no-store",
+    );
+    violations.check_eq("ETag", &response.header("etag"), &"");
 }
 
-/// The status of a screen that failed, by its code.
-pub(crate) fn status(code: &str) -> u16 {
+/// The status of a screen that failed with this code.
+pub(crate) fn status_of(code: &str) -> u16 {
     match code {
         "bad_response" => 502,
         "unavailable" | "circuit_open" | "overloaded" => 503,
@@ -337,39 +369,39 @@ pub(crate) fn status(code: &str) -> u16 {
     }
 }
 
-fn is_required(visit: &Visit, name: &str) -> bool {
-    visit.screen.requires(name)
+fn is_required(case: &ScreenCase, name: &str) -> bool {
+    case.screen.requires(name)
 }
 
-/// Whether a reason is true of a lost section: what struck it. Never `circuit_open`, for a gateway that has just
-/// started knows of nobody to leave alone: that its retries are refused meanwhile is not why the section is lost.
-fn tells(reason: &str, section: &Value, assignment: &Assignment) -> bool {
-    reasons(section, assignment).any(|truth| truth == reason)
+/// Whether a reason matches a fault of a lost section. `circuit_open` never does: a new gateway has no open circuit
+/// breaker, and one that opens between two attempts is not the cause of the loss.
+fn is_justified(reason: &str, section: &Value, assignment: &Assignment) -> bool {
+    reasons(section, assignment).any(|correct| correct == reason)
 }
 
-/// What may truly be said of a section under an assignment; nothing when it is not lost.
+/// The correct reasons for a section under an assignment; empty if the section is not lost.
 fn reasons<'a>(
     section: &'a Value,
     assignment: &'a Assignment,
 ) -> impl Iterator<Item = &'static str> + use<'a> {
-    blows(section, assignment).flat_map(|blow| blow.reasons().iter().copied())
+    fault_kinds(section, assignment).flat_map(|kind| kind.reasons().iter().copied())
 }
 
-/// What struck the backends a section is made from.
-fn blows<'a>(
+/// The faults of a section's backends.
+fn fault_kinds<'a>(
     section: &'a Value,
     assignment: &'a Assignment,
-) -> impl Iterator<Item = Blow> + use<'a> {
+) -> impl Iterator<Item = FaultKind> + use<'a> {
     sources(section).filter_map(|source| assignment.get(&source.parse().ok()?).copied())
 }
 
-/// The backends a section is made from.
+/// The backends of a section.
 pub(crate) fn sources(section: &Value) -> impl Iterator<Item = &str> {
     section["source"].as_str().unwrap_or_default().split(", ")
 }
 
-/// Takes a section out of a page: a member becomes null, one of a list (`rows.<id>`) is gone.
-pub(crate) fn take(page: &mut Value, name: &str) {
+/// Removes a section from a page: a member becomes null, and a list loses its entry (`rows.<id>`).
+pub(crate) fn remove_section(page: &mut Value, name: &str) {
     match name.split_once('.') {
         None => page[name] = Value::Null,
         Some((list, id)) => {
@@ -380,24 +412,26 @@ pub(crate) fn take(page: &mut Value, name: &str) {
     }
 }
 
-/// The members of a dictionary whose values are tokens, their parameters left out; `None` for anything else.
-fn dictionary(text: &str) -> Option<Members> {
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+/// Parses a dictionary whose values are tokens, without their parameters. Returns `None` for anything else.
+fn parse_dictionary(text: &str) -> Option<Members> {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+    let is_key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c);
     let mut members = Vec::new();
     for member in text.split(", ") {
         let (key, value) = member.split_once('=')?;
         let value = value.split(';').next()?;
-        let begins = key.starts_with(|c: char| c.is_ascii_lowercase() || c == '*');
-        let goes_on = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.*".contains(c);
-        let sound =
-            begins && key.chars().all(goes_on) && !value.is_empty() && value.chars().all(token);
-        sound.then(|| members.push((key.to_owned(), value.to_owned())))?;
+        let valid_start = key.starts_with(|c: char| c.is_ascii_lowercase() || c == '*');
+        let valid = valid_start
+            && key.chars().all(is_key)
+            && !value.is_empty()
+            && value.chars().all(is_token);
+        valid.then(|| members.push((key.to_owned(), value.to_owned())))?;
     }
     Some(members)
 }
 
-/// `continueWatching` as the header writes it.
-fn snake(name: &str) -> String {
+/// Converts `continueWatching` to `continue_watching`, as in the header.
+fn to_snake_case(name: &str) -> String {
     let mut out = String::new();
     for c in name.chars() {
         if c.is_ascii_uppercase() {
@@ -408,20 +442,21 @@ fn snake(name: &str) -> String {
     out
 }
 
-/// The promises that were broken, a line each.
+/// The violations of a case, one line each.
 #[derive(Default)]
-struct Said(Vec<String>);
+struct Violations(Vec<String>);
 
-impl Said {
-    fn that(&mut self, what: &str, holds: bool) {
+impl Violations {
+    fn check(&mut self, violation: &str, holds: bool) {
         if !holds {
-            self.0.push(what.to_owned());
+            self.0.push(violation.to_owned());
         }
     }
 
-    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, is: &T, wanted: &T) {
-        if is != wanted {
-            self.0.push(format!("{what} is {is:?}, not {wanted:?}"));
+    fn check_eq<T: PartialEq + std::fmt::Debug>(&mut self, name: &str, actual: &T, expected: &T) {
+        if actual != expected {
+            self.0
+                .push(format!("{name} is {actual:?}, expected {expected:?}"));
         }
     }
 }

@@ -1,30 +1,30 @@
-//! A gRPC backend behind TLS, with a certificate of an authority of one's own.
+//! A gRPC backend behind TLS, with a private certificate authority.
 
 use bff_core::context::Env;
 use services_mock::{Backend, Mocks, Options};
 
 use super::PAGE;
-use crate::support::{Shop, tls};
+use crate::support::{TestFleet, tls};
 
-/// Playback behind TLS: its address, and what counts its calls.
-async fn served() -> (String, Mocks) {
+/// Starts playback behind TLS. Returns its URL and the mocks that count its calls.
+async fn start_backend() -> (String, Mocks) {
     let mocks = Mocks::new(Options {
         seed: 1,
         issuer: String::new(),
         epoch: Env::real().now().into(),
     });
-    let heard = mocks.clone();
-    let url = tls::served(move |stream| {
+    let stats_source = mocks.clone();
+    let url = tls::start_server(move |stream| {
         let mocks = mocks.clone();
         async move { services_mock::connection(&mocks, Backend::Playback, stream).await }
     });
-    (url.await, heard)
+    (url.await, stats_source)
 }
 
-/// A shop whose web and tv find playback there.
-async fn shop(url: &str, more: &str) -> Shop {
+/// Starts web and tv with playback at this URL.
+async fn start_fleet(url: &str, more: &str) -> TestFleet {
     let overlay = format!("[upstreams.playback]\nurl = \"{url}\"\n{more}\n");
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into(), "tv".into()];
         for gateway in ["web", "tv"] {
             fleet.overlays.insert(gateway.into(), overlay.clone());
@@ -34,37 +34,42 @@ async fn shop(url: &str, more: &str) -> Shop {
 }
 
 #[tokio::test]
-async fn a_backend_is_believed_that_shows_a_certificate_of_the_authority_named() {
-    let (url, mocks) = served().await;
+async fn a_certificate_of_the_configured_authority_is_accepted() {
+    let (url, mocks) = start_backend().await;
     let ca = format!("ca_file = \"{}\"", tls::ca_file().display());
-    let shop = shop(&url, &ca).await;
-    let page = shop.get("web", PAGE).await;
+    let fleet = start_fleet(&url, &ca).await;
+    let page = fleet.get("web", PAGE).await;
     assert_eq!(page.status, 200, "{}", page.body);
     let stats = mocks.stats(Backend::Playback);
-    assert_eq!(stats.calls, 1, "it was this one that answered");
+    assert_eq!(stats.calls, 1, "the call went to another backend");
     assert!(stats.last_headers.contains_key("grpc-timeout"));
-    // What is somebody's own goes the same way.
-    let ada = shop.bearer("ada");
+    // Calls for the caller's data use the same connection settings.
+    let ada = fleet.bearer("ada");
     let headers = [("authorization", ada.as_str())];
     let rows = "/v1/browse?fields=continueWatching";
-    let page = shop.get_with("tv", rows, &headers).await;
+    let page = fleet.get_with("tv", rows, &headers).await;
     assert_eq!(page.section("continueWatching")["state"], "fresh");
     let stats = mocks.stats(Backend::Playback);
     assert_eq!((stats.calls, &*stats.last_headers["x-user-id"]), (2, "ada"));
 }
 
 #[tokio::test]
-async fn one_of_an_authority_that_nobody_named_is_told_nothing() {
-    let (url, mocks) = served().await;
-    let shop = shop(&url, "").await;
-    let page = shop.get("web", PAGE).await;
-    let told = (page.status.as_u16(), &page.body["code"]);
-    assert_eq!(told, (503, &"unavailable".into()), "{}", page.body);
+async fn a_certificate_of_another_authority_is_rejected() {
+    let (url, mocks) = start_backend().await;
+    let fleet = start_fleet(&url, "").await;
+    let page = fleet.get("web", PAGE).await;
+    let status_and_code = (page.status.as_u16(), &page.body["code"]);
+    assert_eq!(
+        status_and_code,
+        (503, &"unavailable".into()),
+        "{}",
+        page.body
+    );
     assert_eq!(mocks.stats(Backend::Playback).calls, 0);
 }
 
 #[tokio::test]
-async fn a_file_that_holds_no_certificate_is_told_at_start_up() {
+async fn a_file_without_a_certificate_is_a_startup_error() {
     let mut fleet = fleet::Fleet {
         ports: fleet::Ports::Free,
         only: vec!["web".into()],
@@ -74,6 +79,7 @@ async fn a_file_that_holds_no_certificate_is_told_at_start_up() {
     let overlay = format!("[upstreams.playback]\nca_file = \"{}\"\n", key.display());
     fleet.overlays.insert("web".into(), overlay);
     let line = fleet::start(fleet).await.err().unwrap();
-    let told = line.contains("upstreams.playback.ca_file") && line.contains("no certificate");
-    assert!(told && line.lines().count() == 1, "{line}");
+    let status_and_code =
+        line.contains("upstreams.playback.ca_file") && line.contains("no certificate");
+    assert!(status_and_code && line.lines().count() == 1, "{line}");
 }

@@ -1,80 +1,81 @@
-//! Clients who hang up in the middle of something: the backend learns it at once.
+//! Clients that disconnect during a request: the gateway cancels the backend call at once.
 
 use std::time::Duration;
 
 use services_mock::{Backend, Fault, Mode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{dial, echo};
-use crate::support::{Shop, instant, until};
+use super::{connect, echo};
+use crate::support::{TestFleet, wait_until};
 
-/// How often each is tried: the machine may be busy elsewhere, hence the middle one counts.
-const TRIES: u64 = 5;
-const AT_ONCE: Duration = Duration::from_millis(50);
+/// Starts web with timeouts that no test reaches, so that only a disconnect can end a call.
+async fn start() -> TestFleet {
+    let timeouts =
+        "timeout = \"120s\"\nattempt_timeout = \"120s\"\nidle_timeout = \"120s\"\n".to_owned();
+    let config = format!(
+        "[inbound]\ndeadline = \"120s\"\n[routes.products]\n{timeouts}[routes.orders]\n{timeouts}"
+    );
+    TestFleet::start_with(|fleet| {
+        fleet.overlays.insert("web".into(), config);
+    })
+    .await
+}
 
-/// How long after a hang-up nothing is under way any more at a backend that was sent this.
-async fn noticed(shop: &Shop, backend: Backend, sent: &str, hears: bool) -> Duration {
-    let waiting = || shop.fleet.mocks().stats(backend).in_flight;
-    let mut took = Vec::new();
-    for _ in 0..TRIES {
-        let mut client = dial(shop).await;
-        client.write_all(sent.as_bytes()).await.unwrap();
-        until(|| waiting() == 1).await;
-        if hears {
-            client.read_exact(&mut vec![0; 1 << 20]).await.unwrap();
-        }
-        let left = instant();
-        drop(client);
-        until(|| waiting() == 0).await;
-        took.push(left.elapsed());
+/// Sends a request and disconnects while the backend call is in flight; with `reads`, after a part of the response.
+/// Asserts that the call ends.
+async fn assert_cancelled(fleet: &TestFleet, backend: Backend, request: &str, reads: bool) {
+    let stats = || fleet.running.mocks().stats(backend);
+    let mut client = connect(fleet).await;
+    client.write_all(request.as_bytes()).await.unwrap();
+    wait_until(|| stats().in_flight == 1).await;
+    if reads {
+        client.read_exact(&mut vec![0; 1 << 20]).await.unwrap();
     }
-    took.sort();
-    took[took.len() / 2]
+    drop(client);
+    wait_until(|| stats().in_flight == 0).await;
+    assert_eq!(stats().calls, 1);
 }
 
 #[tokio::test]
-async fn who_hangs_up_while_waiting_ends_the_call_at_once() {
-    let shop = Shop::open().await;
+async fn a_disconnect_before_the_response_cancels_the_call() {
+    let fleet = start().await;
     let hang = Fault::mode(Mode::Hang);
-    (shop.fleet.mocks())
+    (fleet.running.mocks())
         .set_fault(Backend::Product, hang)
         .unwrap();
-    let sent = "GET /api/products/p-1 HTTP/1.1\r\nhost: a\r\n\r\n";
-    let took = noticed(&shop, Backend::Product, sent, false).await;
-    assert!(took < AT_ONCE, "{took:?}");
-    assert_eq!(shop.fleet.mocks().stats(Backend::Product).cancelled, TRIES);
+    let request = "GET /api/products/p-1 HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_cancelled(&fleet, Backend::Product, request, false).await;
+    assert_eq!(fleet.running.mocks().stats(Backend::Product).cancelled, 1);
 }
 
 #[tokio::test]
-async fn who_hangs_up_while_an_answer_comes_ends_it_at_once() {
-    let shop = Shop::open().await;
+async fn a_disconnect_during_the_response_cancels_the_call() {
+    let fleet = start().await;
     let endless = Fault::mode(Mode::Endless);
-    (shop.fleet.mocks())
+    (fleet.running.mocks())
         .set_fault(Backend::Product, endless)
         .unwrap();
-    let sent = "GET /api/products/p-1 HTTP/1.1\r\nhost: a\r\n\r\n";
-    let took = noticed(&shop, Backend::Product, sent, true).await;
-    assert!(took < AT_ONCE, "{took:?}");
+    let request = "GET /api/products/p-1 HTTP/1.1\r\nhost: a\r\n\r\n";
+    assert_cancelled(&fleet, Backend::Product, request, true).await;
 }
 
 #[tokio::test]
-async fn who_hangs_up_while_sending_ends_the_call_at_once() {
-    let shop = Shop::open().await;
-    let ada = shop.bearer("ada");
-    let sent = format!(
+async fn a_disconnect_during_the_request_cancels_the_call() {
+    let fleet = start().await;
+    let ada = fleet.bearer("ada");
+    let request = format!(
         "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {ada}\r\ncontent-type: application/json\r\n\
          transfer-encoding: chunked\r\n\r\n4\r\n{{\"a\"\r\n"
     );
-    let took = noticed(&shop, Backend::Order, &sent, false).await;
-    assert!(took < AT_ONCE, "{took:?}");
+    assert_cancelled(&fleet, Backend::Order, &request, false).await;
 }
 
-/// Announced or in pieces, kept or streamed through: what counts is that all of it has come.
+/// The body has a length or chunks, and is buffered or streamed.
 #[tokio::test]
-async fn a_write_that_has_come_is_done_though_its_client_leaves() {
-    for kept in [0, 1000] {
-        let shop = Shop::with(|fleet| {
-            let route = format!("[routes.orders]\nretry_buffer_bytes = {kept}\n");
+async fn a_fully_received_write_completes_after_a_disconnect() {
+    for buffer_bytes in [0, 1000] {
+        let fleet = TestFleet::start_with(|fleet| {
+            let route = format!("[routes.orders]\nretry_buffer_bytes = {buffer_bytes}\n");
             fleet.overlays.insert("web".into(), route);
         })
         .await;
@@ -85,56 +86,56 @@ async fn a_write_that_has_come_is_done_though_its_client_leaves() {
                 "transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
             ),
         ] {
-            let before = latest_order(&shop).await;
-            order_and_leave(&shop, &format!("idempotency-key: {key}\r\n{body}")).await;
-            assert_ne!(latest_order(&shop).await, before, "{kept} {body}");
+            let before = latest_order(&fleet).await;
+            order_and_disconnect(&fleet, &format!("idempotency-key: {key}\r\n{body}")).await;
+            assert_ne!(latest_order(&fleet).await, before, "{buffer_bytes} {body}");
         }
     }
 }
 
-async fn latest_order(shop: &Shop) -> String {
-    let ada = shop.bearer("ada");
+async fn latest_order(fleet: &TestFleet) -> String {
+    let ada = fleet.bearer("ada");
     let headers = [("authorization", ada.as_str())];
-    let orders = shop.get_with("web", "/api/orders", &headers).await;
+    let orders = fleet.get_with("web", "/api/orders", &headers).await;
     orders.body["items"][0]["id"].as_str().unwrap().to_owned()
 }
 
-/// Ada orders what is in her cart, and hangs up while the backend is about it.
-async fn order_and_leave(shop: &Shop, rest: &str) {
-    let (mocks, ada) = (shop.fleet.mocks(), shop.bearer("ada"));
-    shop.fill_cart("ada").await;
+/// Orders ada's cart, and disconnects while the backend works on it.
+async fn order_and_disconnect(fleet: &TestFleet, rest: &str) {
+    let (mocks, ada) = (fleet.running.mocks(), fleet.bearer("ada"));
+    fleet.fill_cart("ada").await;
     mocks.clear_stats();
     let slow = Fault::latency(Duration::from_millis(300));
     mocks.set_fault(Backend::Order, slow).unwrap();
-    let sent = format!(
+    let request = format!(
         "POST /api/orders HTTP/1.1\r\nhost: a\r\nauthorization: {ada}\r\ncontent-type: application/json\r\n{rest}"
     );
-    let mut client = dial(shop).await;
-    client.write_all(sent.as_bytes()).await.unwrap();
-    until(|| mocks.stats(Backend::Order).in_flight == 1).await;
-    // Time for the rest to be passed on.
+    let mut client = connect(fleet).await;
+    client.write_all(request.as_bytes()).await.unwrap();
+    wait_until(|| mocks.stats(Backend::Order).calls == 1).await;
+    // Time to forward the rest of the body.
     tokio::time::sleep(Duration::from_millis(50)).await;
     drop(client);
-    until(|| mocks.stats(Backend::Order).in_flight == 0).await;
+    wait_until(|| mocks.stats(Backend::Order).in_flight == 0).await;
     assert_eq!(mocks.stats(Backend::Order).cancelled, 0, "{rest}");
     mocks.clear_faults(None);
 }
 
-/// It ends because its client was cut, which is no end of what it says.
+/// The gateway aborts the client's connection, which must not end the body at the backend.
 #[tokio::test]
-async fn half_a_body_is_never_taken_for_a_whole_one() {
-    let heard = echo::Heard::default();
-    let url = format!("url = \"{}\"", heard.listen().await);
-    let brief = "timeout = \"20s\"\n[server]\ndrain_timeout = \"200ms\"";
-    let shop = echo::shop_of(&url, brief).await;
-    let mut client = dial(&shop).await;
-    let half =
+async fn a_partial_body_is_never_forwarded_as_complete() {
+    let backend = echo::RecordingBackend::default();
+    let url = format!("url = \"{}\"", backend.listen().await);
+    let config = "timeout = \"20s\"\n[server]\ndrain_timeout = \"200ms\"";
+    let fleet = echo::start_with_upstream(&url, config).await;
+    let mut client = connect(&fleet).await;
+    let partial =
         "POST /echo/a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
-    client.write_all(half.as_bytes()).await.unwrap();
-    until(|| heard.so_far().ends_with("4\r\nhalf\r\n")).await;
-    // Draining waits for its end, and then no longer.
-    shop.fleet.stop().await;
-    until(|| heard.is_over()).await;
-    let heard = heard.so_far();
-    assert!(heard.ends_with("4\r\nhalf\r\n"), "{heard}");
+    client.write_all(partial.as_bytes()).await.unwrap();
+    wait_until(|| backend.received_text().ends_with("4\r\nhalf\r\n")).await;
+    // The drain timeout aborts the request.
+    fleet.running.stop().await;
+    wait_until(|| backend.is_closed()).await;
+    let received = backend.received_text();
+    assert!(received.ends_with("4\r\nhalf\r\n"), "{received}");
 }

@@ -1,4 +1,4 @@
-//! A backend that tells what it was sent, behind a route of its own; and what it must not be sent.
+//! A backend that returns the request it received, behind a proxy route; and the headers that must not reach it.
 
 use std::sync::Arc;
 
@@ -19,26 +19,26 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::echoed;
-use crate::support::Shop;
+use crate::support::TestFleet;
 
-/// A megabyte, in pieces of which bodies are made here.
-pub(super) const PIECE: usize = 1 << 20;
+/// The size of one body chunk: 1 MiB.
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
-/// A fleet whose web gateway passes `/echo` on to a backend that echoes.
-pub(super) async fn shop(route: &str) -> Shop {
+/// Starts web with a route `/echo` to the echo backend.
+pub(super) async fn start(route: &str) -> TestFleet {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, backend()).await });
-    shop_of(&format!("url = \"http://{at}\""), route).await
+    start_with_upstream(&format!("url = \"http://{address}\""), route).await
 }
 
-/// The same with a backend that is there already.
-pub(super) async fn shop_of(order: &str, route: &str) -> Shop {
+/// Starts web with a route `/echo` to the upstream with this configuration.
+pub(super) async fn start_with_upstream(order: &str, route: &str) -> TestFleet {
     let overlay = format!(
         "[upstreams.order]\n{order}\n[routes.echo]\nprefixes = [\"/echo\"]\nupstream = \"order\"\n\
-         strip_prefix = \"/echo\"\nmethods = [\"GET\", \"POST\", \"PUT\"]\npublic = true\n{route}\n"
+         strip_prefix = \"/echo\"\nmethods = [\"GET\", \"POST\", \"PUT\"]\nallow_anonymous = true\n{route}\n"
     );
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into()];
         fleet.overlays.insert("web".into(), overlay);
     })
@@ -50,15 +50,15 @@ pub(super) fn backend() -> Router {
         .route("/count", any(count))
         .route("/flood", any(flood))
         .route("/silent", any(silent))
-        .route("/tunnel", any(tunnel))
+        .route("/tunnel", any(websocket))
         .route("/tagged", any(tagged))
-        .route("/weak", any(weak))
+        .route("/weak", any(weak_etag))
         .route("/refuse", any(|| async { StatusCode::FORBIDDEN }))
-        .route("/trailed", any(trailed))
-        .fallback(any(tell))
+        .route("/trailed", any(with_trailers))
+        .fallback(any(echo))
 }
 
-async fn tell(request: Request) -> Response {
+async fn echo(request: Request) -> Response {
     let mut headers = Map::new();
     for (name, value) in request.headers() {
         let value = value.to_str().unwrap_or("?");
@@ -80,57 +80,57 @@ async fn tell(request: Request) -> Response {
 }
 
 async fn count(request: Request) -> String {
-    let mut pieces = request.into_body().into_data_stream();
+    let mut chunks = request.into_body().into_data_stream();
     let mut count = 0;
-    while let Some(Ok(piece)) = pieces.next().await {
-        count += piece.len();
+    while let Some(Ok(chunk)) = chunks.next().await {
+        count += chunk.len();
     }
     count.to_string()
 }
 
 async fn flood() -> Body {
-    let piece = Bytes::from(vec![7; PIECE]);
-    Body::from_stream(stream::iter(0..100).map(move |_| Ok::<_, std::io::Error>(piece.clone())))
+    let chunk = Bytes::from(vec![7; CHUNK_BYTES]);
+    Body::from_stream(stream::iter(0..100).map(move |_| Ok::<_, std::io::Error>(chunk.clone())))
 }
 
-/// A backend that says nothing, and notes what it was sent, byte for byte.
+/// A backend that never responds and records the bytes it receives, and whether the connection was closed.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<(String, bool)>>);
+pub(super) struct RecordingBackend(Arc<Mutex<(String, bool)>>);
 
-impl Heard {
-    /// Waits for one connection; answers where.
+impl RecordingBackend {
+    /// Accepts one connection. Returns the URL.
     pub(super) async fn listen(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let heard = self.0.clone();
+        let address = listener.local_addr().unwrap();
+        let received = self.0.clone();
         tokio::spawn(async move {
             let (mut client, _) = listener.accept().await.unwrap();
             let mut bytes = [0; 4096];
             while let Ok(n @ 1..) = client.read(&mut bytes).await {
-                heard.lock().0 += &String::from_utf8_lossy(&bytes[..n]);
+                received.lock().0 += &String::from_utf8_lossy(&bytes[..n]);
             }
-            heard.lock().1 = true;
+            received.lock().1 = true;
         });
-        format!("http://{at}")
+        format!("http://{address}")
     }
 
-    pub(super) fn so_far(&self) -> String {
+    pub(super) fn received_text(&self) -> String {
         self.0.lock().0.clone()
     }
 
-    /// Whether the other side has closed.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether the gateway has closed the connection.
+    pub(super) fn is_closed(&self) -> bool {
         self.0.lock().1
     }
 }
 
-/// Says a piece, and then nothing for ever.
+/// Sends one chunk and then nothing.
 async fn silent() -> Body {
-    let piece = stream::iter([Ok::<_, std::io::Error>("a")]);
-    Body::from_stream(piece.chain(stream::pending()))
+    let chunk = stream::iter([Ok::<_, std::io::Error>("a")]);
+    Body::from_stream(chunk.chain(stream::pending()))
 }
 
-async fn tunnel(mut request: Request) -> Response {
+async fn websocket(mut request: Request) -> Response {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let mut io = TokioIo::new(upgrade.await.unwrap());
@@ -149,7 +149,7 @@ async fn tunnel(mut request: Request) -> Response {
     response
 }
 
-/// Conditional and partial reads are the backend's own business.
+/// Handles conditional and range requests.
 async fn tagged(headers: HeaderMap) -> Response {
     let mut response = if headers
         .get(header::IF_NONE_MATCH)
@@ -160,12 +160,12 @@ async fn tagged(headers: HeaderMap) -> Response {
         let range = [(header::CONTENT_RANGE, "bytes 0-1/4")];
         (StatusCode::PARTIAL_CONTENT, range, "ab").into_response()
     } else {
-        let hop = [
+        let fields = [
             ("connection", "x-secret"),
             ("x-secret", "1"),
             ("x-fine", "2"),
         ];
-        (hop, [("set-cookie", "a=b")], "abcd").into_response()
+        (fields, [("set-cookie", "a=b")], "abcd").into_response()
     };
     response
         .headers_mut()
@@ -173,11 +173,11 @@ async fn tagged(headers: HeaderMap) -> Response {
     response
 }
 
-/// An answer whose tag is weak, and whose length nobody knows.
-async fn weak(headers: HeaderMap) -> Response {
+/// A response with a weak ETag and without a length.
+async fn weak_etag(headers: HeaderMap) -> Response {
     let tag = [(header::ETAG, "W/\"b\"")];
     match headers.get(header::IF_NONE_MATCH) {
-        Some(held) if held == "W/\"b\"" => (StatusCode::NOT_MODIFIED, tag).into_response(),
+        Some(etag) if etag == "W/\"b\"" => (StatusCode::NOT_MODIFIED, tag).into_response(),
         _ => (
             tag,
             Body::from_stream(stream::iter([Ok::<_, std::io::Error>("abcd")])),
@@ -186,7 +186,7 @@ async fn weak(headers: HeaderMap) -> Response {
     }
 }
 
-async fn trailed() -> Response {
+async fn with_trailers() -> Response {
     let mut sum = HeaderMap::new();
     sum.insert("x-sum", "1".parse().unwrap());
     let frames = [Frame::data(Bytes::from("abcd")), Frame::trailers(sum)];
@@ -195,10 +195,10 @@ async fn trailed() -> Response {
 }
 
 #[tokio::test]
-async fn a_backend_learns_who_asks_from_the_gateway_alone() {
-    let shop = shop("").await;
-    let ada = shop.bearer("ada");
-    let sent = [
+async fn identity_headers_come_from_the_gateway_only() {
+    let fleet = start("").await;
+    let ada = fleet.bearer("ada");
+    let headers = [
         ("authorization", ada.as_str()),
         ("cookie", "session=1"),
         ("x-user-id", "root"),
@@ -220,10 +220,10 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
         ("accept-language", "de"),
         ("x-custom", "kept"),
     ];
-    let answer = shop.get_with("web", "/echo/a/b?c=d&c=e", &sent).await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert_eq!(answer.body["uri"], "/a/b?c=d&c=e");
-    for gone in [
+    let response = fleet.get_with("web", "/echo/a/b?c=d&c=e", &headers).await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    assert_eq!(response.body["uri"], "/a/b?c=d&c=e");
+    for removed in [
         "authorization",
         "cookie",
         "x_user_id",
@@ -232,7 +232,7 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
         "te",
         "proxy-authorization",
     ] {
-        assert_eq!(echoed(&answer, gone), "", "{gone}");
+        assert_eq!(echoed(&response, removed), "", "{removed}");
     }
     for (name, value) in [
         ("x-user-id", "ada"),
@@ -242,77 +242,78 @@ async fn a_backend_learns_who_asks_from_the_gateway_alone() {
         ("x-custom", "kept"),
         ("x-forwarded-for", "127.0.0.1"),
     ] {
-        assert_eq!(echoed(&answer, name), value, "{name}");
+        assert_eq!(echoed(&response, name), value, "{name}");
     }
-    assert!(!echoed(&answer, "x-user-role").contains("ADMIN"));
-    assert!(echoed(&answer, "traceparent").contains("0af7651916cd43dd8448eb211c80319c"));
-    assert!(echoed(&answer, "forwarded").starts_with("for=127.0.0.1;proto=http;host="));
-    assert!(echoed(&answer, "via").contains("web"));
-    let left: u64 = echoed(&answer, "request-timeout").parse().unwrap();
-    assert!((1..=2000).contains(&left), "{left}");
-    let nobody = shop
+    assert!(!echoed(&response, "x-user-role").contains("ADMIN"));
+    assert!(echoed(&response, "traceparent").contains("0af7651916cd43dd8448eb211c80319c"));
+    assert!(echoed(&response, "forwarded").starts_with("for=127.0.0.1;proto=http;host="));
+    assert!(echoed(&response, "via").contains("web"));
+    let remaining: u64 = echoed(&response, "request-timeout").parse().unwrap();
+    assert!((1..=2000).contains(&remaining), "{remaining}");
+    let anonymous = fleet
         .get_with("web", "/echo/x", &[("x-user-id", "root")])
         .await;
-    assert_eq!(echoed(&nobody, "x-user-id"), "");
+    assert_eq!(echoed(&anonymous, "x-user-id"), "");
 }
 
 #[tokio::test]
-async fn what_is_between_backend_and_client_passes_untouched() {
-    let shop = shop("").await;
-    let whole = shop.get("web", "/echo/tagged").await;
+async fn conditional_and_range_responses_pass_unchanged() {
+    let fleet = start("").await;
+    let full = fleet.get("web", "/echo/tagged").await;
+    assert_eq!((full.status.as_u16(), full.header("etag")), (200, "\"a\""));
+    assert_eq!((full.header("x-fine"), full.header("x-secret")), ("2", ""));
     assert_eq!(
-        (whole.status.as_u16(), whole.header("etag")),
-        (200, "\"a\"")
+        full.header("set-cookie"),
+        "",
+        "a cookie is a credential, so it is removed"
     );
-    assert_eq!(
-        (whole.header("x-fine"), whole.header("x-secret")),
-        ("2", "")
-    );
-    assert_eq!(whole.header("set-cookie"), "", "a cookie is a credential");
-    let same = shop
+    let unchanged = fleet
         .get_with("web", "/echo/tagged", &[("if-none-match", "\"a\"")])
         .await;
-    assert_eq!((same.status.as_u16(), same.header("etag")), (304, "\"a\""));
-    let part = shop
+    assert_eq!(
+        (unchanged.status.as_u16(), unchanged.header("etag")),
+        (304, "\"a\"")
+    );
+    let part = fleet
         .get_with("web", "/echo/tagged", &[("range", "bytes=0-1")])
         .await;
     assert_eq!(
         (part.status.as_u16(), part.header("content-range")),
         (206, "bytes 0-1/4")
     );
-    let head = shop
+    let head = fleet
         .http
-        .head(format!("{}/echo/tagged", shop.fleet.url("web")));
+        .head(format!("{}/echo/tagged", fleet.running.url("web")));
     let head = crate::support::send(head).await;
     assert_eq!(head.headers()["content-length"], "4");
     assert!(head.headers().contains_key("x-request-id"));
 }
 
 #[tokio::test]
-async fn a_body_is_bounded_and_of_the_types_that_the_route_takes() {
-    let shop = shop("content_types = [\"text/plain\"]\nmax_body_bytes = 1000").await;
-    let url = format!("{}/echo/count", shop.fleet.url("web"));
+async fn a_route_limits_the_body_size_and_media_type() {
+    let fleet = start("content_types = [\"text/plain\"]\nmax_body_bytes = 1000").await;
+    let url = format!("{}/echo/count", fleet.running.url("web"));
     let post = |media: &'static str, body: Body| {
-        let request = shop.http.post(&url).header("content-type", media);
+        let request = fleet.http.post(&url).header("content-type", media);
         let body = reqwest::Body::wrap_stream(body.into_data_stream());
         async { crate::support::try_send(request.body(body)).await }
     };
-    let pieces = |n: usize| {
+    let chunks = |n: usize| {
         Body::from_stream(
             stream::iter(0..n).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![1; 100]))),
         )
     };
-    let fits = post("text/plain; charset=utf-8", pieces(10)).await.unwrap();
+    let accepted = post("text/plain; charset=utf-8", chunks(10)).await.unwrap();
     assert_eq!(
-        (fits.status().as_u16(), fits.text().await.unwrap()),
+        (accepted.status().as_u16(), accepted.text().await.unwrap()),
         (200, "1000".to_owned())
     );
-    assert_eq!(post("text/plain", pieces(11)).await.unwrap().status(), 413);
-    assert_eq!(post("text/html", pieces(1)).await.unwrap().status(), 415);
-    let announced = shop
+    assert_eq!(post("text/plain", chunks(11)).await.unwrap().status(), 413);
+    assert_eq!(post("text/html", chunks(1)).await.unwrap().status(), 415);
+    let too_long = fleet
         .http
         .post(&url)
         .header("content-type", "text/plain")
         .body(vec![1; 1001]);
-    assert_eq!(crate::support::send(announced).await.status(), 413);
+    assert_eq!(crate::support::send(too_long).await.status(), 413);
 }

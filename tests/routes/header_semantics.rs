@@ -1,4 +1,4 @@
-//! What client and backend say to each other in the words of HTTP, and what of it arrives.
+//! The HTTP fields and bodies that a proxy route forwards, changes or removes.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use reqwest::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::echo::shop;
-use super::{dial, echoed, raw};
-use crate::support::{Answer, Shop, send};
+use super::echo::start;
+use super::{connect, echoed, send_raw};
+use crate::support::{JsonResponse, TestFleet, send};
 
-/// A client that speaks HTTP/2 and nothing else.
+/// A client for HTTP/2 without TLS.
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
-fn second() -> Client {
+fn http2_client() -> Client {
     bff_core::auth::install_crypto();
     let client = Client::builder().no_proxy().http2_prior_knowledge();
     client.build().unwrap()
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Answer {
+async fn read(request: reqwest::RequestBuilder) -> JsonResponse {
     let response = send(request).await;
-    Answer {
+    JsonResponse {
         status: response.status(),
         headers: response.headers().clone(),
         body: response.json().await.unwrap(),
@@ -28,17 +28,17 @@ async fn read(request: reqwest::RequestBuilder) -> Answer {
 }
 
 #[tokio::test]
-async fn http_2_is_passed_on_as_http_1_1_is() {
-    let shop = shop("credentials = [\"cookie\"]\nmax_body_bytes = 3000000").await;
-    let (http, url) = (second(), shop.fleet.url("web"));
-    let ask = (http.get(format!("{url}/echo/a?b=c")))
+async fn http_2_requests_are_forwarded_like_http_1_1() {
+    let fleet = start("forward_credentials = [\"cookie\"]\nmax_body_bytes = 3000000").await;
+    let (http, url) = (http2_client(), fleet.running.url("web"));
+    let request = (http.get(format!("{url}/echo/a?b=c")))
         .header("cookie", "a=1")
         .header("cookie", "b=2")
         .header("te", "trailers");
-    let told = read(ask).await;
-    assert_eq!(told.status, 200);
+    let response = read(request).await;
+    assert_eq!(response.status, 200);
     assert_eq!(
-        (&told.body["uri"], &told.body["method"]),
+        (&response.body["uri"], &response.body["method"]),
         (&"/a?b=c".into(), &"GET".into())
     );
     let authority = url.replace("http://", "");
@@ -48,34 +48,42 @@ async fn http_2_is_passed_on_as_http_1_1_is() {
         ("via", "2 web"),
         ("x-forwarded-host", authority.as_str()),
     ] {
-        assert_eq!(echoed(&told, name), value, "{name}");
+        assert_eq!(echoed(&response, name), value, "{name}");
     }
-    assert_ne!(echoed(&told, "host"), authority, "the backend's own");
-    let up = http
+    assert_ne!(
+        echoed(&response, "host"),
+        authority,
+        "the backend's own host"
+    );
+    let upload = http
         .post(format!("{url}/echo/count"))
         .body(vec![1; 2_000_000]);
-    assert_eq!(send(up).await.text().await.unwrap(), "2000000");
-    let down = send(http.get(format!("{url}/echo/flood"))).await;
-    assert_eq!(down.bytes().await.unwrap().len(), 100 << 20);
-    let head = send(http.head(format!("{url}/echo/tagged"))).await;
-    assert_eq!(head.headers()["content-length"], "4");
-    assert!(head.bytes().await.unwrap().is_empty());
+    assert_eq!(send(upload).await.text().await.unwrap(), "2000000");
+    let download = send(http.get(format!("{url}/echo/flood"))).await;
+    assert_eq!(download.bytes().await.unwrap().len(), 100 << 20);
+    let read_head = send(http.head(format!("{url}/echo/tagged"))).await;
+    assert_eq!(read_head.headers()["content-length"], "4");
+    assert!(read_head.bytes().await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn the_backend_reads_the_name_that_the_route_says() {
-    for (route, own) in [("", true), ("host = \"client\"", false)] {
-        let shop = shop(route).await;
-        let told = shop
+async fn the_host_header_follows_the_route_option() {
+    for (route, is_upstream_host) in [("", true), ("host_header = \"client\"", false)] {
+        let fleet = start(route).await;
+        let response = fleet
             .get_with("web", "/echo/a", &[("host", "shop.example:81")])
             .await;
-        assert_eq!(echoed(&told, "x-forwarded-host"), "shop.example:81");
-        assert_eq!(echoed(&told, "host") != "shop.example:81", own, "{route}");
-        let url = shop.fleet.url("web");
-        let told = read(second().get(format!("{url}/echo/a"))).await;
+        assert_eq!(echoed(&response, "x-forwarded-host"), "shop.example:81");
         assert_eq!(
-            echoed(&told, "host") != url.replace("http://", ""),
-            own,
+            echoed(&response, "host") != "shop.example:81",
+            is_upstream_host,
+            "{route}"
+        );
+        let url = fleet.running.url("web");
+        let response = read(http2_client().get(format!("{url}/echo/a"))).await;
+        assert_eq!(
+            echoed(&response, "host") != url.replace("http://", ""),
+            is_upstream_host,
             "{route}"
         );
     }
@@ -83,158 +91,162 @@ async fn the_backend_reads_the_name_that_the_route_says() {
 
 #[tokio::test]
 async fn a_query_arrives_byte_for_byte() {
-    let shop = shop("").await;
+    let fleet = start("").await;
     for query in [
         "?",
         "?a=%2F%2f&b=a+b&c=%zz&&=&d",
         "?a=../..//x;y&b=%00&c=%2e%2e%252e",
         "?not_found=1&perPage=2&a[]=1&a[]=2&x='(~)*!",
     ] {
-        let said = raw(
-            &shop,
+        let reply = send_raw(
+            &fleet,
             &format!("GET /echo/a{query} HTTP/1.1\r\nhost: a\r\n\r\n"),
+            1,
         )
         .await;
-        assert!(said.starts_with("HTTP/1.1 200"), "{query}: {said}");
-        let (_, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(reply.starts_with("HTTP/1.1 200"), "{query}: {reply}");
+        let (_, body) = reply.split_once("\r\n\r\n").unwrap();
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["uri"], format!("/a{query}"));
     }
 }
 
 #[tokio::test]
-async fn tags_and_conditions_are_between_client_and_backend() {
-    let shop = shop("").await;
-    for held in ["W/\"b\"", "\"b\"", "*"] {
-        let answer = shop
-            .get_with("web", "/echo/weak", &[("if-none-match", held)])
+async fn etags_and_conditions_pass_unchanged() {
+    let fleet = start("").await;
+    for etag in ["W/\"b\"", "\"b\"", "*"] {
+        let response = fleet
+            .get_with("web", "/echo/weak", &[("if-none-match", etag)])
             .await;
-        // The backend compares as it likes; a weak tag stays one.
-        let wanted = if held == "W/\"b\"" { 304 } else { 200 };
+        // The backend compares; a weak ETag stays weak.
+        let expected = if etag == "W/\"b\"" { 304 } else { 200 };
         assert_eq!(
-            (answer.status.as_u16(), answer.header("etag")),
-            (wanted, "W/\"b\"")
+            (response.status.as_u16(), response.header("etag")),
+            (expected, "W/\"b\"")
         );
     }
-    let ask = "GET /echo/weak HTTP/1.1\r\nhost: a\r\nif-none-match: W/\"b\"\r\n\r\n";
-    let said = raw(&shop, &ask.repeat(2)).await;
+    let request = "GET /echo/weak HTTP/1.1\r\nhost: a\r\nif-none-match: W/\"b\"\r\n\r\n";
+    let reply = send_raw(&fleet, &request.repeat(2), 2).await;
     assert_eq!(
-        said.matches("HTTP/1.1 304").count(),
+        reply.matches("HTTP/1.1 304").count(),
         2,
-        "no body between them: {said}"
+        "a 304 has no body: {reply}"
     );
 }
 
 #[tokio::test]
-async fn credentials_stay_here_unless_the_route_names_them() {
-    let sent = [
+async fn credentials_are_forwarded_only_if_the_route_names_them() {
+    let headers = [
         ("authorization", "Bearer x"),
         ("cookie", "session=1"),
         ("x-api-key", "bffp_a_b"),
         ("proxy-authorization", "Basic x"),
     ];
-    let passed = |shop: Shop| async move {
-        let told = shop.get_with("web", "/echo/a", &sent).await;
-        let back = shop.get_with("web", "/echo/tagged", &[]).await;
-        let arrived = sent.map(|(name, value)| echoed(&told, name) == value);
+    let forwarded = |fleet: TestFleet| async move {
+        let response = fleet.get_with("web", "/echo/a", &headers).await;
+        let back = fleet.get_with("web", "/echo/tagged", &[]).await;
+        let arrived = headers.map(|(name, value)| echoed(&response, name) == value);
         (
-            told.status.as_u16(),
+            response.status.as_u16(),
             arrived,
             back.header("set-cookie").to_owned(),
         )
     };
-    let nothing = [false; 4];
-    // A credential that the gateway judges has to be good.
-    assert_eq!(passed(shop("").await).await.0, 401);
-    let judged = shop("credentials = [\"authorization\", \"cookie\"]").await;
-    let wanted = (200, [true, true, false, false], "a=b".to_owned());
-    assert_eq!(passed(judged).await, wanted);
-    let ada = shop("").await;
-    let good = ada.bearer("ada");
-    let told = ada
-        .get_with("web", "/echo/a", &[("authorization", &good), sent[1]])
+    let none = [false; 4];
+    // A credential that the gateway checks itself must be valid.
+    assert_eq!(forwarded(start("").await).await.0, 401);
+    let forwarding = start("forward_credentials = [\"authorization\", \"cookie\"]").await;
+    let expected = (200, [true, true, false, false], "a=b".to_owned());
+    assert_eq!(forwarded(forwarding).await, expected);
+    let ada = start("").await;
+    let bearer = ada.bearer("ada");
+    let response = ada
+        .get_with("web", "/echo/a", &[("authorization", &bearer), headers[1]])
         .await;
-    let arrived = sent.map(|(name, _)| !echoed(&told, name).is_empty());
-    assert_eq!((told.status.as_u16(), arrived), (200, nothing));
-    assert_eq!(echoed(&told, "x-user-id"), "ada");
+    let arrived = headers.map(|(name, _)| !echoed(&response, name).is_empty());
+    assert_eq!((response.status.as_u16(), arrived), (200, none));
+    assert_eq!(echoed(&response, "x-user-id"), "ada");
 }
 
-/// Everything said up to the first blank line.
-async fn head(client: &mut TcpStream) -> String {
-    let mut said = Vec::new();
-    while !said.ends_with(b"\r\n\r\n") {
-        let byte = tokio::time::timeout(Duration::from_secs(3), client.read_u8());
-        said.push(byte.await.unwrap().unwrap());
+/// Reads up to the first blank line.
+async fn read_head(client: &mut TcpStream) -> String {
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"\r\n\r\n") {
+        let byte = tokio::time::timeout(Duration::from_secs(20), client.read_u8());
+        reply.push(byte.await.unwrap().unwrap());
     }
-    String::from_utf8_lossy(&said).into_owned()
+    String::from_utf8_lossy(&reply).into_owned()
 }
 
 #[tokio::test]
-async fn whoever_waits_to_be_asked_for_a_body_is_asked_only_if_the_backend_asks() {
-    let shop = shop("").await;
-    let ask = |path: &str| {
+async fn expect_continue_is_answered_by_the_backend() {
+    let fleet = start("").await;
+    let request = |path: &str| {
         format!(
             "POST /echo/{path} HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 30000\r\n\r\n"
         )
     };
-    let mut client = dial(&shop).await;
-    client.write_all(ask("count").as_bytes()).await.unwrap();
-    let said = head(&mut client).await;
-    assert!(said.starts_with("HTTP/1.1 100"), "{said}");
+    let mut client = connect(&fleet).await;
+    client.write_all(request("count").as_bytes()).await.unwrap();
+    let reply = read_head(&mut client).await;
+    assert!(reply.starts_with("HTTP/1.1 100"), "{reply}");
     client.write_all(&vec![1; 30_000]).await.unwrap();
-    let said = head(&mut client).await;
-    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+    let reply = read_head(&mut client).await;
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
     let mut count = [0; 5];
     client.read_exact(&mut count).await.unwrap();
     assert_eq!(&count, b"30000");
-    // Refused by its head: the body is never asked for.
-    let mut client = dial(&shop).await;
-    client.write_all(ask("refuse").as_bytes()).await.unwrap();
-    let said = head(&mut client).await;
-    assert!(said.starts_with("HTTP/1.1 403"), "{said}");
+    // The backend rejects the head, so no 100 (Continue) is sent.
+    let mut client = connect(&fleet).await;
+    client
+        .write_all(request("refuse").as_bytes())
+        .await
+        .unwrap();
+    let reply = read_head(&mut client).await;
+    assert!(reply.starts_with("HTTP/1.1 403"), "{reply}");
 }
 
 #[tokio::test]
-async fn trailers_end_here() {
-    let shop = shop("").await;
-    let said = raw(
-        &shop,
+async fn trailers_are_not_forwarded() {
+    let fleet = start("").await;
+    let reply = send_raw(
+        &fleet,
         "GET /echo/trailed HTTP/1.1\r\nhost: a\r\nte: trailers\r\n\r\n",
+        1,
     )
     .await;
     assert!(
-        said.contains("abcd") && said.ends_with("0\r\n\r\n"),
-        "{said}"
+        reply.contains("abcd") && reply.ends_with("0\r\n\r\n"),
+        "{reply}"
     );
-    assert!(!said.to_lowercase().contains("x-sum"), "{said}");
-    let sent = "POST /echo/count HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+    assert!(!reply.to_lowercase().contains("x-sum"), "{reply}");
+    let headers = "POST /echo/count HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
                 4\r\nabcd\r\n0\r\nx-sum: 1\r\n\r\n";
-    let said = raw(&shop, sent).await;
+    let reply = send_raw(&fleet, headers, 1).await;
     assert!(
-        said.starts_with("HTTP/1.1 200") && said.ends_with("\r\n4"),
-        "{said}"
+        reply.starts_with("HTTP/1.1 200") && reply.ends_with("\r\n4"),
+        "{reply}"
     );
 }
 
 #[tokio::test]
-async fn a_place_at_the_backend_is_held_to_the_end_of_the_body() {
-    let shop = shop("[upstreams.order.bulkhead]\nmax_streams = 1").await;
-    let url = format!("{}/echo/flood", shop.fleet.url("web"));
-    let mut flood = send(shop.http.get(url)).await;
-    flood.chunk().await.unwrap().unwrap();
-    let refused = shop.get("web", "/echo/a").await;
+async fn a_stream_permit_is_held_to_the_end_of_the_body() {
+    let fleet = start("[upstreams.order.bulkhead]\nmax_streams = 1").await;
+    let url = format!("{}/echo/flood", fleet.running.url("web"));
+    let mut stream = send(fleet.http.get(url)).await;
+    stream.chunk().await.unwrap().unwrap();
+    let rejected = fleet.get("web", "/echo/a").await;
     assert_eq!(
-        (refused.status.as_u16(), &refused.body["code"]),
+        (rejected.status.as_u16(), &rejected.body["code"]),
         (503, &"overloaded".into())
     );
-    while flood.chunk().await.unwrap().is_some() {}
-    let mut status = 503;
-    for _ in 0..50 {
-        status = shop.get("web", "/echo/a").await.status.as_u16();
-        if status == 200 {
-            break;
+    while stream.chunk().await.unwrap().is_some() {}
+    let released = async {
+        while fleet.get("web", "/echo/a").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(status, 200);
+    };
+    tokio::time::timeout(Duration::from_secs(20), released)
+        .await
+        .unwrap();
 }

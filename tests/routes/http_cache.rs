@@ -1,4 +1,4 @@
-//! A route with `cache = true`: what is kept, for whom, until when, and what is passed as it is.
+//! A proxy route with `cache = true`: what it caches, for whom and for how long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -14,62 +14,62 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::support::redis::Redis;
-use crate::support::{instant, send};
+use crate::support::send;
 
-/// A backend that says of its answers what the path asks for, and counts.
+/// A backend whose `Cache-Control` follows the path, and which numbers its responses.
 #[derive(Clone, Default)]
-struct Backstage(Arc<AtomicU32>);
+struct CountingBackend(Arc<AtomicU32>);
 
-impl Backstage {
+impl CountingBackend {
     fn calls(&self) -> u32 {
         self.0.load(Relaxed)
     }
 
     async fn start(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        let of = self.clone();
-        let answer = move |request: Request| {
-            let of = of.clone();
-            async move { of.answer(&request.into_parts().0).await }
+        let url = listener.local_addr().unwrap();
+        let backend = self.clone();
+        let handler = move |request: Request| {
+            let backend = backend.clone();
+            async move { backend.response(&request.into_parts().0).await }
         };
-        let router = Router::new().fallback(any(answer));
+        let router = Router::new().fallback(any(handler));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        format!("http://{at}")
+        format!("http://{url}")
     }
 
-    async fn answer(&self, request: &Parts) -> Response {
+    async fn response(&self, request: &Parts) -> Response {
         let number = self.0.fetch_add(1, Relaxed) + 1;
-        let asked = |name: &str| {
+        let header = |name: &str| {
             let value = request.headers.get(name);
             value.map_or("", |v| v.to_str().unwrap()).to_owned()
         };
         let path = request.uri.path().trim_matches('/');
         if request.method == Method::PUT {
-            let refused = path == "refused";
-            let status = if refused { 409 } else { 204 };
+            let rejected = path == "refused";
+            let status = if rejected { 409 } else { 204 };
             return StatusCode::from_u16(status).unwrap().into_response();
         }
-        if path == "ill-at-first" && number == 1 {
+        if path == "fails-first" && number == 1 {
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         }
-        let says = match path {
-            "minute" | "refused" | "varied" | "large" | "tagged" | "ill-at-first" => "max-age=60",
+        let cache_control = match path {
+            "minute" | "refused" | "varied" | "large" | "tagged" | "fails-first" => "max-age=60",
             "slow" => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 "max-age=60"
             }
             "all" => "public, max-age=60",
-            "asked" => "no-cache",
+            "no-cache" => "no-cache",
             "never" => "no-store",
             _ => "",
         };
         let mut headers = HeaderMap::new();
         headers.insert("x-number", number.into());
-        headers.insert("x-range", asked("range").parse().unwrap());
+        headers.insert("x-range", header("range").parse().unwrap());
         headers.insert("etag", "\"v1\"".parse().unwrap());
-        if !says.is_empty() {
-            headers.insert("cache-control", says.parse().unwrap());
+        if !cache_control.is_empty() {
+            headers.insert("cache-control", cache_control.parse().unwrap());
         }
         if path == "tagged" {
             headers.insert("cache-tag", "shelf-1, shelf-2".parse().unwrap());
@@ -77,10 +77,10 @@ impl Backstage {
         if path == "varied" {
             headers.insert("vary", "accept-language, x-own".parse().unwrap());
         }
-        if path == "asked" && asked("if-none-match") == "\"v1\"" {
+        if path == "no-cache" && header("if-none-match") == "\"v1\"" {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
-        let user = asked("x-user-id");
+        let user = header("x-user-id");
         let text = if path == "large" {
             "x".repeat(5000)
         } else {
@@ -90,56 +90,55 @@ impl Backstage {
     }
 }
 
-/// A gateway whose `/kept` is a cached route to a backend of its own.
-async fn shop(route: &str, more: &str) -> (Shop, Backstage) {
-    let backstage = Backstage::default();
-    let at = backstage.start().await;
-    (replica(&at, route, more).await, backstage)
+/// Starts web with a cached route `/cached` to a new backend.
+async fn start(route: &str, more: &str) -> (TestFleet, CountingBackend) {
+    let backend = CountingBackend::default();
+    let url = backend.start().await;
+    (replica(&url, route, more).await, backend)
 }
 
-async fn replica(at: &str, route: &str, more: &str) -> Shop {
+async fn replica(url: &str, route: &str, more: &str) -> TestFleet {
     let overlay = format!(
-        "[upstreams.order]\nurl = \"{at}\"\n[routes.kept]\nprefixes = [\"/kept\"]\nupstream = \"order\"\n\
-         strip_prefix = \"/kept\"\nmethods = [\"GET\", \"PUT\"]\npublic = true\ncache = true\n{route}\n\
+        "[upstreams.order]\nurl = \"{url}\"\n[routes.cached]\nprefixes = [\"/cached\"]\nupstream = \"order\"\n\
+         strip_prefix = \"/cached\"\nmethods = [\"GET\", \"PUT\"]\nallow_anonymous = true
+cache = true\n{route}\n\
          [cache]\nmax_bytes = 67108864\n{more}\n"
     );
-    Shop::with(|fleet| {
+    TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".into()];
         fleet.overlays.insert("web".into(), overlay);
     })
     .await
 }
 
-async fn put(shop: &Shop, path: &str) -> u16 {
-    let url = format!("{}{path}", shop.fleet.url("web"));
-    let answer = send(shop.http.put(url)).await;
-    // What was asked for in the same millisecond as a write is outdated too.
+async fn send_put(fleet: &TestFleet, path: &str) -> u16 {
+    let url = format!("{}{path}", fleet.running.url("web"));
+    let response = send(fleet.http.put(url)).await;
+    // A write also invalidates entries of the same millisecond.
     tokio::time::sleep(Duration::from_millis(2)).await;
-    answer.status().as_u16()
+    response.status().as_u16()
 }
 
-fn told(answer: &Answer) -> (&str, u64) {
+fn cache_and_number(response: &JsonResponse) -> (&str, u64) {
     (
-        answer.header("x-cache"),
-        answer.body["number"].as_u64().unwrap_or(0),
+        response.header("x-cache"),
+        response.body["number"].as_u64().unwrap_or(0),
     )
 }
 
 #[tokio::test]
-async fn a_copy_is_the_whole_answer_and_says_its_age() {
-    let (shop, backstage) = shop("", "").await;
-    let first = shop.get("web", "/kept/minute").await;
-    assert_eq!(told(&first), ("MISS", 1));
+async fn a_cached_response_is_complete_and_has_an_age() {
+    let (fleet, backend) = start("", "").await;
+    let first = fleet.get("web", "/cached/minute").await;
+    assert_eq!(cache_and_number(&first), ("MISS", 1));
     assert_eq!(first.header("cache-status"), "bff; fwd=miss");
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let second = shop.get("web", "/kept/minute").await;
-    assert_eq!(told(&second), ("HIT", 1));
-    assert_eq!(second.header("age"), "1");
-    assert!(
-        second.header("cache-status").starts_with("bff; hit; ttl=5"),
-        "{:?}",
-        second.headers
-    );
+    let second = fleet.get("web", "/cached/minute").await;
+    assert_eq!(cache_and_number(&second), ("HIT", 1));
+    let age: u64 = second.header("age").parse().unwrap();
+    let ttl = second.header("cache-status").strip_prefix("bff; hit; ttl=");
+    let ttl: u64 = ttl.unwrap().parse().unwrap();
+    assert!(age >= 1 && (59..=60).contains(&(age + ttl)), "{age} {ttl}");
     for name in [
         "etag",
         "x-number",
@@ -152,9 +151,9 @@ async fn a_copy_is_the_whole_answer_and_says_its_age() {
         assert!(!first.header(name).is_empty(), "{name}");
         assert_eq!(first.header(name), second.header(name), "{name}");
     }
-    // Its head alone, from what GET kept.
-    let url = format!("{}/kept/minute", shop.fleet.url("web"));
-    let head = send(shop.http.head(&url)).await;
+    // A HEAD request uses the entry of GET.
+    let url = format!("{}/cached/minute", fleet.running.url("web"));
+    let head = send(fleet.http.head(&url)).await;
     assert_eq!(
         (head.status().as_u16(), &head.headers()["x-cache"]),
         (200, &"HIT".parse().unwrap())
@@ -164,208 +163,223 @@ async fn a_copy_is_the_whole_answer_and_says_its_age() {
         first.header("content-length")
     );
     assert_eq!(head.bytes().await.unwrap(), "");
-    // Whoever has it is told so.
-    let known = [("if-none-match", "W/\"v1\"")];
-    let unchanged = shop.get_with("web", "/kept/minute", &known).await;
+    // A conditional request gets 304 from the entry.
+    let headers = [("if-none-match", "W/\"v1\"")];
+    let unchanged = fleet.get_with("web", "/cached/minute", &headers).await;
     assert_eq!(
         (unchanged.status.as_u16(), unchanged.header("etag")),
         (304, "\"v1\"")
     );
-    assert_eq!((unchanged.header("x-cache"), backstage.calls()), ("HIT", 1));
-    // A query is another address.
+    assert_eq!((unchanged.header("x-cache"), backend.calls()), ("HIT", 1));
+    // A query is part of the key.
     assert_eq!(
-        told(&shop.get("web", "/kept/minute?a=b").await),
+        cache_and_number(&fleet.get("web", "/cached/minute?a=b").await),
         ("MISS", 2)
     );
 }
 
 #[tokio::test]
-async fn what_is_no_request_for_all_of_it_passes_as_it_is() {
-    let (shop, backstage) = shop("cache_max_bytes = 1000", "").await;
-    shop.get("web", "/kept/minute").await;
-    let part = shop
-        .get_with("web", "/kept/minute", &[("range", "bytes=0-3")])
+async fn partial_and_no_store_requests_bypass_the_cache() {
+    let (fleet, backend) = start("cache_max_bytes = 1000", "").await;
+    fleet.get("web", "/cached/minute").await;
+    let range = fleet
+        .get_with("web", "/cached/minute", &[("range", "bytes=0-3")])
         .await;
     assert_eq!(
-        (part.header("x-range"), part.header("x-cache")),
+        (range.header("x-range"), range.header("x-cache")),
         ("bytes=0-3", "BYPASS")
     );
-    let own = shop
-        .get_with("web", "/kept/minute", &[("cache-control", "no-store")])
+    let no_store = fleet
+        .get_with("web", "/cached/minute", &[("cache-control", "no-store")])
         .await;
     assert_eq!(
-        (told(&own), own.header("cache-status")),
+        (cache_and_number(&no_store), no_store.header("cache-status")),
         (("BYPASS", 3), "bff; fwd=bypass")
     );
-    // What asks for freshness changes nothing.
-    let anew = shop
-        .get_with("web", "/kept/minute", &[("cache-control", "no-cache")])
+    // A client's `no-cache` has no effect.
+    let refreshed = fleet
+        .get_with("web", "/cached/minute", &[("cache-control", "no-cache")])
         .await;
-    assert_eq!(told(&anew), ("HIT", 1));
-    // Not to be kept, of no said lifetime, or too long: never from a copy, and not waited for by others.
-    for path in ["/kept/never", "/kept/silent", "/kept/large"] {
-        let before = backstage.calls();
+    assert_eq!(cache_and_number(&refreshed), ("HIT", 1));
+    // Responses that are not cacheable, have no lifetime or are too large are never cached.
+    for path in ["/cached/never", "/cached/silent", "/cached/large"] {
+        let before = backend.calls();
         for n in 1..=3 {
-            let answer = shop.get("web", path).await;
-            assert_eq!(answer.body["number"], before + n, "{path}");
-            assert_ne!(answer.header("x-cache"), "HIT", "{path}");
+            let response = fleet.get("web", path).await;
+            assert_eq!(response.body["number"], before + n, "{path}");
+            assert_ne!(response.header("x-cache"), "HIT", "{path}");
         }
     }
-    let large = shop.get("web", "/kept/large").await;
+    let large = fleet.get("web", "/cached/large").await;
     assert_eq!(large.body["text"].as_str().unwrap().len(), 5000);
 }
 
 #[tokio::test]
-async fn a_route_may_say_how_long_but_not_what_may_be_kept() {
-    let (shop, backstage) = shop("cache_ttl = \"1h\"", "").await;
-    for (path, kept) in [("/kept/silent", true), ("/kept/never", false)] {
-        let before = backstage.calls();
-        shop.get("web", path).await;
-        shop.get("web", path).await;
-        assert_eq!(backstage.calls() == before + 1, kept, "{path}");
+async fn a_route_sets_the_ttl_but_not_the_cacheability() {
+    let (fleet, backend) = start("cache_ttl = \"1h\"", "").await;
+    for (path, config) in [("/cached/silent", true), ("/cached/never", false)] {
+        let before = backend.calls();
+        fleet.get("web", path).await;
+        fleet.get("web", path).await;
+        assert_eq!(backend.calls() == before + 1, config, "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_write_outdates_its_address_whatever_the_query_and_a_refused_one_does_not() {
-    let (shop, _) = shop("", "").await;
-    for path in ["/kept/minute", "/kept/minute?a=b", "/kept/refused"] {
-        shop.get("web", path).await;
+async fn a_successful_write_invalidates_every_query_of_its_path() {
+    let (fleet, _) = start("", "").await;
+    for path in ["/cached/minute", "/cached/minute?a=b", "/cached/refused"] {
+        fleet.get("web", path).await;
         assert_eq!(
-            shop.get("web", path).await.header("x-cache"),
+            fleet.get("web", path).await.header("x-cache"),
             "HIT",
             "{path}"
         );
     }
-    assert_eq!(put(&shop, "/kept/minute").await, 204);
-    assert_eq!(put(&shop, "/kept/refused").await, 409);
-    for (path, how) in [
-        ("/kept/minute", "MISS"),
-        ("/kept/minute?a=b", "MISS"),
-        ("/kept/refused", "HIT"),
+    assert_eq!(send_put(&fleet, "/cached/minute").await, 204);
+    assert_eq!(send_put(&fleet, "/cached/refused").await, 409);
+    for (path, expected) in [
+        ("/cached/minute", "MISS"),
+        ("/cached/minute?a=b", "MISS"),
+        ("/cached/refused", "HIT"),
     ] {
-        assert_eq!(shop.get("web", path).await.header("x-cache"), how, "{path}");
+        assert_eq!(
+            fleet.get("web", path).await.header("x-cache"),
+            expected,
+            "{path}"
+        );
     }
 }
 
-/// What failed is passed on, and the next one is kept again: who could not be kept is remembered for a while, a mishap
-/// is not.
+/// An uncacheable path is remembered for a while (hit-for-miss), but a failure must not cause that.
 #[tokio::test]
-async fn a_mishap_is_not_kept_and_keeps_nothing_from_being_kept() {
-    let once = "[upstreams.order.retry]\nmax_attempts = 1\n";
-    let (shop, backstage) = shop("", once).await;
-    let ill = shop.get("web", "/kept/ill-at-first").await;
-    assert_eq!((ill.status.as_u16(), ill.header("x-cache")), (500, "MISS"));
-    for told_then in ["MISS", "HIT", "HIT"] {
-        let answer = shop.get("web", "/kept/ill-at-first").await;
-        assert_eq!(told(&answer), (told_then, 2));
+async fn a_failure_is_not_cached_and_does_not_mark_the_path_uncacheable() {
+    let config = "[upstreams.order.retry]\nmax_attempts = 1\n";
+    let (fleet, backend) = start("", config).await;
+    let failed = fleet.get("web", "/cached/fails-first").await;
+    assert_eq!(
+        (failed.status.as_u16(), failed.header("x-cache")),
+        (500, "MISS")
+    );
+    for expected in ["MISS", "HIT", "HIT"] {
+        let response = fleet.get("web", "/cached/fails-first").await;
+        assert_eq!(cache_and_number(&response), (expected, 2));
     }
-    assert_eq!(backstage.calls(), 2);
+    assert_eq!(backend.calls(), 2);
 }
 
 #[tokio::test]
-async fn a_purge_reaches_what_routes_keep() {
+async fn a_purge_removes_entries_of_routes() {
     let admin = "[server]\nadmin_token = \"only-for-this-test\"\n";
-    let (shop, _) = shop("", admin).await;
+    let (fleet, _) = start("", admin).await;
     let purge = async |body: &serde_json::Value| {
-        let url = format!("{}/cache/purge", shop.fleet.admin_url("web"));
-        let request = shop.http.post(url).bearer_auth("only-for-this-test");
+        let url = format!("{}/cache/purge", fleet.running.admin_url("web"));
+        let request = fleet.http.post(url).bearer_auth("only-for-this-test");
         assert_eq!(send(request.json(body)).await.status(), 200);
         tokio::time::sleep(Duration::from_millis(2)).await;
     };
-    let all = ["/kept/tagged", "/kept/tagged?a=b", "/kept/minute"];
+    let all = ["/cached/tagged", "/cached/tagged?a=b", "/cached/minute"];
     let key = |path: &str| json!({"keys": [{"upstream": "order", "path": path}]});
-    for (body, killed) in [
+    for (body, purged) in [
         (json!({"tags": ["shelf-2"]}), [true, true, false]),
         (key("/tagged"), [true, true, false]),
         (key("/tagged?a=b"), [false, true, false]),
-        (key("/kept/tagged"), [false, false, false]),
+        (key("/cached/tagged"), [false, false, false]),
         (json!({"upstreams": ["order"]}), [true, true, true]),
         (json!({"upstreams": ["product"]}), [false, false, false]),
     ] {
         for path in all {
-            shop.get("web", path).await;
-            assert_eq!(shop.get("web", path).await.header("x-cache"), "HIT");
+            fleet.get("web", path).await;
+            assert_eq!(fleet.get("web", path).await.header("x-cache"), "HIT");
         }
         purge(&body).await;
-        for (path, killed) in all.into_iter().zip(killed) {
-            let how = if killed { "MISS" } else { "HIT" };
-            let answer = shop.get("web", path).await;
-            assert_eq!(answer.header("x-cache"), how, "{path} {body}");
+        for (path, purged) in all.into_iter().zip(purged) {
+            let expected = if purged { "MISS" } else { "HIT" };
+            let response = fleet.get("web", path).await;
+            assert_eq!(response.header("x-cache"), expected, "{path} {body}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_varies_is_kept_for_each_and_given_to_nobody_else() {
-    let (shop, backstage) = shop("", "").await;
-    let ask = async |language: &str, own: &str| {
+async fn variants_are_cached_separately() {
+    let (fleet, backend) = start("", "").await;
+    let get_varied = async |language: &str, own: &str| {
         let headers = [("accept-language", language), ("x-own", own)];
-        shop.get_with("web", "/kept/varied", &headers).await
+        fleet.get_with("web", "/cached/varied", &headers).await
     };
-    let kinds = [("de", "1"), ("en", "1"), ("de", "2")];
-    let all = kinds.iter().flat_map(|kind| [*kind; 4]);
-    let asking = all.map(|(language, own)| ask(language, own));
-    let answers = join_all(asking).await;
-    // By now it is known what they vary by.
+    let variants = [("de", "1"), ("en", "1"), ("de", "2")];
+    let all = variants.iter().flat_map(|variant| [*variant; 4]);
+    let requests = all.map(|(language, own)| get_varied(language, own));
+    let responses = join_all(requests).await;
+    // Now the cache has stored the Vary fields.
     let mut numbers = std::collections::BTreeMap::new();
     for round in 0..3 {
-        for (language, own) in kinds {
-            let answer = ask(language, own).await;
+        for (language, own) in variants {
+            let response = get_varied(language, own).await;
             if round > 0 {
-                assert_eq!(answer.header("x-cache"), "HIT", "{language} {own}");
+                assert_eq!(response.header("x-cache"), "HIT", "{language} {own}");
             }
-            numbers.insert((language, own), told(&answer).1);
+            numbers.insert((language, own), cache_and_number(&response).1);
         }
     }
-    let mut different: Vec<u64> = numbers.values().copied().collect();
-    different.dedup();
-    assert_eq!(different.len(), 3, "{numbers:?}");
-    assert!(answers.iter().all(|answer| answer.status == 200));
-    let before = backstage.calls();
-    assert_eq!(told(&ask("fr", "1").await), ("MISS", u64::from(before) + 1));
+    let mut distinct: Vec<u64> = numbers.values().copied().collect();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 3, "{numbers:?}");
+    assert!(responses.iter().all(|response| response.status == 200));
+    let before = backend.calls();
+    assert_eq!(
+        cache_and_number(&get_varied("fr", "1").await),
+        ("MISS", u64::from(before) + 1)
+    );
 }
 
 #[tokio::test]
-async fn who_is_signed_in_shares_only_what_is_said_to_be_for_all() {
-    let (shop, _) = shop("", "").await;
-    let (ada, ben) = (shop.bearer("ada"), shop.bearer("ben"));
-    let ask = async |path: &str, bearer: &str| {
+async fn signed_in_callers_share_only_public_responses() {
+    let (fleet, _) = start("", "").await;
+    let (ada, ben) = (fleet.bearer("ada"), fleet.bearer("ben"));
+    let get_as = async |path: &str, bearer: &str| {
         let headers = [("authorization", bearer)];
         let headers = if bearer.is_empty() {
             &[][..]
         } else {
             &headers[..]
         };
-        shop.get_with("web", path, headers).await
+        fleet.get_with("web", path, headers).await
     };
-    for who in [&ada, &ben, &ada] {
-        let own = ask("/kept/minute", who).await;
-        let user = if *who == ada { "ada" } else { "ben" };
+    for bearer in [&ada, &ben, &ada] {
+        let response = get_as("/cached/minute", bearer).await;
+        let user = if *bearer == ada { "ada" } else { "ben" };
         assert_eq!(
-            (own.header("x-cache"), &own.body["text"]),
+            (response.header("x-cache"), &response.body["text"]),
             ("MISS", &user.into())
         );
     }
-    // What was theirs was not kept, and what is kept of nobody's is not given to them.
-    assert_eq!(ask("/kept/minute", "").await.body["text"], "");
-    assert_eq!(ask("/kept/minute", "").await.header("x-cache"), "HIT");
-    assert_eq!(ask("/kept/minute", &ada).await.body["text"], "ada");
-    let first = ask("/kept/all", &ada).await;
-    for who in [&ben, "", &ada] {
-        let answer = ask("/kept/all", who).await;
-        assert_eq!(told(&answer), ("HIT", told(&first).1));
+    // Signed-in responses are not cached, and anonymous entries are not used for signed-in callers.
+    assert_eq!(get_as("/cached/minute", "").await.body["text"], "");
+    assert_eq!(get_as("/cached/minute", "").await.header("x-cache"), "HIT");
+    assert_eq!(get_as("/cached/minute", &ada).await.body["text"], "ada");
+    let first = get_as("/cached/all", &ada).await;
+    for bearer in [&ben, "", &ada] {
+        let response = get_as("/cached/all", bearer).await;
+        assert_eq!(
+            cache_and_number(&response),
+            ("HIT", cache_and_number(&first).1)
+        );
     }
 }
 
 #[tokio::test]
-async fn what_has_not_changed_is_asked_about_and_told_anew() {
-    let (shop, backstage) = shop("", "").await;
-    let first = shop.get("web", "/kept/asked").await;
-    let second = shop.get("web", "/kept/asked").await;
-    assert_eq!((told(&first).1, told(&second).1), (1, 1));
-    assert_eq!(backstage.calls(), 2);
-    // The 304's own fields are the answer's from now on.
+async fn a_no_cache_response_is_revalidated() {
+    let (fleet, backend) = start("", "").await;
+    let first = fleet.get("web", "/cached/no-cache").await;
+    let second = fleet.get("web", "/cached/no-cache").await;
+    assert_eq!(
+        (cache_and_number(&first).1, cache_and_number(&second).1),
+        (1, 1)
+    );
+    assert_eq!(backend.calls(), 2);
+    // The fields of the 304 replace those of the entry (RFC 9111 §4.3.4).
     assert_eq!(
         (first.header("x-number"), second.header("x-number")),
         ("1", "2")
@@ -374,88 +388,91 @@ async fn what_has_not_changed_is_asked_about_and_told_anew() {
 }
 
 #[tokio::test]
-async fn many_at_once_are_one_call_at_all_replicas() {
+async fn equal_requests_at_two_replicas_make_one_call() {
     let Some(redis) = Redis::start() else {
         return;
     };
     let store = format!(
-        "{}timeout = \"2s\"\n[cache.shared]\nlease_wait = \"10s\"\n",
+        "{}timeout = \"10s\"\n[cache.shared]\nlease_wait = \"10s\"\n",
         redis.config()
     );
     let store = store.replace("[store]", "\n[store]");
-    let backstage = Backstage::default();
-    let at = backstage.start().await;
+    let backend = CountingBackend::default();
+    let url = backend.start().await;
     let (one, two) = (
-        replica(&at, "", &store).await,
-        replica(&at, "", &store).await,
+        replica(&url, "", &store).await,
+        replica(&url, "", &store).await,
     );
-    let asking = (0..60).map(|n| if n % 2 == 0 { &one } else { &two }.get("web", "/kept/slow"));
-    let answers = join_all(asking).await;
-    assert!(answers.iter().all(|answer| answer.body["number"] == 1));
-    assert_eq!(backstage.calls(), 1);
-    // A write at one is known to the other.
-    assert_eq!(put(&one, "/kept/slow").await, 204);
-    let began = instant();
-    while told(&two.get("web", "/kept/slow").await).1 == 1 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let requests = (0..60).map(|n| if n % 2 == 0 { &one } else { &two }.get("web", "/cached/slow"));
+    let responses = join_all(requests).await;
     assert!(
-        began.elapsed() < Duration::from_millis(1300),
-        "{:?}",
-        began.elapsed()
+        responses
+            .iter()
+            .all(|response| response.body["number"] == 1)
     );
+    assert_eq!(backend.calls(), 1);
+    // A write at one replica invalidates the entry at the other. Otherwise it would be fresh for a minute.
+    assert_eq!(send_put(&one, "/cached/slow").await, 204);
+    let invalidated = async {
+        while cache_and_number(&two.get("web", "/cached/slow").await).1 == 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), invalidated)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
-async fn a_write_passed_on_outdates_what_screens_kept_of_its_address() {
+async fn a_proxied_write_invalidates_sections() {
     let route = "[cache]\nmax_bytes = 67108864\n[routes.reviews]\nprefixes = [\"/api/reviews\"]\n\
                  upstream = \"review\"\nstrip_prefix = \"/api\"\nmethods = [\"POST\"]\n";
-    let shop = Shop::with(|fleet| {
+    let fleet = TestFleet::start_with(|fleet| {
         fleet.overlays.insert("web".into(), route.into());
     })
     .await;
     let page = "/api/product-details/p-1?fields=product,reviews";
-    let before = shop.get("web", page).await;
+    let before = fleet.get("web", page).await;
     assert_eq!(
-        shop.get("web", page).await.section("reviews")["state"],
+        fleet.get("web", page).await.section("reviews")["state"],
         "cached"
     );
-    let ada = shop.bearer("ada");
+    let ada = fleet.bearer("ada");
     let draft = json!({"productId": "p-1", "rating": 5, "title": "T", "text": "X"});
     let headers = [("authorization", ada.as_str())];
-    let written = shop
+    let written = fleet
         .post_with("web", "/api/reviews", &headers, &draft)
         .await;
     assert_eq!(written.status, 201, "{}", written.body);
     tokio::time::sleep(Duration::from_millis(2)).await;
-    let after = shop.get("web", page).await;
+    let after = fleet.get("web", page).await;
     assert_eq!(after.section("reviews")["state"], "fresh");
     assert_eq!(after.section("product")["state"], "cached");
-    let count = |page: &Answer| page.body["reviews"]["count"].as_u64().unwrap();
+    let count = |page: &JsonResponse| page.body["reviews"]["count"].as_u64().unwrap();
     assert_eq!(count(&after), count(&before) + 1);
 }
 
 #[tokio::test]
-async fn the_shipped_catalogue_is_kept_and_nothing_of_a_users() {
-    let shop = Shop::with(|fleet| {
-        let kept = "[cache]\nmax_bytes = 67108864\n".to_owned();
-        fleet.overlays.insert("web".into(), kept);
+async fn the_shipped_catalogue_routes_cache_no_user_data() {
+    let fleet = TestFleet::start_with(|fleet| {
+        let config = "[cache]\nmax_bytes = 67108864\n".to_owned();
+        fleet.overlays.insert("web".into(), config);
     })
     .await;
-    let ada = shop.bearer("ada");
-    for (path, headers, told) in [
+    let ada = fleet.bearer("ada");
+    for (path, headers, expected) in [
         ("/api/products/p-1", &[][..], "HIT"),
         ("/api/categories", &[], "HIT"),
         ("/api/products/p-1", &[("x-api-version", "v1")], "BYPASS"),
         ("/api/cart", &[("authorization", ada.as_str())], ""),
         ("/api/users/ada", &[("authorization", ada.as_str())], ""),
     ] {
-        let first = shop.get_with("web", path, headers).await;
-        let second = shop.get_with("web", path, headers).await;
+        let first = fleet.get_with("web", path, headers).await;
+        let second = fleet.get_with("web", path, headers).await;
         assert_eq!((first.status, &first.body), (second.status, &second.body));
         assert_eq!(
             second.header("x-cache"),
-            told,
+            expected,
             "{path}: {:?}",
             second.headers
         );

@@ -1,4 +1,4 @@
-//! Backends behind TLS that speak HTTP/2, with certificates of an authority of one's own.
+//! Backends behind TLS with HTTP/2 and a private certificate authority.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::dial;
-use super::echo::{PIECE, backend, shop_of};
+use super::connect;
+use super::echo::{CHUNK_BYTES, backend, start_with_upstream};
 use super::echoed;
-use crate::support::{Shop, instant, send, tls};
+use crate::support::{TestFleet, send, tls};
 
-/// The echoing backend behind TLS; answers its address.
-async fn served() -> String {
-    tls::served(|stream| async move {
+/// Starts the echo backend behind TLS. Returns its URL.
+async fn start_backend() -> String {
+    tls::start_server(|stream| async move {
         let service = TowerToHyperService::new(backend());
         let http = auto::Builder::new(TokioExecutor::new());
         let io = TokioIo::new(stream);
@@ -25,93 +25,97 @@ async fn served() -> String {
     .await
 }
 
-/// A shop whose route leads there.
-async fn shop(route: &str) -> Shop {
-    let (url, ca) = (served().await, tls::ca_file());
+/// Starts web with a route to this backend.
+async fn start(route: &str) -> TestFleet {
+    let (url, ca) = (start_backend().await, tls::ca_file());
     let order = format!("url = \"{url}\"\nca_file = \"{}\"", ca.display());
-    shop_of(&order, route).await
+    start_with_upstream(&order, route).await
 }
 
 #[tokio::test]
-async fn a_backend_that_speaks_http_2_is_spoken_to_in_it() {
-    let shop =
-        shop("credentials = [\"cookie\"]\nmax_body_bytes = 200000000\ntimeout = \"20s\"").await;
-    let sent = [
+async fn http_2_backends_get_http_2_requests() {
+    let fleet =
+        start("forward_credentials = [\"cookie\"]\nmax_body_bytes = 200000000\ntimeout = \"20s\"")
+            .await;
+    let headers = [
         ("cookie", "a=1; b=2"),
         ("te", "trailers"),
         ("connection", "x-own"),
         ("x-own", "1"),
     ];
-    let told = shop.get_with("web", "/echo/a?b=%2F", &sent).await;
-    assert_eq!(told.body["version"], "HTTP/2.0", "{}", told.body);
-    assert!(told.body["uri"].as_str().unwrap().ends_with("/a?b=%2F"));
+    let response = fleet.get_with("web", "/echo/a?b=%2F", &headers).await;
+    assert_eq!(response.body["version"], "HTTP/2.0", "{}", response.body);
+    assert!(response.body["uri"].as_str().unwrap().ends_with("/a?b=%2F"));
     for (name, value) in [
         ("cookie", "a=1; b=2"),
         ("te", ""),
         ("x-own", ""),
         ("connection", ""),
     ] {
-        assert_eq!(echoed(&told, name), value, "{name}");
+        assert_eq!(echoed(&response, name), value, "{name}");
     }
-    let url = |path: &str| format!("{}/echo/{path}", shop.fleet.url("web"));
-    let down = send(shop.http.get(url("flood"))).await;
-    assert_eq!(down.bytes().await.unwrap().len(), 100 * PIECE);
-    let piece = Bytes::from(vec![1; PIECE]);
-    let pieces = stream::iter(0..20).map(move |_| Ok::<_, std::io::Error>(piece.clone()));
-    let up = shop
+    let url = |path: &str| format!("{}/echo/{path}", fleet.running.url("web"));
+    let download = send(fleet.http.get(url("flood"))).await;
+    assert_eq!(download.bytes().await.unwrap().len(), 100 * CHUNK_BYTES);
+    let chunk = Bytes::from(vec![1; CHUNK_BYTES]);
+    let chunks = stream::iter(0..20).map(move |_| Ok::<_, std::io::Error>(chunk.clone()));
+    let upload = fleet
         .http
         .post(url("count"))
-        .body(reqwest::Body::wrap_stream(pieces));
+        .body(reqwest::Body::wrap_stream(chunks));
     assert_eq!(
-        send(up).await.text().await.unwrap(),
-        (20 * PIECE).to_string()
+        send(upload).await.text().await.unwrap(),
+        (20 * CHUNK_BYTES).to_string()
     );
-    let same = shop
+    let unchanged = fleet
         .get_with("web", "/echo/tagged", &[("if-none-match", "\"a\"")])
         .await;
-    assert_eq!((same.status.as_u16(), same.header("etag")), (304, "\"a\""));
-    let head = send(shop.http.head(url("tagged"))).await;
+    assert_eq!(
+        (unchanged.status.as_u16(), unchanged.header("etag")),
+        (304, "\"a\"")
+    );
+    let head = send(fleet.http.head(url("tagged"))).await;
     assert_eq!(head.headers()["content-length"], "4");
 }
 
 #[tokio::test]
-async fn what_http_2_has_no_words_for_is_said_in_http_1_1() {
-    let shop = shop("host = \"client\"").await;
-    let told = shop
+async fn a_client_host_header_needs_http_1_1() {
+    let fleet = start("host_header = \"client\"").await;
+    let response = fleet
         .get_with("web", "/echo/a", &[("host", "shop.example")])
         .await;
-    assert_eq!(told.body["version"], "HTTP/1.1", "{}", told.body);
-    assert_eq!(echoed(&told, "host"), "shop.example");
+    assert_eq!(response.body["version"], "HTTP/1.1", "{}", response.body);
+    assert_eq!(echoed(&response, "host"), "shop.example");
 }
 
 #[tokio::test]
-async fn whoever_waits_to_be_asked_for_a_body_is_asked_in_the_end() {
-    let shop = shop("").await;
-    let mut client = dial(&shop).await;
-    let ask = "POST /echo/count HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n\
+async fn expect_continue_is_answered_by_the_gateway_for_http_2_backends() {
+    let fleet = start("timeout = \"60s\"").await;
+    let mut client = connect(&fleet).await;
+    let request = "POST /echo/count HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\nconnection: close\r\n\
                content-length: 4\r\n\r\n";
-    let began = instant();
-    client.write_all(ask.as_bytes()).await.unwrap();
-    let mut asked = [0; 25];
-    client.read_exact(&mut asked).await.unwrap();
-    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
-    assert!(began.elapsed() < Duration::from_millis(1500));
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    let read = client.read_exact(&mut interim);
+    let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+    read.unwrap().unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     client.write_all(b"abcd").await.unwrap();
-    let mut said = String::new();
-    client.read_to_string(&mut said).await.unwrap();
+    let mut reply = String::new();
+    client.read_to_string(&mut reply).await.unwrap();
     assert!(
-        said.starts_with("HTTP/1.1 200") && said.ends_with('4'),
-        "{said}"
+        reply.starts_with("HTTP/1.1 200") && reply.ends_with('4'),
+        "{reply}"
     );
 }
 
 #[tokio::test]
-async fn an_authority_that_nobody_named_counts_for_nothing() {
-    let order = format!("url = \"{}\"", served().await);
-    let shop = shop_of(&order, "").await;
-    let refused = shop.get("web", "/echo/a").await;
+async fn an_unknown_certificate_authority_is_not_trusted() {
+    let order = format!("url = \"{}\"", start_backend().await);
+    let fleet = start_with_upstream(&order, "").await;
+    let rejected = fleet.get("web", "/echo/a").await;
     assert_eq!(
-        (refused.status.as_u16(), &refused.body["code"]),
+        (rejected.status.as_u16(), &rejected.body["code"]),
         (503, &"unavailable".into())
     );
     let mut fleet = fleet::Fleet {
@@ -119,8 +123,8 @@ async fn an_authority_that_nobody_named_counts_for_nothing() {
         only: vec!["web".into()],
         ..fleet::Fleet::default()
     };
-    let nowhere = "[upstreams.order]\nca_file = \"/nowhere.pem\"\n";
-    fleet.overlays.insert("web".into(), nowhere.into());
+    let config = "[upstreams.order]\nca_file = \"/nowhere.pem\"\n";
+    fleet.overlays.insert("web".into(), config.into());
     let line = fleet::start(fleet).await.err().unwrap();
     assert!(
         line.contains("upstreams.order.ca_file") && line.lines().count() == 1,

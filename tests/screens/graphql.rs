@@ -1,4 +1,4 @@
-//! The screens of a `schema.graphql`: its root fields, with everything selected.
+//! Finds the screens of a `schema.graphql`: its query root fields, with every field selected.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use async_graphql::parser::types::{
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::{Enrolled, Told, example};
+use super::{ScreenOperation, ScreenResponse, example};
 
 /// The fields of each object type.
 type Objects = BTreeMap<String, Vec<FieldDefinition>>;
 
-/// Every field of the query root. Arguments take the examples of the gateway's REST parameters of the same
-/// name; the error names one that has none.
+/// Returns the fields of the query root. An argument takes the example of the gateway's REST parameter of the same
+/// name; the error names an argument without an example.
 pub(super) fn screens(
     gateway: &'static str,
     sdl: &str,
     contract: &Value,
-) -> Result<Vec<Enrolled>, String> {
+) -> Result<Vec<ScreenOperation>, String> {
     let mut objects = Objects::new();
     let mut root = String::new();
     for definition in parse_schema(sdl).unwrap().definitions {
@@ -39,15 +39,15 @@ pub(super) fn screens(
     }
     let field = |field: &FieldDefinition| {
         let name = field.name.node.to_string();
-        let given =
+        let arguments =
             arguments(field, contract).map_err(|why| format!("{gateway}: {name}: {why}"))?;
-        let sections = &objects[named(&field.ty.node)];
+        let sections = &objects[type_name(&field.ty.node)];
         let required = sections.iter().filter(|s| !s.ty.node.nullable);
-        Ok(Enrolled {
+        Ok(ScreenOperation {
             gateway,
             path: "/graphql".to_owned(),
             document: Some(format!(
-                "{{ {name}{given}{} }}",
+                "{{ {name}{arguments}{} }}",
                 selection(&objects, field, 0)
             )),
             required: required.map(|s| s.name.node.to_string()).collect(),
@@ -64,49 +64,54 @@ fn arguments(field: &FieldDefinition, contract: &Value) -> Result<String, String
         .filter_map(|operation| operation["parameters"].as_array())
         .flatten()
         .collect();
-    let mut given = Vec::new();
+    let mut values = Vec::new();
     for argument in &field.arguments {
         let argument = &argument.node;
         if argument.ty.node.nullable || argument.default_value.is_some() {
             continue;
         }
         let name = &argument.name.node;
-        let mut namesakes = parameters.iter().filter(|p| p["name"] == name.as_str());
-        let value = namesakes.find_map(|p| example(p));
+        let mut same_name = parameters.iter().filter(|p| p["name"] == name.as_str());
+        let value = same_name.find_map(|p| example(p));
         let value = value.ok_or_else(|| format!("no REST parameter `{name}` has an example"))?;
-        given.push(format!("{name}: {value}"));
+        values.push(format!("{name}: {value}"));
     }
-    Ok(if given.is_empty() {
+    Ok(if values.is_empty() {
         String::new()
     } else {
-        format!("({})", given.join(", "))
+        format!("({})", values.join(", "))
     })
 }
 
-/// Everything below a field, as deep as the limits let it.
+/// Selects every field below a field, down to the depth limit.
 fn selection(objects: &Objects, field: &FieldDefinition, depth: usize) -> String {
-    let Some(fields) = objects.get(named(&field.ty.node)) else {
+    let Some(fields) = objects.get(type_name(&field.ty.node)) else {
         return String::new();
     };
     let selected = fields
         .iter()
-        .filter(|f| depth < 5 || !objects.contains_key(named(&f.ty.node)));
+        .filter(|f| depth < 5 || !objects.contains_key(type_name(&f.ty.node)));
     let selected =
         selected.map(|f| format!(" {}{}", f.name.node, selection(objects, f, depth + 1)));
     format!(" {{{} }}", selected.collect::<String>())
 }
 
-fn named(ty: &Type) -> &str {
+fn type_name(ty: &Type) -> &str {
     match &ty.base {
         BaseType::Named(name) => name,
-        BaseType::List(inner) => named(inner),
+        BaseType::List(inner) => type_name(inner),
     }
 }
 
-/// What an answer tells of the only root field asked for.
-pub(super) fn told(root: &str, status: u16, headers: HeaderMap, body: Value) -> Told {
+/// Parses the response to a document with one root field.
+pub(super) fn parse_response(
+    root: &str,
+    status: u16,
+    headers: HeaderMap,
+    body: Value,
+) -> ScreenResponse {
     let data = body["data"][root].clone();
-    // A whole request that was refused is a problem document here too.
+    // A rejected request gets a problem document over GraphQL too.
     let code = match status {
         200 => &body["errors"][0]["extensions"]["code"],
         _ => &body["code"],
@@ -121,7 +126,7 @@ pub(super) fn told(root: &str, status: u16, headers: HeaderMap, body: Value) -> 
         let name = path.strip_prefix(&prefix)?;
         Some((name.to_owned(), entry.clone()))
     });
-    Told {
+    ScreenResponse {
         status,
         headers,
         code,

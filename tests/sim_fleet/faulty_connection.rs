@@ -1,4 +1,4 @@
-//! One connection of a town: refused, lagging, cut in the middle, or reset with the place it leads to.
+//! One connection of the sim fleet: refused, delayed, cut in the middle, or reset when its server stops.
 
 use std::io;
 use std::pin::Pin;
@@ -13,120 +13,120 @@ use tokio::io::{AsyncRead, DuplexStream, ReadBuf, ReadHalf};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Draw, How, Record};
+use super::{ConnectionError, SeededRng, TrafficRecord};
 
-/// The longest that what arrived is held back, in milliseconds: enough to change who comes first.
-const MOST_LAG: u64 = 3;
-/// The most read at once.
-const PIECE: usize = 16 << 10;
+/// The longest delay of a read, in milliseconds: enough to change the order of concurrent events.
+const MAX_LAG_MS: u64 = 3;
+/// The most bytes of one read.
+const CHUNK_BYTES: usize = 16 << 10;
 
-/// What makes a connection frail: draws, and whether that is over.
-pub(super) type NetworkFaults = (Draw, Arc<AtomicBool>);
+/// The random source of a connection's faults, and the flag that ends the faults.
+pub(super) type NetworkFaults = (SeededRng, Arc<AtomicBool>);
 
-/// Opens a connection to `name`. A frail one lags, and to a backend one in twenty is refused and another is cut after
-/// some bytes of its answers.
+/// Opens a connection to `name`. With faults, every read is delayed. Of the connections to backends, one in twenty is
+/// refused, and one in twenty is cut after some bytes of the responses.
 pub(super) fn open(
     name: &str,
-    frailty: Option<NetworkFaults>,
+    faults: Option<NetworkFaults>,
     pipe: DuplexStream,
-    gone: CancellationToken,
-    record: &Record,
+    stopped: CancellationToken,
+    record: &TrafficRecord,
 ) -> io::Result<Connection> {
-    if gone.is_cancelled() {
-        record.note(name, How::Refused);
+    if stopped.is_cancelled() {
+        record.record_failure(name, ConnectionError::Refused);
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
-    // Only what is read is frail.
-    let (pipe, written) = tokio::io::split(pipe);
-    let mut line = Line {
+    // Only the reading half has faults.
+    let (pipe, writer) = tokio::io::split(pipe);
+    let mut reader = FaultyReader {
         name: name.to_owned(),
         pipe,
-        gone: Box::pin(gone.cancelled_owned()),
+        stopped: Box::pin(stopped.cancelled_owned()),
         record: record.clone(),
-        frailty,
-        left: None,
-        held: None,
+        faults,
+        bytes_until_cut: None,
+        delayed: None,
     };
-    let gateway = fleet::GATEWAYS
+    let is_gateway = fleet::GATEWAYS
         .iter()
         .any(|g| super::address(g.name) == name);
-    if let Some((draw, _)) = line.frailty.as_mut().filter(|_| !gateway) {
-        match draw.below(20) {
+    if let Some((rng, _)) = reader.faults.as_mut().filter(|_| !is_gateway) {
+        match rng.below(20) {
             0 => {
-                record.note(name, How::Refused);
+                record.record_failure(name, ConnectionError::Refused);
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
-            1 => line.left = Some(usize::try_from(draw.below(6000)).unwrap_or(0)),
+            1 => reader.bytes_until_cut = Some(usize::try_from(rng.below(6000)).unwrap_or(0)),
             _ => {}
         }
     }
     Ok(Connection::InMemory(Box::new(tokio::io::join(
-        line, written,
+        reader, writer,
     ))))
 }
 
-/// The reading half of one.
-struct Line {
+/// The reading half of a connection.
+struct FaultyReader {
     name: String,
     pipe: ReadHalf<DuplexStream>,
-    gone: Pin<Box<WaitForCancellationFutureOwned>>,
-    record: Record,
-    frailty: Option<NetworkFaults>,
-    /// How many bytes are read before it is cut, if it is.
-    left: Option<usize>,
-    /// What arrived and is held back, and until when.
-    held: Option<(Bytes, Option<Pin<Box<Sleep>>>)>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    record: TrafficRecord,
+    faults: Option<NetworkFaults>,
+    /// The bytes that are still read before the cut; `None` without a cut.
+    bytes_until_cut: Option<usize>,
+    /// Bytes that arrived, and the delay before they are read.
+    delayed: Option<(Bytes, Option<Pin<Box<Sleep>>>)>,
 }
 
-impl Line {
+impl FaultyReader {
     fn cut(&self) -> Poll<io::Result<()>> {
-        self.record.note(&self.name, How::Cut);
+        self.record.record_failure(&self.name, ConnectionError::Cut);
         Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
     }
 
-    /// Waits for something to arrive, and says for how long it is held back. Nothing is the end.
-    fn arrive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Bytes, Duration)>> {
-        let mut piece = [0; PIECE];
-        let mut piece = ReadBuf::new(&mut piece);
-        ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut piece))?;
-        let lag = self.frailty.as_mut().map(|(draw, _)| draw.millis(MOST_LAG));
-        let came = Bytes::copy_from_slice(piece.filled());
-        Poll::Ready(Ok((came, lag.unwrap_or_default())))
+    /// Reads bytes from the pipe and returns their delay. No bytes mean the end.
+    fn poll_pipe(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Bytes, Duration)>> {
+        let mut chunk = [0; CHUNK_BYTES];
+        let mut chunk = ReadBuf::new(&mut chunk);
+        ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut chunk))?;
+        let lag = (self.faults.as_mut()).map(|(rng, _)| rng.up_to_millis(MAX_LAG_MS));
+        let bytes = Bytes::copy_from_slice(chunk.filled());
+        Poll::Ready(Ok((bytes, lag.unwrap_or_default())))
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for FaultyReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let calm = |(_, calm): &mut NetworkFaults| calm.load(Ordering::Relaxed);
-        if self.frailty.as_mut().is_some_and(calm) {
-            (self.frailty, self.left) = (None, None);
+        let cleared = |(_, cleared): &mut NetworkFaults| cleared.load(Ordering::Relaxed);
+        if self.faults.as_mut().is_some_and(cleared) {
+            (self.faults, self.bytes_until_cut) = (None, None);
         }
-        if self.gone.as_mut().poll(cx).is_ready() || self.left == Some(0) {
+        if self.stopped.as_mut().poll(cx).is_ready() || self.bytes_until_cut == Some(0) {
             return self.cut();
         }
-        if self.held.is_none() {
-            let (came, lag) = ready!(self.arrive(cx))?;
-            let until = (!lag.is_zero()).then(|| Box::pin(sleep(lag)));
-            self.held = Some((came, until));
+        if self.delayed.is_none() {
+            let (bytes, lag) = ready!(self.poll_pipe(cx))?;
+            let delay = (!lag.is_zero()).then(|| Box::pin(sleep(lag)));
+            self.delayed = Some((bytes, delay));
         }
-        let line = &mut *self;
-        if let Some((came, until)) = &mut line.held {
-            if let Some(lagging) = until {
-                ready!(lagging.as_mut().poll(cx));
-                *until = None;
+        let reader = &mut *self;
+        if let Some((bytes, delay)) = &mut reader.delayed {
+            if let Some(sleep) = delay {
+                ready!(sleep.as_mut().poll(cx));
+                *delay = None;
             }
-            let most = came.len().min(buf.remaining());
-            let most = line.left.map_or(most, |left| most.min(left));
-            buf.put_slice(&came[..most]);
-            came.advance(most);
-            if came.is_empty() {
-                line.held = None;
+            let count = bytes.len().min(buf.remaining());
+            let count = (reader.bytes_until_cut).map_or(count, |rest| count.min(rest));
+            buf.put_slice(&bytes[..count]);
+            bytes.advance(count);
+            if bytes.is_empty() {
+                reader.delayed = None;
             }
-            line.left = line.left.map(|left| left - most);
+            reader.bytes_until_cut = reader.bytes_until_cut.map(|rest| rest - count);
         }
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,5 @@
-//! What really happened between gateways and backends, and when: what answers are held against.
+//! Records every connection failure and every call that reached a backend, with its time. Invariants compare responses
+//! with this record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,150 +10,163 @@ use parking_lot::Mutex;
 use services_mock::{Backend, CallEvent};
 use tokio::time::Instant;
 
-/// How a connection broke.
+/// How a connection failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// Nobody listened, or the seed said so.
+pub(crate) enum ConnectionError {
+    /// The server was stopped, or the seed refused the connection.
     Refused,
-    /// It ended in the middle.
+    /// The connection ended in the middle.
     Cut,
 }
 
-/// One connection that broke.
+/// One connection that failed. Times are offsets from the fleet's start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Broke {
+pub(crate) struct ConnectionFailure {
     pub(crate) at: Duration,
-    pub(crate) place: String,
-    pub(crate) how: How,
+    /// The backend or gateway that the connection led to.
+    pub(crate) instance: String,
+    pub(crate) error: ConnectionError,
 }
 
-/// One call as its backend saw it.
+/// One call as its backend received it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Called {
+pub(crate) struct BackendCall {
     pub(crate) backend: Backend,
     /// Method and path.
     pub(crate) line: String,
     pub(crate) at: Duration,
-    /// When it was over; none while it goes on.
-    pub(crate) left: Option<Duration>,
-    /// Of which request it said that it was a part.
-    pub(crate) request: String,
-    /// For whom, if for anybody.
+    /// The end of the call; `None` while it is in progress.
+    pub(crate) ended_at: Option<Duration>,
+    /// Its `X-Request-ID`.
+    pub(crate) request_id: String,
+    /// Its `X-User-ID`.
     pub(crate) user: Option<String>,
-    /// The time it was given.
-    pub(crate) within: Option<Duration>,
+    /// The remaining time that the gateway sent.
+    pub(crate) timeout: Option<Duration>,
 }
 
-impl Called {
-    /// Whether it was made for whoever asked, and for nobody else: what is the same for all is asked for without a name.
-    pub(crate) fn is_for(&self, asker: Option<&str>) -> bool {
+impl BackendCall {
+    /// Whether it carries no identity other than this caller's. Calls for public data must carry none.
+    pub(crate) fn identifies_only(&self, caller: Option<&str>) -> bool {
         let public = [Backend::Product, Backend::Review, Backend::Inventory];
         let user = self.user.as_deref();
-        user.is_none() || user == asker && !public.contains(&self.backend)
+        user.is_none() || user == caller && !public.contains(&self.backend)
     }
 
-    /// Whether it was given a time, and no more than was left until `end`.
-    pub(crate) fn ends_by(&self, end: Duration) -> bool {
-        let left = end.saturating_sub(self.at).max(Duration::from_millis(1));
-        self.within.is_some_and(|within| within <= left)
+    /// Whether it carries a timeout that does not exceed the time until `deadline`.
+    pub(crate) fn times_out_by(&self, deadline: Duration) -> bool {
+        let remaining = deadline
+            .saturating_sub(self.at)
+            .max(Duration::from_millis(1));
+        self.timeout.is_some_and(|timeout| timeout <= remaining)
     }
 }
 
-/// Every connection that broke, and every call that arrived. Clones share it.
+/// Every failed connection and every received call. Clones share one record.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
-    began: Instant,
-    broke: Arc<Mutex<Vec<Broke>>>,
-    calls: Arc<Mutex<BTreeMap<u64, Called>>>,
+pub(crate) struct TrafficRecord {
+    started: Instant,
+    failures: Arc<Mutex<Vec<ConnectionFailure>>>,
+    calls: Arc<Mutex<BTreeMap<u64, BackendCall>>>,
 }
 
-impl Record {
-    pub(crate) fn begin() -> Self {
+impl TrafficRecord {
+    pub(crate) fn start() -> Self {
         Self {
-            began: Instant::now(),
-            broke: Arc::default(),
+            started: Instant::now(),
+            failures: Arc::default(),
             calls: Arc::default(),
         }
     }
 
-    /// Time since the beginning.
+    /// The time since the fleet's start.
     pub(crate) fn now(&self) -> Duration {
-        self.began.elapsed()
+        self.started.elapsed()
     }
 
-    /// A connection to `place` (a name, or its address) broke.
-    pub(crate) fn note(&self, place: &str, how: How) {
-        let place = place.split('.').next().unwrap_or_default().to_owned();
+    /// Records a failed connection to an instance, given by its name or address.
+    pub(crate) fn record_failure(&self, instance: &str, error: ConnectionError) {
+        let instance = instance.split('.').next().unwrap_or_default().to_owned();
         let at = self.now();
-        self.broke.lock().push(Broke { at, place, how });
+        let failure = ConnectionFailure {
+            at,
+            instance,
+            error,
+        };
+        self.failures.lock().push(failure);
     }
 
-    /// A backend says what became of a call.
-    pub(crate) fn hear(&self, backend: Backend, call: u64, moment: CallEvent<'_>) {
+    /// Records the start or the end of a call.
+    pub(crate) fn record_event(&self, backend: Backend, call: u64, event: CallEvent<'_>) {
         let (mut calls, at) = (self.calls.lock(), self.now());
-        match moment {
+        match event {
             CallEvent::Arrived {
                 method,
                 path,
                 headers,
             } => {
-                let called = Called {
+                let received = BackendCall {
                     backend,
                     line: format!("{method} {path}"),
                     at,
-                    left: None,
-                    request: text(headers, "x-request-id").unwrap_or_default(),
-                    user: text(headers, "x-user-id"),
-                    within: within(headers),
+                    ended_at: None,
+                    request_id: header_text(headers, "x-request-id").unwrap_or_default(),
+                    user: header_text(headers, "x-user-id"),
+                    timeout: parse_timeout(headers),
                 };
-                calls.insert(call, called);
+                calls.insert(call, received);
             }
             CallEvent::Left => {
-                if let Some(called) = calls.get_mut(&call) {
-                    called.left = Some(at);
+                if let Some(call) = calls.get_mut(&call) {
+                    call.ended_at = Some(at);
                 }
             }
         }
     }
 
-    /// What broke at `place` within a time, its ends included.
-    pub(crate) fn within(&self, place: &str, from: Duration, until: Duration) -> Vec<How> {
-        let broke = self.broke.lock();
-        let here = broke.iter().filter(|b| b.place == place);
-        let here = here.filter(|b| (from..=until).contains(&b.at));
-        here.map(|b| b.how).collect()
+    /// The connection failures of an instance from `from` to `until`, both included.
+    pub(crate) fn failures_between(
+        &self,
+        instance: &str,
+        from: Duration,
+        until: Duration,
+    ) -> Vec<ConnectionError> {
+        let failures = self.failures.lock();
+        let failures = failures.iter().filter(|f| f.instance == instance);
+        let failures = failures.filter(|f| (from..=until).contains(&f.at));
+        failures.map(|f| f.error).collect()
     }
 
-    /// Every call so far, in the order in which they arrived.
-    pub(crate) fn calls(&self) -> Vec<Called> {
+    /// Every call so far, in the order of arrival.
+    pub(crate) fn calls(&self) -> Vec<BackendCall> {
         self.calls.lock().values().cloned().collect()
     }
 
-    /// Those that were made for one request.
-    pub(crate) fn calls_of(&self, request: &str) -> Vec<Called> {
+    /// The calls with this request id.
+    pub(crate) fn calls_of_request(&self, request_id: &str) -> Vec<BackendCall> {
         let calls = self.calls.lock();
-        let own = calls.values().filter(|c| c.request == request);
-        own.cloned().collect()
+        let calls = calls.values().filter(|c| c.request_id == request_id);
+        calls.cloned().collect()
     }
 
-    /// Whether some call satisfies all of it.
-    pub(crate) fn saw(&self, wanted: impl Fn(&Called) -> bool) -> bool {
-        self.calls.lock().values().any(wanted)
+    /// Whether any call satisfies `condition`.
+    pub(crate) fn any_call(&self, condition: impl Fn(&BackendCall) -> bool) -> bool {
+        self.calls.lock().values().any(condition)
     }
 }
 
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name)?;
     Some(value.to_str().unwrap_or("not text").to_owned())
 }
 
-/// The time that is left, as either protocol tells it.
-fn within(headers: &HeaderMap) -> Option<Duration> {
-    if let Some(millis) = text(headers, "request-timeout") {
+/// The remaining time: `Request-Timeout` in milliseconds over HTTP, `grpc-timeout` over gRPC.
+fn parse_timeout(headers: &HeaderMap) -> Option<Duration> {
+    if let Some(millis) = header_text(headers, "request-timeout") {
         return millis.parse().ok().map(Duration::from_millis);
     }
-    let told = text(headers, "grpc-timeout")?;
-    let (number, unit) = told.split_at(told.len().checked_sub(1)?);
+    let timeout = header_text(headers, "grpc-timeout")?;
+    let (number, unit) = timeout.split_at(timeout.len().checked_sub(1)?);
     let number: u64 = number.parse().ok()?;
     match unit {
         "S" => Some(Duration::from_secs(number)),

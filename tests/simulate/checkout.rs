@@ -1,5 +1,5 @@
-//! Orders placed and paid in a storm: what stands at the backends is held against what buyers were told, once when the
-//! storm is over and once more when everybody has asked again.
+//! Checkouts under faults. The orders and payments at the backends must match the responses to the buyers: once when the
+//! faults end, and once more after every buyer has retried.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,237 +8,242 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::fault_schedule::Strike;
+use super::fault_schedule::ScheduledFault;
 use super::response_invariants;
-use super::schedule::{Errand, Event, Scene};
-use crate::sim_fleet::{Draw, address};
+use super::schedule::{ClientRequest, Event, Scenario};
+use crate::sim_fleet::{SeededRng, address};
 
-pub(super) use ledger::BOOKS;
-use ledger::Books;
+pub(super) use ledger::LEDGER_REQUEST_ID;
+use ledger::Ledger;
 
 mod ledger;
 
-/// Who buys.
 const BUYERS: [&str; 2] = ["ada", "ben"];
-/// The keys of each.
+/// The idempotency keys of each buyer.
 const KEYS: [&str; 2] = ["k-1", "k-2"];
-/// Where checkouts are posted.
-const DOORS: [(&str, &str); 2] = [("web", "/api/checkout"), ("mobile", "/v1/checkout")];
-const GOOD: &str = "4111 1111 1111 1111";
-const BROKE: &str = "4000 0000 0000 0002";
+/// The gateways and paths of a checkout.
+const ENDPOINTS: [(&str, &str); 2] = [("web", "/api/checkout"), ("mobile", "/v1/checkout")];
+const GOOD_CARD: &str = "4111 1111 1111 1111";
+const DECLINED_CARD: &str = "4000 0000 0000 0002";
 
-/// Everything bought in one schedule.
-pub(super) struct Till<'a> {
-    scene: &'a Scene<'a>,
-    door: (&'static str, &'static str),
-    /// What each request was for: its buyer and key.
-    bought: Mutex<BTreeMap<String, (&'static str, &'static str)>>,
-    /// Orders of the past.
-    past: BTreeMap<&'static str, BTreeSet<String>>,
+/// The buyers of one schedule.
+pub(super) struct CheckoutClients<'a> {
+    scenario: &'a Scenario<'a>,
+    endpoint: (&'static str, &'static str),
+    /// The buyer and idempotency key of each request id.
+    purchases: Mutex<BTreeMap<String, (&'static str, &'static str)>>,
+    /// The orders of each buyer from before the schedule.
+    earlier_orders: BTreeMap<&'static str, BTreeSet<String>>,
 }
 
-impl<'a> Till<'a> {
-    /// Every buyer has something in the cart.
-    pub(super) async fn open(scene: &'a Scene<'a>) -> Self {
-        let mut draw = Draw::of(scene.seed, "till", 0);
-        let sells = |(gateway, _): &&(&str, &str)| scene.thronged == Some(*gateway);
-        let mut till = Self {
-            scene,
-            door: DOORS
+impl<'a> CheckoutClients<'a> {
+    /// Fills every buyer's cart and picks an endpoint.
+    pub(super) async fn start(scenario: &'a Scenario<'a>) -> Self {
+        let mut rng = SeededRng::new(scenario.seed, "till", 0);
+        let in_burst = |(gateway, _): &&(&str, &str)| scenario.burst_gateway == Some(*gateway);
+        let mut clients = Self {
+            scenario,
+            endpoint: ENDPOINTS
                 .iter()
-                .find(sells)
+                .find(in_burst)
                 .copied()
-                .unwrap_or_else(|| draw.one(&DOORS)),
-            bought: Mutex::default(),
-            past: BTreeMap::new(),
+                .unwrap_or_else(|| rng.pick(&ENDPOINTS)),
+            purchases: Mutex::default(),
+            earlier_orders: BTreeMap::new(),
         };
         for buyer in BUYERS {
-            ledger::fill_cart(scene.town, buyer).await;
-            let past = till.books(buyer).await.orders.into_keys().collect();
-            till.past.insert(buyer, past);
+            ledger::fill_cart(scenario.fleet, buyer).await;
+            let orders = clients.read_ledger(buyer).await.orders;
+            (clients.earlier_orders).insert(buyer, orders.into_keys().collect());
         }
-        till
+        clients
     }
 
-    /// Orders what is in the cart and pays for it, perhaps not for the first time.
-    pub(super) async fn buy(&self, draw: &mut Draw, id: String) -> Event {
-        let (buyer, key) = (draw.one(&BUYERS), draw.one(&KEYS));
-        let errand = Errand::draw(draw, self.door.0, "checkout", Some(buyer));
-        self.check_out(&errand, (buyer, key), id).await
+    /// Checks out a random buyer's cart with a random key, which may repeat an earlier checkout.
+    pub(super) async fn send_checkout(&self, rng: &mut SeededRng, id: String) -> Event {
+        let (buyer, key) = (rng.pick(&BUYERS), rng.pick(&KEYS));
+        let request = ClientRequest::random(rng, self.endpoint.0, "checkout", Some(buyer));
+        self.check_out(&request, (buyer, key), id).await
     }
 
-    /// Asks, through the web's older pages, to give up an order that was shipped long ago: a write without a key.
-    pub(super) async fn cancel(&self, draw: &mut Draw, id: String) -> Event {
-        let errand = Errand::draw(draw, "web", "cancel", Some("ada"));
+    /// Cancels a shipped order through a proxy route of web: a write without an idempotency key.
+    pub(super) async fn send_cancellation(&self, rng: &mut SeededRng, id: String) -> Event {
+        let client = ClientRequest::random(rng, "web", "cancel", Some("ada"));
         let request = self.post("web", "/api/orders/o-ada-1/cancel", "ada");
         let request = request.body(Full::from("{}")).unwrap();
-        let (mut event, came) = errand.run(self.scene, request, id).await;
-        // What is passed on breaks off where it breaks off at the backend.
-        let (from, until) = (event.at, event.at + event.took);
-        let broke = || {
-            !self
-                .scene
-                .town
-                .record
-                .within("order", from, until)
-                .is_empty()
+        let (mut event, result) = client.send(self.scenario, request, id).await;
+        // A proxied response ends where the backend's response breaks off.
+        let (from, until) = (event.at, event.at + event.elapsed);
+        let connection_failed = || {
+            let record = &self.scenario.fleet.record;
+            !record.failures_between("order", from, until).is_empty()
         };
-        let away = |s: &Strike| s.place == "order" && s.overlaps(from, until);
-        if let Some(Err(why)) = came
-            && !(broke() || self.scene.strikes.iter().any(away))
+        let order_failed = |f: &ScheduledFault| f.instance == "order" && f.overlaps(from, until);
+        if let Some(Err(error)) = result
+            && !(connection_failed() || self.scenario.faults.iter().any(order_failed))
         {
-            event
-                .broken
-                .extend(response_invariants::of_a_loss(self.scene, &event, &why));
+            let violations =
+                response_invariants::check_lost_connection(self.scenario, &event, &error);
+            event.violations.extend(violations);
         }
         event
     }
 
     async fn check_out(
         &self,
-        errand: &Errand,
+        client: &ClientRequest,
         (buyer, key): (&'static str, &'static str),
         id: String,
     ) -> Event {
-        self.bought.lock().insert(id.clone(), (buyer, key));
-        let broke = Draw::of(self.scene.seed, &format!("{buyer} {key}"), 0).chance(20);
-        let number = if broke { BROKE } else { GOOD };
+        self.purchases.lock().insert(id.clone(), (buyer, key));
+        let declined = SeededRng::new(self.scenario.seed, &format!("{buyer} {key}"), 0).chance(20);
+        let number = if declined { DECLINED_CARD } else { GOOD_CARD };
         let body = json!({"card": {"number": number, "expiry": "12/99", "cvc": "987"}});
-        let request = self.post(self.door.0, self.door.1, buyer);
+        let request = self.post(self.endpoint.0, self.endpoint.1, buyer);
         let request = request.header("idempotency-key", key);
         let request = request.body(Full::from(body.to_string())).unwrap();
-        let (mut event, came) = errand.run(self.scene, request, id).await;
-        if let Some(Err(why)) = came {
-            event
-                .broken
-                .extend(response_invariants::of_a_loss(self.scene, &event, &why));
+        let (mut event, result) = client.send(self.scenario, request, id).await;
+        if let Some(Err(error)) = result {
+            let violations =
+                response_invariants::check_lost_connection(self.scenario, &event, &error);
+            event.violations.extend(violations);
         }
         event
     }
 
     fn post(&self, gateway: &str, path: &str, user: &str) -> http::request::Builder {
-        let token = self.scene.town.mocks.token_for(user).unwrap();
+        let token = self.scenario.fleet.mocks.token_for(user).unwrap();
         Request::post(format!("http://{}{path}", address(gateway)))
             .header("authorization", format!("Bearer {token}"))
             .header("content-type", "application/json")
     }
 
-    /// When the storm is over: nobody is charged who was told otherwise, and nobody twice.
-    pub(super) async fn count(&self, log: &mut [Event]) {
+    /// Checks after the faults: no buyer pays against the response, and none pays twice.
+    pub(super) async fn check_payments(&self, log: &mut [Event]) {
         for buyer in BUYERS {
-            let books = self.books(buyer).await;
-            let mut said = books.broken();
-            let told: Vec<_> = self.told(log, buyer).collect();
-            let perhaps = told
+            let ledger = self.read_ledger(buyer).await;
+            let mut violations = ledger.violations();
+            let responses: Vec<_> = self.checkout_responses(log, buyer).collect();
+            let chargeable = responses
                 .iter()
-                .filter(|(_, told)| may_be_charged(told.as_ref()));
-            let perhaps: BTreeSet<&str> = perhaps.map(|(key, _)| *key).collect();
-            if books.captured().count() > perhaps.len() {
-                said.push(format!("{:?} paid, of {told:?}", books.payments));
+                .filter(|(_, response)| may_be_charged(response.as_ref()));
+            let chargeable: BTreeSet<&str> = chargeable.map(|(key, _)| *key).collect();
+            if ledger.captured().count() > chargeable.len() {
+                violations.push(format!("paid {:?} after {responses:?}", ledger.payments));
             }
-            for (_, told) in &told {
-                let Some((201, body)) = told else { continue };
-                if !books.captured().any(|order| order == order_of(body)) {
-                    said.push(format!("not paid: {body}"));
+            for (_, response) in &responses {
+                let Some((201, body)) = response else {
+                    continue;
+                };
+                if !ledger.captured().any(|order| order == order_id(body)) {
+                    violations.push(format!("reported as paid, but not paid: {body}"));
                 }
             }
-            blame(log, buyer, &said);
+            add_to_last_checkout(log, buyer, &violations);
         }
     }
 
-    /// Everybody asks once more for what they bought: then it is bought once, or not at all, and they know.
-    pub(super) async fn settle(&self, log: &[Event]) -> Vec<Event> {
-        let bought: BTreeSet<_> = self.bought.lock().values().copied().collect();
-        let mut settled = Vec::new();
-        for (buyer, key) in bought {
-            let errand = Errand::patient(self.door.0, "checkout", Some(buyer));
+    /// Retries every purchase once. Afterwards each is paid once or not at all, and its response says which.
+    pub(super) async fn retry_purchases(&self, log: &[Event]) -> Vec<Event> {
+        let purchases: BTreeSet<_> = self.purchases.lock().values().copied().collect();
+        let mut retries = Vec::new();
+        for (buyer, key) in purchases {
+            let request = ClientRequest::patient(self.endpoint.0, "checkout", Some(buyer));
             let id = format!("s-{buyer}-{key}");
-            let mut event = self.check_out(&errand, (buyer, key), id).await;
-            let last = last(event.told.as_ref());
-            let earlier = self.told(log, buyer).filter(|(k, _)| *k == key);
-            for (_, told) in earlier {
-                let Some((201, body)) = told else { continue };
+            let mut event = self.check_out(&request, (buyer, key), id).await;
+            let last = parse_response(event.response.as_ref());
+            let earlier = self
+                .checkout_responses(log, buyer)
+                .filter(|(k, _)| *k == key);
+            for (_, response) in earlier {
+                let Some((201, body)) = response else {
+                    continue;
+                };
                 if last != Some((201, body.clone())) {
-                    event.broken.push(format!("it was {body}"));
+                    let violation = format!("the response to an earlier attempt was {body}");
+                    event.violations.push(violation);
                 }
             }
             if last
                 .is_none_or(|(status, body)| status != 201 && may_be_charged(Some(&(status, body))))
             {
-                event.broken.push("it is not settled".to_owned());
+                (event.violations).push("the outcome is still unknown".to_owned());
             }
-            settled.push(event);
+            retries.push(event);
         }
         for buyer in BUYERS {
-            let books = self.books(buyer).await;
-            let mut said = books.broken();
-            let told = self.told(&settled, buyer);
-            let paid: BTreeSet<String> = told
-                .filter_map(|(_, told)| told.filter(|(status, _)| *status == 201))
-                .map(|(_, body)| order_of(&body).to_owned())
+            let ledger = self.read_ledger(buyer).await;
+            let mut violations = ledger.violations();
+            let responses = self.checkout_responses(&retries, buyer);
+            let reported: BTreeSet<String> = responses
+                .filter_map(|(_, response)| response.filter(|(status, _)| *status == 201))
+                .map(|(_, body)| order_id(&body).to_owned())
                 .collect();
-            let captured: BTreeSet<String> = books.captured().map(str::to_owned).collect();
-            if paid != captured {
-                said.push(format!(
-                    "told that {paid:?} are paid, of {:?}",
-                    books.payments
+            let captured: BTreeSet<String> = ledger.captured().map(str::to_owned).collect();
+            if reported != captured {
+                violations.push(format!(
+                    "the responses report {reported:?} as paid; the payments are {:?}",
+                    ledger.payments
                 ));
             }
-            if let Some(open) = books.orders.iter().find(|(_, status)| *status == "placed") {
-                said.push(format!("{open:?} is neither paid nor given up"));
+            if let Some(open) = (ledger.orders.iter()).find(|(_, status)| *status == "placed") {
+                violations.push(format!("{open:?} is neither paid nor cancelled"));
             }
-            blame(&mut settled, buyer, &said);
+            add_to_last_checkout(&mut retries, buyer, &violations);
         }
-        settled
+        retries
     }
 
-    /// What a buyer was told, by key; nothing where nobody heard.
-    fn told<'e>(
+    /// The response to each checkout of a buyer, with its key; `None` where the client got no response.
+    fn checkout_responses<'e>(
         &self,
         log: &'e [Event],
         buyer: &'e str,
     ) -> impl Iterator<Item = (&'static str, Option<(u16, Value)>)> + use<'e> {
-        let bought = self.bought.lock().clone();
+        let purchases = self.purchases.lock().clone();
         log.iter().filter_map(move |event| {
-            let (_, key) = bought
-                .get(&event.request)
-                .filter(|(who, _)| *who == buyer)?;
-            Some((*key, last(event.told.as_ref())))
+            let (_, key) = purchases
+                .get(&event.request_id)
+                .filter(|(owner, _)| *owner == buyer)?;
+            Some((*key, parse_response(event.response.as_ref())))
         })
     }
 
-    async fn books(&self, buyer: &str) -> Books {
+    async fn read_ledger(&self, buyer: &str) -> Ledger {
         let none = BTreeSet::new();
-        let past = self.past.get(buyer).unwrap_or(&none);
-        Books::read(self.scene.town, buyer, past).await
+        let earlier = self.earlier_orders.get(buyer).unwrap_or(&none);
+        Ledger::read(self.scenario.fleet, buyer, earlier).await
     }
 }
 
-/// Notes what is wrong with a buyer's orders at the last of them.
-fn blame(log: &mut [Event], buyer: &str, said: &[String]) {
-    let own = |e: &&mut Event| e.operation == "checkout" && e.asker == Some(buyer);
-    match log.iter_mut().rfind(|e| own(e)) {
-        Some(event) => event.broken.extend_from_slice(said),
-        None => assert!(said.is_empty(), "{buyer} bought nothing: {said:?}"),
+/// Adds violations to the last checkout of a buyer.
+fn add_to_last_checkout(log: &mut [Event], buyer: &str, violations: &[String]) {
+    let is_checkout = |e: &&mut Event| e.operation == "checkout" && e.caller == Some(buyer);
+    match log.iter_mut().rfind(|e| is_checkout(e)) {
+        Some(event) => event.violations.extend_from_slice(violations),
+        None => assert!(
+            violations.is_empty(),
+            "{buyer} sent no checkout: {violations:?}"
+        ),
     }
 }
 
-/// The status and the document that somebody was told.
-fn last(told: Option<&(u16, String)>) -> Option<(u16, Value)> {
-    let (status, body) = told?;
+/// The status and the JSON body of a response.
+fn parse_response(response: Option<&(u16, String)>) -> Option<(u16, Value)> {
+    let (status, body) = response?;
     Some((*status, serde_json::from_str(body).unwrap()))
 }
 
-/// Whether somebody who was told so has to reckon with a charge.
-fn may_be_charged(told: Option<&(u16, Value)>) -> bool {
-    let Some((status, body)) = told else {
+/// Whether a buyer with this response may have been charged.
+fn may_be_charged(response: Option<&(u16, Value)>) -> bool {
+    let Some((status, body)) = response else {
         return true;
     };
-    let came = |step: &str| body["steps"][step].as_str().unwrap_or_default();
-    *status == 201 || body["code"] == "outcome_unknown" || came("payment") == "captured"
+    let step = |name: &str| body["steps"][name].as_str().unwrap_or_default();
+    *status == 201 || body["code"] == "outcome_unknown" || step("payment") == "captured"
 }
 
-fn order_of(body: &Value) -> &str {
+fn order_id(body: &Value) -> &str {
     let id = body["order"].get("id").unwrap_or(&body["orderId"]);
     id.as_str().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Somebody asks for a screen, and what is told is held against a healthy day.
+//! Sends requests for screens and compares the responses with baselines, which are responses without faults.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,112 +9,118 @@ use services_mock::Backend;
 use tokio::time::sleep;
 
 use super::response_invariants;
-use super::schedule::{Errand, Event, Scene, town};
-use crate::screens::{Enrolled, Told, enrolled};
-use crate::sim_fleet::{Called, Draw, SimFleet, address, simulated};
+use super::schedule::{ClientRequest, Event, Scenario, start_fleet};
+use crate::screens::{ScreenOperation, ScreenResponse, all_screens};
+use crate::sim_fleet::{BackendCall, SeededRng, SimFleet, address, run_simulated};
 
-/// Who asks; the first is nobody.
-pub(super) const ASKERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
+/// The callers; `None` is anonymous.
+pub(super) const CALLERS: [Option<&str>; 3] = [None, Some("ada"), Some("ben")];
 
-/// A screen as one asker sees it on a healthy day.
-pub(super) struct Healthy {
-    pub(super) told: Told,
-    /// How often each backend is called for it, by method and path.
+/// A screen's response to one caller without faults.
+pub(super) struct Baseline {
+    pub(super) response: ScreenResponse,
+    /// The number of calls to each backend, by method and path.
     pub(super) calls: BTreeMap<(Backend, String), usize>,
 }
 
-/// Screens by gateway, operation and asker.
-type Seen = BTreeMap<(&'static str, &'static str, Option<&'static str>), Healthy>;
+/// Baselines by gateway, operation and caller.
+type Baselines = BTreeMap<(&'static str, &'static str, Option<&'static str>), Baseline>;
 
-/// Every screen while nothing is broken, and once more at another time of day.
-pub(super) static HEALTHY: LazyLock<[Seen; 2]> = LazyLock::new(|| {
-    simulated(async {
-        let town = town(1, false, false, false);
-        let now = look(&town, "now").await;
+/// The baselines of every screen, at two different times.
+pub(super) static BASELINES: LazyLock<[Baselines; 2]> = LazyLock::new(|| {
+    run_simulated(async {
+        let fleet = start_fleet(1, false, false, false);
+        let now = collect_baselines(&fleet, "now").await;
         sleep(Duration::from_millis(1500)).await;
-        [now, look(&town, "later").await]
+        [now, collect_baselines(&fleet, "later").await]
     })
 });
 
-async fn look(town: &SimFleet, when: &str) -> Seen {
-    let mut seen = Seen::new();
-    for screen in enrolled() {
-        for asker in ASKERS {
+async fn collect_baselines(fleet: &SimFleet, id_prefix: &str) -> Baselines {
+    let mut baselines = Baselines::new();
+    for screen in all_screens() {
+        for caller in CALLERS {
             let operation = &*screen.operation;
-            let id = format!("{when}-{}", seen.len());
-            let credential = screen.credential(&town.mocks, asker);
-            let mut request = screen.request(&at(screen.gateway), credential.as_ref());
+            let id = format!("{id_prefix}-{}", baselines.len());
+            let credential = screen.credential(&fleet.mocks, caller);
+            let mut request = screen.request(&base_url(screen.gateway), credential.as_ref());
             (request.headers_mut()).insert("x-request-id", id.parse().unwrap());
-            let answer = town.ask(screen.gateway, request).await.unwrap();
-            let (head, body) = answer.into_parts();
+            let response = fleet.send(screen.gateway, request).await.unwrap();
+            let (head, body) = response.into_parts();
             let mut calls = BTreeMap::new();
-            for Called { backend, line, .. } in town.record.calls_of(&id) {
+            for BackendCall { backend, line, .. } in fleet.record.calls_of_request(&id) {
                 *calls.entry((backend, line)).or_default() += 1;
             }
-            let told = screen.told(head.status.as_u16(), head.headers, &body);
-            let key = (screen.gateway, operation, asker);
-            seen.insert(key, Healthy { told, calls });
+            let response = screen.parse_response(head.status.as_u16(), head.headers, &body);
+            let key = (screen.gateway, operation, caller);
+            baselines.insert(key, Baseline { response, calls });
         }
     }
-    seen
+    baselines
 }
 
-/// What was seen of the screen that an event asked for, if it asked for one.
-pub(super) fn healthy(event: &Event) -> Option<&'static Healthy> {
-    HEALTHY[0].get(&(event.gateway, event.operation, event.asker))
+/// The baseline of an event's screen; `None` if the event requested no screen.
+pub(super) fn baseline_of(event: &Event) -> Option<&'static Baseline> {
+    BASELINES[0].get(&(event.gateway, event.operation, event.caller))
 }
 
-/// One visit by chance.
-pub(super) async fn draw(scene: &Scene<'_>, draw: &mut Draw, id: String) -> Event {
-    let open = |s: &&Enrolled| scene.thronged.is_none_or(|only| s.gateway == only);
-    let open: Vec<&Enrolled> = enrolled().iter().filter(open).collect();
-    let mut screen = draw.one(&open);
-    // Who comes at the same moment as others often comes for the same, whoever it is.
-    if scene.thronged.is_some() && draw.chance(60) {
-        let moment = u64::try_from(scene.now().as_millis()).unwrap_or(0);
-        screen = Draw::of(scene.seed, "moment", moment).one(&open);
+/// Sends a request for a random screen.
+pub(super) async fn send_random(scenario: &Scenario<'_>, rng: &mut SeededRng, id: String) -> Event {
+    let is_candidate =
+        |s: &&ScreenOperation| scenario.burst_gateway.is_none_or(|name| s.gateway == name);
+    let candidates: Vec<&ScreenOperation> = all_screens().iter().filter(is_candidate).collect();
+    let mut screen = rng.pick(&candidates);
+    // In a burst, many clients request the same screen at the same moment.
+    if scenario.burst_gateway.is_some() && rng.chance(60) {
+        let moment = u64::try_from(scenario.now().as_millis()).unwrap_or(0);
+        screen = SeededRng::new(scenario.seed, "moment", moment).pick(&candidates);
     }
-    let asker = draw.one(&ASKERS);
-    let errand = Errand::draw(draw, screen.gateway, &screen.operation, asker);
-    visit(scene, screen, &errand, id).await
+    let caller = rng.pick(&CALLERS);
+    let request = ClientRequest::random(rng, screen.gateway, &screen.operation, caller);
+    send_and_check(scenario, screen, &request, id).await
 }
 
-/// Asks for a screen, and holds what is told against a healthy day.
-pub(super) async fn visit(
-    scene: &Scene<'_>,
-    screen: &'static Enrolled,
-    errand: &Errand,
+/// Sends a request for a screen and checks the response invariants.
+pub(super) async fn send_and_check(
+    scenario: &Scenario<'_>,
+    screen: &'static ScreenOperation,
+    client: &ClientRequest,
     id: String,
 ) -> Event {
-    let credential = screen.credential(&scene.town.mocks, errand.asker);
-    let request = screen.request(&at(screen.gateway), credential.as_ref());
-    let (mut event, came) = errand.run(scene, request, id).await;
-    let key = (screen.gateway, &*screen.operation, errand.asker);
-    let healthy = HEALTHY.each_ref().map(|seen| &seen[&key].told);
-    let asked = response_invariants::Asked {
+    let credential = screen.credential(&scenario.fleet.mocks, client.caller);
+    let request = screen.request(&base_url(screen.gateway), credential.as_ref());
+    let (mut event, result) = client.send(scenario, request, id).await;
+    let key = (screen.gateway, &*screen.operation, client.caller);
+    let baselines = BASELINES
+        .each_ref()
+        .map(|baselines| &baselines[&key].response);
+    let request = response_invariants::ScreenRequest {
         screen,
-        signed_in: errand.asker.is_some() && screen.callers() == Callers::People,
-        request: event.request.clone(),
+        signed_in: client.caller.is_some() && screen.callers() == Callers::People,
+        id: event.request_id.clone(),
         from: event.at,
-        until: event.at + event.took,
+        until: event.at + event.elapsed,
     };
-    match came {
+    match result {
         None => {}
-        Some(Err(why)) => event
-            .broken
-            .extend(response_invariants::of_a_loss(scene, &event, &why)),
-        Some(Ok(answer)) => {
-            let (head, body) = answer.into_parts();
-            let told = screen.told(head.status.as_u16(), head.headers, &body);
-            let broken = response_invariants::of_an_answer(scene, &asked, &told, healthy);
-            event.broken.extend(broken);
-            let states = told.sections.values().filter_map(|s| s["state"].as_str());
+        Some(Err(error)) => {
+            let violations = response_invariants::check_lost_connection(scenario, &event, &error);
+            event.violations.extend(violations);
+        }
+        Some(Ok(response)) => {
+            let (head, body) = response.into_parts();
+            let response = screen.parse_response(head.status.as_u16(), head.headers, &body);
+            let violations =
+                response_invariants::check_response(scenario, &request, &response, baselines);
+            event.violations.extend(violations);
+            let sections = response.sections.values();
+            let states = sections.filter_map(|s| s["state"].as_str());
             event.states = states.map(str::to_owned).collect();
         }
     }
     event
 }
 
-fn at(gateway: &str) -> String {
+fn base_url(gateway: &str) -> String {
     format!("http://{}", address(gateway))
 }

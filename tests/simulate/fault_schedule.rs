@@ -1,79 +1,80 @@
-//! What befalls a town: faults that come and go, places that go away and come back.
+//! The faults of a schedule: backend faults that start and end, and instances that stop and restart.
 
 use std::time::Duration;
 
 use services_mock::{Backend, Fault};
 use tokio::time::{Instant, sleep_until};
 
-use crate::sim_fleet::{Draw, SimFleet};
+use crate::sim_fleet::{SeededRng, SimFleet};
 
-/// One mishap at one place.
+/// One fault of one instance. Times are offsets from the schedule's start.
 #[derive(Clone, Debug)]
-pub(super) struct Strike {
-    /// A backend or a gateway.
-    pub(super) place: &'static str,
+pub(super) struct ScheduledFault {
+    /// The name of a backend or a gateway.
+    pub(super) instance: &'static str,
     pub(super) from: Duration,
     pub(super) until: Duration,
-    /// What is asked of the backend; nothing when the place goes away.
+    /// The backend's fault; `None` stops the instance and restarts it at the end.
     pub(super) fault: Option<Fault>,
 }
 
-impl Strike {
-    /// Whether it lasted at some time between the two.
+impl ScheduledFault {
+    /// Whether the fault is active at some time from `from` to `until`.
     pub(super) fn overlaps(&self, from: Duration, until: Duration) -> bool {
         self.from <= until && from <= self.until
     }
 }
 
-/// Everything that is to happen under a seed.
-pub(super) fn draw(seed: u64) -> Vec<Strike> {
-    let mut strikes = Vec::new();
-    // The issuer's connections break as others do; a fault of its own would only keep everybody out.
+/// Draws every fault of a seed.
+pub(super) fn draw(seed: u64) -> Vec<ScheduledFault> {
+    let mut faults = Vec::new();
+    // The issuer has network faults only: a backend fault would just reject every sign-in.
     let backends = Backend::ALL.into_iter().filter(|b| *b != Backend::Auth);
-    for place in backends.map(Backend::name) {
-        let mut draw = Draw::of(seed, place, 0);
-        let mut from = draw.millis(3000);
-        while draw.chance(40) {
-            let until = from + Duration::from_millis(200) + draw.millis(2000);
-            strikes.push(Strike {
-                place,
+    for instance in backends.map(Backend::name) {
+        let mut rng = SeededRng::new(seed, instance, 0);
+        let mut from = rng.up_to_millis(3000);
+        while rng.chance(40) {
+            let until = from + Duration::from_millis(200) + rng.up_to_millis(2000);
+            faults.push(ScheduledFault {
+                instance,
                 from,
                 until,
-                fault: Some(draw.fault()),
+                fault: Some(rng.fault()),
             });
-            from = until + Duration::from_millis(1) + draw.millis(500);
+            from = until + Duration::from_millis(1) + rng.up_to_millis(500);
         }
     }
     let gateways = fleet::GATEWAYS.iter().map(|g| g.name);
-    for place in Backend::ALL.map(Backend::name).into_iter().chain(gateways) {
-        let mut draw = Draw::of(seed, place, 1);
-        if draw.chance(8) {
-            let from = draw.millis(3000);
-            let until = from + Duration::from_millis(50) + draw.millis(600);
-            strikes.push(Strike {
-                place,
+    for instance in Backend::ALL.map(Backend::name).into_iter().chain(gateways) {
+        let mut rng = SeededRng::new(seed, instance, 1);
+        if rng.chance(8) {
+            let from = rng.up_to_millis(3000);
+            let until = from + Duration::from_millis(50) + rng.up_to_millis(600);
+            faults.push(ScheduledFault {
+                instance,
                 from,
                 until,
                 fault: None,
             });
         }
     }
-    strikes
+    faults
 }
 
-/// Lets it happen.
-pub(super) async fn happen(town: &SimFleet, strikes: &[Strike], begun: Instant) {
-    let each = strikes.iter().map(|strike| async move {
-        let struck = (strike.fault.as_ref()).and_then(|f| Some((strike.place.parse().ok()?, f)));
-        sleep_until(begun + strike.from).await;
-        match &struck {
-            Some((backend, fault)) => town.mocks.set_fault(*backend, (*fault).clone()).unwrap(),
-            None => town.stop(strike.place),
+/// Starts and ends every fault at its time.
+pub(super) async fn apply(fleet: &SimFleet, faults: &[ScheduledFault], started: Instant) {
+    let each = faults.iter().map(|scheduled| async move {
+        let backend_fault = (scheduled.fault.as_ref())
+            .and_then(|fault| Some((scheduled.instance.parse().ok()?, fault)));
+        sleep_until(started + scheduled.from).await;
+        match &backend_fault {
+            Some((backend, fault)) => fleet.mocks.set_fault(*backend, (*fault).clone()).unwrap(),
+            None => fleet.stop(scheduled.instance),
         }
-        sleep_until(begun + strike.until).await;
-        match &struck {
-            Some((backend, _)) => town.mocks.clear_faults(Some(*backend)),
-            None => town.start_instance(strike.place),
+        sleep_until(started + scheduled.until).await;
+        match &backend_fault {
+            Some((backend, _)) => fleet.mocks.clear_faults(Some(*backend)),
+            None => fleet.start_instance(scheduled.instance),
         }
     });
     futures_util::future::join_all(each).await;

@@ -1,4 +1,4 @@
-//! When the storm is over: what was left out because a breaker was open is there again, and for all at once.
+//! Recovery after the faults: sections that an open circuit breaker removed must return, for all callers at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,153 +7,164 @@ use futures_util::future::join_all;
 use services_mock::{Backend, Fault};
 use tokio::time::sleep;
 
-use super::client_request::{ASKERS, HEALTHY, Healthy, healthy, visit};
-use super::schedule::{Errand, Event, GRACE, Scene};
-use crate::screens::{Enrolled, enrolled};
-use crate::sim_fleet::Draw;
+use super::client_request::{BASELINES, Baseline, CALLERS, baseline_of, send_and_check};
+use super::schedule::{ClientRequest, Event, GRACE, Scenario};
+use crate::screens::{ScreenOperation, all_screens};
+use crate::sim_fleet::SeededRng;
 
-/// A breaker that is no longer open lets a few calls through first.
-const TRIES: u32 = 8;
-/// How many of them must be good before it is closed, as it is shipped.
-const CLOSES_AFTER: u32 = 3;
-/// Longer than a copy is of use, in a schedule that keeps some: whoever comes then, calls.
-const FORGOTTEN: Duration = Duration::from_secs(2);
-/// What an answer takes while some leave without it.
-const DAWDLE: Duration = Duration::from_millis(30);
-/// More than a breaker lets through that is not closed, and fewer than a gateway ever works on at once.
-const AT_ONCE: usize = 12;
+/// The most requests until a circuit breaker must be closed.
+const MAX_ATTEMPTS: u32 = 8;
+/// The successful calls that close a half-open circuit breaker, as shipped (`half_open_successes`).
+const HALF_OPEN_SUCCESSES: u32 = 3;
+/// Longer than a cache entry is usable in a schedule with caching, so that each request calls the backend.
+const CACHE_EXPIRY: Duration = Duration::from_secs(2);
+/// The backend latency while clients disconnect early.
+const LATENCY: Duration = Duration::from_millis(30);
+/// More requests than a half-open circuit breaker permits, and fewer than a gateway's minimum concurrency limit.
+const BURST: usize = 12;
 
-/// A screen as somebody sees it.
-type Seen = (&'static Enrolled, Option<&'static str>);
+/// A screen and its caller.
+type CallerScreen = (&'static ScreenOperation, Option<&'static str>);
 
-/// Some ask and leave, then others wait until what was lost is there again, and at last many come at once.
-pub(super) async fn again(scene: &Scene<'_>, log: &[Event]) -> Vec<Event> {
+/// For each lost screen: some clients disconnect early, then others retry until the screen is complete. At last, many
+/// clients send requests at once.
+pub(super) async fn check(scenario: &Scenario<'_>, log: &[Event]) -> Vec<Event> {
     let mut events = Vec::new();
-    let lost = lost(log);
-    for (n, seen) in lost.iter().enumerate() {
-        let visitors = Visitors(scene, format!("again-{n}"));
-        events.extend(visitors.leave(*seen).await);
-        events.extend(visitors.wait(*seen).await);
+    let lost = lost_screens(log);
+    for (n, target) in lost.iter().enumerate() {
+        let clients = RecoveryClients(scenario, format!("again-{n}"));
+        events.extend(clients.disconnect_early(*target).await);
+        events.extend(clients.retry_until_complete(*target).await);
     }
     let gateways: BTreeSet<&str> = lost.iter().map(|(screen, _)| screen.gateway).collect();
     for gateway in gateways {
-        let visitors = Visitors(scene, format!("all-{gateway}"));
-        events.extend(visitors.throng(gateway, &lost).await);
+        let clients = RecoveryClients(scenario, format!("all-{gateway}"));
+        events.extend(clients.send_burst(gateway, &lost).await);
     }
     events
 }
 
-/// Whatever somebody missed because a backend was left alone.
-fn lost(log: &[Event]) -> Vec<Seen> {
-    let missed = |e: &&Event| {
-        let told = e.told.as_ref();
-        healthy(e).is_some() && told.is_some_and(|(_, body)| body.contains("circuit_open"))
+/// The screens that lost a section to an open circuit breaker.
+fn lost_screens(log: &[Event]) -> Vec<CallerScreen> {
+    let has_open_circuit = |e: &&Event| {
+        let response = e.response.as_ref();
+        let open = response.is_some_and(|(_, body)| body.contains("circuit_open"));
+        baseline_of(e).is_some() && open
     };
-    let missed = log.iter().filter(missed);
-    let missed: BTreeSet<_> = missed.map(|e| (e.gateway, e.operation, e.asker)).collect();
-    let seen = |(gateway, operation, asker)| {
-        let same = |s: &&Enrolled| s.gateway == gateway && s.operation == operation;
-        (enrolled().iter().find(same).unwrap(), asker)
+    let lost = log.iter().filter(has_open_circuit);
+    let lost: BTreeSet<_> = lost.map(|e| (e.gateway, e.operation, e.caller)).collect();
+    let target = |(gateway, operation, caller)| {
+        let matches = |s: &&ScreenOperation| s.gateway == gateway && s.operation == operation;
+        (all_screens().iter().find(matches).unwrap(), caller)
     };
-    missed.into_iter().map(seen).collect()
+    lost.into_iter().map(target).collect()
 }
 
-fn on_a_healthy_day((screen, asker): Seen) -> &'static Healthy {
-    &HEALTHY[0][&(screen.gateway, &*screen.operation, asker)]
+fn baseline((screen, caller): CallerScreen) -> &'static Baseline {
+    &BASELINES[0][&(screen.gateway, &*screen.operation, caller)]
 }
 
-fn backends(seen: Seen) -> BTreeSet<Backend> {
-    let calls = on_a_healthy_day(seen).calls.keys();
-    let called = calls.map(|(backend, _)| *backend);
-    // The issuer's keys are known by then.
-    called.filter(|backend| *backend != Backend::Auth).collect()
+fn backends(target: CallerScreen) -> BTreeSet<Backend> {
+    let calls = baseline(target).calls.keys();
+    let backends = calls.map(|(backend, _)| *backend);
+    // The issuer's keys are in the gateway's memory by then.
+    backends.filter(|b| *b != Backend::Auth).collect()
 }
 
-/// Whether somebody sees all that there is.
-fn is_whole(event: &Event, seen: Seen) -> bool {
-    let wanted = &on_a_healthy_day(seen).told;
-    let status = event.told.as_ref().map(|(status, _)| *status);
-    status == Some(wanted.status)
-        && event.states.len() == wanted.sections.len()
+/// Whether the response has every section of the baseline.
+fn is_complete(event: &Event, target: CallerScreen) -> bool {
+    let expected = &baseline(target).response;
+    let status = event.response.as_ref().map(|(status, _)| *status);
+    status == Some(expected.status)
+        && event.states.len() == expected.sections.len()
         && event.states.iter().all(|state| state != "missing")
 }
 
-/// Those who come after a storm, and what their requests are called.
-struct Visitors<'a>(&'a Scene<'a>, String);
+/// Clients after the faults, and the prefix of their request ids.
+struct RecoveryClients<'a>(&'a Scenario<'a>, String);
 
-impl Visitors<'_> {
-    async fn visit(
+impl RecoveryClients<'_> {
+    async fn send(
         &self,
-        (screen, asker): Seen,
-        patience: Option<Duration>,
-        turn: String,
+        (screen, caller): CallerScreen,
+        disconnect_after: Option<Duration>,
+        id_suffix: String,
     ) -> Event {
-        let errand = match patience {
-            Some(patience) => Errand::until(screen.gateway, &screen.operation, asker, patience),
-            None => Errand::patient(screen.gateway, &screen.operation, asker),
+        let (gateway, operation) = (screen.gateway, &screen.operation);
+        let request = match disconnect_after {
+            Some(time) => ClientRequest::with_disconnect(gateway, operation, caller, time),
+            None => ClientRequest::patient(gateway, operation, caller),
         };
-        let id = format!("{}-{turn}", self.1);
-        visit(self.0, screen, &errand, id).await
+        let id = format!("{}-{id_suffix}", self.1);
+        send_and_check(self.0, screen, &request, id).await
     }
 
-    /// Some hang up, one after the other, while backends that are well take their time: that says nothing about those,
-    /// and nobody's place is taken for good.
-    async fn leave(&self, seen: Seen) -> Vec<Event> {
-        let mocks = &self.0.town.mocks;
-        for backend in backends(seen) {
-            mocks.set_fault(backend, Fault::latency(DAWDLE)).unwrap();
+    /// Clients disconnect one after the other while healthy backends respond slowly. A disconnect must not count as a
+    /// backend failure, and must release every permit.
+    async fn disconnect_early(&self, target: CallerScreen) -> Vec<Event> {
+        let mocks = &self.0.fleet.mocks;
+        for backend in backends(target) {
+            mocks.set_fault(backend, Fault::latency(LATENCY)).unwrap();
         }
         let mut events = Vec::new();
-        for turn in 0..CLOSES_AFTER {
+        for attempt in 0..HALF_OPEN_SUCCESSES {
             events.push(
-                self.visit(seen, Some(DAWDLE / 2), format!("leaves-{turn}"))
+                self.send(target, Some(LATENCY / 2), format!("leaves-{attempt}"))
                     .await,
             );
         }
         sleep(GRACE).await;
-        for backend in backends(seen) {
-            let waiting = mocks.stats(backend).in_flight;
-            assert_eq!(waiting, 0, "seed {}: orphans at {backend}", self.0.seed);
+        for backend in backends(target) {
+            let in_flight = mocks.stats(backend).in_flight;
+            assert_eq!(
+                in_flight, 0,
+                "seed {}: orphaned calls at {backend}",
+                self.0.seed
+            );
             mocks.clear_faults(Some(backend));
         }
         events
     }
 
-    /// One after the other, each calling for itself.
-    async fn wait(&self, seen: Seen) -> Vec<Event> {
-        let (mut events, mut good): (Vec<Event>, u32) = (Vec::new(), 0);
-        for turn in 0..TRIES {
-            sleep(FORGOTTEN).await;
-            let event = self.visit(seen, None, turn.to_string()).await;
-            good += u32::from(is_whole(&event, seen));
+    /// Sends requests one after the other. Each calls the backend, because cache entries expire in between.
+    async fn retry_until_complete(&self, target: CallerScreen) -> Vec<Event> {
+        let (mut events, mut complete): (Vec<Event>, u32) = (Vec::new(), 0);
+        for attempt in 0..MAX_ATTEMPTS {
+            sleep(CACHE_EXPIRY).await;
+            let event = self.send(target, None, attempt.to_string()).await;
+            complete += u32::from(is_complete(&event, target));
             events.push(event);
-            if good == CLOSES_AFTER {
+            if complete == HALF_OPEN_SUCCESSES {
                 return events;
             }
         }
         if let Some(last) = events.last_mut() {
-            last.broken.push("it is not mended".to_owned());
+            last.violations.push("it has not recovered".to_owned());
         }
         events
     }
 
-    /// Many at once, of all who need nothing but what was waited for: there is no breaker in their way.
-    async fn throng(&self, gateway: &str, lost: &[Seen]) -> Vec<Event> {
-        sleep(FORGOTTEN).await;
-        let own = lost.iter().filter(|(screen, _)| screen.gateway == gateway);
-        let mended: BTreeSet<Backend> = own.flat_map(|seen| backends(*seen)).collect();
-        let screens = enrolled().iter().filter(|s| s.gateway == gateway);
-        let all = screens.flat_map(|screen| ASKERS.map(|asker| (screen, asker)));
-        let mut all: Vec<Seen> = all.filter(|s| backends(*s).is_subset(&mended)).collect();
-        let mut draw = Draw::of(self.0.seed, "all at once", 0);
-        all.sort_by_cached_key(|_| draw.below(1 << 32));
-        all.truncate(AT_ONCE);
-        let visits = all.iter().enumerate();
-        let visits = visits.map(|(turn, seen)| self.visit(*seen, None, turn.to_string()));
-        let mut events = join_all(visits).await;
-        for (event, seen) in events.iter_mut().zip(all) {
-            if !is_whole(event, seen) {
-                event.broken.push("not all have it again".to_owned());
+    /// Sends many requests at once, for screens that need only recovered backends. Every circuit breaker is closed.
+    async fn send_burst(&self, gateway: &str, lost: &[CallerScreen]) -> Vec<Event> {
+        sleep(CACHE_EXPIRY).await;
+        let lost = lost.iter().filter(|(screen, _)| screen.gateway == gateway);
+        let recovered: BTreeSet<Backend> = lost.flat_map(|target| backends(*target)).collect();
+        let screens = all_screens().iter().filter(|s| s.gateway == gateway);
+        let all = screens.flat_map(|screen| CALLERS.map(|caller| (screen, caller)));
+        let mut targets: Vec<CallerScreen> = all
+            .filter(|target| backends(*target).is_subset(&recovered))
+            .collect();
+        let mut rng = SeededRng::new(self.0.seed, "all at once", 0);
+        targets.sort_by_cached_key(|_| rng.below(1 << 32));
+        targets.truncate(BURST);
+        let requests = targets.iter().enumerate();
+        let requests = requests.map(|(n, target)| self.send(*target, None, n.to_string()));
+        let mut events = join_all(requests).await;
+        for (event, target) in events.iter_mut().zip(targets) {
+            if !is_complete(event, target) {
+                event
+                    .violations
+                    .push("it has not recovered for all callers".to_owned());
             }
         }
         events

@@ -1,212 +1,249 @@
-//! Whether what an answer says is so: held against the healthy page, and against what really broke and when.
+//! Checks that a response is correct: against the baseline, and against the faults that were present.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use services_mock::{Fault, Mode};
 
-use super::fault_schedule::Strike;
-use super::schedule::{Event, GRACE, LONGEST_CALL, Scene};
-use crate::fault_matrix::{sections_header, sources, status, take};
-use crate::screens::{Enrolled, Told};
-use crate::sim_fleet::How;
+use super::fault_schedule::ScheduledFault;
+use super::schedule::{Event, GRACE, LONGEST_CALL, Scenario};
+use crate::fault_matrix::{remove_section, sections_header, sources, status_of};
+use crate::screens::{ScreenOperation, ScreenResponse};
+use crate::sim_fleet::ConnectionError;
 
-/// A request, as far as the truth depends on it.
-pub(super) struct Asked {
-    pub(super) screen: &'static Enrolled,
+/// The parts of a request that the invariants depend on.
+pub(super) struct ScreenRequest {
+    pub(super) screen: &'static ScreenOperation,
     pub(super) signed_in: bool,
-    /// Its id.
-    pub(super) request: String,
+    pub(super) id: String,
     pub(super) from: Duration,
     pub(super) until: Duration,
 }
 
-/// A connection may only be lost with its gateway.
-pub(super) fn of_a_loss(scene: &Scene<'_>, event: &Event, why: &str) -> Vec<String> {
-    let (from, until) = (event.at, event.at + event.took);
-    let here = |s: &&Strike| s.place == event.gateway && s.overlaps(from, until);
-    let gone = scene.strikes.iter().any(|s| here(&s));
-    if gone {
+/// A connection may only be lost if its gateway stopped.
+pub(super) fn check_lost_connection(
+    scenario: &Scenario<'_>,
+    event: &Event,
+    error: &str,
+) -> Vec<String> {
+    let (from, until) = (event.at, event.at + event.elapsed);
+    let stopped = |f: &ScheduledFault| f.instance == event.gateway && f.overlaps(from, until);
+    if scenario.faults.iter().any(stopped) {
         Vec::new()
     } else {
-        vec![format!("the connection was lost: {why}")]
+        vec![format!("the connection was lost: {error}")]
     }
 }
 
-/// Every promise that an answer breaks; `healthy` are two of the same without a mishap, at different times.
-pub(super) fn of_an_answer(
-    scene: &Scene<'_>,
-    asked: &Asked,
-    told: &Told,
-    [healthy, later]: [&Told; 2],
+/// Returns every violation in a response. The baselines are two responses without faults, at different times.
+pub(super) fn check_response(
+    scenario: &Scenario<'_>,
+    request: &ScreenRequest,
+    response: &ScreenResponse,
+    [baseline, later]: [&ScreenResponse; 2],
 ) -> Vec<String> {
-    let mut broken = Vec::new();
-    let mut hold = |what: String, holds: bool| {
+    if let Some(code) = &response.code {
+        return check_failure(scenario, request, response, baseline, code);
+    }
+    let mut violations = Vec::new();
+    let mut check = |violation: String, holds: bool| {
         if !holds {
-            broken.push(what);
+            violations.push(violation);
         }
     };
-    if let Some(code) = &told.code {
-        let same = told.code == healthy.code;
-        let required = healthy.sections.iter();
-        let required = required.filter(|(name, _)| asked.screen.requires(name));
-        let mut of = required.flat_map(|(_, section)| sources(section));
-        let mended = same
-            || of.any(|source| is_so(scene, asked, source, code))
-            || code == "deadline" && was_slowed(scene, asked, healthy)
-            || asked.signed_in && was_kept_out(scene, asked, code);
-        hold(format!("refused with {code}"), mended);
-        let graphql = asked.screen.document.is_some() && told.status == 200;
-        let truthful = same || graphql || told.status == status(code);
-        hold(format!("{} for {code}", told.status), truthful);
-        return broken;
-    }
-    hold(format!("status {}", told.status), told.status == 200);
-    let mut wanted = healthy.data.clone();
-    let mut lost = false;
-    for (name, section) in &told.sections {
+    check(
+        format!("status {}", response.status),
+        response.status == 200,
+    );
+    let mut expected = baseline.data.clone();
+    let mut incomplete = false;
+    for (name, section) in &response.sections {
         let state = section["state"].as_str().unwrap_or_default();
         let reason = section["reason"].as_str().unwrap_or_default();
         match state {
             "fresh" => {
-                let mut of = sources(section);
-                let asked = of.all(|source| was_asked(scene, asked, source));
-                hold(format!("{name} is fresh"), asked);
+                let mut sources = sources(section);
+                let called = sources.all(|source| was_called(scenario, request, source));
+                check(format!("{name} is fresh without a call"), called);
             }
             "cached" | "stale" => {
-                let kept_by = |source: &str| sources(section).any(|s| s == source);
-                hold(format!("{name} was kept"), !kept_by("user"));
+                let is_from = |backend: &str| sources(section).any(|s| s == backend);
+                check(format!("{name} was cached"), !is_from("user"));
                 let age = section["ageMs"].as_u64().map(Duration::from_millis);
-                let mut of = sources(section);
-                let old = age.is_some_and(|age| of.any(|s| was_fetched(scene, asked, s, age)));
-                hold(format!("{name} is {state} of age {age:?}"), old);
-                let stock = state == "stale" && kept_by("inventory");
-                hold(format!("{name} is stale"), !stock);
+                let mut sources = sources(section);
+                let fetched = age.is_some_and(|age| {
+                    sources.any(|source| was_fetched(scenario, request, source, age))
+                });
+                check(format!("{name} is {state} of age {age:?}"), fetched);
+                let stale_stock = state == "stale" && is_from("inventory");
+                check(format!("{name} is stale"), !stale_stock);
             }
             "missing" => {
-                take(&mut wanted, name);
-                let answer =
-                    healthy.sections.get(name).map(|s| &s["reason"]) == Some(&json!(reason));
-                lost |= !answer;
-                let mut of = sources(section);
-                let so = answer
-                    || of.any(|source| is_so(scene, asked, source, reason))
-                    || reason == "deadline" && was_slowed(scene, asked, healthy);
-                hold(format!("{name} is missing for {reason}"), so);
+                remove_section(&mut expected, name);
+                let in_baseline =
+                    baseline.sections.get(name).map(|s| &s["reason"]) == Some(&json!(reason));
+                incomplete |= !in_baseline;
+                let mut sources = sources(section);
+                let justified = in_baseline
+                    || sources.any(|source| is_justified(scenario, request, source, reason))
+                    || reason == "deadline" && was_slowed(scenario, request, baseline);
+                check(format!("{name} is missing for {reason}"), justified);
             }
-            other => hold(format!("{name} is {other}"), false),
+            other => check(format!("{name} is {other}"), false),
         }
     }
-    hold(
-        format!("sections {:?}", told.sections.keys()),
-        told.sections.keys().eq(healthy.sections.keys()),
+    check(
+        format!("sections {:?}", response.sections.keys()),
+        response.sections.keys().eq(baseline.sections.keys()),
     );
-    let mut shown = told.data.clone();
-    forget_times(&mut shown, &healthy.data, &later.data);
-    for data in [&mut wanted, &mut shown] {
+    let mut data = response.data.clone();
+    reset_times(&mut data, &baseline.data, &later.data);
+    for data in [&mut expected, &mut data] {
         data.as_object_mut().map(|members| members.remove("_meta"));
     }
-    hold(format!("shown is not {wanted}"), shown == wanted);
-    let (header, says) = sections_header(asked.screen, told);
-    hold(format!("Sections is {header:?}"), header == Some(says));
-    if asked.screen.document.is_none() {
-        let complete = told.body["_meta"]["complete"] == Value::Bool(!lost);
-        hold("complete is not".to_owned(), complete);
+    check(format!("the data is not {expected}"), data == expected);
+    let (header, members) = sections_header(request.screen, response);
+    check(
+        format!("the Sections header is {header:?}"),
+        header == Some(members),
+    );
+    if request.screen.document.is_none() {
+        let complete = response.body["_meta"]["complete"] == Value::Bool(!incomplete);
+        check("the member complete is wrong".to_owned(), complete);
     }
-    if lost {
-        let kept = told.header("cache-control") != "no-store" || !told.header("etag").is_empty();
-        hold("it may be kept".to_owned(), !kept);
+    if incomplete {
+        let cacheable =
+            response.header("cache-control") != "no-store" || !response.header("etag").is_empty();
+        check("an incomplete response is cacheable".to_owned(), !cacheable);
     }
-    broken
+    violations
 }
 
-/// Sets back what differs from one time to another, such as until when an address is good.
-fn forget_times(shown: &mut Value, now: &Value, later: &Value) {
-    match (shown, now, later) {
-        (Value::Object(shown), Value::Object(now), Value::Object(later)) => {
-            for (name, shown) in shown {
+/// Checks the code and the status of a failed screen.
+fn check_failure(
+    scenario: &Scenario<'_>,
+    request: &ScreenRequest,
+    response: &ScreenResponse,
+    baseline: &ScreenResponse,
+    code: &str,
+) -> Vec<String> {
+    let mut violations = Vec::new();
+    let same = response.code == baseline.code;
+    let required = baseline.sections.iter();
+    let required = required.filter(|(name, _)| request.screen.requires(name));
+    let mut required_sources = required.flat_map(|(_, section)| sources(section));
+    let justified = same
+        || required_sources.any(|source| is_justified(scenario, request, source, code))
+        || code == "deadline" && was_slowed(scenario, request, baseline)
+        || request.signed_in && sign_in_failed(scenario, request, code);
+    if !justified {
+        violations.push(format!("failed with {code}"));
+    }
+    let graphql = request.screen.document.is_some() && response.status == 200;
+    if !(same || graphql || response.status == status_of(code)) {
+        violations.push(format!("status {} for {code}", response.status));
+    }
+    violations
+}
+
+/// Resets each text that depends on the time, such as the expiry of a URL, to its value in the first baseline.
+fn reset_times(data: &mut Value, now: &Value, later: &Value) {
+    match (data, now, later) {
+        (Value::Object(data), Value::Object(now), Value::Object(later)) => {
+            for (name, value) in data {
                 if let (Some(now), Some(later)) = (now.get(name), later.get(name)) {
-                    forget_times(shown, now, later);
+                    reset_times(value, now, later);
                 }
             }
         }
-        (Value::Array(shown), Value::Array(now), Value::Array(later)) => {
-            for ((shown, now), later) in shown.iter_mut().zip(now).zip(later) {
-                forget_times(shown, now, later);
+        (Value::Array(data), Value::Array(now), Value::Array(later)) => {
+            for ((value, now), later) in data.iter_mut().zip(now).zip(later) {
+                reset_times(value, now, later);
             }
         }
-        (shown @ Value::String(_), Value::String(now), Value::String(later)) if now != later => {
-            *shown = Value::String(now.clone());
+        (data @ Value::String(_), Value::String(now), Value::String(later)) if now != later => {
+            *data = Value::String(now.clone());
         }
         _ => {}
     }
 }
 
-/// Whether a call for this request, or one that it may share, was under way meanwhile.
-fn was_asked(scene: &Scene<'_>, asked: &Asked, source: &str) -> bool {
-    scene.town.record.saw(|called| {
-        let meanwhile = || {
-            let over = called.left.is_some_and(|left| left + GRACE < asked.from);
-            called.at <= asked.until && !over
+/// Whether a call for this request, or with caching a call that it may share, was in progress.
+fn was_called(scenario: &Scenario<'_>, request: &ScreenRequest, source: &str) -> bool {
+    scenario.fleet.record.any_call(|call| {
+        let overlaps = || {
+            let ended = (call.ended_at).is_some_and(|end| end + GRACE < request.from);
+            call.at <= request.until && !ended
         };
-        called.backend.name() == source
-            && (called.request == asked.request || scene.keeping && meanwhile())
+        call.backend.name() == source
+            && (call.request_id == request.id || scenario.caching && overlaps())
     })
 }
 
-/// Whether a copy that old can have been fetched: somebody asked the backend so long ago.
-fn was_fetched(scene: &Scene<'_>, asked: &Asked, source: &str, age: Duration) -> bool {
-    let since = (asked.from).saturating_sub(age + GRACE);
-    let until = (asked.until + GRACE).saturating_sub(age);
-    let then = since..=until;
-    (scene.town.record).saw(|called| called.backend.name() == source && then.contains(&called.at))
+/// Whether a cache entry can have this age: a call was sent to the backend at that time.
+fn was_fetched(
+    scenario: &Scenario<'_>,
+    request: &ScreenRequest,
+    source: &str,
+    age: Duration,
+) -> bool {
+    let since = (request.from).saturating_sub(age + GRACE);
+    let until = (request.until + GRACE).saturating_sub(age);
+    let fetch_time = since..=until;
+    (scenario.fleet.record)
+        .any_call(|call| call.backend.name() == source && fetch_time.contains(&call.at))
 }
 
-/// Whether something that happened to another of the screen's backends took the time that one lacked.
-fn was_slowed(scene: &Scene<'_>, asked: &Asked, healthy: &Told) -> bool {
-    let all = healthy.sections.values().flat_map(sources);
-    (all.chain(["auth"])).any(|source| is_so(scene, asked, source, "deadline"))
+/// Whether a fault at any of the screen's backends used up the request's time.
+fn was_slowed(scenario: &Scenario<'_>, request: &ScreenRequest, baseline: &ScreenResponse) -> bool {
+    let all = baseline.sections.values().flat_map(sources);
+    (all.chain(["auth"])).any(|source| is_justified(scenario, request, source, "deadline"))
 }
 
-/// Whether a reason given for a backend is a true one: something that gives it happened there, meanwhile.
-fn is_so(scene: &Scene<'_>, asked: &Asked, source: &str, reason: &str) -> bool {
-    let (from, until) = (asked.from, asked.until);
+/// Whether a reason is justified: a fault that causes it was active at the backend in the time that matters.
+fn is_justified(
+    scenario: &Scenario<'_>,
+    request: &ScreenRequest,
+    source: &str,
+    reason: &str,
+) -> bool {
+    let (from, until) = (request.from, request.until);
     let from = match reason {
-        // Whoever is left alone has failed before.
+        // A circuit breaker opens after earlier failures.
         "circuit_open" => Duration::ZERO,
-        // What was slow a moment ago is taken to be so still.
-        "deadline" if scene.measured => Duration::ZERO,
-        // Whoever joins a call shares what befell it before.
-        _ if scene.keeping => from.saturating_sub(LONGEST_CALL),
+        // The deadline filter uses earlier latencies.
+        "deadline" if scenario.latency_known => Duration::ZERO,
+        // A shared call may have met its fault before this request joined.
+        _ if scenario.caching => from.saturating_sub(LONGEST_CALL),
         _ => from,
     };
-    let here = scene.strikes.iter().filter(|strike| strike.place == source);
-    let mut strikes = here
-        .filter(|strike| strike.overlaps(from, until))
+    let faults = (scenario.faults.iter()).filter(|fault| fault.instance == source);
+    let mut faults = faults
+        .filter(|fault| fault.overlaps(from, until))
         .peekable();
-    let connections = scene.town.record.within(source, from, until);
+    let connections = (scenario.fleet.record).failures_between(source, from, until);
     let grpc = source == "playback";
     match reason {
-        "circuit_open" | "deadline" => strikes.peek().is_some() || !connections.is_empty(),
+        "circuit_open" | "deadline" => faults.peek().is_some() || !connections.is_empty(),
         "unavailable" if !connections.is_empty() => true,
-        "bad_response" if connections.contains(&How::Cut) => true,
-        _ => strikes.any(|strike| match &strike.fault {
-            Some(fault) => gives(fault, grpc, reason),
+        "bad_response" if connections.contains(&ConnectionError::Cut) => true,
+        _ => faults.any(|scheduled| match &scheduled.fault {
+            Some(fault) => causes(fault, grpc, reason),
             None => ["unavailable", "bad_response"].contains(&reason),
         }),
     }
 }
 
-/// Whether a fault gives a reason.
-fn gives(fault: &Fault, grpc: bool, reason: &str) -> bool {
-    let unanswered = match fault.mode {
+/// Whether a backend fault causes a reason.
+fn causes(fault: &Fault, grpc: bool, reason: &str) -> bool {
+    let no_response = match fault.mode {
         None => fault.status.is_none(),
         Some(Mode::Hang) => true,
         Some(Mode::Endless) => grpc,
         Some(_) => false,
     };
     match reason {
-        "timeout" => unanswered || fault.latency.is_some(),
+        "timeout" => no_response || fault.latency.is_some(),
         "overloaded" => fault.status == Some(429),
         "unavailable" => {
             fault.status == Some(503)
@@ -227,16 +264,13 @@ fn gives(fault: &Fault, grpc: bool, reason: &str) -> bool {
     }
 }
 
-/// Whether the issuer's keys could not be had, so that nobody could be signed in.
-fn was_kept_out(scene: &Scene<'_>, asked: &Asked, code: &str) -> bool {
-    let away = |s: &&Strike| s.place == "auth" && s.from <= asked.until;
-    let gone = scene.strikes.iter().any(|s| away(&s));
-    let broke = scene
-        .town
-        .record
-        .within("auth", Duration::ZERO, asked.until);
+/// Whether the issuer's keys were unavailable, so that no caller could sign in.
+fn sign_in_failed(scenario: &Scenario<'_>, request: &ScreenRequest, code: &str) -> bool {
+    let issuer_stopped = |f: &ScheduledFault| f.instance == "auth" && f.from <= request.until;
+    let stopped = scenario.faults.iter().any(issuer_stopped);
+    let failures = (scenario.fleet.record).failures_between("auth", Duration::ZERO, request.until);
     match code {
-        "unavailable" | "deadline" => gone || !broke.is_empty(),
+        "unavailable" | "deadline" => stopped || !failures.is_empty(),
         _ => false,
     }
 }

@@ -1,5 +1,4 @@
-//! Whether what reached the backends was right: for whom it said that it came, how often and with how much time, and when
-//! it ended.
+//! Checks the calls that reached the backends: their identity, their number, their timeouts and their ends.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,146 +7,151 @@ use fleet::{Callers, GATEWAYS};
 use services_mock::Backend;
 
 use super::client_request;
-use super::schedule::{Event, GRACE, Scene};
-use crate::sim_fleet::Called;
+use super::schedule::{Event, GRACE, Scenario};
+use crate::sim_fleet::BackendCall;
 
-/// The most attempts at one call, and the most that one request may make beyond the calls it needs.
-const ATTEMPTS: usize = 2;
-const EXTRA: usize = 3;
-/// What a backend may be asked beyond that by one life of a gateway within a schedule, as it is shipped: a share of the
-/// calls that are needed, what is lent, and one of those that comes back.
-const SHARE: usize = 10;
-const LENT: usize = 3 + 1;
+/// The most attempts of one call.
+const MAX_ATTEMPTS: usize = 2;
+/// The most extra attempts of one request.
+const MAX_EXTRA_PER_REQUEST: usize = 3;
+/// The shipped retry budget: one extra attempt per ten calls.
+const CALLS_PER_RETRY: usize = 10;
+/// The shipped reserve of the retry budget, with the one token that is refilled within a schedule.
+const RETRY_RESERVE: usize = 3 + 1;
 
-/// How often each gateway asked each backend, and how many of those calls were extra.
-type Efforts = BTreeMap<(&'static str, Backend), (usize, usize)>;
+/// The needed calls and the extra attempts of each gateway at each backend.
+type CallCounts = BTreeMap<(&'static str, Backend), (usize, usize)>;
 
-/// Adds what is wrong to the request that it was done for. What was done for none, a renewal, is nobody's own.
-pub(super) fn check(scene: &Scene<'_>, log: &mut [Event]) {
-    let mut by_request: BTreeMap<String, Vec<Called>> = BTreeMap::new();
-    for called in scene.town.record.calls() {
-        let request = called.request.clone();
-        by_request.entry(request).or_default().push(called);
+/// Adds each violation to the request that caused it. A background revalidation belongs to no request.
+pub(super) fn check(scenario: &Scenario<'_>, log: &mut [Event]) {
+    let mut by_request: BTreeMap<String, Vec<BackendCall>> = BTreeMap::new();
+    for call in scenario.fleet.record.calls() {
+        let id = call.request_id.clone();
+        by_request.entry(id).or_default().push(call);
     }
-    let ends: Vec<_> = (log.iter())
-        .map(|e| (e.gateway, e.at, e.at + e.took))
+    let requests: Vec<_> = (log.iter())
+        .map(|e| (e.gateway, e.at, e.at + e.elapsed))
         .collect();
-    let mut efforts = Efforts::default();
+    let mut counts = CallCounts::default();
     for event in log.iter_mut() {
-        let calls = by_request.remove(&event.request).unwrap_or_default();
+        let calls = by_request.remove(&event.request_id).unwrap_or_default();
         let calls = calls.iter().filter(|c| c.backend != Backend::Auth);
-        let calls: Vec<&Called> = calls.collect();
-        whose(&calls, event);
-        effort(&calls, event, &mut efforts);
-        if client_request::healthy(event).is_some() {
-            time(scene, &calls, event);
-            ended(scene, &calls, event, &ends);
+        let calls: Vec<&BackendCall> = calls.collect();
+        check_identity(&calls, event);
+        check_attempts(&calls, event, &mut counts);
+        if client_request::baseline_of(event).is_some() {
+            check_timeouts(scenario, &calls, event);
+            check_ends(scenario, &calls, event, &requests);
         }
     }
-    // A call that is shared is done for one of several requests, and a renewal for none.
-    if !scene.keeping {
-        budgets(scene, &efforts, log);
+    // A shared call belongs to several requests, and a revalidation to none, so they cannot be counted per request.
+    if !scenario.caching {
+        check_retry_budgets(scenario, &counts, log);
     }
-    let own = by_request
-        .into_values()
-        .flatten()
-        .find(|c| c.user.is_some());
-    let own = own.filter(|called| called.request != super::checkout::BOOKS);
-    assert!(own.is_none(), "seed {}: of no request: {own:?}", scene.seed);
+    let mut unowned = by_request.into_values().flatten();
+    let identified =
+        unowned.find(|c| c.user.is_some() && c.request_id != super::checkout::LEDGER_REQUEST_ID);
+    assert!(
+        identified.is_none(),
+        "seed {}: a call with an identity belongs to no request: {identified:?}",
+        scenario.seed
+    );
 }
 
-/// Whoever asked, and nobody else; what is the same for all is asked for without a name.
-fn whose(calls: &[&Called], event: &mut Event) {
-    let people = |g: &&fleet::Gateway| g.name == event.gateway && g.callers() == Callers::People;
-    let asker = event.asker.filter(|_| GATEWAYS.iter().any(|g| people(&g)));
-    for called in calls.iter().filter(|called| !called.is_for(asker)) {
-        event
-            .broken
-            .push(format!("asked for somebody else: {called:?}"));
+/// A call identifies its own caller or no user; a call for public data identifies no user.
+fn check_identity(calls: &[&BackendCall], event: &mut Event) {
+    let serves_people =
+        |g: &&fleet::Gateway| g.name == event.gateway && g.callers() == Callers::People;
+    let caller = (event.caller).filter(|_| GATEWAYS.iter().any(|g| serves_people(&g)));
+    for call in calls.iter().filter(|call| !call.identifies_only(caller)) {
+        event.violations.push(format!("wrong identity: {call:?}"));
     }
 }
 
-/// No call more often than it may be tried, none that a healthy day does not need, and few extra ones in all.
-fn effort(calls: &[&Called], event: &mut Event, efforts: &mut Efforts) {
-    let mut made: BTreeMap<(Backend, &str), usize> = BTreeMap::new();
-    for called in calls {
-        *made.entry((called.backend, &called.line)).or_default() += 1;
+/// No call exceeds its attempts, no call is unnecessary, and a request has few extra attempts in total.
+fn check_attempts(calls: &[&BackendCall], event: &mut Event, counts: &mut CallCounts) {
+    let mut by_line: BTreeMap<(Backend, &str), usize> = BTreeMap::new();
+    for call in calls {
+        *by_line.entry((call.backend, &call.line)).or_default() += 1;
     }
-    // A checkout asks how its order stands before the money is authorised, and before it is taken.
-    let paid = made.keys().any(|(backend, _)| *backend == Backend::Payment);
-    let mut extra = 0;
-    for ((backend, line), made) in made {
-        let (needed, most) = match client_request::healthy(event) {
-            Some(healthy) => {
-                let needed = healthy.calls.get(&(backend, line.to_owned()));
+    // A checkout reads the order's status before it authorizes the payment, and again before it captures the payment.
+    let paid = by_line
+        .keys()
+        .any(|(backend, _)| *backend == Backend::Payment);
+    let mut total_extra = 0;
+    for ((backend, line), count) in by_line {
+        let (needed, max) = match client_request::baseline_of(event) {
+            Some(baseline) => {
+                let needed = baseline.calls.get(&(backend, line.to_owned()));
                 let needed = needed.copied().unwrap_or_default();
-                (needed, needed * ATTEMPTS)
+                (needed, needed * MAX_ATTEMPTS)
             }
-            // What is passed on says of no write that it may be done twice.
+            // A proxied write without an idempotency key must not be retried.
             None if event.operation == "cancel" => (1, 1),
-            None if paid && line.starts_with("GET /orders/") => (2, 2 * ATTEMPTS),
-            None => (1, ATTEMPTS),
+            None if paid && line.starts_with("GET /orders/") => (2, 2 * MAX_ATTEMPTS),
+            None => (1, MAX_ATTEMPTS),
         };
-        let beyond = made.saturating_sub(needed);
-        let effort = efforts.entry((event.gateway, backend)).or_default();
-        *effort = (effort.0 + needed, effort.1 + beyond);
-        extra += beyond;
-        if made > most {
+        let extra = count.saturating_sub(needed);
+        let totals = counts.entry((event.gateway, backend)).or_default();
+        *totals = (totals.0 + needed, totals.1 + extra);
+        total_extra += extra;
+        if count > max {
             event
-                .broken
-                .push(format!("{line} at {backend} {made} times, {most} at most"));
+                .violations
+                .push(format!("{line} at {backend} {count} times, at most {max}"));
         }
     }
-    if extra > EXTRA {
+    if total_extra > MAX_EXTRA_PER_REQUEST {
         event
-            .broken
-            .push(format!("{extra} attempts more than needed"));
+            .violations
+            .push(format!("{total_extra} extra attempts"));
     }
 }
 
-/// Whoever asks a gateway, none of its backends bears more than a share of extra attempts.
-fn budgets(scene: &Scene<'_>, efforts: &Efforts, log: &mut [Event]) {
-    for ((gateway, backend), (calls, extra)) in efforts {
-        let ends = scene.strikes.iter().filter(|s| s.place == *gateway);
-        let most = calls / SHARE + LENT * (1 + ends.count());
+/// The extra attempts of a gateway at a backend stay within the retry budget. A restarted gateway has a new budget.
+fn check_retry_budgets(scenario: &Scenario<'_>, counts: &CallCounts, log: &mut [Event]) {
+    for ((gateway, backend), (calls, extra)) in counts {
+        let restarts = scenario.faults.iter().filter(|f| f.instance == *gateway);
+        let max = calls / CALLS_PER_RETRY + RETRY_RESERVE * (1 + restarts.count());
         let last = log.iter_mut().rfind(|event| event.gateway == *gateway);
-        if let Some(last) = last.filter(|_| *extra > most) {
-            let broken =
-                format!("{extra} extra attempts at {backend} of {calls} calls, {most} at most");
-            last.broken.push(broken);
+        if let Some(last) = last.filter(|_| *extra > max) {
+            let violation =
+                format!("{extra} extra attempts at {backend} of {calls} calls, at most {max}");
+            last.violations.push(violation);
         }
     }
 }
 
-/// No call is given more time than its request has left. Whoever joins a call may bring more.
-fn time(scene: &Scene<'_>, calls: &[&Called], event: &mut Event) {
-    let end = event.at + event.budget;
-    for called in calls {
-        let right = called.ends_by(end) || scene.keeping && called.within.is_some();
-        if !right {
+/// No call gets more time than its request has left. A shared call may have the longer time of another waiter.
+fn check_timeouts(scenario: &Scenario<'_>, calls: &[&BackendCall], event: &mut Event) {
+    let deadline = event.at + event.deadline;
+    for call in calls {
+        let valid = call.times_out_by(deadline) || scenario.caching && call.timeout.is_some();
+        if !valid {
             event
-                .broken
-                .push(format!("it ends at {end:?}, not {called:?}"));
+                .violations
+                .push(format!("the deadline is {deadline:?}, but: {call:?}"));
         }
     }
 }
 
-/// Nothing goes on for somebody who has an answer, or hung up; of a call that is shared, for the last of those.
-fn ended(
-    scene: &Scene<'_>,
-    calls: &[&Called],
+/// No call continues after its request ended. A shared call may continue until its last waiter ends.
+fn check_ends(
+    scenario: &Scenario<'_>,
+    calls: &[&BackendCall],
     event: &mut Event,
-    ends: &[(&str, Duration, Duration)],
+    requests: &[(&str, Duration, Duration)],
 ) {
-    let end = event.at + event.took + GRACE;
-    for called in calls {
-        let left = called.left.unwrap_or(Duration::MAX);
-        let before = left.saturating_sub(GRACE);
-        let shared = scene.keeping
-            && (ends.iter())
-                .any(|(g, from, until)| *g == event.gateway && *from <= before && before <= *until);
-        if left > end && !shared {
-            event.broken.push(format!("nobody waits for {called:?}"));
+    let end = event.at + event.elapsed + GRACE;
+    for call in calls {
+        let ended_at = call.ended_at.unwrap_or(Duration::MAX);
+        let last_wait = ended_at.saturating_sub(GRACE);
+        let shared = scenario.caching
+            && requests.iter().any(|(gateway, from, until)| {
+                *gateway == event.gateway && *from <= last_wait && last_wait <= *until
+            });
+        if ended_at > end && !shared {
+            event.violations.push(format!("orphaned: {call:?}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One more instance of a backend, beside those of the fleet, with counts of its own.
+//! One more instance of a backend beside those of the fleet, with its own call counts.
 
 use bff_core::context::Env;
 use services_mock::{Backend, Mocks, Options, Stats};
@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// An instance that runs until it is stopped, or dies.
+/// A running instance.
 pub(crate) struct Instance {
     pub(crate) address: std::net::SocketAddr,
     mocks: Mocks,
@@ -16,13 +16,13 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Starts one on a free port.
+    /// Starts an instance on a free port.
     pub(crate) async fn start(backend: Backend) -> Self {
-        Self::at(backend, "127.0.0.1:0").await
+        Self::start_at(backend, "127.0.0.1:0").await
     }
 
-    /// Starts one where it is told to.
-    pub(crate) async fn at(backend: Backend, address: &str) -> Self {
+    /// Starts an instance at this address.
+    pub(crate) async fn start_at(backend: Backend, address: &str) -> Self {
         let mocks = Mocks::new(Options {
             seed: 1,
             issuer: String::new(),
@@ -31,12 +31,12 @@ impl Instance {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let until = stop.clone().cancelled_owned();
+        let stopped = stop.clone().cancelled_owned();
         let serving = tokio::spawn(services_mock::serve(
             mocks.clone(),
             backend,
             listener,
-            until,
+            stopped,
         ));
         Self {
             address,
@@ -47,13 +47,13 @@ impl Instance {
         }
     }
 
-    /// Dies as a machine does: every connection is cut.
-    pub(crate) async fn die(self) {
+    /// Aborts every connection, as a crashed machine does.
+    pub(crate) async fn crash(self) {
         self.serving.abort();
         self.serving.await.ok();
     }
 
-    /// Ends as a process does that is told to: what it answers is answered, then its connections close.
+    /// Shuts down gracefully: requests in progress are answered, then the connections close.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.serving.await.unwrap();

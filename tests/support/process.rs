@@ -1,4 +1,5 @@
-//! A binary as whoever starts it sees it: its lines, its end, and what it serves. Included by path where the binary is.
+//! Runs a binary and reads its output, its exit code and its HTTP responses. Other test crates include this file by
+//! path.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,40 +7,38 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// More than any start takes on a busy machine; reached by failures only.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Within this a process that was told to stop, and has nothing in progress, has stopped.
-const STOPS_WITHIN: Duration = Duration::from_secs(3);
+/// Longer than any start or stop takes on a busy machine. Only a failure reaches it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A process that runs. Dropping it kills it.
+/// A running process. Dropping it kills the process.
 pub(crate) struct Process {
     child: Child,
-    lines: Receiver<(From, String)>,
+    lines: Receiver<(Stream, String)>,
 }
 
-/// A process that ended by itself.
+/// The output and exit code of a process that ended by itself.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct ExitResult {
     pub(crate) code: Option<i32>,
-    /// Lines of standard output.
+    /// The lines of standard output.
     pub(crate) out: Vec<String>,
-    /// Lines of standard error.
+    /// The lines of standard error.
     pub(crate) err: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum From {
+enum Stream {
     Out,
     Err,
 }
 
-/// Runs a binary, with no variables but `env`, until it ends by itself.
-pub(crate) fn run(binary: &str, args: &[&str], env: &[(&str, &str)]) -> Ended {
-    Process::start(binary, args, env).end(PATIENCE)
+/// Runs a binary, with only the variables `env`, until it ends by itself.
+pub(crate) fn run(binary: &str, args: &[&str], env: &[(&str, &str)]) -> ExitResult {
+    Process::start(binary, args, env).wait_for_exit()
 }
 
 impl Process {
-    /// Starts a binary with no variables but `env`.
+    /// Starts a binary with only the variables `env`.
     pub(crate) fn start(binary: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(binary)
             .args(args)
@@ -50,83 +49,87 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let (to, lines) = channel();
-        forward(child.stdout.take().unwrap(), From::Out, to.clone());
-        forward(child.stderr.take().unwrap(), From::Err, to);
+        let (sender, lines) = channel();
+        forward_lines(child.stdout.take().unwrap(), Stream::Out, sender.clone());
+        forward_lines(child.stderr.take().unwrap(), Stream::Err, sender);
         Self { child, lines }
     }
 
-    /// Its lines up to the first that contains `wanted`, that one included.
-    pub(crate) fn until(&mut self, wanted: &str) -> Vec<String> {
-        let mut seen: Vec<String> = Vec::new();
-        while !seen.last().is_some_and(|line| line.contains(wanted)) {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok((_, line)) => seen.push(line),
-                Err(error) => panic!("{wanted:?} was never said, {error}: {seen:#?}"),
+    /// Reads lines up to the first that contains `text`, and returns them all.
+    pub(crate) fn read_until(&mut self, text: &str) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        while !lines.last().is_some_and(|line| line.contains(text)) {
+            match self.lines.recv_timeout(TIMEOUT) {
+                Ok((_, line)) => lines.push(line),
+                Err(error) => panic!("no line contains {text:?}, {error}: {lines:#?}"),
             }
         }
-        seen
+        lines
     }
 
-    /// Sends it a signal, `TERM` or `INT`, and it ends in time.
-    pub(crate) fn stop(self, signal: &str) -> Ended {
+    /// Sends a signal, `TERM` or `INT`, and waits for the exit.
+    pub(crate) fn stop(self, signal: &str) -> ExitResult {
         let kill = format!("kill -{signal} {}", self.child.id());
-        let told = Command::new("sh").args(["-c", &kill]).status().unwrap();
-        assert!(told.success(), "{kill}");
-        self.end(STOPS_WITHIN)
+        let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(status.success(), "{kill}");
+        self.wait_for_exit()
     }
 
-    /// Its pipes close when it ends.
-    fn end(mut self, within: Duration) -> Ended {
+    /// Reads its pipes until they close, which they do when it ends.
+    fn wait_for_exit(mut self) -> ExitResult {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         loop {
-            match self.lines.recv_timeout(within) {
-                Ok((From::Out, line)) => out.push(line),
-                Ok((From::Err, line)) => err.push(line),
+            match self.lines.recv_timeout(TIMEOUT) {
+                Ok((Stream::Out, line)) => out.push(line),
+                Ok((Stream::Err, line)) => err.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("still runs: {out:#?} {err:#?}"),
             }
         }
         let code = self.child.wait().unwrap().code();
-        Ended { code, out, err }
+        ExitResult { code, out, err }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing else to do about either.
+        // Both fail if the process has ended already, which is no error here.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-impl Ended {
-    /// The line of a start that was refused: the only one, with exit code 64.
-    pub(crate) fn refusal(&self) -> &str {
+impl ExitResult {
+    /// Asserts that the process refused its configuration: exit code 64 and one line on stderr, which it returns.
+    pub(crate) fn startup_error(&self) -> &str {
         let [line] = &self.err[..] else {
-            panic!("not one line: {self:#?}");
+            panic!("expected exactly one line on stderr: {self:#?}");
         };
         assert_eq!((self.code, &self.out[..]), (Some(64), &[][..]), "{line}");
         line
     }
 }
 
-fn forward(pipe: impl Read + Send + 'static, from: From, to: Sender<(From, String)>) {
+fn forward_lines(
+    pipe: impl Read + Send + 'static,
+    stream: Stream,
+    sender: Sender<(Stream, String)>,
+) {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines() {
-            // Nobody reads any more once the test is over, and then this ends too.
-            to.send((from, line.unwrap())).ok();
+            // The receiver is dropped when the test is over.
+            sender.send((stream, line.unwrap())).ok();
         }
     });
 }
 
-/// One request over HTTP/1.0, where a body ends with its connection: the status and the body.
-pub(crate) fn ask(method: &str, url: &str, headers: &[String], body: &str) -> (u16, String) {
-    try_ask(method, url, headers, body).unwrap()
+/// Sends one request over HTTP/1.0, where the body ends with the connection. Returns the status and the body.
+pub(crate) fn request(method: &str, url: &str, headers: &[String], body: &str) -> (u16, String) {
+    try_request(method, url, headers, body).unwrap()
 }
 
-/// The same of whoever may end before it has answered.
-pub(crate) fn try_ask(
+/// Sends one request to a process that may end before it responds.
+pub(crate) fn try_request(
     method: &str,
     url: &str,
     headers: &[String],
@@ -138,22 +141,22 @@ pub(crate) fn try_ask(
         .split_once('/')
         .unwrap();
     let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let own = [
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    let framing = [
         format!("Host: {host}"),
         format!("Content-Length: {}", body.len()),
     ];
-    let head = [headers, &own].concat().join("\r\n");
+    let head = [headers, &framing].concat().join("\r\n");
     write!(stream, "{method} /{path} HTTP/1.0\r\n{head}\r\n\r\n{body}")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let parts = answer.split_once("\r\n\r\n");
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    let parts = response.split_once("\r\n\r\n");
     let (head, body) = parts.ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = head.split(' ').nth(1).unwrap();
     Ok((status.parse().unwrap(), body.to_owned()))
 }
 
-/// Whether anybody accepts connections there, `host:port`.
-pub(crate) fn listens(address: &str) -> bool {
+/// Whether a process accepts connections at `host:port`.
+pub(crate) fn is_listening(address: &str) -> bool {
     TcpStream::connect(address).is_ok()
 }

@@ -1,11 +1,11 @@
-//! A redis-server of one test.
+//! Runs a `redis-server` for one test.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
 
 use super::service::{Service, find};
 
-/// It keeps nothing on disk, so that what was in it is gone when it is.
+/// A Redis server without persistence: its data is lost when it is killed.
 pub(crate) struct Redis {
     program: PathBuf,
     port: u16,
@@ -13,12 +13,12 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// On a free port; none when it is not installed.
+    /// Starts Redis on a free port; `None` if it is not installed.
     pub(crate) fn start() -> Option<Self> {
         let program = find("redis-server", "REDIS_SERVER_BIN")?;
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
         let mut redis = Self {
             program,
             port,
@@ -28,7 +28,7 @@ impl Redis {
         Some(redis)
     }
 
-    /// Starts it, or starts it again on the same port.
+    /// Starts or restarts Redis on the same port.
     pub(crate) fn run(&mut self) {
         let port = self.port.to_string();
         let args = [
@@ -42,16 +42,15 @@ impl Redis {
             "no",
         ];
         let args: Vec<String> = args.map(str::to_owned).into();
-        let ready = "Ready to accept connections";
-        self.running = Some(Service::start(self.program.as_os_str(), &args, ready));
+        let ready_line = "Ready to accept connections";
+        self.running = Some(Service::start(self.program.as_os_str(), &args, ready_line));
     }
 
-    /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.running = None;
     }
 
-    /// Configuration that uses it.
+    /// The gateway configuration that uses this server.
     pub(crate) fn config(&self) -> String {
         format!("[store]\nurl = \"redis://127.0.0.1:{}\"\n", self.port)
     }

@@ -1,5 +1,5 @@
-//! Backends behind TLS, with a certificate of an authority of one's own. Those of the tests are made for them and good for
-//! nothing else: 127.0.0.1, for a hundred years.
+//! Backends behind TLS, with a certificate of a private certificate authority. `tests/tls/` holds certificates for
+//! 127.0.0.1 that only tests use.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +13,14 @@ use tokio_rustls::server::TlsStream;
 
 use super::root;
 
-/// The authority's certificate.
+/// The path of the certificate authority's certificate.
 pub(crate) fn ca_file() -> PathBuf {
     root().join("tests/tls/ca.pem")
 }
 
-/// Lets `serve` speak with whoever connects and believes the certificate, in HTTP/2 if they like; answers the URL.
-pub(crate) async fn served<F>(
+/// Starts a TLS listener that offers HTTP/2 and HTTP/1.1 by ALPN, and calls `serve` with each connection. Returns its
+/// URL.
+pub(crate) async fn start_server<F>(
     serve: impl Fn(TlsStream<TcpStream>) -> F + Send + Sync + 'static,
 ) -> String
 where

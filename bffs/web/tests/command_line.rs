@@ -6,8 +6,8 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use process::{Process, ask, listens, run, try_ask};
-use stub::stub;
+use process::{Process, is_listening, request, run, try_request};
+use stub::start_stub;
 
 #[path = "command_line/killed.rs"]
 mod killed;
@@ -45,15 +45,19 @@ fn member<'a>(line: &'a str, name: &str) -> &'a str {
 fn refused(args: &[&str], env: &[(&str, &str)], begins: &str) {
     let env = [&ANYWHERE[..], env].concat();
     let start = run(WEB, args, &env);
-    assert!(start.refusal().starts_with(begins), "{}", start.refusal());
+    assert!(
+        start.startup_error().starts_with(begins),
+        "{}",
+        start.startup_error()
+    );
     let check = run(WEB, &[args, &["--check-config"]].concat(), &env);
-    assert_eq!(check.refusal(), start.refusal());
+    assert_eq!(check.startup_error(), start.startup_error());
 }
 
 #[test]
 fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
     for signal in ["TERM", "INT"] {
-        let (url, asked) = stub();
+        let (url, asked) = start_stub();
         // The variable wins over the file.
         let path = file(
             signal,
@@ -61,13 +65,13 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
         );
         let env = [&ANYWHERE[..], &[("WEB_UPSTREAMS__PRODUCT__URL", &url)]].concat();
         let mut web = Process::start(WEB, &["--config", &path], &env);
-        let log = web.until("web-bff is listening");
+        let log = web.read_until("web-bff is listening");
         let (public, admin) = (member(&log[0], "listen"), member(&log[0], "admin_listen"));
         assert_eq!(
-            ask("GET", &format!("http://{admin}/readyz"), &[], "").0,
+            request("GET", &format!("http://{admin}/readyz"), &[], "").0,
             200
         );
-        let (status, problem) = ask(
+        let (status, problem) = request(
             "GET",
             &format!("http://{public}/api/product-details/p-1"),
             &[],
@@ -80,13 +84,13 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
         );
         assert!(asked.recv().unwrap().starts_with("GET /products/p-1"));
         assert_eq!(
-            ask("GET", &format!("http://{public}/docs/"), &[], "").0,
+            request("GET", &format!("http://{public}/docs/"), &[], "").0,
             404,
             "production is the default"
         );
         let public = public.to_owned();
         assert_eq!(web.stop(signal).code, Some(0), "{signal}");
-        assert!(!listens(&public));
+        assert!(!is_listening(&public));
     }
 }
 
@@ -103,11 +107,11 @@ fn what_is_cut_when_it_stops_has_its_lines_in_the_log() {
         ("WEB_SERVER__DRAIN_TIMEOUT", "100ms"),
     ];
     let mut web = Process::start(WEB, &[], &[&ANYWHERE[..], &env].concat());
-    let log = web.until("web-bff is listening");
+    let log = web.read_until("web-bff is listening");
     let public = member(&log[0], "listen").to_owned();
     let asking = (0..CUT).map(|n| {
         let url = format!("http://{public}/api/product-details/p-{n}?fields=product");
-        std::thread::spawn(move || try_ask("GET", &url, &[], "").is_err())
+        std::thread::spawn(move || try_request("GET", &url, &[], "").is_err())
     });
     let asking: Vec<_> = asking.collect();
     // Each is under way once its call is.
@@ -215,7 +219,7 @@ fn production_refuses_what_development_takes() {
     }
     let open = [("WEB_SERVER__ADMIN_LISTEN", "0.0.0.0:0")];
     let line = "server.admin_listen in variable WEB_SERVER__ADMIN_LISTEN: refused in production: ";
-    assert!(run(WEB, &[], &open).refusal().starts_with(line));
+    assert!(run(WEB, &[], &open).startup_error().starts_with(line));
 }
 
 #[test]
@@ -224,7 +228,7 @@ fn a_port_that_is_taken_is_one_line() {
     let address = taken.local_addr().unwrap().to_string();
     let env = [ANYWHERE[0], ("WEB_SERVER__ADMIN_LISTEN", &address)];
     let line = format!("cannot listen on {address}: the address is already in use");
-    assert_eq!(run(WEB, &[], &env).refusal(), line);
+    assert_eq!(run(WEB, &[], &env).startup_error(), line);
 }
 
 #[test]
@@ -280,5 +284,8 @@ fn help_and_version_are_no_mistakes_and_unknown_options_are() {
     );
     assert_eq!((help.code, version.code), (Some(0), Some(0)));
     let unknown = run(WEB, &["--confg", "x"], &[]);
-    assert_eq!(unknown.refusal(), "unexpected argument '--confg' found");
+    assert_eq!(
+        unknown.startup_error(),
+        "unexpected argument '--confg' found"
+    );
 }

@@ -6,8 +6,8 @@
 use std::net::TcpListener;
 
 use free_ports::free_base;
-use process::{Process, ask, listens, run};
-use stub::stub;
+use process::{Process, is_listening, request, run};
+use stub::start_stub;
 
 #[path = "../../../tests/support/free_ports.rs"]
 mod free_ports;
@@ -58,7 +58,7 @@ fn curl(command: &str) -> Curl {
 }
 
 fn answer((method, url, headers, body): &Curl) -> String {
-    let (status, text) = ask(method, url, headers, body);
+    let (status, text) = request(method, url, headers, body);
     assert!(
         (200..300).contains(&status),
         "{method} {url}: {status} {text}"
@@ -96,7 +96,7 @@ fn try_everything(table: &[String]) -> Vec<String> {
 fn every_line_of_the_table_works_and_term_stops_it_all() {
     let base = free_base();
     let mut fleet = Process::start(FLEET, &["--base-port", &base.to_string()], &[]);
-    let table = fleet.until(LAST_LINE);
+    let table = fleet.read_until(LAST_LINE);
     let asked = try_everything(&table);
     // At least one for each gateway, the sign-in, and two for faults.
     assert!(asked.len() >= fleet::GATEWAYS.len() + 3, "{asked:#?}");
@@ -121,17 +121,17 @@ fn every_line_of_the_table_works_and_term_stops_it_all() {
             "{url}{page} is not in the table"
         );
         let page = if page == "/docs" { "/docs/" } else { page };
-        let (status, text) = ask("GET", &format!("{url}{page}"), &[], "");
+        let (status, text) = request("GET", &format!("{url}{page}"), &[], "");
         assert_eq!(status, 200, "{url}{page}: {text}");
     }
     assert_eq!(fleet.stop("TERM").code, Some(0));
-    assert!(!listens(&format!("127.0.0.1:{base}")));
+    assert!(!is_listening(&format!("127.0.0.1:{base}")));
 }
 
 #[test]
 fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
     let base = free_base();
-    let (url, asked) = stub();
+    let (url, asked) = start_stub();
     let args = [
         "--base-port",
         &base.to_string(),
@@ -141,7 +141,7 @@ fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
         &format!("product={url}"),
     ];
     let mut fleet = Process::start(FLEET, &args, &[]);
-    let table = fleet.until(LAST_LINE).join("\n");
+    let table = fleet.read_until(LAST_LINE).join("\n");
     for (place, name, runs) in [
         (0, "web", true),
         (1, "mobile", false),
@@ -149,18 +149,18 @@ fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
         (3, "partner", false),
     ] {
         assert_eq!(
-            listens(&format!("127.0.0.1:{}", base + place)),
+            is_listening(&format!("127.0.0.1:{}", base + place)),
             runs,
             "{name}"
         );
         assert_eq!(table.contains(&format!("\n{name} ")), runs, "{table}");
     }
     assert!(
-        !listens(&format!("127.0.0.1:{}", base + 22)),
+        !is_listening(&format!("127.0.0.1:{}", base + 22)),
         "product is faked all the same"
     );
     let page = format!("http://127.0.0.1:{base}/api/product-details/p-1");
-    let (status, text) = ask("GET", &page, &[], "");
+    let (status, text) = request("GET", &page, &[], "");
     assert_eq!(status, 404, "{text}");
     assert!(
         asked
@@ -176,7 +176,7 @@ fn a_port_that_is_taken_is_one_line() {
     let _taken = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
     let ended = run(FLEET, &["--base-port", &base.to_string()], &[]);
     assert_eq!(
-        ended.refusal(),
+        ended.startup_error(),
         format!(
             "cannot listen on 127.0.0.1:{}: the address is already in use",
             base + 2
@@ -189,7 +189,7 @@ fn what_cannot_be_is_refused() {
     let base = free_base().to_string();
     let refused = |args: &[&str], env: &[(&str, &str)]| {
         let args = [&["--base-port", &base], args].concat();
-        run(FLEET, &args, env).refusal().to_owned()
+        run(FLEET, &args, env).startup_error().to_owned()
     };
     let names: Vec<&str> = fleet::GATEWAYS.iter().map(|g| g.name).collect();
     let line = refused(&["--only", "web,nosuch"], &[]);
@@ -225,7 +225,7 @@ fn what_cannot_be_is_refused() {
             "a value is required for '--only <NAMES>' but none was supplied",
         ),
     ] {
-        let line = run(FLEET, &words, &[]).refusal().to_owned();
+        let line = run(FLEET, &words, &[]).startup_error().to_owned();
         assert!(line.starts_with(begins), "{line}");
     }
 }

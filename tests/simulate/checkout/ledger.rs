@@ -1,4 +1,4 @@
-//! What stands at the backends: the orders and payments of one buyer, read past every gateway.
+//! The orders and payments of one buyer, read from the backends directly.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,71 +10,78 @@ use services_mock::Backend;
 
 use crate::sim_fleet::{SimFleet, address};
 
-/// What reads the books says that it belongs to.
-pub(in crate::simulate) const BOOKS: &str = "books";
+/// The request id of the ledger's own calls, which the upstream invariants skip.
+pub(in crate::simulate) const LEDGER_REQUEST_ID: &str = "ledger";
 
 /// One buyer's orders and payments.
-pub(super) struct Books {
-    /// How far each order has come, those of the past left out.
+pub(super) struct Ledger {
+    /// The status of each order, without the orders from before the schedule.
     pub(super) orders: BTreeMap<String, String>,
     /// The order and the status of each payment.
     pub(super) payments: Vec<(String, String)>,
 }
 
-impl Books {
-    /// Reads them; `past` are orders to leave out.
-    pub(super) async fn read(town: &SimFleet, buyer: &str, past: &BTreeSet<String>) -> Self {
+impl Ledger {
+    /// Reads the ledger without the orders in `earlier`.
+    pub(super) async fn read(fleet: &SimFleet, buyer: &str, earlier: &BTreeSet<String>) -> Self {
         let orders = "GET /orders?limit=50";
-        let listed = look(town, Backend::Order, orders, buyer, &Value::Null).await;
+        let list = call_backend(fleet, Backend::Order, orders, buyer, &Value::Null).await;
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let listed = listed["items"].as_array().unwrap().iter();
-        let listed = listed.map(|order| (text(&order["id"]), text(&order["status"])));
+        let orders = list["items"].as_array().unwrap().iter();
+        let orders = orders.map(|order| (text(&order["id"]), text(&order["status"])));
         let mut payments = Vec::new();
         for n in 1.. {
             let line = format!("GET /payments/pay-{buyer}-{n}");
-            let payment = look(town, Backend::Payment, &line, buyer, &Value::Null).await;
+            let payment = call_backend(fleet, Backend::Payment, &line, buyer, &Value::Null).await;
             let Some(order) = payment["orderId"].as_str() else {
                 break;
             };
             payments.push((order.to_owned(), text(&payment["status"])));
         }
         Self {
-            orders: listed.filter(|(id, _)| !past.contains(id)).collect(),
+            orders: orders.filter(|(id, _)| !earlier.contains(id)).collect(),
             payments,
         }
     }
 
-    /// The orders of the payments that were taken.
+    /// The orders of the captured payments.
     pub(super) fn captured(&self) -> impl Iterator<Item = &str> {
         let payments = self.payments.iter();
         let captured = payments.filter(|(_, status)| status == "captured");
         captured.map(|(order, _)| order.as_str())
     }
 
-    /// What is wrong whatever anybody was told.
-    pub(super) fn broken(&self) -> Vec<String> {
-        let mut said = Vec::new();
+    /// The violations that do not depend on any response.
+    pub(super) fn violations(&self) -> Vec<String> {
+        let mut violations = Vec::new();
         let mut paid = BTreeSet::new();
         for order in self.captured() {
             if !paid.insert(order) {
-                said.push(format!("{order} is paid twice"));
+                violations.push(format!("{order} is paid twice"));
             }
             let status = self.orders.get(order).map(String::as_str);
             if !matches!(status, Some("paid" | "shipped")) {
-                said.push(format!("{order} is paid, and {status:?}"));
+                violations.push(format!("{order} is paid, but its status is {status:?}"));
             }
         }
-        said
+        violations
     }
 }
 
-/// Puts something into a buyer's cart.
-pub(super) async fn fill_cart(town: &SimFleet, buyer: &str) {
+/// Puts a product into a buyer's cart.
+pub(super) async fn fill_cart(fleet: &SimFleet, buyer: &str) {
     let item = json!({"quantity": 2});
-    look(town, Backend::Order, "PUT /cart/items/p-1", buyer, &item).await;
+    let line = "PUT /cart/items/p-1";
+    call_backend(fleet, Backend::Order, line, buyer, &item).await;
 }
 
-async fn look(town: &SimFleet, backend: Backend, line: &str, user: &str, body: &Value) -> Value {
+async fn call_backend(
+    fleet: &SimFleet,
+    backend: Backend,
+    line: &str,
+    user: &str,
+    body: &Value,
+) -> Value {
     let (method, path) = line.split_once(' ').unwrap();
     let body = if body.is_null() {
         Full::default()
@@ -86,9 +93,9 @@ async fn look(town: &SimFleet, backend: Backend, line: &str, user: &str, body: &
         .uri(path)
         .header("host", address(backend.name()))
         .header("x-user-id", user)
-        .header("x-request-id", BOOKS)
+        .header("x-request-id", LEDGER_REQUEST_ID)
         .body(body)
         .unwrap();
-    let answer = town.look(backend, request).await;
-    serde_json::from_slice(answer.body()).unwrap()
+    let response = fleet.send_to_backend(backend, request).await;
+    serde_json::from_slice(response.body()).unwrap()
 }

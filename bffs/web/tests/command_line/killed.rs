@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use super::process::{Process, ask, try_ask};
+use super::process::{Process, request, try_request};
 use super::redis::Redis;
 use super::{ANYWHERE, WEB, file, member};
 
@@ -144,7 +144,7 @@ impl Till {
     /// A process, in place of the one before.
     fn start(&mut self) {
         let mut web = Process::start(WEB, &["--config", &self.config], &ANYWHERE);
-        let log = web.until("web-bff is listening");
+        let log = web.read_until("web-bff is listening");
         member(log.last().unwrap(), "listen").clone_into(&mut self.public);
         *self.doom.gateway.lock() = Some(web);
     }
@@ -153,7 +153,7 @@ impl Till {
     fn call(&self, backend: Backend, method: &str, path: &str, body: &str) -> (u16, Value) {
         let (_, url) = self.urls.iter().find(|(b, _)| *b == backend).unwrap();
         let headers = ["x-user-id: ada", "content-type: application/json"].map(str::to_owned);
-        let (status, body) = ask(method, &format!("{url}{path}"), &headers, body);
+        let (status, body) = request(method, &format!("{url}{path}"), &headers, body);
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
@@ -170,7 +170,7 @@ impl Till {
         ];
         let body = json!({"card": {"number": number, "expiry": "12/99", "cvc": "987"}});
         let url = format!("http://{}/api/checkout", self.public);
-        let (status, text) = try_ask("POST", &url, &headers, &body.to_string()).ok()?;
+        let (status, text) = try_request("POST", &url, &headers, &body.to_string()).ok()?;
         let mut body: Value = serde_json::from_str(&text).unwrap();
         // Each time it is another request.
         body.as_object_mut().unwrap().remove("requestId");
