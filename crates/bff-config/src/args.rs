@@ -43,7 +43,7 @@ impl Args {
         Self::parsed(name, version, std::env::args_os()).map_err(|error| exit_code_for(&error))
     }
 
-    /// Loads the configuration of this process, calls `build` with it, and does what the command line says. `build`
+    /// Loads the configuration of this process, calls `build` with it, and does what the command line requests. `build`
     /// reports mistakes that types cannot express with [`Sources::invalid`]. It always runs, so a configuration is
     /// valid only if the program can start with it. `Err` is the exit code: the output or the mistake is printed.
     pub fn configure<C: DeserializeOwned + Serialize, T>(

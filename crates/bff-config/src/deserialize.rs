@@ -32,8 +32,8 @@ fn read_files(table: &mut Table, fields: Option<&[&str]>) {
     }
 }
 
-/// The trimmed text of a file. An error does not contain the path: it is the secret itself if somebody sets the wrong
-/// variable.
+/// The trimmed text of a file. An error does not contain the path: it is the secret itself if an operator sets the
+/// wrong variable.
 fn read_file(path: &str) -> Kind {
     match std::fs::read_to_string(path) {
         Err(error) => Kind::Invalid(format!("cannot read the file: {error}")),

@@ -1,4 +1,4 @@
-//! The network as a parameter: TCP, or in-memory pipes for a simulation. The one listener, the one connector.
+//! The network as a parameter: TCP, or in-memory pipes for a simulation. All listeners and connectors are here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 pub use coarse_clock::now;
 pub use connector::Connector;
 pub use env::Env;
-pub use worker_threads::Threads;
+pub use worker_threads::WorkerThreads;
 pub use worker_threads::worker_index;
 
 mod coarse_clock;
@@ -27,19 +27,19 @@ mod env;
 pub mod monotonic;
 mod worker_threads;
 
-/// Anything bytes can be read from and written to.
+/// A byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
-/// One connection, over whichever network.
+/// One connection.
 pub enum Connection {
     /// A socket.
     Tcp(TcpStream),
-    /// A pipe, perhaps wrapped by a fault.
+    /// A pipe, which a fault may wrap.
     InMemory(Box<dyn Io>),
 }
 
-/// Where connections go.
+/// The network to connect over.
 #[derive(Clone, Debug)]
 pub enum Net {
     /// The machine's network.
@@ -48,84 +48,88 @@ pub enum Net {
     InMemory(Arc<InMemoryNetwork>),
 }
 
-/// Where connections come from.
+/// A source of incoming connections.
 pub enum Listener {
     /// A bound socket.
     Tcp(TcpListener),
-    /// The listening end of a name in [`InMemoryNetwork`].
+    /// The listener of a name in an [`InMemoryNetwork`].
     InMemory(mpsc::UnboundedReceiver<DuplexStream>),
 }
 
-/// What a simulation does to a new connection: refuses it, or wraps it.
+/// A hook for new connections of a simulation, called with name, ordinal and pipe. It refuses or wraps the connection.
 pub type ConnectHook = dyn Fn(&str, u64, DuplexStream) -> io::Result<Connection> + Send + Sync;
 
-/// The in-memory network: names that listen, and how many connections each was asked for.
+/// The in-memory network: its listeners, and the number of connections to each.
 pub struct InMemoryNetwork {
-    listening: Mutex<BTreeMap<String, Listening>>,
-    dialled: Box<ConnectHook>,
+    listeners: Mutex<BTreeMap<String, ListenerEntry>>,
+    on_connect: Box<ConnectHook>,
 }
 
-struct Listening {
-    to: mpsc::UnboundedSender<DuplexStream>,
-    dials: u64,
+struct ListenerEntry {
+    sender: mpsc::UnboundedSender<DuplexStream>,
+    connections: u64,
 }
 
-/// Bytes a pipe holds before its writer waits.
+/// Bytes that a pipe buffers before its writer waits.
 const PIPE_BYTES: usize = 64 << 10;
 
 impl InMemoryNetwork {
-    /// A network in which every connection is as `dialled` makes it from (name, ordinal, pipe).
+    /// A network that passes every new connection to `on_connect`.
     pub fn new(
-        dialled: impl Fn(&str, u64, DuplexStream) -> io::Result<Connection> + Send + Sync + 'static,
+        on_connect: impl Fn(&str, u64, DuplexStream) -> io::Result<Connection> + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
-            listening: Mutex::default(),
-            dialled: Box::new(dialled),
+            listeners: Mutex::default(),
+            on_connect: Box::new(on_connect),
         })
     }
 
-    /// Starts listening on `name` (`host:port`); an earlier listener of that name is replaced.
+    /// Listens on `name` (`host:port`). An earlier listener of that name is replaced.
     pub fn listen(&self, name: &str) -> Listener {
-        let (to, from) = mpsc::unbounded_channel();
-        let listening = Listening { to, dials: 0 };
-        self.listening.lock().insert(name.to_owned(), listening);
-        Listener::InMemory(from)
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let entry = ListenerEntry {
+            sender,
+            connections: 0,
+        };
+        self.listeners.lock().insert(name.to_owned(), entry);
+        Listener::InMemory(receiver)
     }
 
     fn connect(&self, name: &str) -> io::Result<Connection> {
-        let (to, ordinal) = {
-            let mut listening = self.listening.lock();
-            let end = listening
+        let (sender, ordinal) = {
+            let mut listeners = self.listeners.lock();
+            let entry = listeners
                 .get_mut(name)
                 .ok_or(io::ErrorKind::ConnectionRefused)?;
-            end.dials += 1;
-            (end.to.clone(), end.dials)
+            entry.connections += 1;
+            (entry.sender.clone(), entry.connections)
         };
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
-        let wire = (self.dialled)(name, ordinal, near)?;
-        to.send(far)
+        let connection = (self.on_connect)(name, ordinal, near)?;
+        sender
+            .send(far)
             .map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))?;
-        Ok(wire)
+        Ok(connection)
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wire")
+        f.write_str("Connection")
     }
 }
 
 impl fmt::Debug for InMemoryNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pipes")
+        f.write_str("InMemoryNetwork")
     }
 }
 
 impl Net {
-    /// Opens a connection to `host:port`. The caller bounds the time it may take.
+    /// Connects to `host:port`. The caller must limit the time.
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the one connector the ban points to"
+        reason = "the ban points to this connector"
     )]
     pub async fn connect(&self, authority: &str) -> io::Result<Connection> {
         match self {
@@ -134,13 +138,13 @@ impl Net {
                 stream.set_nodelay(true)?;
                 Ok(Connection::Tcp(stream))
             }
-            Self::InMemory(pipes) => pipes.connect(authority),
+            Self::InMemory(network) => network.connect(authority),
         }
     }
 }
 
 impl Listener {
-    /// The next connection, or `None` when this listener can give no more.
+    /// The next connection; `None` if there will be no more.
     pub async fn next(&mut self) -> Option<Connection> {
         match self {
             Self::Tcp(listener) => loop {
@@ -149,21 +153,21 @@ impl Listener {
                         let _ = stream.set_nodelay(true);
                         return Some(Connection::Tcp(stream));
                     }
-                    // Out of descriptors, or a connection that died in the queue: neither ends a server.
+                    // No file descriptors left, or a connection that was reset in the backlog: the server continues.
                     Err(error) => {
                         tracing::warn!(%error, "accept failed");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 }
             },
-            Self::InMemory(from) => from
+            Self::InMemory(receiver) => receiver
                 .recv()
                 .await
                 .map(|io| Connection::InMemory(Box::new(io))),
         }
     }
 
-    /// The address bound, for a socket.
+    /// The bound address of a socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
@@ -173,7 +177,7 @@ impl Listener {
 }
 
 impl Connection {
-    /// The same connection, woken by the runtime that this is called in.
+    /// The same connection, registered with the current runtime.
     pub fn rebind_to_runtime(self) -> io::Result<Self> {
         match self {
             Self::Tcp(stream) => TcpStream::from_std(stream.into_std()?).map(Self::Tcp),
@@ -181,7 +185,7 @@ impl Connection {
         }
     }
 
-    /// The other side's address, for a socket.
+    /// The peer address of a socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
@@ -190,7 +194,7 @@ impl Connection {
     }
 }
 
-/// Reads are handed to whichever stream is inside; so are writes, below.
+/// Forwards to the inner stream, as do the writes below.
 impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -6,7 +6,7 @@
 //! write again, to learn its outcome: every step sends an idempotency key of its own, so no backend executes it twice.
 //! A record is deleted early only if nothing was executed.
 //!
-//! If the store is unavailable, nobody can know whether the write was executed before. It is then rejected: a client
+//! If the store is unavailable, it is unknown whether the write was executed before. It is then rejected: a client
 //! can retry after a 503, but not undo a second charge. Records are encrypted, because they hold a response and a hash
 //! of the request, which could be guessed.
 
@@ -151,7 +151,7 @@ impl Idempotency {
         claim: &Claim,
         existing: &StoredRecord,
     ) -> Result<Option<BeginResult>, StoreUnavailable> {
-        // Without its encryption key, nobody can know what the record says.
+        // Without its encryption key, the record is unreadable.
         let record = self.cipher.decrypt(&claim.key, &existing.value);
         let record = Bytes::from(record.map_err(|_| StoreUnavailable)?);
         let (head, response) = record

@@ -32,7 +32,7 @@ pub(super) fn channel(
         .connector()
         .https_or_http()
         .enable_http2()
-        .wrap_connector(Connector::new(net.clone(), connect_timeout).to(address.clone()));
+        .wrap_connector(Connector::new(net.clone(), connect_timeout).with_address(address.clone()));
     let connector = tower::service_fn(move |uri: http::Uri| {
         let connecting = tls.clone().call(uri);
         async move {

@@ -59,7 +59,8 @@ impl Client {
         address: &Authority,
         trust_roots: &TrustRoots,
     ) -> Self {
-        let connector = Connector::new(net.clone(), config.connect_timeout).to(address.clone());
+        let connector =
+            Connector::new(net.clone(), config.connect_timeout).with_address(address.clone());
         if config.url.is_tls() {
             Self::Tls(Box::new(Tls::new(config, connector, trust_roots)))
         } else {

@@ -41,7 +41,8 @@ impl InstanceClients {
         Self {
             buffered: Client::new(config, net, address, trust_roots),
             streaming: OnceLock::new(),
-            connector: Connector::new(net.clone(), config.connect_timeout).to(address.clone()),
+            connector: Connector::new(net.clone(), config.connect_timeout)
+                .with_address(address.clone()),
             url: config.url.clone(),
             trust_roots: trust_roots.clone(),
             idle_timeout: config.idle_timeout,

@@ -21,7 +21,7 @@ use tower::Service;
 use super::config::Limits;
 use super::header_timeout::{HeaderTracker, TimedIo};
 use crate::inbound::Peer;
-use crate::net::{Connection, Listener, Threads};
+use crate::net::{Connection, Listener, WorkerThreads};
 
 /// The accept loop of a port.
 pub(super) struct AcceptLoop<'a> {
@@ -32,7 +32,7 @@ pub(super) struct AcceptLoop<'a> {
     /// Time for requests in progress after `closing`. The loop aborts the rest.
     pub(super) grace: Duration,
     /// The threads that serve the connections.
-    pub(super) threads: &'a Threads,
+    pub(super) threads: &'a WorkerThreads,
 }
 
 impl AcceptLoop<'_> {

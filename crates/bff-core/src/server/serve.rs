@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::accept::AcceptLoop;
 use super::app::App;
 use super::config::Config;
-use crate::net::{Listener, Threads};
+use crate::net::{Listener, WorkerThreads};
 
 /// A gateway's two bound listeners.
 pub struct Listeners {
@@ -65,8 +65,8 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     };
     // The threads live to the end: they also run writes whose clients disconnected.
     let threads = match &listeners.public {
-        Listener::Tcp(_) => Threads::try_start(app.config().worker_threads),
-        Listener::InMemory(_) => Threads::none(),
+        Listener::Tcp(_) => WorkerThreads::try_start(app.config().worker_threads),
+        Listener::InMemory(_) => WorkerThreads::none(),
     };
     let public = AcceptLoop {
         router: app.router(),
@@ -80,7 +80,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         limits: app.limits(),
         closing: admin_closing.clone(),
         grace: ADMIN_GRACE,
-        threads: &Threads::none(),
+        threads: &WorkerThreads::none(),
     };
     let serve_and_drain = async {
         // New connections wait until service discovery has its first result.
@@ -97,6 +97,6 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     };
     tokio::join!(wait_stop, serve_and_drain, admin.serve(listeners.admin));
     // Dropping an aborted request writes its access log line.
-    let _ = timeout(ABORT_GRACE, threads.end()).await;
+    let _ = timeout(ABORT_GRACE, threads.stop()).await;
     crate::telemetry::logs::flush();
 }

@@ -1,8 +1,8 @@
-//! One moment for all that a connection's task does before it waits again.
+//! A coarse clock: one time for everything that a connection's task does between two waits.
 //!
-//! A page of three calls asks the time some fifty times, 20 to 30 ns each. What is asked here is read once each time that
-//! the task is woken, as event loops do. It is for what lasts until something arrives: calls, copies, deadlines. How long
-//! the work itself took, and what other threads compare with, is for [`Instant::now`].
+//! A page of three calls reads the time about fifty times, at 20 to 30 ns each. This clock is read once per wake-up of
+//! the task, as in event loops. It is for times that span a wait: calls, cache entries, deadlines. Use [`Instant::now`]
+//! to measure work, and for times that other threads compare.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -12,34 +12,34 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 thread_local! {
-    static MOMENT: Cell<Moment> = const { Cell::new(Moment::Passing) };
+    static CLOCK: Cell<ClockState> = const { Cell::new(ClockState::Running) };
 }
 
-/// How the time stands on this thread.
+/// The clock of this thread.
 #[derive(Clone, Copy)]
-enum Moment {
-    /// It passes: no task that stands still in it is being polled.
-    Passing,
-    /// It stands still from the first look on.
-    Unseen,
-    /// It stands still.
-    At(Instant),
+enum ClockState {
+    /// Running: no [`FrozenClock`] is being polled.
+    Running,
+    /// Frozen at the next read.
+    FrozenAtNextRead,
+    /// Frozen.
+    Frozen(Instant),
 }
 
-/// The time: in a task of a connection as it was when first asked since the task was woken.
+/// The time; inside a [`FrozenClock`], the time of the first read since the task was woken.
 pub fn now() -> Instant {
-    match MOMENT.get() {
-        Moment::At(at) => at,
-        Moment::Passing => Instant::now(),
-        Moment::Unseen => {
-            let at = Instant::now();
-            MOMENT.set(Moment::At(at));
-            at
+    match CLOCK.get() {
+        ClockState::Frozen(now) => now,
+        ClockState::Running => Instant::now(),
+        ClockState::FrozenAtNextRead => {
+            let now = Instant::now();
+            CLOCK.set(ClockState::Frozen(now));
+            now
         }
     }
 }
 
-/// A task for which time stands still while it is polled.
+/// A task whose clock is frozen while it is polled.
 pub(super) struct FrozenClock<F>(Pin<Box<F>>);
 
 impl<F> FrozenClock<F> {
@@ -52,17 +52,17 @@ impl<F: Future> Future for FrozenClock<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _passes = Passes(MOMENT.replace(Moment::Unseen));
+        let _restore = RestoreClock(CLOCK.replace(ClockState::FrozenAtNextRead));
         self.0.as_mut().poll(cx)
     }
 }
 
-/// Sets the time going again, whatever becomes of the task.
-struct Passes(Moment);
+/// Restores the earlier state, even if the task panics.
+struct RestoreClock(ClockState);
 
-impl Drop for Passes {
+impl Drop for RestoreClock {
     fn drop(&mut self) {
-        MOMENT.set(self.0);
+        CLOCK.set(self.0);
     }
 }
 
@@ -79,27 +79,27 @@ mod tests {
     const STEP: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn time_stands_still_until_the_task_is_woken_again() {
-        let still = FrozenClock::new(async {
+    async fn the_clock_is_frozen_until_the_task_is_woken_again() {
+        let task = FrozenClock::new(async {
             let first = now();
-            // Its first poll moves the clock; it is not waited for.
+            // The first poll advances the clock; the rest is not needed.
             assert!(advance(STEP).now_or_never().is_none());
             assert_eq!((now(), Instant::now()), (first, first + STEP));
             sleep(STEP).await;
             assert_eq!(now(), first + STEP * 2);
         });
-        still.await;
+        task.await;
         let before = now();
         advance(STEP).await;
         assert_eq!(now(), before + STEP);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn other_tasks_have_their_own_time_and_a_panic_leaves_none_standing() {
+    async fn other_tasks_have_their_own_clock_and_a_panic_restores_it() {
         let other = tokio::spawn(FrozenClock::new(async {
             now();
             yield_now().await;
-            panic!("meant");
+            panic!("intended");
         }));
         let before = now();
         advance(STEP).await;

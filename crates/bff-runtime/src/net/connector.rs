@@ -12,28 +12,28 @@ use hyper_util::rt::TokioIo;
 
 use super::{Connection, Net};
 
-/// The connector of every outbound client: a connection to the URI's authority within `timeout`.
+/// Connects to the authority of a URI within `timeout`.
 #[derive(Clone, Debug)]
 pub struct Connector {
     net: Net,
     timeout: Duration,
-    to: Option<Authority>,
+    address: Option<Authority>,
 }
 
 impl Connector {
-    /// Dials over `net`, giving up after `timeout`.
+    /// A connector over `net` with a time limit.
     pub fn new(net: Net, timeout: Duration) -> Self {
         Self {
             net,
             timeout,
-            to: None,
+            address: None,
         }
     }
 
-    /// Dials `address` whatever the URI says: an instance of the backend that the URI names.
+    /// Connects to `address` instead of the URI's authority: an instance of the backend that the URI names.
     #[must_use]
-    pub fn to(mut self, address: Authority) -> Self {
-        self.to = Some(address);
+    pub fn with_address(mut self, address: Authority) -> Self {
+        self.address = Some(address);
         self
     }
 }
@@ -48,15 +48,19 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { net, timeout, to } = self.clone();
+        let Self {
+            net,
+            timeout,
+            address,
+        } = self.clone();
         Box::pin(async move {
-            let to = to.as_ref().or(uri.authority());
-            let to = to.ok_or(io::ErrorKind::InvalidInput)?;
+            let address = address.as_ref().or(uri.authority());
+            let address = address.ok_or(io::ErrorKind::InvalidInput)?;
             let tls = uri.scheme_str() == Some("https");
-            let port = to.port_u16().unwrap_or(if tls { 443 } else { 80 });
-            let authority = format!("{}:{port}", to.host());
+            let port = address.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let authority = format!("{}:{port}", address.host());
             match tokio::time::timeout(timeout, net.connect(&authority)).await {
-                Ok(wire) => wire.map(TokioIo::new),
+                Ok(connection) => connection.map(TokioIo::new),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             }
         })

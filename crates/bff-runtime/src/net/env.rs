@@ -1,4 +1,4 @@
-//! What comes from outside the program: the network, the wall clock and randomness; seeded in a simulation.
+//! The environment of the program: network, wall clock and randomness. A simulation seeds them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,14 +26,14 @@ enum Source {
 struct Seeded {
     seed: u64,
     start: Instant,
-    drawn: AtomicU64,
+    draws: AtomicU64,
 }
 
-/// The wall time at which every simulation begins: 2026-01-01T00:00:00Z.
+/// The start time of every simulation: 2026-01-01T00:00:00Z.
 const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 impl Env {
-    /// The machine's own network, clock and randomness.
+    /// The network, clock and randomness of the machine.
     pub fn real() -> Self {
         Self {
             net: Net::Tcp,
@@ -41,12 +41,12 @@ impl Env {
         }
     }
 
-    /// A world in which everything follows from `seed` and tokio's clock.
+    /// An environment in which everything follows from `seed` and tokio's clock.
     pub fn seeded(seed: u64, net: Net) -> Self {
         let seeded = Seeded {
             seed,
             start: Instant::now(),
-            drawn: AtomicU64::new(0),
+            draws: AtomicU64::new(0),
         };
         Self {
             net,
@@ -54,7 +54,7 @@ impl Env {
         }
     }
 
-    /// The same world with draws of its own, so that one gateway's draws do not move another's.
+    /// The same environment with its own random sequence, so that its draws do not change those of others.
     #[must_use]
     pub fn fork(&self, name: &str) -> Self {
         let source = match &self.source {
@@ -62,7 +62,7 @@ impl Env {
             Source::Seeded(s) => Source::Seeded(Arc::new(Seeded {
                 seed: s.seed ^ xxhash_rust::xxh3::xxh3_64(name.as_bytes()),
                 start: s.start,
-                drawn: AtomicU64::new(0),
+                draws: AtomicU64::new(0),
             })),
         };
         Self {
@@ -76,11 +76,8 @@ impl Env {
         &self.net
     }
 
-    /// The wall time.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the clock the ban points to"
-    )]
+    /// The wall clock time.
+    #[expect(clippy::disallowed_methods, reason = "the ban points to this clock")]
     pub fn now(&self) -> SystemTime {
         match &self.source {
             Source::Real => SystemTime::now(),
@@ -102,7 +99,7 @@ impl Env {
     pub fn random(&self) -> u64 {
         match &self.source {
             Source::Real => rand::random(),
-            Source::Seeded(s) => mix(s.seed, s.drawn.fetch_add(1, Ordering::Relaxed)),
+            Source::Seeded(s) => mix(s.seed, s.draws.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
@@ -120,7 +117,7 @@ impl Env {
     }
 }
 
-/// One well-mixed number from a seed and an ordinal (SplitMix64).
+/// A pseudo-random number from a seed and an ordinal (SplitMix64).
 fn mix(seed: u64, ordinal: u64) -> u64 {
     let mut z = seed.wrapping_add(ordinal.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -135,8 +132,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_seed_decides_everything() {
         let draw = |seed| {
-            let world = Env::seeded(seed, Net::Tcp).fork("web");
-            (world.uuid(), world.random(), world.now())
+            let env = Env::seeded(seed, Net::Tcp).fork("web");
+            (env.uuid(), env.random(), env.now())
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1).0, draw(2).0);
@@ -144,8 +141,8 @@ mod tests {
 
     #[test]
     fn real_ids_differ_and_are_version_7() {
-        let world = Env::real();
-        assert_ne!(world.uuid(), world.uuid());
-        assert_eq!(world.uuid().get_version_num(), 7);
+        let env = Env::real();
+        assert_ne!(env.uuid(), env.uuid());
+        assert_eq!(env.uuid().get_version_num(), 7);
     }
 }

@@ -1,7 +1,7 @@
-//! The threads that serve connections, each with a runtime of its own.
+//! Worker threads that serve connections. Each has its own single-threaded runtime.
 //!
-//! A connection stays on the thread that it was given to, and so does what it asks of backends: nothing is woken on
-//! another core, and no other core touches its memory. What one thread has too much of, no other takes over.
+//! A connection and its calls to backends stay on one thread. So no task is woken on another core, and no other core
+//! touches its memory. There is no work stealing.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -21,33 +21,33 @@ use tokio_util::task::TaskTracker;
 use super::coarse_clock::FrozenClock;
 
 thread_local! {
-    /// The number of this thread among those that serve, from 1; 0 is any other.
-    static HOME: Cell<usize> = const { Cell::new(0) };
+    /// The index of this worker thread, from 1; 0 for any other thread.
+    static WORKER_INDEX: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The longest that a thread that serves sleeps.
-const TICK: Duration = Duration::from_millis(100);
+/// The longest sleep of a worker thread.
+const TIMER_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Has a timer run out soon at any time. tokio wakes its driver, by a system call, for each new timer that is the
-/// earliest, even if the driver is the thread that sets it and awake: every call's would be, on a thread with no other.
+/// Always keeps an early timer. tokio wakes its driver by a system call for each new earliest timer, even if the driver
+/// is the current thread. Without an earlier timer, every call would cause one.
 async fn keep_timer_armed() {
     loop {
-        sleep(TICK).await;
+        sleep(TIMER_INTERVAL).await;
     }
 }
 
-/// Which thread drives a socket that is opened here: a number from 1, or 0 where it is none of [`Threads`].
+/// The index of the worker thread that drives a socket opened here, from 1; 0 outside of [`WorkerThreads`].
 pub fn worker_index() -> usize {
-    HOME.get()
+    WORKER_INDEX.get()
 }
 
-/// Threads that serve. They end when this is dropped.
+/// The worker threads. They end when this is dropped.
 #[derive(Debug, Default)]
-pub struct Threads {
+pub struct WorkerThreads {
     running: Vec<Thread>,
-    ending: CancellationToken,
-    /// Counts each thread until all that it served is dropped.
-    serving: TaskTracker,
+    shutdown: CancellationToken,
+    /// Tracks each thread until all its connections are dropped.
+    active: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -56,94 +56,94 @@ struct Thread {
     connections: Arc<AtomicUsize>,
 }
 
-/// One connection of a thread, until it is dropped.
-struct Connection(Arc<AtomicUsize>);
+/// Counts one connection of a thread until it is dropped.
+struct ConnectionGuard(Arc<AtomicUsize>);
 
-impl Threads {
-    /// No threads: everything is served by the runtime that it is served in.
+impl WorkerThreads {
+    /// No threads: the current runtime serves everything.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Starts so many threads, or as many as the process may use cores.
+    /// Starts `count` threads; by default as many as there are cores for this process.
     pub fn start(count: Option<NonZeroUsize>) -> io::Result<Self> {
         let count = match count {
             Some(count) => count,
             None => thread::available_parallelism()?,
         };
-        // Those that have started end with it if one does not.
-        let mut all = Self::default();
+        // If one does not start, dropping this ends the others.
+        let mut threads = Self::default();
         for number in 1..=count.get() {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let handle = runtime.handle().clone();
-            let until = all.ending.clone().cancelled_owned();
-            let serving = all.serving.token();
+            let shutdown = threads.shutdown.clone().cancelled_owned();
+            let active = threads.active.token();
             let serve = move || {
-                HOME.set(number);
+                WORKER_INDEX.set(number);
                 runtime.block_on(async {
                     tokio::select! {
                         biased;
-                        () = until => {}
+                        () = shutdown => {}
                         () = keep_timer_armed() => {}
                     }
                 });
-                // Nobody waits for a name that is still being looked up.
+                // Does not wait for a DNS lookup in progress.
                 runtime.shutdown_background();
-                drop(serving);
+                drop(active);
             };
-            let named = thread::Builder::new().name(format!("serve-{number}"));
-            named.spawn(serve)?;
-            all.running.push(Thread {
+            let builder = thread::Builder::new().name(format!("serve-{number}"));
+            builder.spawn(serve)?;
+            threads.running.push(Thread {
                 runtime: handle,
                 connections: Arc::default(),
             });
         }
-        Ok(all)
+        Ok(threads)
     }
 
-    /// The same, or none where the machine gives none: slower, and no worse.
+    /// The same, but without threads if none can be started. That is slower, but works.
     pub fn try_start(count: Option<NonZeroUsize>) -> Self {
         Self::start(count).unwrap_or_else(|error| {
-            tracing::warn!(%error, "no threads to serve with; one does everything");
+            tracing::warn!(%error, "no worker threads started; one thread serves everything");
             Self::none()
         })
     }
 
-    /// Serves a connection on the thread that has the fewest.
+    /// Serves a connection on the thread with the fewest connections.
     pub fn spawn(
         &self,
         tasks: &mut JoinSet<()>,
         connection: impl Future<Output = ()> + Send + 'static,
     ) {
-        let fewest = |thread: &&Thread| thread.connections.load(Relaxed);
-        let Some(thread) = self.running.iter().min_by_key(fewest) else {
+        let load = |thread: &&Thread| thread.connections.load(Relaxed);
+        let Some(thread) = self.running.iter().min_by_key(load) else {
             tasks.spawn(FrozenClock::new(connection));
             return;
         };
         thread.connections.fetch_add(1, Relaxed);
-        let one = Connection(thread.connections.clone());
+        let guard = ConnectionGuard(thread.connections.clone());
         let connection = async move {
-            let _one = one;
+            let _guard = guard;
             connection.await;
         };
         tasks.spawn_on(FrozenClock::new(connection), &thread.runtime);
     }
 
-    /// Ends them, and waits until all that they served is dropped, so that it has said its last word.
-    pub async fn end(&self) {
-        self.ending.cancel();
-        self.serving.close();
-        self.serving.wait().await;
+    /// Ends the threads and waits until all their connections are dropped, so that everything is logged.
+    pub async fn stop(&self) {
+        self.shutdown.cancel();
+        self.active.close();
+        self.active.wait().await;
     }
 }
 
-impl Drop for Threads {
+impl Drop for WorkerThreads {
     fn drop(&mut self) {
-        self.ending.cancel();
+        self.shutdown.cancel();
     }
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -157,49 +157,49 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_connection_goes_to_the_thread_that_has_the_fewest_and_stays_there() {
-        let threads = Threads::start(NonZeroUsize::new(2)).unwrap();
+    async fn a_connection_goes_to_the_least_loaded_thread_and_stays_there() {
+        let threads = WorkerThreads::start(NonZeroUsize::new(2)).unwrap();
         let mut tasks = JoinSet::new();
-        let (told, mut homes) = mpsc::unbounded_channel();
+        let (sender, mut indexes) = mpsc::unbounded_channel();
         let mut open = Vec::new();
-        let mut at = Vec::new();
+        let mut assigned = Vec::new();
         for _ in 0..4 {
-            let (end, ended) = oneshot::channel::<()>();
-            let told = told.clone();
+            let (stop, stopped) = oneshot::channel::<()>();
+            let sender = sender.clone();
             threads.spawn(&mut tasks, async move {
-                told.send(worker_index()).unwrap();
-                ended.await.ok();
+                sender.send(worker_index()).unwrap();
+                stopped.await.ok();
                 tokio::task::yield_now().await;
-                told.send(worker_index()).unwrap();
+                sender.send(worker_index()).unwrap();
             });
-            open.push(end);
-            at.push(homes.recv().await.unwrap());
+            open.push(stop);
+            assigned.push(indexes.recv().await.unwrap());
         }
-        assert_eq!(at, [1, 2, 1, 2]);
-        // Both of the second thread end, so the next two are its own.
+        assert_eq!(assigned, [1, 2, 1, 2]);
+        // Two connections of the second thread end, so it gets the next two.
         for n in [3, 1] {
             drop(open.remove(n));
             tasks.join_next().await.unwrap().unwrap();
-            assert_eq!(homes.recv().await, Some(2));
+            assert_eq!(indexes.recv().await, Some(2));
         }
         for _ in 0..2 {
-            let told = told.clone();
+            let sender = sender.clone();
             threads.spawn(&mut tasks, async move {
-                told.send(worker_index()).unwrap();
+                sender.send(worker_index()).unwrap();
                 std::future::pending::<()>().await;
             });
-            assert_eq!(homes.recv().await, Some(2));
+            assert_eq!(indexes.recv().await, Some(2));
         }
-        // Dropped, they take what is left with them.
+        // Dropping the threads drops their connections.
         drop(threads);
         drop(open);
         while tasks.join_next().await.is_some() {}
     }
 
     #[tokio::test]
-    async fn without_threads_all_is_served_here() {
+    async fn without_threads_the_current_runtime_serves() {
         let mut tasks = JoinSet::new();
-        Threads::none().spawn(&mut tasks, async { assert_eq!(worker_index(), 0) });
+        WorkerThreads::none().spawn(&mut tasks, async { assert_eq!(worker_index(), 0) });
         tasks.join_next().await.unwrap().unwrap();
     }
 }

@@ -12,7 +12,7 @@ use crate::store::testing::wait_until_available;
 /// The number of addresses. Each is read publicly, in two languages, and by two callers.
 const THINGS: u32 = 40;
 
-/// The scope of a reader. Every value tells which scope it was fetched for.
+/// The scope of a reader. Every value shows its scope.
 #[derive(Clone, Copy, Debug)]
 enum ReaderScope {
     Everyone,

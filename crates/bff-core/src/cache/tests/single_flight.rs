@@ -1,4 +1,4 @@
-//! Single-flight: joining, leaving, cancellation and deadlines.
+//! Single-flight: joining, dropping out, cancellation and deadlines.
 
 use futures_util::future::join_all;
 
