@@ -70,12 +70,11 @@ impl Graph {
                         inline.push((item.ident.to_string(), items));
                     }
                 }
-                Item::Macro(item) => {
-                    module
-                        .items
-                        .extend(item.ident.iter().map(ToString::to_string));
-                    module.read(item.to_token_stream());
-                }
+                Item::Macro(item) => match &item.ident {
+                    // The paths in a `macro_rules!` belong to the code that calls it.
+                    Some(name) => drop(module.items.insert(name.to_string())),
+                    None => module.read(item.to_token_stream()),
+                },
                 other => {
                     module.items.extend(name(other));
                     module.read(other.to_token_stream());

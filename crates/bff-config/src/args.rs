@@ -31,7 +31,7 @@ pub struct Args {
 /// The next step of a program with a valid configuration.
 #[derive(Debug)]
 enum Outcome<C, T> {
-    /// Start with this configuration and its product.
+    /// Start with this configuration and its output.
     Run(C, T),
     /// Print this to stdout and stop.
     Print(String),
@@ -62,7 +62,7 @@ impl Args {
             env: environment(),
         };
         match self.outcome(&sources, build) {
-            Ok(Outcome::Run(config, product)) => Ok((config, product)),
+            Ok(Outcome::Run(config, output)) => Ok((config, output)),
             Ok(Outcome::Print(text)) => {
                 // A closed stdout is no failure.
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
@@ -91,14 +91,14 @@ impl Args {
         build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
     ) -> Result<Outcome<C, T>, Error> {
         let config: C = load(sources)?;
-        let product = build(&config, sources)?;
+        let output = build(&config, sources)?;
         if self.check_config {
             return Ok(Outcome::Print("configuration is valid".to_owned()));
         }
         if self.print_config {
             return Ok(Outcome::Print(print_with_sources(&config, sources)?));
         }
-        Ok(Outcome::Run(config, product))
+        Ok(Outcome::Run(config, output))
     }
 }
 

@@ -9,7 +9,7 @@ use bff_core::gateway::{self, AnyGateway, GatewayState};
 use bff_core::server::{self, App};
 use toml::Table;
 
-use crate::overlay::{merge, parse, section};
+use crate::toml_tables::{merge, parse, section};
 
 /// Every gateway, in the order of its port.
 pub static GATEWAYS: &[Gateway] = &[

@@ -23,6 +23,7 @@ pub mod overlay;
 mod ports;
 mod running;
 pub mod scaffold;
+mod toml_tables;
 
 /// What to run, and where.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@ use services_mock::Backend;
 use toml::{Table, Value};
 
 use crate::gateways::{Callers, Gateway};
+use crate::toml_tables::{merge, parse, section, set};
 
 /// The demo partner's key. It opens a fleet's partner gateway and nothing else: production refuses it by id and secret.
 pub const PARTNER_KEY: &str = "bffp_demo_only-for-this-machine";
@@ -118,54 +119,9 @@ fn url(backends: &BTreeMap<Backend, String>, backend: Backend) -> Result<&str, S
     url.ok_or_else(|| format!("no URL for backend {}", backend.name()))
 }
 
-pub(crate) fn parse(text: &str, source: &str) -> Result<Table, String> {
-    let parsed = text.parse::<Table>();
-    parsed.map_err(|error| format!("{source}: {}", error.message()))
-}
-
-pub(crate) fn section<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
-    table.get(key).and_then(Value::as_table)
-}
-
-/// Sets the value at a path, making the tables on the way.
-fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
-    match path {
-        [] => {}
-        [key] => {
-            table.insert((*key).to_owned(), value.into());
-        }
-        [key, rest @ ..] => {
-            let below = table.entry(*key).or_insert_with(|| Table::new().into());
-            if let Value::Table(below) = below {
-                set(below, rest, value.into());
-            }
-        }
-    }
-}
-
-/// Puts `over` onto `under`: tables key by key, all else whole.
-pub(crate) fn merge(under: &mut Table, over: Table) {
-    for (key, value) in over {
-        match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
-            (_, value) => {
-                under.insert(key, value);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tables_merge_and_all_else_is_replaced() {
-        let mut under = parse("a = [1, 2]\n[b]\nc = 1\nd = 2", "under").unwrap();
-        merge(&mut under, parse("a = [3]\n[b]\nd = 4", "over").unwrap());
-        let wanted = parse("a = [3]\n[b]\nc = 1\nd = 4", "wanted").unwrap();
-        assert_eq!(under, wanted);
-    }
 
     #[test]
     fn the_key_that_is_printed_is_the_one_that_production_refuses() {
