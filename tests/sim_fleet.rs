@@ -112,7 +112,7 @@ impl SimFleet {
         });
         let heard = record.clone();
         let hear = move |backend, call, moment: CallEvent<'_>| heard.hear(backend, call, moment);
-        mocks.watched_by(hear).unwrap();
+        mocks.set_observer(hear).unwrap();
         let town = Self {
             mocks,
             record,

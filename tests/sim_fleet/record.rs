@@ -107,7 +107,7 @@ impl Record {
                 };
                 calls.insert(call, called);
             }
-            CallEvent::Left => {
+            CallEvent::Ended => {
                 if let Some(called) = calls.get_mut(&call) {
                     called.left = Some(at);
                 }
