@@ -47,7 +47,7 @@ fn built(gateway: &fleet::Gateway) -> App {
         admin_listen: listen,
     };
     let urls = Backend::ALL.map(|b| (b, format!("http://{b}")));
-    let overlay = overlay::of(gateway, &addresses, &urls.into(), None).unwrap();
+    let overlay = overlay::build(gateway, &addresses, &urls.into(), None).unwrap();
     let built = gateway.open(&overlay, Vec::new(), &Env::real());
     built.unwrap().app
 }

@@ -182,7 +182,7 @@ impl SimFleet {
             admin_listen: ([127, 0, 0, 1], 9080).into(),
         };
         let also = unkept((self.also)(gateway));
-        let overlay = overlay::of(gateway, &addresses, &self.urls, Some(&also)).unwrap();
+        let overlay = overlay::build(gateway, &addresses, &self.urls, Some(&also)).unwrap();
         let world = self.world.fork(&format!("life {life}"));
         let app = gateway.open(&overlay, Vec::new(), &world).unwrap().app;
         let listeners = Listeners {

@@ -1,4 +1,4 @@
-//! What a development fleet changes in each gateway's configuration: addresses, and credentials for a demo.
+//! The development configuration of each gateway: addresses, wide limits and demo credentials.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,38 +9,38 @@ use toml::{Table, Value};
 
 use crate::gateways::{Callers, Gateway};
 
-/// The demo partner's key. It opens a fleet's partner gateway and nothing else: production refuses it by id and secret.
+/// The demo partner's API key. It is valid only in a fleet: production rejects its id and its secret.
 pub const PARTNER_KEY: &str = "bffp_demo_only-for-this-machine";
-/// What the demo partner may do.
+/// The scopes of the demo partner.
 const PARTNER_SCOPES: [&str; 2] = ["catalogue:read", "availability:read"];
-/// More a minute than this machine answers.
-const WIDE: i64 = 10_000_000;
-/// What the demo issuer's tokens name as their audience.
+/// A limit that one machine does not reach, in requests per minute.
+const WIDE_LIMIT: i64 = 10_000_000;
+/// The audience of the mocked issuer's tokens.
 const AUDIENCE: &str = "bff";
 
-/// Where one gateway listens.
+/// The addresses of one gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// For clients.
+    /// The public address.
     pub listen: SocketAddr,
-    /// For operators.
+    /// The admin address.
     pub admin_listen: SocketAddr,
 }
 
 impl Addresses {
-    /// How clients reach it, without a final slash.
+    /// The public URL, without a final slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.listen)
     }
 
-    /// How operators reach it, without a final slash.
+    /// The admin URL, without a final slash.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin_listen)
     }
 }
 
-/// One gateway's overlay as TOML, `extra` over it. `backends` holds the URL of all eight.
-pub fn of(
+/// The overlay of one gateway as TOML, with `extra` on top. `backends` has the URL of each backend.
+pub fn build(
     gateway: &Gateway,
     addresses: &Addresses,
     backends: &BTreeMap<Backend, String>,
@@ -54,7 +54,7 @@ pub fn of(
     let admin = addresses.admin_listen.to_string();
     set(&mut overlay, &["server", "admin_listen"], admin);
     set(&mut overlay, &["server", "public_url"], addresses.url());
-    // So that a load test from one machine meets the gateway, and not a limit that knows nothing of it yet.
+    // A high initial limit, so that a load test is not rejected before the adaptive limit has grown.
     let initial = ["inbound", "load_shedding", "concurrency_limit", "initial"];
     set(&mut overlay, &initial, 1000);
     for name in gateway.upstreams() {
@@ -83,7 +83,7 @@ pub fn of(
     toml::to_string(&overlay).map_err(|error| error.to_string())
 }
 
-/// No limit is in the way of a load test, which comes from one address; a partner's plan is part of the demo and stays.
+/// Raises the rate limits for load tests from one IP address. The limits of a partner's plan stay: they are part of the demo.
 fn relax_limits(overlay: &mut Table, defaults: &Table, callers: Callers) {
     let limits = section(defaults, "inbound").and_then(|inbound| section(inbound, "rate_limits"));
     let Some(limits) = limits else { return };
@@ -91,18 +91,18 @@ fn relax_limits(overlay: &mut Table, defaults: &Table, callers: Callers) {
         set(
             overlay,
             &["inbound", "rate_limits", "per_ip", "limit"],
-            WIDE,
+            WIDE_LIMIT,
         );
     }
     if callers == Callers::People {
         for (name, _) in section(limits, "policies").into_iter().flatten() {
             let path = ["inbound", "rate_limits", "policies", name, "limit"];
-            set(overlay, &path, WIDE);
+            set(overlay, &path, WIDE_LIMIT);
         }
     }
 }
 
-/// The demo partner as configuration holds it: the secret's hash, never the secret.
+/// The configuration of the demo partner, with the hash of the secret.
 fn demo_key() -> Table {
     let mut key = Table::new();
     set(&mut key, &["hash"], api_key::hash(api_key::DEMO_SECRET));
@@ -127,7 +127,7 @@ pub(crate) fn section<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
     table.get(key).and_then(Value::as_table)
 }
 
-/// Sets the value at a path, making the tables on the way.
+/// Sets the value at a path. Missing tables are created.
 fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
     match path {
         [] => {}
@@ -135,21 +135,21 @@ fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
             table.insert((*key).to_owned(), value.into());
         }
         [key, rest @ ..] => {
-            let below = table.entry(*key).or_insert_with(|| Table::new().into());
-            if let Value::Table(below) = below {
-                set(below, rest, value.into());
+            let child = table.entry(*key).or_insert_with(|| Table::new().into());
+            if let Value::Table(child) = child {
+                set(child, rest, value.into());
             }
         }
     }
 }
 
-/// Puts `over` onto `under`: tables key by key, all else whole.
-pub(crate) fn merge(under: &mut Table, over: Table) {
-    for (key, value) in over {
-        match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => merge(under, over),
+/// Merges `overlay` into `base`: tables by key; other values are replaced.
+pub(crate) fn merge(base: &mut Table, overlay: Table) {
+    for (key, value) in overlay {
+        match (base.get_mut(&key), value) {
+            (Some(Value::Table(base)), Value::Table(overlay)) => merge(base, overlay),
             (_, value) => {
-                under.insert(key, value);
+                base.insert(key, value);
             }
         }
     }
@@ -160,15 +160,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_merge_and_all_else_is_replaced() {
-        let mut under = parse("a = [1, 2]\n[b]\nc = 1\nd = 2", "under").unwrap();
-        merge(&mut under, parse("a = [3]\n[b]\nd = 4", "over").unwrap());
-        let wanted = parse("a = [3]\n[b]\nc = 1\nd = 4", "wanted").unwrap();
-        assert_eq!(under, wanted);
+    fn tables_merge_and_other_values_are_replaced() {
+        let mut base = parse("a = [1, 2]\n[b]\nc = 1\nd = 2", "base").unwrap();
+        merge(&mut base, parse("a = [3]\n[b]\nd = 4", "overlay").unwrap());
+        let expected = parse("a = [3]\n[b]\nc = 1\nd = 4", "expected").unwrap();
+        assert_eq!(base, expected);
     }
 
     #[test]
-    fn the_key_that_is_printed_is_the_one_that_production_refuses() {
+    fn the_printed_key_is_the_one_that_production_rejects() {
         let printed = format!("bffp_{}_{}", api_key::DEMO_ID, api_key::DEMO_SECRET);
         assert_eq!(PARTNER_KEY, printed);
     }
