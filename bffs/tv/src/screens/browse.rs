@@ -29,7 +29,7 @@ pub struct BrowseConfig {
 /// The collections of the browse screen.
 #[derive(Clone, Debug)]
 pub struct BrowseRows {
-    /// The one whose first product is the hero.
+    /// The collection whose first product is the hero.
     featured: CollectionId,
     /// The rows, top to bottom.
     rows: Vec<CollectionId>,
@@ -38,11 +38,11 @@ pub struct BrowseRows {
 impl GatewayPart for BrowseRows {
     type Config = BrowseConfig;
 
-    /// Refuses a collection that is a row twice, because a row is identified by its collection.
+    /// Rejects duplicate rows, because a row is identified by its collection.
     fn open(_: &GatewayBuilder<'_>, config: &BrowseConfig) -> Result<Self, String> {
-        let mut seen = HashSet::new();
-        if let Some(twice) = config.rows.iter().find(|id| !seen.insert(*id)) {
-            return Err(format!("screens.browse.rows: {twice} is there twice"));
+        let mut rows = HashSet::new();
+        if let Some(duplicate) = config.rows.iter().find(|id| !rows.insert(*id)) {
+            return Err(format!("duplicate row {duplicate} in screens.browse.rows"));
         }
         Ok(Self {
             featured: FEATURED.parse().map_err(|e| format!("{FEATURED}: {e}"))?,
