@@ -1,4 +1,4 @@
-//! Compiles `proto/playback.proto` without a `protoc` on the machine.
+//! Compiles `proto/playback.proto` without `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/playback.proto");

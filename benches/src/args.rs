@@ -7,7 +7,7 @@ use http::uri::Authority;
 
 use crate::{limits, overload, policies};
 
-/// Measures the web gateway's product page against a floor and against what one would write by hand.
+/// Measures the web gateway's product page against a minimal gateway and a hand-written gateway
 #[derive(Parser)]
 #[command(name = "benches", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -17,30 +17,30 @@ pub(crate) struct Args {
     pub(crate) part: Option<Part>,
 }
 
-/// How much is measured. Every number has an end, so that a run has one.
+/// The size of a measurement. All numbers are bounded, so a run is bounded too.
 #[derive(clap::Args)]
 pub(crate) struct Settings {
-    /// How often each gateway has its turn
+    /// Number of rounds; each gateway has one turn in each round
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=50))]
     pub(crate) rounds: u16,
-    /// Requests to each gateway in a round; (c) gets more if its tokens need more to be used 50 times each
+    /// Requests to each gateway in a round; (c) gets more if its tokens would be used fewer than 50 times each
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     pub(crate) requests: u32,
-    /// Connections kept busy, one request at a time on each
+    /// Number of busy connections, with one request at a time on each
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) connections: u16,
-    /// Users, each with a token of their own; no more than the gateway remembers
+    /// Number of users, each with one token; at most the size of the gateway's token cache
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=40_000))]
     pub(crate) users: u16,
-    /// The gateway of (c) and (d), if not the `web-bff` beside this program: what `deploy/pgo` leaves, for instance
+    /// The gateway of (c) and (d), for instance one built by `deploy/pgo` [default: `web-bff` next to this program]
     #[arg(long, value_name = "PATH")]
     pub(crate) gateway: Option<PathBuf>,
-    /// Only these rows, for instance `floor,plain`
+    /// Measure only these rows, for instance `floor,plain`
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<Row>,
 }
 
-/// A gateway that is measured.
+/// A measured gateway.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Row {
     Floor,
@@ -49,32 +49,32 @@ pub(crate) enum Row {
     Bare,
 }
 
-/// Another measurement, and the parts that a run starts as processes of their own.
+/// The other measurements, and the processes that a measurement starts.
 #[derive(Subcommand)]
 pub(crate) enum Part {
-    /// What the cache costs a read, in one thread, and through Redis where there is one; takes half a minute
+    /// Measure the cost of the cache per read, also through Redis if it is installed; takes half a minute
     Cache,
-    /// What the policies do when backends fail, hang, die, come and go; takes two minutes
+    /// Measure the policies while backends fail, hang, die and are replaced; takes two minutes
     Policies(policies::Settings),
-    /// What limits cost a request, in process and through Redis; takes half a minute
+    /// Measure the cost of rate limits per request, in process and through Redis; takes half a minute
     Limits(limits::Settings),
-    /// What is left of the work when twice as much is asked as a backend can answer; takes a minute
+    /// Measure the goodput at twice the capacity of a backend; takes a minute
     Overload(overload::Settings),
-    /// A backend of exact capacity
+    /// A backend with an exact capacity
     #[command(name = "serve-bounded", hide = true)]
     Bounded {
-        /// The key document of the issuer, as JSON
+        /// The issuer's JWKS, as JSON
         #[arg(long)]
         jwks: String,
     },
-    /// The backends, with fixed answers
+    /// The backends, with fixed responses
     #[command(name = "serve-backends", hide = true)]
     Backends {
-        /// The key document of the issuer, as JSON
+        /// The issuer's JWKS, as JSON
         #[arg(long)]
         jwks: String,
     },
-    /// (a): hyper alone
+    /// (a): only hyper
     #[command(name = "serve-floor", hide = true)]
     Floor(Upstreams),
     /// (b): axum and reqwest
@@ -82,7 +82,7 @@ pub(crate) enum Part {
     Plain(Upstreams),
 }
 
-/// Where the backends are, as `host:port`.
+/// The addresses of the backends, as `host:port`.
 #[derive(Clone, clap::Args)]
 pub(crate) struct Upstreams {
     #[arg(long)]
@@ -94,8 +94,8 @@ pub(crate) struct Upstreams {
 }
 
 impl Settings {
-    /// Whether a row is to be measured.
-    pub(crate) fn wants(&self, row: Row) -> bool {
+    /// Whether a row is measured.
+    pub(crate) fn includes(&self, row: Row) -> bool {
         self.only.is_empty() || self.only.contains(&row)
     }
 }

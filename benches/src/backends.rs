@@ -1,7 +1,7 @@
-//! The three backends in one process: fixed answers in the wire format of the mocks, about 4 kB together.
+//! The three backends in one process: fixed responses in the format of the mocks, about 4 kB together.
 //!
-//! They do as little as a server can, for their work shares the machine with what is measured. Nothing they answer may
-//! be stored, so every page costs three calls.
+//! They do minimal work, because they share the machine with the measured gateways. Their responses are `no-store`, so
+//! every page needs three calls.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ pub(crate) const PRODUCT: &str = include_str!("backends/product.json");
 pub(crate) const REVIEWS: &str = include_str!("backends/reviews.json");
 pub(crate) const AVAILABILITY: &str = include_str!("backends/availability.json");
 
-/// Paths that are answered, and with what.
-pub(crate) type Answers = Arc<Vec<(&'static str, Bytes)>>;
+/// The path prefixes and their response bodies.
+pub(crate) type Responses = Arc<Vec<(&'static str, Bytes)>>;
 
-/// Serves until the benchmark is gone; announces the ports of product, review and inventory in this order.
+/// Serves until the benchmark ends. Announces the ports of product, review and inventory, in this order.
 pub(crate) async fn serve(jwks: String) -> Result<()> {
     let product = [
         ("/products/", Bytes::from_static(PRODUCT.as_bytes())),
@@ -41,34 +41,39 @@ pub(crate) async fn serve(jwks: String) -> Result<()> {
     );
     subprocess::announce(&[&a, &b, &c])?;
     tokio::select! {
-        () = subprocess::orphaned() => Ok(()),
-        end = backend(a, Arc::new(product.into())) => end,
-        end = backend(b, Arc::new(review.into())) => end,
-        end = backend(c, Arc::new(inventory.into())) => end,
+        () = subprocess::parent_ended() => Ok(()),
+        result = backend(a, Arc::new(product.into())) => result,
+        result = backend(b, Arc::new(review.into())) => result,
+        result = backend(c, Arc::new(inventory.into())) => result,
     }
 }
 
-async fn backend(listener: TcpListener, answers: Answers) -> Result<()> {
+async fn backend(listener: TcpListener, responses: Responses) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let answers = answers.clone();
+        let responses = responses.clone();
         let service = service_fn(move |request| {
-            let answer = answer(&request, &answers);
-            async { Ok::<_, Infallible>(answer) }
+            let response = response(&request, &responses);
+            async { Ok::<_, Infallible>(response) }
         });
-        // A connection that ends in an error has a client that says so.
+        // The client reports a connection error.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-/// What is answered to a request; 404 where nothing is.
-pub(crate) fn answer(request: &Request<Incoming>, answers: &Answers) -> Response<Full<Bytes>> {
+/// The response to a request; 404 for an unknown path.
+pub(crate) fn response(
+    request: &Request<Incoming>,
+    responses: &Responses,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    let known = answers.iter().find(|(known, _)| path.starts_with(known));
-    let body = known.map(|(_, body)| body.clone()).unwrap_or_default();
+    let found = responses
+        .iter()
+        .find(|(prefix, _)| path.starts_with(prefix));
+    let body = found.map(|(_, body)| body.clone()).unwrap_or_default();
     let mut response = Response::new(Full::new(body));
-    if known.is_none() {
+    if found.is_none() {
         *response.status_mut() = StatusCode::NOT_FOUND;
     }
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! (b): what one would write by hand: axum, reqwest, and bodies merged as `Value`s.
+//! (b): a hand-written gateway with axum and reqwest. It parses the bodies to `Value`s and merges them.
 
 use std::sync::Arc;
 
@@ -11,45 +11,45 @@ use serde_json::{Value, json};
 use crate::args::Upstreams;
 use crate::{Result, subprocess};
 
-struct Plain {
+struct Gateway {
     client: reqwest::Client,
     upstreams: Upstreams,
 }
 
-/// Serves until the benchmark is gone.
+/// Serves until the benchmark ends.
 pub(crate) async fn serve(upstreams: Upstreams) -> Result<()> {
     let listener = subprocess::bind().await?;
     subprocess::announce(&[&listener])?;
-    // reqwest wants a provider even for plain HTTP; one installed before is as good.
+    // reqwest requires a crypto provider even for plain HTTP. An error means that one is already installed.
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .ok();
     #[expect(
         clippy::disallowed_methods,
-        reason = "a gateway without policy is what this row measures"
+        reason = "this row measures a gateway without policies"
     )]
     let client = reqwest::Client::new();
     let app = Router::new()
         .route("/api/product-details/{id}", get(page))
-        .with_state(Arc::new(Plain { client, upstreams }));
+        .with_state(Arc::new(Gateway { client, upstreams }));
     tokio::select! {
-        () = subprocess::orphaned() => Ok(()),
+        () = subprocess::parent_ended() => Ok(()),
         end = async { axum::serve(listener, app).await } => Ok(end?),
     }
 }
 
 async fn page(
-    State(plain): State<Arc<Plain>>,
+    State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, StatusCode> {
-    let to = &plain.upstreams;
+    let to = &gateway.upstreams;
     let (product, reviews, availability) = tokio::try_join!(
-        plain.get(format!("http://{}/products/{id}", to.product)),
-        plain.get(format!(
+        gateway.get(format!("http://{}/products/{id}", to.product)),
+        gateway.get(format!(
             "http://{}/reviews?productId={id}&limit=10",
             to.review
         )),
-        plain.get(format!(
+        gateway.get(format!(
             "http://{}/availability/{id}?region=DE",
             to.inventory
         )),
@@ -62,10 +62,10 @@ async fn page(
     })))
 }
 
-impl Plain {
+impl Gateway {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is what one writes without a policy"
+        reason = "this row measures a gateway without policies"
     )]
     async fn get(&self, url: String) -> reqwest::Result<Value> {
         let response = self.client.get(url).send().await?.error_for_status()?;

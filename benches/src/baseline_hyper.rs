@@ -1,4 +1,4 @@
-//! (a): what three calls and one answer cost with hyper alone. No policy, no parsing: bodies are spliced as they come.
+//! (a): three calls and one response with only hyper. No policies and no parsing: the bodies are concatenated.
 
 use std::sync::Arc;
 
@@ -16,49 +16,49 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use crate::args::Upstreams;
 use crate::{Result, subprocess};
 
-struct Floor {
+struct Gateway {
     client: Client<HttpConnector, Empty<Bytes>>,
     upstreams: Upstreams,
 }
 
-/// Serves until the benchmark is gone.
+/// Serves until the benchmark ends.
 pub(crate) async fn serve(upstreams: Upstreams) -> Result<()> {
     let listener = subprocess::bind().await?;
     subprocess::announce(&[&listener])?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    let floor = Arc::new(Floor { client, upstreams });
+    let gateway = Arc::new(Gateway { client, upstreams });
 
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let floor = floor.clone();
-            let service = service_fn(move |request| page(floor.clone(), request));
-            // A connection that ends in an error has a client that says so.
+            let gateway = gateway.clone();
+            let service = service_fn(move |request| page(gateway.clone(), request));
+            // The client reports a connection error.
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     };
     tokio::select! {
-        () = subprocess::orphaned() => Ok(()),
+        () = subprocess::parent_ended() => Ok(()),
         end = accept => end,
     }
 }
 
-async fn page(floor: Arc<Floor>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
+async fn page(gateway: Arc<Gateway>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
     let path = request.uri().path();
     let Some(id) = path.strip_prefix("/api/product-details/") else {
-        return Ok(status(StatusCode::NOT_FOUND));
+        return Ok(empty_response(StatusCode::NOT_FOUND));
     };
-    let to = &floor.upstreams;
+    let to = &gateway.upstreams;
     let fetched = tokio::try_join!(
-        floor.get(&to.product, format!("/products/{id}")),
-        floor.get(&to.review, format!("/reviews?productId={id}&limit=10")),
-        floor.get(&to.inventory, format!("/availability/{id}?region=DE")),
+        gateway.get(&to.product, format!("/products/{id}")),
+        gateway.get(&to.review, format!("/reviews?productId={id}&limit=10")),
+        gateway.get(&to.inventory, format!("/availability/{id}?region=DE")),
     );
     let Ok((product, reviews, availability)) = fetched else {
-        return Ok(status(StatusCode::BAD_GATEWAY));
+        return Ok(empty_response(StatusCode::BAD_GATEWAY));
     };
 
     let mut body = BytesMut::with_capacity(product.len() + reviews.len() + availability.len() + 64);
@@ -75,7 +75,7 @@ async fn page(floor: Arc<Floor>, request: Request<Incoming>) -> Result<Response<
     Ok(response)
 }
 
-impl Floor {
+impl Gateway {
     async fn get(&self, to: &Authority, path: String) -> Result<Bytes> {
         let uri = Uri::builder()
             .scheme("http")
@@ -84,13 +84,13 @@ impl Floor {
             .build()?;
         let response = self.client.get(uri).await?;
         if response.status() != StatusCode::OK {
-            return Err(format!("a backend answered {}", response.status()).into());
+            return Err(format!("a backend responded {}", response.status()).into());
         }
         Ok(response.into_body().collect().await?.to_bytes())
     }
 }
 
-fn status(status: StatusCode) -> Response<Full<Bytes>> {
+fn empty_response(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response

@@ -1,4 +1,4 @@
-//! `benches cache`: what the cache costs a read, in one thread, against a backend on an in-memory pipe.
+//! `benches cache`: the cost of the cache per read, in one thread, with a backend on an in-memory pipe.
 
 use std::convert::Infallible;
 use std::fmt::Write;
@@ -25,45 +25,63 @@ use crate::Result;
 use crate::backends::PRODUCT;
 use crate::replicas;
 
-/// Reads in a round of each row.
-const COPIES: u32 = 200_000;
-const CALLS: u32 = 20_000;
+/// Reads per round of the rows without calls.
+const CACHED_READS: u32 = 200_000;
+/// Reads per round of the rows with calls.
+const UNCACHED_READS: u32 = 20_000;
 const ROUNDS: usize = 7;
 
-/// Measures every row in alternating rounds, and prints the median of each with the least and the most.
+/// Measures every row in alternating rounds. Reports the median, the minimum and the maximum of each row.
 pub(crate) fn measure() -> Result<String> {
-    // The pipes, both their ends and the clock belong to one thread, as they do in a simulation.
+    // Both ends of the pipes and the clock are in one thread, as in a simulation.
     let thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(rounds())
     });
-    let done = thread.join();
-    done.unwrap_or_else(|_| Err("the measuring thread panicked".into()))
+    let result = thread.join();
+    result.unwrap_or_else(|_| Err("the measuring thread panicked".into()))
 }
 
 async fn rounds() -> Result<String> {
     bff_core::auth::install_crypto();
-    let shared = Config::default();
-    let alone = Config {
+    let cached = Config::default();
+    let uncached = Config {
         max_bytes: 0,
         coalesce_requests: false,
         ..Config::default()
     };
     let rows = [
-        ("a fresh copy", "max-age=86400", &shared, COPIES),
+        ("a fresh entry", "max-age=86400", &cached, CACHED_READS),
         (
-            "a stale copy, renewed meanwhile",
+            "a stale entry, revalidated meanwhile",
             "max-age=0",
-            &shared,
-            COPIES,
+            &cached,
+            CACHED_READS,
         ),
-        ("a call whose answer is kept", "no-cache", &shared, CALLS),
-        ("a call whose answer is not", "no-store", &shared, CALLS),
-        ("the same, cache and sharing off", "no-store", &alone, CALLS),
+        (
+            "a call with a cacheable response",
+            "no-cache",
+            &cached,
+            UNCACHED_READS,
+        ),
+        (
+            "a call with an uncacheable response",
+            "no-store",
+            &cached,
+            UNCACHED_READS,
+        ),
+        (
+            "the same, cache and coalescing off",
+            "no-store",
+            &uncached,
+            UNCACHED_READS,
+        ),
     ];
-    let open = |(label, says, config, reads)| Ok((label, Shop::open(says, config)?, reads));
+    let open = |(label, cache_control, config, reads)| {
+        Ok((label, Shop::open(cache_control, config)?, reads))
+    };
     let rows: Vec<(&str, Shop, u32)> = rows.map(open).into_iter().collect::<Result<_>>()?;
     let mut took: Vec<Vec<u128>> = rows.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
@@ -71,31 +89,31 @@ async fn rounds() -> Result<String> {
             took.push(shop.read(*reads).await?);
         }
     }
-    let mut out = format!("\n{:<34}{:>12}{:>22}\n", "", "ns/read", "of rounds");
+    let mut out = format!("\n{:<40}{:>12}{:>22}\n", "", "ns/read", "min to max");
     for ((label, ..), took) in rows.iter().zip(&mut took) {
         row(&mut out, label, took)?;
     }
-    let [found, herd] = &mut replicas::rounds(ROUNDS).await?;
-    if found.is_empty() {
+    let [l2_hits, concurrent] = &mut replicas::rounds(ROUNDS).await?;
+    if l2_hits.is_empty() {
         writeln!(
             out,
-            "what replicas share: skipped, for redis-server is not installed"
+            "Redis: not measured, because redis-server is not installed"
         )?;
     } else {
-        row(&mut out, replicas::FOUND, found)?;
-        row(&mut out, replicas::HERD, herd)?;
+        row(&mut out, replicas::L2_HIT_LABEL, l2_hits)?;
+        row(&mut out, replicas::CONCURRENT_LABEL, concurrent)?;
     }
     Ok(out)
 }
 
 fn row(out: &mut String, label: &str, took: &mut [u128]) -> Result<()> {
     took.sort_unstable();
-    let (least, median, most) = (took[0], took[took.len() / 2], took[took.len() - 1]);
-    let span = format!("{least} to {most}");
-    Ok(writeln!(out, "{label:<34}{median:>12}{span:>22}")?)
+    let (min, median, max) = (took[0], took[took.len() / 2], took[took.len() - 1]);
+    let span = format!("{min} to {max}");
+    Ok(writeln!(out, "{label:<40}{median:>12}{span:>22}")?)
 }
 
-/// A client of the catalogue, and its backend.
+/// A client of the product backend with its cache.
 pub(crate) struct Shop {
     pub(crate) product: ProductClient,
     pub(crate) shared: Arc<GatewayHandles>,
@@ -107,13 +125,13 @@ impl Shop {
         let pipes = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let backend = Backend::default();
         tokio::spawn(backend.serve(pipes.listen("product:80"), cache_control));
-        let world = Env::seeded(1, Net::InMemory(pipes));
-        let cache = Cache::new(config, &world);
-        Self::with(world, cache)
+        let env = Env::seeded(1, Net::InMemory(pipes));
+        let cache = Cache::new(config, &env);
+        Self::with(env, cache)
     }
 
-    /// The same with a cache, and a world whose network has a backend.
-    pub(crate) fn with(world: Env, cache: Cache) -> Result<Self> {
+    /// A shop with a given cache and environment. Its network must have the backend.
+    pub(crate) fn with(env: Env, cache: Cache) -> Result<Self> {
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("bench"),
             tasks: tokio_util::task::TaskTracker::new(),
@@ -121,7 +139,7 @@ impl Shop {
             metrics: Metrics::new("bench")?,
             cache,
             fields: bff_core::section::fields::FieldCache::default(),
-            env: world,
+            env,
         });
         let at = outbound::Config::at("http://product".parse()?);
         Ok(Self {
@@ -131,20 +149,20 @@ impl Shop {
         })
     }
 
-    /// Nanoseconds a read.
+    /// Measures `reads` reads; returns nanoseconds per read.
     async fn read(&self, reads: u32) -> Result<u128> {
-        let began = Instant::now();
+        let start = Instant::now();
         for n in 0..reads {
-            // A request of its own for every few reads, as a screen has.
+            // Each read has its own request context.
             let cx = RequestContext::background(&self.shared, Duration::from_secs(5));
             let read = self.product.by_id(&cx, &self.id).await;
             read.map_err(|failure| format!("read {n}: {failure:?}"))?;
         }
-        Ok(began.elapsed().as_nanos() / u128::from(reads))
+        Ok(start.elapsed().as_nanos() / u128::from(reads))
     }
 }
 
-/// The catalogue, which counts its calls.
+/// A product backend that counts its calls.
 #[derive(Clone, Default)]
 pub(crate) struct Backend(Arc<AtomicU32>);
 
@@ -154,13 +172,13 @@ impl Backend {
     }
 
     pub(crate) async fn serve(self, mut accept: Listener, cache_control: &'static str) {
-        while let Some(wire) = accept.next().await {
+        while let Some(stream) = accept.next().await {
             let calls = self.0.clone();
             let service = service_fn(move |_: Request<Incoming>| {
                 calls.fetch_add(1, Relaxed);
                 std::future::ready(Ok::<_, Infallible>(product(cache_control)))
             });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(wire), service));
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     }
 }

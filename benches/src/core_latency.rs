@@ -1,5 +1,7 @@
-//! How far apart this machine's cores are at the moment. Under a hypervisor they move, and everything that is handed
-//! from one process to another gets dearer with the distance: the floor of a run cannot be understood without it.
+//! The current latency between two cores of the machine.
+//!
+//! A hypervisor may move virtual cores. A higher latency makes communication between processes and threads more expensive,
+//! so it explains different results of the baseline.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,39 +12,39 @@ use tokio::time::Instant;
 
 use crate::Result;
 
-/// How often the line goes there and back: some milliseconds.
-const TURNS: u32 = 20_000;
-/// How long one looks before it lets another thread run: both may be on the same core at first.
-const LOOKS: u32 = 10_000;
+/// The number of round trips. They take some milliseconds.
+const ROUND_TRIPS: u32 = 20_000;
+/// The number of polls before a thread yields: both threads may start on the same core.
+const POLLS_BEFORE_YIELD: u32 = 10_000;
 
-/// How long a cache line takes from one core to another and back.
+/// Measures the time in which a cache line moves to another core and back.
 pub(crate) fn round_trip() -> Result<Duration> {
     let line = Arc::new(AtomicU32::new(0));
-    let theirs = line.clone();
-    let other = spawn(move || play(&theirs, 1));
-    let took = play(&line, 0);
+    let other_line = line.clone();
+    let other = spawn(move || ping_pong(&other_line, 1));
+    let took = ping_pong(&line, 0);
     other.join().map_err(|_| "a thread panicked")?;
-    Ok(took / TURNS)
+    Ok(took / ROUND_TRIPS)
 }
 
-/// Counts on whenever the count leaves `rest` of two.
-fn play(line: &AtomicU32, rest: u32) -> Duration {
-    let mut began = Instant::now();
-    for turn in 0..TURNS {
-        let mine = turn * 2 + rest;
-        let mut looks = 0_u32;
-        while line.load(Ordering::Acquire) != mine {
-            looks += 1;
-            if looks.is_multiple_of(LOOKS) {
+/// Increments the counter whenever its value modulo two is `remainder`.
+fn ping_pong(line: &AtomicU32, remainder: u32) -> Duration {
+    let mut start = Instant::now();
+    for turn in 0..ROUND_TRIPS {
+        let expected = turn * 2 + remainder;
+        let mut polls = 0_u32;
+        while line.load(Ordering::Acquire) != expected {
+            polls += 1;
+            if polls.is_multiple_of(POLLS_BEFORE_YIELD) {
                 yield_now();
             }
             std::hint::spin_loop();
         }
         if turn == 0 {
-            // The other thread is there from now on.
-            began = Instant::now();
+            // The other thread is running now.
+            start = Instant::now();
         }
-        line.store(mine + 1, Ordering::Release);
+        line.store(expected + 1, Ordering::Release);
     }
-    began.elapsed()
+    start.elapsed()
 }

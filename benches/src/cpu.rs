@@ -1,4 +1,4 @@
-//! The CPU time of another process, user and system together, from `/proc`.
+//! The CPU time (user and system) of another process, from `/proc`.
 
 use std::fs;
 use std::io;
@@ -7,52 +7,52 @@ use std::time::Duration;
 
 use crate::Result;
 
-/// `USER_HZ`, the unit of `/proc/<pid>/stat`: 100 on every architecture that Rust's Linux targets run on today.
+/// The unit of `/proc/<pid>/stat`. `USER_HZ` is 100 on all of Rust's Linux targets.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process had used at one moment.
+/// The CPU time of a process at one point in time.
 #[derive(Clone, Copy)]
-pub(crate) struct Used {
-    /// By its living threads, to the nanosecond, where the kernel says so.
-    fine: Option<Duration>,
-    /// By all its threads that ever were, in ticks.
-    coarse: Duration,
+pub(crate) struct CpuTime {
+    /// Of its live threads, in nanoseconds, if the kernel reports it.
+    precise: Option<Duration>,
+    /// Of all its threads, including ended ones, in ticks.
+    ticks: Duration,
 }
 
-impl Used {
-    /// What the process has used since it began.
-    pub(crate) fn by(pid: u32) -> Result<Self> {
+impl CpuTime {
+    /// The CPU time of the process since its start.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
         let proc = Path::new("/proc").join(pid.to_string());
         let stat = fs::read_to_string(proc.join("stat"))?;
-        let coarse = ticks(&stat).ok_or("/proc/<pid>/stat does not read as proc(5) says")?;
+        let ticks = parse_ticks(&stat).ok_or("/proc/<pid>/stat has an unexpected format")?;
         Ok(Self {
-            fine: threads(&proc.join("task")).ok(),
-            coarse: TICK * coarse,
+            precise: thread_times(&proc.join("task")).ok(),
+            ticks: TICK * ticks,
         })
     }
 
-    /// What was used since `before`: the fine count, unless threads ended and took their time with them.
+    /// The CPU time since `before`. It is the precise value, unless threads have ended meanwhile.
     pub(crate) fn since(self, before: Self) -> Duration {
-        let coarse = self.coarse.saturating_sub(before.coarse);
-        let fine = match (self.fine, before.fine) {
+        let ticks = self.ticks.saturating_sub(before.ticks);
+        let precise = match (self.precise, before.precise) {
             (Some(now), Some(before)) => now.checked_sub(before),
             _ => None,
         };
-        let agrees = |fine: &Duration| fine.abs_diff(coarse) <= TICK * 2 + coarse / 50;
-        fine.filter(agrees).unwrap_or(coarse)
+        let agrees = |precise: &Duration| precise.abs_diff(ticks) <= TICK * 2 + ticks / 50;
+        precise.filter(agrees).unwrap_or(ticks)
     }
 }
 
-/// utime and stime, fields 14 and 15; the second field is a name in parentheses that may itself hold spaces.
-fn ticks(stat: &str) -> Option<u32> {
+/// utime and stime, fields 14 and 15. Field 2 is a name in parentheses, which may contain spaces.
+fn parse_ticks(stat: &str) -> Option<u32> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u32>().ok();
     next()?.checked_add(next()?)
 }
 
-/// The first number of each thread's `schedstat` is the nanoseconds it ran.
-fn threads(tasks: &Path) -> io::Result<Duration> {
+/// The sum of the first number in each thread's `schedstat`: its CPU time in nanoseconds.
+fn thread_times(tasks: &Path) -> io::Result<Duration> {
     let mut sum = Duration::ZERO;
     for task in fs::read_dir(tasks)? {
         let text = fs::read_to_string(task?.path().join("schedstat"))?;

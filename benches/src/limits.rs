@@ -1,4 +1,4 @@
-//! `benches limits`: what it costs to count a request against its limits, in this process and through a real Redis.
+//! `benches limits`: the cost of rate limits per request, in this process and through a real Redis.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
@@ -20,31 +20,33 @@ use tokio::time::{Instant, sleep};
 use crate::server::Server;
 use crate::{Result, subprocess};
 
-/// Addresses in turns, each of which is counted for itself.
+/// The number of IP addresses, used in rotation. Each has its own counters.
 const ADDRESSES: u32 = 10_000;
-const HERE: u32 = 500_000;
-const THERE: u32 = 5_000;
-/// How many requests are counted at once in the last row.
-const AT_ONCE: u32 = 32;
+/// Requests per round, in this process.
+const LOCAL_REQUESTS: u32 = 500_000;
+/// Requests per round, through Redis.
+const REDIS_REQUESTS: u32 = 5_000;
+/// Concurrent requests in the last row.
+const CONCURRENCY: u32 = 32;
 const ROUNDS: usize = 5;
-/// How long Redis may take to start.
-const START: Duration = Duration::from_secs(10);
+/// The maximum start-up time of Redis.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is measured with.
+/// The options of this measurement.
 #[derive(clap::Args)]
 pub(crate) struct Settings {
-    /// Redis' server; when it cannot be started its rows are left out
+    /// The redis-server program; without it, the rows through Redis are not measured
     #[arg(long, default_value = "redis-server")]
     pub(crate) redis: PathBuf,
 }
 
-/// One way to count.
+/// One row of the report.
 struct Row {
-    what: &'static str,
+    label: &'static str,
     limits: Limits,
     requests: u32,
-    at_once: u32,
-    took: Vec<f64>,
+    concurrency: u32,
+    micros: Vec<f64>,
 }
 
 /// Measures every row in alternating rounds.
@@ -52,65 +54,79 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
     let one = ["one"].as_slice();
     let three = ["one", "two", "three"].as_slice();
     let mut rows = vec![
-        Row::new("one limit, in this process", one, None, (HERE, 1))?,
-        Row::new("three limits, in this process", three, None, (HERE, 1))?,
+        Row::new("one limit, in this process", one, None, (LOCAL_REQUESTS, 1))?,
+        Row::new(
+            "three limits, in this process",
+            three,
+            None,
+            (LOCAL_REQUESTS, 1),
+        )?,
     ];
-    let redis = redis(&settings).await;
+    let redis = start_redis(&settings).await;
     if let Ok((_, url)) = &redis {
-        let there = [
+        let redis_rows = [
             ("one limit, through Redis", one, 1),
             ("three limits, through Redis", three, 1),
             (
                 "three limits, through Redis, 32 requests at once",
                 three,
-                AT_ONCE,
+                CONCURRENCY,
             ),
         ];
-        for (what, names, at_once) in there {
-            rows.push(Row::new(what, names, Some(url), (THERE, at_once))?);
+        for (label, names, concurrency) in redis_rows {
+            rows.push(Row::new(
+                label,
+                names,
+                Some(url),
+                (REDIS_REQUESTS, concurrency),
+            )?);
         }
     }
     for _ in 0..ROUNDS {
         for row in &mut rows {
-            row.count().await?;
+            row.measure().await?;
         }
     }
-    let mut out = format!("\n{:<50}{:>16}{:>24}\n", "", "µs/request", "of rounds");
+    let mut out = format!("\n{:<50}{:>16}{:>24}\n", "", "µs/request", "min to max");
     for row in &mut rows {
-        row.took.sort_by(f64::total_cmp);
-        let (least, median, most) = (row.took[0], row.took[ROUNDS / 2], row.took[ROUNDS - 1]);
-        let span = format!("{least:.2} to {most:.2}");
-        writeln!(out, "{:<50}{median:>16.2}{span:>24}", row.what)?;
+        row.micros.sort_by(f64::total_cmp);
+        let (min, median, max) = (
+            row.micros[0],
+            row.micros[ROUNDS / 2],
+            row.micros[ROUNDS - 1],
+        );
+        let span = format!("{min:.2} to {max:.2}");
+        writeln!(out, "{:<50}{median:>16.2}{span:>24}", row.label)?;
     }
-    if let Err(why) = redis {
-        writeln!(out, "through Redis: not measured: {why}")?;
+    if let Err(error) = redis {
+        writeln!(out, "through Redis: not measured: {error}")?;
     }
     Ok(out)
 }
 
 impl Row {
     fn new(
-        what: &'static str,
+        label: &'static str,
         names: &[&str],
         redis: Option<&str>,
-        (requests, at_once): (u32, u32),
+        (requests, concurrency): (u32, u32),
     ) -> Result<Self> {
-        let world = Env::real();
+        let env = Env::real();
         let store = store::Config {
             url: redis.map(Secret::new),
-            // Redis shares the machine with whoever measures.
+            // Redis shares the machine with this process.
             timeout: Duration::from_secs(2),
             ..store::Config::default()
         };
-        let store = Store::open(&store, &world)?;
+        let store = Store::open(&store, &env)?;
         let shared = Arc::new(GatewayHandles {
             client: HeaderValue::from_static("bench"),
             tasks: tokio_util::task::TaskTracker::new(),
             metrics: Metrics::new("bench")?,
-            cache: Cache::new(&bff_core::cache::Config::default(), &world),
+            cache: Cache::new(&bff_core::cache::Config::default(), &env),
             fields: bff_core::section::fields::FieldCache::default(),
             shutdown: tokio_util::sync::CancellationToken::new(),
-            env: world,
+            env,
         });
         let wide = json!({"limit": 1_000_000, "period": "1m", "key_by": ["address"]});
         let policies: serde_json::Map<_, _> = (names.iter())
@@ -118,31 +134,31 @@ impl Row {
             .collect();
         let config = serde_json::from_value(json!({ "policies": policies }))?;
         Ok(Self {
-            what,
+            label,
             limits: Limits::open(&config, store, &shared.client, &shared.env, &shared.metrics)?,
             requests,
-            at_once,
-            took: Vec::new(),
+            concurrency,
+            micros: Vec::new(),
         })
     }
 
-    /// A round. A request that is refused, or counted elsewhere than meant, ends everything.
-    async fn count(&mut self) -> Result<()> {
-        let began = Instant::now();
-        for n in (0..self.requests).step_by(usize::try_from(self.at_once)?) {
-            if self.at_once == 1 {
-                self.one(n).await?;
+    /// Measures one round. Fails if a request is rejected or the store fails.
+    async fn measure(&mut self) -> Result<()> {
+        let start = Instant::now();
+        for n in (0..self.requests).step_by(usize::try_from(self.concurrency)?) {
+            if self.concurrency == 1 {
+                self.check(n).await?;
             } else {
-                let batch = (n..n + self.at_once).map(|n| self.one(n));
+                let batch = (n..n + self.concurrency).map(|n| self.check(n));
                 join_all(batch).await.into_iter().collect::<Result<()>>()?;
             }
         }
-        let took = began.elapsed().as_secs_f64() * 1e6;
-        self.took.push(took / f64::from(self.requests));
+        let took = start.elapsed().as_secs_f64() * 1e6;
+        self.micros.push(took / f64::from(self.requests));
         Ok(())
     }
 
-    async fn one(&self, n: u32) -> Result<()> {
+    async fn check(&self, n: u32) -> Result<()> {
         let address = Ipv4Addr::from_bits(0x0a00_0000 + n % ADDRESSES);
         let request = Request {
             address: Some(IpAddr::V4(address)),
@@ -151,13 +167,13 @@ impl Row {
             proxied: false,
             path: "/page",
         };
-        let (_, passes) = self.limits.check(request).await;
-        Ok(passes.map_err(|error| format!("{}: {error:?}", self.what))?)
+        let (_, result) = self.limits.check(request).await;
+        Ok(result.map_err(|error| format!("{}: {error:?}", self.label))?)
     }
 }
 
-/// A Redis of its own that keeps nothing, and its address.
-async fn redis(settings: &Settings) -> Result<(Server, String)> {
+/// Starts a Redis without persistence. Also returns its URL.
+async fn start_redis(settings: &Settings) -> Result<(Server, String)> {
     let at = subprocess::bind().await?.local_addr()?;
     let args = format!(
         "--bind 127.0.0.1 --port {} --appendonly no --save",
@@ -166,15 +182,15 @@ async fn redis(settings: &Settings) -> Result<(Server, String)> {
     let mut args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
     args.push(String::new());
     let mut server = Server::program(&settings.redis, &args, &[])?;
-    let until = Instant::now() + START;
+    let until = Instant::now() + START_TIMEOUT;
     #[expect(
         clippy::disallowed_methods,
-        reason = "it is only asked whether it is there"
+        reason = "it only checks whether Redis listens"
     )]
     while tokio::net::TcpStream::connect(at).await.is_err() {
         server.check()?;
         if Instant::now() > until {
-            return Err(format!("redis was not there within {START:?}").into());
+            return Err(format!("redis did not start within {START_TIMEOUT:?}").into());
         }
         sleep(Duration::from_millis(50)).await;
     }

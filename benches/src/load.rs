@@ -1,4 +1,4 @@
-//! The load: a closed loop of requests on connections that stay open, every answer checked.
+//! The load: a closed loop of requests on persistent connections. Every response is checked.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,36 +16,36 @@ use tokio::time::Instant;
 
 use crate::Result;
 
-/// How many products are asked for in turns: more than connections, or pages made at once would share their calls.
+/// The number of requested products. It exceeds the number of connections, so concurrent pages share no backend calls.
 const PRODUCTS: usize = 10_000;
-/// How long all requests of one turn may take together.
-const LIMIT: Duration = Duration::from_secs(300);
+/// The maximum duration of one turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is sent, and what must come back.
+/// The requests to send, and the expected response.
 #[derive(Clone)]
 pub(crate) struct Load {
-    /// The gateway.
+    /// The address of the gateway.
     pub(crate) to: SocketAddr,
-    /// How many requests.
+    /// The number of requests.
     pub(crate) requests: usize,
-    /// On how many connections.
+    /// The number of connections.
     pub(crate) connections: u16,
-    /// `Authorization` in turns, from `first` on; empty for none.
+    /// The values of `Authorization`, used in rotation from `first` on. Empty: no authorization.
     pub(crate) tokens: Arc<[HeaderValue]>,
     /// The index of the first request's token.
     pub(crate) first: usize,
-    /// What a complete answer contains.
-    pub(crate) proof: &'static str,
+    /// A text that every complete response contains.
+    pub(crate) marker: &'static str,
 }
 
 impl Load {
-    /// Sends all of it; answers how long each request took. The first wrong answer ends everything.
+    /// Sends all requests and returns their latencies. Fails at the first unexpected response.
     pub(crate) async fn run(self) -> Result<Vec<Duration>> {
         let total = self.requests;
         let (load, next) = (Arc::new(self), Arc::new(AtomicUsize::new(0)));
         let mut connections = JoinSet::new();
         for _ in 0..load.connections {
-            connections.spawn(connection(load.clone(), next.clone()));
+            connections.spawn(run_connection(load.clone(), next.clone()));
         }
         let all = async {
             let mut latencies = Vec::with_capacity(total);
@@ -54,8 +54,8 @@ impl Load {
             }
             Ok(latencies)
         };
-        let in_time = tokio::time::timeout(LIMIT, all).await;
-        in_time.map_err(|_| format!("{total} requests took longer than {LIMIT:?}"))?
+        let in_time = tokio::time::timeout(TURN_TIMEOUT, all).await;
+        in_time.map_err(|_| format!("{total} requests took longer than {TURN_TIMEOUT:?}"))?
     }
 
     fn request(&self, n: usize, host: &HeaderValue) -> Result<Request<Empty<Bytes>>> {
@@ -73,23 +73,23 @@ impl Load {
     }
 
     fn check(&self, status: StatusCode, body: &[u8]) -> Result<()> {
-        let proof = self.proof.as_bytes();
-        let complete = || body.windows(proof.len()).any(|part| part == proof);
+        let marker = self.marker.as_bytes();
+        let complete = || body.windows(marker.len()).any(|part| part == marker);
         if status == StatusCode::OK && complete() {
             return Ok(());
         }
         let shown = String::from_utf8_lossy(&body[..body.len().min(300)]);
-        let wanted = self.proof;
+        let expected = self.marker;
         Err(format!(
-            "wanted 200 and {wanted}, {} answered {status}: {shown}",
+            "expected 200 with {expected}, but {} responded {status}: {shown}",
             self.to
         )
         .into())
     }
 }
 
-/// One connection of the loop: the next request leaves when the answer to the last has been read.
-async fn connection(load: Arc<Load>, next: Arc<AtomicUsize>) -> Result<Vec<Duration>> {
+/// One connection of the loop. It sends a request after it has read the previous response.
+async fn run_connection(load: Arc<Load>, next: Arc<AtomicUsize>) -> Result<Vec<Duration>> {
     let host = HeaderValue::from_str(&load.to.to_string())?;
     let mut sender = connect(load.to).await?;
     let mut latencies = Vec::with_capacity(load.requests / usize::from(load.connections) * 2);
@@ -117,7 +117,7 @@ async fn connect(to: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-    // Its end, whichever, is the sender's error.
+    // The sender reports an error of the connection.
     tokio::spawn(connection);
     Ok(sender)
 }

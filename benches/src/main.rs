@@ -1,6 +1,6 @@
-//! What the gateway's policies cost: three gateways, the same backends, one machine, in alternating rounds.
+//! Measures the cost of the gateway's policies: three gateways with the same backends, in alternating rounds.
 //!
-//! One binary plays every part but ours: without a subcommand it is the one that starts, drives and measures the others.
+//! This binary contains every process except `web-bff`. Without a subcommand it starts, loads and measures the others.
 
 mod args;
 mod backends;
@@ -31,27 +31,27 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Args, Part};
 
-// The quicker allocator also for the gateways that ours is measured against, so that it gains nothing by its own.
+// The baselines use the same allocator as the gateway.
 use mimalloc as _;
 
-/// Any failure ends the benchmark, so only its text matters.
+/// Any failure ends the benchmark, so an error is only a text.
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// The exit code of a mistake on the command line (`EX_USAGE` of sysexits).
-const MISUSED: u8 = 64;
+/// The exit code of a command line error (`EX_USAGE` of sysexits).
+const EX_USAGE: u8 = 64;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(e) => {
-            // A closed terminal is no reason to answer anything else.
+            // An error here means that the terminal is closed.
             e.print().ok();
-            let code = if e.use_stderr() { MISUSED } else { 0 };
+            let code = if e.use_stderr() { EX_USAGE } else { 0 };
             return ExitCode::from(code);
         }
     };
-    let done = match args.part {
+    let result = match args.part {
         None => measure(rounds::run(args.settings)).await,
         Some(Part::Cache) => cache::measure().and_then(|report| print(&report)),
         Some(Part::Policies(settings)) => measure(policies::run(settings)).await,
@@ -62,7 +62,7 @@ async fn main() -> ExitCode {
         Some(Part::Floor(upstreams)) => baseline_hyper::serve(upstreams).await,
         Some(Part::Plain(upstreams)) => baseline_axum_reqwest::serve(upstreams).await,
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("benches: {error}");
@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Measures, unless told to stop. Either way the servers end here, for whoever holds them is dropped.
+/// Measures until the end or a signal. The servers stop in both cases, because their handles are dropped.
 async fn measure(run: impl Future<Output = Result<String>>) -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     let report = tokio::select! {

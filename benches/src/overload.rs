@@ -1,8 +1,7 @@
-//! What is left of a gateway's work when twice as much is asked as its backend can answer.
+//! The goodput of a gateway at twice the capacity of its backend.
 //!
-//! The backend has a fixed number of slots and a fixed service time, so its capacity is exact, and low enough that the
-//! machine is never the limit. First a closed loop finds what the gateway gets through at best; then clients come by
-//! chance, twice as many, and do not wait for one another.
+//! The backend has a fixed number of slots and a fixed service time, so its capacity is exact, and too low to load the
+//! machine. A closed loop measures the peak. Then an open loop (Poisson arrivals) offers twice the capacity.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -18,26 +17,26 @@ use open::{ClientResults, Clients, Mix};
 pub(crate) mod bounded;
 mod open;
 
-/// How many requests the backend works on at once; all others wait for it in order.
+/// The number of requests that the backend serves at once. All others wait in a queue.
 const SLOTS: u16 = 32;
-/// How long it works on each.
-const SERVICE: Duration = Duration::from_millis(80);
-/// How often what it can do is offered.
-const TIMES: f64 = 2.0;
-/// Users in turns.
+/// The time to serve one request.
+const SERVICE_TIME: Duration = Duration::from_millis(80);
+/// The offered load, as a multiple of the capacity.
+const LOAD_FACTOR: f64 = 2.0;
+/// The number of users, used in rotation.
 const USERS: usize = 200;
-/// Goodput's share of the peak that is aimed at, in percent, and that of the signed-in who are answered in time.
-const AIMS: (f64, f64) = (95.0, 99.0);
+/// The targets in percent: goodput relative to the peak, and requests of signed-in users answered in time.
+const TARGETS: (f64, f64) = (95.0, 99.0);
 
-/// How long is measured.
+/// The options of this measurement.
 #[derive(clap::Args)]
 pub(crate) struct Settings {
-    /// How long the overload lasts, in seconds
+    /// The duration of the overload, in seconds
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(5..=300))]
     pub(crate) seconds: u16,
 }
 
-/// Runs it; answers the report.
+/// Runs the measurement and returns the report.
 pub(crate) async fn run(settings: Settings) -> Result<String> {
     let issuer = Issuer::new()?;
     let users: Vec<String> = (1..=USERS).map(|n| format!("user-{n:05}")).collect();
@@ -47,74 +46,80 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
     let &[port] = &ports[..] else {
         return Err(format!("the backend announced {} ports", ports.len()).into());
     };
-    // The page asks one backend once; the other two are never called.
+    // The page calls only the product backend; the other two are not called.
     let (mut gateway, to) = web::start(&Upstreams::at(&[port; 3])?).await?;
     let clients = Clients::new(to, tokens);
-    let capacity = f64::from(SLOTS) / SERVICE.as_secs_f64();
+    let capacity = f64::from(SLOTS) / SERVICE_TIME.as_secs_f64();
 
-    eprintln!("half of {capacity:.0}/s, so that the gateway has seen an ordinary day");
+    eprintln!("half of {capacity:.0}/s, to learn the baseline latency");
     clients
-        .come(capacity / 2.0, Mix::USUAL, Duration::from_secs(5))
+        .open_loop(capacity / 2.0, Mix::USUAL, Duration::from_secs(5))
         .await?;
-    eprintln!("the peak");
-    let peak = clients.loop_of(2 * SLOTS, Duration::from_secs(10)).await?;
-    eprintln!("half again");
+    eprintln!("peak");
+    let peak = clients
+        .closed_loop(2 * SLOTS, Duration::from_secs(10))
+        .await?;
+    eprintln!("half of the capacity");
     clients
-        .come(capacity / 2.0, Mix::USUAL, Duration::from_secs(5))
+        .open_loop(capacity / 2.0, Mix::USUAL, Duration::from_secs(5))
         .await?;
     let seconds = Duration::from_secs(settings.seconds.into());
-    eprintln!("{TIMES} times for {seconds:?}");
-    let met = clients.come(TIMES * capacity, Mix::USUAL, seconds).await?;
+    eprintln!("{LOAD_FACTOR} times the capacity for {seconds:?}");
+    let results = clients
+        .open_loop(LOAD_FACTOR * capacity, Mix::USUAL, seconds)
+        .await?;
     gateway.check()?;
-    Ok(report(capacity, peak, seconds, met))
+    Ok(report(capacity, peak, seconds, results))
 }
 
-fn report(capacity: f64, peak: f64, seconds: Duration, met: [ClientResults; 3]) -> String {
-    let all: usize = met.iter().map(|class| class.took.len()).sum();
+fn report(capacity: f64, peak: f64, seconds: Duration, results: [ClientResults; 3]) -> String {
+    let all: usize = results.iter().map(|class| class.latencies.len()).sum();
     let goodput = count(all) / seconds.as_secs_f64();
-    let share = 100.0 * goodput / peak;
+    let of_peak = 100.0 * goodput / peak;
     let mut out = format!(
-        "\n{SLOTS} slots of {SERVICE:?}: capacity {capacity:.0}/s, peak {peak:.0}/s; offered {TIMES} times capacity for {seconds:?}\n\n\
+        "\n{SLOTS} slots of {SERVICE_TIME:?}: capacity {capacity:.0}/s, peak {peak:.0}/s; offered {LOAD_FACTOR} times capacity for {seconds:?}\n\n\
          {:<12}{:>9}{:>9}{:>9}{:>8}{:>10}{:>9}{:>9}\n",
-        "", "offered", "in time", "refused", "failed", "in time %", "p50 ms", "p99 ms",
+        "", "offered", "in time", "rejected", "failed", "in time %", "p50 ms", "p99 ms",
     );
     let mut signed_in = 0.0;
-    for (name, mut class) in Mix::NAMES.into_iter().zip(met) {
-        class.took.sort_unstable();
-        let success = 100.0 * count(class.took.len()) / count(class.offered).max(1.0);
+    for (name, mut class) in Mix::NAMES.into_iter().zip(results) {
+        class.latencies.sort_unstable();
+        let success = 100.0 * count(class.latencies.len()) / count(class.offered).max(1.0);
         if name == "signed in" {
             signed_in = success;
         }
         let ms = |percent: usize| {
-            let rank = (class.took.len() * percent).div_ceil(100).saturating_sub(1);
+            let rank = (class.latencies.len() * percent)
+                .div_ceil(100)
+                .saturating_sub(1);
             class
-                .took
+                .latencies
                 .get(rank)
-                .map_or(0.0, |took| took.as_secs_f64() * 1e3)
+                .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
         };
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         writeln!(
             out,
             "{name:<12}{:>9}{:>9}{:>9}{:>8}{success:>10.2}{:>9.0}{:>9.0}",
             class.offered,
-            class.took.len(),
-            class.refused,
+            class.latencies.len(),
+            class.rejected,
             class.failed,
             ms(50),
             ms(99),
         )
         .ok();
     }
-    let (of_peak, of_signed_in) = AIMS;
+    let (peak_target, signed_in_target) = TARGETS;
     writeln!(
         out,
-        "\ngoodput {goodput:.0}/s = {share:.1} % of peak, aim >= {of_peak} %; signed in {signed_in:.2} % in time, aim >= {of_signed_in} %"
+        "\ngoodput {goodput:.0}/s = {of_peak:.1} % of peak, target >= {peak_target} %; signed in {signed_in:.2} % in time, target >= {signed_in_target} %"
     )
     .ok();
     out
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
+#[expect(clippy::cast_precision_loss, reason = "the counts are small")]
 fn count(n: usize) -> f64 {
     n as f64
 }

@@ -1,6 +1,7 @@
-//! `benches policies`: what the policies do when backends fail, hang, die, come and go, row by row against an aim.
+//! `benches policies`: the effect of the policies while backends fail, hang, die and are replaced. Each row has a target.
 //!
-//! The gateway is the real one at its defaults, but for what a row says. Backends and clients are this process.
+//! The gateway is the real `web-bff` with its defaults, except for the settings of a row. Backends and clients run in this
+//! process.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -13,41 +14,41 @@ use crate::args::Upstreams;
 use crate::tokens::Issuer;
 use crate::web::{self, Variant};
 use backend::Backend;
-use clients::{Crowd, Page, failures};
+use clients::{ClosedLoop, Page, failures};
 
 mod backend;
 mod clients;
 mod instances;
 
-/// What is measured with.
+/// The options of this measurement.
 #[derive(clap::Args)]
 pub(crate) struct Settings {
-    /// Consul's program; without it the row about instances that come and go is left out
+    /// The Consul program; without it, the row about replaced instances is not measured
     #[arg(long)]
     pub(crate) consul: Option<PathBuf>,
 }
 
-/// One row: what was measured, in words, and whether it is what is aimed at.
+/// One row of the report: the measurement, its result and its target.
 pub(super) struct Row {
-    pub(super) what: &'static str,
-    pub(super) is: String,
-    pub(super) aim: &'static str,
+    pub(super) label: &'static str,
+    pub(super) result: String,
+    pub(super) target: &'static str,
     pub(super) met: bool,
 }
 
-/// Product, review and inventory, and the gateway's way to them.
+/// The product, review and inventory backends.
 struct Shop {
     product: Backend,
     review: Backend,
     inventory: Backend,
 }
 
-/// How many hang up, in two parties: more at once than a gateway lets in that has just started would be refused.
-const HANG_UPS: [usize; 2] = [50, 50];
-/// When their calls must be over.
-const CANCELLED_WITHIN: Duration = Duration::from_millis(50);
-/// What an answer may take beyond its budget.
-const LATE: Duration = Duration::from_millis(5);
+/// The number of clients that disconnect, in two groups. A gateway that has just started would reject a larger group.
+const DISCONNECTS: [usize; 2] = [50, 50];
+/// The time request_timeout which their backend calls must be cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_millis(50);
+/// The tolerance of a response beyond its deadline.
+const TOLERANCE: Duration = Duration::from_millis(5);
 
 /// Measures every row.
 pub(crate) async fn run(settings: Settings) -> Result<String> {
@@ -55,25 +56,25 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
     let mut rows = Vec::new();
     eprintln!("amplification");
     rows.push(amplification(&jwks).await?);
-    eprintln!("hang-ups");
+    eprintln!("client disconnects");
     rows.push(orphans(&jwks).await?);
-    for (what, within, budget) in [
+    for (label, request_timeout, deadline) in [
         (
-            "one optional backend takes 2 s, the gateway's own budget of 2 s",
+            "one optional backend takes 2 s, gateway deadline of 2 s",
             None,
             2000,
         ),
-        ("the same, a client's budget of 500 ms", Some(500), 500),
+        ("the same, client deadline of 500 ms", Some(500), 500),
     ] {
-        eprintln!("{what}");
-        let within = within.map(Duration::from_millis);
-        let budget = Duration::from_millis(budget);
-        rows.push(slow_option(&jwks, what, within, budget).await?);
+        eprintln!("{label}");
+        let request_timeout = request_timeout.map(Duration::from_millis);
+        let deadline = Duration::from_millis(deadline);
+        rows.push(slow_optional_section(&jwks, label, request_timeout, deadline).await?);
     }
-    eprintln!("a dead instance");
+    eprintln!("dead instance");
     rows.extend(instances::dead(&jwks).await?);
     if let Some(consul) = &settings.consul {
-        eprintln!("instances that come and go");
+        eprintln!("replaced instances");
         rows.push(instances::rolling(&jwks, consul).await?);
     }
     Ok(report(&rows, settings.consul.is_some()))
@@ -99,127 +100,141 @@ impl Shop {
     }
 }
 
-/// Three in ten calls fail: how many are made for each that is needed?
+/// 30 % of the calls fail: measures the calls per needed call.
 async fn amplification(jwks: &str) -> Result<Row> {
     let shop = Shop::open(jwks).await?;
     let (_gateway, to) = web::start(&shop.upstreams()?).await?;
     let page = Page {
         to,
         fields: "product",
-        within: None,
+        request_timeout: None,
     };
-    let crowd = Crowd {
+    let load = ClosedLoop {
         clients: 16,
         pause: Duration::from_millis(10),
         time: Duration::from_secs(20),
     };
-    // From the first call on, when nothing is saved up: a stretch that begins later may also spend the part of an extra
-    // attempt that was saved before it, and is no measure to the call.
-    shop.product.fails(30);
-    let told = crowd.ask(page).await?;
+    // Counted from the first call, when the retry budget is empty. A later window could also spend tokens that were saved
+    // before it.
+    shop.product.set_failure_percent(30);
+    let responses = load.run(page).await?;
     let calls = shop.product.calls();
-    // Whoever was refused before a call was made needed none.
-    let refused = |code: &str| ["overloaded", "circuit_open", "rate_limited"].contains(&code);
-    let needed = told.iter().filter(|told| !refused(&told.code)).count();
+    // A request that was rejected before a call needed no call.
+    let is_rejection = |code: &str| ["overloaded", "circuit_open", "rate_limited"].contains(&code);
+    let needed = responses
+        .iter()
+        .filter(|response| !is_rejection(&response.code))
+        .count();
     let ratio = count(calls) / count(needed);
-    let failed = failures(&told);
+    let failed = failures(&responses);
     Ok(Row {
-        what: "calls for each needed from the first on, 30 % of them failing",
-        is: format!("{ratio:.3} ({calls} for {needed}; pages failed: {failed})"),
-        aim: "<= 1.1",
+        label: "calls per needed call, while 30 % of them fail",
+        result: format!("{ratio:.3} ({calls} for {needed}; pages failed: {failed})"),
+        target: "<= 1.1",
         met: ratio <= 1.1,
     })
 }
 
-/// A hundred clients hang up while their three calls each are under way.
+/// 100 clients disconnect while each has three backend calls in flight.
 async fn orphans(jwks: &str) -> Result<Row> {
     let shop = Shop::open(jwks).await?;
     let (_gateway, to) = web::start(&shop.upstreams()?).await?;
     let page = Page {
         to,
         fields: "product,reviews,availability",
-        within: None,
+        request_timeout: None,
     };
     for backend in [&shop.product, &shop.review, &shop.inventory] {
-        backend.takes(Duration::from_secs(30));
+        backend.set_latency(Duration::from_secs(30));
     }
     let (mut calls, mut orphans) = (0, 0);
-    for clients in HANG_UPS {
+    for clients in DISCONNECTS {
         let all = 3 * clients;
-        clients::hang_up(page, clients, || shop.in_flight() >= all).await?;
-        sleep(CANCELLED_WITHIN).await;
+        clients::disconnect(page, clients, || shop.in_flight() >= all).await?;
+        sleep(CANCEL_TIMEOUT).await;
         calls += all;
         orphans += shop.in_flight();
     }
     Ok(Row {
-        what: "calls still running 50 ms after 100 hang-ups",
-        is: format!("{orphans} of {calls}"),
-        aim: "0",
+        label: "calls in flight 50 ms after 100 client disconnects",
+        result: format!("{orphans} of {calls}"),
+        target: "0",
         met: orphans == 0,
     })
 }
 
-/// The reviews take two seconds, and the breaker is kept from sparing everybody the wait.
-async fn slow_option(
+/// The review backend takes two seconds. The circuit breaker is off, because it would avoid the wait.
+async fn slow_optional_section(
     jwks: &str,
-    what: &'static str,
-    within: Option<Duration>,
-    budget: Duration,
+    label: &'static str,
+    request_timeout: Option<Duration>,
+    deadline: Duration,
 ) -> Result<Row> {
     let shop = Shop::open(jwks).await?;
-    let patient = Variant {
-        more: &web::NEVER_OPENS,
+    let variant = Variant {
+        env: &web::BREAKER_OFF,
         ..Variant::default()
     };
-    let (_gateway, to) = web::start_as(&shop.upstreams()?, patient).await?;
+    let (_gateway, to) = web::start_as(&shop.upstreams()?, variant).await?;
     let page = Page {
         to,
         fields: "product,reviews,availability",
-        within,
+        request_timeout,
     };
-    shop.review.takes(Duration::from_secs(2));
-    let crowd = Crowd {
+    shop.review.set_latency(Duration::from_secs(2));
+    let load = ClosedLoop {
         clients: 15,
         pause: Duration::ZERO,
         time: Duration::from_secs(20),
     };
-    let told = crowd.ask(page).await?;
-    let mut took: Vec<Duration> = told.iter().filter(|t| t.ok).map(|t| t.took).collect();
-    took.sort_unstable();
-    let at = |percent: usize| took[(took.len() * percent).div_ceil(100).max(1) - 1];
-    if took.is_empty() {
-        return Err(format!("no page was answered: {}", failures(&told)).into());
+    let responses = load.run(page).await?;
+    let mut latencies: Vec<Duration> = responses
+        .iter()
+        .filter(|response| response.ok)
+        .map(|response| response.latency)
+        .collect();
+    latencies.sort_unstable();
+    let percentile =
+        |percent: usize| latencies[(latencies.len() * percent).div_ceil(100).max(1) - 1];
+    if latencies.is_empty() {
+        return Err(format!("no page succeeded: {}", failures(&responses)).into());
     }
-    let (p50, p99, failed) = (at(50), at(99), told.len() - took.len());
+    let (p50, p99, failed) = (
+        percentile(50),
+        percentile(99),
+        responses.len() - latencies.len(),
+    );
     Ok(Row {
-        what,
-        is: format!(
+        label,
+        result: format!(
             "p50 {p50:.0?}, p99 {p99:.1?} of {}, {failed} failed",
-            took.len()
+            latencies.len()
         ),
-        aim: "p99 <= budget + 5 ms",
-        met: p99 <= budget + LATE && failed == 0,
+        target: "p99 <= deadline + 5 ms",
+        met: p99 <= deadline + TOLERANCE && failed == 0,
     })
 }
 
 fn report(rows: &[Row], with_consul: bool) -> String {
     let mut out = String::from("\n");
-    for Row { what, is, aim, met } in rows {
+    for Row {
+        label,
+        result,
+        target,
+        met,
+    } in rows
+    {
         let met = if *met { "met" } else { "NOT MET" };
-        // Writing to a text does not fail.
-        writeln!(out, "{what}\n    {is}; aim {aim}: {met}").ok();
+        // Writing to a string does not fail.
+        writeln!(out, "{label}\n    {result}; target {target}: {met}").ok();
     }
     if !with_consul {
-        writeln!(
-            out,
-            "instances that come and go\n    not measured: no --consul"
-        )
-        .ok();
+        writeln!(out, "replaced instances\n    not measured: no --consul").ok();
     }
     out
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
+#[expect(clippy::cast_precision_loss, reason = "the counts are small")]
 fn count(n: usize) -> f64 {
     n as f64
 }

@@ -1,4 +1,4 @@
-//! The rows of `benches cache` that need a Redis: a copy that another replica kept, and a herd over two replicas.
+//! The rows of `benches cache` that need Redis: a cache hit in Redis, and concurrent reads at two replicas.
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -16,29 +16,29 @@ use tokio::time::{Instant, sleep};
 use crate::Result;
 use crate::cache::{Backend, Shop};
 
-pub(crate) const FOUND: &str = "a copy of another replica, in Redis";
-pub(crate) const HERD: &str = "each of 1,000 at once, 2 replicas";
+pub(crate) const L2_HIT_LABEL: &str = "an entry of another replica, in Redis";
+pub(crate) const CONCURRENT_LABEL: &str = "each of 1,000 at once, 2 replicas";
 
-/// Copies in a round, one after the other.
-const COPIES: u32 = 2000;
-/// A herd.
-const HERD_OF: u32 = 1000;
+/// Sequential reads per round.
+const SEQUENTIAL_READS: u32 = 2000;
+/// Concurrent reads per round.
+const CONCURRENT_READS: u32 = 1000;
 
-/// Nanoseconds a read, of so many rounds; nothing where there is no Redis.
+/// Nanoseconds per read for each round and row; empty without Redis.
 pub(crate) async fn rounds(rounds: usize) -> Result<[Vec<u128>; 2]> {
     let Some(redis) = Redis::start().await? else {
         return Ok([Vec::new(), Vec::new()]);
     };
-    let (mut found, mut herd) = (Vec::new(), Vec::new());
+    let (mut l2_hits, mut concurrent) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let replicas = Replicas::open(&redis)?;
-        found.push(replicas.found(round).await?);
-        herd.push(replicas.herd(round).await?);
+        l2_hits.push(replicas.read_from_l2(round).await?);
+        concurrent.push(replicas.read_concurrently(round).await?);
     }
-    Ok([found, herd])
+    Ok([l2_hits, concurrent])
 }
 
-/// Two replicas before one backend.
+/// Two replicas of a gateway with one backend.
 struct Replicas {
     backend: Backend,
     one: Shop,
@@ -55,9 +55,9 @@ impl Replicas {
                 .serve(pipes.listen("product:80"), "max-age=3600"),
         );
         let replica = |seed| {
-            let world = Env::seeded(seed, Net::InMemory(pipes.clone()));
-            let cache = Cache::with_shared_tier(&Config::default(), &world, "bench", &redis.store);
-            Shop::with(world, cache)
+            let env = Env::seeded(seed, Net::InMemory(pipes.clone()));
+            let cache = Cache::with_shared_tier(&Config::default(), &env, "bench", &redis.store);
+            Shop::with(env, cache)
         };
         Ok(Self {
             backend,
@@ -73,8 +73,10 @@ impl Replicas {
         Ok(())
     }
 
-    async fn found(&self, round: usize) -> Result<u128> {
-        let ids: Vec<String> = (0..COPIES).map(|n| format!("p-{round}-{n}")).collect();
+    async fn read_from_l2(&self, round: usize) -> Result<u128> {
+        let ids: Vec<String> = (0..SEQUENTIAL_READS)
+            .map(|n| format!("p-{round}-{n}"))
+            .collect();
         for id in &ids {
             Self::read(&self.one, id).await?;
         }
@@ -82,32 +84,32 @@ impl Replicas {
         self.one.shared.tasks.close();
         self.one.shared.tasks.wait().await;
         let calls = self.backend.calls();
-        let began = Instant::now();
+        let start = Instant::now();
         for id in &ids {
             Self::read(&self.two, id).await?;
         }
-        let took = began.elapsed().as_nanos() / u128::from(COPIES);
+        let took = start.elapsed().as_nanos() / u128::from(SEQUENTIAL_READS);
         if self.backend.calls() != calls {
-            return Err("a copy was not found".into());
+            return Err("an entry was not in Redis".into());
         }
         Ok(took)
     }
 
-    async fn herd(&self, round: usize) -> Result<u128> {
-        let (id, calls) = (format!("herd-{round}"), self.backend.calls());
-        let began = Instant::now();
-        let reads =
-            (0..HERD_OF).map(|n| Self::read(if n % 2 == 0 { &self.one } else { &self.two }, &id));
+    async fn read_concurrently(&self, round: usize) -> Result<u128> {
+        let (id, calls) = (format!("concurrent-{round}"), self.backend.calls());
+        let start = Instant::now();
+        let reads = (0..CONCURRENT_READS)
+            .map(|n| Self::read(if n % 2 == 0 { &self.one } else { &self.two }, &id));
         try_join_all(reads).await?;
-        let took = began.elapsed().as_nanos() / u128::from(HERD_OF);
+        let took = start.elapsed().as_nanos() / u128::from(CONCURRENT_READS);
         match self.backend.calls() - calls {
             1 => Ok(took),
-            other => Err(format!("the herd was {other} calls").into()),
+            other => Err(format!("the concurrent reads made {other} calls").into()),
         }
     }
 }
 
-/// A redis-server that ends with this.
+/// A redis-server process. Dropping it stops the process.
 struct Redis {
     child: Child,
     store: Store,
@@ -135,18 +137,18 @@ impl Redis {
             store: Store::open(&config, &Env::real())?,
         };
         for _ in 0..500 {
-            if redis.store.publish("bench", "there".into()).await.is_ok() {
+            if redis.store.publish("bench", "ping".into()).await.is_ok() {
                 return Ok(Some(redis));
             }
             sleep(Duration::from_millis(20)).await;
         }
-        Err("redis-server does not answer".into())
+        Err("redis-server does not respond".into())
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing else to do about either.
+        // These calls fail only if the process has already ended.
         self.child.kill().ok();
         self.child.wait().ok();
     }

@@ -1,4 +1,4 @@
-//! The table, and the one line it is about.
+//! The report: the table and the ratio (c)/(a).
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use crate::args::Settings;
 use crate::system_under_test::Results;
 
-/// What (c) may cost, in floors.
-const AIM: f64 = 1.50;
+/// The maximum ratio (c)/(a) that we aim at.
+const TARGET_RATIO: f64 = 1.50;
 
-/// Everything measured.
+/// All results.
 #[derive(Default)]
 pub(crate) struct Report {
-    /// The gateways, in any order: they are sorted by label.
+    /// The gateways in any order. The report sorts them by label.
     pub(crate) rows: Vec<Results>,
-    /// What (c) cost at each token's first use.
-    pub(crate) first: Option<Results>,
-    /// How far apart the cores were, before each round.
-    pub(crate) apart: Vec<Duration>,
+    /// The results of (c) at the first use of each token.
+    pub(crate) first_use: Option<Results>,
+    /// The latency between two cores, measured before each round.
+    pub(crate) core_latencies: Vec<Duration>,
 }
 
 impl Report {
-    /// As text.
+    /// Formats the report.
     pub(crate) fn print(mut self, settings: &Settings) -> String {
-        self.rows.extend(self.first.take());
+        self.rows.extend(self.first_use.take());
         self.rows.sort_by_key(|row| row.label);
         let mut out = format!(
             "\n{} rounds, {} connections; CPU is that of the gateway's own process\n\n{:<28}{:>14}{:>18}{:>8}{:>10}{:>10}{:>10}\n",
@@ -41,23 +41,35 @@ impl Report {
         for row in &mut self.rows {
             line(&mut out, row, floor);
         }
-        if let (Some(floor), Some(ours)) = (floor, self.cpu_of("(c) web")) {
-            let ratio = ours / floor;
-            // Writing to a text does not fail.
-            writeln!(out, "\nratio (c)/(a) = {ratio:.2}, aim <= {AIM:.2}").ok();
+        if let (Some(floor), Some(gateway)) = (floor, self.cpu_of("(c) web")) {
+            let ratio = gateway / floor;
+            // Writing to a string does not fail.
+            writeln!(
+                out,
+                "\nratio (c)/(a) = {ratio:.2}, target <= {TARGET_RATIO:.2}"
+            )
+            .ok();
         }
-        if let (Some(bare), Some(ours)) = (self.cpu_of("(d) web"), self.cpu_of("(c) web")) {
-            let cost = ours - bare;
-            writeln!(out, "policies that can be off: (c)-(d) = {cost:.1} µs/req").ok();
+        if let (Some(bare), Some(gateway)) = (self.cpu_of("(d) web"), self.cpu_of("(c) web")) {
+            let cost = gateway - bare;
+            writeln!(
+                out,
+                "policies that can be switched off: (c)-(d) = {cost:.1} µs/req"
+            )
+            .ok();
         }
-        let apart: Vec<f64> = self.apart.iter().map(|d| d.as_secs_f64() * 1e9).collect();
-        if let Some(apart) = median(&apart) {
-            writeln!(out, "from core to core and back: {apart:.0} ns").ok();
+        let latencies: Vec<f64> = self
+            .core_latencies
+            .iter()
+            .map(|d| d.as_secs_f64() * 1e9)
+            .collect();
+        if let Some(latency) = median(&latencies) {
+            writeln!(out, "round trip between cores: {latency:.0} ns").ok();
         }
         out
     }
 
-    /// The median of the row whose label begins so.
+    /// The median CPU time of the row whose label starts with `label`.
     fn cpu_of(&self, label: &str) -> Option<f64> {
         let row = self.rows.iter().find(|row| row.label.starts_with(label))?;
         median(&row.cpu_us)
@@ -71,7 +83,7 @@ fn line(out: &mut String, row: &mut Results, floor: Option<f64>) {
     let high = row.cpu_us.iter().copied().fold(0.0, f64::max);
     let ratio = floor.map_or("-".to_owned(), |floor| format!("{:.2}", cpu / floor));
     let ms = |percent| percentile(&row.latencies, percent).as_secs_f64() * 1e3;
-    // Writing to a text does not fail.
+    // Writing to a string does not fail.
     writeln!(
         out,
         "{:<28}{cpu:>13.1}{:>18}{ratio:>8}{:>10.2}{:>10.2}{:>10}",
@@ -84,7 +96,7 @@ fn line(out: &mut String, row: &mut Results, floor: Option<f64>) {
     .ok();
 }
 
-/// The middle one, or the mean of the two in the middle.
+/// The median; of an even number of values, the mean of the two in the middle.
 fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -93,7 +105,7 @@ fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(*lower, *upper))
 }
 
-/// The smallest of the sorted values that `percent` of them do not exceed.
+/// The smallest of the sorted values that is at least as large as `percent` of them.
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted

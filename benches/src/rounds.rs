@@ -1,4 +1,4 @@
-//! The contest: everything is started once, warmed, and then every gateway has its turn in every round.
+//! The main measurement: all processes are started once and warmed up. Then every gateway has a turn in every round.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,14 +10,14 @@ use crate::tokens::Issuer;
 use crate::web::{self, Variant};
 use crate::{Result, core_latency};
 
-/// How often each token is used after its first verification, at least.
-const USES: usize = 50;
-/// Requests before anything is counted.
-const WARM: usize = 2_000;
-/// Users of the warm-up, whom nobody meets again.
-const WARM_USERS: usize = 50;
+/// The minimum number of uses of each token after its first verification.
+const MIN_USES: usize = 50;
+/// The number of requests of the warm-up.
+const WARM_UP_REQUESTS: usize = 2_000;
+/// The number of users of the warm-up. They are not used later.
+const WARM_UP_USERS: usize = 50;
 
-/// Runs all rounds; answers the report.
+/// Runs all rounds and returns the report.
 pub(crate) async fn run(settings: Settings) -> Result<String> {
     let issuer = Issuer::new()?;
     let jwks = issuer.jwks()?;
@@ -26,12 +26,13 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
 
     let mut gateways = Vec::new();
     let mut report = Report::default();
-    if settings.wants(Row::Floor) {
-        let floor = own("(a) floor: hyper", "serve-floor", &settings, &upstreams).await?;
+    if settings.includes(Row::Floor) {
+        let floor =
+            start_baseline("(a) floor: hyper", "serve-floor", &settings, &upstreams).await?;
         gateways.push((floor, usize::try_from(settings.requests)?));
     }
-    if settings.wants(Row::Plain) {
-        let plain = own(
+    if settings.includes(Row::Plain) {
+        let plain = start_baseline(
             "(b) plain: axum + reqwest",
             "serve-plain",
             &settings,
@@ -40,24 +41,26 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
         .await?;
         gateways.push((plain, usize::try_from(settings.requests)?));
     }
-    if settings.wants(Row::Web) {
+    if settings.includes(Row::Web) {
         let label = "(c) web product page";
-        let (gateway, first) = ours(label, &[], &issuer, &settings, &upstreams).await?;
-        report.first = Some(first);
+        let (gateway, first_use) =
+            start_gateway(label, &[], &issuer, &settings, &upstreams).await?;
+        report.first_use = Some(first_use);
         gateways.push((gateway, requests_with_tokens(&settings)?));
     }
-    if settings.wants(Row::Bare) {
+    if settings.includes(Row::Bare) {
         let label = "(d) web, policies off";
-        let (gateway, _) = ours(label, &web::BARE, &issuer, &settings, &upstreams).await?;
+        let (gateway, _) =
+            start_gateway(label, &web::POLICIES_OFF, &issuer, &settings, &upstreams).await?;
         gateways.push((gateway, requests_with_tokens(&settings)?));
     }
 
     for round in 0..usize::from(settings.rounds) {
         eprintln!("round {} of {}", round + 1, settings.rounds);
-        // Another one begins each time, so that nobody always follows the same neighbour.
-        let places = gateways.len().max(1);
-        gateways.rotate_left(usize::from(round > 0) % places);
-        report.apart.push(core_latency::round_trip()?);
+        // Each round starts with another gateway, so no gateway always follows the same one.
+        let count = gateways.len().max(1);
+        gateways.rotate_left(usize::from(round > 0) % count);
+        report.core_latencies.push(core_latency::round_trip()?);
         for (gateway, requests) in &mut gateways {
             gateway.turn(*requests).await?;
         }
@@ -69,58 +72,60 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
     Ok(report.print(&settings))
 }
 
-/// A gateway that is a part of this binary, started and warm.
-async fn own(
+/// Starts and warms up a baseline, which is part of this binary.
+async fn start_baseline(
     label: &'static str,
     part: &str,
     settings: &Settings,
     upstreams: &Upstreams,
 ) -> Result<SystemUnderTest> {
-    let (server, bound) = Server::part(part, &upstreams.to_args()).await?;
-    let &[only] = &bound[..] else {
-        return Err(format!("{part} announced {} ports", bound.len()).into());
+    let (server, ports) = Server::part(part, &upstreams.to_args()).await?;
+    let &[port] = &ports[..] else {
+        return Err(format!("{part} announced {} ports", ports.len()).into());
     };
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, only));
-    let proof = r#""availability":{"productId":"p-1""#;
-    let mut gateway = SystemUnderTest::new(label, server, to, settings.connections, proof);
-    gateway.warm(WARM).await?;
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let marker = r#""availability":{"productId":"p-1""#;
+    let mut gateway = SystemUnderTest::new(label, server, to, settings.connections, marker);
+    gateway.warm_up(WARM_UP_REQUESTS).await?;
     Ok(gateway)
 }
 
-/// The web gateway, started and warm, and what it cost to see each token for the first time.
-async fn ours(
+/// Starts and warms up the web gateway. Also returns the results of the first use of each token.
+async fn start_gateway(
     label: &'static str,
-    more: &[(&'static str, &str)],
+    env: &[(&'static str, &str)],
     issuer: &Issuer,
     settings: &Settings,
     upstreams: &Upstreams,
 ) -> Result<(SystemUnderTest, Results)> {
     eprintln!("signing {} tokens", settings.users);
-    let warm = issuer.tokens(&users("warm", WARM_USERS))?;
+    let warm_up_tokens = issuer.tokens(&users("warm", WARM_UP_USERS))?;
     let tokens = issuer.tokens(&users("user", settings.users.into()))?;
 
     let variant = Variant {
-        more,
+        env,
         program: settings.gateway.as_deref(),
         ..Variant::default()
     };
     let (server, to) = web::start_as(upstreams, variant).await?;
-    let proof = r#""complete":true"#;
-    let mut gateway = SystemUnderTest::new(label, server, to, settings.connections, proof);
-    gateway.carry(warm);
-    gateway.warm(WARM).await?;
+    let marker = r#""complete":true"#;
+    let mut gateway = SystemUnderTest::new(label, server, to, settings.connections, marker);
+    gateway.use_tokens(warm_up_tokens);
+    gateway.warm_up(WARM_UP_REQUESTS).await?;
 
     let count = tokens.len();
-    gateway.carry(tokens);
-    let first = gateway.apart("(c) at first verification", count).await?;
-    Ok((gateway, first))
+    gateway.use_tokens(tokens);
+    let first_use = gateway
+        .separate_turn("(c) at first verification", count)
+        .await?;
+    Ok((gateway, first_use))
 }
 
-/// Requests to (c) in a round: enough for every token to be used [`USES`] times in all rounds.
+/// The number of requests to (c) in a round. Every token is used at least [`MIN_USES`] times in all rounds.
 fn requests_with_tokens(settings: &Settings) -> Result<usize> {
-    let uses = usize::from(settings.users) * USES;
-    let asked = usize::try_from(settings.requests)?;
-    Ok(asked.max(uses.div_ceil(settings.rounds.into())))
+    let uses = usize::from(settings.users) * MIN_USES;
+    let requests = usize::try_from(settings.requests)?;
+    Ok(requests.max(uses.div_ceil(settings.rounds.into())))
 }
 
 fn users(kind: &str, count: usize) -> Vec<String> {

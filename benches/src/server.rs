@@ -1,4 +1,4 @@
-//! A server as a process of its own: started, watched, and ended by its id when nobody holds it any more.
+//! A server process: it is started, monitored, and stopped when its handle is dropped.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
@@ -13,42 +13,42 @@ use tokio::time::Instant;
 use crate::args::Upstreams;
 use crate::{Result, cpu};
 
-/// How long a server may take to listen.
-pub(crate) const START: Duration = Duration::from_secs(15);
+/// The maximum start-up time of a server.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a server may take to end.
-const END: Duration = Duration::from_secs(10);
+/// The maximum shutdown time of a server.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often one that ends is asked whether it has.
-const POLL: Duration = Duration::from_millis(10);
+/// The interval of checks for the end of a process.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it stops the process.
 pub(crate) struct Server {
     name: String,
     child: Child,
-    /// Whether it ends at SIGTERM. A part of this binary ends when its standard input does.
-    by_signal: bool,
+    /// Whether SIGTERM stops it. A part of this binary stops when its standard input is closed.
+    stops_by_signal: bool,
 }
 
 impl Server {
-    /// Starts a part of this binary; answers the ports that it announces.
+    /// Starts a part of this binary. Also returns the ports that it announces.
     pub(crate) async fn part(name: &str, args: &[String]) -> Result<(Self, Vec<u16>)> {
         let program = std::env::current_exe()?;
         let args = [&[name.to_owned()], args].concat();
         let (server, first_line) = Self::start(name, &program, &args, &[])?;
-        let line = tokio::time::timeout(START, first_line).await;
-        let line = line.map_err(|_| format!("{name} announced no port in {START:?}"))?;
+        let line = tokio::time::timeout(START_TIMEOUT, first_line).await;
+        let line = line.map_err(|_| format!("{name} announced no port in {START_TIMEOUT:?}"))?;
         let line = line.map_err(|_| format!("{name} ended before it listened"))?;
         let ports: Result<Vec<u16>, _> = line.split_whitespace().map(str::parse).collect();
         Ok((server, ports?))
     }
 
-    /// Starts a program with these arguments, these variables and no others.
+    /// Starts a program with these arguments and only these environment variables.
     pub(crate) fn program(path: &Path, args: &[String], env: &[(&str, String)]) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Nobody waits for its first line, but somebody has to read what it logs.
+        // The first line is not used. A thread reads the log in any case.
         let (mut server, _) = Self::start(&name, path, args, env)?;
-        server.by_signal = true;
+        server.stops_by_signal = true;
         Ok(server)
     }
 
@@ -69,15 +69,15 @@ impl Server {
         let mut server = Self {
             name: name.to_owned(),
             child,
-            by_signal: false,
+            stops_by_signal: false,
         };
         let stdout = server.child.stdout.take().ok_or("a pipe is missing")?;
-        let (to, first_line) = oneshot::channel();
-        std::thread::spawn(move || read(stdout, to));
+        let (sender, first_line) = oneshot::channel();
+        std::thread::spawn(move || drain_stdout(stdout, sender));
         Ok((server, first_line))
     }
 
-    /// An error if the process has ended.
+    /// Fails if the process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             Some(status) => Err(format!("{} ended: {status}", self.name).into()),
@@ -85,34 +85,34 @@ impl Server {
         }
     }
 
-    /// The CPU time its process has used so far.
-    pub(crate) fn cpu(&self) -> Result<cpu::Used> {
-        cpu::Used::by(self.child.id())
+    /// The CPU time that the process has used.
+    pub(crate) fn cpu(&self) -> Result<cpu::CpuTime> {
+        cpu::CpuTime::of(self.child.id())
     }
 }
 
 impl Drop for Server {
-    /// Ends it as an operator would, so that one which counts itself (a profiler's) can say what it found. It is killed
-    /// if it has not ended after [`END`].
+    /// Stops the process with SIGTERM, so that an instrumented one can write its profile. It is killed after
+    /// [`STOP_TIMEOUT`].
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing else to do about any of these.
+        // These calls fail only if the process has already ended.
         self.child.stdin.take();
-        if self.by_signal {
+        if self.stops_by_signal {
             let id = self.child.id().to_string();
             Command::new("kill").args(["-TERM", &id]).status().ok();
         }
-        let deadline = Instant::now() + END;
+        let deadline = Instant::now() + STOP_TIMEOUT;
         while matches!(self.child.try_wait(), Ok(None)) {
             if Instant::now() > deadline {
                 self.child.kill().ok();
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-/// Hands on the first line and throws the rest away: a full pipe would stop the one who writes.
-fn read(stdout: ChildStdout, first: oneshot::Sender<String>) {
+/// Sends the first line to `first` and discards the rest. A full pipe would block the process.
+fn drain_stdout(stdout: ChildStdout, first: oneshot::Sender<String>) {
     let mut stdout = BufReader::with_capacity(64 << 10, stdout);
     let mut line = String::new();
     if stdout.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
@@ -122,20 +122,20 @@ fn read(stdout: ChildStdout, first: oneshot::Sender<String>) {
 }
 
 impl Upstreams {
-    /// Backends at three ports of this machine.
+    /// Backends at three local ports.
     pub(crate) fn at(ports: &[u16]) -> Result<Self> {
         let &[product, review, inventory] = ports else {
             return Err(format!("three backends announced {} ports", ports.len()).into());
         };
-        let at = |port: u16| format!("127.0.0.1:{port}").parse::<Authority>();
+        let authority = |port: u16| format!("127.0.0.1:{port}").parse::<Authority>();
         Ok(Self {
-            product: at(product)?,
-            review: at(review)?,
-            inventory: at(inventory)?,
+            product: authority(product)?,
+            review: authority(review)?,
+            inventory: authority(inventory)?,
         })
     }
 
-    /// As the arguments of a part.
+    /// The command line arguments of a part.
     pub(crate) fn to_args(&self) -> Vec<String> {
         vec![
             format!("--product={}", self.product),

@@ -1,5 +1,4 @@
-//! What every part started as a process of its own has in common: a port of the kernel's choice, told on stdout, and
-//! an end when whoever started it is gone.
+//! Shared by all subprocesses: they listen on free ports, announce them on stdout, and stop when the parent process ends.
 
 use std::io::{Read, Write};
 
@@ -8,12 +7,12 @@ use tokio::sync::oneshot;
 
 use crate::Result;
 
-/// A listener on a free port of this machine.
+/// Binds a free local port.
 pub(crate) async fn bind() -> Result<TcpListener> {
     Ok(TcpListener::bind(("127.0.0.1", 0)).await?)
 }
 
-/// Tells the ports bound, in one line, to whoever started this process.
+/// Prints the bound ports in one line, for the parent process.
 pub(crate) fn announce(listeners: &[&TcpListener]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     for listener in listeners {
@@ -23,13 +22,13 @@ pub(crate) fn announce(listeners: &[&TcpListener]) -> Result<()> {
     Ok(stdout.flush()?)
 }
 
-/// Resolves when stdin closes. The kernel closes it even for a benchmark that was killed.
-pub(crate) async fn orphaned() {
-    let (gone, until) = oneshot::channel();
+/// Resolves when stdin is closed. The kernel closes it when the parent process ends, even if it was killed.
+pub(crate) async fn parent_ended() {
+    let (sender, receiver) = oneshot::channel();
     std::thread::spawn(move || {
-        // Nothing is ever written to it: an end and an error mean the same.
+        // The parent writes nothing, so EOF and an error mean the same.
         std::io::stdin().read_to_end(&mut Vec::new()).ok();
-        gone.send(()).ok();
+        sender.send(()).ok();
     });
-    until.await.ok();
+    receiver.await.ok();
 }

@@ -1,4 +1,4 @@
-//! A gateway in the contest: its process, its load, and what its turns have shown.
+//! A measured gateway: its process, its load and its results.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,32 +10,32 @@ use crate::Result;
 use crate::load::Load;
 use crate::server::Server;
 
-/// One gateway and its results so far.
+/// One measured gateway.
 pub(crate) struct SystemUnderTest {
     server: Server,
     load: Load,
-    /// The results of its measured turns.
+    /// The results of its turns so far.
     pub(crate) results: Results,
 }
 
 /// One row of the report.
 pub(crate) struct Results {
-    /// What the row is called.
+    /// The label of the row.
     pub(crate) label: &'static str,
-    /// CPU time per request, one entry a turn, in microseconds.
+    /// The CPU time per request in microseconds, with one entry for each turn.
     pub(crate) cpu_us: Vec<f64>,
-    /// How long every request took.
+    /// The latency of every request.
     pub(crate) latencies: Vec<Duration>,
 }
 
 impl SystemUnderTest {
-    /// A gateway that answers at `to`; a complete answer contains `proof`.
+    /// A gateway with the address `to`. A complete response contains `marker`.
     pub(crate) fn new(
         label: &'static str,
         server: Server,
         to: SocketAddr,
         connections: u16,
-        proof: &'static str,
+        marker: &'static str,
     ) -> Self {
         let load = Load {
             to,
@@ -43,7 +43,7 @@ impl SystemUnderTest {
             connections,
             tokens: Arc::default(),
             first: 0,
-            proof,
+            marker,
         };
         Self {
             server,
@@ -52,26 +52,30 @@ impl SystemUnderTest {
         }
     }
 
-    /// From now on requests carry these tokens, in turns.
-    pub(crate) fn carry(&mut self, tokens: Vec<HeaderValue>) {
+    /// Sets the tokens of the following requests. They are used in rotation.
+    pub(crate) fn use_tokens(&mut self, tokens: Vec<HeaderValue>) {
         self.load.tokens = tokens.into();
         self.load.first = 0;
     }
 
-    /// Sends requests that nobody counts, so that connections are open and caches of the machine are warm.
-    pub(crate) async fn warm(&mut self, requests: usize) -> Result<()> {
+    /// Sends requests without measuring them, to open connections and to warm up caches.
+    pub(crate) async fn warm_up(&mut self, requests: usize) -> Result<()> {
         self.drive(requests).await.map(drop)
     }
 
-    /// A measured turn that goes into the gateway's row.
+    /// Runs a measured turn and adds it to the gateway's results.
     pub(crate) async fn turn(&mut self, requests: usize) -> Result<()> {
         let (cpu_us, latencies) = self.drive(requests).await?;
         self.results.add(cpu_us, latencies);
         Ok(())
     }
 
-    /// A measured turn that is a row of its own.
-    pub(crate) async fn apart(&mut self, label: &'static str, requests: usize) -> Result<Results> {
+    /// Runs a measured turn and returns its results as a separate row.
+    pub(crate) async fn separate_turn(
+        &mut self,
+        label: &'static str,
+        requests: usize,
+    ) -> Result<Results> {
         let (cpu_us, latencies) = self.drive(requests).await?;
         let mut row = Results::new(label);
         row.add(cpu_us, latencies);
@@ -87,7 +91,7 @@ impl SystemUnderTest {
         };
         let latencies = load.run().await?;
         let used = self.server.cpu()?.since(before);
-        // The next turn begins with the user after the last.
+        // The next turn continues with the next user.
         self.load.first += requests;
         let requests = u32::try_from(requests)?.max(1);
         Ok((used.as_secs_f64() * 1e6 / f64::from(requests), latencies))

@@ -1,5 +1,5 @@
-//! An issuer of its own: one RS256 key made at the start, its public half as a document, and tokens as the mock's
-//! login gives them, one a user.
+//! The issuer of the benchmark: one generated RS256 key, its JWKS, and one token for each user in the format of the mocked
+//! issuer.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 
 use crate::Result;
 
-/// Who issues the tokens: a name, which nobody needs to reach.
+/// The issuer of the tokens. It is only a name.
 pub(crate) const ISSUER: &str = "https://issuer.bench";
-/// Whom they are meant for.
+/// The audience of the tokens.
 pub(crate) const AUDIENCE: &str = "bff";
 
 const KID: &str = "bench-1";
-/// Longer than any run.
+/// The lifetime of a token, longer than any run.
 const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// Signs tokens.
@@ -29,26 +29,26 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// An issuer with a new key of 2048 bits.
+    /// Creates an issuer with a new 2048-bit key.
     pub(crate) fn new() -> Result<Self> {
         let key = KeyPair::generate(KeySize::Rsa2048)?;
         Ok(Self { key })
     }
 
-    /// The public key as a key document (RFC 7517 §5).
+    /// The public key as a JWK set (RFC 7517 §5).
     pub(crate) fn jwks(&self) -> Result<String> {
-        // PKCS #1 of 2048 bits: a head, 256 bytes of n, then 02 03 and three bytes of e.
+        // PKCS #1 with 2048 bits: a header, 256 bytes of n, then 02 03 and three bytes of e.
         let der = self.key.public_key().as_ref();
         let parts = der.split_last_chunk::<3>().and_then(|(rest, e)| {
             let n = rest.strip_suffix(&[2, 3])?.last_chunk::<256>()?;
-            Some((text(n), text(e)))
+            Some((encode_base64url(n), encode_base64url(e)))
         });
-        let (n, e) = parts.ok_or("the key is not of 2048 bits and an exponent of 3 bytes")?;
+        let (n, e) = parts.ok_or("the key does not have 2048 bits and an exponent of 3 bytes")?;
         let key = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": KID, "n": n, "e": e});
         Ok(json!({ "keys": [key] }).to_string())
     }
 
-    /// The `Authorization` of each of these users, signed on all cores.
+    /// The `Authorization` values of these users. All cores sign them.
     pub(crate) fn tokens(&self, users: &[String]) -> Result<Vec<HeaderValue>> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let share = users.len().div_ceil(cores).max(1);
@@ -88,7 +88,7 @@ impl Issuer {
             "jti": format!("bench-{user}"),
         });
         let header = json!({"alg": "RS256", "typ": "at+jwt", "kid": KID});
-        let message = format!("{}.{}", part(&header), part(&claims));
+        let message = format!("{}.{}", encode_json(&header), encode_json(&claims));
         let mut signature = vec![0; self.key.public_modulus_len()];
         self.key.sign(
             &RSA_PKCS1_SHA256,
@@ -96,7 +96,7 @@ impl Issuer {
             message.as_bytes(),
             &mut signature,
         )?;
-        let bearer = format!("Bearer {message}.{}", text(&signature));
+        let bearer = format!("Bearer {message}.{}", encode_base64url(&signature));
         Ok(HeaderValue::from_str(&bearer)?)
     }
 }
@@ -104,17 +104,17 @@ impl Issuer {
 fn now() -> Result<Duration> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "tokens are dated by the machine that the gateway runs on"
+        reason = "the gateway verifies tokens with the system clock"
     )]
     let now = SystemTime::now();
     Ok(now.duration_since(UNIX_EPOCH)?)
 }
 
-fn part(json: &Value) -> String {
-    text(json.to_string().as_bytes())
+fn encode_json(json: &Value) -> String {
+    encode_base64url(json.to_string().as_bytes())
 }
 
-/// Base64url without padding, as everything in a token is.
-fn text(bytes: &[u8]) -> String {
+/// Encodes base64url without padding, the encoding of all parts of a token.
+fn encode_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

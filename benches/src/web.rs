@@ -1,4 +1,4 @@
-//! (c): the real web gateway, as it is built beside this binary, with everything on; (d): with policies off.
+//! (c): the real web gateway with all policies on. (d): the same with policies off.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,17 +12,17 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::args::Upstreams;
-use crate::server::{START, Server};
+use crate::server::{START_TIMEOUT, Server};
 use crate::tokens::{AUDIENCE, ISSUER};
 use crate::{Result, subprocess};
 
-/// How often a gateway that starts is asked whether it is there.
-const POLL: Duration = Duration::from_millis(50);
+/// The interval of health checks during the start.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// More requests in a minute than any run makes.
-const ROOM: u32 = 100_000_000;
+/// A limit per minute that no run reaches.
+const WIDE_LIMIT: u32 = 100_000_000;
 
-/// Everything the gateway is told that its own defaults do not say. Nothing is switched off.
+/// The environment variables of the gateway. They switch nothing off.
 fn environment(
     public: SocketAddr,
     admin: SocketAddr,
@@ -38,17 +38,20 @@ fn environment(
         ("WEB_AUTH__ISSUER", ISSUER.to_owned()),
         ("WEB_AUTH__AUDIENCE", AUDIENCE.to_owned()),
         ("WEB_AUTH__JWKS__URL", url(&to.product)),
-        // Counted as ever, and wide enough that one machine's load meets the gateway and not its limits.
-        ("WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT", ROOM.to_string()),
+        // Requests are counted as usual, but the load of one machine does not reach the limits.
+        (
+            "WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT",
+            WIDE_LIMIT.to_string(),
+        ),
         (
             "WEB_INBOUND__RATE_LIMITS__POLICIES__SCREENS__LIMIT",
-            ROOM.to_string(),
+            WIDE_LIMIT.to_string(),
         ),
     ]
 }
 
-/// Every policy switched off that configuration lets be switched off. Limits cannot: they stay as wide as above.
-pub(crate) const BARE: [(&str, &str); 8] = [
+/// Switches off every policy that configuration can switch off. Rate limits cannot be switched off.
+pub(crate) const POLICIES_OFF: [(&str, &str); 8] = [
     ("WEB_CACHE__MAX_BYTES", "0"),
     ("WEB_CACHE__COALESCE_REQUESTS", "false"),
     ("WEB_UPSTREAM_DEFAULTS__RETRY__MAX_ATTEMPTS", "1"),
@@ -58,12 +61,12 @@ pub(crate) const BARE: [(&str, &str); 8] = [
     ),
     ("WEB_UPSTREAM_DEFAULTS__LOAD_BALANCING__POLICY", "random"),
     ("WEB_UPSTREAM_DEFAULTS__BULKHEAD__MAX_CONCURRENT", "1000000"),
-    NEVER_OPENS[0],
-    NEVER_OPENS[1],
+    BREAKER_OFF[0],
+    BREAKER_OFF[1],
 ];
 
-/// A breaker that never opens.
-pub(crate) const NEVER_OPENS: [(&str, &str); 2] = [
+/// A circuit breaker that never opens.
+pub(crate) const BREAKER_OFF: [(&str, &str); 2] = [
     (
         "WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__MIN_CALLS",
         "1000000000",
@@ -74,25 +77,25 @@ pub(crate) const NEVER_OPENS: [(&str, &str); 2] = [
     ),
 ];
 
-/// What else there is to say of a gateway.
+/// The options of a gateway.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Variant<'a> {
-    /// More variables.
-    pub(crate) more: &'a [(&'static str, &'a str)],
-    /// A file of configuration.
+    /// Additional environment variables.
+    pub(crate) env: &'a [(&'static str, &'a str)],
+    /// A configuration file.
     pub(crate) file: Option<&'a Path>,
-    /// The program, if it is not the one beside this one.
+    /// The program. Default: `web-bff` next to this program.
     pub(crate) program: Option<&'a Path>,
 }
 
-/// Starts the gateway with everything on and waits until it answers `/health`.
+/// Starts the gateway with all policies on, and waits until `/health` responds.
 pub(crate) async fn start(to: &Upstreams) -> Result<(Server, SocketAddr)> {
     start_as(to, Variant::default()).await
 }
 
-/// The same of a variant.
-pub(crate) async fn start_as(to: &Upstreams, it: Variant<'_>) -> Result<(Server, SocketAddr)> {
-    let path = match it.program {
+/// Like [`start`], with options.
+pub(crate) async fn start_as(to: &Upstreams, variant: Variant<'_>) -> Result<(Server, SocketAddr)> {
+    let path = match variant.program {
         Some(path) => path.to_owned(),
         None => std::env::current_exe()?.with_file_name("web-bff"),
     };
@@ -106,25 +109,28 @@ pub(crate) async fn start_as(to: &Upstreams, it: Variant<'_>) -> Result<(Server,
     let (public, admin) = free_addresses().await?;
     let mut env = environment(public, admin, to);
     env.extend(
-        it.more
+        variant
+            .env
             .iter()
             .map(|(name, value)| (*name, (*value).to_owned())),
     );
-    let file = it
+    let file = variant
         .file
         .map(|path| ["--config".to_owned(), path.display().to_string()]);
     let args = file.map(Vec::from).unwrap_or_default();
     let mut server = Server::program(&path, &args, &env)?;
     let client = Client::builder(TokioExecutor::new()).build(HttpConnector::new());
-    let deadline = Instant::now() + START;
+    let deadline = Instant::now() + START_TIMEOUT;
     while !is_up(&client, public).await {
         server.check()?;
         if Instant::now() > deadline {
-            return Err(format!("web-bff did not answer /health within {START:?}").into());
+            return Err(
+                format!("web-bff did not respond to /health within {START_TIMEOUT:?}").into(),
+            );
         }
-        sleep(POLL).await;
+        sleep(POLL_INTERVAL).await;
     }
-    // Whoever answered might be somebody else, had this one found its port taken.
+    // Another process may have responded, if this one could not bind its port.
     server.check()?;
     Ok((server, public))
 }
@@ -133,11 +139,11 @@ async fn is_up(client: &Client<HttpConnector, Empty<Bytes>>, at: SocketAddr) -> 
     let Ok(request) = Request::get(format!("http://{at}/health")).body(Empty::new()) else {
         return false;
     };
-    let answer = client.request(request).await;
-    answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+    let response = client.request(request).await;
+    response.is_ok_and(|response| response.status() == StatusCode::OK)
 }
 
-/// Two addresses that were free a moment ago: the gateway is told its ports and does not tell the kernel's choice.
+/// Two addresses that are probably free. The gateway needs its ports before it starts.
 async fn free_addresses() -> Result<(SocketAddr, SocketAddr)> {
     let (a, b) = (subprocess::bind().await?, subprocess::bind().await?);
     Ok((a.local_addr()?, b.local_addr()?))

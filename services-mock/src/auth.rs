@@ -1,17 +1,17 @@
 //! The identity provider (3000).
 //!
-//! - `GET /.well-known/openid-configuration`, `GET /jwks`: public, 300 s fresh, `ETag`
+//! - `GET /.well-known/openid-configuration`, `GET /jwks`: public, fresh for 300 s, `ETag`
 //! - `POST /login` `{"username","password"}` → RFC 6749 token response `{"access_token","token_type":"Bearer",
 //!   "expires_in":3600,"refresh_token","id_token","scope"}`; 401 for a wrong password; `?alg=RS256|ES256`
-//!   chooses the key, else the signing generation does
+//!   selects the key; default: the algorithm of the signing generation
 //! - `POST /token`, form-encoded (see `grants.rs`): `refresh_token`, `client_credentials`; errors as RFC 6749 §5.2
 //! - `GET /userinfo` with a Bearer access token → `{"sub","name","email","roles","region","maturity"}`; 401
 //!
 //! Claims of an access token (`typ` `at+jwt`, header with `kid`): `iss`, `aud` "bff", `sub`, `profile`
-//! ("main", for kim "kids"), `name`, `roles` (`["customer"]` or `["ADMIN"]`), `region`, `maturity`
-//! ("all|teen|adult", a ceiling), `scope`, `iat`, `exp` (1 h), `jti`.
-//! An ID token has `typ` `JWT` and the `aud` "web-bff"; it is no access token.
-//! Rotation (control port) makes a new generation sign; the one before stays published until the next rotation.
+//! ("main"; "kids" for kim), `name`, `roles` (`["customer"]` or `["ADMIN"]`), `region`, `maturity`
+//! ("all|teen|adult", the highest allowed level), `scope`, `iat`, `exp` (1 h), `jti`.
+//! An ID token has `typ` `JWT` and the `aud` "web-bff"; it is not valid as an access token.
+//! Rotation (control port) starts a new generation of signing keys. The previous one is published until the next rotation.
 
 mod grants;
 mod keys;
@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State as Of;
+use axum::extract::State as SharedState;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
@@ -31,9 +31,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::response::{Answer, Json, Problem, Query, private, public};
+use crate::response::{HandlerResult, Json, Problem, Query, private, public};
+use crate::state::MockState;
 use crate::users;
-use crate::world::MockState;
 
 use keys::{Algorithm, Generation};
 use tokens::Subject;
@@ -52,12 +52,12 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/userinfo", get(userinfo))
 }
 
-/// Keys in use and refresh tokens given out.
+/// The signing keys and the issued refresh tokens.
 #[derive(Default)]
 pub(crate) struct State {
     generation: AtomicU64,
     issued: AtomicU64,
-    refresh: Mutex<BTreeMap<String, grants::Refresh>>,
+    refresh: Mutex<BTreeMap<String, grants::RefreshToken>>,
 }
 
 impl State {
@@ -70,12 +70,12 @@ impl State {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The generation that signs.
+    /// The generation that signs new tokens.
     fn signing(&self) -> Generation {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
-    /// The generations whose signatures count, newest first.
+    /// The generations in the JWKS, newest first.
     fn published(&self) -> Vec<Generation> {
         let Generation(now) = self.signing();
         (now.saturating_sub(1)..=now)
@@ -84,15 +84,18 @@ impl State {
             .collect()
     }
 
-    /// A number that no other token of this set has.
+    /// A number that is unique among the tokens of this set.
     fn ordinal(&self) -> u64 {
         self.issued.fetch_add(1, Ordering::Relaxed)
     }
 }
 
-/// The endpoints of the authorization code and device grants join this list with their routes.
-async fn discovery(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response {
-    let issuer = &world.issuer;
+/// The discovery document. The grants for authorization codes and device codes are not implemented yet.
+async fn discovery(
+    SharedState(state): SharedState<Arc<MockState>>,
+    headers: HeaderMap,
+) -> Response {
+    let issuer = &state.issuer;
     let body = serde_json::json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/jwks"),
@@ -107,10 +110,10 @@ async fn discovery(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Respons
     public(&headers, MAX_AGE_S, &body)
 }
 
-async fn jwks(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response {
-    let published = world.auth.published();
-    let both = |g: &Generation| [g.jwk(Algorithm::Rs256), g.jwk(Algorithm::Es256)];
-    let keys: Vec<_> = published.iter().flat_map(both).flatten().collect();
+async fn jwks(SharedState(state): SharedState<Arc<MockState>>, headers: HeaderMap) -> Response {
+    let published = state.auth.published();
+    let jwks_of = |g: &Generation| [g.jwk(Algorithm::Rs256), g.jwk(Algorithm::Es256)];
+    let keys: Vec<_> = published.iter().flat_map(jwks_of).flatten().collect();
     public(&headers, MAX_AGE_S, &serde_json::json!({ "keys": keys }))
 }
 
@@ -121,28 +124,28 @@ struct Credentials {
 }
 
 #[derive(Deserialize)]
-struct Choice {
+struct LoginQuery {
     alg: Option<Algorithm>,
 }
 
 async fn login(
-    Of(world): Of<Arc<MockState>>,
-    Query(choice): Query<Choice>,
+    SharedState(state): SharedState<Arc<MockState>>,
+    Query(query): Query<LoginQuery>,
     Json(credentials): Json<Credentials>,
-) -> Answer {
-    let person = users::find(&credentials.username).filter(|_| credentials.password == PASSWORD);
-    let person = person.ok_or_else(|| {
+) -> HandlerResult {
+    let user = users::find(&credentials.username).filter(|_| credentials.password == PASSWORD);
+    let user = user.ok_or_else(|| {
         Problem::new(
             StatusCode::UNAUTHORIZED,
             "invalid_credentials",
             "wrong username or password",
         )
     })?;
-    let alg = choice
+    let alg = query
         .alg
-        .unwrap_or_else(|| world.auth.signing().algorithm());
-    let subject = Subject::of(&person);
-    grants::session(&world, &subject, alg, None)
+        .unwrap_or_else(|| state.auth.signing().algorithm());
+    let subject = Subject::of(&user);
+    grants::issue_tokens(&state, &subject, alg, None)
 }
 
 #[derive(Serialize)]
@@ -155,14 +158,15 @@ struct UserInfo<'a> {
     maturity: &'static str,
 }
 
-async fn userinfo(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response {
+async fn userinfo(SharedState(state): SharedState<Arc<MockState>>, headers: HeaderMap) -> Response {
     let header = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let token = header.and_then(|text| text.strip_prefix("Bearer "));
-    let sub = token.and_then(|token| tokens::verify(&world, token));
-    let Some(person) = sub.as_deref().and_then(users::find) else {
-        let mut response = Problem::unauthenticated("needs a valid access token").into_response();
+    let sub = token.and_then(|token| tokens::verify(&state, token));
+    let Some(user) = sub.as_deref().and_then(users::find) else {
+        let mut response =
+            Problem::unauthenticated("a valid access token is required").into_response();
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         return response;
@@ -172,11 +176,11 @@ async fn userinfo(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response
         region,
         maturity,
         ..
-    } = Subject::of(&person);
+    } = Subject::of(&user);
     let body = UserInfo {
-        sub: &person.id,
-        name: &person.name,
-        email: &person.email,
+        sub: &user.id,
+        name: &user.name,
+        email: &user.email,
         roles,
         region,
         maturity,
@@ -184,5 +188,5 @@ async fn userinfo(Of(world): Of<Arc<MockState>>, headers: HeaderMap) -> Response
     private(StatusCode::OK, &body)
 }
 
-/// How long an access token lasts.
+/// The lifetime of an access token.
 const ACCESS_TTL: Duration = Duration::from_secs(3600);

@@ -1,9 +1,9 @@
-//! The closed list of backends, with the one name and port each has everywhere.
+//! The backends, with their names and default ports.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One of the eight fake backends.
+/// One of the eight mocked backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Backend {
     /// The identity provider: keys, tokens, userinfo.
@@ -25,7 +25,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// Every backend, in the order that ports are dealt in.
+    /// All backends, in the order of their ports.
     pub const ALL: [Self; 8] = [
         Self::Auth,
         Self::User,
@@ -37,7 +37,7 @@ impl Backend {
         Self::Playback,
     ];
 
-    /// The name used in configuration, on the control port and in compose files.
+    /// The name in configuration, on the control port and in compose files.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auth => "auth",
@@ -65,7 +65,7 @@ impl Backend {
         }
     }
 
-    /// Its place in [`Backend::ALL`].
+    /// The index in [`Backend::ALL`].
     pub const fn index(self) -> usize {
         self as usize
     }
@@ -82,7 +82,7 @@ impl fmt::Display for Backend {
     }
 }
 
-/// The text named no backend.
+/// The text is not the name of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownBackend(String);
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_parse_back_and_indices_follow_the_table() {
+    fn names_round_trip_and_indices_match() {
         for (i, backend) in Backend::ALL.into_iter().enumerate() {
             assert_eq!(backend.name().parse::<Backend>().unwrap(), backend);
             assert_eq!(backend.index(), i);

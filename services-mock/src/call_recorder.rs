@@ -1,4 +1,4 @@
-//! The one layer around every backend: it counts the call, then lets the standing faults have it.
+//! The middleware of every backend: it counts the call and applies the active faults.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -17,103 +17,107 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 
 use crate::backend::Backend;
-use crate::connection::Hangup;
+use crate::connection::ConnectionAbort;
 use crate::faults::{self, ActiveFaults, Failure, Mode};
 use crate::response::Problem;
+use crate::state::MockState;
 use crate::stats::Counters;
-use crate::world::MockState;
 
-/// The largest request body a backend takes.
+/// The maximum size of a request body.
 const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// A moment of a call, for whoever watches from the same process.
+/// An event of a call, for an observer in the same process.
 #[derive(Clone, Copy, Debug)]
 pub enum CallEvent<'a> {
-    /// It reached the backend.
+    /// The backend received the call.
     Arrived {
-        /// Its method.
+        /// The method.
         method: &'a Method,
-        /// Its path, as sent.
+        /// The path as sent.
         path: &'a str,
-        /// Its headers; of gRPC, its metadata.
+        /// The headers; for gRPC, the metadata.
         headers: &'a HeaderMap,
     },
-    /// It was answered to the end, or its caller left.
-    Left,
+    /// The response was sent completely, or the client disconnected.
+    Ended,
 }
 
-/// Is told every moment of every call, with the call's number.
+/// Receives every event of every call, with the call's number.
 pub(crate) type CallObserver = Box<dyn Fn(Backend, u64, CallEvent<'_>) + Send + Sync>;
 
-/// What is watched of one backend.
+/// The counters and the faults of one backend.
 #[derive(Debug, Default)]
 pub(crate) struct CallRecorder {
     pub(crate) counters: Mutex<Counters>,
     pub(crate) faults: Mutex<ActiveFaults>,
 }
 
-/// Which backend of which world a layer watches.
+/// The state and the backend of a middleware.
 #[derive(Clone)]
-pub(crate) struct Watched {
-    pub(crate) world: Arc<MockState>,
+pub(crate) struct RecorderContext {
+    pub(crate) state: Arc<MockState>,
     pub(crate) backend: Backend,
 }
 
-/// The layer.
-pub(crate) async fn watch(watched: Watched, request: Request, next: Next) -> Response {
-    let guard = Guard::new(&watched, &request);
+/// Counts a call and applies the active faults.
+pub(crate) async fn record_call(
+    context: RecorderContext,
+    request: Request,
+    next: Next,
+) -> Response {
+    let guard = CallGuard::new(&context, &request);
     let head = request.method() == Method::HEAD;
-    let mut response = answer(&watched, request, next).await;
-    if let Some(date) = watched.world.clock.date_header() {
+    let mut response = respond(&context, request, next).await;
+    if let Some(date) = context.state.clock.date_header() {
         response.headers_mut().insert(DATE, date);
     }
     if head {
-        // The server never reads the body of an answer to HEAD, so its end is here.
+        // The server never reads the body of a response to HEAD.
         guard.finish();
         return response;
     }
-    response.map(|inner| Body::new(Tracked { inner, guard }))
+    response.map(|inner| Body::new(TrackedBody { inner, guard }))
 }
 
-async fn answer(watched: &Watched, request: Request, next: Next) -> Response {
-    let grpc = watched.backend.is_grpc();
-    // A body that is not read to its end hides a hang-up from the server, so it is read first.
+async fn respond(context: &RecorderContext, request: Request, next: Next) -> Response {
+    let grpc = context.backend.is_grpc();
+    // The server detects a disconnect only after it has read the request body.
     let request = if grpc {
         request
     } else {
-        match buffered(request).await {
+        match read_body(request).await {
             Ok(request) => request,
             Err(problem) => return problem.into_response(),
         }
     };
-    let blow = {
-        let draw = watched.world.draw;
-        let mut standing = watched.probe().faults.lock();
-        standing.apply(draw, watched.backend.name(), request.uri().path())
+    let fault = {
+        let rng = context.state.rng;
+        let mut active = context.recorder().faults.lock();
+        active.apply(rng, context.backend.name(), request.uri().path())
     };
-    if !blow.delay.is_zero() {
-        tokio::time::sleep(blow.delay).await;
+    if !fault.delay.is_zero() {
+        tokio::time::sleep(fault.delay).await;
     }
-    let Some(failure) = blow.failure else {
+    let Some(failure) = fault.failure else {
         return next.run(request).await;
     };
-    if let Some(response) = faults::answer(failure, grpc) {
+    if let Some(response) = faults::response(failure, grpc) {
         return response;
     }
     if failure == Failure::Mode(Mode::Reset)
-        && let Some(hangup) = request.extensions().get::<Hangup>()
+        && let Some(abort) = request.extensions().get::<ConnectionAbort>()
     {
-        hangup.cut();
+        abort.abort();
     }
     pending().await
 }
 
-async fn buffered(request: Request) -> Result<Request, Problem> {
+async fn read_body(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await;
     let body = body.map_err(|e| {
         if e.is::<LengthLimitError>() {
-            let message = format!("a body has at most {MAX_BODY_BYTES} bytes");
+            let message = format!("the body has more than {MAX_BODY_BYTES} bytes");
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
         } else {
             Problem::bad_request(format!("unreadable body: {e}"))
@@ -122,44 +126,46 @@ async fn buffered(request: Request) -> Result<Request, Problem> {
     Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
 }
 
-impl Watched {
-    fn probe(&self) -> &CallRecorder {
-        self.world.probe(self.backend)
+impl RecorderContext {
+    fn recorder(&self) -> &CallRecorder {
+        self.state.recorder(self.backend)
     }
 }
 
-/// Counts a call out when dropped: cancelled, unless somebody said that it had finished.
-struct Guard {
-    watched: Watched,
+/// Counts the end of a call when dropped: as cancelled, unless it has finished.
+struct CallGuard {
+    context: RecorderContext,
     number: u64,
     finished: bool,
-    hangup: Option<Hangup>,
+    abort: Option<ConnectionAbort>,
 }
 
-impl Guard {
-    fn new(watched: &Watched, request: &Request) -> Self {
+impl CallGuard {
+    fn new(context: &RecorderContext, request: &Request) -> Self {
         let extensions = request.extensions();
         let template = extensions
             .get::<MatchedPath>()
-            .filter(|_| !watched.backend.is_grpc());
+            .filter(|_| !context.backend.is_grpc());
         let route = template.map_or_else(|| request.uri().path(), MatchedPath::as_str);
-        watched
-            .probe()
+        context
+            .recorder()
             .counters
             .lock()
-            .arrived(route, request.headers());
-        let moment = CallEvent::Arrived {
+            .call_started(route, request.headers());
+        let event = CallEvent::Arrived {
             method: request.method(),
             path: request.uri().path(),
             headers: request.headers(),
         };
-        let number = watched.world.arrived();
-        watched.world.tell(watched.backend, number, moment);
+        let number = context.state.next_call_number();
+        context
+            .state
+            .notify_observer(context.backend, number, event);
         Self {
-            watched: watched.clone(),
+            context: context.clone(),
             number,
             finished: false,
-            hangup: extensions.get().cloned(),
+            abort: extensions.get().cloned(),
         }
     }
 
@@ -168,27 +174,27 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Drop for CallGuard {
     fn drop(&mut self) {
-        // A connection cut by a fault is not a caller who left.
-        let cut = self.hangup.as_ref().is_some_and(Hangup::is_cut);
-        self.watched
-            .probe()
+        // A connection that a fault aborted is not a cancelled call.
+        let aborted = self.abort.as_ref().is_some_and(ConnectionAbort::is_aborted);
+        self.context
+            .recorder()
             .counters
             .lock()
-            .left(!self.finished && !cut);
-        let Watched { world, backend } = &self.watched;
-        world.tell(*backend, self.number, CallEvent::Left);
+            .call_ended(!self.finished && !aborted);
+        let RecorderContext { state, backend } = &self.context;
+        state.notify_observer(*backend, self.number, CallEvent::Ended);
     }
 }
 
-/// A body that knows whether it was read to its end.
-struct Tracked {
+/// A response body that records whether it was sent completely.
+struct TrackedBody {
     inner: Body,
-    guard: Guard,
+    guard: CallGuard,
 }
 
-impl http_body::Body for Tracked {
+impl http_body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -197,12 +203,12 @@ impl http_body::Body for Tracked {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        let end = match &polled {
+        let finished = match &polled {
             Poll::Ready(None | Some(Err(_))) => true,
             Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.inner.is_end_stream(),
             Poll::Pending => false,
         };
-        self.guard.finished |= end;
+        self.guard.finished |= finished;
         polled
     }
 
@@ -215,7 +221,7 @@ impl http_body::Body for Tracked {
     }
 }
 
-impl Drop for Tracked {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         self.guard.finished |= self.inner.is_end_stream();
     }

@@ -1,11 +1,11 @@
-//! Whom the gateway says it calls for: the identity headers that the personal backends trust.
+//! The caller of a personal backend, from the identity headers of the gateway.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
 use crate::response::Problem;
 
-/// `X-User-Id` and `X-User-Role`, as a backend behind the gateway reads them; 401 without the first.
+/// The values of `X-User-Id` and `X-User-Role`. Without `X-User-Id` the extractor responds with 401.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) id: String,
@@ -13,20 +13,20 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// 403 unless the caller is this user or an administrator.
-    pub(crate) fn may_read(&self, user: &str) -> Result<(), Problem> {
+    /// Fails with 403 unless the caller is this user or an administrator.
+    pub(crate) fn authorize_read(&self, user: &str) -> Result<(), Problem> {
         if self.admin || self.id == user {
             return Ok(());
         }
-        Err(Problem::forbidden("another user's data"))
+        Err(Problem::forbidden("this is another user's data"))
     }
 
-    /// 403 unless the caller is an administrator.
-    pub(crate) fn must_be_admin(&self) -> Result<(), Problem> {
+    /// Fails with 403 unless the caller is an administrator.
+    pub(crate) fn require_admin(&self) -> Result<(), Problem> {
         if self.admin {
             Ok(())
         } else {
-            Err(Problem::forbidden("needs role ADMIN"))
+            Err(Problem::forbidden("the role ADMIN is required"))
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The shared truth about products: generated once, the same in every process, never changed.
+//! The catalogue: generated once, immutable, and the same in every process.
 //!
-//! It does not depend on the seed: `p-1` is the same film everywhere, with the same `ETag`.
+//! It does not depend on the mocks' seed: `p-1` is the same film everywhere, with the same `ETag`.
 
-mod make;
+mod generate;
 mod words;
 
 use std::sync::LazyLock;
@@ -14,15 +14,15 @@ use serde_json::value::RawValue;
 use crate::clock::Time;
 use crate::response::{etag, to_bytes};
 
-pub(crate) use words::{CATEGORIES, person};
+pub(crate) use words::{CATEGORIES, person_name};
 
-/// How many products there are: `p-1` to `p-360`.
+/// The number of products: `p-1` to `p-360`.
 pub(crate) const PRODUCTS: usize = 360;
 
 /// The catalogue.
 pub(crate) static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::generate);
 
-/// An amount in the smallest unit of its currency.
+/// An amount of money in minor units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Money {
     pub(crate) amount: u64,
@@ -42,7 +42,7 @@ impl Money {
     }
 }
 
-/// One film or series; the wire is described in `product.rs`.
+/// A film or series in the format described in `product.rs`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Product {
@@ -63,7 +63,7 @@ pub(crate) struct Product {
     pub(crate) updated_at: Time,
 }
 
-/// What sort of product.
+/// The kind of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
@@ -71,7 +71,7 @@ pub(crate) enum Kind {
     Series,
 }
 
-/// Who may watch, from the widest to the narrowest audience.
+/// The audience of a product, the most restricted last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Maturity {
@@ -80,7 +80,7 @@ pub(crate) enum Maturity {
     Adult,
 }
 
-/// The key art.
+/// The poster.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Image {
     pub(crate) url: String,
@@ -95,22 +95,22 @@ pub(crate) struct Role {
     pub(crate) role: String,
 }
 
-/// A product with what serving it needs, worked out once.
-pub(crate) struct Listed {
+/// A product with its precomputed representations.
+pub(crate) struct CatalogueEntry {
     pub(crate) product: Product,
     pub(crate) number: usize,
-    /// The JSON, to be pasted into lists.
-    pub(crate) raw: Box<RawValue>,
-    /// The JSON, to be sent alone, and its tag.
+    /// The JSON for lists.
+    pub(crate) raw_json: Box<RawValue>,
+    /// The JSON for a response of its own, and its `ETag`.
     pub(crate) bytes: Bytes,
     pub(crate) etag: String,
     /// The name in lower case.
-    pub(crate) key: String,
-    /// What else a search may hit, in lower case.
-    pub(crate) haystack: String,
+    pub(crate) lower_name: String,
+    /// The other searchable text in lower case: category, genres, director and cast.
+    pub(crate) lower_text: String,
 }
 
-/// A named row of products.
+/// A named list of products.
 pub(crate) struct Collection {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
@@ -118,18 +118,18 @@ pub(crate) struct Collection {
     pub(crate) items: Vec<usize>,
 }
 
-/// Products in the order of their numbers, and the rows.
+/// The products in the order of their numbers, and the collections.
 pub(crate) struct Catalogue {
-    pub(crate) products: Vec<Listed>,
+    pub(crate) products: Vec<CatalogueEntry>,
     pub(crate) collections: Vec<Collection>,
 }
 
 impl Catalogue {
     fn generate() -> Self {
-        let products: Vec<Listed> = (1..=PRODUCTS)
-            .map(|n| Listed::new(n, make::product(n)))
+        let products: Vec<CatalogueEntry> = (1..=PRODUCTS)
+            .map(|n| CatalogueEntry::new(n, generate::product(n)))
             .collect();
-        let collections = make::collections(&products);
+        let collections = generate::collections(&products);
         Self {
             products,
             collections,
@@ -137,20 +137,20 @@ impl Catalogue {
     }
 
     /// The product with this id.
-    pub(crate) fn by_id(&self, id: &str) -> Option<&Listed> {
+    pub(crate) fn by_id(&self, id: &str) -> Option<&CatalogueEntry> {
         let number: usize = id.strip_prefix("p-")?.parse().ok()?;
-        let listed = self.products.get(number.checked_sub(1)?)?;
-        // `p-01` is not another name of `p-1`.
-        (listed.product.id == id).then_some(listed)
+        let entry = self.products.get(number.checked_sub(1)?)?;
+        // `p-01` is not an alias of `p-1`.
+        (entry.product.id == id).then_some(entry)
     }
 }
 
-impl Listed {
+impl CatalogueEntry {
     fn new(number: usize, product: Product) -> Self {
         let bytes = to_bytes(&product);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let cast: Vec<&str> = product.cast.iter().map(|role| role.name.as_str()).collect();
-        let hay = [
+        let searchable = [
             product.category,
             &product.genres.join(" "),
             &product.director,
@@ -159,9 +159,9 @@ impl Listed {
         Self {
             number,
             etag: etag(&bytes),
-            key: product.name.to_lowercase(),
-            haystack: hay.join(" ").to_lowercase(),
-            raw: RawValue::from_string(text).unwrap_or_default(),
+            lower_name: product.name.to_lowercase(),
+            lower_text: searchable.join(" ").to_lowercase(),
+            raw_json: RawValue::from_string(text).unwrap_or_default(),
             bytes,
             product,
         }
@@ -174,17 +174,17 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn products_have_distinct_names_and_sound_rows() {
-        let names: BTreeSet<_> = CATALOGUE.products.iter().map(|l| &l.key).collect();
+    fn products_have_distinct_names_and_collections_have_items() {
+        let names: BTreeSet<_> = CATALOGUE.products.iter().map(|l| &l.lower_name).collect();
         assert_eq!(names.len(), PRODUCTS);
         assert_eq!(CATALOGUE.collections[0].id, "featured");
         assert!(CATALOGUE.collections.iter().all(|c| c.items.len() >= 10));
-        for listed in &CATALOGUE.products {
-            let sentences = listed.product.description.matches('.').count();
+        for entry in &CATALOGUE.products {
+            let sentences = entry.product.description.matches('.').count();
             assert!(
                 (2..=4).contains(&sentences),
                 "{}",
-                listed.product.description
+                entry.product.description
             );
         }
     }
@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn ids_have_one_spelling() {
         assert!(CATALOGUE.by_id("p-1").is_some());
-        for wrong in ["p-0", "p-01", "p-361", "p-", "1", "p-+1", ""] {
-            assert!(CATALOGUE.by_id(wrong).is_none(), "{wrong}");
+        for invalid in ["p-0", "p-01", "p-361", "p-", "1", "p-+1", ""] {
+            assert!(CATALOGUE.by_id(invalid).is_none(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Wall time as a simulation can replay it: an epoch given by the caller plus tokio's own clock.
+//! Reproducible wall time: a given start time plus tokio's clock.
 
 use http::HeaderValue;
 use serde::{Serialize, Serializer};
@@ -6,10 +6,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-/// The day that the generated data was "made".
+/// The reference date of the generated data.
 const JUNE: OffsetDateTime = time::macros::datetime!(2026-06-01 12:00 UTC);
 
-/// Where wall time comes from inside the mocks.
+/// The wall clock of the mocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch: OffsetDateTime,
@@ -48,7 +48,7 @@ impl Clock {
     }
 }
 
-/// A moment that reads as RFC 3339 UTC on the wire.
+/// A point in time: RFC 3339 in UTC on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(pub(crate) OffsetDateTime);
 
@@ -63,12 +63,12 @@ impl Time {
         self.0.format(&Rfc3339).unwrap_or_default()
     }
 
-    /// A fixed moment of the generated data: so many minutes before 1 June 2026.
+    /// A fixed time of the generated data: `minutes` before 1 June 2026.
     pub(crate) fn before_june(minutes: u64) -> Self {
         Self(JUNE - time::Duration::minutes(i64::try_from(minutes).unwrap_or(0)))
     }
 
-    /// A fixed moment of the generated data: so many days after 1 June 2026.
+    /// A fixed time of the generated data: `days` after 1 June 2026.
     pub(crate) fn after_june(days: u64) -> Self {
         Self(JUNE + time::Duration::days(i64::try_from(days).unwrap_or(0)))
     }
@@ -86,7 +86,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test(start_paused = true)]
-    async fn time_follows_the_runtime_and_never_the_machine() {
+    async fn time_follows_the_runtime_clock() {
         let clock = Clock::new(time::macros::datetime!(2026-11-23 10:00 UTC));
         tokio::time::advance(Duration::from_millis(90_250)).await;
         assert_eq!(clock.now().text(), "2026-11-23T10:01:30.25Z");

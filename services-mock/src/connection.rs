@@ -1,4 +1,4 @@
-//! Serving: one connection over anything that reads and writes, and the accept loop over TCP.
+//! Serves one connection over any byte stream, and accepts connections over TCP.
 
 use std::future::Future;
 use std::io;
@@ -22,11 +22,11 @@ use tower::ServiceExt;
 use crate::backend::Backend;
 use crate::mocks::Mocks;
 
-/// How long a connection may take to send the head of a request.
+/// The maximum time to receive a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
-/// How long open calls may take once the accept loop was told to stop.
+/// The maximum time for open calls after the accept loop has stopped.
 const GRACE: Duration = Duration::from_secs(2);
-/// The pause after an accept that failed for want of file descriptors.
+/// The pause after a failed accept, for instance without a free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves one HTTP/1.1 or h2c connection to a backend until it closes.
@@ -34,7 +34,7 @@ pub async fn connection<IO>(mocks: &Mocks, backend: Backend, io: IO)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    drive(mocks.app(backend), io, Hangup::default(), None).await;
+    drive(mocks.app(backend), io, ConnectionAbort::default(), None).await;
 }
 
 /// Serves one HTTP connection to the control port until it closes.
@@ -42,10 +42,10 @@ pub async fn control_connection<IO>(mocks: &Mocks, io: IO)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    drive(mocks.control(), io, Hangup::default(), None).await;
+    drive(mocks.control(), io, ConnectionAbort::default(), None).await;
 }
 
-/// Serves a backend on a bound listener until `stop`, then gives open calls two seconds.
+/// Serves a backend on a bound listener until `stop`. Then open calls have two seconds to finish.
 pub async fn serve(
     mocks: Mocks,
     backend: Backend,
@@ -71,29 +71,29 @@ async fn accept(app: Router, listener: TcpListener, stop: impl Future<Output = (
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    // Without it small answers wait for the peer's acknowledgement; not vital when refused.
+                    // Without it, Nagle's algorithm delays small responses. An error is harmless.
                     stream.set_nodelay(true).ok();
-                    let hangup = Hangup::default();
-                    let io = Tcp { stream, hangup: hangup.clone() };
-                    connections.spawn(drive(app.clone(), io, hangup, Some(graceful.watcher())));
+                    let abort = ConnectionAbort::default();
+                    let io = ResettableStream { stream, abort: abort.clone() };
+                    connections.spawn(drive(app.clone(), io, abort, Some(graceful.watcher())));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
         }
     }
     drop(listener);
-    // What is still open after the grace is dropped with the set.
+    // Connections that are still open after the grace period are dropped with the set.
     tokio::time::timeout(GRACE, graceful.shutdown()).await.ok();
 }
 
-/// A fresh hang-up for each connection travels with every request of it.
-async fn drive<IO>(app: Router, io: IO, hangup: Hangup, graceful: Option<Watcher>)
+/// Serves one connection. Each of its requests carries the connection's `abort` as an extension.
+async fn drive<IO>(app: Router, io: IO, abort: ConnectionAbort, graceful: Option<Watcher>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let for_requests = hangup.clone();
+    let request_abort = abort.clone();
     let service = hyper::service::service_fn(move |mut request: http::Request<Incoming>| {
-        request.extensions_mut().insert(for_requests.clone());
+        request.extensions_mut().insert(request_abort.clone());
         app.clone().oneshot(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -106,7 +106,7 @@ where
         .serve_connection(TokioIo::new(io), service)
         .into_owned();
     let serving = async {
-        // A connection that ends badly is the peer's matter: every fault and hang-up ends one so.
+        // Errors are expected: every injected fault and every disconnect ends the connection with one.
         match graceful {
             Some(watcher) => watcher.watch(connection).await.ok(),
             None => connection.await.ok(),
@@ -114,47 +114,47 @@ where
     };
     tokio::select! {
         biased;
-        () = hangup.wait() => {}
+        () = abort.aborted() => {}
         _ = serving => {}
     }
 }
 
-/// Ends the connection of a request from within the request.
+/// Aborts a connection from one of its requests.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hangup(Arc<(AtomicBool, Notify)>);
+pub(crate) struct ConnectionAbort(Arc<(AtomicBool, Notify)>);
 
-impl Hangup {
-    /// Drops the connection, with everything on it.
-    pub(crate) fn cut(&self) {
+impl ConnectionAbort {
+    /// Drops the connection with all its requests.
+    pub(crate) fn abort(&self) {
         self.0.0.store(true, Ordering::Release);
         self.0.1.notify_one();
     }
 
-    pub(crate) fn is_cut(&self) -> bool {
+    pub(crate) fn is_aborted(&self) -> bool {
         self.0.0.load(Ordering::Acquire)
     }
 
-    async fn wait(&self) {
+    async fn aborted(&self) {
         self.0.1.notified().await;
     }
 }
 
-/// A TCP stream that ends with a reset, not a farewell, when it was cut.
-struct Tcp {
+/// A TCP stream that is closed with a reset if it was aborted.
+struct ResettableStream {
     stream: TcpStream,
-    hangup: Hangup,
+    abort: ConnectionAbort,
 }
 
-impl Drop for Tcp {
+impl Drop for ResettableStream {
     fn drop(&mut self) {
-        if self.hangup.is_cut() {
-            // A socket that is gone already cannot be reset; it is gone all the same.
+        if self.abort.is_aborted() {
+            // Fails only for a closed socket.
             self.stream.set_zero_linger().ok();
         }
     }
 }
 
-impl AsyncRead for Tcp {
+impl AsyncRead for ResettableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -164,7 +164,7 @@ impl AsyncRead for Tcp {
     }
 }
 
-impl AsyncWrite for Tcp {
+impl AsyncWrite for ResettableStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

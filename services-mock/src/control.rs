@@ -1,10 +1,10 @@
-//! The control port (3999): faults, counts, keys and data, while the mocks run.
+//! The control port (3999): faults, statistics, signing keys and data.
 //!
 //! - `GET /faults` → `{"review":[Fault], ...}`, `GET /faults/{backend}` → `[Fault]`
-//! - `PUT /faults/{backend}` takes one Fault (see [`crate::Fault`]) and answers what stands there now
+//! - `PUT /faults/{backend}` adds one Fault (see [`crate::Fault`]) and returns the active faults of the backend
 //! - `DELETE /faults`, `DELETE /faults/{backend}` → 204
 //! - `GET /stats`, `GET /stats/{backend}` → [`crate::Stats`]; `DELETE /stats` → 204
-//! - `POST /reset` → 204 (data back to the start; faults and counts stay)
+//! - `POST /reset` → 204 (resets the data, but neither faults nor statistics)
 //! - `POST /auth/rotate` → 204; `GET /health` → `{"status":"ok"}`
 
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ use http::StatusCode;
 
 use crate::backend::Backend;
 use crate::faults::Fault;
-use crate::response::{Answer, Problem, no_content, private};
-use crate::world::MockState;
+use crate::response::{HandlerResult, Problem, no_content, private};
+use crate::state::MockState;
 
 pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
@@ -33,86 +33,95 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/stats", get(list_stats).delete(clear_stats))
         .route("/stats/{backend}", get(show_stats))
         .route("/reset", post(reset))
-        .route("/auth/rotate", post(rotate))
+        .route("/auth/rotate", post(rotate_keys))
 }
 
 async fn health() -> Response {
     private(StatusCode::OK, &serde_json::json!({ "status": "ok" }))
 }
 
-async fn list_faults(State(world): State<Arc<MockState>>) -> Response {
+async fn list_faults(State(state): State<Arc<MockState>>) -> Response {
     let all = Backend::ALL
         .into_iter()
-        .map(|b| (b.name(), world.probe(b).faults.lock().list()));
+        .map(|b| (b.name(), state.recorder(b).faults.lock().list()));
     private(StatusCode::OK, &all.collect::<BTreeMap<_, _>>())
 }
 
-async fn show_faults(State(world): State<Arc<MockState>>, Path(backend): Path<String>) -> Answer {
-    let backend = parse(&backend)?;
+async fn show_faults(
+    State(state): State<Arc<MockState>>,
+    Path(backend): Path<String>,
+) -> HandlerResult {
+    let backend = parse_backend(&backend)?;
     Ok(private(
         StatusCode::OK,
-        &world.probe(backend).faults.lock().list(),
+        &state.recorder(backend).faults.lock().list(),
     ))
 }
 
 async fn set_fault(
-    State(world): State<Arc<MockState>>,
+    State(state): State<Arc<MockState>>,
     Path(backend): Path<String>,
     body: Bytes,
-) -> Answer {
-    let backend = parse(&backend)?;
+) -> HandlerResult {
+    let backend = parse_backend(&backend)?;
     let fault: Fault =
         serde_json::from_slice(&body).map_err(|e| Problem::bad_request(e.to_string()))?;
-    world
+    state
         .set_fault(backend, fault)
         .map_err(Problem::bad_request)?;
     Ok(private(
         StatusCode::OK,
-        &world.probe(backend).faults.lock().list(),
+        &state.recorder(backend).faults.lock().list(),
     ))
 }
 
-async fn clear_faults(State(world): State<Arc<MockState>>, Path(backend): Path<String>) -> Answer {
-    world.clear_faults(Some(parse(&backend)?));
+async fn clear_faults(
+    State(state): State<Arc<MockState>>,
+    Path(backend): Path<String>,
+) -> HandlerResult {
+    state.clear_faults(Some(parse_backend(&backend)?));
     Ok(no_content())
 }
 
-async fn clear_all_faults(State(world): State<Arc<MockState>>) -> Response {
-    world.clear_faults(None);
+async fn clear_all_faults(State(state): State<Arc<MockState>>) -> Response {
+    state.clear_faults(None);
     no_content()
 }
 
-async fn list_stats(State(world): State<Arc<MockState>>) -> Response {
+async fn list_stats(State(state): State<Arc<MockState>>) -> Response {
     let all = Backend::ALL
         .into_iter()
-        .map(|b| (b.name(), world.probe(b).counters.lock().snapshot()));
+        .map(|b| (b.name(), state.recorder(b).counters.lock().snapshot()));
     private(StatusCode::OK, &all.collect::<BTreeMap<_, _>>())
 }
 
-async fn show_stats(State(world): State<Arc<MockState>>, Path(backend): Path<String>) -> Answer {
-    let backend = parse(&backend)?;
+async fn show_stats(
+    State(state): State<Arc<MockState>>,
+    Path(backend): Path<String>,
+) -> HandlerResult {
+    let backend = parse_backend(&backend)?;
     Ok(private(
         StatusCode::OK,
-        &world.probe(backend).counters.lock().snapshot(),
+        &state.recorder(backend).counters.lock().snapshot(),
     ))
 }
 
-async fn clear_stats(State(world): State<Arc<MockState>>) -> Response {
-    world.clear_stats();
+async fn clear_stats(State(state): State<Arc<MockState>>) -> Response {
+    state.clear_stats();
     no_content()
 }
 
-async fn reset(State(world): State<Arc<MockState>>) -> Response {
-    world.reset();
+async fn reset(State(state): State<Arc<MockState>>) -> Response {
+    state.reset();
     no_content()
 }
 
-async fn rotate(State(world): State<Arc<MockState>>) -> Response {
-    world.auth.rotate();
+async fn rotate_keys(State(state): State<Arc<MockState>>) -> Response {
+    state.auth.rotate();
     no_content()
 }
 
-fn parse(backend: &str) -> Result<Backend, Problem> {
+fn parse_backend(backend: &str) -> Result<Backend, Problem> {
     let parsed = backend.parse::<Backend>();
     parsed.map_err(|e| Problem::new(StatusCode::NOT_FOUND, "not_found", e.to_string()))
 }

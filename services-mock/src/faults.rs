@@ -1,8 +1,8 @@
-//! Faults on demand: what may go wrong, who asked for it, and whether it strikes this call.
+//! Fault injection: the faults of a backend, and their effect on a call.
 
-mod answer;
+mod duration_text;
 mod gzip_bomb;
-mod text;
+mod response;
 
 use std::time::Duration;
 
@@ -12,66 +12,78 @@ use tokio::time::Instant;
 
 use crate::seeded_rng::SeededRng;
 
-pub(crate) use answer::answer;
+pub(crate) use response::response;
 
-/// One standing fault of one backend, as `PUT /faults/{backend}` takes it.
+/// One fault of a backend, in the format of `PUT /faults/{backend}`.
 ///
-/// `status` or `mode` alone strikes every call; `errorRate` alone fails with 500.
+/// `status` or `mode` without `errorRate` affects every call. `errorRate` alone fails with 500.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// Only calls whose path is this or lies below it; absent: every call. The longest match wins.
+    /// The path to which the fault applies, with all paths below it. Default: every path. The longest match wins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
-    /// A delay before every call, as a number with a unit: "200ms".
-    #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+    /// A delay before every response, with a unit: "200ms".
+    #[serde(
+        default,
+        with = "duration_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub latency: Option<Duration>,
-    /// The delay varies evenly by up to this much to either side.
-    #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+    /// The delay is evenly distributed in `latency` ± `jitter`.
+    #[serde(
+        default,
+        with = "duration_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub jitter: Option<Duration>,
-    /// The fault stands for this long, rests for as long, and so on.
-    #[serde(default, with = "text", skip_serializing_if = "Option::is_none")]
+    /// The fault is on for this period, then off for the same period, and so on.
+    #[serde(
+        default,
+        with = "duration_text",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub flap: Option<Duration>,
-    /// The share of calls that fail, 0 to 1.
+    /// The fraction of calls that fail, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<f64>,
-    /// The HTTP status of a failing call (gRPC: its nearest code).
+    /// The HTTP status of a failed call. gRPC uses the nearest code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Another way to fail than a status.
+    /// A failure other than a status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
-    /// Strike this many calls, then be gone.
+    /// The number of calls to affect. Then the fault is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
 }
 
-/// A way to fail that is not an honest status.
+/// A failure other than an error status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Never answers.
+    /// Sends no response.
     Hang,
-    /// Drops the connection without an answer.
+    /// Resets the connection without a response.
     Reset,
-    /// Announces a length, sends half of it, closes.
+    /// Sends half of the announced `Content-Length`, then closes the connection.
     Truncate,
-    /// 200 with broken JSON (gRPC: a message that does not decode).
+    /// Sends 200 with invalid JSON (gRPC: a message that does not decode).
     Malformed,
-    /// 200 with a body that never ends.
+    /// Sends 200 with an endless body.
     Endless,
-    /// 200 with a small gzip body that expands to more than 100 MB.
+    /// Sends 200 with a small gzip body that expands to more than 100 MB.
     GzipBomb,
 }
 
-/// How one call is to fail.
+/// The failure of one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     Status(StatusCode),
     Mode(Mode),
 }
 
-/// What the standing faults do to one call.
+/// The effect of the active faults on one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct InjectedFault {
     pub(crate) delay: Duration,
@@ -87,7 +99,7 @@ impl Fault {
         }
     }
 
-    /// Fails every call in a mode.
+    /// Fails every call with `mode`.
     pub fn mode(mode: Mode) -> Self {
         Self {
             mode: Some(mode),
@@ -103,59 +115,61 @@ impl Fault {
         }
     }
 
-    /// The same fault for one route and what lies below it.
+    /// Limits the fault to one path and the paths below it.
     #[must_use]
     pub fn on(mut self, route: impl Into<String>) -> Self {
         self.route = Some(route.into());
         self
     }
 
-    /// The same fault for a share of the calls, 0 to 1.
+    /// Limits the fault to a fraction of the calls, 0 to 1.
     #[must_use]
     pub fn rate(mut self, error_rate: f64) -> Self {
         self.error_rate = Some(error_rate);
         self
     }
 
-    /// The same fault for the next `calls` calls only.
+    /// Limits the fault to the next `calls` calls.
     #[must_use]
     pub fn times(mut self, calls: u64) -> Self {
         self.next = Some(calls);
         self
     }
 
-    /// Says in one sentence what is wrong with a fault, if anything is.
+    /// Validates the fault. The error is one sentence.
     pub fn check(&self) -> Result<(), String> {
         if self
             .error_rate
             .is_some_and(|rate| !(0.0..=1.0).contains(&rate))
         {
-            return Err("errorRate lies between 0 and 1".to_owned());
+            return Err("errorRate must be between 0 and 1".to_owned());
         }
         if self.status.is_some() && self.mode.is_some() {
-            return Err("either status or mode, not both".to_owned());
+            return Err("status and mode cannot be combined".to_owned());
         }
         if self
             .status
             .is_some_and(|status| !(300..=599).contains(&status))
         {
-            return Err("status lies between 300 and 599".to_owned());
+            return Err("status must be between 300 and 599".to_owned());
         }
         if self
             .route
             .as_ref()
             .is_some_and(|route| !route.starts_with('/'))
         {
-            return Err("route starts with a slash".to_owned());
+            return Err("route must start with a slash".to_owned());
         }
         if self.flap == Some(Duration::ZERO) {
-            return Err("flap is longer than nothing".to_owned());
+            return Err("flap must be greater than zero".to_owned());
         }
         if self.next == Some(0) {
-            return Err("next is at least 1".to_owned());
+            return Err("next must be at least 1".to_owned());
         }
         if self.failure().is_none() && self.latency.is_none() && self.jitter.is_none() {
-            return Err("nothing to do: latency, jitter, errorRate, status or mode".to_owned());
+            return Err(
+                "one of latency, jitter, errorRate, status and mode is required".to_owned(),
+            );
         }
         Ok(())
     }
@@ -170,7 +184,7 @@ impl Fault {
         }
     }
 
-    fn covers(&self, path: &str) -> bool {
+    fn matches_path(&self, path: &str) -> bool {
         let Some(route) = self.route.as_deref() else {
             return true;
         };
@@ -183,22 +197,22 @@ impl Fault {
     }
 }
 
-/// The faults that stand at one backend, at most one for each route.
+/// The active faults of one backend, at most one for each route.
 #[derive(Debug, Default)]
-pub(crate) struct ActiveFaults(Vec<Stands>);
+pub(crate) struct ActiveFaults(Vec<ActiveFault>);
 
 #[derive(Debug)]
-struct Stands {
+struct ActiveFault {
     fault: Fault,
     since: Instant,
     calls: u64,
 }
 
 impl ActiveFaults {
-    /// Puts a fault in the place of the one with the same route.
+    /// Adds a fault. It replaces the fault with the same route.
     pub(crate) fn set(&mut self, fault: Fault) {
         self.0.retain(|s| s.fault.route != fault.route);
-        self.0.push(Stands {
+        self.0.push(ActiveFault {
             fault,
             since: Instant::now(),
             calls: 0,
@@ -209,34 +223,34 @@ impl ActiveFaults {
         self.0.clear();
     }
 
-    /// What stands, with `next` counted down to what is left of it.
+    /// The active faults. `next` is the number of calls left.
     pub(crate) fn list(&self) -> Vec<Fault> {
         self.0.iter().map(|s| s.fault.clone()).collect()
     }
 
-    /// What happens to a call of `path`; counts `next` down when the fault strikes.
-    pub(crate) fn apply(&mut self, draw: SeededRng, backend: &str, path: &str) -> InjectedFault {
-        let covering = self
+    /// The effect on a call to `path`. Counts `next` down if the fault affects the call.
+    pub(crate) fn apply(&mut self, rng: SeededRng, backend: &str, path: &str) -> InjectedFault {
+        let matching = self
             .0
             .iter()
             .enumerate()
-            .filter(|(_, s)| s.fault.covers(path));
-        let Some(at) = covering
+            .filter(|(_, s)| s.fault.matches_path(path));
+        let Some(index) = matching
             .max_by_key(|(_, s)| s.fault.route_len())
             .map(|(i, _)| i)
         else {
             return InjectedFault::default();
         };
-        let blow = self.0[at].strike(draw, backend);
-        if self.0[at].fault.next == Some(0) {
-            self.0.remove(at);
+        let injected = self.0[index].apply(rng, backend);
+        if self.0[index].fault.next == Some(0) {
+            self.0.remove(index);
         }
-        blow
+        injected
     }
 }
 
-impl Stands {
-    fn strike(&mut self, draw: SeededRng, backend: &str) -> InjectedFault {
+impl ActiveFault {
+    fn apply(&mut self, rng: SeededRng, backend: &str) -> InjectedFault {
         let fault = &mut self.fault;
         if let Some(period) = fault.flap {
             let periods = self.since.elapsed().as_nanos() / period.as_nanos().max(1);
@@ -246,10 +260,10 @@ impl Stands {
         }
         self.calls += 1;
         let route = fault.route.as_deref().unwrap_or("/");
-        let luck = |what: &str| draw.unit(&format!("{backend} {route} {what}"), self.calls);
+        let draw = |name: &str| rng.unit(&format!("{backend} {route} {name}"), self.calls);
         let rate = fault.error_rate.unwrap_or(1.0);
-        let failure = fault.failure().filter(|_| luck("error") < rate);
-        let delay = delay(fault.latency, fault.jitter, || luck("jitter"));
+        let failure = fault.failure().filter(|_| draw("error") < rate);
+        let delay = delay(fault.latency, fault.jitter, || draw("jitter"));
         if failure.is_some() || fault.failure().is_none() {
             fault.next = fault.next.map(|left| left.saturating_sub(1));
         }
@@ -257,10 +271,10 @@ impl Stands {
     }
 }
 
-fn delay(latency: Option<Duration>, jitter: Option<Duration>, luck: impl Fn() -> f64) -> Duration {
+fn delay(latency: Option<Duration>, jitter: Option<Duration>, draw: impl Fn() -> f64) -> Duration {
     let base = latency.unwrap_or_default();
     let Some(jitter) = jitter else { return base };
-    let spread = jitter.mul_f64(2.0 * luck());
+    let spread = jitter.mul_f64(2.0 * draw());
     (base + spread).saturating_sub(jitter)
 }
 
@@ -268,7 +282,7 @@ fn delay(latency: Option<Duration>, jitter: Option<Duration>, luck: impl Fn() ->
 mod tests {
     use super::*;
 
-    const DRAW: SeededRng = SeededRng(1);
+    const RNG: SeededRng = SeededRng(1);
 
     fn fault(json: &str) -> Result<Fault, String> {
         let fault: Fault = serde_json::from_str(json).map_err(|e| e.to_string())?;
@@ -276,8 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_it_does_not_understand() {
-        for bad in [
+    fn invalid_faults_are_rejected() {
+        for invalid in [
             r#"{"latencyMs":200}"#,
             r#"{"latency":200}"#,
             r#"{"latency":"200"}"#,
@@ -290,49 +304,49 @@ mod tests {
             r#"{"status":503,"route":"reviews"}"#,
             "{}",
         ] {
-            assert!(fault(bad).is_err(), "{bad}");
+            assert!(fault(invalid).is_err(), "{invalid}");
         }
     }
 
     #[tokio::test]
     async fn the_longest_matching_route_wins_and_next_is_counted_down() {
-        let mut standing = ActiveFaults::default();
-        standing.set(Fault::status(500));
-        standing.set(Fault::status(503).on("/products/p-1").times(1));
-        let hit = |standing: &mut ActiveFaults, path| standing.apply(DRAW, "product", path).failure;
+        let mut faults = ActiveFaults::default();
+        faults.set(Fault::status(500));
+        faults.set(Fault::status(503).on("/products/p-1").times(1));
+        let failure = |faults: &mut ActiveFaults, path| faults.apply(RNG, "product", path).failure;
         assert_eq!(
-            hit(&mut standing, "/products/p-10"),
+            failure(&mut faults, "/products/p-10"),
             Some(Failure::Status(StatusCode::INTERNAL_SERVER_ERROR))
         );
         assert_eq!(
-            hit(&mut standing, "/products/p-1"),
+            failure(&mut faults, "/products/p-1"),
             Some(Failure::Status(StatusCode::SERVICE_UNAVAILABLE))
         );
         assert_eq!(
-            hit(&mut standing, "/products/p-1"),
+            failure(&mut faults, "/products/p-1"),
             Some(Failure::Status(StatusCode::INTERNAL_SERVER_ERROR))
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn flapping_turns_it_off_and_on_again() {
-        let mut standing = ActiveFaults::default();
-        standing.set(fault(r#"{"status":503,"flap":"2s"}"#).unwrap());
-        let mut seen = Vec::new();
+    async fn a_flapping_fault_is_on_and_off_in_turn() {
+        let mut faults = ActiveFaults::default();
+        faults.set(fault(r#"{"status":503,"flap":"2s"}"#).unwrap());
+        let mut failed = Vec::new();
         for _ in 0..4 {
-            seen.push(standing.apply(DRAW, "review", "/reviews").failure.is_some());
+            failed.push(faults.apply(RNG, "review", "/reviews").failure.is_some());
             tokio::time::advance(Duration::from_secs(2)).await;
         }
-        assert_eq!(seen, [true, false, true, false]);
+        assert_eq!(failed, [true, false, true, false]);
     }
 
     #[tokio::test]
-    async fn the_error_rate_is_kept_and_replays() {
+    async fn the_error_rate_is_accurate_and_reproducible() {
         let run = || {
-            let mut standing = ActiveFaults::default();
-            standing.set(fault(r#"{"errorRate":0.3}"#).unwrap());
+            let mut faults = ActiveFaults::default();
+            faults.set(fault(r#"{"errorRate":0.3}"#).unwrap());
             let calls =
-                (0..1000).map(|_| standing.apply(DRAW, "review", "/reviews").failure.is_some());
+                (0..1000).map(|_| faults.apply(RNG, "review", "/reviews").failure.is_some());
             calls.collect::<Vec<_>>()
         };
         let failed = run().into_iter().filter(|failed| *failed).count();
@@ -341,11 +355,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn jitter_stays_within_its_bounds() {
-        let mut standing = ActiveFaults::default();
-        standing.set(fault(r#"{"latency":"200ms","jitter":"50ms"}"#).unwrap());
+    async fn jitter_is_bounded() {
+        let mut faults = ActiveFaults::default();
+        faults.set(fault(r#"{"latency":"200ms","jitter":"50ms"}"#).unwrap());
         for _ in 0..100 {
-            let delay = standing.apply(DRAW, "review", "/reviews").delay.as_millis();
+            let delay = faults.apply(RNG, "review", "/reviews").delay.as_millis();
             assert!((150..=250).contains(&delay), "{delay}");
         }
     }

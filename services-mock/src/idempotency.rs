@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: the same key and body get the same answer, another body gets 422.
+//! `Idempotency-Key`: a retry with the same key and body gets the stored response; another body gets 422.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::response::{Problem, private_bytes};
 
-/// The key of a write; 400 where it is unusable.
+/// The key of a write. An invalid key is rejected with 400.
 pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
 
-/// What was answered, by caller and key.
+/// The stored responses, by caller and key.
 #[derive(Debug, Default)]
-pub(crate) struct Answers(BTreeMap<(String, String), Kept>);
+pub(crate) struct StoredResponses(BTreeMap<(String, String), StoredResponse>);
 
 #[derive(Debug)]
-struct Kept {
+struct StoredResponse {
     body: u128,
     status: StatusCode,
-    answer: Bytes,
+    response: Bytes,
 }
 
 impl IdempotencyKey {
-    /// The key, or 400.
+    /// Returns the key, or fails with 400.
     pub(crate) fn required(self) -> Result<String, Problem> {
         self.0
             .ok_or_else(|| Problem::bad_request("Idempotency-Key is missing"))
@@ -43,25 +43,25 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
         let key = value.to_str().map(str::trim).unwrap_or_default();
         if key.is_empty() || key.len() > 255 {
             return Err(Problem::bad_request(
-                "Idempotency-Key has 1 to 255 visible characters",
+                "Idempotency-Key must have 1 to 255 visible characters",
             ));
         }
         Ok(Self(Some(key.to_owned())))
     }
 }
 
-impl Answers {
-    /// The answer kept for this key, if the body is the same.
-    pub(crate) fn kept(
+impl StoredResponses {
+    /// The response stored for this key. Fails with 422 if the body differs.
+    pub(crate) fn find(
         &self,
         caller: &str,
         key: &str,
         body: &[u8],
     ) -> Result<Option<Response>, Problem> {
-        let Some(kept) = self.0.get(&(caller.to_owned(), key.to_owned())) else {
+        let Some(stored) = self.0.get(&(caller.to_owned(), key.to_owned())) else {
             return Ok(None);
         };
-        if kept.body != xxh3_128(body) {
+        if stored.body != xxh3_128(body) {
             let message = "Idempotency-Key was used with another body";
             return Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -69,24 +69,24 @@ impl Answers {
                 message,
             ));
         }
-        Ok(Some(private_bytes(kept.status, kept.answer.clone())))
+        Ok(Some(private_bytes(stored.status, stored.response.clone())))
     }
 
-    /// Keeps an answer and gives it.
-    pub(crate) fn keep(
+    /// Stores a response and returns it.
+    pub(crate) fn store(
         &mut self,
         caller: &str,
         key: &str,
         body: &[u8],
         status: StatusCode,
-        answer: Bytes,
+        response: Bytes,
     ) -> Response {
-        let kept = Kept {
+        let stored = StoredResponse {
             body: xxh3_128(body),
             status,
-            answer: answer.clone(),
+            response: response.clone(),
         };
-        self.0.insert((caller.to_owned(), key.to_owned()), kept);
-        private_bytes(status, answer)
+        self.0.insert((caller.to_owned(), key.to_owned()), stored);
+        private_bytes(status, response)
     }
 }

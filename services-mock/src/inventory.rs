@@ -1,12 +1,12 @@
-//! The inventory backend (3006): who may buy, rent or stream what, where. Public: strong `ETag`, 10 s, 304.
+//! The inventory backend (3006): offers and stock in each region. Public: strong `ETag`, fresh for 10 s, 304.
 //!
 //! - `GET /availability/{productId}?region=DE` → `{"productId","region","stock":n|null,
 //!   "offers":[{"kind":"buy|rent|stream","price":Money|null,"quality":"hd|uhd"}],"availableUntil":null|time}`
 //! - `GET /availability?ids=p-1,p-2&region=DE` → `{"items":[...],"notFound":[...]}`; at most 100 ids
 //!
-//! Regions: DE, AT, CH, FR, GB, US; a missing or unknown one is 400, an unknown product 404. `stock` counts
-//! discs (null: no disc is sold); no offers means that the region has no licence. Prices are in the
-//! region's currency; `stream` is part of a subscription and has none.
+//! Regions: DE, AT, CH, FR, GB, US; a missing or unknown region is 400, an unknown product 404. `stock` is the number of
+//! discs, or null if discs are not sold. A region without a licence has no offers. Prices are in the region's currency;
+//! `stream` is part of a subscription and has no price.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use axum::routing::get;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{CATALOGUE, Listed, Money};
+use crate::catalogue::{CATALOGUE, CatalogueEntry, Money};
 use crate::clock::Time;
 use crate::paging;
-use crate::response::{Answer, Problem, Query, public};
+use crate::response::{HandlerResult, Problem, Query, public};
 use crate::seeded_rng::SeededRng;
-use crate::world::MockState;
+use crate::state::MockState;
 
 const MAX_AGE_S: u32 = 10;
-/// Not the mocks' seed: licences are the same for all.
-const DRAW: SeededRng = SeededRng(0x0011_ce75);
+/// Independent of the mocks' seed: licences are always the same.
+const RNG: SeededRng = SeededRng(0x0011_ce75);
 const REGIONS: [(&str, &str); 6] = [
     ("DE", "EUR"),
     ("AT", "EUR"),
@@ -66,9 +66,9 @@ struct RegionQuery {
 
 impl RegionQuery {
     fn region(&self) -> Result<(&'static str, &'static str), Problem> {
-        let asked = self.region.as_deref().unwrap_or_default();
-        let known = REGIONS.into_iter().find(|(region, _)| *region == asked);
-        known.ok_or_else(|| Problem::bad_request(format!("unknown region `{asked}`")))
+        let name = self.region.as_deref().unwrap_or_default();
+        let found = REGIONS.into_iter().find(|(region, _)| *region == name);
+        found.ok_or_else(|| Problem::bad_request(format!("unknown region `{name}`")))
     }
 }
 
@@ -76,12 +76,12 @@ async fn show(
     Path(id): Path<String>,
     Query(query): Query<RegionQuery>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let region = query.region()?;
-    let listed = CATALOGUE
+    let entry = CATALOGUE
         .by_id(&id)
         .ok_or_else(|| Problem::not_found("product", &id))?;
-    Ok(public(&headers, MAX_AGE_S, &availability(listed, region)))
+    Ok(public(&headers, MAX_AGE_S, &availability(entry, region)))
 }
 
 #[derive(Serialize)]
@@ -91,7 +91,7 @@ struct Batch<'a> {
     not_found: Vec<&'a str>,
 }
 
-async fn batch(Query(query): Query<RegionQuery>, headers: HeaderMap) -> Answer {
+async fn batch(Query(query): Query<RegionQuery>, headers: HeaderMap) -> HandlerResult {
     let region = query.region()?;
     let mut body = Batch {
         items: Vec::new(),
@@ -99,23 +99,23 @@ async fn batch(Query(query): Query<RegionQuery>, headers: HeaderMap) -> Answer {
     };
     for id in paging::ids(query.ids.as_deref().unwrap_or_default())? {
         match CATALOGUE.by_id(id) {
-            Some(listed) => body.items.push(availability(listed, region)),
+            Some(entry) => body.items.push(availability(entry, region)),
             None => body.not_found.push(id),
         }
     }
     Ok(public(&headers, MAX_AGE_S, &body))
 }
 
-/// `p-1` can be had everywhere; of the others, one in ten has no licence in a region.
+/// `p-1` has a licence everywhere. One in ten of the other products has no licence in a region.
 fn availability<'a>(
-    listed: &'a Listed,
+    entry: &'a CatalogueEntry,
     (region, currency): (&'static str, &'static str),
 ) -> Availability<'a> {
-    let n = listed.number as u64;
-    let draw = |what: &str, bound| DRAW.below(&format!("{region} {what}"), n, bound);
+    let n = entry.number as u64;
+    let draw = |name: &str, bound| RNG.below(&format!("{region} {name}"), n, bound);
     let first = n == 1;
     let licensed = first || draw("licence", 10) > 0;
-    let price = listed.product.price.amount;
+    let price = entry.product.price.amount;
     let quality = if first || draw("quality", 3) > 0 {
         "uhd"
     } else {
@@ -146,7 +146,7 @@ fn availability<'a>(
     let disc = licensed && draw("disc", 4) > 0;
     let left_days = draw("until", 400) + 300;
     Availability {
-        product_id: &listed.product.id,
+        product_id: &entry.product.id,
         region,
         stock: if first {
             Some(42)

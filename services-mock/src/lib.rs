@@ -1,10 +1,10 @@
-//! The eight backends of the shop, faked: own data, real state, faults on demand.
+//! Mocks of the shop's eight backends, with their own data, real state and faults on demand.
 //!
-//! [`Mocks`] holds one set of all eight. [`connection`] serves one connection over anything that reads
-//! and writes (a socket, an in-memory pipe); [`serve`] is the accept loop over it. The wire of each
-//! backend is written down at the top of its file, the control port in `control.rs`.
+//! [`Mocks`] holds one set of all eight. [`connection`] serves one connection over any byte stream (a socket, an
+//! in-memory pipe), and [`serve`] is the accept loop. The first lines of each backend's file describe its API, and those of
+//! `control.rs` the API of the control port.
 //!
-//! Time comes from tokio's clock and chance from the seed, so that a run on pipes replays.
+//! Time comes from tokio's clock and random numbers from the seed, so a run over pipes is reproducible.
 
 mod auth;
 mod backend;
@@ -26,10 +26,10 @@ mod product;
 mod response;
 mod review;
 mod seeded_rng;
+mod state;
 mod stats;
 mod user;
 mod users;
-mod world;
 
 pub use backend::{Backend, UnknownBackend};
 pub use call_recorder::CallEvent;

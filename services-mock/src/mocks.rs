@@ -1,4 +1,4 @@
-//! The handle on one set of fake backends: their data, faults, counts and apps.
+//! The handle of one set of mocks: data, faults, statistics and routers.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,31 +8,31 @@ use axum::middleware::{Next, from_fn};
 use time::OffsetDateTime;
 
 use crate::backend::Backend;
-use crate::call_recorder::{CallEvent, Watched, watch};
+use crate::call_recorder::{CallEvent, RecorderContext, record_call};
 use crate::faults::Fault;
+use crate::state::MockState;
 use crate::stats::Stats;
-use crate::world::MockState;
 use crate::{auth, control, inventory, order, payment, playback, product, response, review, user};
 
-/// What a set of mocks starts from.
+/// The options of a set of mocks.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Every draw (fault rates, jitter, ids, opaque tokens) follows from it.
+    /// The seed of all random numbers: fault rates, jitter, ids, opaque tokens.
     pub seed: u64,
-    /// The `iss` of every token, and the base of the addresses in the discovery document.
+    /// The `iss` claim of every token, and the base of the URLs in the discovery document.
     pub issuer: String,
-    /// The wall time at creation; from there on tokio's clock counts.
+    /// The wall time at creation. After that, tokio's clock advances it.
     pub epoch: OffsetDateTime,
 }
 
-/// All eight backends. Clones share everything.
+/// All eight backends. Clones share their state.
 #[derive(Clone)]
 pub struct Mocks {
-    world: Arc<MockState>,
+    state: Arc<MockState>,
     apps: Arc<Apps>,
 }
 
-/// The routers, each built when it is first asked for. They hold the world, so the world may not hold them.
+/// The routers, built on first use. They hold the state, so the state must not hold them.
 #[derive(Default)]
 struct Apps {
     backends: [OnceLock<Router>; 8],
@@ -40,84 +40,84 @@ struct Apps {
 }
 
 impl Mocks {
-    /// Fresh mocks. Create them inside the runtime whose clock they are to follow.
+    /// Creates mocks. Call it inside the tokio runtime whose clock they use.
     pub fn new(options: Options) -> Self {
         Self {
-            world: Arc::new(MockState::new(options)),
+            state: Arc::new(MockState::new(options)),
             apps: Arc::default(),
         }
     }
 
-    /// Puts a fault in force, in the place of the one with the same route.
+    /// Activates a fault. It replaces the fault with the same route.
     pub fn set_fault(&self, backend: Backend, fault: Fault) -> Result<(), String> {
-        self.world.set_fault(backend, fault)
+        self.state.set_fault(backend, fault)
     }
 
-    /// Ends every fault of one backend, or of all.
+    /// Removes all faults of one backend, or of all backends.
     pub fn clear_faults(&self, backend: Option<Backend>) {
-        self.world.clear_faults(backend);
+        self.state.clear_faults(backend);
     }
 
-    /// The faults in force at one backend.
+    /// The active faults of one backend.
     pub fn faults(&self, backend: Backend) -> Vec<Fault> {
-        self.world.probe(backend).faults.lock().list()
+        self.state.recorder(backend).faults.lock().list()
     }
 
-    /// What reached one backend.
+    /// The statistics of one backend.
     pub fn stats(&self, backend: Backend) -> Stats {
-        self.world.probe(backend).counters.lock().snapshot()
+        self.state.recorder(backend).counters.lock().snapshot()
     }
 
-    /// Tells `witness` every moment of every call from now on, with the call's number. There is one at most; it may not
-    /// hold these mocks.
-    pub fn watched_by(
+    /// Calls `observer` for every event of every call from now on, with the call's number. Only one observer is allowed.
+    /// It must not hold these mocks.
+    pub fn set_observer(
         &self,
-        witness: impl Fn(Backend, u64, CallEvent<'_>) + Send + Sync + 'static,
+        observer: impl Fn(Backend, u64, CallEvent<'_>) + Send + Sync + 'static,
     ) -> Result<(), &'static str> {
-        self.world.watched_by(Box::new(witness))
+        self.state.set_observer(Box::new(observer))
     }
 
-    /// Counts from nothing again, at every backend.
+    /// Resets the statistics of all backends.
     pub fn clear_stats(&self) {
-        self.world.clear_stats();
+        self.state.clear_stats();
     }
 
-    /// The data back to the start: carts, orders, payments, reviews, positions, sessions, keys.
+    /// Resets the data: carts, orders, payments, reviews, positions, sessions, keys.
     pub fn reset(&self) {
-        self.world.reset();
+        self.state.reset();
     }
 
-    /// New signing keys; the old ones stay published until the next rotation.
+    /// Rotates the signing keys. The old keys are published until the next rotation.
     pub fn rotate_keys(&self) {
-        self.world.auth.rotate();
+        self.state.auth.rotate();
     }
 
-    /// An access token for a user that exists, as a login would give it.
+    /// An access token for an existing user, the same as after a login.
     pub fn token_for(&self, user: &str) -> Option<String> {
-        auth::token_for(&self.world, user)
+        auth::token_for(&self.state, user)
     }
 
-    /// An access token for any subject, a synthetic customer if need be.
+    /// An access token for any subject. An unknown subject is a customer.
     pub fn mint(&self, sub: &str, ttl: Duration) -> String {
-        auth::mint(&self.world, sub, ttl)
+        auth::mint(&self.state, sub, ttl)
     }
 
-    /// The app of one backend, watched.
+    /// The router of one backend, with its call recorder.
     pub(crate) fn app(&self, backend: Backend) -> Router {
-        let built = self.apps.backends[backend.index()].get_or_init(|| build(&self.world, backend));
+        let built = self.apps.backends[backend.index()].get_or_init(|| build(&self.state, backend));
         built.clone()
     }
 
-    /// The app of the control port.
+    /// The router of the control port.
     pub(crate) fn control(&self) -> Router {
         self.apps
             .control
-            .get_or_init(|| with_fallbacks(control::routes()).with_state(self.world.clone()))
+            .get_or_init(|| with_fallbacks(control::routes()).with_state(self.state.clone()))
             .clone()
     }
 }
 
-fn build(world: &Arc<MockState>, backend: Backend) -> Router {
+fn build(state: &Arc<MockState>, backend: Backend) -> Router {
     let routes = match backend {
         Backend::Auth => auth::routes(),
         Backend::User => user::routes(),
@@ -126,19 +126,19 @@ fn build(world: &Arc<MockState>, backend: Backend) -> Router {
         Backend::Payment => payment::routes(),
         Backend::Review => review::routes(),
         Backend::Inventory => inventory::routes(),
-        Backend::Playback => playback::routes(world.clone()),
+        Backend::Playback => playback::routes(state.clone()),
     };
     let routes = if backend.is_grpc() {
         routes
     } else {
         with_fallbacks(routes)
     };
-    let watched = Watched {
-        world: world.clone(),
+    let context = RecorderContext {
+        state: state.clone(),
         backend,
     };
-    let layer = from_fn(move |request, next: Next| watch(watched.clone(), request, next));
-    routes.with_state(world.clone()).layer(layer)
+    let layer = from_fn(move |request, next: Next| record_call(context.clone(), request, next));
+    routes.with_state(state.clone()).layer(layer)
 }
 
 fn with_fallbacks(routes: Router<Arc<MockState>>) -> Router<Arc<MockState>> {
@@ -163,8 +163,8 @@ mod tests {
             drop(mocks.app(backend));
         }
         drop(mocks.control());
-        let world = Arc::downgrade(&mocks.world);
+        let state = Arc::downgrade(&mocks.state);
         drop(mocks);
-        assert_eq!(world.strong_count(), 0);
+        assert_eq!(state.strong_count(), 0);
     }
 }

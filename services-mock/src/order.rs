@@ -1,20 +1,20 @@
-//! The order backend (3003): carts and orders. Needs `X-User-Id` (401). Private: never kept.
+//! The order backend (3003): carts and orders. Requires `X-User-Id` (401). Private: `no-store`.
 //!
-//! - `GET /cart` → `{"items":[{"productId","quantity","price":Money}],"total":Money}`; `price` is of one piece
+//! - `GET /cart` → `{"items":[{"productId","quantity","price":Money}],"total":Money}`; `price` is the price of one piece
 //! - `PUT /cart/items/{productId}` `{"quantity":1..99}` → the cart; 404 unknown product, 422
 //! - `DELETE /cart/items/{productId}` → the cart; `DELETE /cart` → 204
-//! - `POST /orders` with `Idempotency-Key` (400 without) → 201 Order. The body is empty or `{}` for what is in
-//!   the cart, or `{"items":[{"productId","quantity"}]}`; what was ordered leaves the cart. 422 when there is nothing to
-//!   order, and for a used key with another body
+//! - `POST /orders` with `Idempotency-Key` (400 without) → 201 Order. The body is empty or `{}` to
+//!   order the cart, or `{"items":[{"productId","quantity"}]}`; ordered products are removed from the cart. 422 for an
+//!   order without items, and for a reused key with another body
 //! - `GET /orders?cursor=&limit=20` → `{"items":[Order],"nextCursor"}`, newest first
-//! - `GET /orders/{id}` → Order; 404, also for another user's
-//! - `POST /orders/{id}/cancel` → Order; 409 once it was shipped
+//! - `GET /orders/{id}` → Order; 404, also for an order of another user
+//! - `POST /orders/{id}/cancel` → Order; 409 if the order has been shipped
 //! - `GET /orders/{id}/events` → `text/event-stream`: one `event: status` with data
-//!   `{"orderId","status","at"}` for each status so far and to come, ended by `shipped` or `cancelled`;
-//!   `Last-Event-ID` continues
+//!   `{"orderId","status","at"}` for each past and future status; the stream ends after `shipped` or `cancelled`;
+//!   `Last-Event-ID` resumes it
 //!
 //! Order: `{"id","status":"placed|paid|shipped|cancelled","items":[{"productId","quantity","price"}],
-//! "total":Money,"placedAt"}`. Capturing a payment makes an order `paid`; it ships three seconds later.
+//! "total":Money,"placedAt"}`. Capturing a payment makes an order `paid`. Three seconds later it is `shipped`.
 
 mod account;
 mod events;
@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State as Of};
+use axum::extract::{Path, State as SharedState};
 use axum::routing::{get, post, put};
 use bytes::Bytes;
 use http::StatusCode;
@@ -33,10 +33,10 @@ use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::clock::Time;
-use crate::idempotency::{Answers, IdempotencyKey};
+use crate::idempotency::{IdempotencyKey, StoredResponses};
 use crate::paging::by_cursor;
-use crate::response::{Answer, Json, Problem, Query, no_content, parse, private, to_bytes};
-use crate::world::MockState;
+use crate::response::{HandlerResult, Json, Problem, Query, no_content, parse, private, to_bytes};
+use crate::state::MockState;
 
 use account::{Account, Line, Order, Status};
 
@@ -53,15 +53,15 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
 /// Carts and orders of all users.
 #[derive(Default)]
 pub(crate) struct State {
-    books: Mutex<UserOrders>,
-    /// Rings after every change of an order's status.
+    orders: Mutex<UserOrders>,
+    /// Notified after every change of an order's status.
     changed: Notify,
 }
 
 #[derive(Default)]
 struct UserOrders {
     accounts: BTreeMap<String, Account>,
-    answers: Answers,
+    responses: StoredResponses,
 }
 
 impl UserOrders {
@@ -74,21 +74,21 @@ impl UserOrders {
 
     fn order(&mut self, user: &str, id: &str, now: Time) -> Option<&mut Order> {
         let order = self.account(user).orders.iter_mut().find(|o| o.id == id)?;
-        order.settle(now);
+        order.apply_due_changes(now);
         Some(order)
     }
 }
 
 impl State {
     pub(crate) fn reset(&self) {
-        *self.books.lock() = UserOrders::default();
+        *self.orders.lock() = UserOrders::default();
         self.changed.notify_waiters();
     }
 
-    /// A payment was captured. An order unknown here is another process's.
+    /// Marks an order as paid. An unknown order belongs to another process and is ignored.
     pub(crate) fn mark_paid(&self, user: &str, id: &str, now: Time) {
-        let mut books = self.books.lock();
-        if let Some(order) = books.order(user, id, now)
+        let mut orders = self.orders.lock();
+        if let Some(order) = orders.order(user, id, now)
             && order.status() == Status::Placed
         {
             order.history.push((Status::Paid, now));
@@ -97,13 +97,16 @@ impl State {
     }
 }
 
-async fn cart(Of(world): Of<Arc<MockState>>, caller: Caller) -> Answer {
-    let mut books = world.order.books.lock();
-    Ok(private(StatusCode::OK, &books.account(&caller.id).cart()))
+async fn cart(SharedState(state): SharedState<Arc<MockState>>, caller: Caller) -> HandlerResult {
+    let mut orders = state.order.orders.lock();
+    Ok(private(StatusCode::OK, &orders.account(&caller.id).cart()))
 }
 
-async fn clear_cart(Of(world): Of<Arc<MockState>>, caller: Caller) -> Answer {
-    world.order.books.lock().account(&caller.id).lines.clear();
+async fn clear_cart(
+    SharedState(state): SharedState<Arc<MockState>>,
+    caller: Caller,
+) -> HandlerResult {
+    state.order.orders.lock().account(&caller.id).lines.clear();
     Ok(no_content())
 }
 
@@ -114,61 +117,61 @@ struct Quantity {
 }
 
 async fn put_item(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(product): Path<String>,
-    Json(wanted): Json<Quantity>,
-) -> Answer {
-    let line = Line::new(&product, wanted.quantity)?;
-    let mut books = world.order.books.lock();
-    let account = books.account(&caller.id);
+    Json(input): Json<Quantity>,
+) -> HandlerResult {
+    let line = Line::new(&product, input.quantity)?;
+    let mut orders = state.order.orders.lock();
+    let account = orders.account(&caller.id);
     account.put(line);
     Ok(private(StatusCode::OK, &account.cart()))
 }
 
 async fn remove_item(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(product): Path<String>,
-) -> Answer {
-    let mut books = world.order.books.lock();
-    let account = books.account(&caller.id);
+) -> HandlerResult {
+    let mut orders = state.order.orders.lock();
+    let account = orders.account(&caller.id);
     account.lines.retain(|line| line.product_id != product);
     Ok(private(StatusCode::OK, &account.cart()))
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Placement {
-    items: Option<Vec<Wanted>>,
+struct PlaceOrder {
+    items: Option<Vec<OrderLine>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wanted {
+struct OrderLine {
     product_id: String,
     quantity: u32,
 }
 
 async fn place(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
-) -> Answer {
+) -> HandlerResult {
     let key = key.required()?;
-    let mut books = world.order.books.lock();
-    if let Some(kept) = books.answers.kept(&caller.id, &key, &body)? {
-        return Ok(kept);
+    let mut orders = state.order.orders.lock();
+    if let Some(stored) = orders.responses.find(&caller.id, &key, &body)? {
+        return Ok(stored);
     }
-    let placement: Placement = if body.is_empty() {
-        Placement::default()
+    let input: PlaceOrder = if body.is_empty() {
+        PlaceOrder::default()
     } else {
         parse(&body)?
     };
-    let account = books.account(&caller.id);
-    let lines = match placement.items {
-        Some(wanted) => lines(wanted)?,
+    let account = orders.account(&caller.id);
+    let lines = match input.items {
+        Some(items) => parse_lines(items)?,
         None => account.lines.clone(),
     };
     if lines.is_empty() {
@@ -179,27 +182,27 @@ async fn place(
             message,
         ));
     }
-    // Emptied only now, so that a refused order leaves the cart as it was.
+    // The cart changes only after validation: a rejected order leaves it unchanged.
     account
         .lines
         .retain(|line| !lines.iter().any(|l| l.product_id == line.product_id));
-    let order = Order::new(account.next_id(&caller.id), lines, world.clock.now());
-    let answer = to_bytes(&order.view());
+    let order = Order::new(account.next_id(&caller.id), lines, state.clock.now());
+    let response = to_bytes(&order.view());
     account.orders.push(order);
-    Ok(books
-        .answers
-        .keep(&caller.id, &key, &body, StatusCode::CREATED, answer))
+    Ok(orders
+        .responses
+        .store(&caller.id, &key, &body, StatusCode::CREATED, response))
 }
 
-fn lines(wanted: Vec<Wanted>) -> Result<Vec<Line>, Problem> {
-    let lines = wanted
+fn parse_lines(items: Vec<OrderLine>) -> Result<Vec<Line>, Problem> {
+    let lines = items
         .into_iter()
-        .map(|w| Line::new(&w.product_id, w.quantity));
+        .map(|item| Line::new(&item.product_id, item.quantity));
     let lines = lines.collect::<Result<Vec<_>, _>>()?;
-    let twice =
+    let is_duplicate =
         |(i, line): (usize, &Line)| lines[..i].iter().any(|l| l.product_id == line.product_id);
-    if lines.iter().enumerate().any(twice) {
-        return Err(Problem::invalid("a product is listed twice"));
+    if lines.iter().enumerate().any(is_duplicate) {
+        return Err(Problem::invalid("duplicate product in items"));
     }
     Ok(lines)
 }
@@ -213,46 +216,55 @@ struct ListQuery {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct List<'a> {
-    items: Vec<account::View<'a>>,
+    items: Vec<account::OrderView<'a>>,
     next_cursor: Option<String>,
 }
 
 async fn list(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Query(query): Query<ListQuery>,
-) -> Answer {
-    let now = world.clock.now();
-    let mut books = world.order.books.lock();
-    let orders = &mut books.account(&caller.id).orders;
-    for order in orders.iter_mut() {
-        order.settle(now);
+) -> HandlerResult {
+    let now = state.clock.now();
+    let mut orders = state.order.orders.lock();
+    let account_orders = &mut orders.account(&caller.id).orders;
+    for order in account_orders.iter_mut() {
+        order.apply_due_changes(now);
     }
-    let newest_first: Vec<&Order> = orders.iter().rev().collect();
-    let (part, next_cursor) = by_cursor(&newest_first, query.cursor.as_deref(), query.limit, 20)?;
-    let items = part.iter().map(|order| order.view()).collect();
+    let newest_first: Vec<&Order> = account_orders.iter().rev().collect();
+    let (page_orders, next_cursor) =
+        by_cursor(&newest_first, query.cursor.as_deref(), query.limit, 20)?;
+    let items = page_orders.iter().map(|order| order.view()).collect();
     Ok(private(StatusCode::OK, &List { items, next_cursor }))
 }
 
-async fn show(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
-    let mut books = world.order.books.lock();
-    let order = books.order(&caller.id, &id, world.clock.now());
+async fn show(
+    SharedState(state): SharedState<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HandlerResult {
+    let mut orders = state.order.orders.lock();
+    let order = orders.order(&caller.id, &id, state.clock.now());
     let order = order.ok_or_else(|| Problem::not_found("order", &id))?;
     Ok(private(StatusCode::OK, &order.view()))
 }
 
-async fn cancel(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
-    let now = world.clock.now();
-    let mut books = world.order.books.lock();
-    let order = books.order(&caller.id, &id, now);
+async fn cancel(
+    SharedState(state): SharedState<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HandlerResult {
+    let now = state.clock.now();
+    let mut orders = state.order.orders.lock();
+    let order = orders.order(&caller.id, &id, now);
     let order = order.ok_or_else(|| Problem::not_found("order", &id))?;
     match order.status() {
-        Status::Shipped => return Err(Problem::conflict("the order was shipped")),
-        // A second cancel finds what it wants.
+        Status::Shipped => return Err(Problem::conflict("the order has been shipped")),
+        // Cancelling is idempotent.
         Status::Cancelled => {}
         Status::Placed | Status::Paid => {
             order.history.push((Status::Cancelled, now));
-            world.order.changed.notify_waiters();
+            state.order.changed.notify_waiters();
         }
     }
     Ok(private(StatusCode::OK, &order.view()))

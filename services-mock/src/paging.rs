@@ -1,16 +1,16 @@
-//! Pages by number, pages by cursor, and batches by ids: one set of rules for every backend.
+//! Paging by number, by cursor and by ids, for all backends.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::response::Problem;
 
-/// The most ids that one batch may ask for.
+/// The maximum number of ids in a batch.
 pub(crate) const MAX_IDS: usize = 100;
 
 /// The slice of `items` that a cursor and a limit select, and the cursor after it.
 ///
-/// A cursor is opaque to clients; it holds the number of items already read.
+/// A cursor is opaque to clients. It contains the number of items already returned.
 pub(crate) fn by_cursor<'a, T>(
     items: &'a [T],
     cursor: Option<&str>,
@@ -39,26 +39,26 @@ pub(crate) fn by_page<T>(items: &[T], page: usize, per_page: usize) -> Result<&[
 }
 
 /// A limit of 1 to 100.
-pub(crate) fn limit_of(asked: Option<usize>, default: usize) -> Result<usize, Problem> {
-    match asked.unwrap_or(default) {
+pub(crate) fn limit_of(limit: Option<usize>, default: usize) -> Result<usize, Problem> {
+    match limit.unwrap_or(default) {
         n @ 1..=100 => Ok(n),
         n => Err(Problem::bad_request(format!(
-            "a page has 1 to 100 items, not {n}"
+            "the limit must be 1 to 100, not {n}"
         ))),
     }
 }
 
-/// The ids of a batch, each once, in the order asked.
+/// The ids of a batch without duplicates, in the order of the request.
 pub(crate) fn ids(text: &str) -> Result<Vec<&str>, Problem> {
-    let mut seen = Vec::new();
+    let mut unique = Vec::new();
     for id in text.split(',').map(str::trim).filter(|id| !id.is_empty()) {
-        if !seen.contains(&id) {
-            seen.push(id);
+        if !unique.contains(&id) {
+            unique.push(id);
         }
     }
-    match seen.len() {
+    match unique.len() {
         0 => Err(Problem::bad_request("ids is empty")),
-        1..=MAX_IDS => Ok(seen),
+        1..=MAX_IDS => Ok(unique),
         n => Err(Problem::bad_request(format!(
             "at most {MAX_IDS} ids, not {n}"
         ))),
@@ -69,7 +69,7 @@ fn read_cursor(cursor: &str) -> Result<usize, Problem> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
     let text = bytes.and_then(|b| String::from_utf8(b).ok());
     let offset = text.and_then(|t| t.strip_prefix('o').and_then(|n| n.parse().ok()));
-    offset.ok_or_else(|| Problem::bad_request("cursor is not one of ours"))
+    offset.ok_or_else(|| Problem::bad_request("invalid cursor"))
 }
 
 #[cfg(test)]
@@ -77,24 +77,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_walk_the_whole_list_once() {
+    fn cursors_cover_the_whole_list_once() {
         let items: Vec<u32> = (0..45).collect();
-        let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+        let (mut items_read, mut cursor) = (Vec::new(), None::<String>);
         loop {
             let (part, next) = by_cursor(&items, cursor.as_deref(), Some(20), 10).unwrap();
-            seen.extend_from_slice(part);
+            items_read.extend_from_slice(part);
             cursor = next;
             if cursor.is_none() {
                 break;
             }
         }
-        assert_eq!(seen, items);
+        assert_eq!(items_read, items);
         assert!(by_cursor(&items, Some("zzz"), None, 10).is_err());
         assert!(by_cursor(&items, None, Some(0), 10).is_err());
     }
 
     #[test]
-    fn pages_past_the_end_are_empty_and_page_zero_is_refused() {
+    fn pages_past_the_end_are_empty_and_page_zero_is_rejected() {
         let items: Vec<u32> = (0..45).collect();
         assert_eq!(by_page(&items, 3, 20).unwrap(), &items[40..]);
         assert!(by_page(&items, 9, 20).unwrap().is_empty());

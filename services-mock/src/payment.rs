@@ -1,22 +1,22 @@
-//! The payment backend (3004): authorise, capture, void. Needs `X-User-Id` (401). Private: never kept.
+//! The payment backend (3004): authorise, capture, void. Requires `X-User-Id` (401). Private: `no-store`.
 //!
 //! - `POST /payments` with `Idempotency-Key` (400 without)
 //!   `{"orderId","amount":Money,"card":{"number","expiry":"12/30","cvc"}}` → 201 Payment;
 //!   402 `{"error":"payment_declined","reason":"insufficient_funds|expired_card","message","paymentId"}`
-//!   (card 4000000000000002, a card past its expiry); 422 for a malformed card or amount, and for a used key
-//!   with another body
-//! - `GET /payments/{id}` → Payment; 404, also for another user's
+//!   (card 4000000000000002, an expired card); 422 for an invalid card or amount, and for a reused key with another
+//!   body
+//! - `GET /payments/{id}` → Payment; 404, also for a payment of another user
 //! - `POST /payments/{id}/capture` → Payment; 409 unless authorised (or captured already)
 //! - `POST /payments/{id}/void` → Payment; 409 unless authorised (or voided already)
 //!
 //! Payment: `{"id","orderId","amount","status":"authorized|captured|declined|voided","last4"}`.
-//! A card number is neither kept nor echoed, in errors either.
+//! A card number is neither stored nor returned, not even in an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State as Of};
+use axum::extract::{Path, State as SharedState};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::StatusCode;
@@ -26,12 +26,12 @@ use serde::{Deserialize, Serialize};
 use crate::caller::Caller;
 use crate::catalogue::Money;
 use crate::clock::Time;
-use crate::idempotency::{Answers, IdempotencyKey};
-use crate::response::{Answer, Problem, private, to_bytes};
-use crate::world::MockState;
+use crate::idempotency::{IdempotencyKey, StoredResponses};
+use crate::response::{HandlerResult, Problem, private, to_bytes};
+use crate::state::MockState;
 
-/// The card that is always refused.
-const DECLINED: &str = "4000000000000002";
+/// The card that is always declined.
+const DECLINED_CARD: &str = "4000000000000002";
 
 pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
@@ -43,18 +43,18 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
 
 /// Payments of all users.
 #[derive(Default)]
-pub(crate) struct State(Mutex<Books>);
+pub(crate) struct State(Mutex<UserPayments>);
 
 #[derive(Default)]
-struct Books {
+struct UserPayments {
     /// By user, oldest first.
     payments: BTreeMap<String, Vec<Payment>>,
-    answers: Answers,
+    responses: StoredResponses,
 }
 
 impl State {
     pub(crate) fn reset(&self) {
-        *self.0.lock() = Books::default();
+        *self.0.lock() = UserPayments::default();
     }
 }
 
@@ -85,7 +85,7 @@ struct Request {
     card: Card,
 }
 
-/// Has no `Debug`, so that it cannot be printed by accident.
+/// It has no `Debug`, so it cannot be printed by accident.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Card {
@@ -102,26 +102,26 @@ impl Card {
             .collect()
     }
 
-    /// Why the card is refused, if it is; 422 if it is no card.
-    fn refusal(&self, now: Time) -> Result<Option<&'static str>, Problem> {
+    /// The reason to decline the card, if there is one. Fails with 422 if the card is invalid.
+    fn decline_reason(&self, now: Time) -> Result<Option<&'static str>, Problem> {
         let digits = self.digits();
         let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
         if !(12..=19).contains(&digits.len()) || !all_digits(&digits) {
-            return Err(Problem::invalid("card.number has 12 to 19 digits"));
+            return Err(Problem::invalid("card.number must have 12 to 19 digits"));
         }
         if !(3..=4).contains(&self.cvc.len()) || !all_digits(&self.cvc) {
-            return Err(Problem::invalid("card.cvc has 3 or 4 digits"));
+            return Err(Problem::invalid("card.cvc must have 3 or 4 digits"));
         }
         let expiry = self
             .expiry
             .split_once('/')
             .and_then(|(m, y)| Some((m.parse().ok()?, y.parse().ok()?)));
         let Some((month @ 1..=12_u8, year @ 0..=99_i32)) = expiry else {
-            return Err(Problem::invalid("card.expiry is MM/YY"));
+            return Err(Problem::invalid("card.expiry must be MM/YY"));
         };
         let today = (now.0.year(), u8::from(now.0.month()));
         Ok(match digits.as_str() {
-            DECLINED => Some("insufficient_funds"),
+            DECLINED_CARD => Some("insufficient_funds"),
             _ if (2000 + year, month) < today => Some("expired_card"),
             _ => None,
         })
@@ -129,30 +129,30 @@ impl Card {
 }
 
 async fn authorise(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
-) -> Answer {
+) -> HandlerResult {
     let key = key.required()?;
-    let mut books = world.payment.0.lock();
-    if let Some(kept) = books.answers.kept(&caller.id, &key, &body)? {
-        return Ok(kept);
+    let mut users = state.payment.0.lock();
+    if let Some(stored) = users.responses.find(&caller.id, &key, &body)? {
+        return Ok(stored);
     }
-    let request = read(&body)?;
-    let refusal = request.card.refusal(world.clock.now())?;
+    let request = parse_request(&body)?;
+    let decline_reason = request.card.decline_reason(state.clock.now())?;
     if request.amount.amount == 0 || request.amount.currency.len() != 3 {
         return Err(Problem::invalid(
-            "amount is more than nothing, in a currency of three letters",
+            "amount must be greater than zero, with a currency of three letters",
         ));
     }
     let digits = request.card.digits();
-    let payments = books.payments.entry(caller.id.clone()).or_default();
+    let payments = users.payments.entry(caller.id.clone()).or_default();
     let payment = Payment {
         id: format!("pay-{}-{}", caller.id, payments.len() + 1),
         order_id: request.order_id,
         amount: request.amount,
-        status: if refusal.is_some() {
+        status: if decline_reason.is_some() {
             Status::Declined
         } else {
             Status::Authorized
@@ -160,26 +160,28 @@ async fn authorise(
         last4: digits[digits.len() - 4..].to_owned(),
     };
     payments.push(payment.clone());
-    let (status, answer) = match refusal {
+    let (status, response) = match decline_reason {
         None => (StatusCode::CREATED, to_bytes(&payment)),
-        Some(reason) => (StatusCode::PAYMENT_REQUIRED, declined(&payment, reason)),
+        Some(reason) => (StatusCode::PAYMENT_REQUIRED, decline_body(&payment, reason)),
     };
-    Ok(books.answers.keep(&caller.id, &key, &body, status, answer))
+    Ok(users
+        .responses
+        .store(&caller.id, &key, &body, status, response))
 }
 
-/// Serde's own messages quote what they could not read, which may be a card number: they stay here.
-fn read(body: &[u8]) -> Result<Request, Problem> {
+/// Serde's own messages may quote a card number, so they are not returned.
+fn parse_request(body: &[u8]) -> Result<Request, Problem> {
     serde_json::from_slice(body).map_err(|e| {
-        let place = format!("at line {} column {}", e.line(), e.column());
+        let position = format!("at line {} column {}", e.line(), e.column());
         if e.is_data() {
-            Problem::invalid(format!("not a payment, {place}"))
+            Problem::invalid(format!("invalid payment, {position}"))
         } else {
-            Problem::bad_request(format!("not JSON, {place}"))
+            Problem::bad_request(format!("invalid JSON, {position}"))
         }
     })
 }
 
-fn declined(payment: &Payment, reason: &str) -> Bytes {
+fn decline_body(payment: &Payment, reason: &str) -> Bytes {
     let message = "the card was declined";
     let body = serde_json::json!({
         "error": "payment_declined", "reason": reason, "message": message, "paymentId": payment.id,
@@ -187,30 +189,47 @@ fn declined(payment: &Payment, reason: &str) -> Bytes {
     to_bytes(&body)
 }
 
-async fn show(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
-    let mut books = world.payment.0.lock();
-    Ok(private(StatusCode::OK, find(&mut books, &caller, &id)?))
+async fn show(
+    SharedState(state): SharedState<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HandlerResult {
+    let mut users = state.payment.0.lock();
+    Ok(private(StatusCode::OK, find(&mut users, &caller, &id)?))
 }
 
-async fn capture(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
-    let payment = advance(&world, &caller, &id, Status::Captured)?;
-    world
+async fn capture(
+    SharedState(state): SharedState<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HandlerResult {
+    let payment = transition(&state, &caller, &id, Status::Captured)?;
+    state
         .order
-        .mark_paid(&caller.id, &payment.order_id, world.clock.now());
+        .mark_paid(&caller.id, &payment.order_id, state.clock.now());
     Ok(private(StatusCode::OK, &payment))
 }
 
-async fn void(Of(world): Of<Arc<MockState>>, caller: Caller, Path(id): Path<String>) -> Answer {
+async fn void(
+    SharedState(state): SharedState<Arc<MockState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> HandlerResult {
     Ok(private(
         StatusCode::OK,
-        &advance(&world, &caller, &id, Status::Voided)?,
+        &transition(&state, &caller, &id, Status::Voided)?,
     ))
 }
 
-/// From authorised to `to`; a second time finds what it wants.
-fn advance(world: &MockState, caller: &Caller, id: &str, to: Status) -> Result<Payment, Problem> {
-    let mut books = world.payment.0.lock();
-    let payment = find(&mut books, caller, id)?;
+/// Changes the status from authorised to `to`. The change is idempotent.
+fn transition(
+    state: &MockState,
+    caller: &Caller,
+    id: &str,
+    to: Status,
+) -> Result<Payment, Problem> {
+    let mut users = state.payment.0.lock();
+    let payment = find(&mut users, caller, id)?;
     if payment.status != Status::Authorized && payment.status != to {
         return Err(Problem::conflict("the payment is not authorised"));
     }
@@ -218,8 +237,12 @@ fn advance(world: &MockState, caller: &Caller, id: &str, to: Status) -> Result<P
     Ok(payment.clone())
 }
 
-fn find<'a>(books: &'a mut Books, caller: &Caller, id: &str) -> Result<&'a mut Payment, Problem> {
-    let payments = books.payments.get_mut(&caller.id).into_iter().flatten();
+fn find<'a>(
+    users: &'a mut UserPayments,
+    caller: &Caller,
+    id: &str,
+) -> Result<&'a mut Payment, Problem> {
+    let payments = users.payments.get_mut(&caller.id).into_iter().flatten();
     payments
         .into_iter()
         .find(|p| p.id == id)

@@ -1,7 +1,7 @@
-//! The playback backend (50051): gRPC, `proto/playback.proto` is its wire.
+//! The playback backend (50051), over gRPC. Its API is in `proto/playback.proto`.
 //!
-//! - `GetManifest(product_id, device_class, drm?)`: needs no caller; `NOT_FOUND`, `INVALID_ARGUMENT`
-//! - `ListPositions(limit)`, `SavePosition(product_id, position_s)`, `Heartbeat(stream)`: need `x-user-id`
+//! - `GetManifest(product_id, device_class, drm?)`: not personal; `NOT_FOUND`, `INVALID_ARGUMENT`
+//! - `ListPositions(limit)`, `SavePosition(product_id, position_s)`, `Heartbeat(stream)`: require `x-user-id`
 //!   metadata (`UNAUTHENTICATED`)
 
 mod service;
@@ -22,25 +22,25 @@ use std::sync::Arc;
 use axum::Router;
 use parking_lot::Mutex;
 
-use crate::catalogue::{CATALOGUE, Listed, PRODUCTS};
+use crate::catalogue::{CATALOGUE, CatalogueEntry, PRODUCTS};
 use crate::clock::Time;
 use crate::seeded_rng::SeededRng;
-use crate::world::MockState;
+use crate::state::MockState;
 
 use proto::Position;
 use proto::playback_server::PlaybackServer;
 
-/// Not the mocks' seed: the first positions are the same for all.
-const DRAW: SeededRng = SeededRng(0x000_91a7);
+/// Independent of the mocks' seed: the initial positions are always the same.
+const RNG: SeededRng = SeededRng(0x000_91a7);
 
-pub(crate) fn routes(world: Arc<MockState>) -> Router<Arc<MockState>> {
-    let server = PlaybackServer::new(service::Service { world });
+pub(crate) fn routes(state: Arc<MockState>) -> Router<Arc<MockState>> {
+    let server = PlaybackServer::new(service::Service { state });
     tonic::service::Routes::new(server)
         .into_axum_router()
         .with_state(())
 }
 
-/// How far everybody has come, by user; newest first.
+/// The playback positions by user, newest first.
 #[derive(Default)]
 pub(crate) struct State(Mutex<BTreeMap<String, Vec<Position>>>);
 
@@ -51,61 +51,71 @@ impl State {
 
     fn list(&self, user: &str, limit: usize) -> Vec<Position> {
         let mut users = self.0.lock();
-        own(&mut users, user).iter().take(limit).cloned().collect()
+        positions_of(&mut users, user)
+            .iter()
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     fn save(&self, user: &str, position: Position) {
         let mut users = self.0.lock();
-        let positions = own(&mut users, user);
+        let positions = positions_of(&mut users, user);
         positions.retain(|p| p.product_id != position.product_id);
         positions.insert(0, position);
     }
 }
 
-fn own<'a>(users: &'a mut BTreeMap<String, Vec<Position>>, user: &str) -> &'a mut Vec<Position> {
+fn positions_of<'a>(
+    users: &'a mut BTreeMap<String, Vec<Position>>,
+    user: &str,
+) -> &'a mut Vec<Position> {
     if !users.contains_key(user) {
-        users.insert(user.to_owned(), first_positions(user));
+        users.insert(user.to_owned(), initial_positions(user));
     }
     users.entry(user.to_owned()).or_default()
 }
 
-/// What a user had started before the mocks did. A child profile had only `p-1`.
-fn first_positions(user: &str) -> Vec<Position> {
+/// The initial positions of a user. A child profile has only `p-1`.
+fn initial_positions(user: &str) -> Vec<Position> {
     let count = match user {
         "kim" => 1,
         "ada" => 6,
         _ => 3,
     };
     let drawn = (0..count).filter_map(|n| {
-        let drawn = 1 + DRAW.index(&format!("{user} product"), n, PRODUCTS);
+        let drawn = 1 + RNG.index(&format!("{user} product"), n, PRODUCTS);
         let number = if n == 0 { 1 } else { drawn };
-        let listed = CATALOGUE.by_id(&format!("p-{number}"))?;
-        let share = 10 + DRAW.below(&format!("{user} share"), n, 80);
-        let position_s = duration_s(listed) / 100 * u32::try_from(share).ok()?;
-        Some(position(
-            listed,
+        let entry = CATALOGUE.by_id(&format!("p-{number}"))?;
+        let share = 10 + RNG.below(&format!("{user} share"), n, 80);
+        let position_s = duration_s(entry) / 100 * u32::try_from(share).ok()?;
+        Some(new_position(
+            entry,
             position_s,
             Time::before_june(60 * (1 + n * 26)),
         ))
     });
     let mut positions: Vec<Position> = Vec::new();
-    for one in drawn {
-        if positions.iter().all(|p| p.product_id != one.product_id) {
-            positions.push(one);
+    for position in drawn {
+        if positions
+            .iter()
+            .all(|p| p.product_id != position.product_id)
+        {
+            positions.push(position);
         }
     }
     positions
 }
 
-fn position(listed: &Listed, position_s: u32, at: Time) -> Position {
+fn new_position(entry: &CatalogueEntry, position_s: u32, at: Time) -> Position {
     Position {
-        product_id: listed.product.id.clone(),
+        product_id: entry.product.id.clone(),
         position_s,
-        duration_s: duration_s(listed),
+        duration_s: duration_s(entry),
         updated_at: at.unix(),
     }
 }
 
-fn duration_s(listed: &Listed) -> u32 {
-    listed.product.runtime_minutes * 60
+fn duration_s(entry: &CatalogueEntry) -> u32 {
+    entry.product.runtime_minutes * 60
 }

@@ -28,10 +28,10 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::catalogue::{CATALOGUE, CATEGORIES, Listed};
+use crate::catalogue::{CATALOGUE, CATEGORIES, CatalogueEntry};
 use crate::paging::{self, by_cursor, by_page, limit_of};
-use crate::response::{Answer, Problem, Query, public, public_bytes};
-use crate::world::MockState;
+use crate::response::{HandlerResult, Problem, Query, public, public_bytes};
+use crate::state::MockState;
 
 const PRODUCT_MAX_AGE_S: u32 = 60;
 const LIST_MAX_AGE_S: u32 = 300;
@@ -81,7 +81,7 @@ struct Items<T> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row<'a> {
+struct CollectionPage<'a> {
     id: &'a str,
     title: &'a str,
     items: Vec<&'a RawValue>,
@@ -95,16 +95,16 @@ struct Cursor {
     limit: Option<usize>,
 }
 
-async fn list(Query(query): Query<ListQuery>, headers: HeaderMap) -> Answer {
+async fn list(Query(query): Query<ListQuery>, headers: HeaderMap) -> HandlerResult {
     if let Some(ids) = &query.ids {
         return batch(ids, &headers);
     }
     let category = query.category.as_deref().filter(|c| !c.is_empty());
-    let in_category = |l: &&Listed| category.is_none_or(|c| l.product.category == c);
-    let mut found: Vec<&Listed> = CATALOGUE.products.iter().filter(in_category).collect();
+    let in_category = |l: &&CatalogueEntry| category.is_none_or(|c| l.product.category == c);
+    let mut found: Vec<&CatalogueEntry> = CATALOGUE.products.iter().filter(in_category).collect();
     sort(&mut found, query.sort.as_deref().unwrap_or_default())?;
     let (page, per_page) = (query.page.unwrap_or(1), query.per_page.unwrap_or(20));
-    let items = raw(by_page(&found, page, per_page)?.iter().copied());
+    let items = raw_json(by_page(&found, page, per_page)?.iter().copied());
     let body = PageOf {
         items,
         page,
@@ -114,11 +114,11 @@ async fn list(Query(query): Query<ListQuery>, headers: HeaderMap) -> Answer {
     Ok(public(&headers, LIST_MAX_AGE_S, &body))
 }
 
-fn batch(ids: &str, headers: &HeaderMap) -> Answer {
+fn batch(ids: &str, headers: &HeaderMap) -> HandlerResult {
     let (mut items, mut not_found) = (Vec::new(), Vec::new());
     for id in paging::ids(ids)? {
         match CATALOGUE.by_id(id) {
-            Some(listed) => items.push(&*listed.raw),
+            Some(entry) => items.push(&*entry.raw_json),
             None => not_found.push(id),
         }
     }
@@ -129,11 +129,11 @@ fn batch(ids: &str, headers: &HeaderMap) -> Answer {
     ))
 }
 
-fn sort(found: &mut [&Listed], by: &str) -> Result<(), Problem> {
+fn sort(found: &mut [&CatalogueEntry], by: &str) -> Result<(), Problem> {
     match by {
         "" | "id" => {}
-        "name" => found.sort_by(|a, b| a.key.cmp(&b.key)),
-        "-name" => found.sort_by(|a, b| b.key.cmp(&a.key)),
+        "name" => found.sort_by(|a, b| a.lower_name.cmp(&b.lower_name)),
+        "-name" => found.sort_by(|a, b| b.lower_name.cmp(&a.lower_name)),
         "year" => found.sort_by_key(|l| l.product.year),
         "-year" => found.sort_by_key(|l| std::cmp::Reverse(l.product.year)),
         "price" => found.sort_by_key(|l| l.product.price.amount),
@@ -143,13 +143,13 @@ fn sort(found: &mut [&Listed], by: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn show(Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    let listed = find(&id)?;
+async fn show(Path(id): Path<String>, headers: HeaderMap) -> HandlerResult {
+    let entry = find(&id)?;
     Ok(public_bytes(
         &headers,
         PRODUCT_MAX_AGE_S,
-        listed.bytes.clone(),
-        &listed.etag,
+        entry.bytes.clone(),
+        &entry.etag,
     ))
 }
 
@@ -158,11 +158,15 @@ struct Limit {
     limit: Option<usize>,
 }
 
-/// The nearest by genres in common, then by year.
-async fn similar(Path(id): Path<String>, Query(query): Query<Limit>, headers: HeaderMap) -> Answer {
+/// Similar products: first by the number of common genres, then by year.
+async fn similar(
+    Path(id): Path<String>,
+    Query(query): Query<Limit>,
+    headers: HeaderMap,
+) -> HandlerResult {
     let this = find(&id)?;
     let limit = limit_of(query.limit, 8)?;
-    let mut others: Vec<&Listed> = CATALOGUE
+    let mut others: Vec<&CatalogueEntry> = CATALOGUE
         .products
         .iter()
         .filter(|l| l.number != this.number)
@@ -179,7 +183,7 @@ async fn similar(Path(id): Path<String>, Query(query): Query<Limit>, headers: He
             other.product.year.abs_diff(this.product.year),
         )
     });
-    let items = raw(others.into_iter().take(limit));
+    let items = raw_json(others.into_iter().take(limit));
     Ok(public(&headers, LIST_MAX_AGE_S, &Items { items }))
 }
 
@@ -217,26 +221,27 @@ async fn collection(
     Path(id): Path<String>,
     Query(query): Query<Cursor>,
     headers: HeaderMap,
-) -> Answer {
-    let found = CATALOGUE.collections.iter().find(|c| c.id == id);
-    let row = found.ok_or_else(|| Problem::not_found("collection", &id))?;
-    let (part, next_cursor) = by_cursor(&row.items, query.cursor.as_deref(), query.limit, 20)?;
-    let items = raw(part.iter().map(|i| &CATALOGUE.products[*i]));
-    let body = Row {
-        id: row.id,
-        title: row.title,
+) -> HandlerResult {
+    let collection = CATALOGUE.collections.iter().find(|c| c.id == id);
+    let collection = collection.ok_or_else(|| Problem::not_found("collection", &id))?;
+    let (page_items, next_cursor) =
+        by_cursor(&collection.items, query.cursor.as_deref(), query.limit, 20)?;
+    let items = raw_json(page_items.iter().map(|i| &CATALOGUE.products[*i]));
+    let body = CollectionPage {
+        id: collection.id,
+        title: collection.title,
         items,
         next_cursor,
     };
     Ok(public(&headers, LIST_MAX_AGE_S, &body))
 }
 
-fn find(id: &str) -> Result<&'static Listed, Problem> {
+fn find(id: &str) -> Result<&'static CatalogueEntry, Problem> {
     CATALOGUE
         .by_id(id)
         .ok_or_else(|| Problem::not_found("product", id))
 }
 
-fn raw<'a>(found: impl Iterator<Item = &'a Listed>) -> Vec<&'a RawValue> {
-    found.map(|listed| &*listed.raw).collect()
+fn raw_json<'a>(found: impl Iterator<Item = &'a CatalogueEntry>) -> Vec<&'a RawValue> {
+    found.map(|entry| &*entry.raw_json).collect()
 }

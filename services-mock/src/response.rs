@@ -1,4 +1,4 @@
-//! How every HTTP backend answers: JSON, strong `ETags` and freshness for public data, one shape of error.
+//! The responses of the HTTP backends: JSON, one error format, and strong `ETag` and `Cache-Control` for public data.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -11,10 +11,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// What a handler gives back.
-pub(crate) type Answer = Result<Response, Problem>;
+/// The result of a handler.
+pub(crate) type HandlerResult = Result<Response, Problem>;
 
-/// An error as the backends word it: `{"error":"not_found","message":"..."}`.
+/// The backends' error format: `{"error":"not_found","message":"..."}`.
 #[derive(Debug)]
 pub(crate) struct Problem {
     status: StatusCode,
@@ -35,11 +35,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    pub(crate) fn not_found(what: &str, id: &str) -> Self {
+    pub(crate) fn not_found(kind: &str, id: &str) -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
             "not_found",
-            format!("no {what} `{id}`"),
+            format!("no {kind} `{id}`"),
         )
     }
 
@@ -67,12 +67,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// JSON that nobody may keep: personal data, answers to writes, errors.
+/// JSON with `no-store`: personal data, responses to writes, errors.
 pub(crate) fn private(status: StatusCode, body: &impl Serialize) -> Response {
     with_json(status, to_bytes(body), "private, no-store")
 }
 
-/// JSON already written, that nobody may keep.
+/// Serialized JSON with `no-store`.
 pub(crate) fn private_bytes(status: StatusCode, body: Bytes) -> Response {
     with_json(status, body, "private, no-store")
 }
@@ -82,17 +82,26 @@ pub(crate) fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// Public JSON: a strong `ETag`, a freshness, and 304 where the caller has it already.
-pub(crate) fn public(asked: &HeaderMap, max_age_s: u32, body: &impl Serialize) -> Response {
+/// Public JSON: strong `ETag`, `max-age`, and 304 if `If-None-Match` matches.
+pub(crate) fn public(
+    request_headers: &HeaderMap,
+    max_age_s: u32,
+    body: &impl Serialize,
+) -> Response {
     let bytes = to_bytes(body);
     let tag = etag(&bytes);
-    public_bytes(asked, max_age_s, bytes, &tag)
+    public_bytes(request_headers, max_age_s, bytes, &tag)
 }
 
-/// Public JSON that was written and tagged before.
-pub(crate) fn public_bytes(asked: &HeaderMap, max_age_s: u32, body: Bytes, tag: &str) -> Response {
+/// Public JSON that is already serialized, with its `ETag`.
+pub(crate) fn public_bytes(
+    request_headers: &HeaderMap,
+    max_age_s: u32,
+    body: Bytes,
+    tag: &str,
+) -> Response {
     let cache = format!("public, max-age={max_age_s}");
-    let mut response = if matches_tag(asked, tag) {
+    let mut response = if matches_tag(request_headers, tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         with_json(StatusCode::OK, body, "")
@@ -105,20 +114,20 @@ pub(crate) fn public_bytes(asked: &HeaderMap, max_age_s: u32, body: Bytes, tag: 
     response
 }
 
-/// The strong tag of some bytes.
+/// The strong `ETag` of a body.
 pub(crate) fn etag(bytes: &[u8]) -> String {
     format!("\"{:032x}\"", xxh3_128(bytes))
 }
 
-/// JSON text of anything the backends answer.
+/// Serializes a response to JSON.
 pub(crate) fn to_bytes(body: &impl Serialize) -> Bytes {
-    // Our own types have string keys and finite numbers, which is all that serialising can fail on.
+    // This never fails: all types have string keys and finite numbers.
     serde_json::to_vec(body)
         .map(Bytes::from)
         .unwrap_or_default()
 }
 
-/// The query, typed; anything else is 400 in our own words.
+/// A typed query. An invalid query is a 400 in the backends' error format.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
@@ -131,7 +140,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// A JSON body, typed; unreadable JSON is 400, JSON of another shape 422.
+/// A typed JSON body. Invalid JSON is 400, JSON of another type 422.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -145,13 +154,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// The rules of [`Json`] for a body that a handler needs as bytes too.
+/// Like [`Json`], for handlers that also need the bytes of the body.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|e| {
         if e.is_data() {
             Problem::invalid(e.to_string())
         } else {
-            Problem::bad_request(format!("not JSON: {e}"))
+            Problem::bad_request(format!("invalid JSON: {e}"))
         }
     })
 }
@@ -167,16 +176,16 @@ fn with_json(status: StatusCode, body: Bytes, cache: &'static str) -> Response {
     response
 }
 
-/// `If-None-Match` by weak comparison (RFC 9110 §13.1.2).
-fn matches_tag(asked: &HeaderMap, tag: &str) -> bool {
-    let lines = asked.get_all(IF_NONE_MATCH).into_iter();
+/// Compares `If-None-Match` weakly (RFC 9110 §13.1.2).
+fn matches_tag(request_headers: &HeaderMap, tag: &str) -> bool {
+    let lines = request_headers.get_all(IF_NONE_MATCH).into_iter();
     lines.filter_map(|line| line.to_str().ok()).any(|line| {
         let mut tags = line.split(',').map(str::trim);
         tags.any(|t| t == "*" || t.strip_prefix("W/").unwrap_or(t) == tag)
     })
 }
 
-/// 404 for a path that no route has.
+/// Responds with 404 to an unknown path.
 pub(crate) async fn no_route(request: Request) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
@@ -185,7 +194,7 @@ pub(crate) async fn no_route(request: Request) -> Problem {
     )
 }
 
-/// 405 for a path that has a route, but not by this method.
+/// Responds with 405 to a method that the path does not have.
 pub(crate) async fn wrong_method(request: Request) -> Problem {
     let message = format!(
         "{} is not allowed on {}",

@@ -1,22 +1,22 @@
-//! The review backend (3005): what people think of a product. Public: strong `ETag`, 30 s fresh, 304.
+//! The review backend (3005): reviews and ratings. Public: strong `ETag`, fresh for 30 s, 304.
 //!
 //! - `GET /reviews?productId=p-1&limit=10&cursor=` → `{"productId","average":4.2,"count":37,
 //!   "items":[{"id","productId","author":{"id","name"},"rating":1..5,"title","text","createdAt"}],
 //!   "nextCursor":null|"..."}`, newest first; 400 without `productId`, 404
 //! - `GET /reviews/summary?ids=p-1,p-2` → `{"items":[{"productId","average","count"}],"notFound":[]}`
-//! - `POST /reviews` `{"productId","rating":1..5,"title","text"}` → 201 with the review; needs `X-User-Id`
-//!   (401); 422 for a rating, title (1 to 120) or text (1 to 4000 characters) out of bounds or an unknown
-//!   product; an `Idempotency-Key` is honoured where there is one
+//! - `POST /reviews` `{"productId","rating":1..5,"title","text"}` → 201 with the review; requires
+//!   `X-User-Id` (401); 422 for an unknown product, and for an invalid rating, title (1 to 120 characters) or text (1 to
+//!   4000 characters); `Idempotency-Key` is optional
 //!
 //! Every product has at least three reviews; `average` has one decimal.
 
-mod written;
+mod generated;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State as Of;
+use axum::extract::State as SharedState;
 use axum::routing::get;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -26,42 +26,42 @@ use serde::{Deserialize, Serialize};
 use crate::caller::Caller;
 use crate::catalogue::CATALOGUE;
 use crate::clock::Time;
-use crate::idempotency::{Answers, IdempotencyKey};
+use crate::idempotency::{IdempotencyKey, StoredResponses};
 use crate::paging::{self, by_cursor};
-use crate::response::{Answer, Problem, Query, parse, private_bytes, public, to_bytes};
-use crate::users::{self, Named};
-use crate::world::MockState;
+use crate::response::{HandlerResult, Problem, Query, parse, private_bytes, public, to_bytes};
+use crate::state::MockState;
+use crate::users::{self, UserRef};
 
 const MAX_AGE_S: u32 = 30;
 
 pub(crate) fn routes() -> Router<Arc<MockState>> {
     Router::new()
-        .route("/reviews", get(list).post(write))
+        .route("/reviews", get(list).post(post_review))
         .route("/reviews/summary", get(summary))
 }
 
-/// What people wrote since the start.
+/// The posted reviews.
 #[derive(Default)]
-pub(crate) struct State(Mutex<Posted>);
+pub(crate) struct State(Mutex<PostedReviews>);
 
 #[derive(Default)]
-struct Posted {
+struct PostedReviews {
     /// By product number, oldest first.
     reviews: BTreeMap<usize, Vec<Review>>,
-    answers: Answers,
+    responses: StoredResponses,
 }
 
 impl State {
     pub(crate) fn reset(&self) {
-        *self.0.lock() = Posted::default();
+        *self.0.lock() = PostedReviews::default();
     }
 }
 
-impl Posted {
-    /// Every review of a product, newest first.
+impl PostedReviews {
+    /// All reviews of a product, newest first.
     fn of(&self, number: usize) -> Vec<&Review> {
         let posted = self.reviews.get(&number).into_iter().flatten().rev();
-        posted.chain(written::of(number)).collect()
+        posted.chain(generated::of(number)).collect()
     }
 }
 
@@ -70,7 +70,7 @@ impl Posted {
 struct Review {
     id: String,
     product_id: String,
-    author: Named,
+    author: UserRef,
     rating: u8,
     title: String,
     text: String,
@@ -116,18 +116,18 @@ struct List<'a> {
 }
 
 async fn list(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     Query(query): Query<ListQuery>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let id = query
         .product_id
         .ok_or_else(|| Problem::bad_request("productId is missing"))?;
-    let listed = CATALOGUE
+    let entry = CATALOGUE
         .by_id(&id)
         .ok_or_else(|| Problem::not_found("product", &id))?;
-    let posted = world.review.0.lock();
-    let reviews = posted.of(listed.number);
+    let posted = state.review.0.lock();
+    let reviews = posted.of(entry.number);
     let (items, next_cursor) = by_cursor(&reviews, query.cursor.as_deref(), query.limit, 10)?;
     let body = List {
         summary: Summary::new(&id, &reviews),
@@ -150,19 +150,19 @@ struct Summaries<'a> {
 }
 
 async fn summary(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     Query(query): Query<SummaryQuery>,
     headers: HeaderMap,
-) -> Answer {
+) -> HandlerResult {
     let ids = query.ids.unwrap_or_default();
-    let posted = world.review.0.lock();
+    let posted = state.review.0.lock();
     let mut body = Summaries {
         items: Vec::new(),
         not_found: Vec::new(),
     };
     for id in paging::ids(&ids)? {
         match CATALOGUE.by_id(id) {
-            Some(listed) => body.items.push(Summary::new(id, &posted.of(listed.number))),
+            Some(entry) => body.items.push(Summary::new(id, &posted.of(entry.number))),
             None => body.not_found.push(id),
         }
     }
@@ -171,69 +171,69 @@ async fn summary(
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Draft {
+struct NewReview {
     product_id: String,
     rating: u8,
     title: String,
     text: String,
 }
 
-impl Draft {
-    /// The number of the product, if the draft may be posted.
+impl NewReview {
+    /// Validates the review and returns the number of its product.
     fn check(&self) -> Result<usize, Problem> {
         let within = |text: &str, max: usize| (1..=max).contains(&text.trim().chars().count());
         if !(1..=5).contains(&self.rating) {
-            return Err(Problem::invalid("rating lies between 1 and 5"));
+            return Err(Problem::invalid("rating must be between 1 and 5"));
         }
         if !within(&self.title, 120) {
-            return Err(Problem::invalid("title has 1 to 120 characters"));
+            return Err(Problem::invalid("title must have 1 to 120 characters"));
         }
         if !within(&self.text, 4000) {
-            return Err(Problem::invalid("text has 1 to 4000 characters"));
+            return Err(Problem::invalid("text must have 1 to 4000 characters"));
         }
-        let listed = CATALOGUE.by_id(&self.product_id);
-        listed
+        let entry = CATALOGUE.by_id(&self.product_id);
+        entry
             .map(|l| l.number)
-            .ok_or_else(|| Problem::invalid("productId names no product"))
+            .ok_or_else(|| Problem::invalid("productId is not a product"))
     }
 }
 
-async fn write(
-    Of(world): Of<Arc<MockState>>,
+async fn post_review(
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
-) -> Answer {
-    let mut posted = world.review.0.lock();
+) -> HandlerResult {
+    let mut posted = state.review.0.lock();
     if let Some(key) = &key.0
-        && let Some(kept) = posted.answers.kept(&caller.id, key, &body)?
+        && let Some(stored) = posted.responses.find(&caller.id, key, &body)?
     {
-        return Ok(kept);
+        return Ok(stored);
     }
-    let draft: Draft = parse(&body)?;
-    let number = draft.check()?;
+    let new_review: NewReview = parse(&body)?;
+    let number = new_review.check()?;
     let review = Review {
         id: format!("r-{number}-{}", posted.of(number).len() + 1),
-        product_id: draft.product_id,
+        product_id: new_review.product_id,
         author: author(&caller.id),
-        rating: draft.rating,
-        title: draft.title,
-        text: draft.text,
-        created_at: world.clock.now(),
+        rating: new_review.rating,
+        title: new_review.title,
+        text: new_review.text,
+        created_at: state.clock.now(),
     };
-    let answer = to_bytes(&review);
+    let response = to_bytes(&review);
     posted.reviews.entry(number).or_default().push(review);
     Ok(match key.0 {
         Some(key) => posted
-            .answers
-            .keep(&caller.id, &key, &body, StatusCode::CREATED, answer),
-        None => private_bytes(StatusCode::CREATED, answer),
+            .responses
+            .store(&caller.id, &key, &body, StatusCode::CREATED, response),
+        None => private_bytes(StatusCode::CREATED, response),
     })
 }
 
-fn author(id: &str) -> Named {
-    let known = users::find(id).map(|person| users::named(&person));
-    known.unwrap_or_else(|| Named {
+fn author(id: &str) -> UserRef {
+    let user = users::find(id).map(|user| users::user_ref(&user));
+    user.unwrap_or_else(|| UserRef {
         id: id.to_owned(),
         name: "Guest".to_owned(),
     })

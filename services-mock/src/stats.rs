@@ -1,32 +1,32 @@
-//! What reached a backend: counted so that tests can assert on it.
+//! Statistics of the calls to a backend, for assertions in tests.
 
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
 use serde::Serialize;
 
-/// The most routes told apart; a path no route has counts by itself until then.
+/// The maximum number of counted routes; further ones count as `other`. A path without a route counts as its own route.
 const MAX_ROUTES: usize = 500;
 
-/// The counts of one backend since it started or since `DELETE /stats`.
+/// The statistics of one backend since its start or the last `DELETE /stats`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Calls that arrived, failing ones included.
+    /// The number of calls, including failed ones.
     pub calls: u64,
-    /// Calls whose caller left before the end of the answer.
+    /// The number of calls that the client cancelled before the end of the response.
     pub cancelled: u64,
-    /// Calls being answered now.
+    /// The number of calls in flight.
     pub in_flight: u64,
-    /// The most that were being answered at once.
+    /// The maximum number of calls in flight.
     pub peak_in_flight: u64,
-    /// The headers of the latest call; a repeated header is joined by commas.
+    /// The headers of the last call. Repeated headers are joined with commas.
     pub last_headers: BTreeMap<String, String>,
-    /// Calls by route template; gRPC and unknown routes by path.
+    /// The number of calls by route template; for gRPC and unknown routes, by path.
     pub routes: BTreeMap<String, u64>,
 }
 
-/// The running counts behind [`Stats`].
+/// The counters behind [`Stats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     calls: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn arrived(&mut self, route: &str, headers: &HeaderMap) {
+    pub(crate) fn call_started(&mut self, route: &str, headers: &HeaderMap) {
         self.calls += 1;
         self.in_flight += 1;
         self.peak = self.peak.max(self.in_flight);
@@ -55,12 +55,12 @@ impl Counters {
         }
     }
 
-    pub(crate) fn left(&mut self, cancelled: bool) {
+    pub(crate) fn call_ended(&mut self, cancelled: bool) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.cancelled += u64::from(cancelled);
     }
 
-    /// Back to nothing, except for the calls that are still here.
+    /// Resets the counters, except for the calls in flight.
     pub(crate) fn clear(&mut self) {
         let in_flight = self.in_flight;
         *self = Self {

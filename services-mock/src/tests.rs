@@ -1,13 +1,13 @@
-//! What the backends promise, asked over pipes with a paused clock.
+//! Tests of the backends over in-memory pipes, with a paused clock.
 
 mod auth;
 mod catalogue;
 mod faults;
 mod orders;
-mod people;
 mod playback;
 mod process;
 mod stats;
+mod users;
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{Backend, Mocks, Options, connection, control_connection};
 
-/// The port that a test asks.
+/// The port that a test calls.
 #[derive(Clone, Copy)]
 enum Port {
     Of(Backend),
@@ -44,8 +44,8 @@ fn mocks() -> Mocks {
 
 type Sender = http1::SendRequest<Full<Bytes>>;
 
-/// A client on one end of a pipe, a backend on the other.
-async fn dial(mocks: &Mocks, port: impl Into<Port>) -> Sender {
+/// Connects a client to a backend over a pipe.
+async fn connect(mocks: &Mocks, port: impl Into<Port>) -> Sender {
     let (near, far) = tokio::io::duplex(16 << 10);
     let (mocks, port) = (mocks.clone(), port.into());
     tokio::spawn(async move {
@@ -77,17 +77,17 @@ async fn send(
     port: impl Into<Port>,
     request: Request<Full<Bytes>>,
 ) -> hyper::Result<Response<Incoming>> {
-    dial(mocks, port).await.send_request(request).await
+    connect(mocks, port).await.send_request(request).await
 }
 
-/// An answer read to its end.
-struct Got {
+/// A response with its complete body.
+struct TestResponse {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
 }
 
-impl Got {
+impl TestResponse {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -97,30 +97,30 @@ impl Got {
     }
 }
 
-async fn ask(
+async fn call(
     mocks: &Mocks,
     port: impl Into<Port>,
     line: &str,
     headers: &[(&str, &str)],
     body: &str,
-) -> Got {
+) -> TestResponse {
     let response = send(mocks, port, request(line, headers, body))
         .await
         .unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Got {
+    TestResponse {
         status: parts.status,
         headers: parts.headers,
         body,
     }
 }
 
-async fn get(mocks: &Mocks, port: impl Into<Port>, path: &str) -> Got {
-    ask(mocks, port, &format!("GET {path}"), &[], "").await
+async fn get(mocks: &Mocks, port: impl Into<Port>, path: &str) -> TestResponse {
+    call(mocks, port, &format!("GET {path}"), &[], "").await
 }
 
-/// Lets everything that is ready happen; the clock is paused.
+/// Waits until all ready tasks have run; the clock is paused.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

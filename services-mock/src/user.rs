@@ -1,6 +1,6 @@
-//! The user backend (3001): profiles, preferences, addresses, friends. Private: never kept.
+//! The user backend (3001): profiles, preferences, addresses, friends. Private: `no-store`.
 //!
-//! Every call needs `X-User-Id` (401), equal to the id in the path or with `X-User-Role` containing ADMIN (403).
+//! Every call requires `X-User-Id` (401). It must equal the id in the path, or `X-User-Role` must contain ADMIN (403).
 //!
 //! - `GET /users/{id}` → `{"id","name","email","role","region","maturity":"all|teen|adult","createdAt"}`; 404
 //! - `GET|PUT /users/{id}/preferences` → `{"language":"en","subtitles":false,"autoplay":true,
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State as Of};
+use axum::extract::{Path, State as SharedState};
 use axum::routing::get;
 use http::StatusCode;
 use parking_lot::Mutex;
@@ -27,9 +27,9 @@ use serde::{Deserialize, Serialize};
 use crate::caller::Caller;
 use crate::catalogue::CATEGORIES;
 use crate::paging::{by_page, limit_of};
-use crate::response::{Answer, Json, Problem, Query, private};
-use crate::users::{self, PEOPLE, Person};
-use crate::world::MockState;
+use crate::response::{HandlerResult, Json, Problem, Query, private};
+use crate::state::MockState;
+use crate::users::{self, USERS, User};
 
 const LANGUAGES: [&str; 6] = ["en", "de", "fr", "it", "es", "pt"];
 const MAX_ADDRESSES: usize = 20;
@@ -47,9 +47,9 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/users/{id}/friends/activity", get(activity))
 }
 
-/// What users changed since the start.
+/// The changes by users.
 #[derive(Default)]
-pub(crate) struct State(Mutex<BTreeMap<String, Own>>);
+pub(crate) struct State(Mutex<BTreeMap<String, UserChanges>>);
 
 impl State {
     pub(crate) fn reset(&self) {
@@ -58,9 +58,9 @@ impl State {
 }
 
 #[derive(Clone, Default)]
-struct Own {
+struct UserChanges {
     preferences: Option<Preferences>,
-    added: Vec<Address>,
+    added_addresses: Vec<Address>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -73,13 +73,13 @@ struct Preferences {
 }
 
 impl Preferences {
-    fn of(person: &Person) -> Self {
-        let language = if matches!(person.region, "GB" | "US" | "FR") {
+    fn of(user: &User) -> Self {
+        let language = if matches!(user.region, "GB" | "US" | "FR") {
             "en"
         } else {
             "de"
         };
-        let genres = if person.maturity == "all" {
+        let genres = if user.maturity == "all" {
             vec!["family", "animation"]
         } else {
             vec!["drama", "thriller"]
@@ -95,13 +95,13 @@ impl Preferences {
     fn check(&self) -> Result<(), Problem> {
         if !LANGUAGES.contains(&self.language.as_str()) {
             return Err(Problem::invalid(format!(
-                "language is one of {}",
+                "language must be one of {}",
                 LANGUAGES.join(", ")
             )));
         }
         let unknown = |genre: &&String| CATEGORIES.iter().all(|(id, _)| id != genre);
         match self.favourite_genres.iter().find(unknown) {
-            Some(genre) => Err(Problem::invalid(format!("no genre `{genre}`"))),
+            Some(genre) => Err(Problem::invalid(format!("unknown genre `{genre}`"))),
             None => Ok(()),
         }
     }
@@ -112,12 +112,12 @@ impl Preferences {
 struct Address {
     id: String,
     #[serde(flatten)]
-    place: Place,
+    address: PostalAddress,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Place {
+struct PostalAddress {
     name: String,
     street: String,
     city: String,
@@ -125,14 +125,14 @@ struct Place {
     country: String,
 }
 
-impl Place {
-    fn of(person: &Person) -> Self {
+impl PostalAddress {
+    fn of(user: &User) -> Self {
         Self {
-            name: person.name.clone(),
+            name: user.name.clone(),
             street: "Hauptstr. 1".to_owned(),
             city: "Springfield".to_owned(),
             postal_code: "10115".to_owned(),
-            country: person.region.to_owned(),
+            country: user.region.to_owned(),
         }
     }
 
@@ -143,11 +143,11 @@ impl Place {
             .any(|text| !(1..=100).contains(&text.trim().chars().count()))
         {
             return Err(Problem::invalid(
-                "name, street, city and postalCode have 1 to 100 characters",
+                "name, street, city and postalCode must have 1 to 100 characters",
             ));
         }
         if self.country.len() != 2 || !self.country.bytes().all(|b| b.is_ascii_uppercase()) {
-            return Err(Problem::invalid("country is two capital letters"));
+            return Err(Problem::invalid("country must be two capital letters"));
         }
         Ok(())
     }
@@ -168,110 +168,110 @@ struct PageQuery {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PageOf<'a> {
-    items: &'a [Person],
+    items: &'a [User],
     page: usize,
     per_page: usize,
     total: usize,
 }
 
-async fn list(caller: Caller, Query(query): Query<PageQuery>) -> Answer {
-    caller.must_be_admin()?;
+async fn list(caller: Caller, Query(query): Query<PageQuery>) -> HandlerResult {
+    caller.require_admin()?;
     let (page, per_page) = (query.page.unwrap_or(1), query.per_page.unwrap_or(20));
-    let items = by_page(&PEOPLE, page, per_page)?;
+    let items = by_page(&USERS, page, per_page)?;
     Ok(private(
         StatusCode::OK,
         &PageOf {
             items,
             page,
             per_page,
-            total: PEOPLE.len(),
+            total: USERS.len(),
         },
     ))
 }
 
-async fn show(caller: Caller, Path(id): Path<String>) -> Answer {
-    Ok(private(StatusCode::OK, &readable(&caller, &id)?))
+async fn show(caller: Caller, Path(id): Path<String>) -> HandlerResult {
+    Ok(private(StatusCode::OK, &authorized_user(&caller, &id)?))
 }
 
 async fn preferences(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Answer {
-    let person = readable(&caller, &id)?;
-    let set = world
+) -> HandlerResult {
+    let user = authorized_user(&caller, &id)?;
+    let stored = state
         .user
         .0
         .lock()
         .get(&id)
-        .and_then(|own| own.preferences.clone());
+        .and_then(|changes| changes.preferences.clone());
     Ok(private(
         StatusCode::OK,
-        &set.unwrap_or_else(|| Preferences::of(&person)),
+        &stored.unwrap_or_else(|| Preferences::of(&user)),
     ))
 }
 
 async fn set_preferences(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(id): Path<String>,
-    Json(wanted): Json<Preferences>,
-) -> Answer {
-    readable(&caller, &id)?;
-    wanted.check()?;
-    let answer = private(StatusCode::OK, &wanted);
-    world.user.0.lock().entry(id).or_default().preferences = Some(wanted);
-    Ok(answer)
+    Json(preferences): Json<Preferences>,
+) -> HandlerResult {
+    authorized_user(&caller, &id)?;
+    preferences.check()?;
+    let response = private(StatusCode::OK, &preferences);
+    state.user.0.lock().entry(id).or_default().preferences = Some(preferences);
+    Ok(response)
 }
 
 async fn addresses(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Answer {
-    let person = readable(&caller, &id)?;
+) -> HandlerResult {
+    let user = authorized_user(&caller, &id)?;
     let mut items = vec![Address {
         id: "a-1".to_owned(),
-        place: Place::of(&person),
+        address: PostalAddress::of(&user),
     }];
     items.extend(
-        world
+        state
             .user
             .0
             .lock()
             .get(&id)
-            .map(|own| own.added.clone())
+            .map(|changes| changes.added_addresses.clone())
             .unwrap_or_default(),
     );
     Ok(private(StatusCode::OK, &Items { items }))
 }
 
 async fn add_address(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(id): Path<String>,
-    Json(place): Json<Place>,
-) -> Answer {
-    readable(&caller, &id)?;
-    place.check()?;
-    let mut users = world.user.0.lock();
-    let added = &mut users.entry(id).or_default().added;
+    Json(address): Json<PostalAddress>,
+) -> HandlerResult {
+    authorized_user(&caller, &id)?;
+    address.check()?;
+    let mut users = state.user.0.lock();
+    let added = &mut users.entry(id).or_default().added_addresses;
     if added.len() + 1 >= MAX_ADDRESSES {
         return Err(Problem::conflict(format!(
-            "at most {MAX_ADDRESSES} addresses"
+            "at most {MAX_ADDRESSES} addresses are allowed"
         )));
     }
     let address = Address {
         id: format!("a-{}", added.len() + 2),
-        place,
+        address,
     };
-    let answer = private(StatusCode::CREATED, &address);
+    let response = private(StatusCode::CREATED, &address);
     added.push(address);
-    Ok(answer)
+    Ok(response)
 }
 
-async fn friends(caller: Caller, Path(id): Path<String>) -> Answer {
-    readable(&caller, &id)?;
+async fn friends(caller: Caller, Path(id): Path<String>) -> HandlerResult {
+    authorized_user(&caller, &id)?;
     Ok(private(
         StatusCode::OK,
         &Items {
@@ -291,8 +291,8 @@ async fn activity(
     caller: Caller,
     Path(id): Path<String>,
     Query(query): Query<ActivityQuery>,
-) -> Answer {
-    readable(&caller, &id)?;
+) -> HandlerResult {
+    authorized_user(&caller, &id)?;
     let limit = limit_of(query.limit, 20)?;
     let mut items = users::friends_activity(&id);
     items.retain(|a| query.product_id.as_ref().is_none_or(|p| a.product_id == *p));
@@ -300,8 +300,8 @@ async fn activity(
     Ok(private(StatusCode::OK, &Items { items }))
 }
 
-/// The person, if the caller may read them.
-fn readable(caller: &Caller, id: &str) -> Result<Person, Problem> {
-    caller.may_read(id)?;
+/// The user, if the caller is authorized to read the user's data.
+fn authorized_user(caller: &Caller, id: &str) -> Result<User, Problem> {
+    caller.authorize_read(id)?;
     users::find(id).ok_or_else(|| Problem::not_found("user", id))
 }

@@ -1,29 +1,29 @@
-//! The users that exist: four demo accounts, forty generated ones, and `s-1` to `s-999999` for load tests.
+//! The users: four demo accounts, forty generated users, and `s-1` to `s-999999` for load tests.
 
 use std::sync::LazyLock;
 
 use serde::Serialize;
 
-use crate::catalogue::{PRODUCTS, person};
+use crate::catalogue::{PRODUCTS, person_name};
 use crate::clock::Time;
 use crate::seeded_rng::SeededRng;
 
-/// Not the mocks' seed: the people are the same for all.
-const DRAW: SeededRng = SeededRng(0x00be_0b1e);
-/// How many generated users there are: `u-1` to `u-40`.
+/// Independent of the mocks' seed: the users are always the same.
+const RNG: SeededRng = SeededRng(0x00be_0b1e);
+/// The number of generated users: `u-1` to `u-40`.
 const GENERATED: u64 = 40;
 const REGIONS: [&str; 6] = ["DE", "AT", "CH", "FR", "GB", "US"];
 
-/// Every user with data of their own, demo accounts first.
-pub(crate) static PEOPLE: LazyLock<Vec<Person>> = LazyLock::new(|| {
+/// All listed users, demo accounts first.
+pub(crate) static USERS: LazyLock<Vec<User>> = LazyLock::new(|| {
     let demo = ["ada", "ben", "kim", "root"].into_iter().map(demo);
     demo.chain((1..=GENERATED).map(generated)).collect()
 });
 
-/// A profile; the wire is described in `user.rs`.
+/// A profile in the format described in `user.rs`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Person {
+pub(crate) struct User {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) email: String,
@@ -34,26 +34,26 @@ pub(crate) struct Person {
     pub(crate) created_at: Time,
 }
 
-/// Somebody named in another's data.
+/// A reference to a user in the data of another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Named {
+pub(crate) struct UserRef {
     pub(crate) id: String,
     pub(crate) name: String,
 }
 
-/// Something that a friend did with a product.
+/// An action of a friend with a product.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Activity {
-    pub(crate) friend: Named,
+    pub(crate) friend: UserRef,
     pub(crate) product_id: String,
     pub(crate) action: &'static str,
     pub(crate) at: Time,
 }
 
 /// The user with this id, if there is one.
-pub(crate) fn find(id: &str) -> Option<Person> {
-    PEOPLE
+pub(crate) fn find(id: &str) -> Option<User> {
+    USERS
         .iter()
         .find(|p| p.id == id)
         .cloned()
@@ -61,14 +61,14 @@ pub(crate) fn find(id: &str) -> Option<Person> {
 }
 
 /// The friends of a user, by id.
-pub(crate) fn friends(id: &str) -> Vec<Named> {
-    let friends = PEOPLE
+pub(crate) fn friends(id: &str) -> Vec<UserRef> {
+    let friends = USERS
         .iter()
         .filter(|other| other.id != id && are_friends(id, &other.id));
-    friends.map(named).collect()
+    friends.map(user_ref).collect()
 }
 
-/// What the friends of a user did, newest first.
+/// The actions of a user's friends, newest first.
 pub(crate) fn friends_activity(id: &str) -> Vec<Activity> {
     let mut all: Vec<Activity> = friends(id).into_iter().flat_map(activity).collect();
     all.sort_by_key(|a| std::cmp::Reverse(a.at));
@@ -76,37 +76,37 @@ pub(crate) fn friends_activity(id: &str) -> Vec<Activity> {
 }
 
 /// A generated user, for authors of reviews.
-pub(crate) fn author(number: usize) -> Named {
+pub(crate) fn author(number: usize) -> UserRef {
     let generated = usize::try_from(GENERATED).unwrap_or(1);
-    PEOPLE
+    USERS
         .get(4 + number % generated)
-        .map_or_else(|| named(&demo("ben")), named)
+        .map_or_else(|| user_ref(&demo("ben")), user_ref)
 }
 
-pub(crate) fn named(person: &Person) -> Named {
-    Named {
-        id: person.id.clone(),
-        name: person.name.clone(),
+pub(crate) fn user_ref(user: &User) -> UserRef {
+    UserRef {
+        id: user.id.clone(),
+        name: user.name.clone(),
     }
 }
 
-/// Friendship is mutual: a draw over the pair. `kim` has none, `ada` and `ben` are friends.
+/// Friendship is mutual and random for each pair. `kim` has no friends; `ada` and `ben` are friends.
 fn are_friends(a: &str, b: &str) -> bool {
     let (a, b) = if a < b { (a, b) } else { (b, a) };
     match (a, b) {
         ("ada", "ben") => true,
         ("kim" | "root", _) | (_, "kim" | "root") => false,
         ("ben", other) if other.starts_with("s-") => true,
-        _ => DRAW.below(&format!("{a} {b}"), 0, 8) == 0,
+        _ => RNG.below(&format!("{a} {b}"), 0, 8) == 0,
     }
 }
 
-fn activity(friend: Named) -> Vec<Activity> {
+fn activity(friend: UserRef) -> Vec<Activity> {
     let drawn = (0..6).map(|n| {
-        let number = 1 + DRAW.index(&format!("{} product", friend.id), n, PRODUCTS);
+        let number = 1 + RNG.index(&format!("{} product", friend.id), n, PRODUCTS);
         let action =
-            ["watched", "rated", "bought"][DRAW.index(&format!("{} action", friend.id), n, 3)];
-        let minutes = DRAW.below(&format!("{} at", friend.id), n, 60 * 24 * 60);
+            ["watched", "rated", "bought"][RNG.index(&format!("{} action", friend.id), n, 3)];
+        let minutes = RNG.below(&format!("{} at", friend.id), n, 60 * 24 * 60);
         Activity {
             friend: friend.clone(),
             product_id: format!("p-{number}"),
@@ -127,7 +127,7 @@ fn activity(friend: Named) -> Vec<Activity> {
     all
 }
 
-fn demo(id: &str) -> Person {
+fn demo(id: &str) -> User {
     let (name, role, region, maturity) = match id {
         "ada" => ("Ada Lovelace", "customer", "DE", "adult"),
         "kim" => ("Kim", "customer", "DE", "all"),
@@ -135,7 +135,7 @@ fn demo(id: &str) -> Person {
         _ => ("Ben Blake", "customer", "AT", "adult"),
     };
     let created_at = Time::before_june(60 * 24 * 400);
-    Person {
+    User {
         id: id.to_owned(),
         name: name.to_owned(),
         email: format!("{id}@shop.example"),
@@ -146,24 +146,24 @@ fn demo(id: &str) -> Person {
     }
 }
 
-fn generated(number: u64) -> Person {
+fn generated(number: u64) -> User {
     let id = format!("u-{number}");
     let at = usize::try_from(number).unwrap_or(0);
-    Person {
-        name: person(at * 3),
+    User {
+        name: person_name(at * 3),
         email: format!("{id}@shop.example"),
         role: "customer",
         region: REGIONS[at % REGIONS.len()],
         maturity: ["adult", "adult", "teen"][at % 3],
-        created_at: Time::before_june(60 * 24 * DRAW.below("created", number, 900)),
+        created_at: Time::before_june(60 * 24 * RNG.below("created", number, 900)),
         id,
     }
 }
 
-fn synthetic(id: &str) -> Option<Person> {
+fn synthetic(id: &str) -> Option<User> {
     let number: u64 = id.strip_prefix("s-")?.parse().ok()?;
-    let known = (1..=999_999).contains(&number) && id == format!("s-{number}");
-    known.then(|| Person {
+    let exists = (1..=999_999).contains(&number) && id == format!("s-{number}");
+    exists.then(|| User {
         id: id.to_owned(),
         email: format!("{id}@shop.example"),
         ..generated(number)
@@ -179,16 +179,16 @@ mod tests {
         assert!(friends("ada").iter().any(|f| f.id == "ben"));
         assert!(friends("ben").iter().any(|f| f.id == "ada"));
         assert!(friends("kim").is_empty());
-        let seen = friends_activity("ada")
+        let activity = friends_activity("ada")
             .into_iter()
             .find(|a| a.product_id == "p-1" && a.friend.id == "ben");
-        assert_eq!(seen.unwrap().action, "watched");
+        assert_eq!(activity.unwrap().action, "watched");
     }
 
     #[test]
-    fn synthetic_users_exist_without_being_listed() {
+    fn synthetic_users_exist_but_are_not_listed() {
         assert!(find("s-77").is_some() && find("s-077").is_none() && find("s-0").is_none());
         assert!(!friends("s-77").is_empty());
-        assert!(PEOPLE.len() == 44 && PEOPLE.iter().all(|p| !p.id.starts_with("s-")));
+        assert!(USERS.len() == 44 && USERS.iter().all(|p| !p.id.starts_with("s-")));
     }
 }

@@ -1,7 +1,7 @@
-//! The fake backends as a process. Here and not in the workspace's `tests/`, because cargo builds a binary for the
-//! tests of its own package only.
+//! The mocks as a process. These tests are not in the workspace's `tests/`, because cargo builds a binary only for the
+//! tests of its own package.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::net::TcpListener;
 
@@ -15,7 +15,7 @@ mod free_ports;
 mod process;
 
 const MOCKS: &str = env!("CARGO_BIN_EXE_services-mock");
-/// The line about the port that is bound last.
+/// The start of the last log line of the start-up.
 const READY: &str = "services-mock: control on ";
 
 fn get(port: u16, path: &str) -> u16 {
@@ -23,7 +23,7 @@ fn get(port: u16, path: &str) -> u16 {
 }
 
 #[test]
-fn all_of_them_answer_and_term_stops_them() {
+fn all_mocks_respond_and_sigterm_stops_them() {
     let base = free_base();
     let faults = [("MOCK_FAULTS", r#"{"review":{"status":503}}"#)];
     let mut mocks = Process::start(MOCKS, &["--base-port", &base.to_string()], &faults);
@@ -42,7 +42,7 @@ fn all_of_them_answer_and_term_stops_them() {
 }
 
 #[test]
-fn one_of_them_runs_alone_and_ctrl_c_stops_it() {
+fn one_mock_runs_alone_and_ctrl_c_stops_it() {
     let base = free_base();
     let args = ["--base-port", &base.to_string(), "--only", "product"];
     let mut mocks = Process::start(MOCKS, &args, &[]);
@@ -55,9 +55,9 @@ fn one_of_them_runs_alone_and_ctrl_c_stops_it() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_arguments_are_rejected() {
     let base = free_base();
-    let _taken = TcpListener::bind(("127.0.0.1", base + 39)).unwrap();
+    let _listener = TcpListener::bind(("127.0.0.1", base + 39)).unwrap();
     let base = base.to_string();
     let port = ["--base-port", &base];
     let line = run(MOCKS, &port, &[]).startup_error().to_owned();
@@ -72,14 +72,14 @@ fn what_cannot_be_is_refused() {
         line.starts_with("services-mock: MOCK_FAULTS (environment): "),
         "{line}"
     );
-    for (words, names) in [
+    for (args, expected) in [
         (["--only", "prices"], "'prices' for '--only <ONLY>'"),
         (["--ports", "1"], "'--ports'"),
         (["--base-port", "x"], "'x' for '--base-port <N>'"),
     ] {
         let line = run(MOCKS, &words, &[]).startup_error().to_owned();
         assert!(
-            line.starts_with("services-mock: ") && line.contains(names),
+            line.starts_with("services-mock: ") && line.contains(expected),
             "{line}"
         );
     }

@@ -1,4 +1,4 @@
-//! A backend of exact capacity: so many requests at once, so long each, all others in order behind them.
+//! A backend with an exact capacity: a fixed number of slots, a fixed service time, and a FIFO queue.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::{SERVICE, SLOTS};
+use super::{SERVICE_TIME, SLOTS};
 use crate::backends::PRODUCT;
 use crate::{Result, subprocess};
 
-/// Serves until the benchmark is gone; announces its one port.
+/// Serves until the benchmark ends. Announces one port.
 pub(crate) async fn serve(jwks: String) -> Result<()> {
     let listener = subprocess::bind().await?;
     subprocess::announce(&[&listener])?;
     tokio::select! {
-        () = subprocess::orphaned() => Ok(()),
-        end = accept(listener, Bytes::from(jwks)) => end,
+        () = subprocess::parent_ended() => Ok(()),
+        result = accept(listener, Bytes::from(jwks)) => result,
     }
 }
 
@@ -37,23 +37,23 @@ async fn accept(listener: TcpListener, jwks: Bytes) -> Result<()> {
         let service = service_fn(move |request: Request<Incoming>| {
             let (slots, jwks) = (slots.clone(), jwks.clone());
             async move {
-                // Keys are no work. Who hangs up leaves the queue, or its slot.
+                // The JWKS needs no slot. A client that disconnects leaves the queue or frees its slot.
                 let body = if request.uri().path() == "/jwks" {
                     jwks
                 } else {
                     let _slot = slots.acquire().await;
-                    sleep(SERVICE).await;
+                    sleep(SERVICE_TIME).await;
                     Bytes::from_static(PRODUCT.as_bytes())
                 };
-                Ok::<_, Infallible>(answer(body))
+                Ok::<_, Infallible>(response(body))
             }
         });
-        // A connection that ends in an error has a client that says so.
+        // The client reports a connection error.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-fn answer(body: Bytes) -> Response<Full<Bytes>> {
+fn response(body: Bytes) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     let headers = response.headers_mut();
     let (json, no_store) = ("application/json", "no-store");

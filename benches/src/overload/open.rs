@@ -1,4 +1,4 @@
-//! Clients who come by chance and do not wait for one another, and a closed loop to compare them with.
+//! Clients in an open loop (Poisson arrivals), and in a closed loop for comparison.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Result;
 
-/// How long a client waits: the gateway's own deadline.
+/// The timeout of a client: the gateway's own deadline.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Who comes, in percent: prefetches, anonymous views, and the rest signed in.
+/// The mix of requests in percent: prefetch, anonymous, and the rest signed in.
 #[derive(Clone, Copy)]
 pub(crate) struct Mix {
     prefetch: u64,
@@ -27,15 +27,15 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// The classes in the order of all arrays here.
+    /// The classes, in the order of all arrays.
     pub(crate) const NAMES: [&str; 3] = ["prefetch", "anonymous", "signed in"];
-    /// A shop's: most look around, three in ten are signed in, one request in five is a page's own guess.
+    /// The mix of a shop: one request in five is a prefetch, half are anonymous, three in ten are signed in.
     pub(crate) const USUAL: Self = Self {
         prefetch: 20,
         anonymous: 50,
     };
 
-    fn draw(self, random: u64) -> usize {
+    fn select_class(self, random: u64) -> usize {
         match random % 100 {
             n if n < self.prefetch => 0,
             n if n < self.prefetch + self.anonymous => 1,
@@ -44,32 +44,32 @@ impl Mix {
     }
 }
 
-/// What clients of one class met.
+/// The results of one class.
 #[derive(Default)]
 pub(crate) struct ClientResults {
     pub(crate) offered: usize,
-    /// How long each answer took that came within the deadline.
-    pub(crate) took: Vec<Duration>,
-    /// 503 `overloaded`.
-    pub(crate) refused: usize,
-    /// Anything else.
+    /// The latencies of the responses within the deadline.
+    pub(crate) latencies: Vec<Duration>,
+    /// Responses with 503 `overloaded`.
+    pub(crate) rejected: usize,
+    /// All other outcomes.
     pub(crate) failed: usize,
 }
 
-/// How one request ended.
-enum End {
+/// The outcome of one request.
+enum Outcome {
     InTime(Duration),
-    Refused,
+    Rejected,
     Failed,
 }
 
-/// All clients of one gateway.
+/// The clients of one gateway.
 #[derive(Clone)]
 pub(crate) struct Clients {
     to: SocketAddr,
     tokens: Arc<[HeaderValue]>,
     http: Client<HttpConnector, Empty<Bytes>>,
-    /// Each asks for a page of its own: calls for the same one would be made once for all.
+    /// The next product. Each request has its own, because equal backend calls would be coalesced.
     next: Arc<AtomicUsize>,
 }
 
@@ -85,42 +85,43 @@ impl Clients {
         }
     }
 
-    /// `rate` a second come for `time` (Poisson). All are waited for; what came of them, by class.
-    pub(crate) async fn come(
+    /// Sends `rate` requests per second (Poisson) for `time`. Returns the results by class after all have ended.
+    pub(crate) async fn open_loop(
         &self,
         rate: f64,
         mix: Mix,
         time: Duration,
     ) -> Result<[ClientResults; 3]> {
-        let began = Instant::now();
+        let start = Instant::now();
         let (mut at, mut random) = (Duration::ZERO, Random(1));
         let mut clients = JoinSet::new();
         loop {
-            at += Duration::from_secs_f64(-random.share().ln() / rate);
+            at += Duration::from_secs_f64(-random.fraction().ln() / rate);
             if at >= time {
                 break;
             }
-            sleep_until(began + at).await;
-            let class = mix.draw(random.next());
+            sleep_until(start + at).await;
+            let class = mix.select_class(random.next());
             let client = self.clone();
-            clients.spawn(async move { (class, client.ask(class).await) });
+            clients.spawn(async move { (class, client.send(class).await) });
         }
-        let mut met = <[ClientResults; 3]>::default();
+        let mut results = <[ClientResults; 3]>::default();
         while let Some(done) = clients.join_next().await {
-            let (class, end) = done?;
-            let met = &mut met[class];
-            met.offered += 1;
-            match end? {
-                End::InTime(took) => met.took.push(took),
-                End::Refused => met.refused += 1,
-                End::Failed => met.failed += 1,
+            let (class, outcome) = done?;
+            let result = &mut results[class];
+            result.offered += 1;
+            match outcome? {
+                Outcome::InTime(latency) => result.latencies.push(latency),
+                Outcome::Rejected => result.rejected += 1,
+                Outcome::Failed => result.failed += 1,
             }
         }
-        Ok(met)
+        Ok(results)
     }
 
-    /// Answers a second when so many are always on their way, signed in. Any other answer ends the run.
-    pub(crate) async fn loop_of(&self, clients: u16, time: Duration) -> Result<f64> {
+    /// Sends requests of signed-in users in a closed loop of `clients`. Returns responses per second. Fails if a request
+    /// fails.
+    pub(crate) async fn closed_loop(&self, clients: u16, time: Duration) -> Result<f64> {
         let until = Instant::now() + time;
         let mut busy = JoinSet::new();
         for _ in 0..clients {
@@ -128,9 +129,9 @@ impl Clients {
             busy.spawn(async move {
                 let mut answered = 0_u32;
                 while Instant::now() < until {
-                    match client.ask(2).await? {
-                        End::InTime(_) => answered += 1,
-                        _ => return Err("a request of the closed loop was not answered".into()),
+                    match client.send(2).await? {
+                        Outcome::InTime(_) => answered += 1,
+                        _ => return Err("a request of the closed loop failed".into()),
                     }
                 }
                 Ok::<_, Box<dyn std::error::Error + Send + Sync>>(answered)
@@ -140,11 +141,11 @@ impl Clients {
         while let Some(done) = busy.join_next().await {
             answered += f64::from(done??);
         }
-        // The last answers come after the time; they are as many as its beginning was short of.
-        Ok(answered / (time + super::SERVICE).as_secs_f64())
+        // The last responses arrive up to one service time after the end.
+        Ok(answered / (time + super::SERVICE_TIME).as_secs_f64())
     }
 
-    async fn ask(&self, class: usize) -> Result<End> {
+    async fn send(&self, class: usize) -> Result<Outcome> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let page = format!(
             "http://{}/api/product-details/p-{n}?fields=product",
@@ -159,21 +160,21 @@ impl Clients {
             let token = &self.tokens[n % self.tokens.len()];
             headers.insert(header::AUTHORIZATION, token.clone());
         }
-        let began = Instant::now();
-        let whole = async {
-            let answer = self.http.request(request).await?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await?.to_bytes();
+        let start = Instant::now();
+        let response = async {
+            let response = self.http.request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, body))
         };
-        Ok(match timeout(DEADLINE, whole).await {
+        Ok(match timeout(DEADLINE, response).await {
             Ok(Ok((StatusCode::OK, body))) if contains(&body, br#""complete":true"#) => {
-                End::InTime(began.elapsed())
+                Outcome::InTime(start.elapsed())
             }
             Ok(Ok((StatusCode::SERVICE_UNAVAILABLE, body))) if contains(&body, b"overloaded") => {
-                End::Refused
+                Outcome::Rejected
             }
-            _ => End::Failed,
+            _ => Outcome::Failed,
         })
     }
 }
@@ -182,7 +183,7 @@ fn contains(body: &[u8], part: &[u8]) -> bool {
     body.windows(part.len()).any(|window| window == part)
 }
 
-/// Draws that are the same in every run (`SplitMix64`).
+/// A random number generator that is the same in every run (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
@@ -194,8 +195,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Between 0 and 1, and never 0.
-    fn share(&mut self) -> f64 {
+    /// A number in `(0, 1]`.
+    fn fraction(&mut self) -> f64 {
         let [.., a, b, c, d] = self.next().to_be_bytes();
         (f64::from(u32::from_be_bytes([a, b, c, d])) + 1.0) / (f64::from(u32::MAX) + 1.0)
     }

@@ -1,4 +1,4 @@
-//! A backend of this process that fails, dawdles and dies on demand, and counts what reaches it.
+//! A backend in this process with failures, latency and death on demand. It counts its calls.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::backends::{self, AVAILABILITY, Answers, PRODUCT, REVIEWS};
+use crate::backends::{self, AVAILABILITY, PRODUCT, REVIEWS, Responses};
 use crate::{Result, subprocess};
 
-/// One instance. Dropped, it is gone.
+/// One instance. Dropping it stops the server.
 pub(super) struct Backend {
     pub(super) at: SocketAddr,
     state: Arc<State>,
@@ -29,73 +29,73 @@ pub(super) struct Backend {
 }
 
 struct State {
-    answers: Answers,
-    /// How many calls in a hundred are answered 503.
-    failing: AtomicU64,
-    /// How long an answer takes, in milliseconds.
-    slow: AtomicU64,
+    responses: Responses,
+    /// The percentage of calls that get a 503.
+    failure_percent: AtomicU64,
+    /// The latency of a response, in milliseconds.
+    latency_ms: AtomicU64,
     calls: AtomicUsize,
     in_flight: AtomicUsize,
-    /// Cancelled when it dies: connections are reset, and new ones too.
+    /// Cancelled when the instance dies. Then it resets all existing and new connections.
     dead: CancellationToken,
-    /// Connections that were tried since, and when the last was.
-    tried: Mutex<(usize, Option<Instant>)>,
+    /// The number of connection attempts since its death, and the time of the last.
+    attempts: Mutex<(usize, Option<Instant>)>,
 }
 
-/// Counts a call out, whether it was answered or its caller left.
-struct Leaving(Arc<State>);
+/// Decrements the calls in flight when dropped, after a response or a cancellation.
+struct InFlightGuard(Arc<State>);
 
-impl Drop for Leaving {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Backend {
-    /// One that is well, and answers as product, review, inventory or issuer alike.
+    /// Starts a healthy instance. It responds as product, review and inventory backend and as issuer.
     pub(super) async fn start(jwks: &str) -> Result<Self> {
         let listener = subprocess::bind().await?;
         let fixed = |body: &'static str| Bytes::from_static(body.as_bytes());
-        let answers = [
+        let responses = [
             ("/products/", fixed(PRODUCT)),
             ("/reviews", fixed(REVIEWS)),
             ("/availability/", fixed(AVAILABILITY)),
             ("/jwks", Bytes::from(jwks.to_owned())),
         ];
         let state = Arc::new(State {
-            answers: Arc::new(answers.into()),
-            failing: AtomicU64::new(0),
-            slow: AtomicU64::new(0),
+            responses: Arc::new(responses.into()),
+            failure_percent: AtomicU64::new(0),
+            latency_ms: AtomicU64::new(0),
             calls: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             dead: CancellationToken::new(),
-            tried: Mutex::default(),
+            attempts: Mutex::default(),
         });
-        let (at, gone) = (listener.local_addr()?, CancellationToken::new());
-        tokio::spawn(gone.clone().run_until_cancelled_owned(accept(
+        let (at, stopped) = (listener.local_addr()?, CancellationToken::new());
+        tokio::spawn(stopped.clone().run_until_cancelled_owned(accept(
             listener,
             state.clone(),
-            gone.clone(),
+            stopped.clone(),
         )));
         Ok(Self {
             at,
             state,
-            _serving: gone.drop_guard(),
+            _serving: stopped.drop_guard(),
         })
     }
 
-    /// From now on so many calls in a hundred are answered 503.
-    pub(super) fn fails(&self, percent: u64) {
-        self.state.failing.store(percent, Ordering::Relaxed);
+    /// Sets the percentage of calls that get a 503.
+    pub(super) fn set_failure_percent(&self, percent: u64) {
+        self.state.failure_percent.store(percent, Ordering::Relaxed);
     }
 
-    /// From now on an answer takes so long.
-    pub(super) fn takes(&self, time: Duration) {
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.state.slow.store(millis, Ordering::Relaxed);
+    /// Sets the latency of all responses.
+    pub(super) fn set_latency(&self, latency: Duration) {
+        let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+        self.state.latency_ms.store(millis, Ordering::Relaxed);
     }
 
-    /// Every connection is reset, and every new one.
+    /// Resets all existing and new connections.
     pub(super) fn die(&self) {
         self.state.dead.cancel();
     }
@@ -108,47 +108,47 @@ impl Backend {
         self.state.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Connections tried since it died, and when the last was.
-    pub(super) fn tried(&self) -> (usize, Option<Instant>) {
-        *self.state.tried.lock()
+    /// The number of connection attempts since its death, and the time of the last.
+    pub(super) fn attempts(&self) -> (usize, Option<Instant>) {
+        *self.state.attempts.lock()
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>, gone: CancellationToken) {
+async fn accept(listener: TcpListener, state: Arc<State>, stopped: CancellationToken) {
     while let Ok((stream, _)) = listener.accept().await {
         if state.dead.is_cancelled() {
-            let mut tried = state.tried.lock();
-            *tried = (tried.0 + 1, Some(Instant::now()));
+            let mut attempts = state.attempts.lock();
+            *attempts = (attempts.0 + 1, Some(Instant::now()));
             stream.set_zero_linger().ok();
             continue;
         }
         stream.set_nodelay(true).ok();
-        let (mine, dead) = (state.clone(), state.dead.clone());
+        let (service_state, dead) = (state.clone(), state.dead.clone());
         let service = service_fn(move |request| {
-            let state = mine.clone();
-            async move { Ok::<_, Infallible>(answer(&state, &request).await) }
+            let state = service_state.clone();
+            async move { Ok::<_, Infallible>(respond(&state, &request).await) }
         });
         let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        let serving = gone.clone().run_until_cancelled_owned(serving);
+        let serving = stopped.clone().run_until_cancelled_owned(serving);
         tokio::spawn(dead.run_until_cancelled_owned(serving));
     }
 }
 
-async fn answer(state: &Arc<State>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(state: &Arc<State>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     if request.uri().path() == "/jwks" {
-        return backends::answer(request, &state.answers);
+        return backends::response(request, &state.responses);
     }
     let n = state.calls.fetch_add(1, Ordering::Relaxed) as u64;
     state.in_flight.fetch_add(1, Ordering::Relaxed);
-    let _leaving = Leaving(state.clone());
-    let slow = state.slow.load(Ordering::Relaxed);
-    if slow > 0 {
-        sleep(Duration::from_millis(slow)).await;
+    let _guard = InFlightGuard(state.clone());
+    let latency = state.latency_ms.load(Ordering::Relaxed);
+    if latency > 0 {
+        sleep(Duration::from_millis(latency)).await;
     }
-    let mut response = backends::answer(request, &state.answers);
-    // Spread over all calls, the same in every run (a multiplicative hash).
-    let drawn = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    if drawn % 100 < state.failing.load(Ordering::Relaxed) {
+    let mut response = backends::response(request, &state.responses);
+    // Failures are distributed evenly and equally in every run (a multiplicative hash).
+    let random = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    if random % 100 < state.failure_percent.load(Ordering::Relaxed) {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response

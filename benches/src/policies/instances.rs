@@ -1,4 +1,4 @@
-//! Instances that die without a word, and such as come and go as Consul says.
+//! Instances that die, and instances that are replaced in Consul.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,28 +15,28 @@ use tokio::time::{Instant, sleep};
 
 use super::Row;
 use super::backend::Backend;
-use super::clients::{Crowd, Page, Told, failures};
+use super::clients::{ClosedLoop, Page, RecordedResponse, failures};
 use crate::args::Upstreams;
 use crate::server::Server;
 use crate::web::{self, Variant};
 use crate::{Result, subprocess};
 
-/// How many instances there are.
+/// The number of instances.
 const INSTANCES: usize = 3;
-/// Five failures in a row leave an instance out; each client may be under way to it then.
-const ENOUGH: usize = 5 + CLIENTS;
+/// Outlier detection ejects an instance after five consecutive failures. Each client may have one more call in flight.
+const MAX_ATTEMPTS: usize = 5 + CLIENTS;
 const CLIENTS: usize = 8;
-/// How long one goes on after it has left Consul, as one that drains does.
-const DRAINS: Duration = Duration::from_secs(3);
-/// How often one comes and another goes.
+/// The time for which an instance serves after its deregistration from Consul, like a draining one.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// The number of replaced instances.
 const ROUNDS: usize = 6;
-/// How long an agent may take to answer.
-const START: Duration = Duration::from_secs(30);
+/// The maximum start-up time of the Consul agent.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A file of configuration that goes with whoever holds it.
-struct File(PathBuf);
+/// A configuration file. Dropping it deletes the file.
+struct ConfigFile(PathBuf);
 
-impl File {
+impl ConfigFile {
     fn write(name: &str, text: &str) -> Result<Self> {
         let name = format!("benches-{name}-{}.toml", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -45,13 +45,13 @@ impl File {
     }
 }
 
-impl Drop for File {
+impl Drop for ConfigFile {
     fn drop(&mut self) {
         std::fs::remove_file(&self.0).ok();
     }
 }
 
-/// One of three dies under load: for how long is it still tried, and what does that cost?
+/// One of three instances dies under load. Measures the attempts to call it and the failed requests.
 pub(super) async fn dead(jwks: &str) -> Result<Vec<Row>> {
     let mut shop = Vec::new();
     for _ in 0..INSTANCES {
@@ -61,39 +61,42 @@ pub(super) async fn dead(jwks: &str) -> Result<Vec<Row>> {
     let endpoints: Vec<String> = shop.iter().map(endpoint).collect();
     let endpoints = endpoints.join(", ");
     let text = format!("[upstreams.product.discovery]\nendpoints = [{endpoints}]\n");
-    let file = File::write("dead", &text)?;
+    let file = ConfigFile::write("dead", &text)?;
     let (_gateway, to) = start(&shop[0], &file).await?;
-    let crowd = Crowd {
+    let closed_loop = ClosedLoop {
         clients: CLIENTS,
         pause: Duration::from_millis(10),
         time: Duration::from_secs(7),
     };
-    let load = tokio::spawn(async move { crowd.ask(page(to)).await });
+    let load = tokio::spawn(async move { closed_loop.run(page(to)).await });
     sleep(Duration::from_secs(2)).await;
     let (died, victim) = (Instant::now(), &shop[1]);
     victim.die();
-    let told = load.await??;
-    let (tried, last) = victim.tried();
+    let responses = load.await??;
+    let (attempts, last) = victim.attempts();
     let took = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(died));
-    let after: Vec<Told> = told.into_iter().filter(|t| t.at + t.took >= died).collect();
-    let failed = after.iter().filter(|t| !t.ok).count();
+    let after: Vec<RecordedResponse> = responses
+        .into_iter()
+        .filter(|r| r.sent_at + r.latency >= died)
+        .collect();
+    let failed = after.iter().filter(|r| !r.ok).count();
     Ok(vec![
         Row {
-            what: "one of three instances dies: until it is no longer tried",
-            is: format!("{tried} attempts, the last after {took:.0?}"),
-            aim: "<= 13 attempts, five failures in a row and what 8 clients have under way then",
-            met: (1..=ENOUGH).contains(&tried),
+            label: "one of three instances dies: attempts to call it",
+            result: format!("{attempts} attempts, the last after {took:.0?}"),
+            target: "<= 13 attempts: five consecutive failures, and the calls of 8 clients in flight",
+            met: (1..=MAX_ATTEMPTS).contains(&attempts),
         },
         Row {
-            what: "failed requests meanwhile, and in 5 s after",
-            is: format!("{failed} of {} {}", after.len(), failures(&after)),
-            aim: "0",
+            label: "failed requests in the 5 s after its death",
+            result: format!("{failed} of {} {}", after.len(), failures(&after)),
+            target: "0",
             met: failed == 0,
         },
     ])
 }
 
-/// Instances are added to Consul and taken out under load, each of them going away a little later.
+/// Replaces instances in Consul under load. Each one stops some time after its deregistration.
 pub(super) async fn rolling(jwks: &str, program: &Path) -> Result<Row> {
     let agent = Agent::start(program).await?;
     let mut shop = Vec::new();
@@ -106,38 +109,38 @@ pub(super) async fn rolling(jwks: &str, program: &Path) -> Result<Row> {
     let text = format!(
         "[upstreams.product.discovery]\nkind = \"consul\"\nname = \"product\"\nconsul = {{ url = \"{url}\" }}\n"
     );
-    let file = File::write("rolling", &text)?;
+    let file = ConfigFile::write("rolling", &text)?;
     let (_gateway, to) = start(&shop[0], &file).await?;
-    let crowd = Crowd {
+    let closed_loop = ClosedLoop {
         clients: 16,
         pause: Duration::from_millis(10),
-        time: (DRAINS + Duration::from_secs(1)) * u32::try_from(ROUNDS)?,
+        time: (DRAIN_TIME + Duration::from_secs(1)) * u32::try_from(ROUNDS)?,
     };
-    let load = tokio::spawn(async move { crowd.ask(page(to)).await });
-    let keys = shop[0].at;
+    let load = tokio::spawn(async move { closed_loop.run(page(to)).await });
+    let issuer = shop[0].at;
     for round in 0..ROUNDS {
         let backend = Backend::start(jwks).await?;
         agent.add(INSTANCES + round, backend.at).await?;
         shop.push(backend);
         sleep(Duration::from_millis(500)).await;
         agent.remove(round).await?;
-        sleep(DRAINS).await;
-        let gone = shop.remove(0);
-        // The first also publishes the issuer's keys, which nobody asks for here.
-        debug_assert!(round > 0 || gone.at == keys);
+        sleep(DRAIN_TIME).await;
+        let removed = shop.remove(0);
+        // The first instance is also the issuer. Its JWKS is not fetched here.
+        debug_assert!(round > 0 || removed.at == issuer);
     }
-    let told = load.await??;
-    let asked: Vec<usize> = shop.iter().map(Backend::calls).collect();
-    let failed = told.iter().filter(|t| !t.ok).count();
+    let responses = load.await??;
+    let calls: Vec<usize> = shop.iter().map(Backend::calls).collect();
+    let failed = responses.iter().filter(|r| !r.ok).count();
     Ok(Row {
-        what: "failed requests while six instances of three are replaced in Consul under load",
-        is: format!(
-            "{failed} of {} {}; the last three had {asked:?} calls",
-            told.len(),
-            failures(&told)
+        label: "failed requests while six instances of three are replaced in Consul under load",
+        result: format!(
+            "{failed} of {} {}; the last three had {calls:?} calls",
+            responses.len(),
+            failures(&responses)
         ),
-        aim: "0",
-        met: failed == 0 && asked.iter().all(|calls| *calls > 0),
+        target: "0",
+        met: failed == 0 && calls.iter().all(|count| *count > 0),
     })
 }
 
@@ -145,11 +148,11 @@ fn page(to: SocketAddr) -> Page {
     Page {
         to,
         fields: "product",
-        within: None,
+        request_timeout: None,
     }
 }
 
-async fn start(any: &Backend, file: &File) -> Result<(Server, SocketAddr)> {
+async fn start(any: &Backend, file: &ConfigFile) -> Result<(Server, SocketAddr)> {
     let upstreams = Upstreams::at(&[any.at.port(); 3])?;
     let variant = Variant {
         file: Some(&file.0),
@@ -158,7 +161,7 @@ async fn start(any: &Backend, file: &File) -> Result<(Server, SocketAddr)> {
     web::start_as(&upstreams, variant).await
 }
 
-/// An agent that is a cluster of its own, and forgets everything.
+/// A Consul agent in development mode: a cluster of one, in memory.
 struct Agent {
     _running: Server,
     http: Client<HttpConnector, Full<Bytes>>,
@@ -167,8 +170,8 @@ struct Agent {
 
 impl Agent {
     async fn start(program: &Path) -> Result<Self> {
-        let always = "agent -dev -bind 127.0.0.1 -client 127.0.0.1 -dns-port -1 -grpc-port -1 -grpc-tls-port -1";
-        let mut args: Vec<String> = always.split_whitespace().map(str::to_owned).collect();
+        let fixed_args = "agent -dev -bind 127.0.0.1 -client 127.0.0.1 -dns-port -1 -grpc-port -1 -grpc-tls-port -1";
+        let mut args: Vec<String> = fixed_args.split_whitespace().map(str::to_owned).collect();
         let mut bound = Vec::new();
         for name in ["http-port", "server-port", "serf-lan-port", "serf-wan-port"] {
             let listener = subprocess::bind().await?;
@@ -183,11 +186,11 @@ impl Agent {
             http: Client::builder(TokioExecutor::new()).build(HttpConnector::new()),
             url,
         };
-        let until = Instant::now() + START;
+        let deadline = Instant::now() + START_TIMEOUT;
         let ready = json!({"Name": "ready", "ID": "ready"});
         while agent.put("agent/service/register", &ready).await.is_err() {
-            if Instant::now() > until {
-                return Err(format!("consul was not there within {START:?}").into());
+            if Instant::now() > deadline {
+                return Err(format!("consul did not start within {START_TIMEOUT:?}").into());
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -214,7 +217,7 @@ impl Agent {
         if status.is_success() {
             Ok(())
         } else {
-            Err(format!("consul answered {status} to {path}").into())
+            Err(format!("consul responded {status} to {path}").into())
         }
     }
 }

@@ -1,7 +1,7 @@
-//! A gateway as a process. One stands for all four: their mains are the same function, told another name. Here and
-//! not in `tests/`, because cargo builds a binary for the tests of its own package only.
+//! A gateway as a process. The web gateway represents all gateways, whose `main` functions are the same. These tests are
+//! not in the workspace's `tests/`, because cargo builds a binary only for the tests of its own package.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ mod killed;
 #[path = "../../../tests/support/process.rs"]
 mod process;
 #[path = "../../../tests/support/redis.rs"]
-#[expect(dead_code, reason = "it lives as long as its test here")]
+#[expect(dead_code, reason = "only part of it is used here")]
 mod redis;
 #[path = "../../../tests/support/service.rs"]
 mod service;
@@ -22,28 +22,28 @@ mod service;
 mod stub;
 
 const WEB: &str = env!("CARGO_BIN_EXE_web-bff");
-/// Whatever ports are free; the log says which.
-const ANYWHERE: [(&str, &str); 2] = [
+/// Free ports; the log contains them.
+const FREE_PORTS: [(&str, &str); 2] = [
     ("WEB_SERVER__LISTEN", "127.0.0.1:0"),
     ("WEB_SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
 ];
 
-/// A file for one test, in the folder that cargo keeps for them.
-fn file(name: &str, text: &str) -> String {
+/// Writes a file for one test into cargo's temporary folder, and returns its path.
+fn write_file(name: &str, text: &str) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// A member of the first line of the log.
-fn member<'a>(line: &'a str, name: &str) -> &'a str {
+/// The value of a field in a JSON log line.
+fn log_field<'a>(line: &'a str, name: &str) -> &'a str {
     let (_, rest) = line.split_once(&format!(r#""{name}":""#)).unwrap();
     rest.split_once('"').unwrap().0
 }
 
-/// Refused alike by a start and by `--check-config`, with a line that begins like this.
-fn refused(args: &[&str], env: &[(&str, &str)], begins: &str) {
-    let env = [&ANYWHERE[..], env].concat();
+/// Asserts that a start and `--check-config` fail with the same line, which starts with `expected`.
+fn assert_rejected(args: &[&str], env: &[(&str, &str)], expected: &str) {
+    let env = [&FREE_PORTS[..], env].concat();
     let start = run(WEB, args, &env);
     assert!(
         start.startup_error().starts_with(begins),
@@ -55,7 +55,7 @@ fn refused(args: &[&str], env: &[(&str, &str)], begins: &str) {
 }
 
 #[test]
-fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
+fn it_serves_with_file_and_variables_until_a_signal() {
     for signal in ["TERM", "INT"] {
         let (url, asked) = start_stub();
         // The variable wins over the file.
@@ -63,7 +63,7 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
             signal,
             "server.public_url = 'https://shop.example'\nupstreams.product.url = 'http://127.0.0.1:1'",
         );
-        let env = [&ANYWHERE[..], &[("WEB_UPSTREAMS__PRODUCT__URL", &url)]].concat();
+        let env = [&FREE_PORTS[..], &[("WEB_UPSTREAMS__PRODUCT__URL", &url)]].concat();
         let mut web = Process::start(WEB, &["--config", &path], &env);
         let log = web.read_until("web-bff is listening");
         let (public, admin) = (member(&log[0], "listen"), member(&log[0], "admin_listen"));
@@ -82,7 +82,7 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
             problem.contains(r#""https://shop.example/errors/not_found""#),
             "{problem}"
         );
-        assert!(asked.recv().unwrap().starts_with("GET /products/p-1"));
+        assert!(requests.recv().unwrap().starts_with("GET /products/p-1"));
         assert_eq!(
             request("GET", &format!("http://{public}/docs/"), &[], "").0,
             404,
@@ -95,9 +95,9 @@ fn it_serves_its_file_and_its_variables_until_it_is_told_to_stop() {
 }
 
 #[test]
-fn what_is_cut_when_it_stops_has_its_lines_in_the_log() {
-    const CUT: usize = 20;
-    // It takes connections, and says nothing.
+fn requests_aborted_at_shutdown_are_logged() {
+    const REQUESTS: usize = 20;
+    // It accepts connections and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let env = [
@@ -113,24 +113,28 @@ fn what_is_cut_when_it_stops_has_its_lines_in_the_log() {
         let url = format!("http://{public}/api/product-details/p-{n}?fields=product");
         std::thread::spawn(move || try_request("GET", &url, &[], "").is_err())
     });
-    let asking: Vec<_> = asking.collect();
-    // Each is under way once its call is.
-    let _calls: Vec<_> = (0..CUT).map(|_| silent.accept().unwrap()).collect();
+    let clients: Vec<_> = clients.collect();
+    // A request is in flight once its backend call is.
+    let _calls: Vec<_> = (0..REQUESTS).map(|_| silent.accept().unwrap()).collect();
     let ended = web.stop("TERM");
-    assert!(asking.into_iter().all(|asked| asked.join().unwrap()));
-    let cut = |line: &&String| line.contains(r#""status":499"#);
-    assert_eq!(ended.out.iter().filter(cut).count(), CUT, "{ended:#?}");
+    assert!(clients.into_iter().all(|client| client.join().unwrap()));
+    let is_aborted = |line: &&String| line.contains(r#""status":499"#);
+    assert_eq!(
+        ended.out.iter().filter(is_aborted).count(),
+        REQUESTS,
+        "{ended:#?}"
+    );
 }
 
 #[test]
-fn a_mistake_is_one_line_that_names_key_and_source() {
-    let path = file("unknown.toml", "[server]\nlisten_on = 'x'");
-    refused(
+fn a_configuration_error_is_one_line_with_key_and_source() {
+    let path = write_file("unknown.toml", "[server]\nlisten_on = 'x'");
+    assert_rejected(
         &["--config", &path],
         &[],
         &format!("unknown key `server.listen_on` in file {path}: expected one of `listen`, "),
     );
-    refused(
+    assert_rejected(
         &["--config", "no/such.toml"],
         &[],
         "cannot read file no/such.toml: ",
@@ -182,21 +186,21 @@ fn a_mistake_is_one_line_that_names_key_and_source() {
             "inbound.cors_origins in variable WEB_INBOUND__CORS_ORIGINS: ",
         ),
     ] {
-        refused(&[], &[(name, text)], line);
+        assert_rejected(&[], &[(name, text)], line);
     }
 }
 
 #[test]
-fn production_refuses_what_development_takes() {
-    let demo = file(
+fn production_rejects_development_settings() {
+    let demo = write_file(
         "demo.toml",
         &format!(
             "[auth.api_keys.demo]\nhash = '{}'\naccount = 'a'",
             "0".repeat(64)
         ),
     );
-    let begins = format!("auth.api_keys.demo in file {demo}: refused in production: ");
-    refused(&["--config", &demo], &[], &begins);
+    let expected = format!("auth.api_keys.demo in file {demo}: refused in production: ");
+    assert_rejected(&["--config", &demo], &[], &expected);
     let development = [("WEB_MODE", "development")];
     assert_eq!(
         run(WEB, &["--config", &demo, "--check-config"], &development).code,
@@ -211,40 +215,40 @@ fn production_refuses_what_development_takes() {
             "server.public_url",
         ),
     ] {
-        refused(
+        assert_rejected(
             &[],
             &[(name, text)],
             &format!("{key} in variable {name}: refused in production: "),
         );
     }
-    let open = [("WEB_SERVER__ADMIN_LISTEN", "0.0.0.0:0")];
+    let remote_admin = [("WEB_SERVER__ADMIN_LISTEN", "0.0.0.0:0")];
     let line = "server.admin_listen in variable WEB_SERVER__ADMIN_LISTEN: refused in production: ";
     assert!(run(WEB, &[], &open).startup_error().starts_with(line));
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_line() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let env = [ANYWHERE[0], ("WEB_SERVER__ADMIN_LISTEN", &address)];
+fn an_unavailable_port_is_a_one_line_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let env = [FREE_PORTS[0], ("WEB_SERVER__ADMIN_LISTEN", &address)];
     let line = format!("cannot listen on {address}: the address is already in use");
     assert_eq!(run(WEB, &[], &env).startup_error(), line);
 }
 
 #[test]
 fn it_checks_and_prints_its_configuration() {
-    // What Kubernetes sets in every pod beside a Service called `web` or `web-bff`.
+    // Kubernetes sets these variables in every pod of a namespace with a Service `web` or `web-bff`.
     let links = [
         ("WEB_SERVICE_HOST", "10.0.0.1"),
         ("WEB_PORT", "tcp://10.0.0.1:80"),
         ("WEB_BFF_SERVICE_PORT_HTTP", "80"),
         ("WEB_BFF_PORT_80_TCP_ADDR", "10.0.0.1"),
     ];
-    let good = run(WEB, &["--check-config"], &links);
+    let check = run(WEB, &["--check-config"], &links);
     assert_eq!(
-        (good.code, good.out.join("\n").as_str()),
+        (check.code, check.out.join("\n").as_str()),
         (Some(0), "configuration is valid"),
-        "{good:?}"
+        "{check:?}"
     );
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let env = [
@@ -265,7 +269,7 @@ fn it_checks_and_prints_its_configuration() {
 }
 
 #[test]
-fn help_and_version_are_no_mistakes_and_unknown_options_are() {
+fn help_and_version_succeed_and_an_unknown_option_fails() {
     let help = run(WEB, &["--help"], &[]);
     let text = help.out.join("\n");
     for option in [

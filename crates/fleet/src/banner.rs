@@ -1,4 +1,4 @@
-//! The table that `cargo run` prints: addresses, pages and commands to try.
+//! The table that `cargo run` prints: URLs, pages and commands to try.
 
 use std::fmt::Write;
 
@@ -9,8 +9,8 @@ use crate::gateways::{Callers, GATEWAYS, Gateway};
 use crate::overlay::PARTNER_KEY;
 use crate::running::Running;
 
-/// Commands shown for each gateway.
-const TRIES: usize = 2;
+/// The number of commands for each gateway.
+const MAX_COMMANDS: usize = 2;
 /// The command for a GraphQL endpoint. Every schema has this field.
 const GRAPHQL: &str =
     r#" -H 'Content-Type: application/json' -d '{"query":"{ __schema { queryType { name } } }"}'"#;
@@ -20,13 +20,13 @@ pub fn table(running: &Running) -> String {
     let mut text = format!("{:<9}{:<24}{}\n", "client", "url", "try");
     let gateways = GATEWAYS.iter().filter(|g| running.has(g.name));
     for gateway in gateways.clone() {
-        rows(gateway, running, &mut text);
+        add_rows(gateway, running, &mut text);
     }
     text.push('\n');
     if running.is_mocked(Backend::Auth) {
         let auth = running.backend_url(Backend::Auth);
         text.push_str("users    ada, ben (customers), kim (child), root (admin); password demo\n");
-        line(
+        add_line(
             &mut text,
             &format!(
                 r#"TOKEN=$(curl -s {auth}/login -H 'Content-Type: application/json' -d '{{"username":"ada","password":"demo"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')"#
@@ -34,21 +34,21 @@ pub fn table(running: &Running) -> String {
         );
     }
     if gateways.clone().any(|g| g.callers() == Callers::Partners) {
-        line(&mut text, &format!("KEY={PARTNER_KEY}"));
+        add_line(&mut text, &format!("KEY={PARTNER_KEY}"));
     }
     let control = running.control_url();
-    line(
+    add_line(
         &mut text,
         &format!(
             "faults   curl -s -X PUT {control}/faults/review -H 'Content-Type: application/json' -d '{{\"status\":503}}'; curl -s -X DELETE {control}/faults"
         ),
     );
-    text.push_str("\nCtrl-C stops it all.\n");
+    text.push_str("\nPress Ctrl-C to stop.\n");
     text
 }
 
-/// The rows of one gateway: what to try, then its pages.
-fn rows(gateway: &Gateway, running: &Running, text: &mut String) {
+/// Adds the rows of one gateway: commands to try, then its pages.
+fn add_rows(gateway: &Gateway, running: &Running, text: &mut String) {
     let url = running.url(gateway.name);
     let credential = match gateway.callers() {
         Callers::Partners => r#" -H "X-API-Key: $KEY""#,
@@ -58,16 +58,16 @@ fn rows(gateway: &Gateway, running: &Running, text: &mut String) {
     let paths = example_paths(running.openapi(gateway.name));
     let mut commands: Vec<String> = paths
         .iter()
-        .take(TRIES)
+        .take(MAX_COMMANDS)
         .map(|path| format!("curl -s '{url}{path}'{credential}"))
         .collect();
     if has_graphql {
         commands.push(format!("curl -s '{url}/graphql'{GRAPHQL}"));
     }
-    let (mut name, mut shown) = (gateway.name, url.as_str());
+    let (mut name, mut shown_url) = (gateway.name, url.as_str());
     for command in commands {
-        line(text, &format!("{name:<9}{shown:<24}{command}"));
-        (name, shown) = ("", "");
+        add_line(text, &format!("{name:<9}{shown_url:<24}{command}"));
+        (name, shown_url) = ("", "");
     }
     let explorer = has_graphql.then(|| format!("{url}/graphiql (GraphQL explorer)"));
     let admin = running.admin_url(gateway.name);
@@ -79,11 +79,11 @@ fn rows(gateway: &Gateway, running: &Running, text: &mut String) {
         )),
     ];
     for page in pages.into_iter().flatten() {
-        line(text, &format!("{:33}{page}", ""));
+        add_line(text, &format!("{:33}{page}", ""));
     }
 }
 
-/// The paths of a contract that a GET without a credential of a person reads, with the examples as values.
+/// The paths of a contract that a GET without sign-in can read, with example values.
 fn example_paths(openapi: &str) -> Vec<String> {
     let contract: Value = serde_json::from_str(openapi).unwrap_or_default();
     let paths = contract["paths"].as_object().into_iter().flatten();
@@ -96,7 +96,7 @@ fn example_paths(openapi: &str) -> Vec<String> {
         .collect()
 }
 
-/// The path with its required parameters; none if one has no example.
+/// The path with its required parameters; `None` if a parameter has no example.
 fn with_examples(path: &str, operation: &Value) -> Option<String> {
     let (mut path, mut query) = (path.to_owned(), Vec::new());
     for parameter in operation["parameters"].as_array().into_iter().flatten() {
@@ -121,7 +121,7 @@ fn with_examples(path: &str, operation: &Value) -> Option<String> {
     Some(path)
 }
 
-fn line(text: &mut String, words: &str) {
+fn add_line(text: &mut String, line: &str) {
     // Writing to a string does not fail.
-    let _ = writeln!(text, "{words}");
+    let _ = writeln!(text, "{line}");
 }

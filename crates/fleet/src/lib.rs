@@ -1,8 +1,7 @@
-//! Everything on one machine: the eight fake backends and the gateways, in one process.
+//! The development fleet: the mocked backends and the gateways in one process.
 //!
-//! [`start`] binds every port before anything runs, so that a taken one is told at once; then it builds each
-//! gateway from its own compiled-in configuration, the fleet's development overlay ([`overlay`]) and the
-//! environment, exactly as the gateway would alone.
+//! [`start`] binds every port first, so an unavailable port is reported at once. Then it builds each gateway from its
+//! compiled-in configuration, the fleet's development overlay ([`overlay`]) and the environment.
 
 use std::collections::BTreeMap;
 
@@ -25,83 +24,86 @@ mod running;
 pub mod scaffold;
 mod toml_tables;
 
-/// What to run, and where.
+/// The options of a fleet.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
-    /// The ports. Default: the documented ones.
+    /// The ports. Default: the documented ports.
     pub ports: Ports,
-    /// The gateways to run, by name. Default: empty, which means all.
+    /// The names of the gateways to run. Default: empty, for all gateways.
     pub only: Vec<String>,
-    /// Real backends in place of their mocks, by URL.
+    /// The URLs of real backends that replace their mocks.
     pub real: BTreeMap<Backend, String>,
-    /// More configuration of one gateway, TOML by its name, over the fleet's own.
+    /// Additional TOML configuration by gateway name. It overrides the fleet's overlay.
     pub overlays: BTreeMap<String, String>,
-    /// The environment the gateways read. Default: empty.
+    /// The environment variables of the gateways. Default: empty.
     pub env: Vec<(String, String)>,
-    /// What the mocks' data follows from.
+    /// The seed of the mocks.
     pub seed: u64,
 }
 
-/// One gateway's two bound ports, before it is built.
-struct Bound {
+/// The two bound ports of a gateway that is not built yet.
+struct BoundGateway {
     gateway: &'static Gateway,
     public: TcpListener,
     admin: TcpListener,
     addresses: Addresses,
 }
 
-/// Starts the fleet and answers once every port is open. The error is one line.
+/// Starts the fleet. It returns when every port accepts connections. The error is one line.
 pub async fn start(fleet: Fleet) -> Result<Running, String> {
     bff_core::auth::install_crypto();
-    let chosen = chosen(&fleet)?;
+    let selected = selected_gateways(&fleet)?;
     let backends = running::Backends::bind(fleet.ports, &fleet.real).await?;
     let mut bound = Vec::new();
-    for gateway in chosen {
+    for gateway in selected {
         bound.push(bind(fleet.ports, gateway).await?);
     }
-    let world = Env::real();
+    let env = Env::real();
     let mocks = Mocks::new(services_mock::Options {
         seed: fleet.seed,
         issuer: backends.issuer().to_owned(),
-        epoch: world.now().into(),
+        epoch: env.now().into(),
     });
-    let mut ready = Vec::new();
-    for one in bound {
-        let app = open(&fleet, &one, backends.urls(), &world)?;
-        ready.push((one, app));
+    let mut built = Vec::new();
+    for gateway in bound {
+        let app = build(&fleet, &gateway, backends.urls(), &env)?;
+        built.push((gateway, app));
     }
     let mut running = Running::new(mocks, backends);
-    for (one, app) in ready {
+    for (bound, app) in built {
         let listeners = Listeners {
-            public: Listener::Tcp(one.public),
-            admin: Listener::Tcp(one.admin),
+            public: Listener::Tcp(bound.public),
+            admin: Listener::Tcp(bound.admin),
         };
-        running.serve(one.gateway.name, one.addresses, listeners, app);
+        running.serve(bound.gateway.name, bound.addresses, listeners, app);
     }
     Ok(running)
 }
 
-/// The gateways asked for, in the order of the list; a name that is none is an error.
-fn chosen(fleet: &Fleet) -> Result<Vec<&'static Gateway>, String> {
+/// The selected gateways in the order of the list. An unknown name is an error.
+fn selected_gateways(fleet: &Fleet) -> Result<Vec<&'static Gateway>, String> {
     for name in fleet.only.iter().chain(fleet.overlays.keys()) {
         if !GATEWAYS.iter().any(|g| g.name == name) {
-            let known: Vec<&str> = GATEWAYS.iter().map(|g| g.name).collect();
-            let known = known.join(", ");
-            return Err(format!("there is no gateway `{name}`, only {known}"));
+            let names: Vec<&str> = GATEWAYS.iter().map(|g| g.name).collect();
+            let names = names.join(", ");
+            return Err(format!(
+                "unknown gateway `{name}`; the gateways are {names}"
+            ));
         }
     }
-    let asked = |g: &&Gateway| fleet.only.is_empty() || fleet.only.iter().any(|n| n == g.name);
-    Ok(GATEWAYS.iter().filter(asked).collect())
+    let is_selected =
+        |g: &&Gateway| fleet.only.is_empty() || fleet.only.iter().any(|n| n == g.name);
+    Ok(GATEWAYS.iter().filter(is_selected).collect())
 }
 
-async fn bind(ports: Ports, gateway: &'static Gateway) -> Result<Bound, String> {
+async fn bind(ports: Ports, gateway: &'static Gateway) -> Result<BoundGateway, String> {
     let (public, listen) = ports::bind(ports.public(gateway.number())?).await?;
     let (admin, admin_listen) = ports::bind(ports.admin(gateway.number())?).await?;
     let addresses = Addresses {
         listen,
         admin_listen,
     };
-    Ok(Bound {
+    Ok(BoundGateway {
         gateway,
         public,
         admin,
@@ -109,35 +111,35 @@ async fn bind(ports: Ports, gateway: &'static Gateway) -> Result<Bound, String> 
     })
 }
 
-fn open(
+fn build(
     fleet: &Fleet,
-    bound: &Bound,
+    bound: &BoundGateway,
     backends: &BTreeMap<Backend, String>,
-    world: &Env,
+    env: &Env,
 ) -> Result<App, String> {
     let gateway = bound.gateway;
-    let named = |line: String| format!("{}: {line}", gateway.name);
+    let with_name = |line: String| format!("{}: {line}", gateway.name);
     let extra = fleet.overlays.get(gateway.name).map(String::as_str);
-    let overlay = overlay::of(gateway, &bound.addresses, backends, extra).map_err(named)?;
+    let overlay = overlay::build(gateway, &bound.addresses, backends, extra).map_err(with_name)?;
     let opened = gateway
-        .open(&overlay, fleet.env.clone(), world)
-        .map_err(named)?;
-    keeps_its_ports(gateway, &bound.addresses, &opened.server)?;
+        .open(&overlay, fleet.env.clone(), env)
+        .map_err(with_name)?;
+    reject_moved_ports(gateway, &bound.addresses, &opened.server)?;
     Ok(opened.app)
 }
 
-/// The fleet's ports are bound already: a variable that moves them would only pretend to.
-fn keeps_its_ports(
+/// Rejects environment variables that set other ports: the fleet's ports are already bound.
+fn reject_moved_ports(
     gateway: &Gateway,
     bound: &Addresses,
     server: &server::Config,
 ) -> Result<(), String> {
-    let told = [server.listen, server.admin_listen];
-    if told == [bound.listen, bound.admin_listen] {
+    let configured = [server.listen, server.admin_listen];
+    if configured == [bound.listen, bound.admin_listen] {
         return Ok(());
     }
     let (name, prefix) = (gateway.name, gateway.prefix());
     Err(format!(
-        "{name}: {prefix}_SERVER__LISTEN and {prefix}_SERVER__ADMIN_LISTEN do not move a fleet, --base-port does"
+        "{name}: {prefix}_SERVER__LISTEN and {prefix}_SERVER__ADMIN_LISTEN are not supported here; use --base-port"
     ))
 }

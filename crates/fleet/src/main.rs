@@ -1,4 +1,4 @@
-//! `cargo run`: the fake backends and the gateways, on this machine, in one process.
+//! `cargo run`: the mocked backends and the gateways in one process, for development.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,14 +11,14 @@ use clap::{Parser, Subcommand};
 use fleet::{Fleet, Ports, banner, scaffold};
 use services_mock::Backend;
 
-/// The fake backends and the gateways, on this machine, in one process
+/// Runs the mocked backends and the gateways in one process, for development
 #[derive(Parser)]
 #[command(name = "fleet", version, args_conflicts_with_subcommands = true)]
 struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Gateways from port N, their admin ports from N+10, mocks from N+20, control at N+39
+    /// Use ports from N for gateways, N+10 for admin ports, N+20 for mocks, and N+39 for mock control
     #[arg(long, value_name = "N")]
     base_port: Option<u16>,
 
@@ -26,14 +26,14 @@ struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     only: Vec<String>,
 
-    /// Use a real backend in place of its mock, for instance `product=https://products.example`; repeatable
-    #[arg(long, value_name = "BACKEND=URL", value_parser = real)]
+    /// Replace a mock by a real backend, for instance `product=https://products.example`; repeatable
+    #[arg(long, value_name = "BACKEND=URL", value_parser = parse_real)]
     real: Vec<(Backend, String)>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a new BFF: its folder with one screen, its tests, and every registration
+    /// Make a new BFF: its folder with one screen, its tests, and all registrations
     New {
         /// The name of the client class, such as `watch`: a-z, then a-z or 0-9
         name: String,
@@ -46,11 +46,11 @@ async fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return exit_code_for(&error),
     };
-    let done = match args.command {
+    let result = match args.command {
         Some(Command::New { name }) => new_bff(&name),
         None => run(args).await,
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(line) => exit_with_error(&line),
     }
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
 fn new_bff(name: &str) -> Result<(), String> {
     let folder = std::env::current_dir().map_err(|error| error.to_string())?;
     let next_steps = scaffold::new_bff(scaffold::workspace(&folder)?, name)?;
-    // A closed stdout is no failure.
+    // A closed stdout is not an error.
     let _ = write!(std::io::stdout(), "{next_steps}");
     Ok(())
 }
@@ -68,14 +68,14 @@ async fn run(args: Args) -> Result<(), String> {
     let mut real = BTreeMap::new();
     for (backend, url) in args.real {
         if real.insert(backend, url).is_some() {
-            return Err(format!("--real names {backend} twice"));
+            return Err(format!("duplicate --real for {backend}"));
         }
     }
     logs::install(&logs::Config {
         log_format: logs::Format::Text,
-        log_filter: "warn".to_owned(), // a line a request would bury the table
+        log_filter: "warn".to_owned(), // access log lines would hide the table
     })?;
-    // Before the table says that it runs: told to stop at once, it still stops in order.
+    // Installed before the table is printed, so that a signal right after it also stops the fleet gracefully.
     let stop = stop_signal()?;
     let running = fleet::start(Fleet {
         ports: args.base_port.map_or(Ports::Documented, Ports::Above),
@@ -86,18 +86,18 @@ async fn run(args: Args) -> Result<(), String> {
         ..Fleet::default()
     })
     .await?;
-    // Nobody reading the table is no reason to stop.
+    // A closed stdout is not an error.
     let _ = write!(std::io::stdout(), "{}", banner::table(&running));
     stop.await;
     running.stop().await;
     Ok(())
 }
 
-/// `BACKEND=URL`, parsed.
-fn real(text: &str) -> Result<(Backend, String), String> {
-    let (name, url) = text.split_once('=').ok_or("it is written BACKEND=URL")?;
+/// Parses `BACKEND=URL`.
+fn parse_real(text: &str) -> Result<(Backend, String), String> {
+    let (name, url) = text.split_once('=').ok_or("must be BACKEND=URL")?;
     if !url.starts_with("http://") && !url.starts_with("https://") {
-        return Err("the URL starts with http:// or https://".to_owned());
+        return Err("the URL must start with http:// or https://".to_owned());
     }
     let backend = name.parse::<Backend>().map_err(|error| error.to_string())?;
     Ok((backend, url.to_owned()))

@@ -1,4 +1,4 @@
-//! What a development fleet changes in each gateway's configuration: addresses, and credentials for a demo.
+//! The development configuration of each gateway: addresses, wide limits and demo credentials.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,38 +10,38 @@ use toml::{Table, Value};
 use crate::gateways::{Callers, Gateway};
 use crate::toml_tables::{merge, parse, section, set};
 
-/// The demo partner's key. It opens a fleet's partner gateway and nothing else: production refuses it by id and secret.
+/// The demo partner's API key. It is valid only in a fleet: production rejects its id and its secret.
 pub const PARTNER_KEY: &str = "bffp_demo_only-for-this-machine";
-/// What the demo partner may do.
+/// The scopes of the demo partner.
 const PARTNER_SCOPES: [&str; 2] = ["catalogue:read", "availability:read"];
-/// More a minute than this machine answers.
-const WIDE: i64 = 10_000_000;
-/// What the demo issuer's tokens name as their audience.
+/// A limit that one machine does not reach, in requests per minute.
+const WIDE_LIMIT: i64 = 10_000_000;
+/// The audience of the mocked issuer's tokens.
 const AUDIENCE: &str = "bff";
 
-/// Where one gateway listens.
+/// The addresses of one gateway.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// For clients.
+    /// The public address.
     pub listen: SocketAddr,
-    /// For operators.
+    /// The admin address.
     pub admin_listen: SocketAddr,
 }
 
 impl Addresses {
-    /// How clients reach it, without a final slash.
+    /// The public URL, without a final slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.listen)
     }
 
-    /// How operators reach it, without a final slash.
+    /// The admin URL, without a final slash.
     pub fn admin_url(&self) -> String {
         format!("http://{}", self.admin_listen)
     }
 }
 
-/// One gateway's overlay as TOML, `extra` over it. `backends` holds the URL of all eight.
-pub fn of(
+/// The overlay of one gateway as TOML, with `extra` on top. `backends` has the URL of each backend.
+pub fn build(
     gateway: &Gateway,
     addresses: &Addresses,
     backends: &BTreeMap<Backend, String>,
@@ -55,7 +55,7 @@ pub fn of(
     let admin = addresses.admin_listen.to_string();
     set(&mut overlay, &["server", "admin_listen"], admin);
     set(&mut overlay, &["server", "public_url"], addresses.url());
-    // So that a load test from one machine meets the gateway, and not a limit that knows nothing of it yet.
+    // A high initial limit, so that a load test is not rejected before the adaptive limit has grown.
     let initial = ["inbound", "load_shedding", "concurrency_limit", "initial"];
     set(&mut overlay, &initial, 1000);
     for name in gateway.upstreams() {
@@ -84,7 +84,7 @@ pub fn of(
     toml::to_string(&overlay).map_err(|error| error.to_string())
 }
 
-/// No limit is in the way of a load test, which comes from one address; a partner's plan is part of the demo and stays.
+/// Raises the rate limits for load tests from one IP address. The limits of a partner's plan stay: they are part of the demo.
 fn relax_limits(overlay: &mut Table, defaults: &Table, callers: Callers) {
     let limits = section(defaults, "inbound").and_then(|inbound| section(inbound, "rate_limits"));
     let Some(limits) = limits else { return };
@@ -92,18 +92,18 @@ fn relax_limits(overlay: &mut Table, defaults: &Table, callers: Callers) {
         set(
             overlay,
             &["inbound", "rate_limits", "per_ip", "limit"],
-            WIDE,
+            WIDE_LIMIT,
         );
     }
     if callers == Callers::People {
         for (name, _) in section(limits, "policies").into_iter().flatten() {
             let path = ["inbound", "rate_limits", "policies", name, "limit"];
-            set(overlay, &path, WIDE);
+            set(overlay, &path, WIDE_LIMIT);
         }
     }
 }
 
-/// The demo partner as configuration holds it: the secret's hash, never the secret.
+/// The configuration of the demo partner, with the hash of the secret.
 fn demo_key() -> Table {
     let mut key = Table::new();
     set(&mut key, &["hash"], api_key::hash(api_key::DEMO_SECRET));

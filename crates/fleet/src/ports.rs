@@ -1,4 +1,4 @@
-//! Which port is whose, and binding them.
+//! The ports of the fleet.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -6,53 +6,53 @@ use bff_core::server::cannot_listen;
 use services_mock::Backend;
 use tokio::net::TcpListener;
 
-/// Where the fleet listens, always on loopback.
+/// The ports of the fleet, always on loopback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ports {
-    /// Gateways from 8080, their admin ports from 9080, each mock at its own, control at 3999.
+    /// The documented ports: gateways from 8080, admin ports from 9080, mocks at their default ports, control at 3999.
     #[default]
     Documented,
-    /// Gateways from N, their admin ports from N+10, mocks from N+20, control at N+39.
+    /// Ports above a base N: gateways from N, admin ports from N+10, mocks from N+20, control at N+39.
     Above(u16),
-    /// Whatever is free, for tests.
+    /// Free ports, for tests.
     Free,
 }
 
 impl Ports {
-    /// The port of the gateway at `place`.
-    pub fn public(self, place: u16) -> Result<u16, String> {
-        self.at(8080 + place, place)
+    /// The public port of the gateway with this number in the list.
+    pub fn public(self, number: u16) -> Result<u16, String> {
+        self.select(8080 + number, number)
     }
 
-    /// Its admin port.
-    pub fn admin(self, place: u16) -> Result<u16, String> {
-        self.at(9080 + place, 10 + place)
+    /// The admin port of the gateway with this number in the list.
+    pub fn admin(self, number: u16) -> Result<u16, String> {
+        self.select(9080 + number, 10 + number)
     }
 
     /// The port of a mock.
     pub fn backend(self, backend: Backend) -> Result<u16, String> {
-        let place = u16::try_from(backend.index()).unwrap_or_default();
-        self.at(backend.port(), 20 + place)
+        let index = u16::try_from(backend.index()).unwrap_or_default();
+        self.select(backend.port(), 20 + index)
     }
 
-    /// The port that controls the mocks.
+    /// The control port of the mocks.
     pub fn control(self) -> Result<u16, String> {
-        self.at(3999, 39)
+        self.select(3999, 39)
     }
 
-    fn at(self, documented: u16, above: u16) -> Result<u16, String> {
+    fn select(self, documented: u16, offset: u16) -> Result<u16, String> {
         match self {
             Self::Documented => Ok(documented),
             Self::Free => Ok(0),
             Self::Above(base) => base
-                .checked_add(above)
+                .checked_add(offset)
                 .filter(|_| base > 0)
-                .ok_or_else(|| format!("base port {base}: it is 1 to {}", u16::MAX - 39)),
+                .ok_or_else(|| format!("base port {base}: must be 1 to {}", u16::MAX - 39)),
         }
     }
 }
 
-/// Binds `port` on loopback and says which port it became.
+/// Binds `port` on loopback. Returns the listener and its address.
 pub(crate) async fn bind(port: u16) -> Result<(TcpListener, SocketAddr), String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let bound = TcpListener::bind(address).await;
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_port_moves_everything() {
+    fn a_base_port_moves_all_ports() {
         let ports = Ports::Above(20_000);
         assert_eq!(ports.public(3), Ok(20_003));
         assert_eq!(ports.admin(3), Ok(20_013));
@@ -78,8 +78,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_port_is_one_clear_line() {
-        let (_held, address) = bind(0).await.unwrap();
+    async fn an_unavailable_port_is_a_one_line_error() {
+        let (_listener, address) = bind(0).await.unwrap();
         let line = bind(address.port()).await.unwrap_err();
         assert_eq!(
             line,

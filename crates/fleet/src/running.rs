@@ -1,4 +1,4 @@
-//! A fleet that runs: its URLs, its mocks, and stopping it.
+//! A running fleet: its URLs, its mocks and its shutdown.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::overlay::Addresses;
 use crate::ports::{self, Ports};
 
-/// The backends' bound ports, and the URL of each: its mock's, or the real one's.
+/// The bound ports of the mocks, and the URL of each backend, mocked or real.
 pub(crate) struct Backends {
     mocks: Vec<(Backend, TcpListener)>,
     control: (TcpListener, SocketAddr),
@@ -44,30 +44,30 @@ impl Backends {
         })
     }
 
-    /// The URL of each of the eight.
+    /// The URL of each backend.
     pub(crate) fn urls(&self) -> &BTreeMap<Backend, String> {
         &self.urls
     }
 
-    /// Who signs tokens: the auth backend, by its own URL.
+    /// The issuer of tokens: the URL of the auth backend.
     pub(crate) fn issuer(&self) -> &str {
         self.urls.get(&Backend::Auth).map_or("", String::as_str)
     }
 }
 
-/// A fleet that runs. Dropped without [`Running::stop`], it ends at once and loses what is in progress.
+/// A running fleet. If it is dropped without [`Running::stop`], it aborts the requests in flight.
 pub struct Running {
-    gateways: BTreeMap<&'static str, Served>,
+    gateways: BTreeMap<&'static str, ServedGateway>,
     mocks: Mocks,
     backends: BTreeMap<Backend, String>,
-    faked: Vec<Backend>,
+    mocked: Vec<Backend>,
     control: SocketAddr,
-    serving: Part,
-    faking: Part,
+    gateway_servers: ServerGroup,
+    mock_servers: ServerGroup,
 }
 
-/// A gateway that is served: its addresses and its contracts.
-struct Served {
+/// A running gateway: its addresses and its contracts.
+struct ServedGateway {
     addresses: Addresses,
     openapi: String,
     has_graphql: bool,
@@ -75,41 +75,41 @@ struct Served {
 
 /// Servers that stop together.
 #[derive(Default)]
-struct Part {
+struct ServerGroup {
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-impl Part {
-    async fn end(mut self) {
+impl ServerGroup {
+    async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
 }
 
 impl Running {
-    /// Serves the mocks and their control port; no gateway yet.
+    /// Serves the mocks and their control port, and no gateway yet.
     pub(crate) fn new(mocks: Mocks, backends: Backends) -> Self {
-        let mut faking = Part::default();
-        let faked = backends.mocks.iter().map(|(backend, _)| *backend).collect();
+        let mut mock_servers = ServerGroup::default();
+        let mocked = backends.mocks.iter().map(|(backend, _)| *backend).collect();
         for (backend, listener) in backends.mocks {
-            let stop = faking.stop.clone().cancelled_owned();
+            let stop = mock_servers.stop.clone().cancelled_owned();
             let serve = serve(mocks.clone(), backend, listener, stop);
-            faking.tasks.spawn(serve);
+            mock_servers.tasks.spawn(serve);
         }
         let (listener, control) = backends.control;
-        let stop = faking.stop.clone().cancelled_owned();
-        faking
+        let stop = mock_servers.stop.clone().cancelled_owned();
+        mock_servers
             .tasks
             .spawn(serve_control(mocks.clone(), listener, stop));
         Self {
             gateways: BTreeMap::new(),
             mocks,
             backends: backends.urls,
-            faked,
+            mocked,
             control,
-            serving: Part::default(),
-            faking,
+            gateway_servers: ServerGroup::default(),
+            mock_servers,
         }
     }
 
@@ -121,30 +121,30 @@ impl Running {
         listeners: Listeners,
         app: App,
     ) {
-        let served = Served {
+        let gateway = ServedGateway {
             addresses,
             openapi: app.openapi().unwrap_or_default(),
             has_graphql: app.graphql_schema().is_some(),
         };
-        let stop = self.serving.stop.clone().cancelled_owned();
+        let stop = self.gateway_servers.stop.clone().cancelled_owned();
         let serve = server::serve(listeners, app, stop);
-        self.serving.tasks.spawn(serve);
-        self.gateways.insert(name, served);
+        self.gateway_servers.tasks.spawn(serve);
+        self.gateways.insert(name, gateway);
     }
 
-    /// Whether this gateway is part of the fleet.
+    /// Whether the fleet runs this gateway.
     pub fn has(&self, gateway: &str) -> bool {
         self.gateways.contains_key(gateway)
     }
 
-    /// Where clients reach a gateway, without a final slash; empty if it does not run.
+    /// The public URL of a gateway, without a final slash; empty if it does not run.
     pub fn url(&self, gateway: &str) -> String {
         self.gateways
             .get(gateway)
             .map_or_else(String::new, |served| served.addresses.url())
     }
 
-    /// Where operators reach a gateway, without a final slash; empty if it does not run.
+    /// The admin URL of a gateway, without a final slash; empty if it does not run.
     pub fn admin_url(&self, gateway: &str) -> String {
         self.gateways
             .get(gateway)
@@ -165,29 +165,29 @@ impl Running {
             .is_some_and(|served| served.has_graphql)
     }
 
-    /// Where a backend is reached: its mock, or the real one.
+    /// The URL of a backend, mocked or real.
     pub fn backend_url(&self, backend: Backend) -> &str {
         self.backends.get(&backend).map_or("", String::as_str)
     }
 
     /// Whether this backend is a mock.
     pub fn is_mocked(&self, backend: Backend) -> bool {
-        self.faked.contains(&backend)
+        self.mocked.contains(&backend)
     }
 
-    /// Where the mocks are told to fail.
+    /// The URL of the mocks' control port.
     pub fn control_url(&self) -> String {
         format!("http://{}", self.control)
     }
 
-    /// The mocks: faults, counters, tokens.
+    /// The mocks: faults, statistics and tokens.
     pub fn mocks(&self) -> &Mocks {
         &self.mocks
     }
 
-    /// Stops the gateways, which finish what they have begun, then the mocks.
+    /// Stops the gateways gracefully, then the mocks.
     pub async fn stop(self) {
-        self.serving.end().await;
-        self.faking.end().await;
+        self.gateway_servers.stop().await;
+        self.mock_servers.stop().await;
     }
 }

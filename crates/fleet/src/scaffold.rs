@@ -52,7 +52,7 @@ const FILES: [(&str, &str); 11] = [
     ("tests/{name}.rs", include_str!("../templates/test.rs.in")),
 ];
 
-/// The registrations: in this file, this line, after the last line that contains these characters.
+/// The registrations: the file, the new line, and a text. The new line follows the last line with that text.
 const LINES: [(&str, &str, &str); 5] = [
     ("Cargo.toml", "  \"bffs/{name}\",", "  \"bffs/"),
     (
@@ -77,7 +77,7 @@ const LINES: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Where the test module is declared, in alphabetical order.
+/// The file that declares the test modules, in alphabetical order.
 const TEST_MODULES: &str = "tests/main.rs";
 
 /// Words that Rust does not accept as the name of a module, and packages of this workspace.
@@ -87,8 +87,8 @@ const RESERVED: [&str; 44] = [
     "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub",
     "ref", "return", "self", "static", "struct", "super", "trait", "true", "type", "use",
 ];
-/// The gateways' ports lie between the first one's and this many above it.
-const MOST_GATEWAYS: usize = 10;
+/// The maximum number of gateways: each has a port above the first one's.
+const MAX_GATEWAYS: usize = 10;
 
 /// Writes a new BFF into the workspace at `root`. Returns the next steps; the error is one line.
 pub fn new_bff(root: &Path, name: &str) -> Result<String, String> {
@@ -133,8 +133,8 @@ pub fn workspace(folder: &Path) -> Result<&Path, String> {
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
-    if !starts_well
+    let starts_with_letter = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if !starts_with_letter
         || !name
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
@@ -160,7 +160,7 @@ impl Values {
         let folder = root.join("bffs");
         let entries = fs::read_dir(&folder).map_err(|error| format!("bffs: {error}"))?;
         let count = entries.count();
-        if count >= MOST_GATEWAYS {
+        if count >= MAX_GATEWAYS {
             return Err(format!("no port is left: there are {count} gateways"));
         }
         let (first, rest) = name.split_at(1);
@@ -179,7 +179,7 @@ impl Values {
     }
 }
 
-/// The text with a line after the last one that contains `after`; none without such a line.
+/// Inserts a line after the last one that contains `after`; `None` without such a line.
 fn insert_after(text: &str, line: &str, after: &str) -> Option<String> {
     let mut lines: Vec<&str> = text.lines().collect();
     let last = lines.iter().rposition(|line| line.contains(after))?;
@@ -187,13 +187,13 @@ fn insert_after(text: &str, line: &str, after: &str) -> Option<String> {
     Some(lines.join("\n") + "\n")
 }
 
-/// The text with `mod name;` among its modules, which are in alphabetical order.
+/// Inserts `mod name;` into the alphabetical list of modules.
 fn insert_module(text: &str, name: &str) -> String {
     let line = format!("mod {name};");
     let mut lines: Vec<&str> = text.lines().collect();
     let is_later = |l: &&str| l.starts_with("mod ") && **l > *line;
-    let place = lines.iter().position(is_later).unwrap_or(lines.len());
-    lines.insert(place, &line);
+    let index = lines.iter().position(is_later).unwrap_or(lines.len());
+    lines.insert(index, &line);
     lines.join("\n") + "\n"
 }
 
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_a_word_that_rust_and_the_backends_leave_free() {
+    fn a_name_must_be_valid_and_free() {
         assert_eq!(check_name("watch2"), Ok(()));
         for (name, line) in [
             (
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_stands_after_the_last_of_its_kind_and_a_module_in_its_order() {
+    fn lines_and_modules_are_inserted_in_order() {
         let text = "a-bff.x\nb-bff.x\nother\n";
         let inserted = insert_after(text, "c-bff.x", "-bff.x");
         assert_eq!(inserted.unwrap(), "a-bff.x\nb-bff.x\nc-bff.x\nother\n");

@@ -1,7 +1,7 @@
-//! `cargo run` as people use it: the table, every line of it, and stopping. Here and not in `tests/`, because cargo
-//! builds a binary for the tests of its own package only.
+//! `cargo run`: every line of the table, and the shutdown. These tests are not in the workspace's `tests/`, because cargo
+//! builds a binary only for the tests of its own package.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::net::TcpListener;
 
@@ -17,13 +17,13 @@ mod process;
 mod stub;
 
 const FLEET: &str = env!("CARGO_BIN_EXE_fleet");
-const LAST_LINE: &str = "Ctrl-C stops it all.";
+const LAST_LINE: &str = "Press Ctrl-C to stop.";
 
 /// One command of the table: method, URL, headers, body.
 type Curl = (String, String, Vec<String>, String);
 
-/// The words of a command line: quotes hold them together, and what is in them stays as it is.
-fn words(text: &str) -> Vec<String> {
+/// Splits a command line into words. Quotes group characters, as in a shell.
+fn split_words(text: &str) -> Vec<String> {
     let (mut words, mut quote) = (vec![String::new()], None);
     for c in text.chars() {
         match quote {
@@ -36,8 +36,8 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-fn curl(command: &str) -> Curl {
-    let mut words = words(command).into_iter();
+fn parse_curl(command: &str) -> Curl {
+    let mut words = split_words(command).into_iter();
     let (mut method, mut url, mut headers, mut body) = (None, None, Vec::new(), String::new());
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -48,9 +48,9 @@ fn curl(command: &str) -> Curl {
             _ => assert_eq!(url.replace(word), None, "{command}"),
         }
     }
-    let implied = if body.is_empty() { "GET" } else { "POST" };
+    let default_method = if body.is_empty() { "GET" } else { "POST" };
     (
-        method.unwrap_or(implied.to_owned()),
+        method.unwrap_or(default_method.to_owned()),
         url.unwrap(),
         headers,
         body,
@@ -66,46 +66,46 @@ fn answer((method, url, headers, body): &Curl) -> String {
     text
 }
 
-/// Every command of the table in turn, with the token and the key that the table tells how to get; what was asked.
-fn try_everything(table: &[String]) -> Vec<String> {
+/// Runs every command of the table, with its token and its key. Returns the requested URLs.
+fn run_every_command(table: &[String]) -> Vec<String> {
     let login = table
         .iter()
         .find_map(|l| l.strip_prefix("TOKEN=$("))
         .unwrap();
     let (login, _) = login.split_once(" | ").unwrap();
-    let signed_in = answer(&curl(login));
-    let (_, token) = signed_in.split_once(r#""access_token":""#).unwrap();
+    let token_response = send(&parse_curl(login));
+    let (_, token) = token_response.split_once(r#""access_token":""#).unwrap();
     let (token, _) = token.split_once('"').unwrap();
     let key = table.iter().find_map(|l| l.strip_prefix("KEY=")).unwrap();
-    let mut asked = Vec::new();
+    let mut urls = Vec::new();
     let lines = table.iter().filter(|line| !line.starts_with("TOKEN="));
     for command in lines.flat_map(|line| line.split("; ")) {
         let Some(at) = command.find("curl ") else {
             continue;
         };
         let command = command[at..].replace("$TOKEN", token).replace("$KEY", key);
-        let curl = curl(&command);
-        let text = answer(&curl);
+        let curl = parse_curl(&command);
+        let text = send(&curl);
         assert!(!text.contains(r#""errors":["#), "{command}: {text}");
-        asked.push(curl.1);
+        urls.push(curl.1);
     }
-    asked
+    urls
 }
 
 #[test]
-fn every_line_of_the_table_works_and_term_stops_it_all() {
+fn every_line_of_the_table_works_and_sigterm_stops_the_fleet() {
     let base = free_base();
     let mut fleet = Process::start(FLEET, &["--base-port", &base.to_string()], &[]);
     let table = fleet.read_until(LAST_LINE);
     let asked = try_everything(&table);
     // At least one for each gateway, the sign-in, and two for faults.
-    assert!(asked.len() >= fleet::GATEWAYS.len() + 3, "{asked:#?}");
+    assert!(urls.len() >= fleet::GATEWAYS.len() + 3, "{urls:#?}");
     for gateway in fleet::GATEWAYS {
         let url = format!("http://127.0.0.1:{}/", base + gateway.number());
-        let is_own = |asked: &&String| asked.starts_with(&url);
-        assert!(asked.iter().any(|a| is_own(&a)), "{url}: {asked:#?}");
+        let has_command = urls.iter().any(|u| u.starts_with(&url));
+        assert!(has_command, "{url}: {urls:#?}");
     }
-    for (place, page) in [
+    for (offset, page) in [
         (0, "/docs"),
         (3, "/docs"),
         (0, "/graphiql"),
@@ -113,7 +113,7 @@ fn every_line_of_the_table_works_and_term_stops_it_all() {
         (13, "/metrics"),
         (12, "/config"),
     ] {
-        let url = format!("http://127.0.0.1:{}", base + place);
+        let url = format!("http://127.0.0.1:{}", base + offset);
         assert!(
             table
                 .iter()
@@ -129,7 +129,7 @@ fn every_line_of_the_table_works_and_term_stops_it_all() {
 }
 
 #[test]
-fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
+fn selected_gateways_call_a_real_backend_and_ctrl_c_stops_them() {
     let base = free_base();
     let (url, asked) = start_stub();
     let args = [
@@ -163,7 +163,7 @@ fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
     let (status, text) = request("GET", &page, &[], "");
     assert_eq!(status, 404, "{text}");
     assert!(
-        asked
+        requests
             .iter()
             .any(|line| line.starts_with("GET /products/p-1 "))
     );
@@ -171,9 +171,9 @@ fn a_part_of_it_calls_a_real_backend_and_ctrl_c_stops_it() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_one_line() {
+fn an_unavailable_port_is_a_one_line_error() {
     let base = free_base();
-    let _taken = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
+    let _listener = TcpListener::bind(("127.0.0.1", base + 2)).unwrap();
     let ended = run(FLEET, &["--base-port", &base.to_string()], &[]);
     assert_eq!(
         ended.startup_error(),
@@ -185,31 +185,34 @@ fn a_port_that_is_taken_is_one_line() {
 }
 
 #[test]
-fn what_cannot_be_is_refused() {
+fn invalid_arguments_are_rejected() {
     let base = free_base().to_string();
-    let refused = |args: &[&str], env: &[(&str, &str)]| {
+    let error_line = |args: &[&str], env: &[(&str, &str)]| {
         let args = [&["--base-port", &base], args].concat();
         run(FLEET, &args, env).startup_error().to_owned()
     };
     let names: Vec<&str> = fleet::GATEWAYS.iter().map(|g| g.name).collect();
-    let line = refused(&["--only", "web,nosuch"], &[]);
+    let line = error_line(&["--only", "web,nosuch"], &[]);
     assert_eq!(
         line,
-        format!("there is no gateway `nosuch`, only {}", names.join(", "))
+        format!(
+            "unknown gateway `nosuch`; the gateways are {}",
+            names.join(", ")
+        )
     );
-    let line = refused(&[], &[("PARTNER_MODE", "production")]);
+    let line = error_line(&[], &[("PARTNER_MODE", "production")]);
     assert!(
         line.starts_with("partner: auth.api_keys.demo in the overlay: refused in production: "),
         "{line}"
     );
-    let line = refused(&[], &[("WEB_SERVER__LISTEN", "127.0.0.1:1")]);
+    let line = error_line(&[], &[("WEB_SERVER__LISTEN", "127.0.0.1:1")]);
     assert!(line.starts_with("web: WEB_SERVER__LISTEN "), "{line}");
-    let twice = ["--real", "product=http://a", "--real", "product=http://b"];
-    assert_eq!(refused(&twice, &[]), "--real names product twice");
-    for (words, begins) in [
+    let duplicate = ["--real", "product=http://a", "--real", "product=http://b"];
+    assert_eq!(error_line(&duplicate, &[]), "duplicate --real for product");
+    for (args, start) in [
         (
             ["--real", "product=localhost:3002"],
-            "invalid value 'product=localhost:3002' for '--real <BACKEND=URL>': the URL starts with",
+            "invalid value 'product=localhost:3002' for '--real <BACKEND=URL>': the URL must start with",
         ),
         (
             ["--real", "prices=http://a"],

@@ -1,17 +1,16 @@
-//! `POST /token`: one function for each grant. The authorization code (with PKCE) and the device code are
-//! two more arms of the same match.
+//! `POST /token`: one function for each grant.
 //!
-//! - `grant_type=refresh_token&refresh_token=...` → a new pair. A refresh token serves once; using it again
-//!   revokes the whole family it belongs to (RFC 9700 §4.14). Lasts 30 days
-//! - `grant_type=client_credentials` with `client_id` and `client_secret`, in the form or as Basic → an access
-//!   token alone. Demo clients: `web-bff`, `mobile-bff`, `tv-bff`, `partner-bff`, `demo-service`; secret
+//! - `grant_type=refresh_token&refresh_token=...` → new tokens. A refresh token is valid once and for 30 days.
+//!   Its reuse revokes the whole token family (RFC 9700 §4.14)
+//! - `grant_type=client_credentials` with `client_id` and `client_secret`, in the form or as Basic → only an
+//!   access token. Demo clients: `web-bff`, `mobile-bff`, `tv-bff`, `partner-bff`, `demo-service`; secret
 //!   `demo-secret`
 //! - another grant: 400 `unsupported_grant_type`
 
 use std::sync::Arc;
 
 use axum::Form;
-use axum::extract::State as Of;
+use axum::extract::State as SharedState;
 use axum::extract::rejection::FormRejection;
 use axum::response::Response;
 use base64::Engine;
@@ -24,10 +23,10 @@ use super::keys::Algorithm;
 use super::tokens::{self, Subject};
 use super::{ACCESS_TTL, users};
 use crate::clock::Time;
-use crate::response::{Answer, Problem, private};
-use crate::world::MockState;
+use crate::response::{HandlerResult, Problem, private};
+use crate::state::MockState;
 
-/// The grants that `POST /token` knows.
+/// The grants that `POST /token` supports.
 pub(super) const SUPPORTED: [&str; 2] = ["refresh_token", "client_credentials"];
 
 const CLIENTS: [&str; 5] = [
@@ -40,14 +39,14 @@ const CLIENTS: [&str; 5] = [
 const CLIENT_SECRET: &str = "demo-secret";
 const REFRESH_DAYS: i64 = 30;
 
-/// What is known of one refresh token.
-pub(super) struct Refresh {
+/// One refresh token.
+pub(super) struct RefreshToken {
     user: String,
-    /// The ordinal of the login it goes back to.
+    /// The ordinal of the first token of the family.
     family: u64,
     alg: Algorithm,
     expires: Time,
-    spent: bool,
+    used: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -74,80 +73,87 @@ struct Tokens {
 }
 
 pub(super) async fn token(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     headers: HeaderMap,
     form: Result<Form<TokenRequest>, FormRejection>,
-) -> Answer {
+) -> HandlerResult {
     let Ok(Form(request)) = form else {
-        return Ok(refused("invalid_request", "not a form"));
+        return Ok(error_response("invalid_request", "the body is not a form"));
     };
     match request.grant_type.as_str() {
-        "refresh_token" => refresh(&world, request.refresh_token.as_deref().unwrap_or_default()),
-        "client_credentials" => client_credentials(&world, &headers, request),
-        "" => Ok(refused("invalid_request", "grant_type is missing")),
-        _ => Ok(refused(
+        "refresh_token" => refresh(&state, request.refresh_token.as_deref().unwrap_or_default()),
+        "client_credentials" => client_credentials(&state, &headers, request),
+        "" => Ok(error_response("invalid_request", "grant_type is missing")),
+        _ => Ok(error_response(
             "unsupported_grant_type",
-            "this grant is not served",
+            "the grant is not supported",
         )),
     }
 }
 
-/// A fresh pair of tokens; `family` continues the login that it names.
-pub(super) fn session(
-    world: &MockState,
+/// Issues tokens. `family` is the family of the refresh token that they replace.
+pub(super) fn issue_tokens(
+    state: &MockState,
     subject: &Subject,
     alg: Algorithm,
     family: Option<u64>,
-) -> Answer {
-    let access_token = tokens::access(world, subject, alg, ACCESS_TTL).ok_or_else(no_keys)?;
-    let id_token = tokens::identity(world, subject, alg);
-    let ordinal = world.auth.ordinal();
-    let refresh_token = format!("rt_{}", world.draw.id("refresh", ordinal));
-    let kept = Refresh {
+) -> HandlerResult {
+    let access_token = tokens::access(state, subject, alg, ACCESS_TTL).ok_or_else(no_keys)?;
+    let id_token = tokens::identity(state, subject, alg);
+    let ordinal = state.auth.ordinal();
+    let refresh_token = format!("rt_{}", state.rng.id("refresh", ordinal));
+    let stored = RefreshToken {
         user: subject.sub.clone(),
         family: family.unwrap_or(ordinal),
         alg,
-        expires: Time(world.clock.now().0 + time::Duration::days(REFRESH_DAYS)),
-        spent: false,
+        expires: Time(state.clock.now().0 + time::Duration::days(REFRESH_DAYS)),
+        used: false,
     };
-    world
+    state
         .auth
         .refresh
         .lock()
-        .insert(refresh_token.clone(), kept);
+        .insert(refresh_token.clone(), stored);
     let (refresh_token, scope) = (Some(refresh_token), subject.scope.clone());
-    Ok(granted(&Tokens {
+    Ok(token_response(&Tokens {
         refresh_token,
         id_token,
         ..Tokens::new(access_token, scope)
     }))
 }
 
-fn refresh(world: &MockState, token: &str) -> Answer {
-    let now = world.clock.now();
+fn refresh(state: &MockState, token: &str) -> HandlerResult {
+    let now = state.clock.now();
     let (user, family, alg) = {
-        let mut all = world.auth.refresh.lock();
-        let Some(known) = all.get_mut(token).filter(|r| r.expires > now) else {
-            return Ok(refused("invalid_grant", "unknown or expired refresh token"));
+        let mut all = state.auth.refresh.lock();
+        let Some(stored) = all.get_mut(token).filter(|r| r.expires > now) else {
+            return Ok(error_response(
+                "invalid_grant",
+                "unknown or expired refresh token",
+            ));
         };
-        let family = known.family;
-        if known.spent {
+        let family = stored.family;
+        if stored.used {
             all.retain(|_, other| other.family != family);
-            return Ok(refused(
+            return Ok(error_response(
                 "invalid_grant",
                 "the refresh token was used before; its family is revoked",
             ));
         }
-        known.spent = true;
-        (known.user.clone(), family, known.alg)
+        stored.used = true;
+        (stored.user.clone(), family, stored.alg)
     };
-    let Some(person) = users::find(&user) else {
-        return Ok(refused("invalid_grant", "the user is gone"));
+    let Some(user) = users::find(&user) else {
+        return Ok(error_response("invalid_grant", "the user does not exist"));
     };
-    session(world, &Subject::of(&person), alg, Some(family))
+    issue_tokens(state, &Subject::of(&user), alg, Some(family))
 }
 
-fn client_credentials(world: &MockState, headers: &HeaderMap, request: TokenRequest) -> Answer {
+fn client_credentials(
+    state: &MockState,
+    headers: &HeaderMap,
+    request: TokenRequest,
+) -> HandlerResult {
     let basic = basic(headers);
     let in_form = request.client_id.zip(request.client_secret);
     let (id, secret) = basic.or(in_form).unwrap_or_default();
@@ -159,9 +165,9 @@ fn client_credentials(world: &MockState, headers: &HeaderMap, request: TokenRequ
         ));
     }
     let subject = Subject::client(&id, request.scope.unwrap_or_else(|| "catalogue".to_owned()));
-    let alg = world.auth.signing().algorithm();
-    let access_token = tokens::access(world, &subject, alg, ACCESS_TTL).ok_or_else(no_keys)?;
-    Ok(granted(&Tokens::new(access_token, subject.scope)))
+    let alg = state.auth.signing().algorithm();
+    let access_token = tokens::access(state, &subject, alg, ACCESS_TTL).ok_or_else(no_keys)?;
+    Ok(token_response(&Tokens::new(access_token, subject.scope)))
 }
 
 impl Tokens {
@@ -189,19 +195,19 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
         .map(|(id, secret)| (id.to_owned(), secret.to_owned()))
 }
 
-fn granted(tokens: &Tokens) -> Response {
+fn token_response(tokens: &Tokens) -> Response {
     private(StatusCode::OK, tokens)
 }
 
-fn refused(error: &str, why: &str) -> Response {
-    problem(StatusCode::BAD_REQUEST, error, why)
+fn error_response(error: &str, description: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, error, description)
 }
 
-/// RFC 6749 §5.2, with the house's `message` beside it.
-fn problem(status: StatusCode, error: &str, why: &str) -> Response {
+/// An error of RFC 6749 §5.2, with the additional `message` of all backends.
+fn problem(status: StatusCode, error: &str, description: &str) -> Response {
     private(
         status,
-        &serde_json::json!({ "error": error, "error_description": why, "message": why }),
+        &serde_json::json!({ "error": error, "error_description": description, "message": description }),
     )
 }
 
@@ -209,6 +215,6 @@ fn no_keys() -> Problem {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "no_keys",
-        "this machine cannot make keys",
+        "key generation failed",
     )
 }

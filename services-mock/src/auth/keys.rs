@@ -1,7 +1,7 @@
-//! Signing keys by generation: an RSA and an elliptic-curve pair each, made when first used.
+//! Signing keys by generation: one RSA key pair and one elliptic-curve key pair, generated on first use.
 //!
-//! Making them is slow, so the pairs are shared by every set of mocks in the process: slot `g % 8` serves
-//! generation `g`, under a key id of its own.
+//! Key generation is slow, so all mocks of the process share the key pairs. Generation `g` uses slot `g % 8` with its own
+//! key id.
 
 use std::sync::OnceLock;
 
@@ -17,14 +17,14 @@ use serde::{Deserialize, Serialize};
 
 const SLOTS: usize = 8;
 
-static POOL: [OnceLock<Option<Pair>>; SLOTS] = [const { OnceLock::new() }; SLOTS];
+static POOL: [OnceLock<Option<KeyPairs>>; SLOTS] = [const { OnceLock::new() }; SLOTS];
 
-struct Pair {
+struct KeyPairs {
     rsa: rsa::KeyPair,
     ec: EcdsaKeyPair,
 }
 
-/// How a token is signed.
+/// The signature algorithm of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum Algorithm {
@@ -32,7 +32,7 @@ pub(super) enum Algorithm {
     Es256,
 }
 
-/// The keys between two rotations, counted from 0.
+/// The keys between two rotations, numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Generation(pub(super) u64);
 
@@ -60,7 +60,7 @@ pub(super) enum Jwk {
 }
 
 impl Generation {
-    /// The algorithm in use: RS256 and ES256 in turns.
+    /// The default algorithm: RS256 and ES256 alternate.
     pub(super) const fn algorithm(self) -> Algorithm {
         if self.0.is_multiple_of(2) {
             Algorithm::Rs256
@@ -77,50 +77,56 @@ impl Generation {
         }
     }
 
-    /// The signature of a message, unless the machine cannot make keys.
+    /// Signs a message; `None` if key generation fails.
     pub(super) fn sign(self, alg: Algorithm, message: &[u8]) -> Option<Vec<u8>> {
-        let pair = self.pair()?;
+        let key_pairs = self.key_pairs()?;
         let random = SystemRandom::new();
         match alg {
             Algorithm::Rs256 => {
-                let mut signature = vec![0; pair.rsa.public_modulus_len()];
-                pair.rsa
+                let mut signature = vec![0; key_pairs.rsa.public_modulus_len()];
+                key_pairs
+                    .rsa
                     .sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .ok()?;
                 Some(signature)
             }
-            Algorithm::Es256 => Some(pair.ec.sign(&random, message).ok()?.as_ref().to_vec()),
+            Algorithm::Es256 => Some(key_pairs.ec.sign(&random, message).ok()?.as_ref().to_vec()),
         }
     }
 
-    /// Whether a signature is this generation's.
-    pub(super) fn verifies(self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let Some(pair) = self.pair() else {
+    /// Whether the signature was made by this generation.
+    pub(super) fn verify(self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let Some(key_pairs) = self.key_pairs() else {
             return false;
         };
         let verified = match alg {
             Algorithm::Rs256 => {
                 let key =
-                    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.rsa.public_key());
+                    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key_pairs.rsa.public_key());
                 key.verify(message, signature)
             }
             Algorithm::Es256 => {
-                let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.ec.public_key());
+                let key =
+                    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key_pairs.ec.public_key());
                 key.verify(message, signature)
             }
         };
         verified.is_ok()
     }
 
-    /// The public half.
+    /// The public key.
     pub(super) fn jwk(self, alg: Algorithm) -> Option<Jwk> {
-        let (pair, kid) = (self.pair()?, self.kid(alg));
+        let (key_pairs, kid) = (self.key_pairs()?, self.kid(alg));
         match alg {
             Algorithm::Rs256 => {
-                // PKCS #1 of 2048 bits: a head, 256 bytes of n, then 02 03 and three bytes of e.
-                let (rest, e) = pair.rsa.public_key().as_ref().split_last_chunk::<3>()?;
+                // PKCS #1 with 2048 bits: a header, 256 bytes of n, then 02 03 and three bytes of e.
+                let (rest, e) = key_pairs
+                    .rsa
+                    .public_key()
+                    .as_ref()
+                    .split_last_chunk::<3>()?;
                 let n = rest.strip_suffix(&[2, 3])?.last_chunk::<256>()?;
-                let (n, e) = (text(n), text(e));
+                let (n, e) = (encode_base64url(n), encode_base64url(e));
                 Some(Jwk::Rsa {
                     kty: "RSA",
                     r#use: "sig",
@@ -131,8 +137,8 @@ impl Generation {
                 })
             }
             Algorithm::Es256 => {
-                // Uncompressed: 4, then 32 bytes each of x and y (SEC 1 §2.3.3).
-                let (x, y) = pair
+                // Uncompressed: 4, then 32 bytes of x and 32 bytes of y (SEC 1 §2.3.3).
+                let (x, y) = key_pairs
                     .ec
                     .public_key()
                     .as_ref()
@@ -144,30 +150,30 @@ impl Generation {
                     r#use: "sig",
                     alg,
                     kid,
-                    x: text(x),
-                    y: text(y),
+                    x: encode_base64url(x),
+                    y: encode_base64url(y),
                 })
             }
         }
     }
 
-    fn pair(self) -> Option<&'static Pair> {
+    fn key_pairs(self) -> Option<&'static KeyPairs> {
         let slot = usize::try_from(self.0 % SLOTS as u64).ok()?;
-        let make = || {
+        let generate = || {
             let rsa = rsa::KeyPair::generate(KeySize::Rsa2048).ok()?;
             let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).ok()?;
-            Some(Pair { rsa, ec })
+            Some(KeyPairs { rsa, ec })
         };
-        POOL[slot].get_or_init(make).as_ref()
+        POOL[slot].get_or_init(generate).as_ref()
     }
 }
 
-/// Base64url without padding, as everything in a token is.
-pub(super) fn text(bytes: &[u8]) -> String {
+/// Encodes base64url without padding, the encoding of all parts of a token.
+pub(super) fn encode_base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The bytes behind [`text`].
-pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
+/// Decodes base64url without padding.
+pub(super) fn decode_base64url(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }

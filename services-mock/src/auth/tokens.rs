@@ -1,20 +1,20 @@
-//! Access and ID tokens: what they say, and who says so.
+//! Access tokens and ID tokens: claims and signatures.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::ACCESS_TTL;
-use super::keys::{Algorithm, bytes, text};
+use super::keys::{Algorithm, decode_base64url, encode_base64url};
 use crate::response::to_bytes;
-use crate::users::{self, Person};
-use crate::world::MockState;
+use crate::state::MockState;
+use crate::users::{self, User};
 
 const AUDIENCE: &str = "bff";
-/// For whom ID tokens are: the client that asks people to sign in (OpenID Connect Core §2).
-const CLIENT: &str = "web-bff";
+/// The audience of ID tokens: the client that signs users in (OpenID Connect Core §2).
+const ID_TOKEN_AUDIENCE: &str = "web-bff";
 
-/// Whom a token is about.
+/// The subject of a token.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub(super) sub: String,
@@ -27,24 +27,24 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn of(person: &Person) -> Self {
-        let scope = if person.role == "ADMIN" {
+    pub(super) fn of(user: &User) -> Self {
+        let scope = if user.role == "ADMIN" {
             "openid profile shop admin"
         } else {
             "openid profile shop"
         };
         Self {
-            sub: person.id.clone(),
-            profile: if person.id == "kim" { "kids" } else { "main" },
-            name: person.name.clone(),
-            roles: [person.role],
-            region: person.region,
-            maturity: person.maturity,
+            sub: user.id.clone(),
+            profile: if user.id == "kim" { "kids" } else { "main" },
+            name: user.name.clone(),
+            roles: [user.role],
+            region: user.region,
+            maturity: user.maturity,
             scope: scope.to_owned(),
         }
     }
 
-    /// A machine that speaks for itself.
+    /// A client that acts on its own behalf.
     pub(super) fn client(id: &str, scope: String) -> Self {
         let (sub, name) = (id.to_owned(), id.to_owned());
         Self {
@@ -60,7 +60,7 @@ impl Subject {
 }
 
 #[derive(Serialize)]
-struct Access<'a> {
+struct AccessClaims<'a> {
     iss: &'a str,
     aud: &'static str,
     sub: &'a str,
@@ -76,7 +76,7 @@ struct Access<'a> {
 }
 
 #[derive(Serialize)]
-struct Identity<'a> {
+struct IdClaims<'a> {
     iss: &'a str,
     aud: &'static str,
     sub: &'a str,
@@ -93,97 +93,105 @@ struct Header<'a> {
 }
 
 #[derive(Deserialize)]
-struct Checked {
+struct VerifiedClaims {
     iss: String,
     sub: String,
     exp: i64,
 }
 
-/// An access token for a user that exists, as a login would give it.
-pub(crate) fn token_for(world: &MockState, user: &str) -> Option<String> {
+/// An access token for an existing user, the same as after a login.
+pub(crate) fn token_for(state: &MockState, user: &str) -> Option<String> {
     let subject = Subject::of(&users::find(user)?);
     access(
-        world,
+        state,
         &subject,
-        world.auth.signing().algorithm(),
+        state.auth.signing().algorithm(),
         ACCESS_TTL,
     )
 }
 
-/// An access token for any subject; one that is not known is a grown-up customer in DE.
-pub(crate) fn mint(world: &MockState, sub: &str, ttl: Duration) -> String {
-    let known = users::find(sub).map(|person| Subject::of(&person));
-    let subject = known.unwrap_or_else(|| Subject {
+/// An access token for any subject. An unknown subject is an adult customer in DE.
+pub(crate) fn mint(state: &MockState, sub: &str, ttl: Duration) -> String {
+    let subject = users::find(sub).map(|user| Subject::of(&user));
+    let subject = subject.unwrap_or_else(|| Subject {
         roles: ["customer"],
         ..Subject::client(sub, "openid profile shop".to_owned())
     });
-    // Only a machine that cannot make keys gives the empty text.
-    access(world, &subject, world.auth.signing().algorithm(), ttl).unwrap_or_default()
+    // The token is empty only if key generation fails.
+    access(state, &subject, state.auth.signing().algorithm(), ttl).unwrap_or_default()
 }
 
 pub(super) fn access(
-    world: &MockState,
-    of: &Subject,
+    state: &MockState,
+    subject: &Subject,
     alg: Algorithm,
     ttl: Duration,
 ) -> Option<String> {
-    let iat = world.clock.now().unix();
-    let claims = Access {
-        iss: &world.issuer,
+    let iat = state.clock.now().unix();
+    let claims = AccessClaims {
+        iss: &state.issuer,
         aud: AUDIENCE,
-        sub: &of.sub,
-        profile: of.profile,
-        name: &of.name,
-        roles: of.roles,
-        region: of.region,
-        maturity: of.maturity,
-        scope: &of.scope,
+        sub: &subject.sub,
+        profile: subject.profile,
+        name: &subject.name,
+        roles: subject.roles,
+        region: subject.region,
+        maturity: subject.maturity,
+        scope: &subject.scope,
         iat,
         exp: iat + i64::try_from(ttl.as_secs()).unwrap_or(0),
-        jti: world.draw.id("jti", world.auth.ordinal()),
+        jti: state.rng.id("jti", state.auth.ordinal()),
     };
-    signed(world, alg, "at+jwt", &claims)
+    sign(state, alg, "at+jwt", &claims)
 }
 
-pub(super) fn identity(world: &MockState, of: &Subject, alg: Algorithm) -> Option<String> {
-    let iat = world.clock.now().unix();
+pub(super) fn identity(state: &MockState, subject: &Subject, alg: Algorithm) -> Option<String> {
+    let iat = state.clock.now().unix();
     let exp = iat + i64::try_from(ACCESS_TTL.as_secs()).unwrap_or(0);
-    let claims = Identity {
-        iss: &world.issuer,
-        aud: CLIENT,
-        sub: &of.sub,
-        name: &of.name,
+    let claims = IdClaims {
+        iss: &state.issuer,
+        aud: ID_TOKEN_AUDIENCE,
+        sub: &subject.sub,
+        name: &subject.name,
         iat,
         exp,
     };
-    signed(world, alg, "JWT", &claims)
+    sign(state, alg, "JWT", &claims)
 }
 
-/// The subject of an access token, if it is ours and has not expired.
-pub(super) fn verify(world: &MockState, token: &str) -> Option<String> {
+/// The subject of an access token; `None` if it is invalid or expired.
+pub(super) fn verify(state: &MockState, token: &str) -> Option<String> {
     let (message, signature) = token.rsplit_once('.')?;
     let (header, payload) = message.split_once('.')?;
-    let (header, payload, signature) = (bytes(header)?, bytes(payload)?, bytes(signature)?);
+    let (header, payload, signature) = (
+        decode_base64url(header)?,
+        decode_base64url(payload)?,
+        decode_base64url(signature)?,
+    );
     let header: Header<'_> = serde_json::from_slice(&header).ok()?;
-    let published = world.auth.published();
+    let published = state.auth.published();
     let generation = published
         .into_iter()
         .find(|g| g.kid(header.alg) == header.kid)?;
-    let sound =
-        header.typ == "at+jwt" && generation.verifies(header.alg, message.as_bytes(), &signature);
-    let claims: Checked = serde_json::from_slice(&payload).ok().filter(|_| sound)?;
-    let valid = claims.iss == world.issuer && world.clock.now().unix() < claims.exp;
+    let signed =
+        header.typ == "at+jwt" && generation.verify(header.alg, message.as_bytes(), &signature);
+    let claims: VerifiedClaims = serde_json::from_slice(&payload).ok().filter(|_| signed)?;
+    let valid = claims.iss == state.issuer && state.clock.now().unix() < claims.exp;
     valid.then_some(claims.sub)
 }
 
-fn signed(world: &MockState, alg: Algorithm, typ: &str, claims: &impl Serialize) -> Option<String> {
-    let generation = world.auth.signing();
+fn sign(state: &MockState, alg: Algorithm, typ: &str, claims: &impl Serialize) -> Option<String> {
+    let generation = state.auth.signing();
     let header = Header {
         alg,
         typ,
         kid: generation.kid(alg),
     };
-    let message = format!("{}.{}", text(&to_bytes(&header)), text(&to_bytes(claims)));
+    let message = format!(
+        "{}.{}",
+        encode_base64url(&to_bytes(&header)),
+        encode_base64url(&to_bytes(claims))
+    );
     let signature = generation.sign(alg, message.as_bytes())?;
-    Some(format!("{message}.{}", text(&signature)))
+    Some(format!("{message}.{}", encode_base64url(&signature)))
 }

@@ -1,4 +1,4 @@
-//! The word lists that names and descriptions are made of.
+//! The word lists of names and descriptions.
 
 /// The categories: id, name.
 pub(crate) const CATEGORIES: [(&str, &str); 12] = [
@@ -100,7 +100,7 @@ pub(super) const PLACES: [&str; 10] = [
     "under a city that never sleeps",
     "at the edge of the empire",
     "in a valley cut off by snow",
-    "on the longest train in the world",
+    "on the longest train in the state",
     "behind the curtain of an old theatre",
 ];
 
@@ -109,7 +109,7 @@ pub(super) const TURNS: [&str; 10] = [
     "the harbour freezes over",
     "a stranger claims the inheritance",
     "every clock stops at once",
-    "the only witness disappears",
+    "the only observer disappears",
     "an old promise falls due",
     "the signal returns",
     "the bridge is closed for good",
@@ -151,8 +151,8 @@ const LAST: [&str; 17] = [
     "Keller", "Lambert", "Moreau", "Novak", "Okafor", "Price", "Rossi",
 ];
 
-/// One of 340 names, each number its own.
-pub(crate) fn person(number: usize) -> String {
+/// One of 340 names. Numbers below 340 have different names.
+pub(crate) fn person_name(number: usize) -> String {
     let number = number % (FIRST.len() * LAST.len());
     format!(
         "{} {}",

@@ -1,5 +1,4 @@
-//! 128 MB of spaces and an empty object, in one gzip member of about 130 kB: valid JSON for a reader
-//! without a limit.
+//! A gzip bomb: about 130 kB that expand to valid JSON of 128 MB (spaces and an empty object).
 
 use std::sync::LazyLock;
 
@@ -9,7 +8,7 @@ use flate2::{Compress, Compression, Crc, FlushCompress};
 const BLOCK: usize = 1 << 20;
 const DOUBLINGS: u32 = 7;
 const END: &[u8] = b"{}";
-/// Magic, deflate, no name, no time, unknown system (RFC 1952 §2.3).
+/// Magic number, deflate, no flags, no time, unknown system (RFC 1952 §2.3).
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 static GZIP: LazyLock<Bytes> = LazyLock::new(build);
@@ -19,7 +18,7 @@ pub(super) fn gzip() -> Bytes {
     GZIP.clone()
 }
 
-/// The same as one compressed gRPC message.
+/// The gzip file as one compressed gRPC message.
 pub(super) fn grpc_message() -> Bytes {
     let file = gzip();
     let mut message = BytesMut::with_capacity(file.len() + 5);
@@ -29,16 +28,16 @@ pub(super) fn grpc_message() -> Bytes {
     message.freeze()
 }
 
-/// One block is compressed once, ended by a full flush, and repeated: nothing in it refers to another.
+/// Compresses one block, ends it with a full flush and repeats it. After a full flush, no block refers to another.
 fn build() -> Bytes {
     let spaces = vec![b' '; BLOCK];
     let block = deflate(&spaces, FlushCompress::Full);
     let mut crc = Crc::new();
     crc.update(&spaces);
     for _ in 0..DOUBLINGS {
-        let mut same = Crc::new();
-        same.combine(&crc);
-        crc.combine(&same);
+        let mut copy = Crc::new();
+        copy.combine(&crc);
+        crc.combine(&copy);
     }
     let mut end = Crc::new();
     end.update(END);
@@ -58,7 +57,7 @@ fn build() -> Bytes {
 fn deflate(input: &[u8], flush: FlushCompress) -> Vec<u8> {
     let mut out = Vec::with_capacity(input.len() / 100 + 64);
     let mut compress = Compress::new(Compression::best(), false);
-    // Writing to memory with room to spare cannot fail; a short file would fail its own test.
+    // Writing to memory with enough capacity cannot fail. The test would detect a short file.
     compress.compress_vec(input, &mut out, flush).ok();
     out
 }
@@ -69,7 +68,7 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn is_small_on_the_wire_and_a_sound_file_of_128_mb() {
+    fn the_bomb_is_small_and_expands_to_128_mb() {
         let file = gzip();
         assert!(file.len() < 400_000, "{}", file.len());
         let mut reader = flate2::read::GzDecoder::new(&file[..]);

@@ -1,4 +1,4 @@
-//! One user's cart and orders, with the orders they had from the start.
+//! The cart and the orders of one user, including the generated past orders.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::clock::Time;
 use crate::response::Problem;
 use crate::seeded_rng::SeededRng;
 
-/// Not the mocks' seed: past orders are the same for all.
-const DRAW: SeededRng = SeededRng(0x000_0bde5);
-/// How long an order stays paid before it ships.
-const SHIPS_AFTER: Duration = Duration::from_secs(3);
+/// Independent of the mocks' seed: past orders are always the same.
+const RNG: SeededRng = SeededRng(0x000_0bde5);
+/// The time from `paid` to `shipped`.
+const SHIPPING_DELAY: Duration = Duration::from_secs(3);
 
-/// A cart and the orders, oldest first.
+/// The cart lines, and the orders, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) lines: Vec<Line>,
     pub(super) orders: Vec<Order>,
 }
 
-/// Some pieces of one product, at the price of one.
+/// A quantity of one product, with the price of one piece.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {
@@ -30,7 +30,7 @@ pub(super) struct Line {
     price: Money,
 }
 
-/// How far an order has come.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Status {
@@ -45,21 +45,21 @@ pub(super) struct Order {
     pub(super) id: String,
     items: Vec<Line>,
     placed_at: Time,
-    /// Never empty; the last one is the status now.
+    /// Never empty. The last entry is the current status.
     pub(super) history: Vec<(Status, Time)>,
 }
 
-/// A cart as the wire has it.
+/// A cart in the wire format.
 #[derive(Serialize)]
 pub(super) struct Cart<'a> {
     items: &'a [Line],
     total: Money,
 }
 
-/// An order as the wire has it.
+/// An order in the wire format.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct View<'a> {
+pub(super) struct OrderView<'a> {
     id: &'a str,
     status: Status,
     items: &'a [Line],
@@ -68,7 +68,7 @@ pub(super) struct View<'a> {
 }
 
 impl Account {
-    /// The account as it is before the user's first call.
+    /// The account before the user's first call.
     pub(super) fn of(user: &str) -> Self {
         let past = match user {
             "ada" => 23,
@@ -90,7 +90,7 @@ impl Account {
         }
     }
 
-    /// Replaces the line of the same product, or adds one.
+    /// Adds a line, or replaces the line of the same product.
     pub(super) fn put(&mut self, line: Line) {
         match self
             .lines
@@ -102,7 +102,7 @@ impl Account {
         }
     }
 
-    /// Ids count within a user, so that they do not depend on what others do.
+    /// Ids count per user, so they do not depend on the calls of other users.
     pub(super) fn next_id(&self, user: &str) -> String {
         format!("o-{user}-{}", self.orders.len() + 1)
     }
@@ -110,16 +110,16 @@ impl Account {
 
 impl Line {
     pub(super) fn new(product: &str, quantity: u32) -> Result<Self, Problem> {
-        let listed = CATALOGUE
+        let entry = CATALOGUE
             .by_id(product)
             .ok_or_else(|| Problem::not_found("product", product))?;
         if !(1..=99).contains(&quantity) {
-            return Err(Problem::invalid("quantity lies between 1 and 99"));
+            return Err(Problem::invalid("quantity must be between 1 and 99"));
         }
         Ok(Self {
             product_id: product.to_owned(),
             quantity,
-            price: listed.product.price.clone(),
+            price: entry.product.price.clone(),
         })
     }
 }
@@ -134,9 +134,9 @@ impl Order {
         }
     }
 
-    /// The `n`-th of `count` orders placed before the start, the later the newer.
+    /// The `n`-th of `count` past orders, oldest first.
     fn past(user: &str, n: u64, count: u64) -> Self {
-        let draw = |what: &str, i| DRAW.index(&format!("{user} {what}"), n * 10 + i, PRODUCTS);
+        let draw = |name: &str, i| RNG.index(&format!("{user} {name}"), n * 10 + i, PRODUCTS);
         let lines =
             (0..=draw("lines", 0) as u64 % 3).map(|i| format!("p-{}", 1 + draw("product", i)));
         let items = lines.filter_map(|id| Line::new(&id, 1).ok()).collect();
@@ -162,21 +162,21 @@ impl Order {
             .map_or(Status::Placed, |(status, _)| *status)
     }
 
-    /// When the next change comes by itself, if one does.
+    /// The time of the next automatic change, if there is one.
     pub(super) fn due(&self) -> Option<Time> {
         let (status, at) = self.history.last()?;
-        (*status == Status::Paid).then(|| Time(at.0 + SHIPS_AFTER))
+        (*status == Status::Paid).then(|| Time(at.0 + SHIPPING_DELAY))
     }
 
-    /// Lets happen what was due by now.
-    pub(super) fn settle(&mut self, now: Time) {
+    /// Applies the automatic changes that are due.
+    pub(super) fn apply_due_changes(&mut self, now: Time) {
         if let Some(due) = self.due().filter(|due| *due <= now) {
             self.history.push((Status::Shipped, due));
         }
     }
 
-    pub(super) fn view(&self) -> View<'_> {
-        View {
+    pub(super) fn view(&self) -> OrderView<'_> {
+        OrderView {
             id: &self.id,
             status: self.status(),
             items: &self.items,

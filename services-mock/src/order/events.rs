@@ -1,10 +1,10 @@
-//! The changes of one order's status as server-sent events.
+//! The status changes of an order as server-sent events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State as Of};
+use axum::extract::{Path, State as SharedState};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -15,7 +15,7 @@ use super::account::Status;
 use crate::caller::Caller;
 use crate::clock::Time;
 use crate::response::Problem;
-use crate::world::MockState;
+use crate::state::MockState;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,68 +25,68 @@ struct Change<'a> {
     at: Time,
 }
 
-/// A reader of one order's history.
-struct Reader {
-    world: Arc<MockState>,
+/// A client that reads the history of an order.
+struct Subscriber {
+    state: Arc<MockState>,
     user: String,
     order: String,
-    /// How many changes were sent.
+    /// The number of changes already sent.
     sent: usize,
 }
 
-/// What a look at the order brought.
-enum Look {
+/// The next change of an order.
+enum NextChange {
     Change(Status, Time),
-    /// Nothing new; a change comes by itself after this long, if at all.
+    /// No change yet. The next automatic change is due after this time, if there is one.
     Wait(Option<Duration>),
     End,
 }
 
 pub(super) async fn events(
-    Of(world): Of<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<MockState>>,
     caller: Caller,
     Path(order): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if world
+    if state
         .order
-        .books
+        .orders
         .lock()
-        .order(&caller.id, &order, world.clock.now())
+        .order(&caller.id, &order, state.clock.now())
         .is_none()
     {
         return Err(Problem::not_found("order", &order));
     }
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let sent = last.and_then(|id| id.parse().ok()).unwrap_or(0);
-    let reader = Reader {
-        world,
+    let subscriber = Subscriber {
+        state,
         user: caller.id,
         order,
         sent,
     };
-    let stream = stream::unfold(reader, |mut reader| async move {
-        let event = reader.next().await?;
-        Some((Ok::<_, Infallible>(event), reader))
+    let stream = stream::unfold(subscriber, |mut subscriber| async move {
+        let event = subscriber.next().await?;
+        Some((Ok::<_, Infallible>(event), subscriber))
     });
     Ok(Sse::new(stream)
         .keep_alive(KeepAlive::default())
         .into_response())
 }
 
-impl Reader {
+impl Subscriber {
     async fn next(&mut self) -> Option<Event> {
-        let world = self.world.clone();
+        let state = self.state.clone();
         loop {
-            // Enrolled before the look, so that no change falls between look and wait.
-            let mut changed = std::pin::pin!(world.order.changed.notified());
+            // Registered before the check, so that no change between check and wait is missed.
+            let mut changed = std::pin::pin!(state.order.changed.notified());
             changed.as_mut().enable();
-            let due = match self.look() {
-                Look::Change(status, at) => return self.event(status, at),
-                Look::End => return None,
-                Look::Wait(due) => due,
+            let due = match self.next_change() {
+                NextChange::Change(status, at) => return self.event(status, at),
+                NextChange::End => return None,
+                NextChange::Wait(due) => due,
             };
-            let ripe = async {
+            let due_time = async {
                 match due {
                     Some(due) => tokio::time::sleep(due).await,
                     None => std::future::pending().await,
@@ -95,26 +95,28 @@ impl Reader {
             tokio::select! {
                 biased;
                 () = changed => {}
-                () = ripe => {}
+                () = due_time => {}
             }
         }
     }
 
-    fn look(&self) -> Look {
-        let now = self.world.clock.now();
-        let mut books = self.world.order.books.lock();
-        // After a reset the order is gone.
-        let Some(order) = books.order(&self.user, &self.order, now) else {
-            return Look::End;
+    fn next_change(&self) -> NextChange {
+        let now = self.state.clock.now();
+        let mut orders = self.state.order.orders.lock();
+        // A reset has removed the order.
+        let Some(order) = orders.order(&self.user, &self.order, now) else {
+            return NextChange::End;
         };
         match order.history.get(self.sent) {
-            Some((status, at)) => Look::Change(*status, *at),
-            None if matches!(order.status(), Status::Shipped | Status::Cancelled) => Look::End,
+            Some((status, at)) => NextChange::Change(*status, *at),
+            None if matches!(order.status(), Status::Shipped | Status::Cancelled) => {
+                NextChange::End
+            }
             None => {
                 let wait = order
                     .due()
                     .map(|due| Duration::try_from(due.0 - now.0).unwrap_or_default());
-                Look::Wait(wait.map(|w| w.max(Duration::from_millis(1))))
+                NextChange::Wait(wait.map(|w| w.max(Duration::from_millis(1))))
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The calls of the playback service.
+//! The playback service.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use super::proto::{
     GetManifestRequest, HeartbeatReply, HeartbeatRequest, ListPositionsRequest,
     ListPositionsResponse, Manifest, Position, SavePositionRequest, Stream as Rendition,
 };
-use super::{duration_s, position};
-use crate::catalogue::{CATALOGUE, Listed};
-use crate::world::MockState;
+use super::{duration_s, new_position};
+use crate::catalogue::{CATALOGUE, CatalogueEntry};
+use crate::state::MockState;
 
-/// How long a manifest's addresses stay good, in seconds.
+/// The time for which the URLs of a manifest are valid, in seconds.
 const MANIFEST_TTL_S: i64 = 6 * 60 * 60;
-const HEARTBEAT_S: u32 = 10;
+/// The interval of heartbeats, in seconds.
+const HEARTBEAT_INTERVAL_S: u32 = 10;
 
-/// What each class of device plays: name, tallest picture, codecs in order of preference, protection.
+/// The device classes: name, maximum height, codecs in order of preference, DRM system.
 const CLASSES: [(&str, u32, &[&str], &str); 6] = [
     ("tv-uhd", 2160, &["av01", "hev1", "avc1"], "widevine"),
     ("tv-hd", 1080, &["hev1", "avc1"], "playready"),
@@ -29,7 +30,7 @@ const CLASSES: [(&str, u32, &[&str], &str); 6] = [
     ("browser", 1080, &["av01", "avc1"], "widevine"),
 ];
 
-/// Heights with their bit rates.
+/// The heights and their bit rates in kbit/s.
 const RENDITIONS: [(u32, u32); 5] = [
     (2160, 16_000),
     (1080, 6_000),
@@ -38,9 +39,9 @@ const RENDITIONS: [(u32, u32); 5] = [
     (240, 400),
 ];
 
-/// The service over one world.
+/// The implementation of the service.
 pub(super) struct Service {
-    pub(super) world: Arc<MockState>,
+    pub(super) state: Arc<MockState>,
 }
 
 #[tonic::async_trait]
@@ -49,26 +50,26 @@ impl Playback for Service {
         &self,
         request: Request<GetManifestRequest>,
     ) -> Result<Response<Manifest>, Status> {
-        let wanted = request.into_inner();
+        let input = request.into_inner();
         let class = CLASSES
             .into_iter()
-            .find(|(name, ..)| *name == wanted.device_class);
-        let (name, max_height, codecs, own_drm) =
+            .find(|(name, ..)| *name == input.device_class);
+        let (name, max_height, codecs, default_drm) =
             class.ok_or_else(|| Status::invalid_argument("unknown device_class"))?;
-        let drm = wanted.drm.unwrap_or_else(|| own_drm.to_owned());
+        let drm = input.drm.unwrap_or_else(|| default_drm.to_owned());
         if !matches!(drm.as_str(), "widevine" | "playready" | "fairplay") {
             return Err(Status::invalid_argument("unknown drm"));
         }
-        let listed = find(&wanted.product_id)?;
-        let base = format!("https://stream.example/{}/{name}", listed.product.id);
+        let entry = find(&input.product_id)?;
+        let base = format!("https://stream.example/{}/{name}", entry.product.id);
         Ok(Response::new(Manifest {
             url: format!("{base}/manifest.mpd"),
             codecs: codecs.iter().map(|codec| (*codec).to_owned()).collect(),
             max_height,
             streams: renditions(&base, max_height, codecs),
             drm,
-            expires_at: self.world.clock.now().unix() + MANIFEST_TTL_S,
-            product_id: wanted.product_id,
+            expires_at: self.state.clock.now().unix() + MANIFEST_TTL_S,
+            product_id: input.product_id,
         }))
     }
 
@@ -80,9 +81,9 @@ impl Playback for Service {
         let limit = match request.into_inner().limit {
             0 => 20,
             n @ 1..=100 => usize::try_from(n).unwrap_or(20),
-            _ => return Err(Status::invalid_argument("limit is at most 100")),
+            _ => return Err(Status::invalid_argument("limit must be at most 100")),
         };
-        let positions = self.world.playback.list(&user, limit);
+        let positions = self.state.playback.list(&user, limit);
         Ok(Response::new(ListPositionsResponse { positions }))
     }
 
@@ -91,13 +92,13 @@ impl Playback for Service {
         request: Request<SavePositionRequest>,
     ) -> Result<Response<Position>, Status> {
         let user = caller(&request)?;
-        let wanted = request.into_inner();
-        let listed = find(&wanted.product_id)?;
-        if wanted.position_s > duration_s(listed) {
-            return Err(Status::invalid_argument("position_s lies past the end"));
+        let input = request.into_inner();
+        let entry = find(&input.product_id)?;
+        if input.position_s > duration_s(entry) {
+            return Err(Status::invalid_argument("position_s is past the end"));
         }
-        let saved = position(listed, wanted.position_s, self.world.clock.now());
-        self.world.playback.save(&user, saved.clone());
+        let saved = new_position(entry, input.position_s, self.state.clock.now());
+        self.state.playback.save(&user, saved.clone());
         Ok(Response::new(saved))
     }
 
@@ -108,38 +109,42 @@ impl Playback for Service {
         request: Request<Streaming<HeartbeatRequest>>,
     ) -> Result<Response<Self::HeartbeatStream>, Status> {
         let user = caller(&request)?;
-        let world = self.world.clone();
+        let state = self.state.clone();
         let replies = request
             .into_inner()
-            .map(move |beat| beat.and_then(|beat| reply(&world, &user, &beat)));
+            .map(move |heartbeat| heartbeat.and_then(|heartbeat| reply(&state, &user, &heartbeat)));
         Ok(Response::new(Box::pin(replies)))
     }
 }
 
-/// A beat saves the position too. One past the end is refused, and that status ends the stream.
-fn reply(world: &MockState, user: &str, beat: &HeartbeatRequest) -> Result<HeartbeatReply, Status> {
-    let listed = CATALOGUE.by_id(&beat.product_id);
-    let now = world.clock.now();
-    if let Some(listed) = listed {
-        if beat.position_s > duration_s(listed) {
-            return Err(Status::invalid_argument("position_s lies past the end"));
+/// Saves the position, like `SavePosition`. A position past the end is rejected, which closes the stream.
+fn reply(
+    state: &MockState,
+    user: &str,
+    heartbeat: &HeartbeatRequest,
+) -> Result<HeartbeatReply, Status> {
+    let entry = CATALOGUE.by_id(&heartbeat.product_id);
+    let now = state.clock.now();
+    if let Some(entry) = entry {
+        if heartbeat.position_s > duration_s(entry) {
+            return Err(Status::invalid_argument("position_s is past the end"));
         }
-        world
+        state
             .playback
-            .save(user, position(listed, beat.position_s, now));
+            .save(user, new_position(entry, heartbeat.position_s, now));
     }
     Ok(HeartbeatReply {
-        next_in_s: HEARTBEAT_S,
-        keep_playing: listed.is_some(),
+        next_in_s: HEARTBEAT_INTERVAL_S,
+        keep_playing: entry.is_some(),
         server_time: now.unix(),
     })
 }
 
 fn renditions(base: &str, max_height: u32, codecs: &[&str]) -> Vec<Rendition> {
-    let fitting = RENDITIONS
+    let supported = RENDITIONS
         .into_iter()
         .filter(|(height, _)| *height <= max_height);
-    let all = fitting.flat_map(|(height, bitrate_kbps)| {
+    let all = supported.flat_map(|(height, bitrate_kbps)| {
         codecs.iter().map(move |codec| Rendition {
             height,
             bitrate_kbps,
@@ -150,7 +155,7 @@ fn renditions(base: &str, max_height: u32, codecs: &[&str]) -> Vec<Rendition> {
     all.collect()
 }
 
-fn find(id: &str) -> Result<&'static Listed, Status> {
+fn find(id: &str) -> Result<&'static CatalogueEntry, Status> {
     CATALOGUE
         .by_id(id)
         .ok_or_else(|| Status::not_found(format!("no product `{id}`")))

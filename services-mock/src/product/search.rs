@@ -1,4 +1,4 @@
-//! Search by words, and the suggestions behind a letter grid.
+//! Search by words, and suggestions for a letter grid.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -7,13 +7,13 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{LIST_MAX_AGE_S, raw};
-use crate::catalogue::{CATALOGUE, Listed};
+use super::{LIST_MAX_AGE_S, raw_json};
+use crate::catalogue::{CATALOGUE, CatalogueEntry};
 use crate::paging::{by_cursor, limit_of};
-use crate::response::{Answer, Problem, Query, public};
+use crate::response::{HandlerResult, Problem, Query, public};
 
-/// The longest text worth searching for.
-const MAX_TEXT: usize = 200;
+/// The maximum length of a search text, in bytes.
+const MAX_TEXT_BYTES: usize = 200;
 
 #[derive(Deserialize)]
 pub(super) struct SearchQuery {
@@ -24,28 +24,28 @@ pub(super) struct SearchQuery {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Found<'a> {
+struct SearchResults<'a> {
     items: Vec<&'a RawValue>,
     total: usize,
     next_cursor: Option<String>,
 }
 
-/// Every word must hit; hits in the name count more. An empty text finds nothing.
-pub(super) async fn search(Query(query): Query<SearchQuery>, headers: HeaderMap) -> Answer {
-    let text = lower(query.q.as_deref())?;
+/// Finds the products that contain every word. A match in the name scores higher. An empty text finds nothing.
+pub(super) async fn search(Query(query): Query<SearchQuery>, headers: HeaderMap) -> HandlerResult {
+    let text = lowercase(query.q.as_deref())?;
     let words: Vec<&str> = text.split_whitespace().collect();
     let scored = CATALOGUE
         .products
         .iter()
         .filter_map(|l| score(l, &words).map(|s| (Reverse(s), l)));
-    let mut scored: Vec<(Reverse<u32>, &Listed)> = scored.collect();
-    scored.sort_by_key(|(score, listed)| (*score, listed.number));
-    let (part, next_cursor) = by_cursor(&scored, query.cursor.as_deref(), query.limit, 20)?;
-    let items = raw(part.iter().map(|(_, listed)| *listed));
+    let mut scored: Vec<(Reverse<u32>, &CatalogueEntry)> = scored.collect();
+    scored.sort_by_key(|(score, entry)| (*score, entry.number));
+    let (page, next_cursor) = by_cursor(&scored, query.cursor.as_deref(), query.limit, 20)?;
+    let items = raw_json(page.iter().map(|(_, entry)| *entry));
     Ok(public(
         &headers,
         LIST_MAX_AGE_S,
-        &Found {
+        &SearchResults {
             items,
             total: scored.len(),
             next_cursor,
@@ -53,11 +53,12 @@ pub(super) async fn search(Query(query): Query<SearchQuery>, headers: HeaderMap)
     ))
 }
 
-fn score(listed: &Listed, words: &[&str]) -> Option<u32> {
+fn score(entry: &CatalogueEntry, words: &[&str]) -> Option<u32> {
     let mut total = 0;
     for word in words {
-        let in_name = starts(&listed.key).any(|rest| rest.starts_with(word));
-        let elsewhere = || starts(&listed.haystack).any(|rest| rest.starts_with(word));
+        let in_name = word_suffixes(&entry.lower_name).any(|remainder| remainder.starts_with(word));
+        let elsewhere =
+            || word_suffixes(&entry.lower_text).any(|remainder| remainder.starts_with(word));
         total += match in_name {
             true => 10,
             false if elsewhere() => 1,
@@ -80,43 +81,45 @@ struct Suggestions<'a> {
     next_letters: BTreeSet<char>,
 }
 
-/// Names of which a word starts with the prefix, and what may be typed next.
+/// Returns names with a word that word_suffixes with the prefix, and the characters that may follow.
 pub(super) async fn suggestions(
     Query(query): Query<SuggestionQuery>,
     headers: HeaderMap,
-) -> Answer {
-    let prefix = lower(query.prefix.as_deref())?;
+) -> HandlerResult {
+    let prefix = lowercase(query.prefix.as_deref())?;
     let limit = limit_of(query.limit, 8)?;
     let mut found = Suggestions {
         items: Vec::new(),
         next_letters: BTreeSet::new(),
     };
-    for listed in &CATALOGUE.products {
-        let rests: Vec<&str> = starts(&listed.key)
+    for entry in &CATALOGUE.products {
+        let remainders: Vec<&str> = word_suffixes(&entry.lower_name)
             .filter_map(|s| s.strip_prefix(&*prefix))
             .collect();
-        if !rests.is_empty() && found.items.len() < limit {
-            found.items.push(&listed.product.name);
+        if !remainders.is_empty() && found.items.len() < limit {
+            found.items.push(&entry.product.name);
         }
-        found
-            .next_letters
-            .extend(rests.into_iter().filter_map(|rest| rest.chars().next()));
+        found.next_letters.extend(
+            remainders
+                .into_iter()
+                .filter_map(|remainder| remainder.chars().next()),
+        );
     }
     Ok(public(&headers, LIST_MAX_AGE_S, &found))
 }
 
-/// The text from each of its words on: "the quiet harbour", "quiet harbour", "harbour".
-fn starts(text: &str) -> impl Iterator<Item = &str> {
+/// The suffixes of the text that start at a word: "the quiet harbour", "quiet harbour", "harbour".
+fn word_suffixes(text: &str) -> impl Iterator<Item = &str> {
     let after_space = text
         .match_indices([' ', '-'])
         .map(|(at, _)| &text[at + 1..]);
     std::iter::once(text).chain(after_space)
 }
 
-fn lower(text: Option<&str>) -> Result<String, Problem> {
+fn lowercase(text: Option<&str>) -> Result<String, Problem> {
     let text = text.unwrap_or_default().to_lowercase();
-    if text.len() > MAX_TEXT {
-        return Err(Problem::bad_request("the text is too long"));
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(Problem::bad_request("the search text is too long"));
     }
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! Tokens as a gateway checks them: by the published keys alone.
+//! Tokens, verified as a gateway does: with the published keys only.
 
 use super::*;
 use jsonwebtoken::jwk::JwkSet;
@@ -6,9 +6,9 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
-async fn login(mocks: &Mocks, query: &str, user: &str, password: &str) -> Got {
+async fn login(mocks: &Mocks, query: &str, user: &str, password: &str) -> TestResponse {
     let body = serde_json::json!({ "username": user, "password": password }).to_string();
-    ask(
+    call(
         mocks,
         Backend::Auth,
         &format!("POST /login{query}"),
@@ -22,9 +22,9 @@ async fn keys(mocks: &Mocks) -> JwkSet {
     serde_json::from_slice(&get(mocks, Backend::Auth, "/jwks").await.body).unwrap()
 }
 
-async fn refresh(mocks: &Mocks, token: &str) -> Got {
+async fn refresh(mocks: &Mocks, token: &str) -> TestResponse {
     let body = format!("grant_type=refresh_token&refresh_token={token}");
-    ask(mocks, Backend::Auth, "POST /token", &[FORM], &body).await
+    call(mocks, Backend::Auth, "POST /token", &[FORM], &body).await
 }
 
 /// The claims, if a published key signed them.
@@ -37,26 +37,26 @@ fn claims(token: &str, keys: &JwkSet) -> Option<Value> {
     let mut validation = Validation::new(header.alg);
     validation.set_audience(&["bff"]);
     validation.set_issuer(&["http://issuer.test"]);
-    // The clock is the test's, not the machine's.
+    // The system clock is not the clock of the test.
     validation.validate_exp = false;
     let decoded = decode::<Value>(token, &DecodingKey::from_jwk(jwk).unwrap(), &validation);
     Some(decoded.unwrap().claims)
 }
 
 #[tokio::test(start_paused = true)]
-async fn login_gives_a_token_that_the_published_keys_verify() {
+async fn a_login_returns_a_token_that_the_published_keys_verify() {
     let mocks = mocks();
     assert_eq!(login(&mocks, "", "ada", "wrong").await.status, 401);
     assert_eq!(login(&mocks, "?alg=HS256", "ada", "demo").await.status, 400);
     for (query, alg) in [("", Algorithm::RS256), ("?alg=ES256", Algorithm::ES256)] {
-        let got = login(&mocks, query, "kim", "demo").await;
-        assert_eq!(got.header("cache-control"), "private, no-store");
-        let got = got.json();
-        let token = got["access_token"].as_str().unwrap();
+        let response = login(&mocks, query, "kim", "demo").await;
+        assert_eq!(response.header("cache-control"), "private, no-store");
+        let response = response.json();
+        let token = response["access_token"].as_str().unwrap();
         assert_eq!(decode_header(token).unwrap().alg, alg);
-        let kind = |name: &str| decode_header(got[name].as_str().unwrap()).unwrap().typ;
-        assert_eq!(kind("access_token").as_deref(), Some("at+jwt"));
-        assert_eq!(kind("id_token").as_deref(), Some("JWT"));
+        let token_type = |name: &str| decode_header(response[name].as_str().unwrap()).unwrap().typ;
+        assert_eq!(token_type("access_token").as_deref(), Some("at+jwt"));
+        assert_eq!(token_type("id_token").as_deref(), Some("JWT"));
         let claims = claims(token, &keys(&mocks).await).unwrap();
         assert_eq!(
             (&claims["sub"], &claims["maturity"]),
@@ -67,13 +67,13 @@ async fn login_gives_a_token_that_the_published_keys_verify() {
             3600
         );
         assert_eq!(
-            (&got["token_type"], &got["expires_in"]),
+            (&response["token_type"], &response["expires_in"]),
             (&Value::from("Bearer"), &Value::from(3600))
         );
     }
     let root = claims(&mocks.token_for("root").unwrap(), &keys(&mocks).await).unwrap();
     assert_eq!(root["roles"], serde_json::json!(["ADMIN"]));
-    assert!(mocks.token_for("nobody").is_none());
+    assert!(mocks.token_for("unknown").is_none());
     let minted = claims(
         &mocks.mint("load-17", Duration::from_secs(60)),
         &keys(&mocks).await,
@@ -91,7 +91,7 @@ async fn an_old_key_stays_published_until_the_second_rotation() {
     let before = mocks.token_for("ada").unwrap();
     assert_eq!(keys(&mocks).await.keys.len(), 2);
     assert_eq!(
-        ask(&mocks, Port::Control, "POST /auth/rotate", &[], "")
+        call(&mocks, Port::Control, "POST /auth/rotate", &[], "")
             .await
             .status,
         204
@@ -107,7 +107,7 @@ async fn an_old_key_stays_published_until_the_second_rotation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_token_serves_once_and_its_reuse_revokes_the_family() {
+async fn a_refresh_token_is_valid_once_and_its_reuse_revokes_the_family() {
     let mocks = mocks();
     let first = login(&mocks, "", "ada", "demo").await.json()["refresh_token"]
         .as_str()
@@ -130,20 +130,20 @@ async fn a_refresh_token_serves_once_and_its_reuse_revokes_the_family() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_grants() {
+async fn client_credentials_and_unsupported_grants() {
     let mocks = mocks();
-    let token = async |body: &str| ask(&mocks, Backend::Auth, "POST /token", &[FORM], body).await;
-    let machine =
+    let token = async |body: &str| call(&mocks, Backend::Auth, "POST /token", &[FORM], body).await;
+    let client =
         token("grant_type=client_credentials&client_id=demo-service&client_secret=demo-secret")
             .await
             .json();
     let claims = claims(
-        machine["access_token"].as_str().unwrap(),
+        client["access_token"].as_str().unwrap(),
         &keys(&mocks).await,
     )
     .unwrap();
     assert_eq!(
-        (&claims["sub"], &machine["refresh_token"]),
+        (&claims["sub"], &client["refresh_token"]),
         (&Value::from("demo-service"), &Value::Null)
     );
     let wrong = token("grant_type=client_credentials&client_id=demo-service&client_secret=x").await;
@@ -152,20 +152,20 @@ async fn other_grants() {
         (401, &Value::from("invalid_client"))
     );
     for grant in ["password", "nonsense"] {
-        let refused = token(&format!("grant_type={grant}&username=ada&password=demo")).await;
+        let response = token(&format!("grant_type={grant}&username=ada&password=demo")).await;
         assert_eq!(
-            (refused.status.as_u16(), &refused.json()["error"]),
+            (response.status.as_u16(), &response.json()["error"]),
             (400, &Value::from("unsupported_grant_type"))
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn userinfo_wants_a_token_that_is_still_good() {
+async fn userinfo_requires_a_valid_token() {
     let mocks = mocks();
     let token = format!("Bearer {}", mocks.token_for("ada").unwrap());
     let info = async || {
-        ask(
+        call(
             &mocks,
             Backend::Auth,
             "GET /userinfo",
@@ -179,7 +179,7 @@ async fn userinfo_wants_a_token_that_is_still_good() {
     assert_eq!(info().await.status, 401);
     assert_eq!(get(&mocks, Backend::Auth, "/userinfo").await.status, 401);
     let forged = token.replace("Bearer ", "Bearer x");
-    let got = ask(
+    let response = call(
         &mocks,
         Backend::Auth,
         "GET /userinfo",
@@ -188,7 +188,7 @@ async fn userinfo_wants_a_token_that_is_still_good() {
     )
     .await;
     assert_eq!(
-        got.header("www-authenticate"),
+        response.header("www-authenticate"),
         "Bearer error=\"invalid_token\""
     );
     let document = get(&mocks, Backend::Auth, "/.well-known/openid-configuration")

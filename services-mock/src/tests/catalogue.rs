@@ -5,9 +5,9 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn products_by_page_cover_the_catalogue_once() {
     let mocks = mocks();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut ids = std::collections::BTreeSet::new();
     for page in 1..=4 {
-        let got = get(
+        let response = get(
             &mocks,
             Backend::Product,
             &format!("/products?page={page}&perPage=100"),
@@ -15,12 +15,16 @@ async fn products_by_page_cover_the_catalogue_once() {
         .await
         .json();
         assert_eq!(
-            (&got["total"], &got["page"]),
+            (&response["total"], &response["page"]),
             (&Value::from(360), &Value::from(page))
         );
-        seen.extend(texts(&got, "items", "id").into_iter().map(str::to_owned));
+        ids.extend(
+            texts(&response, "items", "id")
+                .into_iter()
+                .map(str::to_owned),
+        );
     }
-    assert_eq!(seen.len(), 360);
+    assert_eq!(ids.len(), 360);
     assert_eq!(
         get(&mocks, Backend::Product, "/products?perPage=101")
             .await
@@ -51,21 +55,21 @@ async fn products_by_page_cover_the_catalogue_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_say_what_they_did_not_find() {
+async fn batches_list_unknown_ids() {
     let mocks = mocks();
-    let got = get(&mocks, Backend::Product, "/products?ids=p-3,p-999,p-1")
+    let response = get(&mocks, Backend::Product, "/products?ids=p-3,p-999,p-1")
         .await
         .json();
-    assert_eq!(texts(&got, "items", "id"), ["p-3", "p-1"]);
-    assert_eq!(got["notFound"], serde_json::json!(["p-999"]));
-    let ids: Vec<String> = (1..=101).map(|n| format!("p-{n}")).collect();
-    let ids = ids.join(",");
+    assert_eq!(texts(&response, "items", "id"), ["p-3", "p-1"]);
+    assert_eq!(response["notFound"], serde_json::json!(["p-999"]));
+    let too_many: Vec<String> = (1..=101).map(|n| format!("p-{n}")).collect();
+    let too_many = too_many.join(",");
     for (backend, path) in [
-        (Backend::Product, format!("/products?ids={ids}")),
-        (Backend::Review, format!("/reviews/summary?ids={ids}")),
+        (Backend::Product, format!("/products?ids={too_many}")),
+        (Backend::Review, format!("/reviews/summary?ids={too_many}")),
         (
             Backend::Inventory,
-            format!("/availability?region=DE&ids={ids}"),
+            format!("/availability?region=DE&ids={too_many}"),
         ),
     ] {
         assert_eq!(get(&mocks, backend, &path).await.status, 400, "{backend}");
@@ -73,22 +77,26 @@ async fn batches_say_what_they_did_not_find() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn collections_are_read_by_cursor() {
+async fn a_cursor_covers_a_collection_once() {
     let mocks = mocks();
     let rows = get(&mocks, Backend::Product, "/collections").await.json();
     assert_eq!(texts(&rows, "items", "id")[0], "featured");
-    let (mut cursor, mut seen) = (String::new(), Vec::new());
+    let (mut cursor, mut ids) = (String::new(), Vec::new());
     loop {
         let path = format!("/collections/new-releases?limit=7&cursor={cursor}");
-        let got = get(&mocks, Backend::Product, &path).await.json();
-        seen.extend(texts(&got, "items", "id").into_iter().map(str::to_owned));
-        match got["nextCursor"].as_str() {
+        let response = get(&mocks, Backend::Product, &path).await.json();
+        ids.extend(
+            texts(&response, "items", "id")
+                .into_iter()
+                .map(str::to_owned),
+        );
+        match response["nextCursor"].as_str() {
             Some(next) => next.clone_into(&mut cursor),
             None => break,
         }
     }
-    let distinct: std::collections::BTreeSet<_> = seen.iter().collect();
-    assert!(seen.len() > 7 && distinct.len() == seen.len());
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert!(ids.len() > 7 && distinct.len() == ids.len());
     assert_eq!(
         get(&mocks, Backend::Product, "/collections/nope")
             .await
@@ -100,10 +108,10 @@ async fn collections_are_read_by_cursor() {
 #[tokio::test(start_paused = true)]
 async fn search_and_suggestions() {
     let mocks = mocks();
-    let got = get(&mocks, Backend::Product, "/search?q=quiet%20harb")
+    let response = get(&mocks, Backend::Product, "/search?q=quiet%20harb")
         .await
         .json();
-    assert_eq!(texts(&got, "items", "id"), ["p-1"]);
+    assert_eq!(texts(&response, "items", "id"), ["p-1"]);
     let many = get(&mocks, Backend::Product, "/search?q=harbour&limit=5")
         .await
         .json();
@@ -124,38 +132,38 @@ async fn search_and_suggestions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_product_has_37_reviews_and_takes_one_more() {
+async fn the_first_product_has_37_reviews_and_accepts_another() {
     let mocks = mocks();
-    let got = get(&mocks, Backend::Review, "/reviews?productId=p-1&limit=10").await;
-    assert_eq!(got.header("cache-control"), "public, max-age=30");
-    let list = got.json();
+    let response = get(&mocks, Backend::Review, "/reviews?productId=p-1&limit=10").await;
+    assert_eq!(response.header("cache-control"), "public, max-age=30");
+    let list = response.json();
     assert_eq!(
         (&list["average"], &list["count"]),
         (&Value::from(4.2), &Value::from(37))
     );
     assert_eq!(list["items"].as_array().unwrap().len(), 10);
-    let draft = r#"{"productId":"p-1","rating":5,"title":"Yes","text":"Again!"}"#;
+    let review = r#"{"productId":"p-1","rating":5,"title":"Yes","text":"Again!"}"#;
     assert_eq!(
-        ask(&mocks, Backend::Review, "POST /reviews", &[], draft)
+        call(&mocks, Backend::Review, "POST /reviews", &[], review)
             .await
             .status,
         401
     );
     let ada = [("x-user-id", "ada")];
-    let posted = ask(&mocks, Backend::Review, "POST /reviews", &ada, draft).await;
+    let posted = call(&mocks, Backend::Review, "POST /reviews", &ada, review).await;
     assert_eq!(
         (posted.status.as_u16(), &posted.json()["author"]["name"]),
         (201, &Value::from("Ada Lovelace"))
     );
-    let bad = draft.replace('5', "6");
+    let invalid = review.replace('5', "6");
     assert_eq!(
-        ask(&mocks, Backend::Review, "POST /reviews", &ada, &bad)
+        call(&mocks, Backend::Review, "POST /reviews", &ada, &invalid)
             .await
             .status,
         422
     );
     assert_eq!(
-        ask(&mocks, Backend::Review, "POST /reviews", &ada, "{")
+        call(&mocks, Backend::Review, "POST /reviews", &ada, "{")
             .await
             .status,
         400
@@ -211,12 +219,12 @@ async fn availability_depends_on_the_region() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_method_is_405_in_json() {
-    let got = ask(&mocks(), Backend::Product, "DELETE /products/p-1", &[], "").await;
+async fn an_unsupported_method_is_405() {
+    let response = call(&mocks(), Backend::Product, "DELETE /products/p-1", &[], "").await;
     assert_eq!(
-        (got.status.as_u16(), &got.json()["error"]),
+        (response.status.as_u16(), &response.json()["error"]),
         (405, &Value::from("method_not_allowed"))
     );
-    assert_eq!(got.header("allow"), "GET,HEAD");
-    assert_eq!(got.header("date"), "Mon, 23 Nov 2026 10:00:00 GMT");
+    assert_eq!(response.header("allow"), "GET,HEAD");
+    assert_eq!(response.header("date"), "Mon, 23 Nov 2026 10:00:00 GMT");
 }

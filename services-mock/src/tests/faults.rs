@@ -1,4 +1,4 @@
-//! Each way to fail, as a client sees it.
+//! Each kind of fault, as a client sees it.
 
 use super::*;
 use crate::{Fault, Mode};
@@ -19,26 +19,26 @@ async fn status_and_latency() {
         ..Fault::status(503)
     });
     let start = Instant::now();
-    let got = get(&mocks, Backend::Review, REVIEWS).await;
-    assert_eq!(got.status, 503);
-    assert_eq!(got.json()["error"], "fault");
+    let response = get(&mocks, Backend::Review, REVIEWS).await;
+    assert_eq!(response.status, 503);
+    assert_eq!(response.json()["error"], "fault");
     assert_eq!(start.elapsed().as_millis(), 200);
     mocks.clear_faults(None);
     assert_eq!(get(&mocks, Backend::Review, REVIEWS).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn next_fails_so_many_calls_and_no_more() {
+async fn next_limits_the_number_of_failed_calls() {
     let mocks = faulty(Fault::status(500).times(2));
-    let mut seen = Vec::new();
+    let mut statuses = Vec::new();
     for _ in 0..3 {
-        seen.push(get(&mocks, Backend::Review, REVIEWS).await.status.as_u16());
+        statuses.push(get(&mocks, Backend::Review, REVIEWS).await.status.as_u16());
     }
-    assert_eq!(seen, [500, 500, 200]);
+    assert_eq!(statuses, [500, 500, 200]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn hang_never_answers_and_counts_the_caller_who_leaves() {
+async fn hang_sends_no_response_and_counts_the_cancelled_call() {
     let mocks = faulty(Fault::mode(Mode::Hang));
     let call = send(
         &mocks,
@@ -52,7 +52,7 @@ async fn hang_never_answers_and_counts_the_caller_who_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reset_drops_the_connection_without_an_answer() {
+async fn reset_drops_the_connection_without_a_response() {
     let mocks = faulty(Fault::mode(Mode::Reset));
     let failed = send(
         &mocks,
@@ -66,7 +66,7 @@ async fn reset_drops_the_connection_without_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn truncate_sends_half_of_what_it_announced() {
+async fn truncate_sends_half_of_the_content_length() {
     let mocks = faulty(Fault::mode(Mode::Truncate));
     let response = send(
         &mocks,
@@ -83,16 +83,16 @@ async fn truncate_sends_half_of_what_it_announced() {
 #[tokio::test(start_paused = true)]
 async fn malformed_is_200_with_broken_json() {
     let mocks = faulty(Fault::mode(Mode::Malformed));
-    let got = get(&mocks, Backend::Review, REVIEWS).await;
+    let response = get(&mocks, Backend::Review, REVIEWS).await;
     assert_eq!(
-        (got.status.as_u16(), got.header("content-type")),
+        (response.status.as_u16(), response.header("content-type")),
         (200, "application/json")
     );
-    assert!(serde_json::from_slice::<Value>(&got.body).is_err());
+    assert!(serde_json::from_slice::<Value>(&response.body).is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn endless_goes_on_until_the_reader_stops() {
+async fn endless_sends_until_the_client_stops() {
     let mocks = faulty(Fault::mode(Mode::Endless));
     let response = send(
         &mocks,
@@ -121,16 +121,16 @@ async fn endless_goes_on_until_the_reader_stops() {
 #[tokio::test(start_paused = true)]
 async fn gzip_bomb_is_small_on_the_wire() {
     let mocks = faulty(Fault::mode(Mode::GzipBomb));
-    let got = get(&mocks, Backend::Review, REVIEWS).await;
-    assert_eq!(got.header("content-encoding"), "gzip");
-    assert!(got.body.len() < 400_000);
+    let response = get(&mocks, Backend::Review, REVIEWS).await;
+    assert_eq!(response.header("content-encoding"), "gzip");
+    assert!(response.body.len() < 400_000);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_control_port_sets_lists_and_clears() {
     let mocks = mocks();
     let put = async |path: &str, body: &str| {
-        ask(&mocks, Port::Control, &format!("PUT {path}"), &[], body).await
+        call(&mocks, Port::Control, &format!("PUT {path}"), &[], body).await
     };
     let set = put(
         "/faults/review",
@@ -141,10 +141,10 @@ async fn the_control_port_sets_lists_and_clears() {
         set.json(),
         serde_json::json!([{ "route": "/reviews", "latency": "2000ms", "next": 3 }])
     );
-    let refused = put("/faults/review", r#"{"latency":"fast"}"#).await;
-    assert_eq!(refused.status, 400);
+    let invalid = put("/faults/review", r#"{"latency":"fast"}"#).await;
+    assert_eq!(invalid.status, 400);
     assert!(
-        refused.json()["message"]
+        invalid.json()["message"]
             .as_str()
             .unwrap()
             .contains("`fast` is not a duration")
@@ -161,7 +161,7 @@ async fn the_control_port_sets_lists_and_clears() {
         404
     );
     assert_eq!(
-        ask(&mocks, Port::Control, "DELETE /faults/review", &[], "")
+        call(&mocks, Port::Control, "DELETE /faults/review", &[], "")
             .await
             .status,
         204

@@ -5,8 +5,8 @@ use super::*;
 const ADA: (&str, &str) = ("x-user-id", "ada");
 const CARD: &str = r#"{"number":"4242 4242 4242 4242","expiry":"12/30","cvc":"123"}"#;
 
-async fn order(mocks: &Mocks, key: &str, body: &str) -> Got {
-    ask(
+async fn order(mocks: &Mocks, key: &str, body: &str) -> TestResponse {
+    call(
         mocks,
         Backend::Order,
         "POST /orders",
@@ -16,11 +16,11 @@ async fn order(mocks: &Mocks, key: &str, body: &str) -> Got {
     .await
 }
 
-async fn pay(mocks: &Mocks, key: &str, card: &str) -> Got {
+async fn pay(mocks: &Mocks, key: &str, card: &str) -> TestResponse {
     let body = format!(
         r#"{{"orderId":"o-ada-24","amount":{{"amount":1299,"currency":"EUR"}},"card":{card}}}"#
     );
-    ask(
+    call(
         mocks,
         Backend::Payment,
         "POST /payments",
@@ -35,7 +35,7 @@ async fn a_cart_becomes_an_order_once() {
     let mocks = mocks();
     assert_eq!(get(&mocks, Backend::Order, "/cart").await.status, 401);
     assert_eq!(order(&mocks, "k-1", "").await.json()["error"], "cart_empty");
-    let put = ask(
+    let put = call(
         &mocks,
         Backend::Order,
         "PUT /cart/items/p-1",
@@ -47,7 +47,7 @@ async fn a_cart_becomes_an_order_once() {
     let price = put["items"][0]["price"]["amount"].as_u64().unwrap();
     assert_eq!(put["total"]["amount"], price * 2);
     assert_eq!(
-        ask(
+        call(
             &mocks,
             Backend::Order,
             "PUT /cart/items/p-999",
@@ -59,7 +59,7 @@ async fn a_cart_becomes_an_order_once() {
         404
     );
     assert_eq!(
-        ask(
+        call(
             &mocks,
             Backend::Order,
             "PUT /cart/items/p-1",
@@ -71,7 +71,7 @@ async fn a_cart_becomes_an_order_once() {
         422
     );
     assert_eq!(
-        ask(&mocks, Backend::Order, "POST /orders", &[ADA], "{}")
+        call(&mocks, Backend::Order, "POST /orders", &[ADA], "{}")
             .await
             .status,
         400
@@ -84,8 +84,8 @@ async fn a_cart_becomes_an_order_once() {
         (first.status.as_u16(), &first.json()["id"]),
         (201, &Value::from("o-ada-24"))
     );
-    let again = order(&mocks, "k-1", "").await;
-    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    let retry = order(&mocks, "k-1", "").await;
+    assert_eq!((retry.status, &retry.body), (first.status, &first.body));
     let other = order(
         &mocks,
         "k-1",
@@ -96,16 +96,16 @@ async fn a_cart_becomes_an_order_once() {
         (other.status.as_u16(), &other.json()["error"]),
         (422, &Value::from("idempotency_key_reused"))
     );
-    let cart = ask(&mocks, Backend::Order, "GET /cart", &[ADA], "")
+    let cart = call(&mocks, Backend::Order, "GET /cart", &[ADA], "")
         .await
         .json();
     assert_eq!(cart["items"], serde_json::json!([]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn history_is_read_by_cursor_newest_first() {
+async fn history_is_paged_by_cursor_newest_first() {
     let mocks = mocks();
-    let first = ask(&mocks, Backend::Order, "GET /orders?limit=20", &[ADA], "")
+    let first = call(&mocks, Backend::Order, "GET /orders?limit=20", &[ADA], "")
         .await
         .json();
     assert_eq!(texts(&first, "items", "id")[0], "o-ada-23");
@@ -113,12 +113,12 @@ async fn history_is_read_by_cursor_newest_first() {
         "GET /orders?limit=20&cursor={}",
         first["nextCursor"].as_str().unwrap()
     );
-    let rest = ask(&mocks, Backend::Order, &line, &[ADA], "").await.json();
+    let rest = call(&mocks, Backend::Order, &line, &[ADA], "").await.json();
     assert_eq!(
         (texts(&rest, "items", "id").len(), &rest["nextCursor"]),
         (3, &Value::Null)
     );
-    let others = ask(&mocks, Backend::Order, "GET /orders/o-ben-1", &[ADA], "").await;
+    let others = call(&mocks, Backend::Order, "GET /orders/o-ben-1", &[ADA], "").await;
     assert_eq!(others.status, 404);
 }
 
@@ -131,10 +131,10 @@ async fn events_follow_an_order_until_it_ships() {
         r#"{"items":[{"productId":"p-1","quantity":1}]}"#,
     )
     .await;
-    let watching = {
+    let events = {
         let mocks = mocks.clone();
         tokio::spawn(async move {
-            ask(
+            call(
                 &mocks,
                 Backend::Order,
                 "GET /orders/o-ada-24/events",
@@ -148,25 +148,25 @@ async fn events_follow_an_order_until_it_ships() {
     let paid = pay(&mocks, "k-2", CARD).await.json();
     let capture = format!("POST /payments/{}/capture", paid["id"].as_str().unwrap());
     assert_eq!(
-        ask(&mocks, Backend::Payment, &capture, &[ADA], "")
+        call(&mocks, Backend::Payment, &capture, &[ADA], "")
             .await
             .json()["status"],
         "captured"
     );
-    let text = watching.await.unwrap();
+    let text = events.await.unwrap();
     assert_eq!(text.header("content-type"), "text/event-stream");
     let text = String::from_utf8(text.body.to_vec()).unwrap();
     let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
-    let seen: Vec<Value> = data
+    let statuses: Vec<Value> = data
         .map(|json| serde_json::from_str(json).unwrap())
         .collect();
-    let seen: Vec<&str> = seen
+    let statuses: Vec<&str> = statuses
         .iter()
         .map(|change| change["status"].as_str().unwrap())
         .collect();
-    assert_eq!(seen, ["placed", "paid", "shipped"]);
+    assert_eq!(statuses, ["placed", "paid", "shipped"]);
     assert!(text.contains("event: status\nid: 2"), "{text}");
-    let late = ask(
+    let cancel = call(
         &mocks,
         Backend::Order,
         "POST /orders/o-ada-24/cancel",
@@ -174,11 +174,11 @@ async fn events_follow_an_order_until_it_ships() {
         "",
     )
     .await;
-    assert_eq!(late.status, 409);
+    assert_eq!(cancel.status, 409);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_order_is_cancelled_as_often_as_asked() {
+async fn cancelling_an_order_is_idempotent() {
     let mocks = mocks();
     order(
         &mocks,
@@ -187,7 +187,7 @@ async fn an_order_is_cancelled_as_often_as_asked() {
     )
     .await;
     for _ in 0..2 {
-        let got = ask(
+        let response = call(
             &mocks,
             Backend::Order,
             "POST /orders/o-ada-24/cancel",
@@ -196,14 +196,14 @@ async fn an_order_is_cancelled_as_often_as_asked() {
         )
         .await;
         assert_eq!(
-            (got.status.as_u16(), &got.json()["status"]),
+            (response.status.as_u16(), &response.json()["status"]),
             (200, &Value::from("cancelled"))
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn payments_are_declined_kept_and_never_echo_a_card() {
+async fn payments_are_declined_or_stored_and_never_contain_a_card_number() {
     let mocks = mocks();
     let declined = pay(
         &mocks,
@@ -220,14 +220,14 @@ async fn payments_are_declined_kept_and_never_echo_a_card() {
         (old.status.as_u16(), &old.json()["reason"]),
         (402, &Value::from("expired_card"))
     );
-    for bad in [
+    for invalid in [
         CARD.replace("123", "1"),
         CARD.replace("12/30", "13/30"),
         CARD.replace("\"4242 4242 4242 4242\"", "4242424242424242"),
     ] {
-        let refused = pay(&mocks, "k-3", &bad).await;
-        assert_eq!(refused.status, 422);
-        assert!(!String::from_utf8_lossy(&refused.body).contains("4242"));
+        let response = pay(&mocks, "k-3", &invalid).await;
+        assert_eq!(response.status, 422);
+        assert!(!String::from_utf8_lossy(&response.body).contains("4242"));
     }
     let first = pay(&mocks, "k-3", CARD).await;
     assert_eq!(
@@ -241,14 +241,14 @@ async fn payments_are_declined_kept_and_never_echo_a_card() {
         first.json()["id"].as_str().unwrap()
     );
     assert_eq!(
-        ask(&mocks, Backend::Payment, &void, &[ADA], "")
+        call(&mocks, Backend::Payment, &void, &[ADA], "")
             .await
             .json()["status"],
         "voided"
     );
     let capture = void.replace("void", "capture");
     assert_eq!(
-        ask(&mocks, Backend::Payment, &capture, &[ADA], "")
+        call(&mocks, Backend::Payment, &capture, &[ADA], "")
             .await
             .status,
         409

@@ -1,4 +1,4 @@
-//! The gRPC backend, by its own generated client over the same pipes.
+//! The gRPC backend, called by its generated client over in-memory pipes.
 
 use super::*;
 use crate::playback::proto::playback_client::PlaybackClient;
@@ -11,7 +11,7 @@ use tonic::{Code, Request, Status};
 
 type Client = PlaybackClient<H2>;
 
-/// hyper's own HTTP/2 client, with the address that tonic leaves out.
+/// hyper's HTTP/2 client as a tower service.
 #[derive(Clone)]
 struct H2(hyper::client::conn::http2::SendRequest<tonic::body::Body>);
 
@@ -42,7 +42,7 @@ async fn client(mocks: &Mocks) -> Client {
     PlaybackClient::with_origin(H2(sender), http::Uri::from_static("http://mock"))
 }
 
-fn of<T>(user: &str, message: T) -> Request<T> {
+fn request_of<T>(user: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request
         .metadata_mut()
@@ -58,7 +58,7 @@ fn manifest(product: &str, class: &str) -> GetManifestRequest {
     }
 }
 
-async fn failed(mocks: &Mocks) -> Status {
+async fn manifest_error(mocks: &Mocks) -> Status {
     client(mocks)
         .await
         .get_manifest(manifest("p-1", "tv-hd"))
@@ -67,16 +67,19 @@ async fn failed(mocks: &Mocks) -> Status {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manifest_suits_its_device() {
+async fn a_manifest_matches_its_device_class() {
     let mocks = mocks();
     let mut client = client(&mocks).await;
-    let got = client
+    let response = client
         .get_manifest(manifest("p-1", "tv-hd"))
         .await
         .unwrap()
         .into_inner();
-    assert_eq!((got.max_height, got.drm.as_str()), (1080, "playready"));
-    assert!(got.streams.iter().all(|s| s.height <= 1080));
+    assert_eq!(
+        (response.max_height, response.drm.as_str()),
+        (1080, "playready")
+    );
+    assert!(response.streams.iter().all(|s| s.height <= 1080));
     let code =
         |result: Result<_, Status>| result.map(|_: tonic::Response<_>| ()).unwrap_err().code();
     assert_eq!(
@@ -95,30 +98,33 @@ async fn a_manifest_suits_its_device() {
 #[tokio::test(start_paused = true)]
 async fn positions_are_saved_for_their_caller() {
     let mut client = client(&mocks()).await;
-    let nobody = client
+    let anonymous = client
         .list_positions(ListPositionsRequest { limit: 0 })
         .await
         .unwrap_err();
-    assert_eq!(nobody.code(), Code::Unauthenticated);
+    assert_eq!(anonymous.code(), Code::Unauthenticated);
     let save = SavePositionRequest {
         product_id: "p-7".to_owned(),
         position_s: 61,
     };
-    client.save_position(of("ada", save.clone())).await.unwrap();
+    client
+        .save_position(request_of("ada", save.clone()))
+        .await
+        .unwrap();
     let past = SavePositionRequest {
         position_s: u32::MAX,
         ..save
     };
     assert_eq!(
         client
-            .save_position(of("ada", past))
+            .save_position(request_of("ada", past))
             .await
             .unwrap_err()
             .code(),
         Code::InvalidArgument
     );
     let list = client
-        .list_positions(of("ada", ListPositionsRequest { limit: 2 }))
+        .list_positions(request_of("ada", ListPositionsRequest { limit: 2 }))
         .await
         .unwrap()
         .into_inner();
@@ -129,15 +135,15 @@ async fn positions_are_saved_for_their_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_heartbeat_is_answered() {
+async fn every_heartbeat_gets_a_reply() {
     let mut client = client(&mocks()).await;
-    let beat = |product: &str| HeartbeatRequest {
+    let heartbeat = |product: &str| HeartbeatRequest {
         product_id: product.to_owned(),
         position_s: 5,
     };
-    let beats = futures_util::stream::iter([beat("p-1"), beat("p-999")]);
+    let heartbeats = futures_util::stream::iter([heartbeat("p-1"), heartbeat("p-999")]);
     let mut replies = client
-        .heartbeat(of("ada", beats))
+        .heartbeat(request_of("ada", heartbeats))
         .await
         .unwrap()
         .into_inner();
@@ -146,18 +152,24 @@ async fn every_heartbeat_is_answered() {
     assert!(replies.message().await.unwrap().is_none());
     let past = HeartbeatRequest {
         position_s: u32::MAX,
-        ..beat("p-1")
+        ..heartbeat("p-1")
     };
-    let beats = futures_util::stream::iter([past, beat("p-1")]);
-    let replies = client.heartbeat(of("ada", beats)).await.unwrap();
+    let heartbeats = futures_util::stream::iter([past, heartbeat("p-1")]);
+    let replies = client
+        .heartbeat(request_of("ada", heartbeats))
+        .await
+        .unwrap();
     let mut replies = replies.into_inner();
-    let refused = replies.message().await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(replies.message().await.unwrap().is_none(), "it is over");
+    let status = replies.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(
+        replies.message().await.unwrap().is_none(),
+        "the stream is closed"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_read_as_grpc() {
+async fn faults_become_grpc_errors() {
     let mocks = mocks();
     for (fault, code) in [
         (Fault::status(503), Code::Unavailable),
@@ -165,20 +177,20 @@ async fn faults_read_as_grpc() {
         (Fault::mode(Mode::Malformed), Code::Internal),
     ] {
         mocks.set_fault(Backend::Playback, fault).unwrap();
-        assert_eq!(failed(&mocks).await.code(), code);
+        assert_eq!(manifest_error(&mocks).await.code(), code);
     }
     for mode in [Mode::Truncate, Mode::Reset, Mode::GzipBomb] {
         mocks
             .set_fault(Backend::Playback, Fault::mode(mode))
             .unwrap();
-        assert_ne!(failed(&mocks).await.code(), Code::Ok, "{mode:?}");
+        assert_ne!(manifest_error(&mocks).await.code(), Code::Ok, "{mode:?}");
     }
     for mode in [Mode::Hang, Mode::Endless] {
         mocks.clear_stats();
         mocks
             .set_fault(Backend::Playback, Fault::mode(mode))
             .unwrap();
-        let call = tokio::time::timeout(Duration::from_millis(200), failed(&mocks));
+        let call = tokio::time::timeout(Duration::from_millis(200), manifest_error(&mocks));
         assert!(call.await.is_err());
         settle().await;
         assert_eq!(mocks.stats(Backend::Playback).cancelled, 1, "{mode:?}");

@@ -1,4 +1,4 @@
-//! What is counted of the calls that arrive.
+//! The statistics of calls.
 
 use super::*;
 use crate::Fault;
@@ -9,7 +9,7 @@ async fn calls_routes_and_headers() {
     for id in ["p-1", "p-2", "p-1"] {
         let line = format!("GET /products/{id}");
         assert_eq!(
-            ask(&mocks, Backend::Product, &line, &[("x-request-id", id)], "")
+            call(&mocks, Backend::Product, &line, &[("x-request-id", id)], "")
                 .await
                 .status,
             200
@@ -24,13 +24,13 @@ async fn calls_routes_and_headers() {
         (3, 1)
     );
     assert_eq!(stats.last_headers["host"], "mock");
-    let seen = get(&mocks, Port::Control, "/stats/product").await.json();
+    let shown = get(&mocks, Port::Control, "/stats/product").await.json();
     assert_eq!(
-        (&seen["calls"], &seen["routes"]["/products/{id}"]),
+        (&shown["calls"], &shown["routes"]["/products/{id}"]),
         (&Value::from(4), &Value::from(3))
     );
     assert_eq!(
-        ask(&mocks, Port::Control, "DELETE /stats", &[], "")
+        call(&mocks, Port::Control, "DELETE /stats", &[], "")
             .await
             .status,
         204
@@ -40,7 +40,7 @@ async fn calls_routes_and_headers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_at_once_make_the_peak() {
+async fn concurrent_calls_set_the_peak() {
     let mocks = mocks();
     mocks
         .set_fault(Backend::Product, Fault::latency(Duration::from_secs(1)))
@@ -50,7 +50,7 @@ async fn calls_at_once_make_the_peak() {
         settle().await;
         assert_eq!(mocks.stats(Backend::Product).in_flight, 5);
     });
-    assert!(all.iter().all(|got| got.status == 200));
+    assert!(all.iter().all(|response| response.status == 200));
     settle().await;
     let stats = mocks.stats(Backend::Product);
     assert_eq!(
@@ -60,7 +60,7 @@ async fn calls_at_once_make_the_peak() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_that_is_abandoned_counts_as_cancelled() {
+async fn an_aborted_post_counts_as_cancelled() {
     let mocks = mocks();
     mocks
         .set_fault(Backend::Order, Fault::latency(Duration::from_secs(5)))
@@ -82,11 +82,11 @@ async fn a_post_that_is_abandoned_counts_as_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conditional_and_head_calls_are_not_cancelled_ones() {
+async fn conditional_and_head_calls_do_not_count_as_cancelled() {
     let mocks = mocks();
     let first = get(&mocks, Backend::Product, "/products/p-1").await;
     let tag = first.header("etag").to_owned();
-    let again = ask(
+    let second = call(
         &mocks,
         Backend::Product,
         "GET /products/p-1",
@@ -94,46 +94,49 @@ async fn conditional_and_head_calls_are_not_cancelled_ones() {
         "",
     )
     .await;
-    assert_eq!((again.status.as_u16(), again.body.len()), (304, 0));
-    assert_eq!(again.header("cache-control"), "public, max-age=60");
-    let head = ask(&mocks, Backend::Product, "HEAD /products/p-1", &[], "").await;
+    assert_eq!((second.status.as_u16(), second.body.len()), (304, 0));
+    assert_eq!(second.header("cache-control"), "public, max-age=60");
+    let head = call(&mocks, Backend::Product, "HEAD /products/p-1", &[], "").await;
     assert_eq!((head.status.as_u16(), head.body.len()), (200, 0));
     settle().await;
     assert_eq!(mocks.stats(Backend::Product).cancelled, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_witness_hears_of_every_call_that_it_arrived_and_that_it_left() {
+async fn an_observer_receives_the_start_and_end_of_every_call() {
     let mocks = mocks();
-    let heard = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
-    let list = heard.clone();
-    let hear = move |backend: Backend, call, moment: crate::CallEvent<'_>| {
-        let said = match moment {
+    let events = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let log = events.clone();
+    let observe = move |backend: Backend, call, event: crate::CallEvent<'_>| {
+        let text = match event {
             crate::CallEvent::Arrived {
                 method,
                 path,
                 headers,
             } => format!("{method} {path} {:?}", headers["x-request-id"]),
-            crate::CallEvent::Left => "left".to_owned(),
+            crate::CallEvent::Ended => "ended".to_owned(),
         };
-        list.lock().push((backend, call, said));
+        log.lock().push((backend, call, text));
     };
-    mocks.watched_by(hear).unwrap();
-    assert!(mocks.watched_by(|_, _, _| ()).is_err(), "one at most");
+    mocks.set_observer(observe).unwrap();
+    assert!(
+        mocks.set_observer(|_, _, _| ()).is_err(),
+        "only one observer is allowed"
+    );
     for backend in [Backend::Product, Backend::Review] {
         let headers = [("x-request-id", "r-1")];
-        ask(&mocks, backend, "GET /nowhere?a=b", &headers, "").await;
+        call(&mocks, backend, "GET /nowhere?a=b", &headers, "").await;
         settle().await;
     }
     let arrived = "GET /nowhere \"r-1\"".to_owned();
     let (product, review) = (Backend::Product, Backend::Review);
     assert_eq!(
-        *heard.lock(),
+        *events.lock(),
         [
             (product, 0, arrived.clone()),
-            (product, 0, "left".to_owned()),
+            (product, 0, "ended".to_owned()),
             (review, 1, arrived),
-            (review, 1, "left".to_owned()),
+            (review, 1, "ended".to_owned()),
         ]
     );
 }

@@ -1,5 +1,5 @@
-//! Ordering and paying at a gateway that is killed, SIGKILL and all, at every step: what it began another process ends,
-//! nothing is charged twice, and what is told is so. What it remembers lies in a real Redis.
+//! Checkout at a gateway that is killed with SIGKILL at every step. Another process completes the write, nothing is charged
+//! twice, and the response is true. The idempotency store is a real Redis.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,87 +16,88 @@ use tokio::time::Instant;
 
 use super::process::{Process, request, try_request};
 use super::redis::Redis;
-use super::{ANYWHERE, WEB, file, member};
+use super::{FREE_PORTS, WEB, log_field, write_file};
 
-const GOOD: &str = "4111 1111 1111 1111";
-const BROKE: &str = "4000 0000 0000 0002";
-/// What a checkout calls.
-const CALLED: [Backend; 2] = [Backend::Order, Backend::Payment];
-/// More than a claim outlives whoever held it; reached by failures only.
-const PATIENCE: Duration = Duration::from_secs(60);
+const VALID_CARD: &str = "4111 1111 1111 1111";
+const DECLINED_CARD: &str = "4000 0000 0000 0002";
+/// The backends that a checkout calls.
+const CHECKOUT_BACKENDS: [Backend; 2] = [Backend::Order, Backend::Payment];
+/// Longer than the claim of a killed process lasts. Only a failed test waits that long.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where in a call its caller is killed.
+/// The moment of a call at which the gateway is killed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Boundary {
-    /// It was sent, and the backend does nothing of it.
-    Before,
-    /// It was done, and nobody hears the answer.
-    After,
+    /// The call was sent, and the backend has not executed it.
+    BeforeExecution,
+    /// The backend has executed the call, and the gateway has not received the response.
+    AfterExecution,
 }
 
-/// Which gateway runs, and when it is to be killed: at this boundary of its so-manieth call.
+/// Kills the gateway at a boundary of its n-th call.
 #[derive(Default)]
-struct Doom {
+struct Killer {
     gateway: Mutex<Option<Process>>,
     mocks: Mutex<Option<Mocks>>,
-    at: Mutex<Option<(usize, Boundary)>>,
+    /// The number of the call, from 1, and the boundary.
+    kill_at: Mutex<Option<(usize, Boundary)>>,
     calls: AtomicUsize,
 }
 
-impl Doom {
-    /// Told by the backend, which goes on when this returns: whoever was to be killed is dead by then.
-    fn sees(&self, backend: Backend, arrived: bool) {
+impl Killer {
+    /// Called by the backend for each event. The backend continues after this returns, when the gateway is dead.
+    fn observe(&self, backend: Backend, arrived: bool) {
         if arrived {
             self.calls.fetch_add(1, Ordering::Relaxed);
         }
-        let mut at = self.at.lock();
-        let now = if arrived {
-            Boundary::Before
+        let mut kill_at = self.kill_at.lock();
+        let boundary = if arrived {
+            Boundary::BeforeExecution
         } else {
-            Boundary::After
+            Boundary::AfterExecution
         };
-        if *at != Some((self.calls.load(Ordering::Relaxed), now)) {
+        if *kill_at != Some((self.calls.load(Ordering::Relaxed), boundary)) {
             return;
         }
-        *at = None;
+        *kill_at = None;
         if arrived && let Some(mocks) = &*self.mocks.lock() {
             mocks.set_fault(backend, Fault::mode(Mode::Hang)).unwrap();
         }
-        // Dropping it kills it, and waits for its end.
+        // Dropping the process kills it and waits for its end.
         drop(self.gateway.lock().take());
     }
 }
 
-/// Backends of its own, and the gateways that sell what is there, one after another.
-struct Till {
+/// The backends of one case, and the gateway processes that use them one after another.
+struct Harness {
     name: String,
     mocks: Mocks,
     urls: Vec<(Backend, String)>,
-    doom: Arc<Doom>,
+    killer: Arc<Killer>,
     config: String,
     public: String,
 }
 
-impl Drop for Till {
+impl Drop for Harness {
     fn drop(&mut self) {
-        // They know each other.
-        self.doom.mocks.lock().take();
+        // The mocks and the killer reference each other.
+        self.killer.mocks.lock().take();
     }
 }
 
-impl Till {
-    fn open(runtime: &Runtime, redis: &str, name: &str) -> Self {
+impl Harness {
+    fn new(runtime: &Runtime, redis: &str, name: &str) -> Self {
         let bind = || runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let listeners = [Backend::Auth, Backend::Order, Backend::Payment].map(|b| (b, bind()));
         let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
         let urls = listeners.each_ref().map(|(backend, l)| (*backend, url(l)));
-        let entered = runtime.enter();
+        let guard = runtime.enter();
         let mocks = Mocks::new(Options {
             seed: 1,
             issuer: urls[0].1.clone(),
             epoch: Env::real().now().into(),
         });
-        drop(entered);
+        drop(guard);
         for (backend, listener) in listeners {
             let never = std::future::pending();
             runtime.spawn(services_mock::serve(
@@ -106,42 +107,42 @@ impl Till {
                 never,
             ));
         }
-        let doom = Arc::new(Doom::default());
-        *doom.mocks.lock() = Some(mocks.clone());
-        let told = doom.clone();
-        let witness = move |backend, _, moment: CallEvent<'_>| {
-            if CALLED.contains(&backend) {
-                told.sees(backend, matches!(moment, CallEvent::Arrived { .. }));
+        let killer = Arc::new(Killer::default());
+        *killer.mocks.lock() = Some(mocks.clone());
+        let killer_of_mocks = killer.clone();
+        let observer = move |backend, _, event: CallEvent<'_>| {
+            if CHECKOUT_BACKENDS.contains(&backend) {
+                killer_of_mocks.observe(backend, matches!(event, CallEvent::Arrived { .. }));
             }
         };
-        mocks.watched_by(witness).unwrap();
+        mocks.set_observer(observer).unwrap();
         let [auth, order, payment] = urls.each_ref().map(|(_, url)| url);
         let text = format!(
             "mode = 'development'\n{redis}timeout = '2s'\nencryption_keys = ['{}']\n\
-             [auth]\nissuer = '{auth}'\naudience = 'bff'\n[auth.keys]\nurl = '{auth}'\n\
+             [auth]\nissuer = '{auth}'\naudience = 'bff'\n[auth.jwks]\nurl = '{auth}'\n\
              [upstreams.order]\nurl = '{order}'\n[upstreams.payment]\nurl = '{payment}'\n",
             "A".repeat(43)
         );
-        let mut till = Self {
+        let mut harness = Self {
             name: name.to_owned(),
             mocks,
             urls: urls.to_vec(),
-            doom,
-            config: file(&format!("killed-{name}.toml"), &text),
+            killer,
+            config: write_file(&format!("killed-{name}.toml"), &text),
             public: String::new(),
         };
-        till.call(
+        harness.call(
             Backend::Order,
             "PUT",
             "/cart/items/p-1",
             r#"{"quantity":2}"#,
         );
-        till.start();
-        till.doom.calls.store(0, Ordering::Relaxed);
-        till
+        harness.start();
+        harness.killer.calls.store(0, Ordering::Relaxed);
+        harness
     }
 
-    /// A process, in place of the one before.
+    /// Starts a gateway process. It replaces the one before.
     fn start(&mut self) {
         let mut web = Process::start(WEB, &["--config", &self.config], &ANYWHERE);
         let log = web.read_until("web-bff is listening");
@@ -149,7 +150,7 @@ impl Till {
         *self.doom.gateway.lock() = Some(web);
     }
 
-    /// A call past every gateway.
+    /// Calls a backend directly.
     fn call(&self, backend: Backend, method: &str, path: &str, body: &str) -> (u16, Value) {
         let (_, url) = self.urls.iter().find(|(b, _)| *b == backend).unwrap();
         let headers = ["x-user-id: ada", "content-type: application/json"].map(str::to_owned);
@@ -157,14 +158,14 @@ impl Till {
         (status, serde_json::from_str(&body).unwrap_or_default())
     }
 
-    /// Ada pays with a card; none when the gateway died of it.
+    /// Checks out as Ada. Returns `None` if the gateway was killed meanwhile.
     fn check_out(&self, number: &str) -> Option<(u16, Value)> {
         let headers = [
             format!(
                 "Authorization: Bearer {}",
                 self.mocks.token_for("ada").unwrap()
             ),
-            // Accounts are the same in every case, and so is the Redis.
+            // All cases use the same account and the same Redis, so each case has its own key.
             format!("Idempotency-Key: {}", self.name),
             "Content-Type: application/json".to_owned(),
         ];
@@ -172,31 +173,31 @@ impl Till {
         let url = format!("http://{}/api/checkout", self.public);
         let (status, text) = try_request("POST", &url, &headers, &body.to_string()).ok()?;
         let mut body: Value = serde_json::from_str(&text).unwrap();
-        // Each time it is another request.
+        // The id differs for each request.
         body.as_object_mut().unwrap().remove("requestId");
         Some((status, body))
     }
 
-    /// The same as a client does that was told to wait, until it is told anything else.
-    fn until_told(&self, number: &str) -> (u16, Value) {
-        let began = Instant::now();
+    /// Checks out and retries while the response is `in_progress`.
+    fn check_out_until_done(&self, number: &str) -> (u16, Value) {
+        let start = Instant::now();
         loop {
             let (status, body) = self.check_out(number).unwrap();
             if body["code"] != "in_progress" {
                 return (status, body);
             }
-            assert!(began.elapsed() < PATIENCE, "{}: {body}", self.name);
+            assert!(start.elapsed() < TIMEOUT, "{}: {body}", self.name);
             thread::sleep(Duration::from_millis(500));
         }
     }
 
-    /// All orders, the newest first, as the backend has them.
+    /// All orders at the backend, newest first.
     fn orders(&self) -> Vec<Value> {
         let (_, orders) = self.call(Backend::Order, "GET", "/orders?limit=50", "");
         orders["items"].as_array().unwrap().clone()
     }
 
-    /// How all payments stand.
+    /// All payments at the backend.
     fn payments(&self) -> Vec<Value> {
         let payment = |n| {
             self.call(
@@ -212,42 +213,50 @@ impl Till {
             .collect()
     }
 
-    fn cart(&self) -> usize {
+    fn cart_size(&self) -> usize {
         let (_, cart) = self.call(Backend::Order, "GET", "/cart", "");
         cart["items"].as_array().unwrap().len()
     }
 }
 
-/// How many calls a checkout makes that nobody disturbs.
-fn undisturbed(runtime: &Runtime, redis: &str, number: &str, name: &str) -> usize {
-    let till = Till::open(runtime, redis, name);
-    let before = till.orders().len();
-    till.doom.calls.store(0, Ordering::Relaxed);
-    let first = till.until_told(number);
-    let calls = till.doom.calls.load(Ordering::Relaxed);
-    stands(&till, number, &first, before);
+/// Counts the calls of a checkout without a kill.
+fn count_calls(runtime: &Runtime, redis: &str, number: &str, name: &str) -> usize {
+    let harness = Harness::new(runtime, redis, name);
+    let before = harness.orders().len();
+    harness.killer.calls.store(0, Ordering::Relaxed);
+    let first = harness.check_out_until_done(number);
+    let calls = harness.killer.calls.load(Ordering::Relaxed);
+    assert_consistent(&harness, number, &first, before);
     calls
 }
 
-/// What was told is how it stands: paid once, or not at all.
-fn stands(till: &Till, number: &str, (status, body): &(u16, Value), before: usize) {
-    let case = format!("{}: {status} {body}", till.name);
-    let (orders, payments) = (till.orders(), till.payments());
+/// Asserts that the response matches the state of the backends: paid once, or not at all.
+fn assert_consistent(
+    harness: &Harness,
+    number: &str,
+    (status, body): &(u16, Value),
+    before: usize,
+) {
+    let case = format!("{}: {status} {body}", harness.name);
+    let (orders, payments) = (harness.orders(), harness.payments());
     assert_eq!(orders.len(), before + 1, "{case}");
-    let how: Vec<&Value> = payments.iter().map(|payment| &payment["status"]).collect();
-    if number == GOOD {
+    let statuses: Vec<&Value> = payments.iter().map(|payment| &payment["status"]).collect();
+    if number == VALID_CARD {
         assert_eq!(*status, 201, "{case}");
-        assert_eq!(how, ["captured"], "{case}");
+        assert_eq!(statuses, ["captured"], "{case}");
         assert_eq!(body["payment"]["id"], payments[0]["id"], "{case}");
         assert_eq!(body["payment"]["status"], "captured", "{case}");
         assert_eq!(body["order"]["id"], orders[0]["id"], "{case}");
         assert_eq!(payments[0]["orderId"], orders[0]["id"], "{case}");
-        // It ships by itself soon.
+        // The mock ships a paid order automatically.
         let paid = orders[0]["status"] == "paid" || orders[0]["status"] == "shipped";
         assert!(paid, "{case}: {}", orders[0]);
-        assert_eq!(till.cart(), 0, "{case}");
+        assert_eq!(harness.cart_size(), 0, "{case}");
     } else {
-        assert!(how.iter().all(|how| *how == "declined"), "{case}: {how:?}");
+        assert!(
+            statuses.iter().all(|status| *status == "declined"),
+            "{case}: {statuses:?}"
+        );
         let code = &body["code"];
         assert!(
             code == "payment_declined" || code == "order_cancelled",
@@ -256,45 +265,55 @@ fn stands(till: &Till, number: &str, (status, body): &(u16, Value), before: usiz
         assert_eq!(body["steps"]["order"], "cancelled", "{case}");
         assert_eq!(body["steps"]["cart"], "restored", "{case}");
         assert_eq!(orders[0]["status"], "cancelled", "{case}");
-        assert_eq!(till.cart(), 1, "{case}");
+        assert_eq!(harness.cart_size(), 1, "{case}");
     }
 }
 
-/// One gateway that is killed, and another that is asked the same.
-fn killed(runtime: &Runtime, redis: &str, number: &str, name: &str, at: (usize, Boundary)) {
-    let mut till = Till::open(runtime, redis, name);
-    let before = till.orders().len();
-    till.doom.calls.store(0, Ordering::Relaxed);
-    *till.doom.at.lock() = Some(at);
-    assert_eq!(till.check_out(number), None, "{name}: it was not killed");
-    assert!(till.doom.gateway.lock().is_none(), "{name}");
-    till.mocks.clear_faults(None);
-    till.start();
-    let told = till.until_told(number);
-    stands(&till, number, &told, before);
-    // And from then on it is told the same, by a third process too.
-    till.start();
-    assert_eq!(till.until_told(number), told, "{name}");
-    stands(&till, number, &told, before);
+/// Kills one gateway during a checkout, and repeats the checkout at another.
+fn kill_and_retry(runtime: &Runtime, redis: &str, number: &str, name: &str, at: (usize, Boundary)) {
+    let mut harness = Harness::new(runtime, redis, name);
+    let before = harness.orders().len();
+    harness.killer.calls.store(0, Ordering::Relaxed);
+    *harness.killer.kill_at.lock() = Some(at);
+    assert_eq!(
+        harness.check_out(number),
+        None,
+        "{name}: the gateway should have been killed"
+    );
+    assert!(harness.killer.gateway.lock().is_none(), "{name}");
+    harness.mocks.clear_faults(None);
+    harness.start();
+    let response = harness.check_out_until_done(number);
+    assert_consistent(&harness, number, &response, before);
+    // A third process replays the same response.
+    harness.start();
+    assert_eq!(harness.check_out_until_done(number), response, "{name}");
+    assert_consistent(&harness, number, &response, before);
 }
 
 #[test]
-fn killed_at_every_step_the_same_key_pays_once_and_is_told_the_truth() {
+fn a_checkout_killed_at_any_step_pays_once_and_reports_the_truth() {
     let Some(redis) = Redis::start() else {
         return;
     };
     let redis = redis.config();
     let runtime = Runtime::new().unwrap();
-    for (number, least) in [(GOOD, 4), (BROKE, 5)] {
-        let short = if number == GOOD { "good" } else { "broke" };
-        let calls = undisturbed(&runtime, &redis, number, short);
-        assert!(calls >= least, "{short}: {calls} calls");
+    for (number, min_calls) in [(VALID_CARD, 4), (DECLINED_CARD, 5)] {
+        let card = if number == VALID_CARD {
+            "valid"
+        } else {
+            "declined"
+        };
+        let calls = count_calls(&runtime, &redis, number, card);
+        assert!(calls >= min_calls, "{card}: {calls} calls");
         thread::scope(|all| {
             for call in 1..=calls {
-                for boundary in [Boundary::Before, Boundary::After] {
+                for boundary in [Boundary::BeforeExecution, Boundary::AfterExecution] {
                     let (runtime, redis) = (&runtime, &redis);
-                    let name = format!("{short}-{boundary:?}-{call}");
-                    all.spawn(move || killed(runtime, redis, number, &name, (call, boundary)));
+                    let name = format!("{card}-{boundary:?}-{call}");
+                    all.spawn(move || {
+                        kill_and_retry(runtime, redis, number, &name, (call, boundary))
+                    });
                 }
             }
         });

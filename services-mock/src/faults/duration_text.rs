@@ -1,4 +1,4 @@
-//! Durations as text with a unit: a bare number for time is refused.
+//! Durations as text with a unit. A number without a unit is rejected.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
-    text.map(|text| parse(&text).ok_or_else(|| wrong(&text)))
+    text.map(|text| parse(&text).ok_or_else(|| invalid(&text)))
         .transpose()
 }
 
-fn wrong<E: de::Error>(text: &str) -> E {
+fn invalid<E: de::Error>(text: &str) -> E {
     E::custom(format!(
-        "`{text}` is not a duration; a whole number and ms, s or m, like \"200ms\""
+        "`{text}` is not a duration; use a whole number with ms, s or m, such as \"200ms\""
     ))
 }
 

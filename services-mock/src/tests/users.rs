@@ -1,4 +1,4 @@
-//! The user backend: who may read whose data.
+//! The user backend: authorization, preferences and addresses.
 
 use super::*;
 
@@ -9,25 +9,25 @@ const ROOT: [(&str, &str); 2] = [("x-user-id", "root"), ("x-user-role", "ADMIN")
 async fn only_the_user_and_administrators_read_a_profile() {
     let mocks = mocks();
     let status = async |headers: &[(&str, &str)]| {
-        ask(&mocks, Backend::User, "GET /users/ben", headers, "")
+        call(&mocks, Backend::User, "GET /users/ben", headers, "")
             .await
             .status
     };
     assert_eq!(status(&[]).await, 401);
     assert_eq!(status(&ADA).await, 403);
     assert_eq!(status(&ROOT).await, 200);
-    let own = ask(&mocks, Backend::User, "GET /users/ada", &ADA, "").await;
+    let own = call(&mocks, Backend::User, "GET /users/ada", &ADA, "").await;
     assert_eq!(
         (own.header("cache-control"), &own.json()["region"]),
         ("private, no-store", &Value::from("DE"))
     );
     assert_eq!(
-        ask(&mocks, Backend::User, "GET /users", &ADA, "")
+        call(&mocks, Backend::User, "GET /users", &ADA, "")
             .await
             .status,
         403
     );
-    let all = ask(&mocks, Backend::User, "GET /users?perPage=5", &ROOT, "")
+    let all = call(&mocks, Backend::User, "GET /users?perPage=5", &ROOT, "")
         .await
         .json();
     assert_eq!(
@@ -39,8 +39,8 @@ async fn only_the_user_and_administrators_read_a_profile() {
 #[tokio::test(start_paused = true)]
 async fn ada_sees_that_ben_watched_the_first_product() {
     let path = "GET /users/ada/friends/activity?productId=p-1";
-    let got = ask(&mocks(), Backend::User, path, &ADA, "").await.json();
-    let ben = got["items"]
+    let response = call(&mocks(), Backend::User, path, &ADA, "").await.json();
+    let ben = response["items"]
         .as_array()
         .unwrap()
         .iter()
@@ -50,30 +50,30 @@ async fn ada_sees_that_ben_watched_the_first_product() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn preferences_and_addresses_are_kept_until_a_reset() {
+async fn preferences_and_addresses_are_stored_until_a_reset() {
     let mocks = mocks();
     let path = "/users/ada/preferences";
-    let wanted =
+    let preferences =
         r#"{"language":"fr","subtitles":true,"autoplay":false,"favouriteGenres":["crime"]}"#;
     let put = async |body: &str| {
-        ask(&mocks, Backend::User, &format!("PUT {path}"), &ADA, body)
+        call(&mocks, Backend::User, &format!("PUT {path}"), &ADA, body)
             .await
             .status
     };
-    assert_eq!(put(wanted).await, 200);
-    assert_eq!(put(&wanted.replace("crime", "cats")).await, 422);
-    let kept = ask(&mocks, Backend::User, &format!("GET {path}"), &ADA, "")
+    assert_eq!(put(preferences).await, 200);
+    assert_eq!(put(&preferences.replace("crime", "cats")).await, 422);
+    let stored = call(&mocks, Backend::User, &format!("GET {path}"), &ADA, "")
         .await
         .json();
-    assert_eq!(kept["language"], "fr");
-    let place =
+    assert_eq!(stored["language"], "fr");
+    let address =
         r#"{"name":"Ada","street":"Ring 1","city":"Wien","postalCode":"1010","country":"AT"}"#;
-    let added = ask(
+    let added = call(
         &mocks,
         Backend::User,
         "POST /users/ada/addresses",
         &ADA,
-        place,
+        address,
     )
     .await;
     assert_eq!(
@@ -81,8 +81,8 @@ async fn preferences_and_addresses_are_kept_until_a_reset() {
         (201, &Value::from("a-2"))
     );
     mocks.reset();
-    let kept = ask(&mocks, Backend::User, &format!("GET {path}"), &ADA, "")
+    let stored = call(&mocks, Backend::User, &format!("GET {path}"), &ADA, "")
         .await
         .json();
-    assert_eq!(kept["language"], "de");
+    assert_eq!(stored["language"], "de");
 }

@@ -1,4 +1,4 @@
-//! Everything the backends of one set share: clock, draws, watch posts and their changing data.
+//! The state that all backends of one set share: clock, random numbers, call recorders and data.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,17 +15,17 @@ use crate::{auth, order, payment, playback, review, user};
 pub(crate) struct MockState {
     pub(crate) issuer: String,
     pub(crate) clock: Clock,
-    pub(crate) draw: SeededRng,
+    pub(crate) rng: SeededRng,
     pub(crate) auth: auth::State,
     pub(crate) user: user::State,
     pub(crate) order: order::State,
     pub(crate) payment: payment::State,
     pub(crate) review: review::State,
     pub(crate) playback: playback::State,
-    probes: [CallRecorder; 8],
-    /// How many calls there were, at all backends.
+    recorders: [CallRecorder; 8],
+    /// The number of calls to all backends.
     calls: AtomicU64,
-    witness: OnceLock<CallObserver>,
+    observer: OnceLock<CallObserver>,
 }
 
 impl MockState {
@@ -33,59 +33,59 @@ impl MockState {
         Self {
             issuer: options.issuer,
             clock: Clock::new(options.epoch),
-            draw: SeededRng(options.seed),
+            rng: SeededRng(options.seed),
             auth: auth::State::default(),
             user: user::State::default(),
             order: order::State::default(),
             payment: payment::State::default(),
             review: review::State::default(),
             playback: playback::State::default(),
-            probes: Default::default(),
+            recorders: Default::default(),
             calls: AtomicU64::new(0),
-            witness: OnceLock::new(),
+            observer: OnceLock::new(),
         }
     }
 
-    pub(crate) fn probe(&self, backend: Backend) -> &CallRecorder {
-        &self.probes[backend.index()]
+    pub(crate) fn recorder(&self, backend: Backend) -> &CallRecorder {
+        &self.recorders[backend.index()]
     }
 
-    /// The number of a call that arrives.
-    pub(crate) fn arrived(&self) -> u64 {
+    /// Numbers a call that has arrived.
+    pub(crate) fn next_call_number(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Tells whoever watches, if anybody does.
-    pub(crate) fn tell(&self, backend: Backend, call: u64, moment: CallEvent<'_>) {
-        if let Some(witness) = self.witness.get() {
-            witness(backend, call, moment);
+    /// Passes an event to the observer, if there is one.
+    pub(crate) fn notify_observer(&self, backend: Backend, call: u64, event: CallEvent<'_>) {
+        if let Some(observer) = self.observer.get() {
+            observer(backend, call, event);
         }
     }
 
-    /// Nobody may have been named before.
-    pub(crate) fn watched_by(&self, witness: CallObserver) -> Result<(), &'static str> {
-        let named = self.witness.set(witness);
-        named.map_err(|_| "somebody watches these backends already")
+    /// Fails if there is an observer already.
+    pub(crate) fn set_observer(&self, observer: CallObserver) -> Result<(), &'static str> {
+        let result = self.observer.set(observer);
+        result.map_err(|_| "these mocks have an observer already")
     }
 
     pub(crate) fn set_fault(&self, backend: Backend, fault: Fault) -> Result<(), String> {
         fault.check()?;
-        self.probe(backend).faults.lock().set(fault);
+        self.recorder(backend).faults.lock().set(fault);
         Ok(())
     }
 
     pub(crate) fn clear_faults(&self, backend: Option<Backend>) {
-        for one in Backend::ALL
+        for selected in Backend::ALL
             .into_iter()
             .filter(|b| backend.is_none_or(|only| only == *b))
         {
-            self.probe(one).faults.lock().clear();
+            self.recorder(selected).faults.lock().clear();
         }
     }
 
     pub(crate) fn clear_stats(&self) {
         for backend in Backend::ALL {
-            self.probe(backend).counters.lock().clear();
+            self.recorder(backend).counters.lock().clear();
         }
     }
 

@@ -1,4 +1,4 @@
-//! The reviews that were there from the start, the same in every process.
+//! The generated reviews, the same in every process.
 
 use std::sync::LazyLock;
 
@@ -8,9 +8,9 @@ use crate::clock::Time;
 use crate::seeded_rng::SeededRng;
 use crate::users;
 
-const DRAW: SeededRng = SeededRng(0x000e_71e3);
-/// What `p-1` was given: 37 ratings, 4.2 on average.
-const FIRST: [(u8, usize); 5] = [(5, 17), (4, 13), (3, 5), (2, 1), (1, 1)];
+const RNG: SeededRng = SeededRng(0x000e_71e3);
+/// The ratings of `p-1` and their numbers: 37 ratings with a mean of 4.2.
+const FIRST_PRODUCT_RATINGS: [(u8, usize); 5] = [(5, 17), (4, 13), (3, 5), (2, 1), (1, 1)];
 
 const GOOD: [(&str, &str); 5] = [
     (
@@ -69,12 +69,12 @@ const POOR: [(&str, &str); 3] = [
     ),
 ];
 
-static WRITTEN: LazyLock<Vec<Vec<Review>>> =
+static GENERATED: LazyLock<Vec<Vec<Review>>> =
     LazyLock::new(|| (1..=PRODUCTS).map(reviews).collect());
 
-/// The first reviews of a product, newest first.
+/// The generated reviews of a product, newest first.
 pub(super) fn of(number: usize) -> &'static [Review] {
-    WRITTEN.get(number - 1).map_or(&[], Vec::as_slice)
+    GENERATED.get(number - 1).map_or(&[], Vec::as_slice)
 }
 
 fn reviews(number: usize) -> Vec<Review> {
@@ -86,12 +86,12 @@ fn reviews(number: usize) -> Vec<Review> {
         .collect()
 }
 
-/// Ratings with the draw that orders them.
+/// Ratings with the random number that orders them.
 fn ratings(number: usize) -> Vec<(u8, u64)> {
     let n = number as u64;
-    let order = |i: usize| DRAW.bits("order", n * 100 + i as u64);
+    let order = |i: usize| RNG.bits("order", n * 100 + i as u64);
     if number == 1 {
-        let all = FIRST
+        let all = FIRST_PRODUCT_RATINGS
             .into_iter()
             .flat_map(|(rating, times)| vec![rating; times]);
         return all
@@ -99,10 +99,10 @@ fn ratings(number: usize) -> Vec<(u8, u64)> {
             .map(|(i, rating)| (rating, order(i)))
             .collect();
     }
-    let count = 3 + DRAW.index("count", n, 26);
-    let best = 3 + DRAW.below("best", n, 3);
+    let count = 3 + RNG.index("count", n, 26);
+    let best = 3 + RNG.below("best", n, 3);
     let rating = |i: usize| {
-        let off = DRAW.below("off", n * 100 + i as u64, 3);
+        let off = RNG.below("off", n * 100 + i as u64, 3);
         u8::try_from(best.saturating_sub(off).max(1)).unwrap_or(3)
     };
     (0..count).map(|i| (rating(i), order(i))).collect()
@@ -116,10 +116,10 @@ fn review(number: usize, i: usize, rating: u8) -> Review {
         3 => &FAIR,
         _ => &POOR,
     };
-    let (title, text) = DRAW.pick("words", n, words).copied().unwrap_or_default();
-    // Each of up to 40 reviews lies in a window of its own, so that their order is their age.
+    let (title, text) = RNG.pick("words", n, words).copied().unwrap_or_default();
+    // Each of up to 40 reviews has its own time window, so the order by index is the order by age.
     let window = 60 * 24 * 7;
-    let age = window * (40 - i as u64) + DRAW.below("age", n, window);
+    let age = window * (40 - i as u64) + RNG.below("age", n, window);
     Review {
         id: format!("r-{number}-{}", i + 1),
         product_id: format!("p-{number}"),

@@ -1,15 +1,17 @@
-//! How products and rows are made from word lists by fixed draws.
+//! Generates products and collections from word lists, with fixed random numbers.
 
-use super::words::{ADJECTIVES, CATEGORIES, CLOSINGS, HEROES, NOUNS, PARTS, PLACES, TURNS, person};
-use super::{Image, Kind, Listed, Maturity, Money, Product, Role};
+use super::words::{
+    ADJECTIVES, CATEGORIES, CLOSINGS, HEROES, NOUNS, PARTS, PLACES, TURNS, person_name,
+};
+use super::{CatalogueEntry, Image, Kind, Maturity, Money, Product, Role};
 use crate::clock::Time;
 use crate::seeded_rng::SeededRng;
 
-/// Not the mocks' seed: the catalogue is the same for all.
-const DRAW: SeededRng = SeededRng(0x0005_ca7a_1096);
+/// Independent of the mocks' seed: the catalogue is always the same.
+const RNG: SeededRng = SeededRng(0x0005_ca7a_1096);
 
-/// The rows: id, title.
-const ROWS: [(&str, &str); 8] = [
+/// The collections: id, title.
+const COLLECTIONS: [(&str, &str); 8] = [
     ("featured", "Featured"),
     ("new-releases", "New releases"),
     ("top-rated", "Top rated"),
@@ -25,11 +27,11 @@ pub(super) fn product(number: usize) -> Product {
     let n = number as u64;
     let id = format!("p-{number}");
     let category = CATEGORIES[(number - 1) % CATEGORIES.len()].0;
-    let series = number != 1 && DRAW.below("series", n, 3) == 0;
+    let series = number != 1 && RNG.below("series", n, 3) == 0;
     let runtime = if series {
-        25 + DRAW.below("runtime", n, 35)
+        25 + RNG.below("runtime", n, 35)
     } else {
-        80 + DRAW.below("runtime", n, 80)
+        80 + RNG.below("runtime", n, 80)
     };
     Product {
         kind: if series { Kind::Series } else { Kind::Film },
@@ -37,24 +39,24 @@ pub(super) fn product(number: usize) -> Product {
         description: description(n),
         category,
         genres: genres(category, n),
-        year: u16::try_from(1975 + DRAW.below("year", n, 52)).unwrap_or(2026),
+        year: u16::try_from(1975 + RNG.below("year", n, 52)).unwrap_or(2026),
         runtime_minutes: u32::try_from(runtime).unwrap_or(90),
-        seasons: series.then(|| u8::try_from(1 + DRAW.below("seasons", n, 8)).unwrap_or(1)),
+        seasons: series.then(|| u8::try_from(1 + RNG.below("seasons", n, 8)).unwrap_or(1)),
         maturity: maturity(category, n),
-        price: Money::eur(499 + 100 * DRAW.below("price", n, 20)),
+        price: Money::eur(499 + 100 * RNG.below("price", n, 20)),
         image: Image {
             url: format!("https://img.example/{id}.jpg"),
             width: 1920,
             height: 1080,
         },
         cast: cast(n),
-        director: person(DRAW.index("director", n, 340)),
-        updated_at: Time::before_june(DRAW.below("updated", n, 60 * 24 * 200)),
+        director: person_name(RNG.index("director", n, 340)),
+        updated_at: Time::before_june(RNG.below("updated", n, 60 * 24 * 200)),
         id,
     }
 }
 
-/// 24 adjectives times 15 of 30 nouns: every name once.
+/// Combines 24 adjectives with 15 of 30 nouns each: every name is unique.
 fn name(number: usize) -> String {
     let (adjective, round) = (
         (number - 1) % ADJECTIVES.len(),
@@ -68,12 +70,12 @@ fn name(number: usize) -> String {
 }
 
 fn description(n: u64) -> String {
-    let hero = DRAW.pick("hero", n, &HEROES).copied().unwrap_or_default();
-    let place = DRAW.pick("place", n, &PLACES).copied().unwrap_or_default();
-    let turn = DRAW.pick("turn", n, &TURNS).copied().unwrap_or_default();
+    let hero = RNG.pick("hero", n, &HEROES).copied().unwrap_or_default();
+    let place = RNG.pick("place", n, &PLACES).copied().unwrap_or_default();
+    let turn = RNG.pick("turn", n, &TURNS).copied().unwrap_or_default();
     let mut text = format!("The story of {hero} {place}. One day {turn}.");
-    for extra in 0..DRAW.index("sentences", n, 3) {
-        let at = DRAW.index("closing", n, CLOSINGS.len()) + extra;
+    for extra in 0..RNG.index("sentences", n, 3) {
+        let at = RNG.index("closing", n, CLOSINGS.len()) + extra;
         text.push(' ');
         text.push_str(CLOSINGS[at % CLOSINGS.len()]);
         text.push('.');
@@ -83,8 +85,8 @@ fn description(n: u64) -> String {
 
 fn genres(category: &'static str, n: u64) -> Vec<&'static str> {
     let mut genres = vec![category];
-    for extra in 0..=DRAW.below("genres", n, 2) {
-        let genre = CATEGORIES[DRAW.index("genre", n * 4 + extra, CATEGORIES.len())].0;
+    for extra in 0..=RNG.below("genres", n, 2) {
+        let genre = CATEGORIES[RNG.index("genre", n * 4 + extra, CATEGORIES.len())].0;
         if !genres.contains(&genre) {
             genres.push(genre);
         }
@@ -93,22 +95,22 @@ fn genres(category: &'static str, n: u64) -> Vec<&'static str> {
 }
 
 fn maturity(category: &str, n: u64) -> Maturity {
-    match (category, DRAW.below("maturity", n, 4)) {
+    match (category, RNG.below("maturity", n, 4)) {
         ("family" | "animation", _) => Maturity::All,
         ("horror" | "crime" | "thriller", 0..=1) => Maturity::Adult,
         ("horror" | "crime" | "thriller", _) | (_, 0) => Maturity::Teen,
-        // `p-1` is the product that every client can open.
+        // `p-1` is visible to every user.
         (_, 1) if n != 1 => Maturity::Adult,
         _ => Maturity::All,
     }
 }
 
 fn cast(n: u64) -> Vec<Role> {
-    let members = 3 + DRAW.below("members", n, 4);
-    let first = DRAW.index("actor", n, 340);
-    let part = DRAW.index("part", n, PARTS.len());
+    let members = 3 + RNG.below("members", n, 4);
+    let first = RNG.index("actor", n, 340);
+    let part = RNG.index("part", n, PARTS.len());
     let role = |i: usize| Role {
-        name: person(first + i * 7),
+        name: person_name(first + i * 7),
         role: PARTS[(part + i) % PARTS.len()].to_owned(),
     };
     (0..usize::try_from(members).unwrap_or(3))
@@ -116,28 +118,28 @@ fn cast(n: u64) -> Vec<Role> {
         .collect()
 }
 
-/// Every row, `featured` first; each is a filter over the whole catalogue, in a drawn order.
-pub(super) fn collections(products: &[Listed]) -> Vec<super::Collection> {
-    let rows = ROWS.into_iter().map(|(id, title)| {
+/// All collections, `featured` first. Each one filters the catalogue and has a random order.
+pub(super) fn collections(products: &[CatalogueEntry]) -> Vec<super::Collection> {
+    let collections = COLLECTIONS.into_iter().map(|(id, title)| {
         let mut items: Vec<usize> = (0..products.len())
-            .filter(|i| belongs(id, &products[*i]))
+            .filter(|i| belongs_to(id, &products[*i]))
             .collect();
-        items.sort_by_key(|i| (*i != 0, DRAW.bits(id, *i as u64)));
+        items.sort_by_key(|i| (*i != 0, RNG.bits(id, *i as u64)));
         items.truncate(if id == "featured" { 10 } else { 60 });
         super::Collection { id, title, items }
     });
-    rows.collect()
+    collections.collect()
 }
 
-fn belongs(row: &str, listed: &Listed) -> bool {
-    let (product, n) = (&listed.product, listed.number as u64);
-    match row {
-        "featured" => n == 1 || DRAW.below("featured", n, 12) == 0,
+fn belongs_to(collection: &str, entry: &CatalogueEntry) -> bool {
+    let (product, n) = (&entry.product, entry.number as u64);
+    match collection {
+        "featured" => n == 1 || RNG.below("featured", n, 12) == 0,
         "new-releases" => product.year >= 2022,
-        "top-rated" => n == 1 || DRAW.below("top", n, 5) == 0,
+        "top-rated" => n == 1 || RNG.below("top", n, 5) == 0,
         "family-night" => product.maturity == Maturity::All,
         "binge-series" => product.kind == Kind::Series,
-        "hidden-gems" => listed.key.contains("hidden") || DRAW.below("gems", n, 6) == 0,
+        "hidden-gems" => entry.lower_name.contains("hidden") || RNG.below("gems", n, 6) == 0,
         "classics" => product.year < 1990,
         _ => product.kind == Kind::Film && product.runtime_minutes < 100,
     }

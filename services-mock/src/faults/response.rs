@@ -1,4 +1,4 @@
-//! The answers of a failing backend, each with the body that its mode promises.
+//! The responses of a failing backend, one for each kind of failure.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,17 +14,17 @@ use http::{HeaderValue, StatusCode};
 use super::{Failure, Mode, gzip_bomb};
 use crate::response::Problem;
 
-/// A gRPC message that any message type decodes to its defaults.
+/// An empty gRPC message, which every message type decodes.
 const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
-/// A gRPC message of three bytes that no message type decodes: a length past its end.
+/// A gRPC message that no message type decodes: it contains a length past its end.
 const BROKEN_MESSAGE: &[u8] = &[0, 0, 0, 0, 3, 0x0a, 0x7f, 0x00];
-/// A gRPC message that promises 100 bytes and brings five.
+/// A gRPC message with a length of 100 bytes and only five bytes.
 const HALF_MESSAGE: &[u8] = &[0, 0, 0, 0, 100, 0x0a, 3, b'p', b'-', b'1'];
-/// The start of an answer that looks right.
+/// The first half of a JSON body.
 const HALF_JSON: &[u8] = br#"{"items":[{"id":"p-1","name":"The Quiet Har"#;
 
-/// The failing answer. `Hang` and `Reset` have none: the caller sees to them.
-pub(crate) fn answer(failure: Failure, grpc: bool) -> Option<Response> {
+/// The response for a failure; `None` for `Hang` and `Reset`, which the caller handles.
+pub(crate) fn response(failure: Failure, grpc: bool) -> Option<Response> {
     let response = match failure {
         Failure::Status(status) if grpc => grpc_status(status),
         Failure::Status(status) => http_status(status),
@@ -39,7 +39,7 @@ pub(crate) fn answer(failure: Failure, grpc: bool) -> Option<Response> {
 }
 
 fn http_status(status: StatusCode) -> Response {
-    let mut response = Problem::new(status, "fault", "a fault was asked for").into_response();
+    let mut response = Problem::new(status, "fault", "injected fault").into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
         response
             .headers_mut()
@@ -48,7 +48,7 @@ fn http_status(status: StatusCode) -> Response {
     response
 }
 
-/// The nearest code, as the inverse of the gRPC-to-HTTP table in google.rpc.Code.
+/// Maps the status to the nearest code, by the HTTP mapping in google.rpc.Code.
 fn grpc_status(status: StatusCode) -> Response {
     let code = match status.as_u16() {
         400 => tonic::Code::InvalidArgument,
@@ -64,11 +64,11 @@ fn grpc_status(status: StatusCode) -> Response {
         504 => tonic::Code::DeadlineExceeded,
         _ => tonic::Code::Unknown,
     };
-    tonic::Status::new(code, "a fault was asked for").into_http()
+    tonic::Status::new(code, "injected fault").into_http()
 }
 
 fn with_body(grpc: bool, body: Body) -> Response {
-    let kind = if grpc {
+    let content_type = if grpc {
         "application/grpc"
     } else {
         "application/json"
@@ -76,14 +76,14 @@ fn with_body(grpc: bool, body: Body) -> Response {
     let mut response = Response::new(body);
     response
         .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
-/// The pause between the half and the error lets the server send what it has.
+/// The pause before the error lets the server send the first half.
 fn truncated(grpc: bool) -> Response {
     let half = Bytes::from_static(if grpc { HALF_MESSAGE } else { HALF_JSON });
-    let announced = half.len() * 2;
+    let content_length = half.len() * 2;
     let end = stream::once(async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Err(io::Error::from(io::ErrorKind::UnexpectedEof))
@@ -93,29 +93,29 @@ fn truncated(grpc: bool) -> Response {
     if !grpc {
         response
             .headers_mut()
-            .insert(CONTENT_LENGTH, HeaderValue::from(announced));
+            .insert(CONTENT_LENGTH, HeaderValue::from(content_length));
     }
     response
 }
 
-/// Sends as fast as the reader takes it: the server polls only when there is room. The pauses let a paused
-/// clock advance, so that a reader's deadline is reached in a simulation too.
+/// Sends as fast as the client reads. The pauses let a paused clock advance, so that the client's deadline is also
+/// reached in a simulation.
 fn endless(grpc: bool) -> Body {
-    let part = if grpc {
+    let chunk = if grpc {
         Bytes::from(EMPTY_MESSAGE.repeat(1600))
     } else {
         Bytes::from(b"{\"items\":[],".repeat(700))
     };
-    let parts = stream::unfold(0_u64, move |sent| {
-        let part = part.clone();
+    let chunks = stream::unfold(0_u64, move |sent| {
+        let chunk = chunk.clone();
         async move {
             if sent % 4 == 3 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            Some((Ok::<_, Infallible>(part), sent + 1))
+            Some((Ok::<_, Infallible>(chunk), sent + 1))
         }
     });
-    Body::from_stream(parts)
+    Body::from_stream(chunks)
 }
 
 fn gzip_bomb(grpc: bool) -> Response {
