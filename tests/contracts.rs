@@ -48,7 +48,7 @@ fn build_app(gateway: &fleet::Gateway) -> App {
         admin_listen: listen,
     };
     let urls = Backend::ALL.map(|b| (b, format!("http://{b}")));
-    let overlay = overlay::of(gateway, &addresses, &urls.into(), None).unwrap();
+    let overlay = overlay::build(gateway, &addresses, &urls.into(), None).unwrap();
     let result = gateway.open(&overlay, Vec::new(), &Env::real());
     result.unwrap().app
 }

@@ -120,7 +120,7 @@ impl SimFleet {
         let calls = record.clone();
         let observer =
             move |backend, call, event: CallEvent<'_>| calls.record_event(backend, call, event);
-        mocks.watched_by(observer).unwrap();
+        mocks.set_observer(observer).unwrap();
         let fleet = Self {
             mocks,
             record,
@@ -192,7 +192,7 @@ impl SimFleet {
             admin_listen: ([127, 0, 0, 1], 9080).into(),
         };
         let config = without_cache((self.extra_config)(gateway));
-        let overlay = overlay::of(gateway, &addresses, &self.urls, Some(&config)).unwrap();
+        let overlay = overlay::build(gateway, &addresses, &self.urls, Some(&config)).unwrap();
         let env = self.env.fork(&format!("life {restarts}"));
         let app = gateway.open(&overlay, Vec::new(), &env).unwrap().app;
         let listeners = Listeners {

@@ -28,10 +28,10 @@ fn all_mocks_respond_and_sigterm_stops_them() {
     let faults = [("MOCK_FAULTS", r#"{"review":{"status":503}}"#)];
     let mut mocks = Process::start(MOCKS, &["--base-port", &base.to_string()], &faults);
     let lines = mocks.read_until(READY);
-    for (place, backend) in (20..).zip(Backend::ALL) {
-        let line = format!("services-mock: {backend} on 127.0.0.1:{}", base + place);
+    for (offset, backend) in (20..).zip(Backend::ALL) {
+        let line = format!("services-mock: {backend} on 127.0.0.1:{}", base + offset);
         assert!(lines.contains(&line), "{line}: {lines:#?}");
-        assert!(is_listening(&format!("127.0.0.1:{}", base + place)));
+        assert!(is_listening(&format!("127.0.0.1:{}", base + offset)));
     }
     assert_eq!(get(base + 22, "/products/p-1"), 200);
     assert_eq!(get(base + 25, "/reviews?productId=p-1"), 503);
@@ -47,8 +47,8 @@ fn one_mock_runs_alone_and_ctrl_c_stops_it() {
     let args = ["--base-port", &base.to_string(), "--only", "product"];
     let mut mocks = Process::start(MOCKS, &args, &[]);
     assert_eq!(mocks.read_until(READY).len(), 2);
-    for (place, backend) in (20..).zip(Backend::ALL) {
-        let runs = is_listening(&format!("127.0.0.1:{}", base + place));
+    for (offset, backend) in (20..).zip(Backend::ALL) {
+        let runs = is_listening(&format!("127.0.0.1:{}", base + offset));
         assert_eq!(runs, backend == Backend::Product, "{backend}");
     }
     assert_eq!(mocks.stop("INT").code, Some(0));
@@ -59,13 +59,13 @@ fn invalid_arguments_are_rejected() {
     let base = free_base();
     let _listener = TcpListener::bind(("127.0.0.1", base + 39)).unwrap();
     let base = base.to_string();
-    let port = ["--base-port", &base];
-    let line = run(MOCKS, &port, &[]).startup_error().to_owned();
+    let base_port = ["--base-port", &base];
+    let line = run(MOCKS, &base_port, &[]).startup_error().to_owned();
     assert!(
         line.starts_with("services-mock: cannot listen on 127.0.0.1:"),
         "{line}"
     );
-    let line = run(MOCKS, &port, &[("MOCK_FAULTS", r#"{"prices":{}}"#)])
+    let line = run(MOCKS, &base_port, &[("MOCK_FAULTS", r#"{"prices":{}}"#)])
         .startup_error()
         .to_owned();
     assert!(
@@ -77,7 +77,7 @@ fn invalid_arguments_are_rejected() {
         (["--ports", "1"], "'--ports'"),
         (["--base-port", "x"], "'x' for '--base-port <N>'"),
     ] {
-        let line = run(MOCKS, &words, &[]).startup_error().to_owned();
+        let line = run(MOCKS, &args, &[]).startup_error().to_owned();
         assert!(
             line.starts_with("services-mock: ") && line.contains(expected),
             "{line}"

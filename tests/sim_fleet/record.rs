@@ -116,7 +116,7 @@ impl TrafficRecord {
                 };
                 calls.insert(call, received);
             }
-            CallEvent::Left => {
+            CallEvent::Ended => {
                 if let Some(call) = calls.get_mut(&call) {
                     call.ended_at = Some(at);
                 }

@@ -46,7 +46,7 @@ fn assert_rejected(args: &[&str], env: &[(&str, &str)], expected: &str) {
     let env = [&FREE_PORTS[..], env].concat();
     let start = run(WEB, args, &env);
     assert!(
-        start.startup_error().starts_with(begins),
+        start.startup_error().starts_with(expected),
         "{}",
         start.startup_error()
     );
@@ -57,16 +57,19 @@ fn assert_rejected(args: &[&str], env: &[(&str, &str)], expected: &str) {
 #[test]
 fn it_serves_with_file_and_variables_until_a_signal() {
     for signal in ["TERM", "INT"] {
-        let (url, asked) = start_stub();
-        // The variable wins over the file.
-        let path = file(
+        let (url, requests) = start_stub();
+        // The variable overrides the file.
+        let path = write_file(
             signal,
             "server.public_url = 'https://shop.example'\nupstreams.product.url = 'http://127.0.0.1:1'",
         );
         let env = [&FREE_PORTS[..], &[("WEB_UPSTREAMS__PRODUCT__URL", &url)]].concat();
         let mut web = Process::start(WEB, &["--config", &path], &env);
         let log = web.read_until("web-bff is listening");
-        let (public, admin) = (member(&log[0], "listen"), member(&log[0], "admin_listen"));
+        let (public, admin) = (
+            log_field(&log[0], "listen"),
+            log_field(&log[0], "admin_listen"),
+        );
         assert_eq!(
             request("GET", &format!("http://{admin}/readyz"), &[], "").0,
             200
@@ -106,10 +109,10 @@ fn requests_aborted_at_shutdown_are_logged() {
         ("WEB_INBOUND__DEADLINE", "60s"),
         ("WEB_SERVER__DRAIN_TIMEOUT", "100ms"),
     ];
-    let mut web = Process::start(WEB, &[], &[&ANYWHERE[..], &env].concat());
+    let mut web = Process::start(WEB, &[], &[&FREE_PORTS[..], &env].concat());
     let log = web.read_until("web-bff is listening");
-    let public = member(&log[0], "listen").to_owned();
-    let asking = (0..CUT).map(|n| {
+    let public = log_field(&log[0], "listen").to_owned();
+    let clients = (0..REQUESTS).map(|n| {
         let url = format!("http://{public}/api/product-details/p-{n}?fields=product");
         std::thread::spawn(move || try_request("GET", &url, &[], "").is_err())
     });
@@ -223,7 +226,11 @@ fn production_rejects_development_settings() {
     }
     let remote_admin = [("WEB_SERVER__ADMIN_LISTEN", "0.0.0.0:0")];
     let line = "server.admin_listen in variable WEB_SERVER__ADMIN_LISTEN: refused in production: ";
-    assert!(run(WEB, &[], &open).startup_error().starts_with(line));
+    assert!(
+        run(WEB, &[], &remote_admin)
+            .startup_error()
+            .starts_with(line)
+    );
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn parse_curl(command: &str) -> Curl {
     )
 }
 
-fn answer((method, url, headers, body): &Curl) -> String {
+fn send((method, url, headers, body): &Curl) -> String {
     let (status, text) = request(method, url, headers, body);
     assert!(
         (200..300).contains(&status),
@@ -97,7 +97,7 @@ fn every_line_of_the_table_works_and_sigterm_stops_the_fleet() {
     let base = free_base();
     let mut fleet = Process::start(FLEET, &["--base-port", &base.to_string()], &[]);
     let table = fleet.read_until(LAST_LINE);
-    let asked = try_everything(&table);
+    let urls = run_every_command(&table);
     // At least one for each gateway, the sign-in, and two for faults.
     assert!(urls.len() >= fleet::GATEWAYS.len() + 3, "{urls:#?}");
     for gateway in fleet::GATEWAYS {
@@ -131,7 +131,7 @@ fn every_line_of_the_table_works_and_sigterm_stops_the_fleet() {
 #[test]
 fn selected_gateways_call_a_real_backend_and_ctrl_c_stops_them() {
     let base = free_base();
-    let (url, asked) = start_stub();
+    let (url, requests) = start_stub();
     let args = [
         "--base-port",
         &base.to_string(),
@@ -142,14 +142,14 @@ fn selected_gateways_call_a_real_backend_and_ctrl_c_stops_them() {
     ];
     let mut fleet = Process::start(FLEET, &args, &[]);
     let table = fleet.read_until(LAST_LINE).join("\n");
-    for (place, name, runs) in [
+    for (offset, name, runs) in [
         (0, "web", true),
         (1, "mobile", false),
         (2, "tv", true),
         (3, "partner", false),
     ] {
         assert_eq!(
-            is_listening(&format!("127.0.0.1:{}", base + place)),
+            is_listening(&format!("127.0.0.1:{}", base + offset)),
             runs,
             "{name}"
         );
@@ -157,7 +157,7 @@ fn selected_gateways_call_a_real_backend_and_ctrl_c_stops_them() {
     }
     assert!(
         !is_listening(&format!("127.0.0.1:{}", base + 22)),
-        "product is faked all the same"
+        "the product mock should not run"
     );
     let page = format!("http://127.0.0.1:{base}/api/product-details/p-1");
     let (status, text) = request("GET", &page, &[], "");
@@ -228,8 +228,8 @@ fn invalid_arguments_are_rejected() {
             "a value is required for '--only <NAMES>' but none was supplied",
         ),
     ] {
-        let line = run(FLEET, &words, &[]).startup_error().to_owned();
-        assert!(line.starts_with(begins), "{line}");
+        let line = run(FLEET, &args, &[]).startup_error().to_owned();
+        assert!(line.starts_with(start), "{line}");
     }
 }
 

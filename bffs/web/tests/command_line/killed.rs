@@ -144,10 +144,10 @@ impl Harness {
 
     /// Starts a gateway process. It replaces the one before.
     fn start(&mut self) {
-        let mut web = Process::start(WEB, &["--config", &self.config], &ANYWHERE);
+        let mut web = Process::start(WEB, &["--config", &self.config], &FREE_PORTS);
         let log = web.read_until("web-bff is listening");
-        member(log.last().unwrap(), "listen").clone_into(&mut self.public);
-        *self.doom.gateway.lock() = Some(web);
+        log_field(log.last().unwrap(), "listen").clone_into(&mut self.public);
+        *self.killer.gateway.lock() = Some(web);
     }
 
     /// Calls a backend directly.
