@@ -212,8 +212,8 @@ fn compose_signs_in_at_the_issuer_its_tokens_name_and_breaks_each_backend_at_its
         );
     }
     let words = of("auth")["entrypoint"].as_array().unwrap().clone();
-    let told = words.iter().skip_while(|word| **word != "--issuer").nth(1);
-    let issuer = told.unwrap().as_str().unwrap();
+    let argument = words.iter().skip_while(|word| **word != "--issuer").nth(1);
+    let issuer = argument.unwrap().as_str().unwrap();
     let published = format!("http://localhost:{}", Backend::Auth.port());
     assert_eq!(issuer, published, "as people reach it");
     for gateway in fleet::GATEWAYS {
