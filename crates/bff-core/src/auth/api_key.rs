@@ -234,7 +234,7 @@ mod tests {
         assert!(
             error("a", |k| k.plan = Some("a b".into())).starts_with("api_keys.a: plan must have")
         );
-        assert!(error("a", |k| k.account = "..".into()).contains("an account is"));
+        assert!(error("a", |k| k.account = "..".into()).contains("an account must be"));
     }
 
     proptest! {
