@@ -45,7 +45,7 @@ struct Shop {
 
 /// The number of clients that disconnect, in two groups. A gateway that has just started would reject a larger group.
 const DISCONNECTS: [usize; 2] = [50, 50];
-/// The time request_timeout which their backend calls must be cancelled.
+/// The time within which their backend calls must be cancelled.
 const CANCEL_TIMEOUT: Duration = Duration::from_millis(50);
 /// The tolerance of a response beyond its deadline.
 const TOLERANCE: Duration = Duration::from_millis(5);

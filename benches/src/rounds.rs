@@ -75,13 +75,13 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
 /// Starts and warms up a baseline, which is part of this binary.
 async fn start_baseline(
     label: &'static str,
-    part: &str,
+    program: &str,
     settings: &Settings,
     upstreams: &Upstreams,
 ) -> Result<SystemUnderTest> {
-    let (server, ports) = Server::part(part, &upstreams.to_args()).await?;
+    let (server, ports) = Server::part(program, &upstreams.to_args()).await?;
     let &[port] = &ports[..] else {
-        return Err(format!("{part} announced {} ports", ports.len()).into());
+        return Err(format!("{program} announced {} ports", ports.len()).into());
     };
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let marker = r#""availability":{"productId":"p-1""#;

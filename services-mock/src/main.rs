@@ -38,7 +38,7 @@ struct Args {
     /// The seed of all random numbers
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The issuer of tokens [default: http://127.0.0.1 with the port of auth]
+    /// The issuer of tokens [default: this machine, with the port of auth]
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
 }

@@ -81,7 +81,7 @@ struct Suggestions<'a> {
     next_letters: BTreeSet<char>,
 }
 
-/// Returns names with a word that word_suffixes with the prefix, and the characters that may follow.
+/// Returns names with a word that starts with the prefix, and the characters that may follow.
 pub(super) async fn suggestions(
     Query(query): Query<SuggestionQuery>,
     headers: HeaderMap,

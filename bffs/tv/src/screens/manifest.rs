@@ -58,7 +58,7 @@ pub struct Manifest {
     pub max_height: u32,
     /// The streams, tallest first, then by codec preference.
     pub streams: Vec<Stream>,
-    /// The URLs are valid at least until this time. It is rounded down to the hour, so that the screen's ETag is stable.
+    /// The URLs are valid at least until this time. It is rounded down to the hour, so that the screen's `ETag` is stable.
     #[schema(example = "2026-11-25T16:00:00Z")]
     pub expires_at: String,
 }

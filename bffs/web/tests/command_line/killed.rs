@@ -312,7 +312,7 @@ fn a_checkout_killed_at_any_step_pays_once_and_reports_the_truth() {
                     let (runtime, redis) = (&runtime, &redis);
                     let name = format!("{card}-{boundary:?}-{call}");
                     all.spawn(move || {
-                        kill_and_retry(runtime, redis, number, &name, (call, boundary))
+                        kill_and_retry(runtime, redis, number, &name, (call, boundary));
                     });
                 }
             }

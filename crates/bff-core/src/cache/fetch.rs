@@ -79,7 +79,7 @@ pub(crate) fn store_response<T: Send + Sync + 'static>(
     requested_at: u64,
     full: FullResponse<T>,
 ) -> Result<Arc<T>, Failure> {
-    let fill = CacheFill {
+    let cache_fill = CacheFill {
         cx: cx.clone(),
         key: read.key.clone(),
         policy: policy.clone(),
@@ -87,7 +87,7 @@ pub(crate) fn store_response<T: Send + Sync + 'static>(
         requested_at,
         decode: None,
     };
-    fill.store_full(full, None).value()
+    cache_fill.store_full(full, None).value()
 }
 
 /// A call in progress whose response will be stored.

@@ -87,7 +87,7 @@ impl Scene {
             metrics: Metrics::noop(),
             cache,
             fields: crate::section::fields::FieldCache::default(),
-            env: env,
+            env,
         });
         Self {
             shared,

@@ -21,6 +21,7 @@ impl RequestRetryAllowance {
     }
 
     /// Moves the remaining extra attempts to a new allowance, for work that continues after the request.
+    #[must_use]
     pub fn take_all(&self) -> Self {
         Self(self.0.swap(0, Relaxed).into())
     }

@@ -54,7 +54,7 @@ impl PollSchedule {
         delay.mul_f64(f64::midpoint(1.0, self.random_fraction()))
     }
 
-    /// Whether the last query delay_after_failure.
+    /// Whether the last query failed.
     pub(super) fn is_failing(&self) -> bool {
         self.failures > 0
     }

@@ -138,14 +138,14 @@ where
     let mut client = connect(config, channel).await.map_err(to_failure)?;
     let path = PathAndQuery::from_static(call.route);
     let response = client.streaming(request, path, codec).await;
-    let received = response.map_err(to_failure)?.into_inner();
-    let received = received.map(move |result| match result {
+    let incoming = response.map_err(to_failure)?.into_inner();
+    let incoming = incoming.map(move |result| match result {
         Ok(message) => {
             convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))
         }
         Err(status) => Err(status::failure(&status, S::PERSONAL, Reason::Timeout)),
     });
-    Ok((cancel, sender, Box::pin(received)))
+    Ok((cancel, sender, Box::pin(incoming)))
 }
 
 impl<M, T> BidiStream<M, T> {

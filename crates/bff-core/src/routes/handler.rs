@@ -174,7 +174,8 @@ async fn request_body(
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let small = size.is_some_and(|size| size <= route.config.retry_buffer_bytes as u64);
-    if !convert && !(may_retry && small) {
+    let buffers = convert || (may_retry && small);
+    if !buffers {
         let idle = route.config.idle_timeout;
         let upload = Upload::new(body, route.max_body_bytes, idle, handles);
         return Ok(RequestBody::streaming(Body::new(upload)));

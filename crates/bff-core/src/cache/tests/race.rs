@@ -31,7 +31,7 @@ const READER_SCOPES: [ReaderScope; 9] = [
 /// One reader, the script of its backend, and an event before its read.
 #[derive(Clone, Debug)]
 struct Reader {
-    reader_scope: ReaderScope,
+    scope: ReaderScope,
     starts_after: u64,
     gives_up_after: u64,
     delay: u64,
@@ -59,18 +59,17 @@ fn reader() -> impl Strategy<Value = Reader> {
         ),
     )
         .prop_map(
-            |(
-                (reader_scope, starts_after, gives_up_after, delay),
-                (fault, unchanged, caches, event),
-            )| Reader {
-                reader_scope,
-                starts_after,
-                gives_up_after,
-                delay,
-                fault,
-                unchanged,
-                caches,
-                event,
+            |((scope, starts_after, gives_up_after, delay), (fault, unchanged, caches, event))| {
+                Reader {
+                    scope,
+                    starts_after,
+                    gives_up_after,
+                    delay,
+                    fault,
+                    unchanged,
+                    caches,
+                    event,
+                }
             },
         )
 }
@@ -96,7 +95,7 @@ impl Reader {
             decode: None,
         };
         let Self {
-            reader_scope,
+            scope,
             delay,
             fault,
             unchanged,
@@ -114,7 +113,7 @@ impl Reader {
                 return Ok(FetchResult::NotModified(head, Duration::ZERO));
             }
             Ok(FetchResult::Full(FullResponse {
-                value: Arc::new(reader_scope),
+                value: Arc::new(scope),
                 status: StatusCode::OK,
                 head,
                 bytes: 10,
@@ -155,7 +154,7 @@ impl Reader {
             }
             _ => {}
         }
-        match self.reader_scope {
+        match self.scope {
             ReaderScope::Everyone => self.read(scene, Public).await,
             ReaderScope::Region(region) => {
                 self.read(scene, segment("en", region).by_region()).await
@@ -197,7 +196,7 @@ proptest! {
         prop_assert_eq!(active_flights, 0);
         for (reader, value) in readers.iter().zip(values) {
             if let Some(value) = value {
-                prop_assert_eq!(value, reader.reader_scope);
+                prop_assert_eq!(value, reader.scope);
             }
         }
     }

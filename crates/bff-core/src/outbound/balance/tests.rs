@@ -1,4 +1,4 @@
-//! Load balancing over instances with fixed names; attempts end at picked_names times.
+//! Load balancing over instances with fixed names; attempts end at chosen times.
 
 use std::collections::{BTreeMap, BTreeSet};
 
