@@ -45,7 +45,7 @@ fn upstream_of(fleet: &TestFleet, backend: Backend) -> (RequestContext, Upstream
         metrics: bff_core::telemetry::Metrics::noop(),
         cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &env),
         fields: bff_core::section::fields::FieldCache::default(),
-        env: env,
+        env,
     });
     let config = outbound::Config::at(fleet.running.backend_url(backend).parse().unwrap());
     let upstream = Upstream::new(backend.name(), &config, &shared).unwrap();

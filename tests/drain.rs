@@ -20,7 +20,7 @@ async fn start_with(config: &str) -> TestFleet {
 #[tokio::test]
 async fn a_request_in_progress_is_answered_in_full() {
     let fleet = start_with("").await;
-    let slow = Fault::latency(Duration::from_secs(1));
+    let slow = Fault::latency(Duration::from_millis(500));
     fleet
         .running
         .mocks()

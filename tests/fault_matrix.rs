@@ -29,15 +29,15 @@ fn every_subset_of_failing_backends_is_reported_correctly() {
             }
         };
         let all = assignments(case);
-        let (uniform, mixed): (Vec<_>, Vec<_>) = all.iter().partition(|a| is_uniform(a));
+        let (uniform, varied): (Vec<_>, Vec<_>) = all.iter().partition(|a| is_uniform(a));
         for assignment in &uniform {
             check(assignment, &case.run(assignment));
         }
-        for (assignment, outcome) in case.run_all(&mixed) {
+        for (assignment, outcome) in case.run_all(&varied) {
             check(assignment, &outcome);
         }
         subsets += uniform.len();
-        mixes += mixed.len();
+        mixes += varied.len();
     }
     eprintln!(
         "{} cases: {subsets} subsets with one kind of fault, {mixes} with several, of {} screens and callers",

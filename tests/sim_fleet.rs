@@ -178,7 +178,7 @@ impl SimFleet {
             while let Some(connection) = accept.next().await {
                 let mocks = mocks.clone();
                 tokio::spawn(async move {
-                    services_mock::connection(&mocks, backend, connection).await
+                    services_mock::connection(&mocks, backend, connection).await;
                 });
             }
         });

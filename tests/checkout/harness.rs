@@ -95,7 +95,7 @@ impl CheckoutHarness {
                 while let Some(connection) = accept.next().await {
                     let mocks = mocks.clone();
                     tokio::spawn(async move {
-                        services_mock::connection(&mocks, backend, connection).await
+                        services_mock::connection(&mocks, backend, connection).await;
                     });
                 }
             });

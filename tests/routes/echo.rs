@@ -173,7 +173,7 @@ async fn tagged(headers: HeaderMap) -> Response {
     response
 }
 
-/// A response with a weak ETag and without a length.
+/// A response with a weak `ETag` and without a length.
 async fn weak_etag(headers: HeaderMap) -> Response {
     let tag = [(header::ETAG, "W/\"b\"")];
     match headers.get(header::IF_NONE_MATCH) {

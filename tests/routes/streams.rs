@@ -1,4 +1,4 @@
-//! Bodies that are larger than any buffer, and WebSockets.
+//! Bodies that are larger than any buffer, and `WebSocket`s.
 
 use std::time::Duration;
 

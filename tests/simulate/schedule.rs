@@ -197,7 +197,9 @@ fn cache_overlay(gateway: &Gateway) -> String {
     let mut overlay = "[cache]\nmax_bytes = 1000000\n".to_owned();
     for name in gateway.upstreams() {
         if let Some((_, keys)) = CACHE_CONFIG.iter().find(|(backend, _)| *backend == name) {
-            overlay += &format!("[upstreams.{name}.cache]\n{keys}\n");
+            for part in ["[upstreams.", name, ".cache]\n", keys, "\n"] {
+                overlay.push_str(part);
+            }
         }
     }
     overlay

@@ -57,7 +57,7 @@ impl Graph {
     fn add(&mut self, path: &[String], file: &str, items: &[Item]) {
         let mut inline = Vec::new();
         let module = self.modules.entry(path.to_vec()).or_default();
-        module.file = file.to_owned();
+        file.clone_into(&mut module.file);
         for item in items {
             if is_for_tests(attributes(item)) {
                 continue;
@@ -209,7 +209,7 @@ impl Module {
                     open.push((path, &tree.tree));
                 }
                 UseTree::Group(tree) => {
-                    open.extend(tree.items.iter().map(|tree| (path.clone(), tree)))
+                    open.extend(tree.items.iter().map(|tree| (path.clone(), tree)));
                 }
                 UseTree::Glob(_) => self.globs.push(path),
                 UseTree::Name(tree) => {

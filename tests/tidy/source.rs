@@ -95,7 +95,7 @@ impl Source {
     /// Whether the whole file is compiled for tests only.
     pub(super) fn is_test(&self) -> bool {
         let mut parts = self.path.split('/');
-        parts.any(|part| part == "tests" || part == "tests.rs" || part == "tests")
+        parts.any(|part| part == "tests" || part == "tests.rs")
     }
 
     /// The text without the items that are compiled for tests only: their lines become empty.

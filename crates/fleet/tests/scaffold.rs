@@ -129,7 +129,11 @@ fn a_new_bff_is_a_folder_a_test_and_a_few_lines() {
     assert!(packages.iter().any(|p| p["name"] == "gadget-bff"));
     let mut rustfmt = Command::new("rustfmt");
     rustfmt.args(["--check", "--edition", "2024"]);
-    rustfmt.args(own.iter().filter(|path| path.ends_with(".rs")));
+    rustfmt.args(own.iter().filter(|path| {
+        std::path::Path::new(path)
+            .extension()
+            .is_some_and(|end| end == "rs")
+    }));
     rustfmt.args(["crates/fleet/src/gateways.rs"]);
     let formatted = rustfmt.current_dir(&tree.0).output().unwrap();
     assert!(formatted.status.success(), "{formatted:?}");

@@ -128,13 +128,13 @@ impl Metrics {
             ),
             cache_lookups: Series::new(
                 meter
-                    .u64_counter("bff.cache.cache_lookups")
-                    .with_description("Cache cache_lookups, by outcome: hit, stale, stale_if_error, coalesced, miss or bypass.")
+                    .u64_counter("bff.cache.lookups")
+                    .with_description("Cache lookups, by outcome: hit, stale, stale_if_error, coalesced, miss or bypass.")
                     .build(),
                 ["upstream", "route", "outcome"],
             ),
             cache_l2_lookups: meter
-                .u64_counter("bff.cache.l2.cache_lookups")
+                .u64_counter("bff.cache.l2.lookups")
                 .with_description("Lookups in the shared cache after a local miss, by outcome: hit, hit_after_wait, miss, timeout, uncacheable or unavailable.")
                 .build(),
             shed: meter
