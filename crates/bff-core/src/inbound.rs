@@ -1,6 +1,6 @@
 //! The edge: every request passes it before an endpoint handles it.
 //!
-//! [`middleware`] lists the order. [`admission`] decides whether a request may pass, and for which caller. [`extract`]
+//! `middleware` lists the order. `admission` decides whether a request may pass, and for which caller. [`extract`]
 //! parses its input.
 
 pub use admission::client_ip::Peer;

@@ -1,4 +1,4 @@
-//! One call to one backend. [`send`] applies the cache, and then the policies of [`Policy::call`], outermost first.
+//! One call to one backend. [`send`] applies the cache, and then the policies of `Policy::call`, outermost first.
 
 use std::future::Future;
 use std::path::PathBuf;

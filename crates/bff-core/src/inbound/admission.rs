@@ -1,6 +1,6 @@
 //! Whether a request may pass the edge, and for which caller.
 //!
-//! The order is that of [`middleware`](super::middleware): IP filter and per-IP rate limit, load shedding,
+//! The order is that of `middleware`: IP filter and per-IP rate limit, load shedding,
 //! authentication, the caller's rate limits.
 
 pub(in crate::inbound) mod authenticate;

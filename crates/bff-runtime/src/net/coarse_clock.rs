@@ -26,7 +26,7 @@ enum ClockState {
     Frozen(Instant),
 }
 
-/// The time; inside a [`FrozenClock`], the time of the first read since the task was woken.
+/// The time; inside a `FrozenClock`, the time of the first read since the task was woken.
 pub fn now() -> Instant {
     match CLOCK.get() {
         ClockState::Frozen(now) => now,
