@@ -289,7 +289,7 @@ async fn a_heartbeat_succeeds_is_rejected_or_has_an_unknown_outcome() {
 async fn a_heartbeat_completes_after_a_disconnect() {
     let fleet = TestFleet::start().await;
     let mocks = fleet.running.mocks();
-    let slow = Fault::latency(Duration::from_secs(1));
+    let slow = Fault::latency(Duration::from_millis(500));
     mocks.set_fault(Backend::Playback, slow).unwrap();
     let position = json!({"positionS": 77});
     let request = post(&fleet, "ada", "p-9/heartbeat", &position);
