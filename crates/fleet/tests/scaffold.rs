@@ -16,7 +16,7 @@ const REGISTRATIONS: [&str; 5] = [
     "tests/main.rs",
 ];
 /// The most lines of a new BFF, so that a second screen fits into 270.
-const MOST_LINES: usize = 213;
+const MOST_LINES: usize = 220;
 
 /// A copy of the workspace's sources, removed at the end.
 struct Copy(PathBuf);
