@@ -171,7 +171,7 @@ fn a_configuration_error_is_one_line_with_key_and_source() {
         (
             "WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT",
             "0",
-            "inbound.rate_limits.per_ip in the gateway's defaults and variable WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT: ",
+            "inbound.rate_limits.per_ip in the core defaults and variable WEB_INBOUND__RATE_LIMITS__PER_IP__LIMIT: ",
         ),
         (
             "WEB_SERVER__WORKER_THREADS",
@@ -269,7 +269,7 @@ fn it_checks_and_prints_its_configuration() {
     for line in [
         r#"hash = "********" # variable WEB_AUTH__API_KEYS__ACME__HASH"#,
         r#"account = "acme" # variable WEB_AUTH__API_KEYS__ACME__ACCOUNT"#,
-        r#"mode = "production" # the gateway's defaults"#,
+        r#"mode = "production" # the core defaults"#,
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
