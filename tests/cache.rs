@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::GatewayHandles;
+use bff_core::context::Env;
 use bff_core::outbound::{self, Freshness, Upstream};
 use bff_core::scope::Identity;
 use bff_core::{Caller, RequestContext, UpstreamClient};
 use bff_services::review::{NewReview, ReviewClient};
 use futures_util::future::join_all;
-use http::HeaderValue;
 use reqwest::Client;
 use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
@@ -55,19 +55,11 @@ async fn a_moment() {
 /// A gateway's own parts and a backend to call in its words, where no screen makes the call.
 fn calling(shop: &Shop, backend: Backend) -> (RequestContext, Upstream) {
     let world = Env::real();
-    let shared = Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("web"),
-        tasks: tokio_util::task::TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: bff_core::telemetry::Metrics::noop(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &world),
-        fields: bff_core::section::fields::FieldCache::default(),
-        env: world,
-    });
+    let shared = Arc::new(GatewayHandles::in_process("web", world));
     let config = outbound::Config::at(shop.fleet.backend_url(backend).parse().unwrap());
     let up = Upstream::new(backend.name(), &config, &shared).unwrap();
     (
-        RequestContext::background(&shared, Duration::from_secs(5)),
+        RequestContext::background(&shared.client, &shared.env, Duration::from_secs(5)),
         up,
     )
 }

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bff_core::GatewayHandles;
 use bff_core::action::{Created, IdempotencyKey, IdempotentWrites, WriteRequest};
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::context::Env;
 use bff_core::net::{Connection, InMemoryNetwork, Net};
 use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
@@ -169,13 +170,13 @@ impl CheckoutHarness {
 
     /// A request of its own, with a deadline and extra attempts of its own.
     fn request(&self) -> RequestContext {
-        RequestContext::background(self.cx.shared(), REQUEST)
+        background(&self.world, REQUEST)
     }
 
     pub(super) async fn truth(&self) -> BackendState {
         self.mocks.clear_faults(None);
         self.frail.store(false, Ordering::Relaxed);
-        let cx = &RequestContext::background(self.cx.shared(), Duration::from_secs(60));
+        let cx = &background(&self.world, Duration::from_secs(60));
         // The breakers may be open from what was tried.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let mut truth = BackendState::default();
@@ -211,25 +212,28 @@ impl CheckoutHarness {
     }
 }
 
+/// A request of its own, with a deadline and a retry allowance of its own.
+fn background(world: &Env, time: Duration) -> RequestContext {
+    RequestContext::background(&HeaderValue::from_static("web"), world, time)
+}
+
 /// A gateway's part in one process.
 fn process(world: &Env, store: &Store) -> (Upstreams, RequestContext) {
-    let shared = Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("web"),
-        env: world.clone(),
-        tasks: tokio_util::task::TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: bff_core::telemetry::Metrics::noop(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), world),
-        fields: bff_core::section::fields::FieldCache::default(),
-    });
+    let shared = Arc::new(GatewayHandles::in_process("web", world.clone()));
     // Every process has the same sealing key.
     let sealing = store::Config {
         encryption_keys: vec![bff_core::config::Secret::new("A".repeat(43))],
         ..store::Config::default()
     };
     let seal = RecordCipher::open(&sealing, world).unwrap();
-    let writes = IdempotentWrites::new(store.clone(), seal, bff_services::CODES, &shared);
-    let cx = RequestContext::background(&shared, REQUEST);
+    let writes = IdempotentWrites::new(
+        store.clone(),
+        seal,
+        bff_services::CODES,
+        &shared.client,
+        &shared.tasks,
+    );
+    let cx = background(world, REQUEST);
     (upstreams(&shared, writes), cx)
 }
 

@@ -1,6 +1,7 @@
 //! The tv gateway: screens for a big picture, four arrow keys and OK, over REST.
 
 use bff_core::Gateway;
+use bff_core::action::Completion;
 use bff_services::inventory::InventoryClient;
 use bff_services::playback::PlaybackClient;
 use bff_services::product::ProductClient;
@@ -20,7 +21,7 @@ bff_core::upstreams! {
         inventory: InventoryClient,
         playback: PlaybackClient,
     }
-    with { browse: BrowseRows }
+    with { browse: BrowseRows, completion: Completion }
 }
 
 /// The gateway.

@@ -1,6 +1,5 @@
 //! What one request is: an explicit first parameter, never a task-local.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,14 +7,11 @@ use std::time::Duration;
 use axum_core::extract::FromRequestParts;
 use http::HeaderValue;
 use http::request::Parts;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tokio_util::task::TaskTracker;
 
-use crate::cache::Cache;
 use crate::error::{Error, codes};
 use crate::scope::{Caller, Language, Region, Segment};
-use crate::telemetry::Metrics;
 
 pub use crate::net::Env;
 pub use app_version::AppVersion;
@@ -46,28 +42,10 @@ pub mod urgency;
 #[derive(Clone, Debug)]
 pub struct RequestContext(Arc<Inner>);
 
-/// What belongs to the gateway and not to one request.
-#[derive(Clone, Debug)]
-pub struct GatewayHandles {
-    /// The client class, sent upstream as `X-Client`.
-    pub client: HeaderValue,
-    /// Network, clock and randomness.
-    pub env: Env,
-    /// Work that must run to its end; draining waits for it.
-    pub tasks: TaskTracker,
-    /// Cancelled when the gateway leaves, a while before what is left is cut.
-    pub shutdown: CancellationToken,
-    /// This gateway's own instruments.
-    pub metrics: Metrics,
-    /// What it keeps of its backends' answers.
-    pub cache: Cache,
-    /// The fields of its screens, read from their schemas once.
-    pub fields: crate::section::fields::FieldCache,
-}
-
 #[derive(Debug)]
 struct Inner {
-    shared: Arc<GatewayHandles>,
+    client: HeaderValue,
+    shutdown: CancellationToken,
     request_id: RequestId,
     trace: Trace,
     deadline: Deadline,
@@ -82,8 +60,10 @@ struct Inner {
 /// The parts of a context, to make one.
 #[derive(Debug)]
 pub struct RequestContextParts {
-    /// The gateway.
-    pub shared: Arc<GatewayHandles>,
+    /// The client class, sent to backends as `X-Client`.
+    pub client: HeaderValue,
+    /// Cancelled when the gateway shuts down, some time before it cuts the remaining requests.
+    pub shutdown: CancellationToken,
     /// Echoed to the client and sent upstream.
     pub request_id: RequestId,
     /// The trace this request continues or begins.
@@ -108,7 +88,8 @@ impl RequestContext {
 
     fn with(o: RequestContextParts, extra: RequestRetryAllowance) -> Self {
         Self(Arc::new(Inner {
-            shared: o.shared,
+            client: o.client,
+            shutdown: o.shutdown,
             request_id: o.request_id,
             trace: o.trace,
             deadline: o.deadline,
@@ -122,11 +103,12 @@ impl RequestContext {
     }
 
     /// A context for the gateway's own work: nobody's, not urgent, done within `time`.
-    pub fn background(shared: &Arc<GatewayHandles>, time: Duration) -> Self {
+    pub fn background(client: &HeaderValue, env: &Env, time: Duration) -> Self {
         Self::open(RequestContextParts {
-            shared: shared.clone(),
-            request_id: RequestId::generate(&shared.env),
-            trace: Trace::begin(&shared.env),
+            client: client.clone(),
+            shutdown: CancellationToken::new(),
+            request_id: RequestId::generate(env),
+            trace: Trace::begin(env),
             deadline: Deadline::Total(Instant::now() + time),
             urgency: Urgency::LOWEST,
             language: Language::UNDETERMINED,
@@ -135,14 +117,9 @@ impl RequestContext {
         })
     }
 
-    /// The gateway's own parts.
-    pub fn shared(&self) -> &Arc<GatewayHandles> {
-        &self.0.shared
-    }
-
-    /// Network, clock and randomness.
-    pub fn env(&self) -> &Env {
-        &self.0.shared.env
+    /// The client class, sent to backends as `X-Client`.
+    pub fn client(&self) -> &HeaderValue {
+        &self.0.client
     }
 
     /// The id echoed to the client and sent upstream.
@@ -180,7 +157,7 @@ impl RequestContext {
 
     /// Resolves when the gateway leaves: what would go on for as long as somebody listens says so then, and ends.
     pub fn shutdown(&self) -> WaitForCancellationFutureOwned {
-        self.0.shared.shutdown.clone().cancelled_owned()
+        self.0.shutdown.clone().cancelled_owned()
     }
 
     /// What all calls of this request together may try beyond what is needed.
@@ -225,14 +202,16 @@ impl RequestContext {
     #[must_use]
     pub fn with_deadline(&self, time: Duration) -> Self {
         let Inner {
-            shared,
+            client,
+            shutdown,
             request_id,
             trace,
             caller,
             ..
         } = &*self.0;
         let opening = RequestContextParts {
-            shared: shared.clone(),
+            client: client.clone(),
+            shutdown: shutdown.clone(),
             request_id: request_id.clone(),
             trace: trace.clone(),
             deadline: Deadline::Total(Instant::now() + time),
@@ -242,21 +221,6 @@ impl RequestContext {
             caller: caller.clone(),
         };
         Self::with(opening, self.0.retry_allowance.take_all())
-    }
-
-    /// Runs a write to its end even when the client hangs up or its time is up; draining waits for it. Whoever still
-    /// waits at the deadline is told that the outcome is unknown.
-    pub async fn to_completion<T, F>(&self, work: F) -> Result<T, Failure>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        let work = self.0.shared.tasks.spawn(work);
-        match timeout_at(self.deadline(), work).await {
-            Ok(Ok(done)) => done,
-            // It panicked, halfway.
-            Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
-        }
     }
 }
 

@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::AuthError;
 use super::config::Config;
-use crate::context::{GatewayHandles, RequestContext};
+use crate::context::RequestContext;
 use crate::discovery::InitialResolution;
 use crate::error::{Error, codes};
 use crate::net;
+use crate::outbound::GatewayHandles;
 use crate::outbound::{self, Call, Id, Reason, Upstream, validate_id};
 use crate::scope::Public;
 use key_set::{Document, Key, KeySet};
@@ -180,11 +181,14 @@ impl Jwks {
     }
 
     async fn refresh(self) {
-        let cx = RequestContext::background(&self.0.shared, self.0.bound);
+        let cx = {
+            let shared = &self.0.shared;
+            RequestContext::background(&shared.client, &shared.env, self.0.bound)
+        };
         let call = Call::get(Public, "/{document}")
             .path_id(&self.0.document)
             .no_store();
-        let failed = match outbound::send::<Document, _>(&cx, &self.0.issuer, call).await {
+        let failed = match self.0.issuer.send::<Document, _>(&cx, call).await {
             Ok(fetched) => self.learn(&fetched.value).err().map(str::to_owned),
             Err(failure) => {
                 let error = failure.error();

@@ -67,7 +67,7 @@ pub(super) async fn answer(
     mut passage: ForwardRequest,
 ) -> Result<Response, Error> {
     let route = &*entry.route;
-    let cache = &admitted.cx.shared().cache;
+    let cache = &route.around.shared.cache;
     let upstream = route.upstream.name();
     let note = key::<stored_response::VaryFields>(cache, upstream, passage.target.clone());
     let names = cache.annotation::<stored_response::VaryFields>(&note);
@@ -110,7 +110,8 @@ impl CachedRequest<'_> {
     /// For whoever shares no call with others: a copy that is for them, or a call of their own.
     async fn fetch_uncoalesced(&self, known: bool, note: &Key) -> Result<Response, Error> {
         let cx = &self.admitted.cx;
-        let copy = cache::get_fresh::<StoredResponse, Public>(cx, &self.read);
+        let shared = &self.entry.route.around.shared;
+        let copy = shared.cache.get_fresh::<StoredResponse, Public>(&self.read);
         if let Some(copy) =
             copy.filter(|copy| self.matches_vary(&copy.value) && (copy.value.for_all || !known))
         {
@@ -126,8 +127,8 @@ impl CachedRequest<'_> {
             return Ok(self.conditions.apply(passed.await?));
         }
         let upstream = self.entry.route.upstream.name();
-        (cx.shared().metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
-        let asked = cx.env().unix_millis();
+        (shared.metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
+        let asked = shared.env.unix_millis();
         let call = fetch::Call::new(
             cx,
             &self.entry.route,
@@ -137,7 +138,9 @@ impl CachedRequest<'_> {
         );
         let whole = call.fetch(known, note, None).await?;
         let fresh = Provenance::fresh(upstream, Duration::ZERO, CacheVisibility::default());
-        let value = cache::store_response(cx, &self.read, &self.keep, asked, whole)?;
+        let value = shared
+            .cache
+            .store_response(cx, &self.read, &self.keep, asked, whole)?;
         self.respond(&Fetched::new(value, fresh)).await
     }
 
@@ -155,12 +158,13 @@ impl CachedRequest<'_> {
             self.keep.clone(),
             self.read.key.clone(),
         );
-        let fetched =
-            cache::get_or_fetch::<StoredResponse, Public, _, _>(cx, ask, move |fetch| async move {
-                let call = fetch::Call::new(&fetch.cx, &route, &passage, &keep, &key);
-                let whole = call.fetch(false, &note, Some(&fetch)).await?;
-                Ok(cache::FetchResult::Full(whole))
-            });
+        let fetch = move |fetch: cache::FetchContext| async move {
+            let call = fetch::Call::new(&fetch.cx, &route, &passage, &keep, &key);
+            let whole = call.fetch(false, &note, Some(&fetch)).await?;
+            Ok(cache::FetchResult::Full(whole))
+        };
+        let cache = &self.entry.route.around.shared.cache;
+        let fetched = cache.get_or_fetch::<StoredResponse, Public, _, _>(cx, ask, fetch);
         let fetched = Box::pin(fetched).await?;
         self.respond(&fetched).await
     }
@@ -227,7 +231,7 @@ async fn bypass(
     how: CacheResult,
 ) -> Result<Response, Error> {
     let cx = &admitted.cx;
-    (cx.shared().metrics).cache_lookup(route.upstream.name(), ROUTE, how);
+    (route.around.shared.metrics).cache_lookup(route.upstream.name(), ROUTE, how);
     let answer = outbound::forward(cx, &route.upstream, passage).await?;
     let mut response = response::respond(route, admitted, &passage.method, answer).await?;
     set_cache_status(&mut response, how);

@@ -23,11 +23,7 @@ pub(super) async fn respond(
 ) -> Result<Response, Error> {
     let (mut head, body) = answer.response.into_parts();
     headers::from_backend(&mut head.headers, &route.config);
-    headers::via(
-        &mut head.headers,
-        head.version,
-        &admitted.cx.shared().client,
-    );
+    headers::via(&mut head.headers, head.version, admitted.cx.client());
     if route.config.v1_format {
         v1_format::vary(&mut head.headers);
     }
@@ -87,12 +83,13 @@ pub(super) fn upgrade(
     let backend = hyper::upgrade::on(&mut answer.response);
     let (mut head, _) = answer.response.into_parts();
     headers::from_backend(&mut head.headers, &route.config);
-    headers::via(&mut head.headers, head.version, &cx.shared().client);
+    headers::via(&mut head.headers, head.version, cx.client());
     websocket::set_upgrade_headers(&mut head.headers);
-    let open = cx.shared().metrics.tunnel_opened(route.upstream.name());
+    let shared = &route.around.shared;
+    let open = shared.metrics.tunnel_opened(route.upstream.name());
     let (idle, leaving) = (route.config.idle_timeout, route.around.leaving.clone());
     let stay = answer.guard;
-    cx.shared().tasks.spawn(async move {
+    shared.tasks.spawn(async move {
         websocket::relay(client, backend, idle, leaving).await;
         drop((stay, open));
     });

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{self, Config, Credential};
-use crate::outbound::Upstream;
+use crate::outbound::{GatewayHandles, Upstream};
 
 /// One route, ready.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct RouteContext {
     pub(crate) max_body_bytes: usize,
     /// Ends what would never end by itself.
     pub(crate) leaving: CancellationToken,
+    /// The cache, the metrics and the tasks of the gateway.
+    pub(crate) shared: Arc<GatewayHandles>,
 }
 
 /// What the edge has to know of a route before it lets a request in.

@@ -102,8 +102,10 @@ async fn build_context(
         time: edge.config.body_timeout,
     };
     request.extensions_mut().insert(limit);
+    request.extensions_mut().insert(edge.fields.clone());
     Ok(RequestContext::open(crate::context::RequestContextParts {
-        shared: edge.shared.clone(),
+        client: edge.shared.client.clone(),
+        shutdown: edge.shutdown.clone(),
         request_id: coming.seen.request_id().clone(),
         trace: coming.seen.trace().clone(),
         deadline,

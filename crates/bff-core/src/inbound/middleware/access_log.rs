@@ -54,8 +54,8 @@ where
         uri: &line.uri,
         if_none_match,
     };
-    let response = finalize_response::finalize(edge, &asked, seen.request_id(), response);
-    line.answered(&response);
+    let mut response = finalize_response::finalize(edge, &asked, seen.request_id(), response);
+    line.answered(&mut response);
     response.map(|body| write_timeout_body::wrap(LoggedBody::new(body, line), version))
 }
 

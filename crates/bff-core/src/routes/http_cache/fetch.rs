@@ -73,7 +73,7 @@ impl<'a> Call<'a> {
         let version = answer.response.version();
         let head = answer.response.headers_mut();
         headers::from_backend(head, &self.route.config);
-        headers::via(head, version, &self.cx.shared().client);
+        headers::via(head, version, self.cx.client());
         if self.route.config.v1_format {
             v1_format::vary(head);
         }
@@ -89,8 +89,9 @@ impl<'a> Call<'a> {
         let head = answer.response.headers().clone();
         let names = stored_response::varies(&head);
         if !names.is_empty() {
-            self.cx
-                .shared()
+            self.route
+                .around
+                .shared
                 .cache
                 .set_annotation(note, VaryFields(names.clone()));
         }
@@ -104,7 +105,7 @@ impl<'a> Call<'a> {
         // A mishap says nothing of the answer after it.
         let lasts = !known && !status.is_server_error();
         if matches!(content, Content::Once(_)) && lasts {
-            self.cx.shared().cache.mark_hit_for_miss(self.key);
+            self.route.around.shared.cache.mark_hit_for_miss(self.key);
         }
         let passed = StoredResponse {
             status,
@@ -136,7 +137,7 @@ impl<'a> Call<'a> {
         let answer = rfc9111::ResponseView {
             status,
             headers: head,
-            received_at: self.cx.env().now(),
+            received_at: self.route.around.shared.env.now(),
             response_delay,
         };
         let mut terms = rfc9111::evaluate(&asked, answer, self.keep);
