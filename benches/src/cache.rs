@@ -5,11 +5,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use bff_core::cache::{Cache, Config};
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::GatewayHandles;
+use bff_core::cache::Config;
+use bff_core::context::Env;
 use bff_core::net::{Connection, InMemoryNetwork, Listener, Net};
 use bff_core::outbound::{self, Upstream};
-use bff_core::telemetry::Metrics;
+use bff_core::store::Store;
 use bff_core::{RequestContext, UpstreamClient};
 use bff_services::product::{ProductClient, ProductId};
 use bytes::Bytes;
@@ -108,21 +109,12 @@ impl Shop {
         let backend = Backend::default();
         tokio::spawn(backend.serve(pipes.listen("product:80"), cache_control));
         let world = Env::seeded(1, Net::InMemory(pipes));
-        let cache = Cache::new(config, &world);
-        Self::with(world, cache)
+        Self::with(world, config, &Store::memory(1 << 20, &Env::real()))
     }
 
-    /// The same with a cache, and a world whose network has a backend.
-    pub(crate) fn with(world: Env, cache: Cache) -> Result<Self> {
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("bench"),
-            tasks: tokio_util::task::TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::new("bench")?,
-            cache,
-            fields: bff_core::section::fields::FieldCache::default(),
-            env: world,
-        });
+    /// The same over a store, in a world whose network has a backend.
+    pub(crate) fn with(world: Env, config: &Config, store: &Store) -> Result<Self> {
+        let shared = Arc::new(GatewayHandles::open("bench", world, config, store)?);
         let at = outbound::Config::at("http://product".parse()?);
         Ok(Self {
             product: ProductClient::new(Upstream::new("product", &at, &shared)?),
@@ -136,7 +128,11 @@ impl Shop {
         let began = Instant::now();
         for n in 0..reads {
             // A request of its own for every few reads, as a screen has.
-            let cx = RequestContext::background(&self.shared, Duration::from_secs(5));
+            let cx = RequestContext::background(
+                &self.shared.client,
+                &self.shared.env,
+                Duration::from_secs(5),
+            );
             let read = self.product.by_id(&cx, &self.id).await;
             read.map_err(|failure| format!("read {n}: {failure:?}"))?;
         }
