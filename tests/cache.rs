@@ -1,15 +1,14 @@
 //! The response cache: what it stores, for how long, and for which callers.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::GatewayHandles;
+use bff_core::context::Env;
 use bff_core::outbound::{self, Freshness, Upstream};
 use bff_core::scope::Identity;
 use bff_core::{Caller, RequestContext, UpstreamClient};
 use bff_services::review::{NewReview, ReviewClient};
 use futures_util::future::join_all;
-use http::HeaderValue;
 use reqwest::Client;
 use serde_json::{Value, json};
 use services_mock::{Backend, Fault, Mode};
@@ -37,20 +36,11 @@ async fn start_caching(web: &str) -> TestFleet {
 
 /// A request context and an upstream, for calls that no screen makes.
 fn upstream_of(fleet: &TestFleet, backend: Backend) -> (RequestContext, Upstream) {
-    let env = Env::real();
-    let shared = Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("web"),
-        tasks: tokio_util::task::TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: bff_core::telemetry::Metrics::noop(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &env),
-        fields: bff_core::section::fields::FieldCache::default(),
-        env,
-    });
+    let shared = GatewayHandles::in_process("web", Env::real());
     let config = outbound::Config::at(fleet.running.backend_url(backend).parse().unwrap());
     let upstream = Upstream::new(backend.name(), &config, &shared).unwrap();
     (
-        RequestContext::background(&shared, Duration::from_secs(5)),
+        RequestContext::background(&shared.client, &shared.env, Duration::from_secs(5)),
         upstream,
     )
 }

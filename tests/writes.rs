@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::GatewayHandles;
+use bff_core::context::Env;
 use bff_core::error::codes;
 use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
@@ -27,21 +28,13 @@ struct Clients {
 impl Clients {
     async fn start() -> Self {
         let fleet = TestFleet::start().await;
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("web"),
-            env: Env::real(),
-            tasks: tokio_util::task::TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: bff_core::telemetry::Metrics::noop(),
-            cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), &Env::real()),
-            fields: bff_core::section::fields::FieldCache::default(),
-        });
+        let shared = Arc::new(GatewayHandles::in_process("web", Env::real()));
         let identity = Identity {
             account: "ada".into(),
             ..Identity::default()
         };
         Self {
-            cx: RequestContext::background(&shared, Duration::from_secs(5)),
+            cx: RequestContext::background(&shared.client, &shared.env, Duration::from_secs(5)),
             ada: Caller::new(identity).unwrap(),
             shared,
             fleet,

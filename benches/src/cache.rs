@@ -5,11 +5,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use bff_core::cache::{Cache, Config};
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::GatewayHandles;
+use bff_core::cache::Config;
+use bff_core::context::Env;
 use bff_core::net::{Connection, InMemoryNetwork, Listener, Net};
 use bff_core::outbound::{self, Upstream};
-use bff_core::telemetry::Metrics;
+use bff_core::store::Store;
 use bff_core::{RequestContext, UpstreamClient};
 use bff_services::product::{ProductClient, ProductId};
 use bytes::Bytes;
@@ -126,21 +127,12 @@ impl Shop {
         let backend = Backend::default();
         tokio::spawn(backend.serve(pipes.listen("product:80"), cache_control));
         let env = Env::seeded(1, Net::InMemory(pipes));
-        let cache = Cache::new(config, &env);
-        Self::with(env, cache)
+        Self::with(env, config, &Store::memory(1 << 20, &Env::real()))
     }
 
-    /// A shop with a given cache and environment. Its network must have the backend.
-    pub(crate) fn with(env: Env, cache: Cache) -> Result<Self> {
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("bench"),
-            tasks: tokio_util::task::TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::new("bench")?,
-            cache,
-            fields: bff_core::section::fields::FieldCache::default(),
-            env,
-        });
+    /// A shop over a given store and environment. Its network must have the backend.
+    pub(crate) fn with(env: Env, config: &Config, store: &Store) -> Result<Self> {
+        let shared = Arc::new(GatewayHandles::open("bench", env, config, store)?);
         let at = outbound::Config::at("http://product".parse()?);
         Ok(Self {
             product: ProductClient::new(Upstream::new("product", &at, &shared)?),
@@ -154,7 +146,11 @@ impl Shop {
         let start = Instant::now();
         for n in 0..reads {
             // Each read has its own request context.
-            let cx = RequestContext::background(&self.shared, Duration::from_secs(5));
+            let cx = RequestContext::background(
+                &self.shared.client,
+                &self.shared.env,
+                Duration::from_secs(5),
+            );
             let read = self.product.by_id(&cx, &self.id).await;
             read.map_err(|failure| format!("read {n}: {failure:?}"))?;
         }

@@ -6,14 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bff_core::cache::Cache;
+use bff_core::GatewayHandles;
 use bff_core::config::Secret;
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::context::Env;
 use bff_core::rate_limit::{Limits, Request};
 use bff_core::store::{self, Store};
-use bff_core::telemetry::Metrics;
 use futures_util::future::join_all;
-use http::HeaderValue;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -119,15 +117,12 @@ impl Row {
             ..store::Config::default()
         };
         let store = Store::open(&store, &env)?;
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("bench"),
-            tasks: tokio_util::task::TaskTracker::new(),
-            metrics: Metrics::new("bench")?,
-            cache: Cache::new(&bff_core::cache::Config::default(), &env),
-            fields: bff_core::section::fields::FieldCache::default(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
+        let shared = Arc::new(GatewayHandles::open(
+            "bench",
             env,
-        });
+            &bff_core::cache::Config::default(),
+            &store,
+        )?);
         let wide = json!({"limit": 1_000_000, "period": "1m", "key_by": ["address"]});
         let policies: serde_json::Map<_, _> = (names.iter())
             .map(|name| ((*name).to_owned(), wide.clone()))

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bff_core::RequestContext;
-use bff_core::cache::{Cache, Config};
+use bff_core::cache::Config;
 use bff_core::config::Secret;
 use bff_core::context::Env;
 use bff_core::net::{Connection, InMemoryNetwork, Net};
@@ -56,8 +56,7 @@ impl Replicas {
         );
         let replica = |seed| {
             let env = Env::seeded(seed, Net::InMemory(pipes.clone()));
-            let cache = Cache::with_shared_tier(&Config::default(), &env, "bench", &redis.store);
-            Shop::with(env, cache)
+            Shop::with(env, &Config::default(), &redis.store)
         };
         Ok(Self {
             backend,
@@ -67,7 +66,11 @@ impl Replicas {
     }
 
     async fn read(shop: &Shop, id: &str) -> Result<()> {
-        let cx = RequestContext::background(&shop.shared, Duration::from_secs(30));
+        let cx = RequestContext::background(
+            &shop.shared.client,
+            &shop.shared.env,
+            Duration::from_secs(30),
+        );
         let read = shop.product.by_id(&cx, &id.parse()?).await;
         read.map_err(|failure| format!("{failure:?}"))?;
         Ok(())

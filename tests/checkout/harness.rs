@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bff_core::GatewayHandles;
 use bff_core::action::{Created, IdempotencyKey, IdempotentWrites, WriteRequest};
-use bff_core::context::{Env, GatewayHandles};
+use bff_core::context::Env;
 use bff_core::net::{Connection, InMemoryNetwork, Net};
 use bff_core::outbound::{Config, Upstream};
 use bff_core::scope::Identity;
@@ -180,14 +181,14 @@ impl CheckoutHarness {
 
     /// A new request context with its own deadline and retry budget.
     fn new_context(&self) -> RequestContext {
-        RequestContext::background(self.cx.shared(), REQUEST_TIMEOUT)
+        background(&self.env, REQUEST_TIMEOUT)
     }
 
     /// Clears all faults and reads the backends' state.
     pub(super) async fn read_state(&self) -> BackendState {
         self.mocks.clear_faults(None);
         self.lossy_connections.store(false, Ordering::Relaxed);
-        let cx = &RequestContext::background(self.cx.shared(), Duration::from_secs(60));
+        let cx = &background(&self.env, Duration::from_secs(60));
         // Waits until open circuit breakers permit calls again.
         tokio::time::sleep(Duration::from_secs(30)).await;
         let mut state = BackendState::default();
@@ -223,25 +224,28 @@ impl CheckoutHarness {
     }
 }
 
+/// A request context with its own deadline and retry budget.
+fn background(env: &Env, time: Duration) -> RequestContext {
+    RequestContext::background(&HeaderValue::from_static("web"), env, time)
+}
+
 /// The gateway's part of one process.
 fn start_gateway(env: &Env, store: &Store) -> (Upstreams, RequestContext) {
-    let shared = Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("web"),
-        env: env.clone(),
-        tasks: tokio_util::task::TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: bff_core::telemetry::Metrics::noop(),
-        cache: bff_core::cache::Cache::new(&bff_core::cache::Config::default(), env),
-        fields: bff_core::section::fields::FieldCache::default(),
-    });
+    let shared = GatewayHandles::in_process("web", env.clone());
     // Every process has the same encryption key.
     let config = store::Config {
         encryption_keys: vec![bff_core::config::Secret::new("A".repeat(43))],
         ..store::Config::default()
     };
     let cipher = RecordCipher::open(&config, env).unwrap();
-    let writes = IdempotentWrites::new(store.clone(), cipher, bff_services::CODES, &shared);
-    let cx = RequestContext::background(&shared, REQUEST_TIMEOUT);
+    let writes = IdempotentWrites::new(
+        store.clone(),
+        cipher,
+        bff_services::CODES,
+        &shared.client,
+        &shared.tasks,
+    );
+    let cx = background(env, REQUEST_TIMEOUT);
     (upstreams(&shared, writes), cx)
 }
 

@@ -1,5 +1,6 @@
 //! The backends of this gateway.
 
+use bff_core::action::Completion;
 use bff_services::inventory::InventoryClient;
 use bff_services::playback::PlaybackClient;
 use bff_services::product::ProductClient;
@@ -15,5 +16,5 @@ bff_core::upstreams! {
         inventory: InventoryClient,
         playback: PlaybackClient,
     }
-    with { browse: BrowseRows }
+    with { browse: BrowseRows, completion: Completion }
 }

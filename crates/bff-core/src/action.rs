@@ -13,11 +13,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
+pub use completion::Completion;
 pub use idempotent::IdempotentWrites;
 pub use key::IdempotencyKey;
 pub use run::{WriteAttempt, WriteRequest};
 pub use saga::{Saga, StepOutcomes};
 
+mod completion;
 mod idempotent;
 mod key;
 mod run;

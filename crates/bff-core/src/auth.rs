@@ -9,9 +9,10 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 use tokio::time::Instant;
 
-use crate::context::{GatewayHandles, RequestContext};
+use crate::context::RequestContext;
 use crate::discovery::InitialResolution;
 use crate::error::{Error, codes};
+use crate::outbound::GatewayHandles;
 use crate::outbound::Reason;
 use crate::scope::Caller;
 use api_key::ApiKeys;

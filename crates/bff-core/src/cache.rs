@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
+use tokio_util::task::TaskTracker;
 
-use crate::context::Env;
+use crate::net::Env;
 use crate::scope::Scope;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 pub use crate::context::CacheResult;
 pub use hash::Tag;
@@ -24,8 +26,8 @@ pub use policy::{CacheOverrides, CachePolicy, RouteCacheOverrides};
 pub use purge::Purge;
 pub use shared_tier::Config as SharedConfig;
 
-pub(crate) use fetch::{FetchContext, FetchResult, FullResponse, store_response};
-pub(crate) use read_through::{ReadKey, ReadThrough, get_fresh, get_or_fetch};
+pub(crate) use fetch::{FetchContext, FetchResult, FullResponse};
+pub(crate) use read_through::{ReadKey, ReadThrough};
 
 use entry::Entry;
 use hit_for_miss::HitForMiss;
@@ -102,21 +104,38 @@ struct Inner {
     caller_writes: PurgeTimestamps,
     uncacheable: HitForMiss,
     revalidating: AtomicUsize,
+    env: Env,
+    tasks: TaskTracker,
+    metrics: Metrics,
 }
 
 impl Cache {
     /// An empty cache of this process alone. The seed of its hashes comes from `env`.
-    pub fn new(config: &Config, env: &Env) -> Self {
-        Self::build(config, env, None)
+    pub fn new(config: &Config, env: &Env, tasks: &TaskTracker, metrics: &Metrics) -> Self {
+        Self::build(config, (env, tasks, metrics), None)
     }
 
     /// A cache that shares its entries with the other replicas of `gateway`, if `store` is Redis.
-    pub fn with_shared_tier(config: &Config, env: &Env, gateway: &str, store: &Store) -> Self {
+    pub fn with_shared_tier(
+        config: &Config,
+        env: &Env,
+        tasks: &TaskTracker,
+        metrics: &Metrics,
+        (gateway, store): (&str, &Store),
+    ) -> Self {
         let tier = SharedTier::new(&config.shared, gateway, store);
-        Self::build(config, env, tier.filter(|_| config.max_bytes > 0))
+        Self::build(
+            config,
+            (env, tasks, metrics),
+            tier.filter(|_| config.max_bytes > 0),
+        )
     }
 
-    fn build(config: &Config, env: &Env, tier: Option<SharedTier>) -> Self {
+    fn build(
+        config: &Config,
+        (env, tasks, metrics): (&Env, &TaskTracker, &Metrics),
+        tier: Option<SharedTier>,
+    ) -> Self {
         Self(Arc::new(Inner {
             // A fork, so that this draw does not change the sequence of `env`.
             seed: env.fork("cache").random(),
@@ -128,6 +147,9 @@ impl Cache {
             uncacheable: HitForMiss::new(),
             revalidating: AtomicUsize::new(0),
             config: config.clone(),
+            env: env.clone(),
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
         }))
     }
 

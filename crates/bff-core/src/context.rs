@@ -1,6 +1,5 @@
 //! The context of one request: an explicit first parameter, never a task-local.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,14 +7,11 @@ use std::time::Duration;
 use axum_core::extract::FromRequestParts;
 use http::HeaderValue;
 use http::request::Parts;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tokio_util::task::TaskTracker;
 
-use crate::cache::Cache;
 use crate::error::{Error, codes};
 use crate::scope::{Caller, Language, Region, Segment};
-use crate::telemetry::Metrics;
 
 pub use crate::net::Env;
 pub use app_version::AppVersion;
@@ -46,28 +42,10 @@ pub mod urgency;
 #[derive(Clone, Debug)]
 pub struct RequestContext(Arc<Inner>);
 
-/// The parts that belong to the gateway and not to one request.
-#[derive(Clone, Debug)]
-pub struct GatewayHandles {
-    /// The client class, sent upstream as `X-Client`.
-    pub client: HeaderValue,
-    /// Network, clock and randomness.
-    pub env: Env,
-    /// Tasks that must run to their end. Draining waits for them.
-    pub tasks: TaskTracker,
-    /// Cancelled when shutdown begins, some time before open connections are closed.
-    pub shutdown: CancellationToken,
-    /// The metrics of this gateway.
-    pub metrics: Metrics,
-    /// The response cache.
-    pub cache: Cache,
-    /// The fields of the screens, read from their schemas once.
-    pub fields: crate::section::fields::FieldCache,
-}
-
 #[derive(Debug)]
 struct Inner {
-    shared: Arc<GatewayHandles>,
+    client: HeaderValue,
+    shutdown: CancellationToken,
     request_id: RequestId,
     trace: Trace,
     deadline: Deadline,
@@ -82,8 +60,10 @@ struct Inner {
 /// The parts to build a context from.
 #[derive(Debug)]
 pub struct RequestContextParts {
-    /// The gateway.
-    pub shared: Arc<GatewayHandles>,
+    /// The client class, sent to backends as `X-Client`.
+    pub client: HeaderValue,
+    /// Cancelled when shutdown begins, some time before open connections are closed.
+    pub shutdown: CancellationToken,
     /// The request id, returned to the client and sent upstream.
     pub request_id: RequestId,
     /// The trace that this request continues or starts.
@@ -108,7 +88,8 @@ impl RequestContext {
 
     fn build(parts: RequestContextParts, retry_allowance: RequestRetryAllowance) -> Self {
         Self(Arc::new(Inner {
-            shared: parts.shared,
+            client: parts.client,
+            shutdown: parts.shutdown,
             request_id: parts.request_id,
             trace: parts.trace,
             deadline: parts.deadline,
@@ -122,11 +103,12 @@ impl RequestContext {
     }
 
     /// A context for background work of the gateway: without a caller, least urgent, with a deadline in `time`.
-    pub fn background(shared: &Arc<GatewayHandles>, time: Duration) -> Self {
+    pub fn background(client: &HeaderValue, env: &Env, time: Duration) -> Self {
         Self::open(RequestContextParts {
-            shared: shared.clone(),
-            request_id: RequestId::generate(&shared.env),
-            trace: Trace::begin(&shared.env),
+            client: client.clone(),
+            shutdown: CancellationToken::new(),
+            request_id: RequestId::generate(env),
+            trace: Trace::begin(env),
             deadline: Deadline::Total(Instant::now() + time),
             urgency: Urgency::LOWEST,
             language: Language::UNDETERMINED,
@@ -135,14 +117,9 @@ impl RequestContext {
         })
     }
 
-    /// The gateway's parts.
-    pub fn shared(&self) -> &Arc<GatewayHandles> {
-        &self.0.shared
-    }
-
-    /// Network, clock and randomness.
-    pub fn env(&self) -> &Env {
-        &self.0.shared.env
+    /// The client class, sent to backends as `X-Client`.
+    pub fn client(&self) -> &HeaderValue {
+        &self.0.client
     }
 
     /// The request id, returned to the client and sent upstream.
@@ -180,7 +157,7 @@ impl RequestContext {
 
     /// Completes when shutdown begins. Open-ended streams then send their last event and end.
     pub fn shutdown(&self) -> WaitForCancellationFutureOwned {
-        self.0.shared.shutdown.clone().cancelled_owned()
+        self.0.shutdown.clone().cancelled_owned()
     }
 
     /// The retries and hedges that all calls of this request may still make.
@@ -225,14 +202,16 @@ impl RequestContext {
     #[must_use]
     pub fn with_deadline(&self, time: Duration) -> Self {
         let Inner {
-            shared,
+            client,
+            shutdown,
             request_id,
             trace,
             caller,
             ..
         } = &*self.0;
         let parts = RequestContextParts {
-            shared: shared.clone(),
+            client: client.clone(),
+            shutdown: shutdown.clone(),
             request_id: request_id.clone(),
             trace: trace.clone(),
             deadline: Deadline::Total(Instant::now() + time),
@@ -242,21 +221,6 @@ impl RequestContext {
             caller: caller.clone(),
         };
         Self::build(parts, self.0.retry_allowance.take_all())
-    }
-
-    /// Runs a write to its end, even if the client disconnects or the deadline passes. Draining waits for it. At the
-    /// deadline, the result is that the outcome is unknown.
-    pub async fn to_completion<T, F>(&self, work: F) -> Result<T, Failure>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failure>> + Send + 'static,
-    {
-        let work = self.0.shared.tasks.spawn(work);
-        match timeout_at(self.deadline(), work).await {
-            Ok(Ok(result)) => result,
-            // The task panicked halfway.
-            Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
-        }
     }
 }
 

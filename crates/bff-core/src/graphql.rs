@@ -13,6 +13,7 @@ use async_graphql::{
     ObjectType, Request, SDLExportOptions, Schema, SchemaBuilder, ServerError, SubscriptionType,
     parser,
 };
+use axum::Extension;
 use axum::Router;
 use axum::extract::Request as HttpRequest;
 use axum::response::Response;
@@ -20,6 +21,7 @@ use axum::routing::post;
 use http::{HeaderValue, Method};
 use utoipa::OpenApi;
 
+use crate::action::Completion;
 use crate::config::Mode;
 use crate::context::RequestContext;
 use crate::error::Error;
@@ -53,9 +55,11 @@ where
 {
     let endpoint = Arc::new(Endpoint::new(schema, config, mode));
     let described = endpoint.clone();
-    let execute = move |cx: RequestContext, request: HttpRequest| {
+    let execute = move |cx: RequestContext,
+                        Extension(completion): Extension<Completion>,
+                        request: HttpRequest| {
         let endpoint = endpoint.clone();
-        async move { endpoint.serve(cx, request).await }
+        async move { endpoint.serve(cx, &completion, request).await }
     };
     // GET is not allowed, even for queries: logs and caches would store the document with the URL.
     let method_not_allowed = async |method: Method| {
@@ -123,7 +127,12 @@ where
         self.schema.sdl_with_options(sorted)
     }
 
-    async fn serve(&self, cx: RequestContext, request: HttpRequest) -> Result<Response, Error> {
+    async fn serve(
+        &self,
+        cx: RequestContext,
+        completion: &Completion,
+        request: HttpRequest,
+    ) -> Result<Response, Error> {
         let media_type = MediaType::accepted(request.headers())?;
         let ticket = request.extensions().get::<AdmissionTicket>().cloned();
         let envelope = request::read(request).await?;
@@ -135,7 +144,7 @@ where
                 {
                     ticket.recheck_as_read()?;
                 }
-                self.execute(&cx, envelope, document).await?
+                self.execute((&cx, completion), envelope, document).await?
             }
             Err(error) => ExecutionResult::not_executed(error),
         };
@@ -155,7 +164,7 @@ where
 
     async fn execute(
         &self,
-        cx: &RequestContext,
+        (cx, completion): (&RequestContext, &Completion),
         envelope: Envelope,
         document: ExecutableDocument,
     ) -> Result<ExecutionResult, Error> {
@@ -184,12 +193,12 @@ where
         let response = if write {
             // A write completes even if the client disconnects.
             let schema = self.schema.clone();
-            cx.to_completion(async move { Ok(schema.execute(request).await) })
-                .await?
+            let work = async move { Ok(schema.execute(request).await) };
+            completion.run(cx, work).await?
         } else {
             self.schema.execute(request).await
         };
-        Ok(ExecutionResult::new(response, states.sections()))
+        Ok(ExecutionResult::new(response, &states))
     }
 }
 

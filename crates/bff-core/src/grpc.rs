@@ -14,13 +14,14 @@ use tonic::transport::Channel;
 use tonic::{Extensions, Request, Status};
 use tower::util::{MapRequest, MapResponse};
 
-use crate::cache::{self, FetchContext, FetchResult, FullResponse, ReadThrough};
-use crate::context::{GatewayHandles, RequestContext};
+use crate::cache::{self, Cache, FetchContext, FetchResult, FullResponse, ReadThrough};
+use crate::context::RequestContext;
 use crate::discovery::InitialResolution;
-use crate::net;
+use crate::net::{self, Env};
 use crate::outbound::balance::{self, Instance};
 use crate::outbound::{
-    Config, Failure, Fetched, Policy, Provenance, Reason, SharedDeadline, TrustRoots, record_call,
+    Config, Failure, Fetched, GatewayHandles, Policy, Provenance, Reason, SharedDeadline,
+    TrustRoots,
 };
 use crate::scope::Scope;
 
@@ -40,7 +41,10 @@ mod tests;
 
 /// A gRPC backend with its policies, and one connection to each instance. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Policy<Channel>>);
+pub struct Upstream {
+    policy: Arc<Policy<Channel>>,
+    cache: Cache,
+}
 
 impl Upstream {
     /// Creates the backend that configuration, metrics and provenance call `name`. It connects with the first call.
@@ -60,23 +64,25 @@ impl Upstream {
         let make_channel = move |endpoint: &balance::Endpoint| {
             channel::channel(&channel_config, &net, &endpoint.address, &trust_roots)
         };
-        let policy = Policy::new(name, config, shared, make_channel)?;
-        Ok(Self(Arc::new(policy)))
+        Ok(Self {
+            policy: Arc::new(Policy::new(name, config, shared, make_channel)?),
+            cache: shared.cache.clone(),
+        })
     }
 
     /// The backend's name in configuration and metrics.
     pub fn name(&self) -> &'static str {
-        self.0.name()
+        self.policy.name()
     }
 
     /// The first result of service discovery. Start-up waits for it.
     pub(crate) fn initial_discovery(&self) -> InitialResolution {
-        self.0.initial_discovery()
+        self.policy.initial_discovery()
     }
 
     /// The reason why the backend is unhealthy, for operators.
     pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
-        self.0.unhealthy_reason()
+        self.policy.unhealthy_reason()
     }
 }
 
@@ -98,7 +104,7 @@ where
     T: Send + Sync + 'static,
     S: Scope,
 {
-    let (cache, visibility) = (&cx.shared().cache, call.scope.visibility());
+    let (cache, visibility) = (&up.cache, call.scope.visibility());
     if call.write {
         let deadline = SharedDeadline::new(cx.upstream_deadline());
         let result = Box::pin(call_upstream(cx, up, &call, (&codec, &convert), &deadline)).await;
@@ -107,13 +113,13 @@ where
             .err()
             .is_none_or(Failure::may_have_been_applied)
         {
-            call.cache_invalidation().apply(cx, up.name());
+            call.cache_invalidation().apply(up);
         }
         let response = result.map_err(|failure| failure.for_write(true))?;
         let provenance = Provenance::fresh(up.name(), Duration::ZERO, visibility);
         return Ok(Fetched::new(response.value, provenance));
     }
-    let config = up.0.config();
+    let config = up.policy.config();
     let request = ReadThrough {
         read: cache::ReadKey {
             key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
@@ -129,13 +135,13 @@ where
         // only.
         decode: None,
     };
-    let up = up.clone();
-    cache::get_or_fetch(cx, request, |fetch: FetchContext| async move {
+    let owned = up.clone();
+    let fetch = |fetch: FetchContext| async move {
         let (cx, deadline) = (&fetch.cx, &fetch.deadline);
-        let response = call_upstream(cx, &up, &call, (&codec, &convert), deadline).await?;
+        let response = call_upstream(cx, &owned, &call, (&codec, &convert), deadline).await?;
         Ok(FetchResult::Full(response))
-    })
-    .await
+    };
+    cache.get_or_fetch(cx, request, fetch).await
 }
 
 /// Runs one call through every policy except the cache, and records it.
@@ -157,11 +163,11 @@ where
     S: Scope,
 {
     let started = net::now();
-    let config = up.0.config();
+    let (config, env) = (up.policy.config(), up.policy.env());
     let attempt = |instance: Arc<Instance<Channel>>, timeout| async move {
         let sent_at = net::now();
         let channel = instance.payload().clone();
-        let (message, head) = attempt(cx, config, channel, call, codec(), timeout).await?;
+        let (message, head) = attempt((cx, env), config, channel, call, codec(), timeout).await?;
         let bytes = message.encoded_len();
         let value =
             convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))?;
@@ -175,14 +181,14 @@ where
         })
     };
     let traits = call.retry_traits();
-    let result = up.0.call(cx, deadline, traits, attempt).await;
-    record_call(cx, up.name(), call.route, started, &result);
+    let result = up.policy.call(cx, deadline, traits, attempt).await;
+    up.policy.record_call(call.route, started, &result);
     result.map_err(|failure| failure.with_upstream(up.name()))
 }
 
 /// Sends the message once. The response metadata may contain HTTP's caching headers.
 async fn attempt<C, S>(
-    cx: &RequestContext,
+    (cx, env): (&RequestContext, &Env),
     config: &Config,
     channel: Channel,
     call: &Call<S, C::Encode>,
@@ -196,7 +202,7 @@ where
     S: Scope,
 {
     let message = call.message.clone();
-    let mut request = Request::from_parts(call.metadata(cx), Extensions::default(), message);
+    let mut request = Request::from_parts(call.metadata(cx, env), Extensions::default(), message);
     request.set_timeout(timeout);
     let timeout_reason = timeout_reason(config, timeout);
     let to_failure = |status: Status| status::failure(&status, S::PERSONAL, timeout_reason);

@@ -31,6 +31,6 @@ pub use bff_store as store;
 pub use context::RequestContext;
 pub use error::{Code, Error};
 pub use gateway::{Gateway, GatewayPart, ProxyOnly, UpstreamClient};
-pub use outbound::{Failure, Fetched, Reason};
+pub use outbound::{Failure, Fetched, GatewayHandles, Reason};
 pub use scope::{Caller, Public, Segment};
 pub use section::{FieldSelection, Screen, ScreenBuilder};

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
-use crate::cache::{self, FetchContext, FetchResult, ReadThrough};
-use crate::context::{GatewayHandles, RequestContext};
+use crate::cache::{self, Cache, FetchContext, FetchResult, ReadThrough};
+use crate::context::RequestContext;
 use crate::discovery::{self, InitialResolution};
 use crate::net;
 use crate::scope::Scope;
@@ -21,6 +20,7 @@ pub use crate::context::{
 };
 pub use base_url::BaseUrl;
 pub use call::Call;
+pub use gateway_handles::GatewayHandles;
 
 pub(crate) use crate::context::SharedDeadline;
 use balance::{Endpoint, Instance};
@@ -44,6 +44,7 @@ mod call;
 mod client;
 pub mod deadline_filter;
 mod forward;
+mod gateway_handles;
 pub mod hedge;
 pub mod latency;
 pub mod outcome;
@@ -173,7 +174,10 @@ impl Config {
 
 /// An HTTP backend with its policies and its instances. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Policy<InstanceClients>>);
+pub struct Upstream {
+    policy: Arc<Policy<InstanceClients>>,
+    cache: Cache,
+}
 
 impl Upstream {
     /// Creates the backend that configuration, metrics and provenance call `name`.
@@ -191,138 +195,140 @@ impl Upstream {
         let make_clients = move |endpoint: &Endpoint| {
             InstanceClients::new(&client_config, &net, &endpoint.address, &trust_roots)
         };
-        let policy = Policy::new(name, config, shared, make_clients)?;
-        Ok(Self(Arc::new(policy)))
+        Ok(Self {
+            policy: Arc::new(Policy::new(name, config, shared, make_clients)?),
+            cache: shared.cache.clone(),
+        })
     }
 
     /// The backend's name in configuration and metrics.
     pub fn name(&self) -> &'static str {
-        self.0.name()
+        self.policy.name()
     }
 
     /// The first result of service discovery. Start-up waits for it.
     pub(crate) fn initial_discovery(&self) -> InitialResolution {
-        self.0.initial_discovery()
+        self.policy.initial_discovery()
     }
 
     /// The maximum size of a response body, in bytes.
     pub(crate) fn max_body_bytes(&self) -> usize {
-        self.0.config().max_body_bytes
+        self.policy.config().max_body_bytes
     }
 }
 
-/// Calls a backend: the cache first, then every policy, outermost first.
-///
-/// Dropping the returned future cancels the call, because the future owns the call. The future is boxed at once:
-/// a screen joins many calls, and every move of an unboxed future would copy kilobytes.
+impl Upstream {
+    /// Calls a backend: the cache first, then every policy, outermost first.
+    ///
+    /// Dropping the returned future cancels the call, because the future owns the call. The future is boxed at once:
+    /// a screen joins many calls, and every move of an unboxed future would copy kilobytes.
+    pub fn send<T, S>(
+        &self,
+        cx: &RequestContext,
+        mut call: Call<S>,
+    ) -> impl Future<Output = Result<Fetched<T, S>, Failure>>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+        S: Scope,
+    {
+        Box::pin(async move {
+            if call.is_write() {
+                // Boxed: otherwise the future of every read would reserve space for a write.
+                return Box::pin(self.send_write(cx, &call)).await;
+            }
+            let config = self.policy.config();
+            let request = ReadThrough {
+                read: cache::ReadKey {
+                    key: call.key::<T>(&self.cache, self.name()),
+                    route: call.route(),
+                    visibility: call.visibility(),
+                },
+                policy: call
+                    .take_cache_policy()
+                    .with_overrides(&config.cache, call.route()),
+                revalidation_timeout: config.revalidation_timeout(),
+                decode: Some(attempt::decode_cached::<T>),
+            };
+            let up = self.clone();
+            // The cache, then single-flight within the same scope, then all other policies, and finally an attempt.
+            let fetch = |fetch: FetchContext| async move {
+                let (cx, deadline) = (&fetch.cx, &fetch.deadline);
+                up.fetch(cx, &call, Some(&fetch), deadline).await
+            };
+            self.cache.get_or_fetch(cx, request, fetch).await
+        })
+    }
+
+    /// Sends a write. Writes are never coalesced, and they invalidate cached reads.
+    async fn send_write<T, S>(
+        &self,
+        cx: &RequestContext,
+        call: &Call<S>,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+        S: Scope,
+    {
+        let deadline = SharedDeadline::new(cx.upstream_deadline());
+        let result = self.fetch(cx, call, None, &deadline).await;
+        if result
+            .as_ref()
+            .err()
+            .is_none_or(Failure::may_have_been_applied)
+        {
+            let path = call.path();
+            let target = (self.name(), path.as_bytes());
+            let (audience, policy) = (call.audience(), call.cache_policy());
+            let now = self.policy.env().unix_millis();
+            (self.cache).invalidate_after_write(target, &audience, policy, now);
+        }
+        match result {
+            Ok(FetchResult::Full(response)) => {
+                let provenance = Provenance::fresh(self.name(), Duration::ZERO, call.visibility());
+                Ok(Fetched::new(response.value, provenance))
+            }
+            // The request was not conditional, so a 304 is a backend error.
+            Ok(FetchResult::NotModified(..)) => Err(Failure::new(Reason::BadResponse)
+                .with_upstream(self.name())
+                .for_write(true)),
+            Err(failure) => Err(failure.for_write(true)),
+        }
+    }
+
+    /// Runs one call through every policy except the cache, and records it.
+    async fn fetch<T, S>(
+        &self,
+        cx: &RequestContext,
+        call: &Call<S>,
+        fetch: Option<&FetchContext>,
+        deadline: &SharedDeadline,
+    ) -> Result<FetchResult<T>, Failure>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+        S: Scope,
+    {
+        let started = net::now();
+        let (config, env) = (self.policy.config(), self.policy.env());
+        let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
+            let client = &instance.payload().buffered;
+            attempt::attempt((cx, env), config, client, call, fetch, timeout).await
+        };
+        let traits = call.retry_traits();
+        let result = self.policy.call(cx, deadline, traits, attempt).await;
+        self.policy.record_call(call.route(), started, &result);
+        result.map_err(|failure| failure.with_upstream(self.name()))
+    }
+}
+
+/// Calls a backend: [`Upstream::send`].
 pub fn send<T, S>(
     cx: &RequestContext,
     up: &Upstream,
-    mut call: Call<S>,
+    call: Call<S>,
 ) -> impl Future<Output = Result<Fetched<T, S>, Failure>>
 where
     T: DeserializeOwned + Send + Sync + 'static,
     S: Scope,
 {
-    Box::pin(async move {
-        if call.is_write() {
-            // Boxed: otherwise the future of every read would reserve space for a write.
-            return Box::pin(send_write(cx, up, &call)).await;
-        }
-        let config = up.0.config();
-        let request = ReadThrough {
-            read: cache::ReadKey {
-                key: call.key::<T>(&cx.shared().cache, up.name()),
-                route: call.route(),
-                visibility: call.visibility(),
-            },
-            policy: call
-                .take_cache_policy()
-                .with_overrides(&config.cache, call.route()),
-            revalidation_timeout: config.revalidation_timeout(),
-            decode: Some(attempt::decode_cached::<T>),
-        };
-        let up = up.clone();
-        // The cache, then single-flight within the same scope, then all other policies, and finally an attempt.
-        cache::get_or_fetch(cx, request, |fetch| async move {
-            let (cx, deadline) = (&fetch.cx, &fetch.deadline);
-            call_upstream(cx, &up, &call, Some(&fetch), deadline).await
-        })
-        .await
-    })
-}
-
-/// Sends a write. Writes are never coalesced, and they invalidate cached reads.
-async fn send_write<T, S>(
-    cx: &RequestContext,
-    up: &Upstream,
-    call: &Call<S>,
-) -> Result<Fetched<T, S>, Failure>
-where
-    T: DeserializeOwned + Send + Sync + 'static,
-    S: Scope,
-{
-    let deadline = SharedDeadline::new(cx.upstream_deadline());
-    let result = call_upstream(cx, up, call, None, &deadline).await;
-    if result
-        .as_ref()
-        .err()
-        .is_none_or(Failure::may_have_been_applied)
-    {
-        let path = call.path();
-        let target = (up.name(), path.as_bytes());
-        (cx.shared().cache).invalidate_after_write(
-            target,
-            &call.audience(),
-            call.cache_policy(),
-            cx.env().unix_millis(),
-        );
-    }
-    match result {
-        Ok(FetchResult::Full(response)) => {
-            let provenance = Provenance::fresh(up.name(), Duration::ZERO, call.visibility());
-            Ok(Fetched::new(response.value, provenance))
-        }
-        // The request was not conditional, so a 304 is a backend error.
-        Ok(FetchResult::NotModified(..)) => Err(Failure::new(Reason::BadResponse)
-            .with_upstream(up.name())
-            .for_write(true)),
-        Err(failure) => Err(failure.for_write(true)),
-    }
-}
-
-/// Runs one call through every policy except the cache, and records it.
-async fn call_upstream<T, S>(
-    cx: &RequestContext,
-    up: &Upstream,
-    call: &Call<S>,
-    fetch: Option<&FetchContext>,
-    deadline: &SharedDeadline,
-) -> Result<FetchResult<T>, Failure>
-where
-    T: DeserializeOwned + Send + Sync + 'static,
-    S: Scope,
-{
-    let started = net::now();
-    let config = up.0.config();
-    let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
-        let client = &instance.payload().buffered;
-        attempt::attempt(cx, config, client, call, fetch, timeout).await
-    };
-    let traits = call.retry_traits();
-    let result = up.0.call(cx, deadline, traits, attempt).await;
-    record_call(cx, up.name(), call.route(), started, &result);
-    result.map_err(|failure| failure.with_upstream(up.name()))
-}
-
-/// Records the duration of a call, labelled with its outcome: `ok` or the failure's reason.
-pub(crate) fn record_call<T>(
-    cx: &RequestContext,
-    upstream: &'static str,
-    route: &'static str,
-    started: Instant,
-    result: &Result<T, Failure>,
-) {
-    let outcome = result.as_ref().err().map_or("ok", |f| f.reason().as_str());
-    (cx.shared().metrics).upstream_call(upstream, route, outcome, net::now() - started);
+    up.send(cx, call)
 }

@@ -15,6 +15,7 @@ use crate::outbound::{Failure, Fetched, Freshness, Provenance, Reason};
 use crate::scope::{CacheVisibility, Caller, Scope};
 
 pub use fields::{Field, Fields};
+pub(crate) use meta::ReportedSections;
 pub use meta::{Meta, Name, SectionMeta};
 pub use screen::Screen;
 pub use selection::FieldSelection;
@@ -160,10 +161,6 @@ impl<'a> ScreenBuilder<'a> {
     /// Builds the screen from its value and the recorded sections.
     pub fn build<T: Serialize>(self, value: T) -> Screen<T> {
         let meta = Meta::new(self.sections.into_inner());
-        for section in meta.sections() {
-            let from = &section.provenance;
-            (self.cx.shared().metrics).section(from.source.clone(), from.state, from.reason);
-        }
         // A missing section has no visibility of its own, so the selection decides.
         let personal = self.personal.into_inner();
         let screen = CacheVisibility {

@@ -58,6 +58,7 @@ pub async fn heartbeat(
     id: &ProductId,
     position: Position,
 ) -> Result<Beat, Failure> {
+    let completion = &up.completion;
     let (write_cx, up, caller, id) = (cx.clone(), up.clone(), caller.clone(), id.clone());
     let write = async move {
         let reply = up
@@ -65,7 +66,7 @@ pub async fn heartbeat(
             .heartbeat(&write_cx, &caller, &id, position.position_s);
         Ok(Beat::from_reply(position.position_s, reply.await?))
     };
-    cx.to_completion(write).await
+    completion.run(cx, write).await
 }
 
 /// Sends heartbeats for a TV, and advances the position by one second per second.

@@ -15,9 +15,11 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderValue;
 use serde::Serialize;
+use tokio_util::task::TaskTracker;
 
+use super::completion::Completion;
 use super::{COMPENSATION_TIMEOUT, Created, WriteAttempt, WriteRequest};
-use crate::context::{GatewayHandles, RequestContext};
+use crate::context::RequestContext;
 use crate::error::{Code, Error, StoredError, codes};
 use crate::outbound::Failure;
 use crate::store::{BeginResult, Claim, Idempotency, IdempotentWrite, RecordCipher, Store};
@@ -40,6 +42,7 @@ pub struct IdempotentWrites {
     /// Part of the storage key, because responses differ between gateways.
     client: HeaderValue,
     codes: &'static [Code],
+    completion: Completion,
 }
 
 impl IdempotentWrites {
@@ -48,13 +51,20 @@ impl IdempotentWrites {
         store: Store,
         cipher: RecordCipher,
         codes: &'static [Code],
-        shared: &GatewayHandles,
+        client: &HeaderValue,
+        tasks: &TaskTracker,
     ) -> Self {
         Self {
-            idempotency: Idempotency::new(store, cipher, &shared.tasks),
-            client: shared.client.clone(),
+            idempotency: Idempotency::new(store, cipher, tasks),
+            completion: Completion::new(tasks),
+            client: client.clone(),
             codes,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        self.completion.tasks()
     }
 
     /// Executes a new write or replays the stored outcome. The write completes even if the client disconnects.
@@ -75,7 +85,7 @@ impl IdempotentWrites {
             let outcome = writes.run_once_inline(&write_cx, operation, request, work);
             Ok(outcome.await)
         };
-        cx.to_completion(work).await?
+        self.completion.run(cx, work).await?
     }
 
     /// Like [`Self::run_once`], but dropping the future cancels the write.

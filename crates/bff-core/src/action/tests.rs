@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::context::{Env, GatewayHandles, RequestContext};
+use crate::GatewayHandles;
+use crate::context::{Env, RequestContext};
 use crate::error::{Error, codes};
 use crate::outbound::budget::{self, Budget};
 use crate::outbound::{Failure, Fetched, Provenance, Reason};
@@ -14,16 +15,8 @@ use crate::scope::{CacheVisibility, Caller, Identity, Public};
 use crate::store::{self, RecordCipher, Store};
 
 fn cx() -> RequestContext {
-    let shared = Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("test"),
-        env: Env::real(),
-        tasks: TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: crate::telemetry::Metrics::noop(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-        fields: crate::section::fields::FieldCache::default(),
-    });
-    RequestContext::background(&shared, Duration::from_secs(60))
+    let shared = Arc::new(GatewayHandles::in_process("test", Env::real()));
+    RequestContext::background(&shared.client, &shared.env, Duration::from_secs(60))
 }
 
 async fn succeed() -> Result<Fetched<(), Public>, Failure> {
@@ -219,8 +212,12 @@ async fn an_unspecific_4xx_does_not_decide_an_earlier_unknown_attempt() {
 /// Idempotent writes over `store`, and a request context.
 fn writes_in(store: Store) -> (IdempotentWrites, RequestContext) {
     let cx = cx();
-    let cipher = RecordCipher::open(&store::Config::default(), cx.env()).unwrap();
-    (IdempotentWrites::new(store, cipher, &[], cx.shared()), cx)
+    let cipher = RecordCipher::open(&store::Config::default(), &Env::real()).unwrap();
+    let tasks = TaskTracker::new();
+    (
+        IdempotentWrites::new(store, cipher, &[], cx.client(), &tasks),
+        cx,
+    )
 }
 
 fn in_process() -> (IdempotentWrites, RequestContext) {
@@ -348,7 +345,7 @@ async fn a_write_completes_after_its_client_disconnected() {
     assert_eq!(meanwhile.retry_hint(), Some(Duration::from_secs(1)));
     client.abort();
     finish.send(()).unwrap();
-    let tasks = &writes.1.shared().tasks;
+    let tasks = writes.0.tasks();
     tasks.close();
     tasks.wait().await;
     tasks.reopen();

@@ -10,9 +10,9 @@ use super::config::Config;
 use super::jwks::{Algorithm, Jwks};
 use super::token::Token;
 use super::token_cache::VerifiedTokenCache;
-use crate::context::GatewayHandles;
 use crate::discovery::InitialResolution;
 use crate::error::Error;
+use crate::outbound::GatewayHandles;
 use crate::outbound::Reason;
 use crate::scope::Caller;
 

@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::AuthError;
 use super::config::Config;
-use crate::context::{GatewayHandles, RequestContext};
+use crate::context::RequestContext;
 use crate::discovery::InitialResolution;
 use crate::error::{Error, codes};
 use crate::net;
+use crate::outbound::GatewayHandles;
 use crate::outbound::{self, Call, Id, Reason, Upstream, validate_id};
 use crate::scope::Public;
 use key_set::{Document, Key, KeySet};
@@ -184,11 +185,12 @@ impl Jwks {
     }
 
     async fn refresh(self) {
-        let cx = RequestContext::background(&self.0.shared, self.0.fetch_timeout);
+        let shared = &self.0.shared;
+        let cx = RequestContext::background(&shared.client, &shared.env, self.0.fetch_timeout);
         let call = Call::get(Public, "/{document}")
             .path_id(&self.0.document)
             .no_store();
-        let error = match outbound::send::<Document, _>(&cx, &self.0.issuer, call).await {
+        let error = match self.0.issuer.send::<Document, _>(&cx, call).await {
             Ok(fetched) => self.update(&fetched.value).err().map(str::to_owned),
             Err(failure) => {
                 let error = failure.error();

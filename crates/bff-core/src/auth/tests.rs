@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::Secret;
@@ -14,7 +13,6 @@ use crate::error::Code;
 use crate::net::Net;
 use crate::outbound;
 use crate::scope::{Identity, Language, Region};
-use crate::telemetry::Metrics;
 use issuer::{Issuer, Signer};
 
 mod issuer;
@@ -32,15 +30,7 @@ fn seconds(n: u64) -> Duration {
 
 fn shared(net: Net) -> Arc<GatewayHandles> {
     install_crypto();
-    Arc::new(GatewayHandles {
-        client: HeaderValue::from_static("test"),
-        env: Env::seeded(7, net),
-        tasks: TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: Metrics::noop(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-        fields: crate::section::fields::FieldCache::default(),
-    })
+    Arc::new(GatewayHandles::in_process("test", Env::seeded(7, net)))
 }
 
 fn config() -> Config {
@@ -197,7 +187,8 @@ async fn a_required_role_is_checked() {
             .unwrap()
         });
         RequestContext::open(RequestContextParts {
-            shared: shared.clone(),
+            client: shared.client.clone(),
+            shutdown: tokio_util::sync::CancellationToken::new(),
             request_id: RequestId::generate(&shared.env),
             trace: Trace::begin(&shared.env),
             deadline: Deadline::Total(Instant::now()),

@@ -16,7 +16,7 @@ use super::read_through::ReadKey;
 use super::rfc9111::{self, RequestView, ResponseView, StorageDecision};
 use super::shared_tier::lease::FetchLease;
 use super::shared_tier::{DecodeFn, SharedLookup};
-use super::single_flight::FlightResult;
+use super::single_flight::{FlightGuard, FlightResult};
 use crate::context::RequestContext;
 use crate::net;
 use crate::outbound::{Failure, Reason, SharedDeadline};
@@ -70,28 +70,33 @@ pub(crate) struct FullResponse<T> {
     pub(crate) response_delay: Duration,
 }
 
-/// Stores a response that was fetched for one reader, if others may use it. `requested_at` is in milliseconds since
-/// 1970.
-pub(crate) fn store_response<T: Send + Sync + 'static>(
-    cx: &RequestContext,
-    read: &ReadKey,
-    policy: &CachePolicy,
-    requested_at: u64,
-    full: FullResponse<T>,
-) -> Result<Arc<T>, Failure> {
-    let cache_fill = CacheFill {
-        cx: cx.clone(),
-        key: read.key.clone(),
-        policy: policy.clone(),
-        stale_entry: None,
-        requested_at,
-        decode: None,
-    };
-    cache_fill.store_full(full, None).value()
+impl Cache {
+    /// Stores a response that was fetched for one reader, if others may use it. `requested_at` is in milliseconds since
+    /// 1970.
+    pub(crate) fn store_response<T: Send + Sync + 'static>(
+        &self,
+        cx: &RequestContext,
+        read: &ReadKey,
+        policy: &CachePolicy,
+        requested_at: u64,
+        full: FullResponse<T>,
+    ) -> Result<Arc<T>, Failure> {
+        let cache_fill = CacheFill {
+            cache: self.clone(),
+            cx: cx.clone(),
+            key: read.key.clone(),
+            policy: policy.clone(),
+            stale_entry: None,
+            requested_at,
+            decode: None,
+        };
+        cache_fill.store_full(full, None).value()
+    }
 }
 
 /// A call in progress whose response will be stored.
 pub(super) struct CacheFill {
+    pub(super) cache: Cache,
     pub(super) cx: RequestContext,
     pub(super) key: Key,
     pub(super) policy: CachePolicy,
@@ -102,57 +107,57 @@ pub(super) struct CacheFill {
     pub(super) decode: Option<DecodeFn>,
 }
 
-impl CacheFill {
-    /// Makes the call and stores its response.
-    pub(super) async fn run<T, Fut>(
-        mut self,
-        deadline: Arc<SharedDeadline>,
-        fetch: impl FnOnce(FetchContext) -> Fut,
-    ) -> FlightResult
-    where
-        T: Send + Sync + 'static,
-        Fut: Future<Output = Result<FetchResult<T>, Failure>>,
-    {
-        let mut lease = None;
-        if let (Some(decode), Some(tier)) = (self.decode, self.cache().tier()) {
-            match Box::pin(tier.lookup(&self, decode, &deadline)).await {
-                SharedLookup::Hit(entry) => {
-                    self.cache().put(&self.key, &entry);
-                    return Ok(entry);
-                }
-                SharedLookup::Fetch(acquired, stale) => {
-                    lease = acquired;
-                    self.use_stale_entry(stale);
-                }
+/// Makes the call and stores its response. The flight of `guard` ends after that: only then may another one start.
+pub(super) async fn fetch_and_store<T, F, Fut>(
+    mut fill: CacheFill,
+    deadline: Arc<SharedDeadline>,
+    guard: FlightGuard,
+    fetch: F,
+) -> FlightResult
+where
+    T: Send + Sync + 'static,
+    F: FnOnce(FetchContext) -> Fut,
+    Fut: Future<Output = Result<FetchResult<T>, Failure>>,
+{
+    let mut lease = None;
+    if let (Some(decode), Some(tier)) = (fill.decode, fill.cache.tier()) {
+        match Box::pin(tier.lookup(&fill, decode, &deadline)).await {
+            SharedLookup::Hit(entry) => {
+                fill.cache.put(&fill.key, &entry);
+                return Ok(entry);
             }
-        }
-        let call = fetch(FetchContext {
-            cx: self.cx.clone(),
-            deadline,
-            stale_entry: self.stale_entry.clone(),
-        });
-        match call.await {
-            Ok(FetchResult::Full(full)) => Ok(self.store_full(full, lease)),
-            Ok(FetchResult::NotModified(head, response_delay)) => {
-                self.refresh_from_304(&head, response_delay, lease)
-            }
-            Err(failure) => {
-                self.handle_failure(&failure, lease);
-                Err(failure)
+            SharedLookup::Fetch(acquired, stale) => {
+                lease = acquired;
+                fill.use_stale_entry(stale);
             }
         }
     }
+    let call = fetch(FetchContext {
+        cx: fill.cx.clone(),
+        deadline,
+        stale_entry: fill.stale_entry.clone(),
+    });
+    let result = match call.await {
+        Ok(FetchResult::Full(full)) => Ok(cache_fill.store_full(full, lease)),
+        Ok(FetchResult::NotModified(head, response_delay)) => {
+            fill.refresh_from_304(&head, response_delay, lease)
+        }
+        Err(failure) => {
+            fill.handle_failure(&failure, lease);
+            Err(failure)
+        }
+    };
+    drop(guard);
+    result
+}
 
+impl CacheFill {
     /// Takes a stale entry of another replica: for revalidation, and to serve it if that fails.
     fn use_stale_entry(&mut self, stale: Option<Arc<Entry>>) {
         if let (None, Some(entry)) = (&self.stale_entry, stale) {
-            self.cache().put(&self.key, &entry);
+            self.cache.put(&self.key, &entry);
             self.stale_entry = Some(entry);
         }
-    }
-
-    fn cache(&self) -> &Cache {
-        &self.cx.shared().cache
     }
 
     fn evaluate(
@@ -169,11 +174,11 @@ impl CacheFill {
         let response = ResponseView {
             status,
             headers,
-            received_at: self.cx.env().now(),
+            received_at: self.cache.0.env.now(),
             response_delay,
         };
         let mut decision = rfc9111::evaluate(&request, response, &self.policy);
-        decision.may_store &= self.cache().0.memory.is_some();
+        decision.may_store &= self.cache.0.memory.is_some();
         decision
     }
 
@@ -280,7 +285,7 @@ impl CacheFill {
 
     /// Removes the entry here and in the shared tier.
     fn evict(&self, lease: Option<Box<FetchLease>>) {
-        self.cache().remove(&self.key);
+        self.cache.remove(&self.key);
         if let Some(lease) = lease {
             lease.publish_gone();
         }
@@ -288,14 +293,14 @@ impl CacheFill {
 
     fn put(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
-        if !self.cache().is_valid(&self.key, &entry) {
+        if !self.cache.is_valid(&self.key, &entry) {
             // Invalidated during the call. A newer entry must not be replaced by this one.
             return entry;
         }
         if entry.is_storable() {
-            self.cache().put(&self.key, &entry);
+            self.cache.put(&self.key, &entry);
         } else if self.stale_entry.is_some() {
-            self.cache().remove(&self.key);
+            self.cache.remove(&self.key);
         }
         entry
     }

@@ -20,7 +20,6 @@ use super::hash::Tag;
 use super::purge_timestamps::PurgeTimestamps;
 use super::shared_tier::MAX_TTL;
 use super::{CALLER_WRITE_SLOTS, Cache, PURGE_SLOTS};
-use crate::context::{Env, GatewayHandles};
 use crate::store::{self, Key, Namespace, Redis, Store, StoreUnavailable};
 
 /// How often a replica reads without an announcement. Purges must hold everywhere within a second; this is half of
@@ -158,35 +157,30 @@ struct SyncReply {
 
 impl Cache {
     /// Publishes all pending slots and reads all new purges; false if there is no shared tier.
-    pub(crate) async fn sync(&self, env: &Env) -> Result<bool, StoreUnavailable> {
+    pub(crate) async fn sync(&self) -> Result<bool, StoreUnavailable> {
         let Some(replication) = self.purge_replication() else {
             return Ok(false);
         };
         let _guard = replication.exchange_lock.lock().await;
-        self.pull(replication, env).await.map(|()| true)
+        self.pull(replication).await.map(|()| true)
     }
 
     /// The same, unless another task has published everything that is pending now.
     pub(super) async fn flush(
         &self,
         replication: &PurgeReplication,
-        env: &Env,
     ) -> Result<(), StoreUnavailable> {
         let target = replication.next_number.load(Relaxed);
         let _guard = replication.exchange_lock.lock().await;
         if replication.published_before.load(Relaxed) < target {
-            self.pull(replication, env).await?;
+            self.pull(replication).await?;
         }
         Ok(())
     }
 
     /// Slots that become pending meanwhile are left to the next exchange. Otherwise this might never end under many
     /// writes.
-    async fn pull(
-        &self,
-        replication: &PurgeReplication,
-        env: &Env,
-    ) -> Result<(), StoreUnavailable> {
+    async fn pull(&self, replication: &PurgeReplication) -> Result<(), StoreUnavailable> {
         let (mut remaining, target): (BTreeSet<usize>, u64) = {
             let pending = replication.pending.lock();
             (
@@ -212,7 +206,7 @@ impl Cache {
                 replication.enqueue(EVERYTHING);
                 remaining.insert(EVERYTHING);
             }
-            let all = self.apply(replication, &batch, reply, env.unix_millis());
+            let all = self.apply(replication, &batch, reply, self.0.env.unix_millis());
             if all && remaining.is_empty() {
                 replication.published_before.fetch_max(target, Relaxed);
                 return Ok(());
@@ -264,18 +258,17 @@ impl Cache {
         all
     }
 
-    /// Keeps this replica up to date until the tasks of `shared` are closed. Must be called inside a runtime.
-    pub(crate) fn follow(&self, store: &Store, shared: &GatewayHandles) {
+    /// Keeps this replica up to date until the tasks of the gateway are closed. Must be called inside a runtime.
+    pub(crate) fn follow(&self, store: &Store) {
         if self.purge_replication().is_none() {
             return;
         }
-        let (cache, env) = (self.clone(), shared.env.clone());
-        let mut announcements = store.subscribe(CHANNEL, &shared.tasks);
-        let tasks = shared.tasks.clone();
+        let (cache, tasks) = (self.clone(), self.0.tasks.clone());
+        let mut announcements = store.subscribe(CHANNEL, &tasks);
         let follow = async move {
             loop {
                 // A failure is retried in the next round. The store logs it.
-                let _ = cache.sync(&env).await;
+                let _ = cache.sync().await;
                 sleep(BATCH_DELAY).await;
                 let Some(replication) = cache.purge_replication() else {
                     return;

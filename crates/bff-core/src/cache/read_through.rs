@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::Cache;
 use super::entry::{Entry, EntryState};
-use super::fetch::{CacheFill, FetchContext, FetchResult};
+use super::fetch::{CacheFill, FetchContext, FetchResult, fetch_and_store};
 use super::key::Key;
 use super::policy::CachePolicy;
 use super::shared_tier::DecodeFn;
-use super::single_flight::{FlightFuture, FlightGuard, FlightResult, Joined};
+use super::single_flight::{FlightFuture, Joined};
 use crate::context::CacheResult;
 use crate::context::RequestContext;
 use crate::net;
-use crate::outbound::{Failure, Fetched, Freshness, Provenance, SharedDeadline};
+use crate::outbound::{Failure, Fetched, Freshness, Provenance};
 use crate::scope::{CacheVisibility, Scope};
 
 /// A read, and how its response may be stored.
@@ -38,96 +39,83 @@ pub(crate) struct ReadKey {
 }
 
 /// The state of a read after its synchronous part.
-enum ReadState<T, S> {
-    Ready(Result<Fetched<T, S>, Failure>),
+enum ReadState {
+    Ready(Arc<Entry>, CacheResult),
     /// The flight to wait for. A 304 may refresh the entry, and the entry may be served if the flight fails.
     Pending(CacheResult, FlightFuture, Option<Arc<Entry>>),
 }
 
-/// Reads through the cache; calls `fetch` if there is neither a fresh entry nor a flight to join. The synchronous part
-/// runs at the call, not at the first poll, so that its arguments are not in the future.
-pub(crate) fn get_or_fetch<T, S, F, Fut>(
-    cx: &RequestContext,
-    options: ReadThrough,
-    fetch: F,
-) -> impl Future<Output = Result<Fetched<T, S>, Failure>> + Send
-where
-    T: Send + Sync + 'static,
-    S: Scope,
-    F: FnOnce(FetchContext) -> Fut + Send + 'static,
-    Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
-{
-    let (read, no_store) = (options.read.clone(), options.policy.no_store);
-    let state = options.start(cx, &read, fetch);
-    async move {
-        match state {
-            ReadState::Ready(result) => result,
-            ReadState::Pending(cache_result, flight, stale_entry) => match flight.await {
-                // Another replica stored it: no backend was called.
-                Ok(entry) if entry.from_shared_tier => {
-                    read.respond_from_entry(cx, &entry, CacheResult::Hit)
-                }
-                Ok(entry) => read.respond_from_entry(cx, &entry, cache_result),
-                Err(failure) => {
-                    // The flight may have found the entry in the shared tier.
-                    let cached_meanwhile =
-                        || cx.shared().cache.get(&read.key).filter(|_| !no_store);
-                    read.respond_or_stale(
-                        cx,
-                        failure,
-                        cache_result,
-                        stale_entry.or_else(cached_meanwhile),
-                    )
-                }
-            },
+impl Cache {
+    /// Reads through the cache; calls `fetch` if there is neither a fresh entry nor a flight to join. The synchronous
+    /// part runs at the call, not at the first poll, so that its arguments are not in the future.
+    pub(crate) fn get_or_fetch<T, S, F, Fut>(
+        &self,
+        cx: &RequestContext,
+        options: ReadThrough,
+        fetch: F,
+    ) -> impl Future<Output = Result<Fetched<T, S>, Failure>> + Send
+    where
+        T: Send + Sync + 'static,
+        S: Scope,
+        F: FnOnce(FetchContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
+    {
+        let (read, no_store) = (options.read.clone(), options.policy.no_store);
+        let state = self.start(cx, options, fetch);
+        async move {
+            match state {
+                ReadState::Ready(entry, result) => read.respond_from_entry(self, &entry, result),
+                ReadState::Pending(result, flight, stale_entry) => match flight.await {
+                    // Another replica stored it: no backend was called.
+                    Ok(entry) if entry.from_shared_tier => {
+                        read.respond_from_entry(self, &entry, CacheResult::Hit)
+                    }
+                    Ok(entry) => read.respond_from_entry(self, &entry, result),
+                    Err(failure) => {
+                        // The flight may have found the entry in the shared tier.
+                        let cached_meanwhile = || self.get(&read.key).filter(|_| !no_store);
+                        let usable = stale_entry.or_else(cached_meanwhile);
+                        read.respond_or_stale(self, failure, result, usable)
+                    }
+                },
+            }
         }
     }
-}
 
-/// A fresh entry, if there is one. Calls no backend and waits for nothing.
-pub(crate) fn get_fresh<T, S>(cx: &RequestContext, read: &ReadKey) -> Option<Fetched<T, S>>
-where
-    T: Send + Sync + 'static,
-{
-    let entry = cx.shared().cache.get(&read.key)?;
-    let fresh = matches!(entry.state(net::now()), EntryState::Fresh(_));
-    let response = fresh.then(|| read.respond_from_entry(cx, &entry, CacheResult::Hit));
-    response.and_then(Result::ok)
-}
+    /// A fresh entry, if there is one. Calls no backend and waits for nothing.
+    pub(crate) fn get_fresh<T, S>(&self, read: &ReadKey) -> Option<Fetched<T, S>>
+    where
+        T: Send + Sync + 'static,
+    {
+        let entry = self.fresh_entry(&read.key)?;
+        read.respond_from_entry(self, &entry, CacheResult::Hit).ok()
+    }
 
-impl ReadThrough {
-    fn start<T, S, F, Fut>(self, cx: &RequestContext, read: &ReadKey, fetch: F) -> ReadState<T, S>
+    /// The synchronous part of a read: finds the entry, or the flight to wait for.
+    fn start<T, F, Fut>(&self, cx: &RequestContext, options: ReadThrough, fetch: F) -> ReadState
     where
         T: Send + Sync + 'static,
         F: FnOnce(FetchContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
-        let (cache, no_store) = (&cx.shared().cache, self.policy.no_store);
-        let stale_entry = (!no_store).then(|| cache.get(&read.key)).flatten();
+        let no_store = options.policy.no_store;
+        let stale_entry = (!no_store).then(|| self.get(&options.read.key)).flatten();
         if let Some(entry) = &stale_entry {
             match entry.state(net::now()) {
-                EntryState::Fresh(_) => {
-                    return ReadState::Ready(read.respond_from_entry(cx, entry, CacheResult::Hit));
-                }
+                EntryState::Fresh(_) => return ReadState::Ready(entry.clone(), CacheResult::Hit),
                 EntryState::StaleWhileRevalidate => {
-                    self.revalidate_in_background(cx, read, entry, fetch);
-                    return ReadState::Ready(read.respond_from_entry(
-                        cx,
-                        entry,
-                        CacheResult::Stale,
-                    ));
+                    self.revalidate_in_background(cx, options, entry, fetch);
+                    return ReadState::Ready(entry.clone(), CacheResult::Stale);
                 }
                 EntryState::Expired => {}
             }
         }
         let deadline = cx.upstream_deadline();
         let (cache_result, flight) =
-            match self.join_or_start(cx, read, deadline, stale_entry.clone(), fetch) {
-                Joined::AlreadyCached(entry) => {
-                    return ReadState::Ready(read.respond_from_entry(cx, &entry, CacheResult::Hit));
-                }
+            match self.join_or_start(cx, options, deadline, stale_entry.clone(), fetch) {
+                Joined::AlreadyCached(entry) => return ReadState::Ready(entry, CacheResult::Hit),
                 Joined::Existing(flight) => (CacheResult::Coalesced, flight),
-                Joined::Leader(flight) => (miss_or_bypass(cx, no_store), flight),
+                Joined::Leader(flight) => (self.miss_or_bypass(no_store), flight),
             };
         ReadState::Pending(cache_result, flight.wait(deadline), stale_entry)
     }
@@ -135,9 +123,9 @@ impl ReadThrough {
     /// Joins the flight for this read, or starts one on behalf of `cx`: with its ids, and at the expense of its retry
     /// allowance. Requests that join pay nothing, because they might not have made a call at all.
     fn join_or_start<T, F, Fut>(
-        self,
+        &self,
         cx: &RequestContext,
-        read: &ReadKey,
+        options: ReadThrough,
         deadline: Instant,
         stale_entry: Option<Arc<Entry>>,
         fetch: F,
@@ -147,40 +135,35 @@ impl ReadThrough {
         F: FnOnce(FetchContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
-        let (cache, key, no_store) = (&cx.shared().cache, &read.key, self.policy.no_store);
-        let requested_at = cx.env().unix_millis();
+        let (key, no_store) = (options.read.key.clone(), options.policy.no_store);
+        let requested_at = self.0.env.unix_millis();
         let fill = CacheFill {
+            cache: self.clone(),
             cx: cx.clone(),
-            key: self.read.key,
-            policy: self.policy,
+            key: options.read.key,
+            policy: options.policy,
             stale_entry,
             requested_at,
-            decode: self.decode.filter(|_| !no_store),
+            decode: options.decode.filter(|_| !no_store),
         };
-        let shared_fetch = |deadline: Arc<SharedDeadline>, guard: FlightGuard| {
-            let shared_fetch = async move {
-                let result: FlightResult = fill.run(deadline, fetch).await;
-                // The response is stored now, so another flight may start.
-                drop(guard);
-                result
-            };
-            Box::pin(shared_fetch) as _
-        };
-        let cached = || {
-            let entry = cache.get(key).filter(|_| !no_store)?;
-            matches!(entry.state(net::now()), EntryState::Fresh(_)).then_some(entry)
-        };
+        let start = |deadline, guard| Box::pin(fetch_and_store(fill, deadline, guard, fetch)) as _;
+        let cached = || self.fresh_entry(&key).filter(|_| !no_store);
         let is_current =
-            |requested_at| cache.0.config.coalesce_requests && cache.is_current(key, requested_at);
+            |requested_at| self.0.config.coalesce_requests && self.is_current(&key, requested_at);
         let times = (requested_at, deadline);
-        (cache.0.flights).join_or_start(key, times, is_current, cached, shared_fetch)
+        (self.0.flights).join_or_start(&key, times, is_current, cached, start)
+    }
+
+    fn fresh_entry(&self, key: &Key) -> Option<Arc<Entry>> {
+        let entry = self.get(key)?;
+        matches!(entry.state(net::now()), EntryState::Fresh(_)).then_some(entry)
     }
 
     /// Revalidates in the background, unless that is in progress, the limit is reached, or the gateway drains.
     fn revalidate_in_background<T, F, Fut>(
-        self,
+        &self,
         cx: &RequestContext,
-        read: &ReadKey,
+        options: ReadThrough,
         stale_entry: &Arc<Entry>,
         fetch: F,
     ) where
@@ -188,54 +171,50 @@ impl ReadThrough {
         F: FnOnce(FetchContext) -> Fut + Send + 'static,
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
-        let shared = cx.shared();
-        let Some(permit) = shared
-            .cache
-            .try_start_revalidation()
-            .filter(|_| !shared.tasks.is_closed())
-        else {
+        let permit = self.try_start_revalidation();
+        let Some(permit) = permit.filter(|_| !self.0.tasks.is_closed()) else {
             return;
         };
-        let cx = RequestContext::background(shared, self.revalidation_timeout);
+        let cx = RequestContext::background(cx.client(), &self.0.env, options.revalidation_timeout);
         let deadline = cx.upstream_deadline();
         if let Joined::Leader(flight) =
-            self.join_or_start(&cx, read, deadline, Some(stale_entry.clone()), fetch)
+            self.join_or_start(&cx, options, deadline, Some(stale_entry.clone()), fetch)
         {
-            shared.tasks.spawn(async move {
+            self.0.tasks.spawn(async move {
                 // No request waits for this call. Its metrics and the entry record how it ended.
                 let _ = timeout_at(cx.deadline(), flight.wait(deadline)).await;
                 drop(permit);
             });
         }
     }
-}
 
-/// The cache result of a read that makes a call of its own.
-fn miss_or_bypass(cx: &RequestContext, no_store: bool) -> CacheResult {
-    if no_store || cx.shared().cache.0.memory.is_none() {
-        CacheResult::Bypass
-    } else {
-        CacheResult::Miss
+    /// The cache result of a read that makes a call of its own.
+    fn miss_or_bypass(&self, no_store: bool) -> CacheResult {
+        if no_store || self.0.memory.is_none() {
+            CacheResult::Bypass
+        } else {
+            CacheResult::Miss
+        }
     }
 }
 
 impl ReadKey {
-    fn count(&self, cx: &RequestContext, cache_result: CacheResult) {
-        let (metrics, upstream) = (&cx.shared().metrics, self.key.upstream());
+    fn count(&self, cache: &Cache, cache_result: CacheResult) {
+        let (metrics, upstream) = (&cache.0.metrics, self.key.upstream());
         metrics.cache_lookup(upstream, self.route, cache_result);
     }
 
     /// Answers from an entry, or from the result of a flight.
     fn respond_from_entry<T, S>(
         &self,
-        cx: &RequestContext,
+        cache: &Cache,
         entry: &Entry,
         cache_result: CacheResult,
     ) -> Result<Fetched<T, S>, Failure>
     where
         T: Send + Sync + 'static,
     {
-        self.count(cx, cache_result);
+        self.count(cache, cache_result);
         let value = entry.value()?;
         let fresh_for = entry.decision.fresh_for;
         let fresh = Provenance::fresh(self.key.upstream(), fresh_for, self.visibility);
@@ -275,7 +254,7 @@ impl ReadKey {
     /// Answers with the failure, or with a stale entry if that is allowed.
     fn respond_or_stale<T, S>(
         &self,
-        cx: &RequestContext,
+        cache: &Cache,
         failure: Failure,
         cache_result: CacheResult,
         stale_entry: Option<Arc<Entry>>,
@@ -284,28 +263,28 @@ impl ReadKey {
         T: Send + Sync + 'static,
     {
         let failure = failure.with_upstream(self.key.upstream());
-        let (cache, now) = (&cx.shared().cache, net::now());
+        let now = net::now();
         let usable = stale_entry.filter(|entry| {
             entry.usable_on_error(&failure, now) && cache.is_valid(&self.key, entry)
         });
         if let Some(entry) = usable {
-            return self.respond_stale_if_error(cx, &entry, &failure);
+            return self.respond_stale_if_error(cache, &entry, &failure);
         }
-        self.count(cx, cache_result);
+        self.count(cache, cache_result);
         Err(failure)
     }
 
     /// Answers with a stale entry instead of the failure (RFC 5861 §4).
     fn respond_stale_if_error<T, S>(
         &self,
-        cx: &RequestContext,
+        cache: &Cache,
         entry: &Entry,
         failure: &Failure,
     ) -> Result<Fetched<T, S>, Failure>
     where
         T: Send + Sync + 'static,
     {
-        self.count(cx, CacheResult::StaleIfError);
+        self.count(cache, CacheResult::StaleIfError);
         let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.visibility);
         let provenance = Provenance {
             state: Freshness::Stale,

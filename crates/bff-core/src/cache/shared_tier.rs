@@ -122,12 +122,12 @@ impl SharedTier {
     ) -> SharedLookup {
         let Some(lease) = self
             .new_lease(fill)
-            .filter(|_| !fill.cx.shared().cache.is_hit_for_miss(&fill.key))
+            .filter(|_| !fill.cache.is_hit_for_miss(&fill.key))
         else {
             return SharedLookup::Fetch(None, None);
         };
         let record = |outcome| {
-            let metrics = &fill.cx.shared().metrics;
+            let metrics = &fill.cache.0.metrics;
             metrics.cache_l2_lookup(fill.key.upstream(), outcome);
         };
         // A slow Redis must leave enough time to answer the client that there is no response.
@@ -148,10 +148,10 @@ impl SharedTier {
         decode: DecodeFn,
         deadline: &SharedDeadline,
     ) -> Result<(SharedLookup, &'static str), StoreUnavailable> {
-        let cache = &fill.cx.shared().cache;
+        let cache = &fill.cache;
         if self.purge_replication.has_pending() {
             // What this replica purged must not be read back.
-            cache.flush(&self.purge_replication, fill.cx.env()).await?;
+            cache.flush(&self.purge_replication).await?;
         }
         let started = Instant::now();
         let (mut pause, mut stale) = (FIRST_PAUSE, None);
@@ -250,13 +250,13 @@ impl SharedTier {
     /// A lease for this call, not held yet; `None` for a response of one caller.
     fn new_lease(&self, fill: &CacheFill) -> Option<Box<FetchLease>> {
         let name = fill.key.shared_key(&self.gateway)?;
-        let shared = fill.cx.shared();
+        let cache = fill.cache.clone();
         Some(Box::new(FetchLease {
-            cache: shared.cache.clone(),
-            tasks: shared.tasks.clone(),
+            tasks: cache.0.tasks.clone(),
             key: StoreKey::of(RECORDS, &name, &[]),
             lease_key: StoreKey::of(LEASES, &name, &[]),
-            token: token(&shared.env),
+            token: token(&cache.0.env),
+            cache,
             held: false,
             purge_version: self.purge_replication.seen(),
             stale_response: None,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::context::{GatewayHandles, RequestContext};
+use crate::context::RequestContext;
 use crate::net::Net;
 use crate::outbound::{Failure, Fetched, Freshness, Reason};
 use crate::scope::{CacheVisibility, Caller, Identity, Public};
@@ -56,9 +56,27 @@ impl BackendScript {
     }
 }
 
+/// A cache of this process alone.
+fn in_process(config: &Config, env: &Env) -> Cache {
+    Cache::new(config, env, &TaskTracker::new(), &Metrics::noop())
+}
+
+/// The cache of one replica of `gateway`.
+fn replica(config: &Config, env: &Env, gateway: &str, store: &Store) -> Cache {
+    let (tasks, metrics) = (TaskTracker::new(), Metrics::noop());
+    Cache::with_shared_tier(config, env, &tasks, &metrics, (gateway, store))
+}
+
+/// The parts of one gateway.
+struct Parts {
+    env: Env,
+    tasks: TaskTracker,
+    cache: Cache,
+}
+
 /// The cache of a gateway, and counters of the calls to its backend.
 struct Scene {
-    shared: Arc<GatewayHandles>,
+    shared: Parts,
     calls: Arc<AtomicU32>,
     ended_calls: Arc<AtomicU32>,
 }
@@ -75,20 +93,16 @@ impl Drop for EndedCall {
 impl Scene {
     fn new(config: &Config) -> Self {
         let env = Env::seeded(7, Net::Tcp);
-        let cache = Cache::new(config, &env);
+        let cache = in_process(config, &env);
         Self::with(env, cache)
     }
 
     fn with(env: Env, cache: Cache) -> Self {
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("test"),
-            tasks: TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::noop(),
-            cache,
-            fields: crate::section::fields::FieldCache::default(),
+        let shared = Parts {
             env,
-        });
+            tasks: cache.0.tasks.clone(),
+            cache,
+        };
         Self {
             shared,
             calls: Arc::default(),
@@ -105,7 +119,7 @@ impl Scene {
     }
 
     fn cx(&self, time: Duration) -> RequestContext {
-        RequestContext::background(&self.shared, time)
+        RequestContext::background(&HeaderValue::from_static("test"), &self.shared.env, time)
     }
 
     async fn read(
@@ -166,7 +180,8 @@ impl Scene {
                 response_delay: Duration::ZERO,
             }))
         };
-        async move { get_or_fetch(&cx, options, fetch).await }
+        let cache = self.shared.cache.clone();
+        async move { cache.get_or_fetch(&cx, options, fetch).await }
     }
 }
 
@@ -211,7 +226,7 @@ async fn the_cache_stays_within_max_bytes() {
             revalidation_timeout: s(1),
             decode: None,
         };
-        let cx = scene.cx(s(5));
+        let (cx, cache) = (scene.cx(s(5)), scene.shared.cache.clone());
         async move {
             let fetch = move |_| async move {
                 let mut head = HeaderMap::new();
@@ -228,7 +243,8 @@ async fn the_cache_stays_within_max_bytes() {
                     response_delay: Duration::ZERO,
                 }))
             };
-            get_or_fetch::<u32, Public, _, _>(&cx, options, fetch)
+            cache
+                .get_or_fetch::<u32, Public, _, _>(&cx, options, fetch)
                 .await
                 .unwrap()
         }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::action::IdempotentWrites;
+use crate::action::{Completion, IdempotentWrites};
 use crate::server::GatewayBuilder;
 use crate::{grpc, outbound};
 
@@ -103,6 +103,14 @@ impl GatewayPart for IdempotentWrites {
 
     fn open(gateway: &GatewayBuilder<'_>, _: &NoConfig) -> Result<Self, String> {
         Ok(gateway.writes())
+    }
+}
+
+impl GatewayPart for Completion {
+    type Config = NoConfig;
+
+    fn open(gateway: &GatewayBuilder<'_>, _: &NoConfig) -> Result<Self, String> {
+        Ok(gateway.completion())
     }
 }
 

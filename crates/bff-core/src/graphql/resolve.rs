@@ -38,6 +38,7 @@ pub fn resolve_screen<T>(
     let screen = resolve(ctx, screen)?;
     let path = path(ctx);
     let states = ctx.data_unchecked::<Arc<SectionStates>>();
+    states.add_built(screen.meta());
     for section in screen.meta().sections() {
         for key in selection.response_keys(&section.name) {
             let mut path = path.clone();

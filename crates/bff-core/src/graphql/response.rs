@@ -12,6 +12,7 @@ use crate::cache::status;
 use crate::context::RequestContext;
 use crate::error::{Error, codes};
 use crate::outbound::Failure;
+use crate::section::ReportedSections;
 use crate::section::screen::SECTIONS;
 
 /// How async-graphql starts the text of an error about an invalid argument during execution.
@@ -29,6 +30,7 @@ pub(super) struct ExecutionResult {
     data: Option<Value>,
     errors: Vec<ServerError>,
     sections: Sections,
+    built: ReportedSections,
 }
 
 /// The JSON body of the response.
@@ -49,7 +51,7 @@ struct Extensions<'a> {
 
 impl ExecutionResult {
     /// The result of async-graphql and the states of the sections.
-    pub(super) fn new(response: GraphQlResponse, sections: Sections) -> Self {
+    pub(super) fn new(response: GraphQlResponse, states: &SectionStates) -> Self {
         // An error during execution has a path. Errors without a path mean that the document was not executed.
         let not_executed = !response.errors.is_empty()
             && response.data == Value::Null
@@ -61,7 +63,8 @@ impl ExecutionResult {
             } else {
                 response.errors
             },
-            sections,
+            sections: states.sections(),
+            built: states.built(),
         }
     }
 
@@ -71,6 +74,7 @@ impl ExecutionResult {
             data: None,
             errors: vec![error],
             sections: SectionStates::default().sections(),
+            built: ReportedSections(Vec::new()),
         }
     }
 
@@ -106,6 +110,7 @@ impl ExecutionResult {
         {
             headers.insert(SECTIONS, sections);
         }
+        response.extensions_mut().insert(self.built);
         if let Some(worst) = worst {
             // For the access log: the status is 200 and does not show the failure.
             response.extensions_mut().insert(worst);

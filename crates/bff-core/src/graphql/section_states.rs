@@ -5,18 +5,22 @@ use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 
 use crate::outbound::Provenance;
-use crate::section::{Meta, SectionMeta};
+use crate::section::{Meta, ReportedSections, SectionMeta};
 
 /// The sections of one response by dotted response path, in the order they were reported.
 #[derive(Default)]
-pub(super) struct SectionStates(Mutex<Vec<SectionMeta>>);
+pub(super) struct SectionStates {
+    by_path: Mutex<Vec<SectionMeta>>,
+    /// The sections of every screen as built, for the metrics.
+    built: Mutex<Vec<SectionMeta>>,
+}
 
 impl SectionStates {
     /// Adds a section. List indexes are dropped from its path. Sections with the same path get the worst state.
     pub(super) fn push(&self, path: &[PathSegment], provenance: &Provenance) {
         let keys: Vec<&str> = path.iter().filter_map(key).collect();
         let name = keys.join(".");
-        let mut sections = self.0.lock();
+        let mut sections = self.by_path.lock();
         match sections.iter_mut().find(|s| s.name == name) {
             Some(section) => section.provenance = section.provenance.clone().merge(provenance),
             None => sections.push(SectionMeta {
@@ -26,9 +30,19 @@ impl SectionStates {
         }
     }
 
+    /// Adds the sections of a screen.
+    pub(super) fn add_built(&self, screen: &Meta) {
+        self.built.lock().extend_from_slice(screen.sections());
+    }
+
+    /// The sections of every screen.
+    pub(super) fn built(&self) -> ReportedSections {
+        ReportedSections(std::mem::take(&mut *self.built.lock()))
+    }
+
     /// All sections reported so far.
     pub(super) fn sections(&self) -> Sections {
-        Sections(Meta::new(self.0.lock().clone()))
+        Sections(Meta::new(self.by_path.lock().clone()))
     }
 }
 

@@ -25,11 +25,9 @@ use tonic::{Request, Status};
 use super::call::CacheInvalidation;
 use super::{Call, Upstream, cancel, connect, status, timeout_reason};
 use crate::context::RequestContext;
-use crate::net;
+use crate::net::{self, Env};
 use crate::outbound::balance::Instance;
-use crate::outbound::{
-    Config, Failure, InFlightGuard, Reason, RetryTraits, SharedDeadline, record_call,
-};
+use crate::outbound::{Config, Failure, InFlightGuard, Reason, RetryTraits, SharedDeadline};
 use crate::scope::Scope;
 
 /// The number of messages that are buffered before [`BidiStream::send`] waits.
@@ -41,7 +39,7 @@ type Received<T> = Pin<Box<dyn Stream<Item = Result<T, Failure>> + Send>>;
 /// An open stream. Dropping it cancels it.
 pub struct BidiStream<M, T> {
     cx: RequestContext,
-    upstream: &'static str,
+    up: Upstream,
     route: &'static str,
     /// The cache entries that a write invalidates; `None` for a read.
     invalidation: Option<CacheInvalidation>,
@@ -72,7 +70,8 @@ where
     S: Scope,
 {
     let started = net::now();
-    let (config, call, codec) = (up.0.config(), &call, &codec);
+    let (config, env) = (up.policy.config(), up.policy.env());
+    let (call, codec) = (&call, &codec);
     // A stream limited by a deadline counts as a call in the bulkhead.
     let streaming = cx.stream_idle_timeout().is_some();
     let traits = RetryTraits {
@@ -81,22 +80,22 @@ where
     };
     let attempt = |instance: Arc<Instance<Channel>>, timeout| async move {
         let channel = instance.payload().clone();
-        let stream = open_once(cx, config, channel, call, codec(), convert, timeout).await?;
-        let guard = InFlightGuard::acquire(&up.0, instance, streaming);
+        let stream = open_once((cx, env), config, channel, call, codec(), convert, timeout).await?;
+        let guard = InFlightGuard::acquire(&up.policy, instance, streaming);
         Ok((stream, guard))
     };
     let deadline = SharedDeadline::new(cx.upstream_deadline());
-    let result = Box::pin(up.0.call(cx, &deadline, traits, attempt)).await;
-    record_call(cx, up.name(), call.route, started, &result);
+    let result = Box::pin(up.policy.call(cx, &deadline, traits, attempt)).await;
+    up.policy.record_call(call.route, started, &result);
     let invalidation = call.write.then(|| call.cache_invalidation());
     let ((cancel, sender, received), guard) = result.map_err(|failure| {
         let failure = failure.with_upstream(up.name()).for_write(call.write);
-        invalidate_cache(cx, up.name(), invalidation.as_ref(), Some(&failure));
+        invalidate_cache(up, invalidation.as_ref(), Some(&failure));
         failure
     })?;
     Ok(BidiStream {
         cx: cx.clone(),
-        upstream: up.name(),
+        up: up.clone(),
         route: call.route,
         invalidation,
         started,
@@ -109,7 +108,7 @@ where
 
 /// Makes one attempt to open the stream, until the response headers.
 async fn open_once<C, T, S>(
-    cx: &RequestContext,
+    (cx, env): (&RequestContext, &Env),
     config: &Config,
     channel: Channel,
     call: &Call<S, C::Encode>,
@@ -132,7 +131,7 @@ where
     // No `grpc-timeout`: it would limit the whole stream, but the attempt timeout is for the response headers only.
     let messages = first.chain(rest);
     let (cancel, extensions) = cancel::cancel_guard();
-    let request = Request::from_parts(call.metadata(cx), extensions, messages);
+    let request = Request::from_parts(call.metadata(cx, env), extensions, messages);
     let timeout_reason = timeout_reason(config, timeout);
     let to_failure = |status: Status| status::failure(&status, S::PERSONAL, timeout_reason);
     let mut client = connect(config, channel).await.map_err(to_failure)?;
@@ -173,7 +172,7 @@ impl<M, T> BidiStream<M, T> {
         let (limit, reason) = wait_limit(&self.cx);
         let failure = match timeout(limit, received.next()).await {
             Ok(Some(Ok(message))) => {
-                invalidate_cache(&self.cx, self.upstream, self.invalidation.as_ref(), None);
+                invalidate_cache(&self.up, self.invalidation.as_ref(), None);
                 return Some(Ok(message));
             }
             Ok(Some(Err(failure))) => Some(failure),
@@ -187,16 +186,13 @@ impl<M, T> BidiStream<M, T> {
         self.cancel = None;
         (self.sender, self.received) = (None, None);
         let failure = failure?
-            .with_upstream(self.upstream)
+            .with_upstream(self.up.name())
             .for_write(self.invalidation.is_some());
-        invalidate_cache(
-            &self.cx,
-            self.upstream,
-            self.invalidation.as_ref(),
-            Some(&failure),
-        );
+        invalidate_cache(&self.up, self.invalidation.as_ref(), Some(&failure));
         let result = Err::<(), _>(failure.clone());
-        record_call(&self.cx, self.upstream, self.route, self.started, &result);
+        self.up
+            .policy
+            .record_call(self.route, self.started, &result);
         Some(Err(failure))
     }
 }
@@ -220,22 +216,21 @@ impl<M: Send, T: Send> BidiStream<M, T> {
     fn bad_response(&self, cause: &'static str) -> Failure {
         let failure = Failure::new(Reason::BadResponse).with_cause(cause);
         failure
-            .with_upstream(self.upstream)
+            .with_upstream(self.up.name())
             .for_write(self.invalidation.is_some())
     }
 }
 
 /// Invalidates the cache after a write that was or may have been applied.
 fn invalidate_cache(
-    cx: &RequestContext,
-    upstream: &'static str,
+    up: &Upstream,
     invalidation: Option<&CacheInvalidation>,
     failure: Option<&Failure>,
 ) {
     if let Some(invalidation) = invalidation
         && failure.is_none_or(Failure::may_have_been_applied)
     {
-        invalidation.apply(cx, upstream);
+        invalidation.apply(up);
     }
 }
 
@@ -251,6 +246,6 @@ fn wait_limit(cx: &RequestContext) -> (Duration, Reason) {
 
 impl<M, T> fmt::Debug for BidiStream<M, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stream with {}{}", self.upstream, self.route)
+        write!(f, "stream with {}{}", self.up.name(), self.route)
     }
 }

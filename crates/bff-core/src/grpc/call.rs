@@ -6,10 +6,12 @@ use http::HeaderMap;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 
+use super::Upstream;
 use crate::cache::CachePolicy;
 use crate::context::RequestContext;
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
+use crate::net::Env;
 use crate::outbound::{RetryTraits, retry};
 use crate::scope::{Audience, Scope, Shareable, X_CLIENT};
 
@@ -66,12 +68,12 @@ impl<S: Scope, M> Call<S, M> {
 
     /// The metadata of the call: request id, urgency, client class, trace context and identity. HTTP backends get the
     /// same as headers.
-    pub(super) fn metadata(&self, cx: &RequestContext) -> MetadataMap {
+    pub(super) fn metadata(&self, cx: &RequestContext, env: &Env) -> MetadataMap {
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(X_REQUEST_ID, cx.request_id().header());
         headers.insert(PRIORITY, cx.urgency().header());
-        headers.insert(X_CLIENT, cx.shared().client.clone());
-        cx.trace().propagate(&mut headers, cx.env());
+        headers.insert(X_CLIENT, cx.client().clone());
+        cx.trace().propagate(&mut headers, env);
         self.scope.identify(&mut headers);
         MetadataMap::from_headers(headers)
     }
@@ -124,9 +126,9 @@ pub(super) struct CacheInvalidation {
 
 impl CacheInvalidation {
     /// Invalidates the entries, as of now.
-    pub(super) fn apply(&self, cx: &RequestContext, upstream: &'static str) {
-        let now = cx.env().unix_millis();
-        let target = (upstream, &self.target[..]);
-        (cx.shared().cache).invalidate_after_write(target, &self.audience, &self.policy, now);
+    pub(super) fn apply(&self, up: &Upstream) {
+        let now = up.policy.env().unix_millis();
+        let target = (up.name(), &self.target[..]);
+        (up.cache).invalidate_after_write(target, &self.audience, &self.policy, now);
     }
 }

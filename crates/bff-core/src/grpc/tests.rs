@@ -11,7 +11,7 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::*;
@@ -19,7 +19,6 @@ use crate::context::{Deadline, Env, RequestContextParts, RequestId, Trace, Urgen
 use crate::error::codes;
 use crate::net::{Connection, InMemoryNetwork, Net};
 use crate::scope::{Language, Public, Region};
-use crate::telemetry::Metrics;
 
 const IDLE: Duration = Duration::from_secs(30);
 const HEAD: Duration = Duration::from_secs(5);
@@ -113,15 +112,10 @@ impl Scene {
         let network = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let (sender, accepted) = mpsc::unbounded_channel();
         tokio::spawn(serve(network.listen("backend:80"), rejected, sender));
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("test"),
-            env: Env::seeded(7, Net::InMemory(network)),
-            tasks: TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::noop(),
-            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-            fields: crate::section::fields::FieldCache::default(),
-        });
+        let shared = Arc::new(GatewayHandles::in_process(
+            "test",
+            Env::seeded(7, Net::InMemory(network)),
+        ));
         let mut config = Config::at("http://backend".parse().unwrap());
         change(&mut config);
         let up = Upstream::new("backend", &config, &shared).unwrap();
@@ -136,7 +130,8 @@ impl Scene {
             language: Language::UNDETERMINED,
             region: Region::NONE,
             caller: None,
-            shared,
+            client: shared.client.clone(),
+            shutdown: CancellationToken::new(),
         });
         Self { cx, up, accepted }
     }

@@ -7,15 +7,21 @@ use axum::extract::{MatchedPath, Request};
 use super::Config;
 use super::admission::load_shed;
 use super::endpoints::{self, EndpointOptions};
+use tokio_util::sync::CancellationToken;
+
+use crate::GatewayHandles;
 use crate::auth::Authenticator;
-use crate::context::GatewayHandles;
 use crate::rate_limit::Limits;
 use crate::routes::{Entry, Table};
+use crate::section::fields::FieldCache;
 
 /// The state of the edge, shared by all routes of a gateway.
 #[derive(Debug)]
 pub struct Edge {
     pub(crate) shared: Arc<GatewayHandles>,
+    pub(crate) shutdown: CancellationToken,
+    /// The fields of the gateway's screens, for the `fields` parameter.
+    pub(crate) fields: FieldCache,
     pub(crate) config: Config,
     pub(crate) endpoints: endpoints::Table,
     pub(crate) routes: Table,

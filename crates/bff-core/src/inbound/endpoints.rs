@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::FromRequestParts;
+use axum::{Extension, Router};
 use http::request::Parts;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
+use crate::action::Completion;
 use crate::context::{RequestContext, Urgency};
 use crate::error::Error;
 use crate::routes::RouteLimits;
@@ -87,6 +88,8 @@ pub(crate) type Sdl = Arc<dyn Fn() -> String + Send + Sync>;
 /// The endpoints of a gateway.
 pub struct Endpoints<S> {
     routes: OpenApiRouter<S>,
+    /// Routes that are no screens. Their handlers get the [`Completion`] as an extension.
+    extra: Router,
     table: Table,
     sdl: Option<Sdl>,
 }
@@ -96,6 +99,7 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
     pub fn new(api: OpenApi) -> Self {
         Self {
             routes: OpenApiRouter::with_openapi(api),
+            extra: Router::new(),
             table: Table::new(),
             sdl: None,
         }
@@ -121,7 +125,8 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
     pub fn merge(mut self, extra: ExtraRoutes) -> Self {
         let paths = extra.api.paths.paths.keys().cloned();
         self.table.extend(paths.map(|path| (path, extra.options)));
-        let mut routes = OpenApiRouter::from(extra.router.with_state(()));
+        let mut routes = OpenApiRouter::new();
+        self.extra = self.extra.merge(extra.router);
         *routes.get_openapi_mut() = extra.api;
         self.sdl = self.sdl.or(extra.sdl);
         self.routes = self.routes.merge(routes);
@@ -133,9 +138,10 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
         self.sdl.clone()
     }
 
-    pub(crate) fn into_parts(self, state: S) -> (Router, OpenApi, Table) {
+    pub(crate) fn into_parts(self, state: S, completion: Completion) -> (Router, OpenApi, Table) {
         let (router, api) = self.routes.with_state(state).split_for_parts();
-        (router, api, self.table)
+        let extra = self.extra.layer(Extension(completion));
+        (router.merge(extra), api, self.table)
     }
 }
 

@@ -81,25 +81,14 @@ fn problem(cx: &RequestContext, error: &Error) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GatewayHandles;
     use http_body_util::BodyExt;
-    use std::sync::Arc;
     use std::time::Duration;
 
     #[tokio::test]
     async fn an_error_becomes_a_problem_event_at_the_end() {
-        let shared = Arc::new(crate::context::GatewayHandles {
-            client: HeaderValue::from_static("test"),
-            env: crate::context::Env::real(),
-            tasks: tokio_util::task::TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: crate::telemetry::Metrics::noop(),
-            cache: crate::cache::Cache::new(
-                &crate::cache::Config::default(),
-                &crate::context::Env::real(),
-            ),
-            fields: crate::section::fields::FieldCache::default(),
-        });
-        let cx = RequestContext::background(&shared, Duration::from_secs(1));
+        let shared = GatewayHandles::in_process("test", crate::context::Env::real());
+        let cx = RequestContext::background(&shared.client, &shared.env, Duration::from_secs(1));
         let items = [Ok(1), Err(Error::new(codes::TIMEOUT, "line one\nline two"))];
         let response = SseStream::new(cx, "tick", stream::iter(items)).into_response();
         assert_eq!(response.headers()["content-type"], "text/event-stream");

@@ -15,14 +15,14 @@ use crate::cache::{FetchContext, FetchResult, FullResponse};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{RequestContext, RequestTimeout, deadline::REQUEST_TIMEOUT};
-use crate::net;
+use crate::net::{self, Env};
 use crate::scope::{Scope, X_CLIENT};
 
 /// Sends the call once and decodes the response body, unless a 304 confirms the cached response.
 ///
 /// The body is decoded here, so that every policy around the attempt counts an invalid body as a failure.
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
-    cx: &RequestContext,
+    (cx, env): (&RequestContext, &Env),
     config: &Config,
     client: &Client,
     call: &Call<S>,
@@ -30,7 +30,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     timeout: Duration,
 ) -> Result<FetchResult<T>, Failure> {
     let started = net::now();
-    let mut request = build_request(cx, config, call, timeout)?;
+    let mut request = build_request((cx, env), config, call, timeout)?;
     let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
@@ -80,7 +80,7 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
 }
 
 fn build_request<S: Scope>(
-    cx: &RequestContext,
+    (cx, env): (&RequestContext, &Env),
     config: &Config,
     call: &Call<S>,
     timeout: Duration,
@@ -97,19 +97,24 @@ fn build_request<S: Scope>(
         let json = HeaderValue::from_static("application/json");
         headers.insert(header::CONTENT_TYPE, json);
     }
-    propagate(cx, timeout, &mut headers);
+    propagate(cx, env, timeout, &mut headers);
     call.add_identity_headers(&mut headers);
     *request.headers_mut() = headers;
     Ok(request)
 }
 
 /// Adds the headers of every call: request id, trace context, remaining time, urgency and client class.
-pub(super) fn propagate(cx: &RequestContext, timeout: Duration, headers: &mut HeaderMap) {
+pub(super) fn propagate(
+    cx: &RequestContext,
+    env: &Env,
+    timeout: Duration,
+    headers: &mut HeaderMap,
+) {
     headers.insert(X_REQUEST_ID, cx.request_id().header());
     headers.insert(REQUEST_TIMEOUT, RequestTimeout::header(timeout));
     headers.insert(PRIORITY, cx.urgency().header());
-    headers.insert(X_CLIENT, cx.shared().client.clone());
-    cx.trace().propagate(headers, cx.env());
+    headers.insert(X_CLIENT, cx.client().clone());
+    cx.trace().propagate(headers, env);
 }
 
 /// The failure for an unsuccessful status.

@@ -53,18 +53,16 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-    use http::HeaderValue;
     use proptest::prelude::*;
     use tokio::time::sleep;
-    use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::context::{Env, GatewayHandles, RequestContext};
+    use crate::GatewayHandles;
+    use crate::context::{Env, RequestContext};
     use crate::net::{Connection, InMemoryNetwork, Net};
     use crate::outbound::{
         Failure, Policy, Reason, RetryTraits, SharedDeadline, breaker, budget, latency,
     };
-    use crate::telemetry::Metrics;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -80,15 +78,7 @@ mod tests {
             let network =
                 InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
             let env = Env::seeded(7, Net::InMemory(network));
-            let shared = Arc::new(GatewayHandles {
-                client: HeaderValue::from_static("test"),
-                tasks: TaskTracker::new(),
-                shutdown: tokio_util::sync::CancellationToken::new(),
-                metrics: Metrics::noop(),
-                cache: crate::cache::Cache::new(&crate::cache::Config::default(), &env),
-                fields: crate::section::fields::FieldCache::default(),
-                env,
-            });
+            let shared = Arc::new(GatewayHandles::in_process("test", env));
             let mut config = crate::outbound::Config::at("http://backend".parse().unwrap());
             edit(&mut config);
             Self {
@@ -105,7 +95,11 @@ mod tests {
             latency: Duration,
             reason: Option<Reason>,
         ) -> Option<Failure> {
-            let cx = RequestContext::background(&self.shared, timeout + 20 * MS);
+            let cx = RequestContext::background(
+                &self.shared.client,
+                &self.shared.env,
+                timeout + 20 * MS,
+            );
             let deadline = SharedDeadline::new(Instant::now() + timeout);
             let traits = RetryTraits {
                 idempotent: true,

@@ -13,9 +13,7 @@ use parking_lot::Mutex;
 
 use super::replay_body::{ContinueSignal, RequestBody};
 use super::stream::{InFlightGuard, InstanceClients};
-use super::{
-    Failure, Instance, Reason, RetryTraits, SharedDeadline, Upstream, attempt, record_call, retry,
-};
+use super::{Failure, Instance, Reason, RetryTraits, SharedDeadline, Upstream, attempt, retry};
 use crate::context::RequestContext;
 use crate::error::Error;
 use crate::net;
@@ -110,8 +108,8 @@ pub(crate) async fn forward(
     };
     let deadline = SharedDeadline::new(cx.upstream_deadline());
     let traits = request.retry_traits();
-    let result = Box::pin(up.0.call(cx, &deadline, traits, attempt)).await;
-    record_call(cx, up.name(), ROUTE, started, &result);
+    let result = Box::pin(up.policy.call(cx, &deadline, traits, attempt)).await;
+    up.policy.record_call(ROUTE, started, &result);
     match (result, failed_response.into_inner()) {
         (Ok(response), _) | (Err(_), Some(response)) => Ok(response),
         (Err(failure), None) => Err(failure
@@ -145,7 +143,7 @@ async fn forward_once(
     forward: &ForwardRequest,
     timeout: Duration,
 ) -> Result<ForwardResponse, Failure> {
-    let target = up.0.config().url.origin_form(forward.target.clone());
+    let target = up.policy.config().url.origin_form(forward.target.clone());
     let target = target.map_err(|error| Failure::internal(error).not_sent())?;
     let signal = forward
         .expects_continue
@@ -154,7 +152,7 @@ async fn forward_once(
     *request.method_mut() = forward.method.clone();
     *request.uri_mut() = target.into();
     *request.headers_mut() = forward.headers.clone();
-    attempt::propagate(cx, timeout, request.headers_mut());
+    attempt::propagate(cx, up.policy.env(), timeout, request.headers_mut());
     if let Some(signal) = signal {
         hyper::ext::on_informational(&mut request, move |response| {
             if response.status() == StatusCode::CONTINUE {
@@ -169,7 +167,7 @@ async fn forward_once(
         let cause = "unexpected 101 Switching Protocols";
         return Err(Failure::new(Reason::BadResponse).with_cause(cause));
     }
-    let guard = InFlightGuard::acquire(&up.0, instance, true);
+    let guard = InFlightGuard::acquire(&up.policy, instance, true);
     Ok(ForwardResponse { response, guard })
 }
 

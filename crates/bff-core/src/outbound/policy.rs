@@ -18,10 +18,11 @@ use super::deadline_filter::DeadlineFilter;
 use super::hedge::Hedge;
 use super::latency::Latency;
 use super::outcome::AttemptOutcome;
-use super::{Config, Failure, Reason, RetryTraits, SharedDeadline};
-use crate::context::{GatewayHandles, RequestContext};
+use super::{Config, Failure, GatewayHandles, Reason, RetryTraits, SharedDeadline};
+use crate::context::RequestContext;
 use crate::discovery::{self, InitialResolution, WatchHandle};
-use crate::net;
+use crate::net::{self, Env};
+use crate::telemetry::Metrics;
 use retry_delay::AttemptState;
 
 mod health;
@@ -43,6 +44,8 @@ pub(crate) struct Policy<T> {
     latency: Latency,
     hedge: Hedge,
     deadline_filter: DeadlineFilter,
+    env: Env,
+    metrics: Metrics,
 }
 
 impl<T: Send + Sync + 'static> Policy<T> {
@@ -79,6 +82,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
             hedge: Hedge::new(&config.hedge, now),
             deadline_filter: DeadlineFilter::new(&config.deadline_filter, now),
             config: config.clone(),
+            env: shared.env.clone(),
+            metrics: shared.metrics.clone(),
         })
     }
 
@@ -90,6 +95,23 @@ impl<T: Send + Sync + 'static> Policy<T> {
     /// The first result of service discovery.
     pub(crate) fn initial_discovery(&self) -> InitialResolution {
         self.watch.initial().clone()
+    }
+
+    /// Network, clock and randomness.
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// Records the duration of a call, labelled with its outcome: `ok` or the failure's reason.
+    pub(crate) fn record_call<R>(
+        &self,
+        route: &'static str,
+        started: Instant,
+        result: &Result<R, Failure>,
+    ) {
+        let outcome = result.as_ref().err().map_or("ok", |f| f.reason().as_str());
+        let took = net::now() - started;
+        (self.metrics).upstream_call(self.name, route, outcome, took);
     }
 
     /// The backend's settings.
@@ -144,7 +166,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             };
             state.uncertain |= failure.may_have_been_applied();
             state.last_failure = Some(failure);
-            cx.shared().metrics.retry(self.name, "retry");
+            self.metrics.retry(self.name, "retry");
             sleep(delay).await;
             now = net::now();
         }
@@ -165,7 +187,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     {
         state.attempts += 1;
         let avoid = state.last_instance.as_deref();
-        let Some(instance) = (self.instances).pick(now, cx.env().random(), avoid) else {
+        let Some(instance) = (self.instances).pick(now, self.env.random(), avoid) else {
             return Err(Failure::new(Reason::NoInstance).not_sent());
         };
         state.last_instance = Some(instance.instance().clone());
@@ -184,7 +206,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         }
         let now = net::now();
         let avoid = state.last_instance.as_deref();
-        let other = (self.instances).pick(now, cx.env().random(), avoid);
+        let other = (self.instances).pick(now, self.env.random(), avoid);
         let (true, Some(other)) = (self.config.retry.allows_another(state.attempts), other) else {
             return first.await;
         };
@@ -193,7 +215,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             return first.await;
         }
         state.attempts += 1;
-        cx.shared().metrics.retry(self.name, "hedge");
+        self.metrics.retry(self.name, "hedge");
         let mut second =
             Box::pin(self.single_attempt(deadline, traits, now, other, false, attempt));
         // The first success is the result; a failure waits for the other attempt. The slower attempt is dropped, which

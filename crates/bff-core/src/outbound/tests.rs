@@ -1,16 +1,14 @@
 //! Calls to a backend on an in-memory connection that sends a fixed response, byte for byte.
 
-use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio_util::task::TaskTracker;
+use tokio::time::Instant;
 
 use super::*;
 use crate::context::Env;
 use crate::error::codes;
 use crate::net::{Connection, InMemoryNetwork, Net};
 use crate::scope::Public;
-use crate::telemetry::Metrics;
 
 mod race;
 
@@ -19,6 +17,7 @@ struct Scene {
     cx: RequestContext,
     up: Upstream,
     received: Arc<Mutex<Vec<String>>>,
+    shared: Arc<GatewayHandles>,
 }
 
 impl Scene {
@@ -37,20 +36,26 @@ impl Scene {
             response.into(),
             Arc::clone(&received),
         ));
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static("test"),
-            env: Env::seeded(7, Net::InMemory(network)),
-            tasks: TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::noop(),
-            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-            fields: crate::section::fields::FieldCache::default(),
-        });
+        let shared = Arc::new(GatewayHandles::in_process(
+            "test",
+            Env::seeded(7, Net::InMemory(network)),
+        ));
         let mut config = Config::at("http://backend".parse().unwrap());
         change(&mut config);
         let up = Upstream::new("backend", &config, &shared).unwrap();
-        let cx = RequestContext::background(&shared, Duration::from_secs(5));
-        Self { cx, up, received }
+        let cx = RequestContext::background(&shared.client, &shared.env, Duration::from_secs(5));
+        Self {
+            cx,
+            up,
+            received,
+            shared,
+        }
+    }
+
+    /// Another request.
+    fn request(&self) -> RequestContext {
+        let GatewayHandles { client, env, .. } = &*self.shared;
+        RequestContext::background(client, env, Duration::from_secs(5))
     }
 
     async fn failure(&self, call: Call<Public>) -> Failure {
@@ -179,7 +184,7 @@ async fn unsent_calls_deposit_nothing_in_the_retry_budget() {
         config.bulkhead.max_concurrent = std::num::NonZeroU32::MIN;
     });
     let failed_call = async |route: &'static str| {
-        let cx = RequestContext::background(scene.cx.shared(), Duration::from_secs(5));
+        let cx = scene.request();
         let call = Call::get(Public, route);
         let result = send::<serde_json::Value, _>(&cx, &scene.up, call).await;
         result.unwrap_err()

@@ -57,11 +57,12 @@ async fn handle(entry: &Arc<Entry>, mut request: Request) -> Result<Response, Er
         return forward(route, admitted, &request).await;
     }
     let (entry, cx) = (entry.clone(), admitted.cx.clone());
+    let tasks = route.context.shared.tasks.clone();
     let write = async move {
         let result = forward(&entry.route, admitted, &request).await;
         result.map_err(Failure::from)
     };
-    Ok(upload.run(&cx, write).await?)
+    Ok(upload.run(&cx, &tasks, write).await?)
 }
 
 /// Forwards a request that does not use the cache.
@@ -99,8 +100,9 @@ fn invalidate_cache(
     if may_be_applied && !request.method.is_safe() {
         let at = (route.upstream.name(), request.target.as_str());
         let audience = cx.caller().map(Scope::audience);
-        let now = cx.env().unix_millis();
-        (cx.shared().cache).invalidate_forwarded_write(at, audience.as_ref(), now);
+        let shared = &route.context.shared;
+        let now = shared.env.unix_millis();
+        (shared.cache).invalidate_forwarded_write(at, audience.as_ref(), now);
     }
 }
 
@@ -210,7 +212,7 @@ fn upstream_headers(route: &Route, cx: &RequestContext, parts: &Parts) -> Header
     let mut headers = headers::from_client(parts.headers.clone(), &route.config);
     let peer = peer.map(|peer| peer.ip());
     forwarded::set_forwarded_headers(&mut headers, peer, host.as_ref(), &route.context.trusted);
-    headers::append_via(&mut headers, parts.version, &cx.shared().client);
+    headers::append_via(&mut headers, parts.version, cx.client());
     if let Some(caller) = cx.caller() {
         caller.identify(&mut headers);
     }

@@ -68,7 +68,7 @@ pub(super) async fn get_or_fetch(
     mut request: ForwardRequest,
 ) -> Result<Response, Error> {
     let route = &*entry.route;
-    let cache = &admitted.cx.shared().cache;
+    let cache = &route.context.shared.cache;
     let upstream = route.upstream.name();
     let vary_key = key::<stored_response::VaryFields>(cache, upstream, request.target.clone());
     let names = cache.annotation::<stored_response::VaryFields>(&vary_key);
@@ -115,7 +115,8 @@ impl CachedRequest<'_> {
         vary_key: &Key,
     ) -> Result<Response, Error> {
         let cx = &self.admitted.cx;
-        let stored = cache::get_fresh::<StoredResponse, Public>(cx, &self.read);
+        let shared = &self.entry.route.context.shared;
+        let stored = shared.cache.get_fresh::<StoredResponse, Public>(&self.read);
         let may_use = |stored: &StoredResponse| {
             self.matches_vary(stored) && (stored.shareable || !authenticated)
         };
@@ -132,8 +133,8 @@ impl CachedRequest<'_> {
             return Ok(self.conditions.apply(response.await?));
         }
         let upstream = self.entry.route.upstream.name();
-        (cx.shared().metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
-        let requested_at = cx.env().unix_millis();
+        (shared.metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
+        let requested_at = shared.env.unix_millis();
         let call = fetch::Call::new(
             cx,
             &self.entry.route,
@@ -143,7 +144,10 @@ impl CachedRequest<'_> {
         );
         let full = call.fetch(authenticated, vary_key, None).await?;
         let fresh = Provenance::fresh(upstream, Duration::ZERO, CacheVisibility::default());
-        let value = cache::store_response(cx, &self.read, &self.policy, requested_at, full)?;
+        let value =
+            shared
+                .cache
+                .store_response(cx, &self.read, &self.policy, requested_at, full)?;
         self.respond(&Fetched::new(value, fresh)).await
     }
 
@@ -161,15 +165,13 @@ impl CachedRequest<'_> {
             self.policy.clone(),
             self.read.key.clone(),
         );
-        let fetched = cache::get_or_fetch::<StoredResponse, Public, _, _>(
-            cx,
-            read_through,
-            move |fetch| async move {
-                let call = fetch::Call::new(&fetch.cx, &route, &request, &policy, &key);
-                let full = call.fetch(false, &vary_key, Some(&fetch)).await?;
-                Ok(cache::FetchResult::Full(full))
-            },
-        );
+        let fetch = move |fetch: cache::FetchContext| async move {
+            let call = fetch::Call::new(&fetch.cx, &route, &request, &policy, &key);
+            let full = call.fetch(false, &vary_key, Some(&fetch)).await?;
+            Ok(cache::FetchResult::Full(full))
+        };
+        let cache = &self.entry.route.context.shared.cache;
+        let fetched = cache.get_or_fetch::<StoredResponse, Public, _, _>(cx, read_through, fetch);
         let fetched = Box::pin(fetched).await?;
         self.respond(&fetched).await
     }
@@ -236,7 +238,7 @@ async fn bypass(
     result: CacheResult,
 ) -> Result<Response, Error> {
     let cx = &admitted.cx;
-    (cx.shared().metrics).cache_lookup(route.upstream.name(), ROUTE, result);
+    (route.context.shared.metrics).cache_lookup(route.upstream.name(), ROUTE, result);
     let forwarded = outbound::forward(cx, &route.upstream, request).await?;
     let mut response = response::respond(route, admitted, &request.method, forwarded).await?;
     set_cache_status(&mut response, result);

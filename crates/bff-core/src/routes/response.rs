@@ -23,11 +23,7 @@ pub(super) async fn respond(
 ) -> Result<Response, Error> {
     let (mut head, body) = forwarded.response.into_parts();
     headers::from_backend(&mut head.headers, &route.config);
-    headers::append_via(
-        &mut head.headers,
-        head.version,
-        &admitted.cx.shared().client,
-    );
+    headers::append_via(&mut head.headers, head.version, admitted.cx.client());
     if route.config.v1_format {
         v1_format::append_vary(&mut head.headers);
     }
@@ -87,12 +83,13 @@ pub(super) fn upgrade(
     let backend = hyper::upgrade::on(&mut forwarded.response);
     let (mut head, _) = forwarded.response.into_parts();
     headers::from_backend(&mut head.headers, &route.config);
-    headers::append_via(&mut head.headers, head.version, &cx.shared().client);
+    headers::append_via(&mut head.headers, head.version, cx.client());
     websocket::set_upgrade_headers(&mut head.headers);
-    let gauge = cx.shared().metrics.websocket_opened(route.upstream.name());
+    let shared = &route.context.shared;
+    let gauge = shared.metrics.websocket_opened(route.upstream.name());
     let (idle, shutdown) = (route.config.idle_timeout, route.context.shutdown.clone());
     let guard = forwarded.guard;
-    cx.shared().tasks.spawn(async move {
+    shared.tasks.spawn(async move {
         websocket::relay(client, backend, idle, shutdown).await;
         drop((guard, gauge));
     });

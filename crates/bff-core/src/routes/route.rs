@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{self, Config, Credential};
-use crate::outbound::Upstream;
+use crate::outbound::{GatewayHandles, Upstream};
 
 /// One route at run time.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct RouteContext {
     pub(crate) max_body_bytes: usize,
     /// Cancelled at shutdown. Ends event streams and `WebSocket`s.
     pub(crate) shutdown: CancellationToken,
+    /// The cache, the metrics and the tasks of the gateway.
+    pub(crate) shared: Arc<GatewayHandles>,
 }
 
 /// The options of a route that the edge needs.

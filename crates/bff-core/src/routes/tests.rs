@@ -1,32 +1,23 @@
 //! Tests the table of prefixes, the rewriting of paths, and the error lines.
 
-use http::HeaderValue;
-use tokio_util::task::TaskTracker;
-
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::context::{Env, GatewayHandles};
+use crate::GatewayHandles;
+use crate::context::Env;
 use crate::outbound;
-use crate::telemetry::Metrics;
 
 fn open_table(text: &str) -> Result<Table, String> {
     let configs: Configs = toml::from_str(text).unwrap();
-    let shared = GatewayHandles {
-        client: HeaderValue::from_static("test"),
-        env: Env::real(),
-        tasks: TaskTracker::new(),
-        shutdown: tokio_util::sync::CancellationToken::new(),
-        metrics: Metrics::noop(),
-        cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-        fields: crate::section::fields::FieldCache::default(),
-    };
+    let shared = GatewayHandles::in_process("test", Env::real());
     let at = outbound::Config::at("http://backend".parse().unwrap());
+    let shared = Arc::new(shared);
     let upstream = Upstream::new("alpha", &at, &shared).unwrap();
     let context = RouteContext {
         trusted: Vec::new(),
         max_body_bytes: 1000,
         shutdown: CancellationToken::new(),
+        shared,
     };
     open(&configs, &BTreeMap::from([("alpha", upstream)]), context)
 }

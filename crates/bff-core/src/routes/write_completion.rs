@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use axum::response::Response;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
+use tokio_util::task::TaskTracker;
 
 use crate::context::RequestContext;
 use crate::outbound::Failure;
@@ -44,9 +45,10 @@ impl UploadState {
     pub(super) async fn run(
         self,
         cx: &RequestContext,
+        tasks: &TaskTracker,
         write: impl Future<Output = Result<Response, Failure>> + Send + 'static,
     ) -> Result<Response, Failure> {
-        let task = cx.shared().tasks.spawn(write);
+        let task = tasks.spawn(write);
         let _client = ClientGuard {
             upload: self,
             write: task.abort_handle(),

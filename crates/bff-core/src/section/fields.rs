@@ -18,7 +18,6 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::FieldSelection;
 use super::selection::SelectedField;
-use crate::context::RequestContext;
 use crate::error::{Error, FieldError};
 
 /// The longest accepted `fields` value.
@@ -191,13 +190,13 @@ impl FieldCache {
 impl<T: ToSchema + 'static, S: Sync> FromRequestParts<S> for Fields<T> {
     type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         let query = parts.uri.query().unwrap_or_default();
         let only_fields = parts.extensions.insert(QueryAlreadyParsed).is_none();
         let selection = match fields_parameter(query, only_fields)? {
             Some(text) => {
-                let cx = RequestContext::from_request_parts(parts, state).await?;
-                cx.shared().fields.get::<T>().parse(&text)?
+                let cache = parts.extensions.get::<FieldCache>().cloned();
+                cache.unwrap_or_default().get::<T>().parse(&text)?
             }
             None => FieldSelection::ALL,
         };

@@ -52,9 +52,18 @@ impl SectionMeta {
 #[derive(Clone, Debug)]
 pub struct Meta(Vec<SectionMeta>);
 
+/// Response extension: the sections of the screens in this response. The edge counts them.
+#[derive(Clone, Debug)]
+pub(crate) struct ReportedSections(pub(crate) Vec<SectionMeta>);
+
 impl Meta {
     pub(crate) fn new(sections: Vec<SectionMeta>) -> Self {
         Self(sections)
+    }
+
+    /// The sections, for the edge, which counts them.
+    pub(crate) fn into_reported(self) -> ReportedSections {
+        ReportedSections(self.0)
     }
 
     /// Every section that is selected and applies to the caller, in the screen's order.

@@ -61,6 +61,14 @@ impl<T> Screen<T> {
 
 impl<T: Serialize> IntoResponse for Screen<T> {
     fn into_response(self) -> Response {
+        let mut response = self.response();
+        response.extensions_mut().insert(self.meta.into_reported());
+        response
+    }
+}
+
+impl<T: Serialize> Screen<T> {
+    fn response(&self) -> Response {
         let document = match write::screen(&self.value, &self.meta, &self.selection) {
             Ok(document) => document,
             Err(error) => {

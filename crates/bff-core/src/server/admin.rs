@@ -14,9 +14,10 @@ use subtle::ConstantTimeEq;
 use super::Config;
 use super::dependencies::Dependency;
 use super::readiness::Readiness;
+use crate::GatewayHandles;
 use crate::cache::Purge;
 use crate::config::Secret;
-use crate::context::{GatewayHandles, RequestId};
+use crate::context::RequestId;
 use crate::error::{Error, codes};
 use crate::inbound::Peer;
 use crate::store::{Store, StoreUnavailable};
@@ -134,7 +135,7 @@ impl AdminActions {
         let at = self.shared.env.unix_millis();
         let cache = &self.shared.cache;
         cache.purge(&purge, at);
-        let scope = match cache.sync(&self.shared.env).await {
+        let scope = match cache.sync().await {
             Ok(true) => "all_replicas",
             Ok(false) => "local",
             Err(StoreUnavailable) => "pending",
@@ -208,24 +209,13 @@ impl AdminActions {
 mod tests {
     use futures_util::FutureExt;
     use serde_json::{Value, json};
-    use tokio_util::task::TaskTracker;
 
     use super::*;
-    use crate::cache::{self, Cache};
     use crate::context::Env;
     use crate::telemetry::logs::{Format, tests::logged};
 
     fn actions(token: &str) -> AdminActions {
-        let env = Env::real();
-        let shared = GatewayHandles {
-            client: HeaderValue::from_static("web"),
-            tasks: TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::noop(),
-            cache: Cache::new(&cache::Config::default(), &env),
-            fields: crate::section::fields::FieldCache::default(),
-            env,
-        };
+        let shared = GatewayHandles::in_process("web", Env::real());
         AdminActions {
             shared: Arc::new(shared),
             backends: Vec::new(),

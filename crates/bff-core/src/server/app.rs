@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use futures_util::future::join_all;
-use http::HeaderValue;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -16,21 +15,23 @@ use super::config::{Config, Limits};
 use super::dependencies::Dependency;
 use super::readiness::Readiness;
 use super::{admin, system_endpoints};
-use crate::action::IdempotentWrites;
+use crate::GatewayHandles;
+use crate::action::{Completion, IdempotentWrites};
 use crate::auth::{self, Authenticator};
-use crate::cache::{self, Cache};
+use crate::cache;
 use crate::config::{self, Mode};
-use crate::context::{Env, GatewayHandles};
 use crate::discovery::InitialResolution;
 use crate::error::Code;
 use crate::inbound::endpoints::Sdl;
 use crate::inbound::load_shed::LoadShedder;
 use crate::inbound::{self, Edge, Endpoints};
+use crate::net::Env;
 use crate::outbound::{self, Upstream};
 use crate::routes::{self, RouteContext};
+use crate::section::fields::FieldCache;
 use crate::store::{self, RecordCipher, Store};
 use crate::telemetry::logs;
-use crate::{grpc, openapi, rate_limit, section};
+use crate::{grpc, openapi, rate_limit};
 
 /// The part of a gateway's configuration that this crate reads.
 #[derive(Clone, Copy, Debug)]
@@ -79,17 +80,9 @@ impl<'a> GatewayBuilder<'a> {
     ) -> Result<Self, String> {
         let env = env.fork(name);
         let store = Store::open(settings.store, &env)?;
-        let shared = Arc::new(GatewayHandles {
-            client: HeaderValue::from_static(name),
-            cache: Cache::with_shared_tier(settings.cache, &env, name, &store),
-            env,
-            tasks: TaskTracker::new(),
-            shutdown: CancellationToken::new(),
-            metrics: crate::telemetry::Metrics::new(name)?,
-            fields: section::fields::FieldCache::default(),
-        });
+        let shared = Arc::new(GatewayHandles::open(name, env, settings.cache, &store)?);
         let cache = shared.cache.clone();
-        cache.follow(&store, &shared);
+        cache.follow(&store);
         shared.metrics.gauge(
             "bff.cache.bytes",
             "Bytes of backend responses cached in this process.",
@@ -116,8 +109,14 @@ impl<'a> GatewayBuilder<'a> {
             self.store.clone(),
             self.cipher.clone(),
             self.codes,
-            &self.shared,
+            &self.shared.client,
+            &self.shared.tasks,
         )
+    }
+
+    /// Runs writes to their end.
+    pub fn completion(&self) -> Completion {
+        Completion::new(&self.shared.tasks)
     }
 
     /// The store that replicas share.
@@ -174,7 +173,7 @@ impl<'a> GatewayBuilder<'a> {
         S: Clone + Send + Sync + 'static,
     {
         let sdl = endpoints.sdl();
-        let (router, api, options) = endpoints.into_parts(state);
+        let (router, api, options) = endpoints.into_parts(state, self.completion());
         let inbound = self.settings.inbound;
         let GatewayHandles {
             client,
@@ -186,11 +185,13 @@ impl<'a> GatewayBuilder<'a> {
         let limits = rate_limit::Limits::open(limits, self.store.clone(), client, env, metrics)?;
         let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
         let openapi_json = api.to_pretty_json().map_err(|error| error.to_string())?;
-        let readiness = Readiness::new(self.shared.shutdown.clone());
+        let shutdown = CancellationToken::new();
+        let readiness = Readiness::new(shutdown.clone());
         let route_context = RouteContext {
             trusted: inbound.trusted_proxies.clone(),
             max_body_bytes: inbound.max_body_bytes,
             shutdown: readiness.shutdown_token(),
+            shared: self.shared.clone(),
         };
         let proxy_routes =
             routes::open(self.settings.routes, &self.upstreams.lock(), route_context)?;
@@ -198,6 +199,8 @@ impl<'a> GatewayBuilder<'a> {
             routes: proxy_routes,
             shedder: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
             shared: self.shared.clone(),
+            shutdown,
+            fields: FieldCache::default(),
             config: inbound.clone(),
             endpoints: options,
             auth: self.auth,

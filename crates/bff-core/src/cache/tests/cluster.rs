@@ -94,7 +94,9 @@ async fn read_in_scope<S: Scope>(
             response_delay: Duration::ZERO,
         }))
     };
-    let read = get_or_fetch::<u32, S, _, _>(&scene.cx(s(5)), options, fetch).await?;
+    let cx = scene.cx(s(5));
+    let read = (scene.shared.cache).get_or_fetch::<u32, S, _, _>(&cx, options, fetch);
+    let read = read.await?;
     Ok((*read.value, read.provenance.cache_result))
 }
 

@@ -53,8 +53,8 @@ impl Setup {
                 ..Config::default()
             };
             let cache = match &store {
-                Some(store) => Cache::with_shared_tier(&config, &env, &name, store),
-                None => Cache::new(&config, &env),
+                Some(store) => replica(&config, &env, &name, store),
+                None => in_process(&config, &env),
             };
             let mut scene = Scene::with(env, cache);
             (scene.calls, scene.ended_calls) = (Arc::clone(&calls), Arc::clone(&ended));
@@ -63,7 +63,7 @@ impl Setup {
                 break;
             };
             wait_until_available(&store).await;
-            scene.shared.cache.follow(&store, &scene.shared);
+            scene.shared.cache.follow(&store);
             replicas.push((scene, Some(store)));
         }
         Gateway {
@@ -147,7 +147,7 @@ impl Gateway {
         // An entry requested in the same millisecond is invalidated too.
         sleep(ms(2)).await;
         invalidation(self.one());
-        let result = self.one().shared.cache.sync(&Env::real()).await;
+        let result = self.one().shared.cache.sync().await;
         assert_eq!(result, Ok(self.replicas.len() > 1));
         let seen = |scene: &Scene| {
             scene

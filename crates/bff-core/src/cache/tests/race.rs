@@ -124,7 +124,7 @@ impl Reader {
         let cx = scene.cx(ms(self.gives_up_after.max(20)));
         let page = timeout(
             ms(self.gives_up_after),
-            get_or_fetch::<ReaderScope, S, _, _>(&cx, options, fetch),
+            (scene.shared.cache).get_or_fetch::<ReaderScope, S, _, _>(&cx, options, fetch),
         )
         .await;
         page.ok()?.ok().map(|page| *page.value)

@@ -26,16 +26,13 @@ async fn pair(wait: Duration) -> Option<Pair> {
         },
         ..Config::default()
     };
-    let replica = || {
+    let open = || {
         let (env, store) = (Env::real(), server.store());
-        let scene = Scene::with(
-            env.clone(),
-            Cache::with_shared_tier(&config, &env, "test", &store),
-        );
-        scene.shared.cache.follow(&store, &scene.shared);
+        let scene = Scene::with(env.clone(), replica(&config, &env, "test", &store));
+        scene.shared.cache.follow(&store);
         scene
     };
-    let (one, two) = (replica(), replica());
+    let (one, two) = (open(), open());
     Some(Pair {
         one,
         two,
@@ -88,12 +85,7 @@ async fn all_keys_expire_and_a_record_is_in_one_slot_with_its_lease() {
         .unwrap();
     pair.record().await;
     pair.one.shared.cache.purge(&purge("other"), pair.one.now());
-    pair.one
-        .shared
-        .cache
-        .sync(pair.one.cx(s(1)).env())
-        .await
-        .unwrap();
+    pair.one.shared.cache.sync().await.unwrap();
     let keys: Vec<String> = pair.server.ask(&["KEYS", "*"]).await;
     assert_eq!(keys.len(), 2, "{keys:?}");
     for key in &keys {
@@ -284,7 +276,7 @@ async fn a_hanging_redis_delays_no_read_beyond_its_deadline() {
     let store = server.store_with_timeouts(s(10), ms(20));
     let scene = Scene::with(
         env.clone(),
-        Cache::with_shared_tier(&Config::default(), &env, "test", &store),
+        replica(&Config::default(), &env, "test", &store),
     );
     wait_until_available(&store).await;
     let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
@@ -433,7 +425,7 @@ async fn a_purge_reaches_every_replica_within_a_second_with_and_without_a_channe
         sleep(ms(20)).await;
         let calls = pair.two.calls();
         pair.one.shared.cache.purge(&purge("own"), pair.one.now());
-        let result = pair.one.shared.cache.sync(pair.one.cx(s(1)).env()).await;
+        let result = pair.one.shared.cache.sync().await;
         assert_eq!(result, Ok(true));
         let elapsed = until_purged(&pair.two, calls, &tagged()).await;
         assert!(elapsed < s(1), "broken {broken}: {elapsed:?}");
@@ -462,10 +454,9 @@ async fn a_new_replica_knows_earlier_purges_and_a_lost_list_invalidates_everythi
     let record = pair.record().await;
     let env = Env::real();
     pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
-    pair.one.shared.cache.sync(&env).await.unwrap();
-    let started_late =
-        Cache::with_shared_tier(&Config::default(), &env, "test", &pair.server.store());
-    started_late.sync(&env).await.unwrap();
+    pair.one.shared.cache.sync().await.unwrap();
+    let started_late = replica(&Config::default(), &env, "test", &pair.server.store());
+    started_late.sync().await.unwrap();
     let started_late = Scene::with(env.clone(), started_late);
     started_late
         .read(FRESH_FOR_A_MINUTE, default_policy())
@@ -489,9 +480,8 @@ async fn a_new_replica_knows_earlier_purges_and_a_lost_list_invalidates_everythi
     };
     pair.store.put_many(vec![record]).await.unwrap();
     sleep(ms(500)).await;
-    let started_later =
-        Cache::with_shared_tier(&Config::default(), &env, "test", &pair.server.store());
-    started_later.sync(&env).await.unwrap();
+    let started_later = replica(&Config::default(), &env, "test", &pair.server.store());
+    started_later.sync().await.unwrap();
     let started_later = Scene::with(env, started_later);
     started_later
         .read(FRESH_FOR_A_MINUTE, default_policy())
@@ -542,7 +532,7 @@ async fn a_hanging_redis_is_waited_for_once() {
     let store = server.store_with_timeouts(ms(50), s(3600));
     let scene = Scene::with(
         env.clone(),
-        Cache::with_shared_tier(&Config::default(), &env, "test", &store),
+        replica(&Config::default(), &env, "test", &store),
     );
     let uncacheable = BackendScript::responds(&[("cache-control", "max-age=0")]);
     wait_until_available(&store).await;

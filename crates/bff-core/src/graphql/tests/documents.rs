@@ -195,7 +195,7 @@ async fn a_write_completes_after_the_client_disconnected() {
             .await
             .is_err()
     );
-    let tasks = &endpoint.cx.shared().tasks;
+    let tasks = &endpoint.tasks;
     tasks.close();
     tasks.wait().await;
     assert_eq!(endpoint.fetches.count(WRITES), 1);

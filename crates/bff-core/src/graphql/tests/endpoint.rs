@@ -9,35 +9,31 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{Request, header};
 use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::shelf::{Fetches, Mutation, Query};
+use crate::GatewayHandles;
+use crate::action::Completion;
 use crate::config::Mode;
-use crate::context::{Env, GatewayHandles, RequestContext};
+use crate::context::{Env, RequestContext};
 use crate::error::Error;
 use crate::graphql::{Config, routes};
 use crate::inbound::endpoints::BodyLimit;
-use crate::telemetry::Metrics;
 
 /// The endpoint and a request context.
 pub(super) struct TestEndpoint {
     router: Router,
     limit: BodyLimit,
     pub(super) fetches: Fetches,
+    /// The writes that still run.
+    pub(super) tasks: TaskTracker,
     pub(super) cx: RequestContext,
 }
 
 impl TestEndpoint {
     pub(super) fn open(config: &Config, mode: Mode) -> Self {
-        let shared = Arc::new(GatewayHandles {
-            client: http::HeaderValue::from_static("web"),
-            env: Env::real(),
-            tasks: tokio_util::task::TaskTracker::new(),
-            shutdown: tokio_util::sync::CancellationToken::new(),
-            metrics: Metrics::noop(),
-            cache: crate::cache::Cache::new(&crate::cache::Config::default(), &Env::real()),
-            fields: crate::section::fields::FieldCache::default(),
-        });
+        let shared = Arc::new(GatewayHandles::in_process("web", Env::real()));
         let fetches = Fetches::default();
         let schema = Schema::build(Query, Mutation, EmptySubscription).data(fetches.clone());
         let routes = routes(schema, config, mode);
@@ -46,9 +42,12 @@ impl TestEndpoint {
                 bytes: routes.options.max_body_bytes.unwrap(),
                 timeout: Duration::from_secs(5),
             },
-            router: routes.router,
+            router: routes
+                .router
+                .layer(axum::Extension(Completion::new(&shared.tasks))),
+            tasks: shared.tasks.clone(),
             fetches,
-            cx: RequestContext::background(&shared, Duration::from_secs(5)),
+            cx: RequestContext::background(&shared.client, &shared.env, Duration::from_secs(5)),
         }
     }
 

@@ -104,8 +104,10 @@ async fn build_context(
         timeout: edge.config.body_timeout,
     };
     request.extensions_mut().insert(limit);
+    request.extensions_mut().insert(edge.fields.clone());
     Ok(RequestContext::open(crate::context::RequestContextParts {
-        shared: edge.shared.clone(),
+        client: edge.shared.client.clone(),
+        shutdown: edge.shutdown.clone(),
         request_id: state.request.request_id().clone(),
         trace: state.request.trace().clone(),
         deadline,

@@ -28,8 +28,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::GatewayHandles;
 use crate::auth::Authenticator;
-use crate::context::GatewayHandles;
 use crate::error::{Error, codes};
 use crate::inbound::endpoints::{EndpointOptions, WriteDetection};
 use crate::net;

@@ -55,8 +55,8 @@ where
         uri: &guard.uri,
         if_none_match,
     };
-    let response = finalize_response::finalize(edge, &info, state.request_id(), response);
-    guard.record_response(&response);
+    let mut response = finalize_response::finalize(edge, &info, state.request_id(), response);
+    guard.record_response(&mut response);
     response.map(|body| write_timeout_body::wrap(LoggedBody::new(body, guard), version))
 }
 

@@ -22,6 +22,7 @@ use crate::inbound::edge::Edge;
 use crate::inbound::endpoints::EndpointOptions;
 use crate::net;
 use crate::routes::Entry;
+use crate::section::ReportedSections;
 use crate::section::screen::SECTIONS;
 use crate::telemetry::access_log::{AccessLogRecord, AuthState};
 use crate::telemetry::metrics::InFlightGuard;
@@ -133,11 +134,16 @@ impl AccessLogGuard {
         }
     }
 
-    /// Records the parts of the response that the log line needs.
-    pub(super) fn record_response(&mut self, response: &Response) {
+    /// Records the parts of the response that the log line needs, and counts its sections.
+    pub(super) fn record_response(&mut self, response: &mut Response) {
         self.status = response.status().as_u16();
         self.error = response.extensions().get::<Error>().cloned();
         self.sections = response.headers().get(SECTIONS).cloned();
+        let reported = response.extensions_mut().remove::<ReportedSections>();
+        for section in reported.into_iter().flat_map(|reported| reported.0) {
+            let from = section.provenance;
+            (self.edge.shared.metrics).section(from.source, from.state, from.reason);
+        }
     }
 }
 

@@ -32,6 +32,6 @@ impl<T: Send + Sync + 'static> Policy<T> {
 impl Upstream {
     /// The reason why the backend is unhealthy, for operators.
     pub(crate) fn unhealthy_reason(&self) -> Option<Reason> {
-        self.0.unhealthy_reason()
+        self.policy.unhealthy_reason()
     }
 }

@@ -55,7 +55,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let time_left = deadline.instant().saturating_duration_since(now);
         let retries = state.attempts.saturating_sub(1);
         let retry_after = failure.retry_after();
-        let random = cx.env().random();
+        let random = self.env.random();
         let delay = (self.config.backoff).delay(retries, random, retry_after, time_left)?;
         if self.deadline_too_short(deadline, traits, now, delay) {
             return None;

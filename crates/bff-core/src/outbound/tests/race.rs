@@ -40,10 +40,9 @@ impl Drop for InFlight<'_> {
 
 impl Backend {
     async fn new(change: impl FnOnce(&mut Config)) -> Self {
-        let Scene { cx, .. } = Scene::new("");
+        let Scene { shared, .. } = Scene::new("");
         let mut config = Config::at("http://backend".parse().unwrap());
         change(&mut config);
-        let shared = cx.shared().clone();
         let backend = Self {
             policy: Policy::new("backend", &config, &shared, |_| ()).unwrap(),
             shared,
@@ -60,7 +59,7 @@ impl Backend {
     }
 
     fn request(&self) -> RequestContext {
-        RequestContext::background(&self.shared, 5000 * MS)
+        RequestContext::background(&self.shared.client, &self.shared.env, 5000 * MS)
     }
 
     async fn call(

@@ -74,7 +74,7 @@ impl<'a> Call<'a> {
         let version = forwarded.response.version();
         let head = forwarded.response.headers_mut();
         headers::from_backend(head, &self.route.config);
-        headers::append_via(head, version, &self.cx.shared().client);
+        headers::append_via(head, version, self.cx.client());
         if self.route.config.v1_format {
             v1_format::append_vary(head);
         }
@@ -92,8 +92,9 @@ impl<'a> Call<'a> {
         let head = forwarded.response.headers().clone();
         let names = stored_response::vary_fields(&head);
         if !names.is_empty() {
-            self.cx
-                .shared()
+            self.route
+                .context
+                .shared
                 .cache
                 .set_annotation(vary_key, VaryFields(names.clone()));
         }
@@ -108,7 +109,7 @@ impl<'a> Call<'a> {
         // An error of the server says nothing about later responses.
         let is_lasting = !authenticated && !status.is_server_error();
         if matches!(content, Content::Stream(_)) && is_lasting {
-            self.cx.shared().cache.mark_hit_for_miss(self.key);
+            self.route.context.shared.cache.mark_hit_for_miss(self.key);
         }
         let stored = StoredResponse {
             status,
@@ -141,7 +142,7 @@ impl<'a> Call<'a> {
         let response = rfc9111::ResponseView {
             status,
             headers: head,
-            received_at: self.cx.env().now(),
+            received_at: self.route.context.shared.env.now(),
             response_delay,
         };
         let mut decision = rfc9111::evaluate(&request, response, self.policy);
