@@ -141,7 +141,8 @@ impl CachedRequest<'_> {
         let value = shared
             .cache
             .store_response(cx, &self.read, &self.keep, asked, whole)?;
-        self.respond(&Fetched::new(value, fresh)).await
+        self.respond(&bff_context::trusted::fetched(value, fresh))
+            .await
     }
 
     /// For everybody else: a copy, the call under way, or one that others may join.

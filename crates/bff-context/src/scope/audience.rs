@@ -40,7 +40,7 @@ impl Audience {
     }
 
     /// What tells it apart in every replica alike; `None` for one caller.
-    pub(crate) fn shared(&self) -> Option<Vec<u8>> {
+    pub fn shared(&self) -> Option<Vec<u8>> {
         match &self.0 {
             Who::Everyone => Some(Vec::new()),
             Who::Group {
@@ -63,7 +63,7 @@ impl Audience {
     }
 
     /// Whether it is one caller.
-    pub(crate) fn is_personal(&self) -> bool {
+    pub fn is_personal(&self) -> bool {
         matches!(self.0, Who::Caller(_))
     }
 }

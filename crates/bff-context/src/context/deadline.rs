@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::net;
+use bff_runtime::net;
 
 /// Milliseconds the sender will wait: from clients to us, and from us to backends.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
@@ -36,7 +36,7 @@ impl Deadline {
     }
 
     /// When backends stop being waited for: a reserve before the head, at most a tenth of what is left.
-    pub(crate) fn calls(self) -> Instant {
+    pub fn calls(self) -> Instant {
         let left = self.head().saturating_duration_since(net::now());
         self.head() - RESERVE.min(left / 10)
     }

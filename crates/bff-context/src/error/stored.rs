@@ -9,7 +9,7 @@ use super::{Code, Error, FieldError, Step, codes};
 
 /// What of an error its client saw, but for what belongs to one request alone.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct StoredError {
+pub struct StoredError {
     code: String,
     detail: String,
     retry_after: Option<Duration>,
@@ -19,7 +19,7 @@ pub(crate) struct StoredError {
 
 impl StoredError {
     /// An error to keep.
-    pub(crate) fn of(error: &Error) -> Self {
+    pub fn of(error: &Error) -> Self {
         Self {
             code: error.code().name().to_owned(),
             detail: error.detail().to_owned(),
@@ -30,7 +30,7 @@ impl StoredError {
     }
 
     /// The error again. None when its code is neither the core's nor among `own`: another release's.
-    pub(crate) fn restore(self, own: &[Code]) -> Option<Error> {
+    pub fn restore(self, own: &[Code]) -> Option<Error> {
         let mut known = codes::ALL.iter().chain(own);
         let code = *known.find(|code| code.name() == self.code)?;
         let mut error =

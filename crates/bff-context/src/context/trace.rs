@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::net::Env;
+use bff_runtime::net::Env;
 
 /// The header, in and out.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

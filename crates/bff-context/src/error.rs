@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use codes::Code;
-pub(crate) use stored::StoredError;
+pub use stored::StoredError;
 
 pub mod codes;
 mod stored;
 
 /// A step of an action, and what came of it.
-pub(crate) type Step = (Cow<'static, str>, Cow<'static, str>);
+pub type Step = (Cow<'static, str>, Cow<'static, str>);
 
 /// What a client is told when it does not get what it asked for.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub struct FieldError {
 
 impl FieldError {
     /// Where the member `name` of `root` is (RFC 6901 §3).
-    pub(crate) fn below(root: &str, name: &str) -> String {
+    pub fn below(root: &str, name: &str) -> String {
         format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
     }
 }
@@ -92,7 +92,7 @@ pub struct Problem<'a> {
     /// What stands, where a write of several steps failed: what came of each step, such as `placed` or `unknown`.
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "by_name")]
     #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
-    pub(crate) steps: &'a [Step],
+    pub steps: &'a [Step],
 }
 
 fn by_name<S: Serializer>(steps: &[Step], serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,20 +156,20 @@ impl Error {
 
     /// What came of each step of the action that failed.
     #[must_use]
-    pub(crate) fn with_steps(mut self, steps: Vec<Step>) -> Self {
+    pub fn with_steps(mut self, steps: Vec<Step>) -> Self {
         self.edit().steps = steps;
         self
     }
 
     /// It was the token of the request: the edge says so in its challenge.
     #[must_use]
-    pub(crate) fn invalid_token(mut self) -> Self {
+    pub fn invalid_token(mut self) -> Self {
         self.edit().token_refused = true;
         self
     }
 
     /// Whether it was the token of the request.
-    pub(crate) fn refuses_a_token(&self) -> bool {
+    pub fn refuses_a_token(&self) -> bool {
         self.0.token_refused
     }
 
