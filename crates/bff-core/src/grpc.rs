@@ -117,7 +117,7 @@ where
         }
         let response = result.map_err(|failure| failure.for_write(true))?;
         let provenance = Provenance::fresh(up.name(), Duration::ZERO, visibility);
-        return Ok(Fetched::new(response.value, provenance));
+        return Ok(bff_context::trusted::fetched(response.value, provenance));
     }
     let config = up.policy.config();
     let request = ReadThrough {

@@ -7,9 +7,7 @@
 pub mod action;
 pub mod auth;
 pub mod cache;
-pub mod context;
 pub mod discovery;
-pub mod error;
 pub mod gateway;
 #[cfg(feature = "graphql")]
 pub mod graphql;
@@ -26,6 +24,7 @@ pub mod server;
 pub mod telemetry;
 
 pub use bff_config as config;
+pub use bff_context::{context, error, id};
 pub use bff_runtime::net;
 pub use bff_store as store;
 pub use context::RequestContext;

@@ -285,7 +285,7 @@ impl Upstream {
         match result {
             Ok(FetchResult::Full(response)) => {
                 let provenance = Provenance::fresh(self.name(), Duration::ZERO, call.visibility());
-                Ok(Fetched::new(response.value, provenance))
+                Ok(bff_context::trusted::fetched(response.value, provenance))
             }
             // The request was not conditional, so a 304 is a backend error.
             Ok(FetchResult::NotModified(..)) => Err(Failure::new(Reason::BadResponse)

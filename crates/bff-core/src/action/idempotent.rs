@@ -100,7 +100,7 @@ impl IdempotentWrites {
         T: Serialize,
         F: Future<Output = Result<T, Failure>>,
     {
-        let (account, profile) = request.caller.account_and_profile();
+        let (account, profile) = bff_context::trusted::account_and_profile(&request.caller);
         let key = request.key.as_str();
         let name = [
             self.client.as_bytes(),

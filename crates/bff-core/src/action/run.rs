@@ -88,7 +88,7 @@ impl WriteAttempt {
     /// The idempotency key of one step, valid as a header value. It depends only on the caller, the operation, the step
     /// and the client's key, so every attempt sends the same one.
     pub fn key(&self, step: &str) -> HeaderValue {
-        let (account, profile) = self.request.caller.account_and_profile();
+        let (account, profile) = bff_context::trusted::account_and_profile(&self.request.caller);
         let key = self.request.key.as_str();
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [account, profile, self.operation, step, key] {

@@ -21,7 +21,7 @@ fn cx() -> RequestContext {
 
 async fn succeed() -> Result<Fetched<(), Public>, Failure> {
     let from = Provenance::fresh("backend", Duration::ZERO, CacheVisibility::default());
-    Ok(Fetched::new(Arc::new(()), from))
+    Ok(bff_context::trusted::fetched(Arc::new(()), from))
 }
 
 fn refused() -> Failure {
@@ -244,7 +244,7 @@ async fn write(
 
 fn fetched(value: u32) -> Fetched<u32, Public> {
     let from = Provenance::fresh("backend", Duration::ZERO, CacheVisibility::default());
-    Fetched::new(Arc::new(value), from)
+    bff_context::trusted::fetched(Arc::new(value), from)
 }
 
 fn error_code(outcome: Result<Bytes, Error>) -> &'static str {

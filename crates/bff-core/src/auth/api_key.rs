@@ -170,7 +170,7 @@ mod tests {
         let keys = keys();
         for valid in ["bffp_old_first_secret", "bffp_new_second"] {
             let caller = keys.verify(valid.as_bytes()).unwrap();
-            assert_eq!(caller.account(), "acme");
+            assert_eq!(bff_context::trusted::account(&caller), "acme");
             assert_eq!(caller.plan().unwrap().as_str(), "gold");
             assert!(caller.has_role("partner") && caller.has_scope("catalogue:read"));
         }

@@ -46,7 +46,7 @@ impl Key {
             upstream,
             method,
             target,
-            audience: scope.audience(),
+            audience: bff_context::trusted::audience(scope),
             value_type: TypeId::of::<T>(),
         };
         let hash = ChainedXxh3::hash(seed, &request);

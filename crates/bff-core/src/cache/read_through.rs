@@ -242,7 +242,7 @@ impl ReadKey {
             }
             _ => fresh,
         };
-        Ok(Fetched::new(
+        Ok(bff_context::trusted::fetched(
             value,
             Provenance {
                 cache_result,
@@ -294,6 +294,6 @@ impl ReadKey {
             cache_result: CacheResult::StaleIfError,
             ..fresh
         };
-        Ok(Fetched::new(entry.value()?, provenance))
+        Ok(bff_context::trusted::fetched(entry.value()?, provenance))
     }
 }

@@ -74,7 +74,7 @@ impl<S: Scope, M> Call<S, M> {
         headers.insert(PRIORITY, cx.urgency().header());
         headers.insert(X_CLIENT, cx.client().clone());
         cx.trace().propagate(&mut headers, env);
-        self.scope.identify(&mut headers);
+        bff_context::trusted::identify(&self.scope, &mut headers);
         MetadataMap::from_headers(headers)
     }
 }
@@ -110,7 +110,7 @@ impl<S: Scope, M: Message> Call<S, M> {
     pub(super) fn cache_invalidation(&self) -> CacheInvalidation {
         CacheInvalidation {
             target: self.target(),
-            audience: self.scope.audience(),
+            audience: bff_context::trusted::audience(&self.scope),
             policy: self.cache_policy.clone(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
+use bff_context::trusted;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -227,7 +228,7 @@ impl<S: Scope> Call<S> {
     }
 
     pub(crate) fn add_identity_headers(&self, headers: &mut HeaderMap) {
-        self.scope.identify(headers);
+        trusted::identify(&self.scope, headers);
         if let Idempotency::Key(key) = &self.idempotency {
             headers.insert("idempotency-key", key.clone());
         }
@@ -267,7 +268,7 @@ impl Call<Caller> {
     pub fn caller_id(mut self) -> Self {
         if let Some((before, after)) = self.remaining_route.split_once('{') {
             self.path.push_str(before);
-            self.path.push_str(self.scope.path_segment());
+            self.path.push_str(trusted::path_segment(&self.scope));
             self.remaining_route = after.split_once('}').map_or("", |(_, rest)| rest);
         }
         self

@@ -29,14 +29,14 @@ pub(super) enum Subject<'a> {
 }
 
 pub(super) fn subject<'a>(by: KeyPart, request: &Request<'a>) -> Subject<'a> {
-    let account = request.caller.map(Caller::account);
+    let account = request.caller.map(bff_context::trusted::account);
     let caller = account.map_or(Subject::Address(request.address), |a| {
         Subject::Text(b'c', a)
     });
     match by {
         KeyPart::Address => Subject::Address(request.address),
         KeyPart::Caller => caller,
-        KeyPart::ApiKey => match request.caller.and_then(Caller::key_id) {
+        KeyPart::ApiKey => match request.caller.and_then(bff_context::trusted::key_id) {
             Some(key) => Subject::Text(b'k', key),
             None => caller,
         },

@@ -25,7 +25,6 @@ use crate::outbound::{
     self, ClientBodyError, Failure, ForwardRequest, ForwardResponse, RequestBody, RetryPolicy,
     retry,
 };
-use crate::scope::Scope;
 
 /// Marks a response of a backend. The edge adds headers to it, and changes nothing else.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +98,7 @@ fn invalidate_cache(
     };
     if may_be_applied && !request.method.is_safe() {
         let at = (route.upstream.name(), request.target.as_str());
-        let audience = cx.caller().map(Scope::audience);
+        let audience = cx.caller().map(bff_context::trusted::audience);
         let shared = &route.context.shared;
         let now = shared.env.unix_millis();
         (shared.cache).invalidate_forwarded_write(at, audience.as_ref(), now);
@@ -214,7 +213,7 @@ fn upstream_headers(route: &Route, cx: &RequestContext, parts: &Parts) -> Header
     forwarded::set_forwarded_headers(&mut headers, peer, host.as_ref(), &route.context.trusted);
     headers::append_via(&mut headers, parts.version, cx.client());
     if let Some(caller) = cx.caller() {
-        caller.identify(&mut headers);
+        bff_context::trusted::identify(caller, &mut headers);
     }
     let host = host.and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = host.filter(|_| route.config.host_header == Host::Client) {

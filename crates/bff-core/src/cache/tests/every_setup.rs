@@ -461,7 +461,7 @@ async fn a_write_invalidates_its_address_and_its_callers_entries(setup: &Setup) 
             .provenance
             .state
     };
-    let ada = caller("ada", "a").audience();
+    let ada = bff_context::trusted::audience(&caller("ada", "a"));
     let write_to = |upstream, target: &'static [u8]| {
         let ada = ada.clone();
         move |scene: &Scene| {

@@ -144,7 +144,7 @@ impl Reader {
                 scene.now(),
             ),
             1 => {
-                let audience = caller("ada", "kids").audience();
+                let audience = bff_context::trusted::audience(&caller("ada", "kids"));
                 cache.invalidate_after_write(
                     ("alpha", b"/two"),
                     &audience,

@@ -77,7 +77,7 @@ async fn a_caller_does_not_join_a_call_from_before_its_write() {
     let target = ("alpha", &b"/elsewhere"[..]);
     (scene.shared.cache).invalidate_after_write(
         target,
-        &ada.audience(),
+        &bff_context::trusted::audience(&ada),
         &CachePolicy::default_for(true),
         scene.now(),
     );

@@ -62,7 +62,7 @@ async fn fetch(
         title: "T",
         pages: 9,
     };
-    Ok(Fetched::new(Arc::new(book), from))
+    Ok(bff_context::trusted::fetched(Arc::new(book), from))
 }
 
 impl ShelfPage {

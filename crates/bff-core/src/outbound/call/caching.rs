@@ -39,7 +39,7 @@ impl<S: Scope> Call<S> {
     }
 
     pub(crate) fn audience(&self) -> Audience {
-        self.scope.audience()
+        bff_context::trusted::audience(&self.scope)
     }
 }
 

@@ -126,7 +126,7 @@ impl Failure {
     }
 
     /// Creates a failure for a fault of the gateway itself.
-    pub(crate) fn internal(cause: impl ToString) -> Self {
+    pub fn internal(cause: impl ToString) -> Self {
         let error = Error::new(
             codes::INTERNAL,
             "The gateway failed to process the request.",
@@ -136,7 +136,7 @@ impl Failure {
 
     /// Sets the backend, unless it is set already.
     #[must_use]
-    pub(crate) fn with_upstream(mut self, source: &'static str) -> Self {
+    pub fn with_upstream(mut self, source: &'static str) -> Self {
         if self.source.is_empty() {
             self.source = source;
         }
@@ -167,19 +167,19 @@ impl Failure {
 
     /// Sets the headers of a 404 response.
     #[must_use]
-    pub(crate) fn with_response_headers(mut self, headers: HeaderMap) -> Self {
+    pub fn with_response_headers(mut self, headers: HeaderMap) -> Self {
         self.response_headers = Some(Arc::new(headers));
         self
     }
 
     /// The headers of a 404 response.
-    pub(crate) fn response_headers(&self) -> Option<&HeaderMap> {
+    pub fn response_headers(&self) -> Option<&HeaderMap> {
         self.response_headers.as_deref()
     }
 
     /// Removes the response's headers and body, so that a stored failure stays small.
     #[must_use]
-    pub(crate) fn without_response(mut self) -> Self {
+    pub fn without_response(mut self) -> Self {
         self.error_body = ErrorBody::default();
         self.response_headers = None;
         self
@@ -194,18 +194,18 @@ impl Failure {
 
     /// Marks the request as not sent: a policy rejected it, or no connection could be made.
     #[must_use]
-    pub(crate) fn not_sent(mut self) -> Self {
+    pub fn not_sent(mut self) -> Self {
         self.sent = false;
         self
     }
 
     /// Whether a local policy rejected the attempt. Otherwise an unsent request means that connecting failed.
-    pub(crate) fn is_local_rejection(&self) -> bool {
+    pub fn is_local_rejection(&self) -> bool {
         !self.sent && self.reason != Reason::Unavailable
     }
 
     /// Whether the request may have reached the backend.
-    pub(crate) fn was_sent(&self) -> bool {
+    pub fn was_sent(&self) -> bool {
         self.sent
     }
 

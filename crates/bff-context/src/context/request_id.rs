@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::net::Env;
+use bff_runtime::net::Env;
 
 /// The header, from clients and to backends.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

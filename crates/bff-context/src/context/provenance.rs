@@ -67,11 +67,7 @@ pub struct Provenance {
 
 impl Provenance {
     /// The provenance of a response that `source` just sent.
-    pub(crate) fn fresh(
-        source: &'static str,
-        fresh_for: Duration,
-        visibility: CacheVisibility,
-    ) -> Self {
+    pub fn fresh(source: &'static str, fresh_for: Duration, visibility: CacheVisibility) -> Self {
         Self {
             state: Freshness::Fresh,
             source: Cow::Borrowed(source),

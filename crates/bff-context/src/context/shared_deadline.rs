@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Reason};
-use crate::net::monotonic::nanos;
+use bff_runtime::net::monotonic::nanos;
 
 /// The latest deadline of all callers that wait for one call.
 #[derive(Debug)]
-pub(crate) struct SharedDeadline {
+pub struct SharedDeadline {
     initial: Instant,
     /// The extension so far, in nanoseconds.
     extension: AtomicU64,
@@ -20,7 +20,7 @@ pub(crate) struct SharedDeadline {
 
 impl SharedDeadline {
     /// Creates the deadline of the first caller.
-    pub(crate) fn new(deadline: Instant) -> Self {
+    pub fn new(deadline: Instant) -> Self {
         Self {
             initial: deadline,
             extension: AtomicU64::new(0),
@@ -28,12 +28,12 @@ impl SharedDeadline {
     }
 
     /// The current deadline. It may still be extended.
-    pub(crate) fn instant(&self) -> Instant {
+    pub fn instant(&self) -> Instant {
         self.initial + Duration::from_nanos(self.extension.load(Relaxed))
     }
 
     /// Extends the deadline to that of another caller, if it is later.
-    pub(crate) fn extend(&self, deadline: Instant) {
+    pub fn extend(&self, deadline: Instant) {
         if deadline > self.initial {
             let extension = nanos(deadline.duration_since(self.initial));
             self.extension.fetch_max(extension, Relaxed);
@@ -44,7 +44,7 @@ impl SharedDeadline {
     ///
     /// # Errors
     /// The attempt's failure, [`Reason::Timeout`] at `end`, or [`Reason::Deadline`] at the shared deadline.
-    pub(crate) async fn timeout<R>(
+    pub async fn timeout<R>(
         &self,
         end: Instant,
         attempt: impl Future<Output = Result<R, Failure>>,

@@ -14,13 +14,13 @@ use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
 pub use codes::Code;
-pub(crate) use stored::StoredError;
+pub use stored::StoredError;
 
 pub mod codes;
 mod stored;
 
 /// A step of an action, with its outcome.
-pub(crate) type Step = (Cow<'static, str>, Cow<'static, str>);
+pub type Step = (Cow<'static, str>, Cow<'static, str>);
 
 /// A failure, as the client sees it.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub struct FieldError {
 
 impl FieldError {
     /// The JSON pointer of the member `name` of `root` (RFC 6901 §3).
-    pub(crate) fn below(root: &str, name: &str) -> String {
+    pub fn below(root: &str, name: &str) -> String {
         format!("{root}/{}", name.replace('~', "~0").replace('/', "~1"))
     }
 }
@@ -92,7 +92,7 @@ pub struct Problem<'a> {
     /// The outcome of each step of a failed write, such as `placed` or `unknown`.
     #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "by_name")]
     #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
-    pub(crate) steps: &'a [Step],
+    pub steps: &'a [Step],
 }
 
 fn by_name<S: Serializer>(steps: &[Step], serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,20 +156,20 @@ impl Error {
 
     /// Sets the outcome of each step of a failed action.
     #[must_use]
-    pub(crate) fn with_steps(mut self, steps: Vec<Step>) -> Self {
+    pub fn with_steps(mut self, steps: Vec<Step>) -> Self {
         self.inner_mut().steps = steps;
         self
     }
 
     /// Marks the token of the request as refused, for the `WWW-Authenticate` challenge.
     #[must_use]
-    pub(crate) fn invalid_token(mut self) -> Self {
+    pub fn invalid_token(mut self) -> Self {
         self.inner_mut().has_invalid_token = true;
         self
     }
 
     /// Whether the token of the request was refused.
-    pub(crate) fn has_invalid_token(&self) -> bool {
+    pub fn has_invalid_token(&self) -> bool {
         self.0.has_invalid_token
     }
 

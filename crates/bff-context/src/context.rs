@@ -13,8 +13,8 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::error::{Error, codes};
 use crate::scope::{Caller, Language, Region, Segment};
 
-pub use crate::net::Env;
 pub use app_version::AppVersion;
+pub use bff_runtime::net::Env;
 pub use cache_result::CacheResult;
 pub use deadline::{Deadline, RequestTimeout};
 pub use failure::{Failure, Reason};
@@ -22,7 +22,7 @@ pub use id::{Id, InvalidId, Short, deserialize_id, validate_id};
 pub use provenance::{Fetched, Freshness, Provenance};
 pub use request_id::RequestId;
 pub use retry_allowance::RequestRetryAllowance;
-pub(crate) use shared_deadline::SharedDeadline;
+pub use shared_deadline::SharedDeadline;
 pub use trace::Trace;
 pub use urgency::Urgency;
 
@@ -161,7 +161,7 @@ impl RequestContext {
     }
 
     /// The retries and hedges that all calls of this request may still make.
-    pub(crate) fn retry_allowance(&self) -> &RequestRetryAllowance {
+    pub fn retry_allowance(&self) -> &RequestRetryAllowance {
         &self.0.retry_allowance
     }
 
@@ -193,7 +193,7 @@ impl RequestContext {
     }
 
     /// Whether the identity of the caller was read.
-    pub(crate) fn identity_was_read(&self) -> bool {
+    pub fn identity_was_read(&self) -> bool {
         self.0.identity_was_read.load(Ordering::Relaxed)
     }
 

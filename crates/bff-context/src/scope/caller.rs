@@ -91,7 +91,7 @@ impl Caller {
     }
 
     /// The plan as text.
-    pub(crate) fn plan_name(&self) -> Option<&str> {
+    pub fn plan_name(&self) -> Option<&str> {
         self.0.identity.plan.as_ref().map(Label::as_str)
     }
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::net::Env;
+use bff_runtime::net::Env;
 
 /// The header, from clients and to backends.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -9,7 +9,7 @@ use super::{Code, Error, FieldError, Step, codes};
 
 /// The parts of an error that its client saw, without those of one request only.
 #[derive(Debug, Deserialize, Serialize)]
-pub(crate) struct StoredError {
+pub struct StoredError {
     code: String,
     detail: String,
     retry_after: Option<Duration>,
@@ -19,7 +19,7 @@ pub(crate) struct StoredError {
 
 impl StoredError {
     /// The stored form of an error.
-    pub(crate) fn of(error: &Error) -> Self {
+    pub fn of(error: &Error) -> Self {
         Self {
             code: error.code().name().to_owned(),
             detail: error.detail().to_owned(),
@@ -30,7 +30,7 @@ impl StoredError {
     }
 
     /// The error again; `None` if its code is neither one of the core nor in `domain_codes`, as of another release.
-    pub(crate) fn restore(self, domain_codes: &[Code]) -> Option<Error> {
+    pub fn restore(self, domain_codes: &[Code]) -> Option<Error> {
         let mut all_codes = codes::ALL.iter().chain(domain_codes);
         let code = *all_codes.find(|code| code.name() == self.code)?;
         let mut error =

@@ -9,7 +9,7 @@ use crate::error::{Error, codes};
 
 impl Failure {
     /// Whether the backend may have applied the write: the request was sent, and the response is not a clear rejection.
-    pub(crate) fn may_have_been_applied(&self) -> bool {
+    pub fn may_have_been_applied(&self) -> bool {
         let unavailable = |s: StatusCode| s == StatusCode::SERVICE_UNAVAILABLE;
         let rejected = |s: StatusCode| s.is_client_error() || unavailable(s);
         if self.earlier_attempt_uncertain {
@@ -22,7 +22,7 @@ impl Failure {
     /// Whether the response is a definitive rejection of this operation: 402, 422 or a domain error.
     ///
     /// Any other failure may come from a gateway on the way. It says nothing about earlier attempts.
-    pub(crate) fn is_definitive_rejection(&self) -> bool {
+    pub fn is_definitive_rejection(&self) -> bool {
         let definitive = |s: StatusCode| matches!(s.as_u16(), 402 | 422);
         let domain_error = |e: &Error| e.status().is_client_error();
         self.status.is_some_and(definitive) || self.public_error.as_ref().is_some_and(domain_error)
@@ -30,14 +30,14 @@ impl Failure {
 
     /// Marks the failure as one after an uncertain attempt. Only a definitive rejection then settles the outcome.
     #[must_use]
-    pub(crate) fn after_uncertain_attempt(mut self) -> Self {
+    pub fn after_uncertain_attempt(mut self) -> Self {
         self.earlier_attempt_uncertain = true;
         self
     }
 
     /// Changes the failure to `outcome_unknown` if it is of a write that may have been applied.
     #[must_use]
-    pub(crate) fn for_write(self, write: bool) -> Self {
+    pub fn for_write(self, write: bool) -> Self {
         if write && self.may_have_been_applied() {
             self.into_outcome_unknown()
         } else {
@@ -54,7 +54,7 @@ impl Failure {
     }
 
     /// Creates the failure of a write whose outcome is unknown.
-    pub(crate) fn outcome_unknown() -> Self {
+    pub fn outcome_unknown() -> Self {
         Self::from(outcome_unknown())
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::outbound::Reason;
+    use crate::context::Reason;
 
     fn failed_with(status: u16) -> Failure {
         let status = StatusCode::from_u16(status).unwrap();

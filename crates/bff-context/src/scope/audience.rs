@@ -40,7 +40,7 @@ impl Audience {
     }
 
     /// A representation that is equal in all replicas; `None` for one caller.
-    pub(crate) fn shared(&self) -> Option<Vec<u8>> {
+    pub fn shared(&self) -> Option<Vec<u8>> {
         match &self.0 {
             Readers::Everyone => Some(Vec::new()),
             Readers::Group {
@@ -63,7 +63,7 @@ impl Audience {
     }
 
     /// Whether it is one caller.
-    pub(crate) fn is_personal(&self) -> bool {
+    pub fn is_personal(&self) -> bool {
         matches!(self.0, Readers::Caller(_))
     }
 }
