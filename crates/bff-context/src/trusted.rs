@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::context::{Fetched, Provenance};
-use crate::scope::{Audience, Caller, Scope};
+use crate::scope::{Audience, Caller, Language, Region, Scope, Segment};
 
 /// Permits a call of the methods of [`Scope`] that read the caller. Only this module makes one.
 #[derive(Clone, Copy, Debug)]
@@ -45,4 +45,9 @@ pub fn key_id(caller: &Caller) -> Option<&str> {
 /// The account as one path segment of a backend's URL.
 pub fn path_segment(caller: &Caller) -> &str {
     caller.path_segment()
+}
+
+/// A segment that depends on nothing yet.
+pub fn segment(language: Language, region: Region, caller: Option<&Caller>) -> Segment {
+    Segment::of(language, region, caller)
 }

@@ -5,28 +5,27 @@
 //! use [`context::RequestContext`]. [`section`] builds screens and reports the provenance of every section.
 
 pub mod action;
-pub mod auth;
 pub mod cache;
-pub mod discovery;
 pub mod gateway;
 #[cfg(feature = "graphql")]
 pub mod graphql;
 pub mod graphql_config;
-pub mod grpc;
 pub mod inbound;
 pub mod openapi;
 pub mod outbound;
-pub mod rate_limit;
 pub mod routes;
 pub mod scope;
 pub mod section;
 pub mod server;
-pub mod telemetry;
 
+pub use bff_auth as auth;
 pub use bff_config as config;
 pub use bff_context::{context, error, id};
+pub use bff_rate_limit as rate_limit;
 pub use bff_runtime::net;
 pub use bff_store as store;
+pub use bff_telemetry as telemetry;
+pub use bff_upstream::{discovery, grpc};
 pub use context::RequestContext;
 pub use error::{Code, Error};
 pub use gateway::{Gateway, GatewayPart, ProxyOnly, UpstreamClient};

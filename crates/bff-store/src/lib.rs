@@ -32,6 +32,7 @@ pub mod encryption;
 pub mod idempotency;
 mod key;
 mod memory;
+mod pubsub;
 mod record;
 mod redis;
 pub mod session;

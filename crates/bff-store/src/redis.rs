@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation, Value};
 use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -19,6 +18,7 @@ use super::config::Config;
 use super::connection::{RedisConnection, SeedNodes};
 use super::key::{self, Key};
 use super::memory::BACKLOG;
+use super::pubsub::forward_messages;
 use super::record::{Record, StoreUnavailable, StoredRecord};
 use bff_config::Secret;
 use bff_runtime::net::Env;
@@ -277,23 +277,6 @@ impl Redis {
             }
         }
     }
-}
-
-/// Forwards the messages of one subscription until it ends.
-async fn forward_messages(
-    client: &Client,
-    name: &str,
-    channel: &broadcast::Sender<Option<Bytes>>,
-) -> Result<(), RedisError> {
-    let mut connection = client.get_async_pubsub().await?;
-    connection.subscribe(key::channel(name)).await?;
-    // Messages before the subscription were missed.
-    let _ = channel.send(None);
-    let mut messages = connection.on_message();
-    while let Some(message) = messages.next().await {
-        let _ = channel.send(Some(Bytes::copy_from_slice(message.get_payload_bytes())));
-    }
-    Ok(())
 }
 
 fn millis(ttl: Duration) -> u64 {

@@ -148,7 +148,8 @@ impl CachedRequest<'_> {
             shared
                 .cache
                 .store_response(cx, &self.read, &self.policy, requested_at, full)?;
-        self.respond(&bff_context::trusted::fetched(value, fresh)).await
+        self.respond(&bff_context::trusted::fetched(value, fresh))
+            .await
     }
 
     /// Answers any other request: from the cache, or with a call that concurrent requests share.

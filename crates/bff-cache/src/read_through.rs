@@ -1,0 +1,304 @@
+//! One read, in this order: a fresh entry, a stale one during revalidation, a flight, a stale one if the flight fails.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Cache;
+use super::entry::{Entry, EntryState};
+use super::fetch::{CacheFill, fetch_and_store};
+use super::fetch_context::{FetchContext, FetchResult};
+use super::key::Key;
+use super::policy::CachePolicy;
+use super::shared_tier::DecodeFn;
+use super::single_flight::{FlightFuture, Joined};
+use bff_context::context::CacheResult;
+use bff_context::context::RequestContext;
+use bff_context::context::{Failure, Fetched, Freshness, Provenance};
+use bff_context::scope::{CacheVisibility, Scope};
+use bff_runtime::net;
+
+/// A read, and how its response may be stored.
+pub struct ReadThrough {
+    /// The key of the read, with its labels.
+    pub read: ReadKey,
+    /// The rules for storing the response.
+    pub policy: CachePolicy,
+    /// The time limit of a background revalidation.
+    pub revalidation_timeout: Duration,
+    /// Decodes what other replicas stored; `None` if the response is not shared.
+    pub decode: Option<DecodeFn>,
+}
+
+/// The identity of a read.
+#[derive(Clone)]
+pub struct ReadKey {
+    /// The cache key.
+    pub key: Key,
+    /// The route label in metrics.
+    pub route: &'static str,
+    /// Who may store the response outside the gateway.
+    pub visibility: CacheVisibility,
+}
+
+/// The state of a read after its synchronous part.
+enum ReadState {
+    Ready(Arc<Entry>, CacheResult),
+    /// The flight to wait for. A 304 may refresh the entry, and the entry may be served if the flight fails.
+    Pending(CacheResult, FlightFuture, Option<Arc<Entry>>),
+}
+
+impl Cache {
+    /// Reads through the cache; calls `fetch` if there is neither a fresh entry nor a flight to join. The synchronous
+    /// part runs at the call, not at the first poll, so that its arguments are not in the future.
+    pub fn get_or_fetch<T, S, F, Fut>(
+        &self,
+        cx: &RequestContext,
+        options: ReadThrough,
+        fetch: F,
+    ) -> impl Future<Output = Result<Fetched<T, S>, Failure>> + Send
+    where
+        T: Send + Sync + 'static,
+        S: Scope,
+        F: FnOnce(FetchContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
+    {
+        let (read, no_store) = (options.read.clone(), options.policy.no_store);
+        let state = self.start(cx, options, fetch);
+        async move {
+            match state {
+                ReadState::Ready(entry, result) => read.respond_from_entry(self, &entry, result),
+                ReadState::Pending(result, flight, stale_entry) => match flight.await {
+                    // Another replica stored it: no backend was called.
+                    Ok(entry) if entry.from_shared_tier => {
+                        read.respond_from_entry(self, &entry, CacheResult::Hit)
+                    }
+                    Ok(entry) => read.respond_from_entry(self, &entry, result),
+                    Err(failure) => {
+                        // The flight may have found the entry in the shared tier.
+                        let cached_meanwhile = || self.get(&read.key).filter(|_| !no_store);
+                        let usable = stale_entry.or_else(cached_meanwhile);
+                        read.respond_or_stale(self, failure, result, usable)
+                    }
+                },
+            }
+        }
+    }
+
+    /// A fresh entry, if there is one. Calls no backend and waits for nothing.
+    pub fn get_fresh<T, S>(&self, read: &ReadKey) -> Option<Fetched<T, S>>
+    where
+        T: Send + Sync + 'static,
+    {
+        let entry = self.fresh_entry(&read.key)?;
+        read.respond_from_entry(self, &entry, CacheResult::Hit).ok()
+    }
+
+    /// The synchronous part of a read: finds the entry, or the flight to wait for.
+    fn start<T, F, Fut>(&self, cx: &RequestContext, options: ReadThrough, fetch: F) -> ReadState
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(FetchContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
+    {
+        let no_store = options.policy.no_store;
+        let stale_entry = (!no_store).then(|| self.get(&options.read.key)).flatten();
+        if let Some(entry) = &stale_entry {
+            match entry.state(net::now()) {
+                EntryState::Fresh(_) => return ReadState::Ready(entry.clone(), CacheResult::Hit),
+                EntryState::StaleWhileRevalidate => {
+                    self.revalidate_in_background(cx, options, entry, fetch);
+                    return ReadState::Ready(entry.clone(), CacheResult::Stale);
+                }
+                EntryState::Expired => {}
+            }
+        }
+        let deadline = cx.upstream_deadline();
+        let (cache_result, flight) =
+            match self.join_or_start(cx, options, deadline, stale_entry.clone(), fetch) {
+                Joined::AlreadyCached(entry) => return ReadState::Ready(entry, CacheResult::Hit),
+                Joined::Existing(flight) => (CacheResult::Coalesced, flight),
+                Joined::Leader(flight) => (self.miss_or_bypass(no_store), flight),
+            };
+        ReadState::Pending(cache_result, flight.wait(deadline), stale_entry)
+    }
+
+    /// Joins the flight for this read, or starts one on behalf of `cx`: with its ids, and at the expense of its retry
+    /// allowance. Requests that join pay nothing, because they might not have made a call at all.
+    fn join_or_start<T, F, Fut>(
+        &self,
+        cx: &RequestContext,
+        options: ReadThrough,
+        deadline: Instant,
+        stale_entry: Option<Arc<Entry>>,
+        fetch: F,
+    ) -> Joined
+    where
+        T: Send + Sync + 'static,
+        F: FnOnce(FetchContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
+    {
+        let (key, no_store) = (options.read.key.clone(), options.policy.no_store);
+        let requested_at = self.0.env.unix_millis();
+        let fill = CacheFill {
+            cache: self.clone(),
+            cx: cx.clone(),
+            key: options.read.key,
+            policy: options.policy,
+            stale_entry,
+            requested_at,
+            decode: options.decode.filter(|_| !no_store),
+        };
+        let start = |deadline, guard| Box::pin(fetch_and_store(fill, deadline, guard, fetch)) as _;
+        let cached = || self.fresh_entry(&key).filter(|_| !no_store);
+        let is_current =
+            |requested_at| self.0.config.coalesce_requests && self.is_current(&key, requested_at);
+        let times = (requested_at, deadline);
+        (self.0.flights).join_or_start(&key, times, is_current, cached, start)
+    }
+
+    fn fresh_entry(&self, key: &Key) -> Option<Arc<Entry>> {
+        let entry = self.get(key)?;
+        matches!(entry.state(net::now()), EntryState::Fresh(_)).then_some(entry)
+    }
+
+    /// Revalidates in the background, unless that is in progress, the limit is reached, or the gateway drains.
+    fn revalidate_in_background<T, F, Fut>(
+        &self,
+        cx: &RequestContext,
+        options: ReadThrough,
+        stale_entry: &Arc<Entry>,
+        fetch: F,
+    ) where
+        T: Send + Sync + 'static,
+        F: FnOnce(FetchContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
+    {
+        let permit = self.try_start_revalidation();
+        let Some(permit) = permit.filter(|_| !self.0.tasks.is_closed()) else {
+            return;
+        };
+        let cx = RequestContext::background(cx.client(), &self.0.env, options.revalidation_timeout);
+        let deadline = cx.upstream_deadline();
+        if let Joined::Leader(flight) =
+            self.join_or_start(&cx, options, deadline, Some(stale_entry.clone()), fetch)
+        {
+            self.0.tasks.spawn(async move {
+                // No request waits for this call. Its metrics and the entry record how it ended.
+                let _ = timeout_at(cx.deadline(), flight.wait(deadline)).await;
+                drop(permit);
+            });
+        }
+    }
+
+    /// The cache result of a read that makes a call of its own.
+    fn miss_or_bypass(&self, no_store: bool) -> CacheResult {
+        if no_store || self.0.memory.is_none() {
+            CacheResult::Bypass
+        } else {
+            CacheResult::Miss
+        }
+    }
+}
+
+impl ReadKey {
+    fn count(&self, cache: &Cache, cache_result: CacheResult) {
+        let (metrics, upstream) = (&cache.0.metrics, self.key.upstream());
+        metrics.cache_lookup(upstream, self.route, cache_result);
+    }
+
+    /// Answers from an entry, or from the result of a flight.
+    fn respond_from_entry<T, S>(
+        &self,
+        cache: &Cache,
+        entry: &Entry,
+        cache_result: CacheResult,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.count(cache, cache_result);
+        let value = entry.value()?;
+        let fresh_for = entry.decision.fresh_for;
+        let fresh = Provenance::fresh(self.key.upstream(), fresh_for, self.visibility);
+        let provenance = match cache_result {
+            CacheResult::Hit => {
+                let now = net::now();
+                let resident_time = now.saturating_duration_since(entry.received_at);
+                Provenance {
+                    state: Freshness::Cached,
+                    age: Some(entry.age(now)),
+                    fresh_for: fresh_for.saturating_sub(resident_time),
+                    ..fresh
+                }
+            }
+            CacheResult::Stale => {
+                let refresh_error = *entry.last_refresh_error.lock();
+                Provenance {
+                    state: Freshness::Stale,
+                    age: Some(entry.age(net::now())),
+                    reason: refresh_error.map(|(reason, _)| reason),
+                    retry_after: refresh_error.and_then(|(_, after)| after),
+                    fresh_for: Duration::ZERO,
+                    ..fresh
+                }
+            }
+            _ => fresh,
+        };
+        Ok(bff_context::trusted::fetched(
+            value,
+            Provenance {
+                cache_result,
+                ..provenance
+            },
+        ))
+    }
+
+    /// Answers with the failure, or with a stale entry if that is allowed.
+    fn respond_or_stale<T, S>(
+        &self,
+        cache: &Cache,
+        failure: Failure,
+        cache_result: CacheResult,
+        stale_entry: Option<Arc<Entry>>,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        T: Send + Sync + 'static,
+    {
+        let failure = failure.with_upstream(self.key.upstream());
+        let now = net::now();
+        let usable = stale_entry.filter(|entry| {
+            entry.usable_on_error(&failure, now) && cache.is_valid(&self.key, entry)
+        });
+        if let Some(entry) = usable {
+            return self.respond_stale_if_error(cache, &entry, &failure);
+        }
+        self.count(cache, cache_result);
+        Err(failure)
+    }
+
+    /// Answers with a stale entry instead of the failure (RFC 5861 §4).
+    fn respond_stale_if_error<T, S>(
+        &self,
+        cache: &Cache,
+        entry: &Entry,
+        failure: &Failure,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.count(cache, CacheResult::StaleIfError);
+        let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.visibility);
+        let provenance = Provenance {
+            state: Freshness::Stale,
+            age: Some(entry.age(net::now())),
+            reason: Some(failure.reason()),
+            retry_after: failure.retry_after(),
+            cache_result: CacheResult::StaleIfError,
+            ..fresh
+        };
+        Ok(bff_context::trusted::fetched(entry.value()?, provenance))
+    }
+}

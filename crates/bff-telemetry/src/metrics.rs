@@ -1,0 +1,399 @@
+//! The metrics of a gateway.
+//!
+//! They use the OpenTelemetry API, so a push exporter can be added without a change here. With three attributes, a
+//! histogram record takes 114 ns and a counter 84 ns. The crate `prometheus` takes 48 and 31 ns. (One warm thread,
+//! release build.) Most of it is the lookup of the series. `series` therefore caches a handle of each frequent series.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider, UpDownCounter};
+use opentelemetry_prometheus::ResourceSelector;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+use bff_context::context::{Freshness, Reason};
+
+use requests::Requests;
+use series::Series;
+
+mod cache;
+mod requests;
+mod series;
+
+/// The upper limits of the duration buckets, in seconds: 1 ms to 10 s.
+const SECONDS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// The metrics of a gateway. Cheap to clone.
+///
+/// Every label has a bounded set of values: names, route templates, reasons and states. After 2000 series of an
+/// instrument, the SDK merges further ones into one series with the label `otel_metric_overflow`.
+#[derive(Clone)]
+pub struct Metrics(Arc<Instruments>);
+
+struct Instruments {
+    registry: Registry,
+    /// Dropping the provider would shut down the instruments.
+    _provider: SdkMeterProvider,
+    requests: Requests,
+    active_requests: UpDownCounter<i64>,
+    websocket_connections: UpDownCounter<i64>,
+    upstream_duration: Series<Histogram<f64>>,
+    retries: Counter<u64>,
+    sections: Series<Counter<u64>>,
+    cache_lookups: Series<Counter<u64>>,
+    cache_l2_lookups: Counter<u64>,
+    shed: Counter<u64>,
+    meter: Meter,
+    rate_limits: Counter<u64>,
+}
+
+impl Metrics {
+    /// The metrics of the gateway for `client`, which is a label of every series.
+    pub fn new(client: &str) -> Result<Self, String> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .with_resource_selector(ResourceSelector::All)
+            .build()
+            .map_err(|error| format!("metrics of {client}: {error}"))?;
+        // An empty builder: the default one reads environment variables, and only the configuration may do that.
+        let resource = Resource::builder_empty()
+            .with_attribute(KeyValue::new("client", client.to_owned()))
+            .build();
+        let provider = SdkMeterProvider::builder()
+            .with_resource(resource)
+            .with_reader(exporter)
+            .build();
+        Ok(Self::with(registry, provider))
+    }
+
+    /// Records one request. `route` is a template, not a path.
+    pub fn request_ended(&self, method: &str, route: &str, status: u16, duration: Duration) {
+        self.0.requests.record(method, route, status, duration);
+    }
+
+    /// Metrics without an exporter, for tests that do not read them.
+    pub fn noop() -> Self {
+        Self::with(Registry::new(), SdkMeterProvider::builder().build())
+    }
+
+    fn with(registry: Registry, provider: SdkMeterProvider) -> Self {
+        let meter = provider.meter("bff");
+        Self(Arc::new(Instruments {
+            registry,
+            requests: Requests::new(seconds(
+                &meter,
+                "http.server.request.duration",
+                "Duration of requests, from the first byte of the headers to the last byte of the response.",
+            )),
+            active_requests: meter
+                .i64_up_down_counter("http.server.active_requests")
+                .with_description("Requests in flight.")
+                .build(),
+            websocket_connections: meter
+                .i64_up_down_counter("bff.websocket.connections")
+                .with_description("Open WebSocket connections, by backend.")
+                .build(),
+            upstream_duration: Series::new(
+                seconds(
+                    &meter,
+                    "bff.upstream.call.duration",
+                    "Duration of calls to backends, by outcome: ok, or the reason of the failure.",
+                ),
+                ["upstream", "route", "outcome"],
+            ),
+            retries: meter
+                .u64_counter("bff.upstream.retries")
+                .with_description(
+                    "Additional attempts of calls, by backend and kind: retry or hedge.",
+                )
+                .build(),
+            sections: Series::new(
+                meter
+                    .u64_counter("bff.sections")
+                    .with_description(
+                        "Sections of responses, by backend, state and reason.",
+                    )
+                    .build(),
+                ["source", "state", "reason"],
+            ),
+            cache_lookups: Series::new(
+                meter
+                    .u64_counter("bff.cache.lookups")
+                    .with_description("Cache lookups, by outcome: hit, stale, stale_if_error, coalesced, miss or bypass.")
+                    .build(),
+                ["upstream", "route", "outcome"],
+            ),
+            cache_l2_lookups: meter
+                .u64_counter("bff.cache.l2.lookups")
+                .with_description("Lookups in the shared cache after a local miss, by outcome: hit, hit_after_wait, miss, timeout, uncacheable or unavailable.")
+                .build(),
+            shed: meter
+                .u64_counter("bff.requests.shed")
+                .with_description(
+                    "Requests rejected by load shedding, by class, and by plan if plans have priorities.",
+                )
+                .build(),
+            rate_limits: meter
+                .u64_counter("bff.rate_limit.decisions")
+                .with_description(
+                    "Decisions of rate limit policies, by outcome: allowed, rejected, or fail_closed without a store.",
+                )
+                .build(),
+            meter,
+            _provider: provider,
+        }))
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn request_started(&self) -> InFlightGuard {
+        self.0.active_requests.add(1, &[]);
+        InFlightGuard(self.clone())
+    }
+
+    /// Counts a WebSocket connection as open until the guard is dropped.
+    pub fn websocket_opened(&self, upstream: &'static str) -> WebSocketGuard {
+        let attributes = [KeyValue::new("upstream", upstream)];
+        self.0.websocket_connections.add(1, &attributes);
+        WebSocketGuard(self.clone(), attributes)
+    }
+
+    /// Records the duration of one call to a backend. `outcome` is `ok` or a reason.
+    pub fn upstream_call(
+        &self,
+        upstream: &'static str,
+        route: &'static str,
+        outcome: &'static str,
+        duration: Duration,
+    ) {
+        let series = [upstream, route, outcome];
+        (self.0.upstream_duration).record(series, |series| series.record(duration.as_secs_f64()));
+    }
+
+    /// Counts one additional attempt of a call. `kind` is `retry` or `hedge`.
+    pub fn retry(&self, upstream: &'static str, kind: &'static str) {
+        let attributes = [
+            KeyValue::new("upstream", upstream),
+            KeyValue::new("kind", kind),
+        ];
+        self.0.retries.add(1, &attributes);
+    }
+
+    /// Counts one section of a response by its state. The label `reason` is empty without a reason.
+    pub fn section(&self, source: Cow<'static, str>, state: Freshness, reason: Option<Reason>) {
+        let (state, reason) = (state.as_str(), reason.map_or("", Reason::as_str));
+        match source {
+            Cow::Borrowed(source) => {
+                (self.0.sections).record([source, state, reason], |series| series.add(1));
+            }
+            // A list of several backends.
+            Cow::Owned(sources) => {
+                (self.0.sections).record_dynamic([&sources, state, reason], |series| series.add(1));
+            }
+        }
+    }
+
+    /// Counts one request that load shedding rejected. `plan` is empty if the plan was not the reason.
+    pub fn shed(&self, class: &'static str, plan: &str) {
+        let attributes = [
+            KeyValue::new("class", class),
+            KeyValue::new("plan", plan.to_owned()),
+        ];
+        self.0.shed.add(1, &attributes);
+    }
+
+    /// Adds a gauge. Each scrape calls `value`. A second gauge with the same name does not replace the first.
+    pub fn gauge(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        value: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        (self.0.meter.u64_observable_gauge(name))
+            .with_description(description)
+            .with_callback(move |reader| reader.observe(value(), &[]))
+            .build();
+    }
+
+    /// The counter of rate limit decisions, by policy and outcome: `allowed`, `rejected` or `fail_closed`.
+    pub fn rate_limits(&self) -> Counter<u64> {
+        self.0.rate_limits.clone()
+    }
+
+    /// All metrics in the Prometheus text format.
+    pub fn render(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.0.registry.gather())
+            .unwrap_or_else(|error| format!("# {}\n", error.to_string().escape_default()))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// A request in flight. It counts until it is dropped, also after a client disconnect.
+#[must_use = "the request counts as active until this is dropped"]
+#[derive(Debug)]
+pub struct InFlightGuard(Metrics);
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.0.0.active_requests.add(-1, &[]);
+    }
+}
+
+/// An open WebSocket connection. It counts until it is dropped.
+#[must_use = "the connection counts as open until this is dropped"]
+#[derive(Debug)]
+pub struct WebSocketGuard(Metrics, [KeyValue; 1]);
+
+impl Drop for WebSocketGuard {
+    fn drop(&mut self) {
+        self.0.0.websocket_connections.add(-1, &self.1);
+    }
+}
+
+fn seconds(meter: &Meter, name: &'static str, description: &'static str) -> Histogram<f64> {
+    meter
+        .f64_histogram(name)
+        .with_unit("s")
+        .with_description(description)
+        .with_boundaries(SECONDS.to_vec())
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DURATION: Duration = Duration::from_millis(12);
+
+    #[track_caller]
+    fn assert_has_line(metrics: &Metrics, line: &str) {
+        let text = metrics.render();
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+
+    #[test]
+    fn request_durations_have_method_route_and_status() {
+        let metrics = Metrics::new("web").unwrap();
+        metrics.request_ended("GET", "/things/{id}", 200, DURATION);
+        metrics.request_ended("BREW", "/things/{id}", 405, DURATION);
+        let labels = r#"http_request_method="GET",http_response_status_code="200",http_route="/things/{id}",client="web""#;
+        let name = "http_server_request_duration_seconds";
+        assert_has_line(
+            &metrics,
+            &format!("{name}_bucket{{{labels},le=\"0.01\"}} 0"),
+        );
+        assert_has_line(
+            &metrics,
+            &format!("{name}_bucket{{{labels},le=\"0.025\"}} 1"),
+        );
+        assert_has_line(&metrics, &format!("{name}_sum{{{labels}}} 0.012"));
+        assert_has_line(&metrics, &format!("{name}_count{{{labels}}} 1"));
+        assert!(metrics.render().contains(r#"http_request_method="_OTHER""#));
+    }
+
+    #[test]
+    fn a_request_is_active_until_its_guard_is_dropped() {
+        let metrics = Metrics::new("tv").unwrap();
+        let (one, _two) = (metrics.request_started(), metrics.request_started());
+        assert_has_line(&metrics, r#"http_server_active_requests{client="tv"} 2"#);
+        drop(one);
+        assert_has_line(&metrics, r#"http_server_active_requests{client="tv"} 1"#);
+    }
+
+    #[test]
+    fn call_durations_have_the_outcome() {
+        let metrics = Metrics::new("web").unwrap();
+        metrics.upstream_call("alpha", "/a/{id}", "ok", DURATION);
+        metrics.upstream_call("alpha", "/a/{id}", "timeout", DURATION);
+        metrics.upstream_call("alpha", "/a/{id}", "timeout", DURATION);
+        assert_has_line(
+            &metrics,
+            r#"bff_upstream_call_duration_seconds_count{outcome="timeout",route="/a/{id}",upstream="alpha",client="web"} 2"#,
+        );
+    }
+
+    #[test]
+    fn a_section_is_counted_by_its_state() {
+        let metrics = Metrics::new("web").unwrap();
+        metrics.section("alpha".into(), Freshness::Fresh, None);
+        metrics.section(
+            Cow::Owned("alpha,beta".into()),
+            Freshness::Stale,
+            Some(Reason::Timeout),
+        );
+        assert_has_line(
+            &metrics,
+            r#"bff_sections_total{reason="",source="alpha",state="fresh",client="web"} 1"#,
+        );
+        assert_has_line(
+            &metrics,
+            r#"bff_sections_total{reason="timeout",source="alpha,beta",state="stale",client="web"} 1"#,
+        );
+    }
+
+    #[test]
+    fn a_gauge_has_the_value_at_the_time_of_the_scrape() {
+        use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+        let metrics = Metrics::new("web").unwrap();
+        let number = Arc::new(AtomicU64::new(3));
+        let value = number.clone();
+        metrics.gauge("bff.some", "Some.", move || value.load(Relaxed));
+        assert_has_line(&metrics, r#"bff_some{client="web"} 3"#);
+        number.store(4, Relaxed);
+        assert_has_line(&metrics, r#"bff_some{client="web"} 4"#);
+    }
+
+    #[test]
+    fn shed_requests_have_class_and_plan() {
+        let metrics = Metrics::new("web").unwrap();
+        metrics.shed("anonymous", "");
+        metrics.shed("signed_in", "bronze");
+        assert_has_line(
+            &metrics,
+            r#"bff_requests_shed_total{class="signed_in",plan="bronze",client="web"} 1"#,
+        );
+    }
+
+    #[test]
+    fn two_gateways_in_one_process_have_separate_metrics() {
+        let (web, tv) = (Metrics::new("web").unwrap(), Metrics::new("tv").unwrap());
+        web.section("alpha".into(), Freshness::Fresh, None);
+        assert!(web.render().contains("bff_sections_total"));
+        assert_eq!(tv.render(), "");
+    }
+
+    #[test]
+    fn the_number_of_series_is_limited() {
+        let metrics = Metrics::new("web").unwrap();
+        for n in 0..3000 {
+            metrics.request_ended("GET", &format!("/{n}"), 200, DURATION);
+        }
+        let text = metrics.render();
+        let series = text.lines().filter(|l| l.contains("_count{")).count();
+        assert!(series <= 2001, "{series}");
+        assert!(text.contains("otel_metric_overflow"));
+    }
+
+    #[test]
+    fn metrics_without_an_exporter_render_nothing() {
+        let metrics = Metrics::noop();
+        metrics.upstream_call("alpha", "/a", "ok", DURATION);
+        drop(metrics.request_started());
+        assert_eq!(metrics.render(), "");
+    }
+}
