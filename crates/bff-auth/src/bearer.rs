@@ -10,11 +10,11 @@ use super::config::Config;
 use super::jwks::{Algorithm, Jwks};
 use super::token::Token;
 use super::token_cache::VerifiedTokenCache;
+use bff_context::context::Reason;
 use bff_context::error::Error;
 use bff_context::scope::Caller;
-use bff_upstream::discovery::InitialResolution;
-use bff_upstream::outbound::GatewayHandles;
-use bff_upstream::outbound::Reason;
+use bff_upstream::GatewayHandles;
+use bff_upstream::endpoints::discovery::InitialResolution;
 
 /// Verifies the tokens of one issuer.
 #[derive(Debug)]

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::jwks::Algorithm;
 use bff_config::Secret;
-use bff_upstream::outbound;
 
 /// The credentials that a gateway accepts: bearer tokens if `issuer` is set, API keys if `api_keys` is not empty.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -23,7 +22,7 @@ pub struct Config {
     /// The backend that publishes the issuer's keys, with its own limits. Required with `issuer`. It is configured
     /// because the issuer's public URL is often not reachable from servers.
     #[serde(default)]
-    pub jwks: Option<outbound::Config>,
+    pub jwks: Option<bff_upstream::Config>,
     /// The path of the JWKS (RFC 7517 §5) at that backend. Default `/jwks`.
     #[serde(default = "Config::jwks_path")]
     pub jwks_path: String,

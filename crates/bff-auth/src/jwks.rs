@@ -16,12 +16,13 @@ use tokio::time::{Instant, timeout_at};
 use super::AuthError;
 use super::config::Config;
 use bff_context::context::RequestContext;
+use bff_context::context::{Id, Reason, validate_id};
 use bff_context::error::{Error, codes};
 use bff_context::scope::Public;
 use bff_runtime::net;
-use bff_upstream::discovery::InitialResolution;
-use bff_upstream::outbound::GatewayHandles;
-use bff_upstream::outbound::{self, Call, Id, Reason, Upstream, validate_id};
+use bff_upstream::GatewayHandles;
+use bff_upstream::endpoints::discovery::InitialResolution;
+use bff_upstream::{Call, Upstream};
 use key_set::{Document, Key, KeySet};
 
 pub use key_set::Algorithm;
@@ -78,7 +79,7 @@ impl Jwks {
     /// The keys at the configured backend. This call fetches nothing.
     pub(super) fn new(
         config: &Config,
-        backend: &outbound::Config,
+        backend: &bff_upstream::Config,
         shared: &Arc<GatewayHandles>,
     ) -> Result<Self, String> {
         let (backend, document) = split_path(backend, &config.jwks_path)?;
@@ -244,9 +245,9 @@ impl Id for DocumentName {
 
 /// Splits the path of the JWKS into a backend URL and the last segment.
 fn split_path(
-    backend: &outbound::Config,
+    backend: &bff_upstream::Config,
     path: &str,
-) -> Result<(outbound::Config, DocumentName), String> {
+) -> Result<(bff_upstream::Config, DocumentName), String> {
     let error = || format!("jwks_path: {path:?} is not a path like \"/jwks\"");
     let mut segments = path.strip_prefix('/').ok_or_else(error)?.split('/');
     if !segments.all(|segment| validate_id(segment).is_ok()) {
@@ -265,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_path_of_the_jwks_is_split() {
-        let backend = outbound::Config::at("http://a:1/realm".parse().unwrap());
+        let backend = bff_upstream::Config::at("http://a:1/realm".parse().unwrap());
         let (split, name) = split_path(&backend, "/.well-known/jwks.json").unwrap();
         assert_eq!(split.url.to_string(), "http://a:1/realm/.well-known");
         assert_eq!(name.0, "jwks.json");

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use api_key::ApiKeys;
 use bearer::Bearer;
+use bff_context::context::Reason;
 use bff_context::context::RequestContext;
 use bff_context::error::{Error, codes};
 use bff_context::scope::Caller;
-use bff_upstream::discovery::InitialResolution;
-use bff_upstream::outbound::GatewayHandles;
-use bff_upstream::outbound::Reason;
+use bff_upstream::GatewayHandles;
+use bff_upstream::endpoints::discovery::InitialResolution;
 use challenge::Challenges;
 use credential::Credential;
 use error::AuthError;
@@ -121,7 +121,7 @@ pub fn require_role<'a>(cx: &'a RequestContext, role: &str) -> Result<&'a Caller
 /// Installs the crypto provider of this process, for TLS and for tokens. Every `main` and every test calls it first.
 /// Further calls have no effect.
 pub fn install_crypto() {
-    bff_upstream::outbound::install_tls_provider();
+    bff_upstream::install_tls_provider();
     // An error means that a provider is already installed.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }

@@ -12,7 +12,7 @@ use bff_context::context::{Deadline, Env, RequestContextParts, RequestId, Trace,
 use bff_context::error::Code;
 use bff_context::scope::{Identity, Language, Region};
 use bff_runtime::net::Net;
-use bff_upstream::outbound;
+
 use issuer::{Issuer, Signer};
 
 mod issuer;
@@ -34,8 +34,8 @@ fn shared(net: Net) -> Arc<GatewayHandles> {
 }
 
 fn config() -> Config {
-    // One attempt per fetch, so that the tests can count fetches. The tests of `outbound` cover retries.
-    let mut issuer = outbound::Config::at("http://issuer".parse().unwrap());
+    // One attempt per fetch, so that the tests can count fetches. The tests of `bff-upstream` cover retries.
+    let mut issuer = bff_upstream::Config::at("http://issuer".parse().unwrap());
     issuer.retry.max_attempts = std::num::NonZeroU32::MIN;
     Config {
         issuer: Some("https://issuer.example".into()),

@@ -25,7 +25,7 @@ pub use bff_rate_limit as rate_limit;
 pub use bff_runtime::net;
 pub use bff_store as store;
 pub use bff_telemetry as telemetry;
-pub use bff_upstream::{discovery, grpc};
+pub use bff_upstream::{endpoints::discovery, grpc};
 pub use context::RequestContext;
 pub use error::{Code, Error};
 pub use gateway::{Gateway, GatewayPart, ProxyOnly, UpstreamClient};

@@ -1,11 +1,16 @@
 //! Calls to backends, as a gateway sees them. The crate `bff-upstream` holds the rest.
 
-pub use bff_upstream::outbound::{
-    BaseUrl, Call, Config, Failure, Fetched, Freshness, GatewayHandles, Id, InvalidId, Provenance,
-    Reason, Short, Upstream, backoff, balance, breaker, budget, bulkhead, deadline_filter,
-    deserialize_id, hedge, latency, outcome, outlier_detection, retry, send, validate_id,
+pub use bff_context::context::{
+    Failure, Fetched, Freshness, Id, InvalidId, Provenance, Reason, Short, deserialize_id,
+    validate_id,
 };
-pub(crate) use bff_upstream::outbound::{
+pub use bff_upstream::endpoints::balance;
+pub use bff_upstream::policies::{
+    backoff, breaker, budget, bulkhead, deadline_filter, hedge, latency, outcome,
+    outlier_detection, retry,
+};
+pub use bff_upstream::{BaseUrl, Call, Config, GatewayHandles, Upstream};
+pub(crate) use bff_upstream::{
     ClientBodyError, ForwardRequest, ForwardResponse, InFlightGuard, InstanceClients, RequestBody,
     RetryPolicy, forward, read_response,
 };

@@ -3,7 +3,7 @@
 //! The cache shares responses within a region, for as long as the backend allows (10 s). It never serves them stale: a
 //! wrong price or stock is worse than none.
 
-use bff_core::outbound::{Call, Upstream, send};
+use bff_core::outbound::{Call, Upstream};
 use bff_core::{Failure, Fetched, RequestContext, Segment, UpstreamClient};
 use serde::Deserialize;
 
@@ -87,7 +87,7 @@ impl InventoryClient {
         let call = Call::get(cx.segment(), "/availability/{id}")
             .path_id(id)
             .region("region");
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// The availability of at most 100 products in the request's region.
@@ -99,7 +99,7 @@ impl InventoryClient {
         let call = Call::get(cx.segment(), "/availability")
             .query_ids("ids", ids)
             .region("region");
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The order backend: the caller's cart and orders. Nothing is cached.
 
 use bff_core::error::codes;
-use bff_core::outbound::{Call, Upstream, send};
+use bff_core::outbound::{Call, Upstream};
 use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::{HeaderValue, Method};
 use serde::{Deserialize, Serialize};
@@ -137,7 +137,7 @@ impl OrderClient {
         cx: &RequestContext,
         caller: &Caller,
     ) -> Result<Fetched<Cart, Caller>, Failure> {
-        send(cx, &self.0, Call::get(caller.clone(), "/cart")).await
+        self.0.send(cx, Call::get(caller.clone(), "/cart")).await
     }
 
     /// Sets the quantity of a product in the cart to `quantity` (1 to 99).
@@ -151,7 +151,7 @@ impl OrderClient {
         let call = Call::new(caller.clone(), Method::PUT, "/cart/items/{id}")
             .path_id(id)
             .json(&Quantity { quantity });
-        let outcome = send(cx, &self.0, call).await;
+        let outcome = self.0.send(cx, call).await;
         let outcome = map_status(outcome, 404, codes::NOT_FOUND);
         map_status(outcome, 422, ORDER_REFUSED)
     }
@@ -164,7 +164,7 @@ impl OrderClient {
         id: &ProductId,
     ) -> Result<Fetched<Cart, Caller>, Failure> {
         let call = Call::new(caller.clone(), Method::DELETE, "/cart/items/{id}").path_id(id);
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// Orders `items`, or the cart. Calls with the same key place one order.
@@ -178,7 +178,7 @@ impl OrderClient {
         let call = Call::post(caller.clone(), "/orders")
             .idempotency_key(key)
             .json(&PlaceOrder { items });
-        let outcome = send(cx, &self.0, call).await;
+        let outcome = self.0.send(cx, call).await;
         let outcome = map_status(outcome, 404, codes::NOT_FOUND);
         map_idempotency_errors(map_status(outcome, 422, ORDER_REFUSED))
     }
@@ -193,7 +193,7 @@ impl OrderClient {
         let call = Call::post(caller.clone(), "/orders/{id}/cancel")
             .path_id(id)
             .idempotent();
-        let outcome = send(cx, &self.0, call).await;
+        let outcome = self.0.send(cx, call).await;
         let outcome = map_status(outcome, 404, codes::NOT_FOUND);
         map_status(outcome, 409, ORDER_SHIPPED)
     }
@@ -209,7 +209,7 @@ impl OrderClient {
         let call = Call::get(caller.clone(), "/orders")
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// One of the caller's orders.
@@ -220,7 +220,7 @@ impl OrderClient {
         id: &OrderId,
     ) -> Result<Fetched<Order, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/orders/{id}").path_id(id);
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 }
 

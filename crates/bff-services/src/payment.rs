@@ -1,7 +1,7 @@
 //! The payment backend: authorise, capture and void payments of the caller. Nothing is cached.
 
 use bff_core::error::codes;
-use bff_core::outbound::{Call, Upstream, send};
+use bff_core::outbound::{Call, Upstream};
 use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
@@ -154,7 +154,7 @@ impl PaymentClient {
         let call = Call::post(caller.clone(), "/payments")
             .idempotency_key(key)
             .json(authorization);
-        let outcome = send(cx, &self.0, call).await;
+        let outcome = self.0.send(cx, call).await;
         let detail = |failure: &Failure| {
             decline_reason(failure)
                 .unwrap_or(DeclineReason::Other)
@@ -172,7 +172,7 @@ impl PaymentClient {
         id: &PaymentId,
     ) -> Result<Fetched<Payment, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/payments/{id}").path_id(id);
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// Charges the reserved amount. It succeeds if the payment is already captured.
@@ -185,7 +185,7 @@ impl PaymentClient {
         let call = Call::post(caller.clone(), "/payments/{id}/capture")
             .path_id(id)
             .idempotent();
-        map_settlement_errors(send(cx, &self.0, call).await)
+        map_settlement_errors(self.0.send(cx, call).await)
     }
 
     /// Releases the reserved amount. It succeeds if the payment is already voided.
@@ -198,7 +198,7 @@ impl PaymentClient {
         let call = Call::post(caller.clone(), "/payments/{id}/void")
             .path_id(id)
             .idempotent();
-        map_settlement_errors(send(cx, &self.0, call).await)
+        map_settlement_errors(self.0.send(cx, call).await)
     }
 }
 

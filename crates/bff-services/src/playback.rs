@@ -4,7 +4,7 @@
 //! playback rights.
 
 use bff_core::error::codes;
-use bff_core::grpc::{Call, Upstream, send};
+use bff_core::grpc::{Call, Upstream};
 use bff_core::{Caller, Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
 use tonic_prost::ProstCodec;
@@ -125,7 +125,9 @@ impl PlaybackClient {
             drm: None,
         };
         let call = Call::read(Public, "/playback.v1.Playback/GetManifest", message);
-        send(cx, &self.0, call, ProstCodec::default, decode_manifest).await
+        self.0
+            .send(cx, call, ProstCodec::default, decode_manifest)
+            .await
     }
 
     /// Returns the caller's playback positions, newest first. `limit` is at most 100.
@@ -138,7 +140,9 @@ impl PlaybackClient {
         let message = proto::ListPositionsRequest { limit };
         let route = "/playback.v1.Playback/ListPositions";
         let call = Call::read(caller.clone(), route, message);
-        send(cx, &self.0, call, ProstCodec::default, decode_positions).await
+        self.0
+            .send(cx, call, ProstCodec::default, decode_positions)
+            .await
     }
 
     /// Saves the caller's position in one product. The call is idempotent.
@@ -155,7 +159,10 @@ impl PlaybackClient {
         };
         let route = "/playback.v1.Playback/SavePosition";
         let call = Call::write(caller.clone(), route, message).idempotent();
-        let outcome = send(cx, &self.0, call, ProstCodec::default, decode_position).await;
+        let outcome = self
+            .0
+            .send(cx, call, ProstCodec::default, decode_position)
+            .await;
         map_status(outcome, 422, codes::VALIDATION_FAILED)
     }
 }

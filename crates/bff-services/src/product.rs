@@ -3,7 +3,7 @@
 //! A product is fresh for one minute and a list for five; both may be served stale. Prices here are list prices: the
 //! inventory backend has the offers.
 
-use bff_core::outbound::{Call, Upstream, send};
+use bff_core::outbound::{Call, Upstream};
 use bff_core::{Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
 
@@ -182,7 +182,9 @@ impl ProductClient {
     ) -> Result<Fetched<Product, Public>, Failure> {
         // Hedged, because it is a required section of several screens.
         let call = Call::get(Public, "/products/{id}").path_id(id).hedged();
-        send(cx, &self.0, cache_item(call.cache_tag(product_tag(id)))).await
+        self.0
+            .send(cx, cache_item(call.cache_tag(product_tag(id))))
+            .await
     }
 
     /// Returns products by id. `ids` has at most 100 items.
@@ -192,7 +194,7 @@ impl ProductClient {
         ids: &[ProductId],
     ) -> Result<Fetched<Batch<Product>, Public>, Failure> {
         let call = Call::get(Public, "/products").query_ids("ids", ids);
-        send(cx, &self.0, cache_item(call)).await
+        self.0.send(cx, cache_item(call)).await
     }
 
     /// Returns the page `page` (from 1) of all products, or of one category.
@@ -207,7 +209,7 @@ impl ProductClient {
             .query("page", page)
             .query("perPage", per_page)
             .query_opt("category", category);
-        send(cx, &self.0, cache_list(call)).await
+        self.0.send(cx, cache_list(call)).await
     }
 
     /// Returns products that are similar to this one.
@@ -220,7 +222,7 @@ impl ProductClient {
         let call = Call::get(Public, "/products/{id}/similar")
             .path_id(id)
             .query("limit", limit);
-        send(cx, &self.0, cache_list(call)).await
+        self.0.send(cx, cache_list(call)).await
     }
 
     /// Returns the products that contain every word of `q`. An empty `q` finds nothing.
@@ -235,7 +237,7 @@ impl ProductClient {
             .query("q", q)
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        map_invalid_cursor(send(cx, &self.0, cache_list(call)).await, cursor)
+        map_invalid_cursor(self.0.send(cx, cache_list(call)).await, cursor)
     }
 
     /// Returns completions of `prefix`.
@@ -248,7 +250,7 @@ impl ProductClient {
         let call = Call::get(Public, "/suggestions")
             .query("prefix", prefix)
             .query("limit", limit);
-        send(cx, &self.0, cache_list(call)).await
+        self.0.send(cx, cache_list(call)).await
     }
 
     /// Returns all categories.
@@ -257,7 +259,7 @@ impl ProductClient {
         cx: &RequestContext,
     ) -> Result<Fetched<Items<Category>, Public>, Failure> {
         let call = Call::get(Public, "/categories");
-        send(cx, &self.0, cache_list(call)).await
+        self.0.send(cx, cache_list(call)).await
     }
 
     /// Returns all collections, the featured one first.
@@ -266,7 +268,7 @@ impl ProductClient {
         cx: &RequestContext,
     ) -> Result<Fetched<Items<CollectionSummary>, Public>, Failure> {
         let call = Call::get(Public, "/collections");
-        send(cx, &self.0, cache_list(call)).await
+        self.0.send(cx, cache_list(call)).await
     }
 
     /// Returns one page of a collection. `cursor` is the `next_cursor` of the page before.
@@ -281,7 +283,7 @@ impl ProductClient {
             .path_id(id)
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        map_invalid_cursor(send(cx, &self.0, cache_list(call)).await, cursor)
+        map_invalid_cursor(self.0.send(cx, cache_list(call)).await, cursor)
     }
 }
 

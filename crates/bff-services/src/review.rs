@@ -3,7 +3,7 @@
 //! Its data is public, and fresh for as long as the backend allows (30 s). Posting a review purges the cached reviews of
 //! its product, so the author sees the review at once.
 
-use bff_core::outbound::{Call, Upstream, send};
+use bff_core::outbound::{Call, Upstream};
 use bff_core::scope::Scope;
 use bff_core::{Caller, Code, Failure, Fetched, Public, RequestContext, UpstreamClient};
 use http::HeaderValue;
@@ -118,7 +118,7 @@ impl ReviewClient {
             .query("limit", limit)
             .query_opt("cursor", cursor);
         let call = tag_products(call, std::slice::from_ref(id));
-        send(cx, &self.0, allow_stale(call, 10)).await
+        self.0.send(cx, allow_stale(call, 10)).await
     }
 
     /// Returns the summaries of at most 100 products.
@@ -129,7 +129,7 @@ impl ReviewClient {
     ) -> Result<Fetched<Batch<Summary>, Public>, Failure> {
         let call = Call::get(Public, "/reviews/summary").query_ids("ids", ids);
         let call = tag_products(call, ids);
-        send(cx, &self.0, allow_stale(call, 10)).await
+        self.0.send(cx, allow_stale(call, 10)).await
     }
 
     /// Posts a review by the caller.
@@ -146,7 +146,7 @@ impl ReviewClient {
         if let Some(key) = key {
             call = call.idempotency_key(key);
         }
-        let outcome = send(cx, &self.0, call).await;
+        let outcome = self.0.send(cx, call).await;
         map_idempotency_errors(map_status(outcome, 422, REVIEW_REFUSED))
     }
 }

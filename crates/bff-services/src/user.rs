@@ -1,7 +1,7 @@
 //! The user backend: profile, preferences, addresses and friends of the caller. Nothing is cached.
 
 use bff_core::error::codes;
-use bff_core::outbound::{Call, Upstream, send};
+use bff_core::outbound::{Call, Upstream};
 use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -148,7 +148,7 @@ impl UserClient {
         caller: &Caller,
     ) -> Result<Fetched<Profile, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/users/{caller}").caller_id();
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// Returns the caller's preferences.
@@ -158,7 +158,7 @@ impl UserClient {
         caller: &Caller,
     ) -> Result<Fetched<Preferences, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/users/{caller}/preferences").caller_id();
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// Replaces the caller's preferences.
@@ -171,7 +171,7 @@ impl UserClient {
         let call = Call::new(caller.clone(), Method::PUT, "/users/{caller}/preferences")
             .caller_id()
             .json(preferences);
-        map_status(send(cx, &self.0, call).await, 422, codes::VALIDATION_FAILED)
+        map_status(self.0.send(cx, call).await, 422, codes::VALIDATION_FAILED)
     }
 
     /// Returns the caller's addresses.
@@ -181,7 +181,7 @@ impl UserClient {
         caller: &Caller,
     ) -> Result<Fetched<Items<Address>, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/users/{caller}/addresses").caller_id();
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// Adds an address to the caller's account.
@@ -194,7 +194,7 @@ impl UserClient {
         let call = Call::post(caller.clone(), "/users/{caller}/addresses")
             .caller_id()
             .json(address);
-        let outcome = send(cx, &self.0, call).await;
+        let outcome = self.0.send(cx, call).await;
         let outcome = map_status(outcome, 409, TOO_MANY_ADDRESSES);
         map_status(outcome, 422, codes::VALIDATION_FAILED)
     }
@@ -206,7 +206,7 @@ impl UserClient {
         caller: &Caller,
     ) -> Result<Fetched<Items<Person>, Caller>, Failure> {
         let call = Call::get(caller.clone(), "/users/{caller}/friends").caller_id();
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 
     /// Returns the actions of the caller's friends, newest first, optionally only those with one product.
@@ -221,7 +221,7 @@ impl UserClient {
             .caller_id()
             .query("limit", limit)
             .query_opt("productId", product_id);
-        send(cx, &self.0, call).await
+        self.0.send(cx, call).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! Calls to a gRPC backend, under the policies of [`outbound`](crate::outbound): unary calls ([`send`]) and
-//! bidirectional streams ([`open_stream`]). [`status`] maps gRPC statuses.
+//! Calls to a gRPC backend, under the policies of [`pipeline`](crate::policies::pipeline): unary calls
+//! ([`Upstream::send`]) and bidirectional streams ([`open_stream`]). [`status`] maps gRPC statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,15 @@ use tonic::transport::Channel;
 use tonic::{Extensions, Request, Status};
 use tower::util::{MapRequest, MapResponse};
 
-use crate::discovery::InitialResolution;
-use crate::outbound::balance::{self, Instance};
-use crate::outbound::{
-    Config, Failure, Fetched, GatewayHandles, Policy, Provenance, Reason, SharedDeadline,
-    TrustRoots,
-};
+use crate::clients::trust_roots::TrustRoots;
+use crate::config::Config;
+use crate::endpoints::balance::Instance;
+use crate::endpoints::discovery::InitialResolution;
+use crate::endpoints::endpoint::Endpoint;
+use crate::gateway_handles::GatewayHandles;
+use crate::policies::policy::Policy;
 use bff_cache::{Cache, FetchContext, FetchResult, FullResponse, ReadThrough};
-use bff_context::context::RequestContext;
+use bff_context::context::{Failure, Fetched, Provenance, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;
 use bff_runtime::net::{self, Env};
 
@@ -61,7 +62,7 @@ impl Upstream {
         let (net, channel_config) = (shared.env.net().clone(), config.clone());
         let trust_roots = TrustRoots::open(config.ca_file.as_deref());
         let trust_roots = trust_roots.map_err(|line| format!("upstreams.{name}.{line}"))?;
-        let make_channel = move |endpoint: &balance::Endpoint| {
+        let make_channel = move |endpoint: &Endpoint| {
             channel::channel(&channel_config, &net, &endpoint.address, &trust_roots)
         };
         Ok(Self {
@@ -86,62 +87,72 @@ impl Upstream {
     }
 }
 
-/// Makes a unary call: the cache first, then every policy, outermost first.
-///
-/// `convert` turns the response message into a value. It runs inside the attempt, so that every policy counts an
-/// invalid message as a failure.
-pub async fn send<C, T, S>(
-    cx: &RequestContext,
-    up: &Upstream,
-    call: Call<S, C::Encode>,
-    codec: impl Fn() -> C + Send + Sync + 'static,
-    convert: impl Fn(C::Decode) -> Result<T, &'static str> + Send + Sync + 'static,
-) -> Result<Fetched<T, S>, Failure>
-where
-    C: Codec + Send,
-    C::Encode: Message + Clone + Sync,
-    C::Decode: Message + Sync,
-    T: Send + Sync + 'static,
-    S: Scope,
-{
-    let (cache, visibility) = (&up.cache, call.scope.visibility());
-    if call.write {
-        let deadline = SharedDeadline::new(cx.upstream_deadline());
-        let result = Box::pin(call_upstream(cx, up, &call, (&codec, &convert), &deadline)).await;
-        if result
-            .as_ref()
-            .err()
-            .is_none_or(Failure::may_have_been_applied)
-        {
-            call.cache_invalidation().apply(up);
+impl Upstream {
+    /// Makes a unary call: the cache first, then every policy, outermost first.
+    ///
+    /// `convert` turns the response message into a value. It runs inside the attempt, so that every policy counts an
+    /// invalid message as a failure.
+    pub async fn send<C, T, S>(
+        &self,
+        cx: &RequestContext,
+        call: Call<S, C::Encode>,
+        codec: impl Fn() -> C + Send + Sync + 'static,
+        convert: impl Fn(C::Decode) -> Result<T, &'static str> + Send + Sync + 'static,
+    ) -> Result<Fetched<T, S>, Failure>
+    where
+        C: Codec + Send,
+        C::Encode: Message + Clone + Sync,
+        C::Decode: Message + Sync,
+        T: Send + Sync + 'static,
+        S: Scope,
+    {
+        let (cache, visibility) = (&self.cache, call.scope.visibility());
+        if call.write {
+            let deadline = SharedDeadline::new(cx.upstream_deadline());
+            let result = Box::pin(call_upstream(
+                cx,
+                self,
+                &call,
+                (&codec, &convert),
+                &deadline,
+            ))
+            .await;
+            if result
+                .as_ref()
+                .err()
+                .is_none_or(Failure::may_have_been_applied)
+            {
+                call.cache_invalidation()
+                    .apply(self.name(), self.policy.env(), cache);
+            }
+            let response = result.map_err(|failure| failure.for_write(true))?;
+            let provenance = Provenance::fresh(self.name(), Duration::ZERO, visibility);
+            return Ok(bff_context::trusted::fetched(response.value, provenance));
         }
-        let response = result.map_err(|failure| failure.for_write(true))?;
-        let provenance = Provenance::fresh(up.name(), Duration::ZERO, visibility);
-        return Ok(bff_context::trusted::fetched(response.value, provenance));
+        let config = self.policy.config();
+        let request = ReadThrough {
+            read: bff_cache::ReadKey {
+                key: cache.key::<T>(self.name(), Method::GET, call.target(), &call.scope),
+                route: call.route,
+                visibility,
+            },
+            policy: call
+                .cache_policy
+                .clone()
+                .with_overrides(&config.cache, call.route),
+            revalidation_timeout: config.revalidation_timeout(),
+            // No decoder for the shared cache: `convert` is a closure of the call. Responses are cached in this process
+            // only.
+            decode: None,
+        };
+        let owned = self.clone();
+        let fetch = |fetch: FetchContext| async move {
+            let (cx, deadline) = (&fetch.cx, &fetch.deadline);
+            let response = call_upstream(cx, &owned, &call, (&codec, &convert), deadline).await?;
+            Ok(FetchResult::Full(response))
+        };
+        cache.get_or_fetch(cx, request, fetch).await
     }
-    let config = up.policy.config();
-    let request = ReadThrough {
-        read: bff_cache::ReadKey {
-            key: cache.key::<T>(up.name(), Method::GET, call.target(), &call.scope),
-            route: call.route,
-            visibility,
-        },
-        policy: call
-            .cache_policy
-            .clone()
-            .with_overrides(&config.cache, call.route),
-        revalidation_timeout: config.revalidation_timeout(),
-        // No decoder for the shared cache: `convert` is a closure of the call. Responses are cached in this process
-        // only.
-        decode: None,
-    };
-    let owned = up.clone();
-    let fetch = |fetch: FetchContext| async move {
-        let (cx, deadline) = (&fetch.cx, &fetch.deadline);
-        let response = call_upstream(cx, &owned, &call, (&codec, &convert), deadline).await?;
-        Ok(FetchResult::Full(response))
-    };
-    cache.get_or_fetch(cx, request, fetch).await
 }
 
 /// Runs one call through every policy except the cache, and records it.

@@ -24,9 +24,11 @@ use tonic::{Request, Status};
 
 use super::call::CacheInvalidation;
 use super::{Call, Upstream, cancel, connect, status, timeout_reason};
-use crate::outbound::balance::Instance;
-use crate::outbound::{Config, Failure, InFlightGuard, Reason, RetryTraits, SharedDeadline};
-use bff_context::context::RequestContext;
+use crate::clients::stream::InFlightGuard;
+use crate::config::Config;
+use crate::endpoints::balance::Instance;
+use crate::policies::retry::RetryTraits;
+use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;
 use bff_runtime::net::{self, Env};
 
@@ -230,7 +232,7 @@ fn invalidate_cache(
     if let Some(invalidation) = invalidation
         && failure.is_none_or(Failure::may_have_been_applied)
     {
-        invalidation.apply(up);
+        invalidation.apply(up.name(), up.policy.env(), &up.cache);
     }
 }
 

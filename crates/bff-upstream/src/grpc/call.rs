@@ -6,9 +6,9 @@ use http::HeaderMap;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 
-use super::Upstream;
-use crate::outbound::{RetryTraits, retry};
-use bff_cache::CachePolicy;
+use crate::policies::retry;
+use crate::policies::retry::RetryTraits;
+use bff_cache::{Cache, CachePolicy};
 use bff_context::context::RequestContext;
 use bff_context::context::request_id::X_REQUEST_ID;
 use bff_context::context::urgency::PRIORITY;
@@ -126,9 +126,8 @@ pub(super) struct CacheInvalidation {
 
 impl CacheInvalidation {
     /// Invalidates the entries, as of now.
-    pub(super) fn apply(&self, up: &Upstream) {
-        let now = up.policy.env().unix_millis();
-        let target = (up.name(), &self.target[..]);
-        (up.cache).invalidate_after_write(target, &self.audience, &self.policy, now);
+    pub(super) fn apply(&self, upstream: &'static str, env: &Env, cache: &Cache) {
+        let target = (upstream, &self.target[..]);
+        cache.invalidate_after_write(target, &self.audience, &self.policy, env.unix_millis());
     }
 }

@@ -8,7 +8,8 @@ use tonic::codegen::http::uri::{Authority, PathAndQuery};
 use tonic::transport::{Channel, Endpoint};
 use tower::{BoxError, Service as _};
 
-use crate::outbound::{Config, TrustRoots};
+use crate::clients::trust_roots::TrustRoots;
+use crate::config::Config;
 use bff_runtime::net::{Connector, Net};
 
 /// The interval of HTTP/2 keep-alive pings while calls are in flight.

@@ -55,7 +55,7 @@ use http::StatusCode;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
-use crate::outbound::{Failure, Reason};
+use bff_context::context::{Failure, Reason};
 use bff_context::error::Error;
 
 /// The metadata key of the retry delay in milliseconds (gRFC A6).

@@ -108,7 +108,7 @@ struct Scene {
 impl Scene {
     /// A backend that sends response headers at once. It rejects the first `rejected` streams as unavailable.
     fn new(rejected: usize, change: impl FnOnce(&mut Config)) -> Self {
-        crate::outbound::install_tls_provider();
+        crate::clients::trust_roots::install_tls_provider();
         let network = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let (sender, accepted) = mpsc::unbounded_channel();
         tokio::spawn(serve(network.listen("backend:80"), rejected, sender));

@@ -1,0 +1,145 @@
+//! One attempt over HTTP: builds the request, sends it, and maps the response to a value or a [`Failure`].
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Full;
+use serde::de::DeserializeOwned;
+
+use crate::call::Call;
+use crate::clients::client::Client;
+use crate::config::Config;
+use bff_cache::{FetchContext, FetchResult, FullResponse};
+use bff_context::context::request_id::X_REQUEST_ID;
+use bff_context::context::urgency::PRIORITY;
+use bff_context::context::{
+    Failure, Reason, RequestContext, RequestTimeout, deadline::REQUEST_TIMEOUT,
+};
+use bff_context::scope::{Scope, X_CLIENT};
+use bff_runtime::net::{self, Env};
+
+/// Sends the call once and decodes the response body, unless a 304 confirms the cached response.
+///
+/// The body is decoded here, so that every policy around the attempt counts an invalid body as a failure.
+pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
+    (cx, env): (&RequestContext, &Env),
+    config: &Config,
+    client: &Client,
+    call: &Call<S>,
+    fetch: Option<&FetchContext>,
+    timeout: Duration,
+) -> Result<FetchResult<T>, Failure> {
+    let started = net::now();
+    let mut request = build_request((cx, env), config, call, timeout)?;
+    let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
+    let (head, body) = client.exchange(request, config.max_body_bytes).await?;
+    if conditional && head.status == StatusCode::NOT_MODIFIED {
+        return Ok(FetchResult::NotModified(head.headers, net::now() - started));
+    }
+    if !head.status.is_success() {
+        // The body of a 5xx describes the backend's own fault, so no client code reads it.
+        let rejected = head.status.is_client_error();
+        let error_body = if rejected { body } else { Bytes::new() };
+        let failure = failure_from_status(head.status, &head.headers, call)
+            .with_response(head.status, error_body);
+        return Err(match failure.reason() {
+            Reason::NotFound => failure.with_response_headers(head.headers),
+            _ => failure,
+        });
+    }
+    let value = decode(&body).map_err(|error| {
+        Failure::new(Reason::BadResponse).with_cause(format!("invalid response body: {error}"))
+    })?;
+    Ok(FetchResult::Full(FullResponse {
+        value: Arc::new(value),
+        status: head.status,
+        head: head.headers,
+        bytes: body.len(),
+        body,
+        response_delay: net::now() - started,
+    }))
+}
+
+/// Decodes a cached body. The body was decoded successfully before, here or in another replica.
+pub(super) fn decode_cached<T>(body: &[u8]) -> Option<Arc<dyn Any + Send + Sync>>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    decode::<T>(body).ok().map(|value| Arc::new(value) as _)
+}
+
+/// Decodes JSON; an empty body counts as `null`. `serde_json` itself rejects more than 128 levels of nesting.
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    // One UTF-8 check of the whole body is cheaper than a check of each string.
+    match std::str::from_utf8(body) {
+        Ok("") => serde_json::from_str("null"),
+        Ok(text) => serde_json::from_str(text),
+        // The error of `from_slice` gives the position of the invalid byte.
+        Err(_) => serde_json::from_slice(body),
+    }
+}
+
+fn build_request<S: Scope>(
+    (cx, env): (&RequestContext, &Env),
+    config: &Config,
+    call: &Call<S>,
+    timeout: Duration,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let target = config.url.origin_form(call.path());
+    let target = target.map_err(|error| Failure::internal(error).not_sent())?;
+    let body = call.body()?;
+    let mut request = Request::new(Full::new(body.cloned().unwrap_or_default()));
+    *request.method_mut() = call.method().clone();
+    *request.uri_mut() = target.into();
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    if body.is_some() {
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+    }
+    propagate(cx, env, timeout, &mut headers);
+    call.add_identity_headers(&mut headers);
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// Adds the headers of every call: request id, trace context, remaining time, urgency and client class.
+pub(super) fn propagate(
+    cx: &RequestContext,
+    env: &Env,
+    timeout: Duration,
+    headers: &mut HeaderMap,
+) {
+    headers.insert(X_REQUEST_ID, cx.request_id().header());
+    headers.insert(REQUEST_TIMEOUT, RequestTimeout::header(timeout));
+    headers.insert(PRIORITY, cx.urgency().header());
+    headers.insert(X_CLIENT, cx.client().clone());
+    cx.trace().propagate(headers, env);
+}
+
+/// The failure for an unsuccessful status.
+fn failure_from_status<S: Scope>(
+    status: StatusCode,
+    headers: &HeaderMap,
+    call: &Call<S>,
+) -> Failure {
+    let reason = match status.as_u16() {
+        404 if call.is_single_resource() && !call.is_write() => Reason::NotFound,
+        403 if S::PERSONAL => Reason::Forbidden,
+        429 => Reason::Overloaded,
+        503 => Reason::Unavailable,
+        _ => Reason::BadResponse,
+    };
+    Failure::new(reason)
+        .with_retry_after(retry_after(headers))
+        .with_cause(format!("the backend responded with {status}"))
+}
+
+/// The delay of `Retry-After`, if the backend gave it in seconds (RFC 9110 §10.2.3).
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}

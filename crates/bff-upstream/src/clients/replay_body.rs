@@ -1,0 +1,142 @@
+//! The request body of a forwarded request. A retry can send it again if it is buffered, or if no attempt has read it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum_core::body::Body;
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http_body::{Body as _, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::time::{Sleep, sleep};
+
+/// The time to wait for the backend's `100 Continue` before the body is sent without it (RFC 9110 §10.1.1).
+const EXPECT_CONTINUE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The body of a forwarded request.
+#[derive(Clone, Debug)]
+pub enum RequestBody {
+    /// A buffered body. It can be sent any number of times.
+    Buffered(Bytes),
+    /// A streaming body. It can be sent once, by the first attempt that reads it.
+    Streaming(Arc<Mutex<Option<Body>>>),
+}
+
+impl RequestBody {
+    /// Creates a streaming body.
+    pub fn streaming(body: Body) -> Self {
+        Self::Streaming(Arc::new(Mutex::new(Some(body))))
+    }
+
+    /// The body for one attempt. With a signal, the attempt reads the client's body only after the signal.
+    pub(crate) fn body_for_attempt(&self, signal: Option<Arc<ContinueSignal>>) -> AttemptBody {
+        match self {
+            Self::Buffered(bytes) => AttemptBody {
+                source: Arc::new(Mutex::new(Some(Body::from(bytes.clone())))),
+                size_hint: SizeHint::with_exact(bytes.len() as u64),
+                body: None,
+                continue_signal: None,
+                continue_timeout: None,
+            },
+            Self::Streaming(source) => AttemptBody {
+                size_hint: source
+                    .lock()
+                    .as_ref()
+                    .map_or_else(SizeHint::default, Body::size_hint),
+                source: source.clone(),
+                body: None,
+                continue_signal: signal,
+                continue_timeout: None,
+            },
+        }
+    }
+}
+
+/// A signal that is set when the backend sends `100 Continue`.
+#[derive(Debug, Default)]
+pub(crate) struct ContinueSignal {
+    is_set: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl ContinueSignal {
+    pub(crate) fn set(&self) {
+        self.is_set.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn poll_set(&self, cx: &Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.is_set.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// The body of one attempt. It takes the client's body at the first poll.
+#[derive(Debug)]
+pub(crate) struct AttemptBody {
+    source: Arc<Mutex<Option<Body>>>,
+    size_hint: SizeHint,
+    body: Option<Body>,
+    continue_signal: Option<Arc<ContinueSignal>>,
+    continue_timeout: Option<Pin<Box<Sleep>>>,
+}
+
+impl AttemptBody {
+    /// Waits for the signal, at most [`EXPECT_CONTINUE_TIMEOUT`].
+    fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(signal) = &self.continue_signal else {
+            return Poll::Ready(());
+        };
+        let timeout = self
+            .continue_timeout
+            .get_or_insert_with(|| Box::pin(sleep(EXPECT_CONTINUE_TIMEOUT)));
+        if signal.poll_set(cx).is_pending() && timeout.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        (self.continue_signal, self.continue_timeout) = (None, None);
+        Poll::Ready(())
+    }
+}
+
+impl http_body::Body for AttemptBody {
+    type Data = Bytes;
+    type Error = axum_core::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
+        let this = self.get_mut();
+        if this.poll_continue(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if this.body.is_none() {
+            this.body = this.source.lock().take();
+        }
+        match &mut this.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Some(body) => body.is_end_stream(),
+            None => self.size_hint.exact() == Some(0),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Some(body) => body.size_hint(),
+            None => self.size_hint,
+        }
+    }
+}
