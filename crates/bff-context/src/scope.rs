@@ -1,6 +1,5 @@
 //! The scopes of an answer: [`Public`], [`Segment`] or [`Caller`]. The scope decides which callers may share it.
 
-use crate::trusted::Access;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub use audience::Audience;
@@ -22,6 +21,16 @@ pub const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 pub const X_USER_ROLE: HeaderName = HeaderName::from_static("x-user-role");
 /// The client class, sent upstream on every call.
 pub const X_CLIENT: HeaderName = HeaderName::from_static("x-client");
+
+/// Permits a call of the methods of [`Scope`] that read the caller. Only [`trusted`](crate::trusted) makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Access(());
+
+impl Access {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
 
 /// The data that a response depends on, and so who may share it.
 pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {

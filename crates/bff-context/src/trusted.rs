@@ -6,11 +6,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::context::{Fetched, Provenance};
-use crate::scope::{Audience, Caller, Language, Region, Scope, Segment};
-
-/// Permits a call of the methods of [`Scope`] that read the caller. Only this module makes one.
-#[derive(Clone, Copy, Debug)]
-pub struct Access(());
+use crate::scope::{Access, Audience, Caller, Language, Region, Scope, Segment};
 
 /// A value with the scope `S`. The caller of this function promises that the value was fetched for that scope.
 pub fn fetched<T, S>(value: Arc<T>, from: Provenance) -> Fetched<T, S> {
@@ -19,12 +15,12 @@ pub fn fetched<T, S>(value: Arc<T>, from: Provenance) -> Fetched<T, S> {
 
 /// The part of every cache key that separates readers.
 pub fn audience(scope: &impl Scope) -> Audience {
-    scope.audience(Access(()))
+    scope.audience(Access::new())
 }
 
 /// Adds the headers that identify the caller to a backend.
 pub fn identify(scope: &impl Scope, headers: &mut HeaderMap) {
-    scope.identify(headers, Access(()));
+    scope.identify(headers, Access::new());
 }
 
 /// The account of a caller.
