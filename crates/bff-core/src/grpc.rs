@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use prost::Message;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::Codec;
@@ -17,7 +18,7 @@ use tower::util::{MapRequest, MapResponse};
 use crate::cache::{self, Cache, FetchContext, FetchResult, FullResponse, ReadThrough};
 use crate::context::RequestContext;
 use crate::discovery::InitialResolution;
-use crate::net::{self, Env};
+use crate::net::Env;
 use crate::outbound::balance::{self, Instance};
 use crate::outbound::{
     Config, Failure, Fetched, GatewayHandles, Policy, Provenance, Reason, SharedDeadline,
@@ -162,10 +163,10 @@ where
     T: Send,
     S: Scope,
 {
-    let started = net::now();
+    let started = Instant::now();
     let (config, env) = (up.policy.config(), up.policy.env());
     let attempt = |instance: Arc<Instance<Channel>>, timeout| async move {
-        let sent_at = net::now();
+        let sent_at = Instant::now();
         let channel = instance.payload().clone();
         let (message, head) = attempt((cx, env), config, channel, call, codec(), timeout).await?;
         let bytes = message.encoded_len();
@@ -177,7 +178,7 @@ where
             head,
             bytes,
             body: bytes::Bytes::new(),
-            response_delay: net::now() - sent_at,
+            response_delay: Instant::now() - sent_at,
         })
     };
     let traits = call.retry_traits();

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::cache::{self, Cache, FetchContext, FetchResult, ReadThrough};
 use crate::context::RequestContext;
 use crate::discovery::{self, InitialResolution};
-use crate::net;
 use crate::scope::Scope;
 
 pub use crate::context::{
@@ -307,7 +307,7 @@ impl Upstream {
         T: DeserializeOwned + Send + Sync + 'static,
         S: Scope,
     {
-        let started = net::now();
+        let started = Instant::now();
         let (config, env) = (self.policy.config(), self.policy.env());
         let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
             let client = &instance.payload().buffered;

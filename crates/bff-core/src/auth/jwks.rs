@@ -18,7 +18,6 @@ use super::config::Config;
 use crate::context::RequestContext;
 use crate::discovery::InitialResolution;
 use crate::error::{Error, codes};
-use crate::net;
 use crate::outbound::GatewayHandles;
 use crate::outbound::{self, Call, Id, Reason, Upstream, validate_id};
 use crate::scope::Public;
@@ -109,7 +108,7 @@ impl Jwks {
     pub(super) fn generation(&self) -> Option<u64> {
         let current = self.0.current.load();
         let current = current.as_ref()?;
-        if net::now() - current.fetched_at >= self.0.max_age {
+        if Instant::now() - current.fetched_at >= self.0.max_age {
             let _ = self.fetch();
         }
         (!self.has_expired(current)).then_some(current.set.generation)
@@ -119,7 +118,7 @@ impl Jwks {
     /// time, and the issuer may have revoked one. Keys do not expire if the last fetch failed.
     fn has_expired(&self, keys: &FetchedKeys) -> bool {
         let longest = self.0.max_age.saturating_add(self.0.min_interval);
-        net::now() - keys.fetched_at >= longest && self.0.fetch_state.lock().error.is_none()
+        Instant::now() - keys.fetched_at >= longest && self.0.fetch_state.lock().error.is_none()
     }
 
     /// The key with the id `kid`. It fetches an unknown key, and waits no longer than `deadline`.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::Cache;
 use super::entry::{CachedResult, Entry};
@@ -18,7 +19,6 @@ use super::shared_tier::lease::FetchLease;
 use super::shared_tier::{DecodeFn, SharedLookup};
 use super::single_flight::{FlightGuard, FlightResult};
 use crate::context::RequestContext;
-use crate::net;
 use crate::outbound::{Failure, Reason, SharedDeadline};
 
 /// The response field with the backend's tags, a comma-separated list.
@@ -204,7 +204,7 @@ impl CacheFill {
             decision,
             head,
             bytes: full.bytes,
-            received_at: net::now(),
+            received_at: Instant::now(),
             requested_at: self.requested_at,
             tags: tags.unwrap_or_default(),
             last_refresh_error: None.into(),
@@ -237,7 +237,7 @@ impl CacheFill {
             decision: self.evaluate(StatusCode::OK, &head, response_delay),
             head,
             bytes: entry.bytes,
-            received_at: net::now(),
+            received_at: Instant::now(),
             requested_at: self.requested_at,
             tags: entry.tags.clone(),
             last_refresh_error: None.into(),
@@ -261,7 +261,7 @@ impl CacheFill {
                     decision,
                     head: HeaderMap::new(),
                     bytes: 0,
-                    received_at: net::now(),
+                    received_at: Instant::now(),
                     requested_at: self.requested_at,
                     tags,
                     last_refresh_error: None.into(),
@@ -276,7 +276,7 @@ impl CacheFill {
         let Some(entry) = &self.stale_entry else {
             return;
         };
-        if entry.usable_on_error(failure, net::now()) {
+        if entry.usable_on_error(failure, Instant::now()) {
             *entry.last_refresh_error.lock() = Some((failure.reason(), failure.retry_after()));
         } else if failure.reason().is_definitive() {
             self.evict(lease);

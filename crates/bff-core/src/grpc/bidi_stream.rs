@@ -25,7 +25,7 @@ use tonic::{Request, Status};
 use super::call::CacheInvalidation;
 use super::{Call, Upstream, cancel, connect, status, timeout_reason};
 use crate::context::RequestContext;
-use crate::net::{self, Env};
+use crate::net::Env;
 use crate::outbound::balance::Instance;
 use crate::outbound::{Config, Failure, InFlightGuard, Reason, RetryTraits, SharedDeadline};
 use crate::scope::Scope;
@@ -69,7 +69,7 @@ where
     T: Send + 'static,
     S: Scope,
 {
-    let started = net::now();
+    let started = Instant::now();
     let (config, env) = (up.policy.config(), up.policy.env());
     let (call, codec) = (&call, &codec);
     // A stream limited by a deadline counts as a call in the bulkhead.
@@ -240,7 +240,7 @@ fn wait_limit(cx: &RequestContext) -> (Duration, Reason) {
         return (idle_timeout, Reason::Timeout);
     }
     let deadline = cx.upstream_deadline();
-    let time_left = deadline.saturating_duration_since(net::now());
+    let time_left = deadline.saturating_duration_since(Instant::now());
     (time_left, Reason::Deadline)
 }
 

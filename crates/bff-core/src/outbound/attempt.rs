@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::client::Client;
 use super::{Call, Config, Failure, Reason};
@@ -15,7 +16,7 @@ use crate::cache::{FetchContext, FetchResult, FullResponse};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
 use crate::context::{RequestContext, RequestTimeout, deadline::REQUEST_TIMEOUT};
-use crate::net::{self, Env};
+use crate::net::Env;
 use crate::scope::{Scope, X_CLIENT};
 
 /// Sends the call once and decodes the response body, unless a 304 confirms the cached response.
@@ -29,12 +30,15 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     fetch: Option<&FetchContext>,
     timeout: Duration,
 ) -> Result<FetchResult<T>, Failure> {
-    let started = net::now();
+    let started = Instant::now();
     let mut request = build_request((cx, env), config, call, timeout)?;
     let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
-        return Ok(FetchResult::NotModified(head.headers, net::now() - started));
+        return Ok(FetchResult::NotModified(
+            head.headers,
+            Instant::now() - started,
+        ));
     }
     if !head.status.is_success() {
         // The body of a 5xx describes the backend's own fault, so no client code reads it.
@@ -56,7 +60,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         head: head.headers,
         bytes: body.len(),
         body,
-        response_delay: net::now() - started,
+        response_delay: Instant::now() - started,
     }))
 }
 

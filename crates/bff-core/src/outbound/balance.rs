@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::latency::Clock;
 use super::outlier_detection::{self, OutlierDetector};
 use crate::config::Ratio;
-use crate::net::monotonic::Clock;
 use peak_ewma::Decay;
 use set::{Candidates, Exclude, InstanceSet, WeightedInstance};
 

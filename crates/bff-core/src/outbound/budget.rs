@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::latency::nanos;
 use crate::config::Ratio;
 use crate::context::RequestRetryAllowance;
-use crate::net::monotonic::nanos;
 
 /// The cost of one extra attempt. The budget counts in thousandths of an attempt.
 const ONE: i64 = 1000;

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::replay_body::{ContinueSignal, RequestBody};
 use super::stream::{InFlightGuard, InstanceClients};
 use super::{Failure, Instance, Reason, RetryTraits, SharedDeadline, Upstream, attempt, retry};
 use crate::context::RequestContext;
 use crate::error::Error;
-use crate::net;
 
 /// The route label of all forwarded requests in the metrics of a backend. The edge's metrics distinguish the routes.
 const ROUTE: &str = "pass-through";
@@ -87,7 +87,7 @@ pub(crate) async fn forward(
     up: &Upstream,
     request: &ForwardRequest,
 ) -> Result<ForwardResponse, Failure> {
-    let started = net::now();
+    let started = Instant::now();
     // The response of the last attempt, if it counted as a failure. A retry drops it first.
     let failed_response = Mutex::new(None);
     let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| {

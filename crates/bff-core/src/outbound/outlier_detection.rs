@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::latency::{Clock, nanos};
 use super::outcome::AttemptOutcome;
 use crate::config::Ratio;
-use crate::net::monotonic::{Clock, nanos};
 
 #[cfg(test)]
 mod tests;

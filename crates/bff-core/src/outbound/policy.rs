@@ -21,7 +21,7 @@ use super::outcome::AttemptOutcome;
 use super::{Config, Failure, GatewayHandles, Reason, RetryTraits, SharedDeadline};
 use crate::context::RequestContext;
 use crate::discovery::{self, InitialResolution, WatchHandle};
-use crate::net::{self, Env};
+use crate::net::Env;
 use crate::telemetry::Metrics;
 use retry_delay::AttemptState;
 
@@ -59,7 +59,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         shared: &GatewayHandles,
         make_client: impl Fn(&Endpoint) -> T + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let now = net::now();
+        let now = Instant::now();
         let seed = shared.env.random();
         let instances = Arc::new(Instances::new(
             &config.load_balancing,
@@ -110,7 +110,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         result: &Result<R, Failure>,
     ) {
         let outcome = result.as_ref().err().map_or("ok", |f| f.reason().as_str());
-        let took = net::now() - started;
+        let took = Instant::now() - started;
         (self.metrics).upstream_call(self.name, route, outcome, took);
     }
 
@@ -133,7 +133,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let mut now = net::now();
+        let mut now = Instant::now();
         // Checked first: a response after the deadline would cost the backend work and the client time, for nothing.
         if self.deadline_too_short(deadline, traits, now, Duration::ZERO) {
             return Err(Failure::new(Reason::Deadline)
@@ -168,7 +168,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             state.last_failure = Some(failure);
             self.metrics.retry(self.name, "retry");
             sleep(delay).await;
-            now = net::now();
+            now = Instant::now();
         }
     }
 
@@ -204,7 +204,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             result = &mut first => return result,
             () = sleep(hedge_delay) => {}
         }
-        let now = net::now();
+        let now = Instant::now();
         let avoid = state.last_instance.as_deref();
         let other = (self.instances).pick(now, self.env.random(), avoid);
         let (true, Some(other)) = (self.config.retry.allows_another(state.attempts), other) else {
@@ -270,7 +270,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         // An unlimited attempt timeout overflows; then only the shared deadline limits the attempt.
         let end = started.checked_add(timeout).unwrap_or(started + FAR_FUTURE);
         let result = deadline.timeout(end, attempt).await;
-        let now = net::now();
+        let now = Instant::now();
         let outcome = result
             .as_ref()
             .map_or_else(AttemptOutcome::of, |_| AttemptOutcome::Success);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::net::monotonic::nanos;
+use crate::outbound::latency::nanos;
 
 const STEPS: usize = 10;
 

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use super::{Instance, Policy};
 use crate::context::RequestContext;
-use crate::net;
 use crate::outbound::{Failure, RetryTraits, SharedDeadline};
 
 /// The attempts of one call so far.
@@ -51,7 +50,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         {
             return None;
         }
-        let now = net::now();
+        let now = Instant::now();
         let time_left = deadline.instant().saturating_duration_since(now);
         let retries = state.attempts.saturating_sub(1);
         let retry_after = failure.retry_after();
