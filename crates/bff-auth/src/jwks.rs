@@ -19,7 +19,6 @@ use bff_context::context::RequestContext;
 use bff_context::context::{Id, Reason, validate_id};
 use bff_context::error::{Error, codes};
 use bff_context::scope::Public;
-use bff_runtime::net;
 use bff_upstream::GatewayHandles;
 use bff_upstream::endpoints::discovery::InitialResolution;
 use bff_upstream::{Call, Upstream};
@@ -110,7 +109,7 @@ impl Jwks {
     pub(super) fn generation(&self) -> Option<u64> {
         let current = self.0.current.load();
         let current = current.as_ref()?;
-        if net::now() - current.fetched_at >= self.0.max_age {
+        if Instant::now() - current.fetched_at >= self.0.max_age {
             let _ = self.fetch();
         }
         (!self.has_expired(current)).then_some(current.set.generation)
@@ -120,7 +119,7 @@ impl Jwks {
     /// time, and the issuer may have revoked one. Keys do not expire if the last fetch failed.
     fn has_expired(&self, keys: &FetchedKeys) -> bool {
         let longest = self.0.max_age.saturating_add(self.0.min_interval);
-        net::now() - keys.fetched_at >= longest && self.0.fetch_state.lock().error.is_none()
+        Instant::now() - keys.fetched_at >= longest && self.0.fetch_state.lock().error.is_none()
     }
 
     /// The key with the id `kid`. It fetches an unknown key, and waits no longer than `deadline`.

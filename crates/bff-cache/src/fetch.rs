@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use tokio::time::Instant;
 
 use super::Cache;
 use super::entry::{CachedResult, Entry};
@@ -19,7 +20,6 @@ use super::shared_tier::{DecodeFn, SharedLookup};
 use super::single_flight::{FlightGuard, FlightResult};
 use bff_context::context::RequestContext;
 use bff_context::context::{Failure, Reason, SharedDeadline};
-use bff_runtime::net;
 
 /// The response field with the backend's tags, a comma-separated list.
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
@@ -160,7 +160,7 @@ impl CacheFill {
             decision,
             head,
             bytes: full.bytes,
-            received_at: net::now(),
+            received_at: Instant::now(),
             requested_at: self.requested_at,
             tags: tags.unwrap_or_default(),
             last_refresh_error: None.into(),
@@ -193,7 +193,7 @@ impl CacheFill {
             decision: self.evaluate(StatusCode::OK, &head, response_delay),
             head,
             bytes: entry.bytes,
-            received_at: net::now(),
+            received_at: Instant::now(),
             requested_at: self.requested_at,
             tags: entry.tags.clone(),
             last_refresh_error: None.into(),
@@ -217,7 +217,7 @@ impl CacheFill {
                     decision,
                     head: HeaderMap::new(),
                     bytes: 0,
-                    received_at: net::now(),
+                    received_at: Instant::now(),
                     requested_at: self.requested_at,
                     tags,
                     last_refresh_error: None.into(),
@@ -232,7 +232,7 @@ impl CacheFill {
         let Some(entry) = &self.stale_entry else {
             return;
         };
-        if entry.usable_on_error(failure, net::now()) {
+        if entry.usable_on_error(failure, Instant::now()) {
             *entry.last_refresh_error.lock() = Some((failure.reason(), failure.retry_after()));
         } else if failure.reason().is_definitive() {
             self.evict(lease);

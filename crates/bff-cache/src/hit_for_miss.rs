@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::key::Key;
-use bff_runtime::net;
 
 /// How long a mark lasts.
 pub(super) const TTL: Duration = Duration::from_secs(10);
@@ -52,6 +51,6 @@ impl HitForMiss {
     }
 
     fn seconds(&self) -> u64 {
-        (net::now() - self.start).as_secs()
+        (Instant::now() - self.start).as_secs()
     }
 }

@@ -18,7 +18,6 @@ use bff_context::context::CacheResult;
 use bff_context::context::RequestContext;
 use bff_context::context::{Failure, Fetched, Freshness, Provenance};
 use bff_context::scope::{CacheVisibility, Scope};
-use bff_runtime::net;
 
 /// A read, and how its response may be stored.
 pub struct ReadThrough {
@@ -106,7 +105,7 @@ impl Cache {
         let no_store = options.policy.no_store;
         let stale_entry = (!no_store).then(|| self.get(&options.read.key)).flatten();
         if let Some(entry) = &stale_entry {
-            match entry.state(net::now()) {
+            match entry.state(Instant::now()) {
                 EntryState::Fresh(_) => return ReadState::Ready(entry.clone(), CacheResult::Hit),
                 EntryState::StaleWhileRevalidate => {
                     self.revalidate_in_background(cx, options, entry, fetch);
@@ -161,7 +160,7 @@ impl Cache {
 
     fn fresh_entry(&self, key: &Key) -> Option<Arc<Entry>> {
         let entry = self.get(key)?;
-        matches!(entry.state(net::now()), EntryState::Fresh(_)).then_some(entry)
+        matches!(entry.state(Instant::now()), EntryState::Fresh(_)).then_some(entry)
     }
 
     /// Revalidates in the background, unless that is in progress, the limit is reached, or the gateway drains.
@@ -225,7 +224,7 @@ impl ReadKey {
         let fresh = Provenance::fresh(self.key.upstream(), fresh_for, self.visibility);
         let provenance = match cache_result {
             CacheResult::Hit => {
-                let now = net::now();
+                let now = Instant::now();
                 let resident_time = now.saturating_duration_since(entry.received_at);
                 Provenance {
                     state: Freshness::Cached,
@@ -238,7 +237,7 @@ impl ReadKey {
                 let refresh_error = *entry.last_refresh_error.lock();
                 Provenance {
                     state: Freshness::Stale,
-                    age: Some(entry.age(net::now())),
+                    age: Some(entry.age(Instant::now())),
                     reason: refresh_error.map(|(reason, _)| reason),
                     retry_after: refresh_error.and_then(|(_, after)| after),
                     fresh_for: Duration::ZERO,
@@ -268,7 +267,7 @@ impl ReadKey {
         T: Send + Sync + 'static,
     {
         let failure = failure.with_upstream(self.key.upstream());
-        let now = net::now();
+        let now = Instant::now();
         let usable = stale_entry.filter(|entry| {
             entry.usable_on_error(&failure, now) && cache.is_valid(&self.key, entry)
         });
@@ -293,7 +292,7 @@ impl ReadKey {
         let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.visibility);
         let provenance = Provenance {
             state: Freshness::Stale,
-            age: Some(entry.age(net::now())),
+            age: Some(entry.age(Instant::now())),
             reason: Some(failure.reason()),
             retry_after: failure.retry_after(),
             cache_result: CacheResult::StaleIfError,

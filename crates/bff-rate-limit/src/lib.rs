@@ -22,7 +22,6 @@ pub use request::Request;
 
 use headers::{EffectiveLimit, PolicyResult};
 use limit::{Limit, MatchedPolicy};
-use metrics::Decisions;
 use request::hash_address;
 
 pub mod adaptive;
@@ -31,7 +30,6 @@ mod config;
 mod headers;
 mod limit;
 mod local;
-mod metrics;
 mod redis;
 mod request;
 #[cfg(test)]
@@ -49,12 +47,13 @@ const MAX_POLICIES: usize = 64;
 /// All limits of a gateway.
 #[derive(Debug)]
 pub struct Limits {
-    per_ip: Option<(EffectiveLimit, Decisions)>,
+    per_ip: Option<EffectiveLimit>,
     policies: Vec<Limit>,
     table: local::Table,
     seed: u64,
     store: Store,
     script: Script,
+    metrics: Metrics,
 }
 
 impl Limits {
@@ -66,13 +65,8 @@ impl Limits {
         env: &Env,
         metrics: &Metrics,
     ) -> Result<Self, String> {
-        let counter = || metrics.rate_limits();
         let per_ip = config.per_ip.as_ref().map(PerIp::rule).transpose();
         let per_ip = per_ip.map_err(|e| format!("inbound.rate_limits.per_ip: {e}"))?;
-        let per_ip = per_ip.map(|rule| {
-            let decisions = Decisions::new(counter(), PER_IP);
-            (EffectiveLimit::new(PER_IP, rule), decisions)
-        });
         if config.policies.len() > MAX_POLICIES {
             return Err(format!(
                 "inbound.rate_limits.policies: at most {MAX_POLICIES}"
@@ -80,16 +74,17 @@ impl Limits {
         }
         let mut policies = Vec::new();
         for (name, policy) in &config.policies {
-            let limit = Limit::new(client, name, policy, counter());
+            let limit = Limit::new(client, name, policy);
             policies.push(limit.map_err(|e| format!("inbound.rate_limits.policies.{name}: {e}"))?);
         }
         Ok(Self {
-            per_ip,
+            per_ip: per_ip.map(|rule| EffectiveLimit::new(PER_IP, rule)),
             policies,
             table: local::Table::new(),
             seed: env.random(),
             store,
             script: Script::new(include_str!("decide.lua")),
+            metrics: metrics.clone(),
         })
     }
 
@@ -98,7 +93,7 @@ impl Limits {
         &self,
         address: Option<IpAddr>,
     ) -> Result<(), Box<(RateLimitState, Error)>> {
-        let (Some((effective, decisions)), Some(address)) = (&self.per_ip, address) else {
+        let (Some(effective), Some(address)) = (&self.per_ip, address) else {
             return Ok(());
         };
         let key = self.address_key(address);
@@ -106,7 +101,7 @@ impl Limits {
         if decision.allowed {
             return Ok(());
         }
-        decisions.count(false);
+        self.metrics.rate_limit(PER_IP, "rejected");
         let result = PolicyResult {
             name: PER_IP,
             effective,
@@ -140,7 +135,7 @@ impl Limits {
 
     /// Charges the IP address for a rejected credential.
     pub fn charge_failed_credential(&self, address: Option<IpAddr>) {
-        if let (Some((effective, _)), Some(address)) = (&self.per_ip, address) {
+        if let (Some(effective), Some(address)) = (&self.per_ip, address) {
             let key = self.address_key(address);
             (self.table).charge(key, &effective.rule, FAILED_CREDENTIAL_COST);
         }
@@ -192,7 +187,12 @@ impl Limits {
     ) -> (RateLimitState, Result<(), Error>) {
         let mut worst: Option<Decision> = None;
         for ((limit, _), decision) in matched.iter().zip(decisions) {
-            limit.decisions.count(decision.allowed);
+            let outcome = if decision.allowed {
+                "allowed"
+            } else {
+                "rejected"
+            };
+            self.metrics.rate_limit(limit.name.clone(), outcome);
             if !decision.allowed && worst.is_none_or(|w| w.retry_after < decision.retry_after) {
                 worst = Some(*decision);
             }
@@ -235,7 +235,7 @@ impl Limits {
                 limit.policy.on_store_failure == OnStoreFailure::FailClosed
             };
             if let Some((limit, _)) = matched.iter().find(fails_closed) {
-                limit.decisions.count_fail_closed();
+                (self.metrics).rate_limit(limit.name.clone(), "fail_closed");
                 let detail = "Requests cannot be counted at the moment.";
                 return Err(Error::new(codes::UNAVAILABLE, detail)
                     .with_cause("redis is unavailable and the policy fails closed")

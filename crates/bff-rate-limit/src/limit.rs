@@ -1,16 +1,15 @@
 //! One policy at run time: the requests that it matches, their keys, and the limit of each caller.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::HeaderValue;
-use opentelemetry::metrics::Counter;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::adaptive::{AdaptiveRule, FULL_FRACTION, Health};
 use super::config::{AdaptiveConfig, AppliesTo, Policy};
 use super::headers::EffectiveLimit;
-use super::metrics::Decisions;
 use super::request::{Request, Subject, hash_address, subject};
 use bff_context::scope::Caller;
 use bff_store::{Key, Namespace};
@@ -23,11 +22,10 @@ const SPACE: Namespace = Namespace {
 /// One policy at run time.
 #[derive(Debug)]
 pub(super) struct Limit {
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
     /// Part of the Redis key: gateways that share a Redis count separately.
     gateway: HeaderValue,
     pub(super) policy: Policy,
-    pub(super) decisions: Decisions,
     default: EffectiveLimit,
     plans: Vec<(Box<str>, EffectiveLimit)>,
     /// The rule and the state of an adaptive policy.
@@ -39,12 +37,7 @@ pub(super) type MatchedPolicy<'a> = (&'a Limit, Cow<'a, EffectiveLimit>);
 
 impl Limit {
     /// Creates a policy from its configuration. The error is one line.
-    pub(super) fn new(
-        gateway: &HeaderValue,
-        name: &str,
-        policy: &Policy,
-        counter: Counter<u64>,
-    ) -> Result<Self, String> {
+    pub(super) fn new(gateway: &HeaderValue, name: &str, policy: &Policy) -> Result<Self, String> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if name.is_empty() || name.len() > 64 || !name.bytes().all(allowed) {
             return Err("the name must be 1 to 64 letters, digits, - or _".to_owned());
@@ -62,7 +55,6 @@ impl Limit {
             default: effective(policy.limit)?,
             plans: plans.collect::<Result<_, String>>()?,
             adaptive: (adaptive.transpose()?).map(|rule| (rule, Mutex::default())),
-            decisions: Decisions::new(counter, name),
             policy: policy.clone(),
         })
     }

@@ -15,16 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-pub use coarse_clock::now;
 pub use connector::Connector;
 pub use env::Env;
 pub use worker_threads::WorkerThreads;
 pub use worker_threads::worker_index;
 
-mod coarse_clock;
 mod connector;
 mod env;
-pub mod monotonic;
 mod worker_threads;
 
 /// A byte stream.

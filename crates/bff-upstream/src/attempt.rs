@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::call::Call;
 use crate::clients::client::Client;
@@ -19,7 +20,7 @@ use bff_context::context::{
     Failure, Reason, RequestContext, RequestTimeout, deadline::REQUEST_TIMEOUT,
 };
 use bff_context::scope::{Scope, X_CLIENT};
-use bff_runtime::net::{self, Env};
+use bff_runtime::net::Env;
 
 /// Sends the call once and decodes the response body, unless a 304 confirms the cached response.
 ///
@@ -32,12 +33,15 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     fetch: Option<&FetchContext>,
     timeout: Duration,
 ) -> Result<FetchResult<T>, Failure> {
-    let started = net::now();
+    let started = Instant::now();
     let mut request = build_request((cx, env), config, call, timeout)?;
     let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
     let (head, body) = client.exchange(request, config.max_body_bytes).await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
-        return Ok(FetchResult::NotModified(head.headers, net::now() - started));
+        return Ok(FetchResult::NotModified(
+            head.headers,
+            Instant::now() - started,
+        ));
     }
     if !head.status.is_success() {
         // The body of a 5xx describes the backend's own fault, so no client code reads it.
@@ -59,7 +63,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         head: head.headers,
         bytes: body.len(),
         body,
-        response_delay: net::now() - started,
+        response_delay: Instant::now() - started,
     }))
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::attempt;
 use crate::clients::replay_body::{ContinueSignal, RequestBody};
@@ -20,7 +21,6 @@ use crate::policies::retry::RetryTraits;
 use crate::upstream::Upstream;
 use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
 use bff_context::error::Error;
-use bff_runtime::net;
 
 /// The route label of all forwarded requests in the metrics of a backend. The edge's metrics distinguish the routes.
 const ROUTE: &str = "pass-through";
@@ -96,7 +96,7 @@ pub async fn forward(
     up: &Upstream,
     request: &ForwardRequest,
 ) -> Result<ForwardResponse, Failure> {
-    let started = net::now();
+    let started = Instant::now();
     // The response of the last attempt, if it counted as a failure. A retry drops it first.
     let failed_response = Mutex::new(None);
     let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| {

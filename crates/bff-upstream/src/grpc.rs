@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use prost::Message;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::client::Grpc;
 use tonic::codec::Codec;
@@ -24,7 +25,7 @@ use crate::policies::policy::Policy;
 use bff_cache::{Cache, FetchContext, FetchResult, FullResponse, ReadThrough};
 use bff_context::context::{Failure, Fetched, Provenance, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;
-use bff_runtime::net::{self, Env};
+use bff_runtime::net::Env;
 
 pub use bidi_stream::{BidiStream, open_stream};
 pub use call::Call;
@@ -173,10 +174,10 @@ where
     T: Send,
     S: Scope,
 {
-    let started = net::now();
+    let started = Instant::now();
     let (config, env) = (up.policy.config(), up.policy.env());
     let attempt = |instance: Arc<Instance<Channel>>, timeout| async move {
-        let sent_at = net::now();
+        let sent_at = Instant::now();
         let channel = instance.payload().clone();
         let (message, head) = attempt((cx, env), config, channel, call, codec(), timeout).await?;
         let bytes = message.encoded_len();
@@ -188,7 +189,7 @@ where
             head,
             bytes,
             body: bytes::Bytes::new(),
-            response_delay: net::now() - sent_at,
+            response_delay: Instant::now() - sent_at,
         })
     };
     let traits = call.retry_traits();

@@ -4,11 +4,11 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 use bff_cache::{Cache, FetchContext, FetchResult, ReadThrough};
 use bff_context::context::{Failure, Fetched, Provenance, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;
-use bff_runtime::net;
 use serde::de::DeserializeOwned;
 
 use crate::attempt;
@@ -162,7 +162,7 @@ impl Upstream {
         T: DeserializeOwned + Send + Sync + 'static,
         S: Scope,
     {
-        let started = net::now();
+        let started = Instant::now();
         let (config, env) = (self.policy.config(), self.policy.env());
         let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
             let client = &instance.payload().buffered;

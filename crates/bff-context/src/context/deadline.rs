@@ -5,8 +5,6 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use bff_runtime::net;
-
 /// The time in milliseconds that the sender waits: from clients to us, and from us to backends.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
@@ -38,7 +36,7 @@ impl Deadline {
     /// The deadline of calls to backends: earlier than the head's by the reserve, or by a tenth of the time left if
     /// less.
     pub fn calls(self) -> Instant {
-        let time_left = self.head().saturating_duration_since(net::now());
+        let time_left = self.head().saturating_duration_since(Instant::now());
         self.head() - RESERVE.min(time_left / 10)
     }
 }

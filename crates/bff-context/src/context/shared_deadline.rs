@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Reason};
-use bff_runtime::net::monotonic::nanos;
 
 /// The latest deadline of all callers that wait for one call.
 #[derive(Debug)]
@@ -35,7 +34,8 @@ impl SharedDeadline {
     /// Extends the deadline to that of another caller, if it is later.
     pub fn extend(&self, deadline: Instant) {
         if deadline > self.initial {
-            let extension = nanos(deadline.duration_since(self.initial));
+            let extension = deadline.duration_since(self.initial).as_nanos();
+            let extension = u64::try_from(extension).unwrap_or(u64::MAX);
             self.extension.fetch_max(extension, Relaxed);
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::config::Limits;
 use super::write_timeout::WriteTimeout;
 use crate::inbound::{ConnectionActivity, InFlightRequest};
-use crate::net::{self, Connection};
+use crate::net::Connection;
 
 /// The connection preface of HTTP/2 (RFC 9113 §3.4). On HTTP/2, hyper limits the headers.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -129,7 +129,7 @@ impl TimedIo {
         }
         if self.tracker.state.load(Relaxed) == COMPLETE && !self.tracker.requests.has_in_flight() {
             self.tracker.state.store(RECEIVING, Relaxed);
-            self.started = net::now();
+            self.started = Instant::now();
             self.timer = None;
         }
     }

@@ -10,30 +10,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-use super::coarse_clock::FrozenClock;
 
 thread_local! {
     /// The index of this worker thread, from 1; 0 for any other thread.
     static WORKER_INDEX: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The longest sleep of a worker thread.
-const TIMER_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Always keeps an early timer. tokio wakes its driver by a system call for each new earliest timer, even if the driver
-/// is the current thread. Without an earlier timer, every call would cause one.
-async fn keep_timer_armed() {
-    loop {
-        sleep(TIMER_INTERVAL).await;
-    }
 }
 
 /// The index of the worker thread that drives a socket opened here, from 1; 0 outside of [`WorkerThreads`].
@@ -80,13 +65,7 @@ impl WorkerThreads {
             let active = threads.active.token();
             let serve = move || {
                 WORKER_INDEX.set(number);
-                runtime.block_on(async {
-                    tokio::select! {
-                        biased;
-                        () = shutdown => {}
-                        () = keep_timer_armed() => {}
-                    }
-                });
+                runtime.block_on(shutdown);
                 // Does not wait for a DNS lookup in progress.
                 runtime.shutdown_background();
                 drop(active);
@@ -117,7 +96,7 @@ impl WorkerThreads {
     ) {
         let load = |thread: &&Thread| thread.connections.load(Relaxed);
         let Some(thread) = self.running.iter().min_by_key(load) else {
-            tasks.spawn(FrozenClock::new(connection));
+            tasks.spawn(connection);
             return;
         };
         thread.connections.fetch_add(1, Relaxed);
@@ -126,7 +105,7 @@ impl WorkerThreads {
             let _guard = guard;
             connection.await;
         };
-        tasks.spawn_on(FrozenClock::new(connection), &thread.runtime);
+        tasks.spawn_on(connection, &thread.runtime);
     }
 
     /// Ends the threads and waits until all their connections are dropped, so that everything is logged.

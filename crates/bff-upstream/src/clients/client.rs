@@ -178,7 +178,7 @@ impl CleartextClient {
                 mut connection,
                 since,
             } = shard.lock().pop_back()?;
-            if net::now() - since > self.idle_timeout {
+            if Instant::now() - since > self.idle_timeout {
                 // The remaining connections are even older.
                 shard.lock().clear();
                 return None;
@@ -191,7 +191,7 @@ impl CleartextClient {
 
     /// Returns a connection to the pool.
     fn return_to_pool(&self, connection: Box<PooledConnection>) {
-        let since = net::now();
+        let since = Instant::now();
         let mut idle = self.pool_shard(connection.worker).lock();
         let expired = |idle: &IdleConnection| since.duration_since(idle.since) > self.idle_timeout;
         while idle.len() >= MAX_IDLE || idle.front().is_some_and(expired) {

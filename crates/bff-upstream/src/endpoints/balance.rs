@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::endpoints::endpoint::Endpoint;
+use crate::policies::latency::Clock;
 use crate::policies::outcome::AttemptOutcome;
 use crate::policies::outlier_detection::{self, OutlierDetector};
-use bff_runtime::net::monotonic::Clock;
 use peak_ewma::{Decay, Sample};
 use set::{Candidates, Exclude, InstanceSet, WeightedInstance};
 

@@ -30,7 +30,7 @@ use crate::endpoints::balance::Instance;
 use crate::policies::retry::RetryTraits;
 use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;
-use bff_runtime::net::{self, Env};
+use bff_runtime::net::Env;
 
 /// The number of messages that are buffered before [`BidiStream::send`] waits.
 const SEND_BUFFER: usize = 1;
@@ -71,7 +71,7 @@ where
     T: Send + 'static,
     S: Scope,
 {
-    let started = net::now();
+    let started = Instant::now();
     let (config, env) = (up.policy.config(), up.policy.env());
     let (call, codec) = (&call, &codec);
     // A stream limited by a deadline counts as a call in the bulkhead.
@@ -242,7 +242,7 @@ fn wait_limit(cx: &RequestContext) -> (Duration, Reason) {
         return (idle_timeout, Reason::Timeout);
     }
     let deadline = cx.upstream_deadline();
-    let time_left = deadline.saturating_duration_since(net::now());
+    let time_left = deadline.saturating_duration_since(Instant::now());
     (time_left, Reason::Deadline)
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use bff_runtime::net::monotonic::nanos;
+use crate::policies::latency::nanos;
 
 /// The delay between the attempts of one call.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::policies::latency::nanos;
 use bff_config::Ratio;
 use bff_context::context::RequestRetryAllowance;
-use bff_runtime::net::monotonic::nanos;
 
 /// The cost of one extra attempt. The budget counts in thousandths of an attempt.
 const ONE: i64 = 1000;

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use bff_config::Ratio;
-use bff_runtime::net::monotonic::{Clock, nanos};
 
 /// The number of buckets per doubling of time. A quantile is therefore at most one eighth too long.
 const BUCKETS_PER_DOUBLING: u64 = 8;
@@ -189,6 +188,26 @@ fn upper_edge(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     let doublings = (bucket / BUCKETS_PER_DOUBLING).saturating_sub(1);
     ((bucket - doublings * BUCKETS_PER_DOUBLING + 1) << doublings) - 1
+}
+
+/// Converts instants to nanoseconds since its start, so that atomics can store them. Earlier instants count as zero.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn new(start: Instant) -> Self {
+        Self(start)
+    }
+
+    /// The number overflows after 584 years.
+    pub(crate) fn nanos(self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.0))
+    }
+}
+
+/// A duration in nanoseconds, saturating.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::policies::latency::{Clock, nanos};
 use crate::policies::outcome::AttemptOutcome;
 use bff_config::Ratio;
-use bff_runtime::net::monotonic::{Clock, nanos};
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
-use bff_runtime::net;
 use tokio::time::{Instant, sleep};
 
 use super::outcome::AttemptOutcome;
@@ -34,7 +33,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
     where
         F: Future<Output = Result<R, Failure>>,
     {
-        let mut now = net::now();
+        let mut now = Instant::now();
         // Checked first: a response after the deadline would cost the backend work and the client time, for nothing.
         if self.deadline_too_short(deadline, traits, now, Duration::ZERO) {
             return Err(Failure::new(Reason::Deadline)
@@ -69,7 +68,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             state.last_failure = Some(failure);
             self.metrics.retry(self.name, "retry");
             sleep(delay).await;
-            now = net::now();
+            now = Instant::now();
         }
     }
 
@@ -105,7 +104,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
             result = &mut first => return result,
             () = sleep(hedge_delay) => {}
         }
-        let now = net::now();
+        let now = Instant::now();
         let avoid = state.last_instance.as_deref();
         let other = (self.instances).pick(now, self.env.random(), avoid);
         let (true, Some(other)) = (self.config.retry.allows_another(state.attempts), other) else {
@@ -171,7 +170,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         // An unlimited attempt timeout overflows; then only the shared deadline limits the attempt.
         let end = started.checked_add(timeout).unwrap_or(started + FAR_FUTURE);
         let result = deadline.timeout(end, attempt).await;
-        let now = net::now();
+        let now = Instant::now();
         let outcome = result
             .as_ref()
             .map_or_else(AttemptOutcome::of, |_| AttemptOutcome::Success);

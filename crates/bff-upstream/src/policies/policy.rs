@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bff_context::context::{Failure, Reason};
-use bff_runtime::net::{self, Env};
+use bff_runtime::net::Env;
 use bff_telemetry::Metrics;
 use tokio::time::Instant;
 
@@ -47,7 +47,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         shared: &GatewayHandles,
         make_client: impl Fn(&Endpoint) -> T + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let now = net::now();
+        let now = Instant::now();
         let seed = shared.env.random();
         let instances = Arc::new(Instances::new(
             &config.load_balancing,
@@ -98,7 +98,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         result: &Result<R, Failure>,
     ) {
         let outcome = result.as_ref().err().map_or("ok", |f| f.reason().as_str());
-        let took = net::now() - started;
+        let took = Instant::now() - started;
         (self.metrics).upstream_call(self.name, route, outcome, took);
     }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bff_context::context::{Failure, RequestContext, SharedDeadline};
-use bff_runtime::net;
 use tokio::time::Instant;
 
 use super::policy::Policy;
@@ -52,7 +51,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         {
             return None;
         }
-        let now = net::now();
+        let now = Instant::now();
         let time_left = deadline.instant().saturating_duration_since(now);
         let retries = state.attempts.saturating_sub(1);
         let retry_after = failure.retry_after();

@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use http::{HeaderValue, header};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::rate_limit;
 use crate::context::{Deadline, RequestContext, RequestTimeout, Urgency};
@@ -17,7 +17,6 @@ use crate::inbound::endpoints::{BodyLimit, EndpointOptions};
 use crate::inbound::extract::language;
 use crate::inbound::middleware::compress;
 use crate::inbound::middleware::request_state::EdgeState;
-use crate::net;
 use crate::rate_limit::RateLimitState;
 use crate::routes::{Entry, ProxiedResponse};
 use crate::scope::{Caller, Label, Region};
@@ -70,7 +69,7 @@ async fn build_context(
     request: &mut Request,
     limits: &mut RateLimitState,
 ) -> Result<RequestContext, Error> {
-    let started = net::now();
+    let started = Instant::now();
     let options = state.options.unwrap_or(EndpointOptions::SCREEN);
     let proxied = request.extensions().get::<Arc<Entry>>();
     let auth_by_upstream = proxied.is_some_and(|entry| entry.route.limits().auth_by_upstream);

@@ -32,7 +32,6 @@ use crate::GatewayHandles;
 use crate::auth::Authenticator;
 use crate::error::{Error, codes};
 use crate::inbound::endpoints::{EndpointOptions, WriteDetection};
-use crate::net;
 use concurrency_limit::{AdaptiveConcurrencyLimit, RequestOutcome};
 use intent::Intent;
 use slots::Slots;
@@ -142,7 +141,7 @@ impl LoadShedder {
         let slot = slot.ok_or_else(|| self.reject(class, ""))?;
         Ok(InFlight {
             shedder: self.clone(),
-            started: net::now(),
+            started: Instant::now(),
             measured,
             slot: Some(slot),
         })

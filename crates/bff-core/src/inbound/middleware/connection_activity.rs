@@ -8,8 +8,6 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::net;
-
 /// The activity of one connection. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ConnectionActivity(Arc<Inner>);
@@ -144,7 +142,7 @@ impl Clone for InFlightRequest {
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
         let inner = &self.0.0;
-        let since = u64::try_from((net::now() - inner.opened).as_millis()).unwrap_or(u64::MAX);
+        let since = u64::try_from((Instant::now() - inner.opened).as_millis()).unwrap_or(u64::MAX);
         inner.idle_since.store(since, Relaxed);
         inner.in_flight.fetch_sub(1, Relaxed);
     }

@@ -20,7 +20,6 @@ use crate::error::Error;
 use crate::inbound::admission::load_shed::{AdmissionTicket, Slot};
 use crate::inbound::edge::Edge;
 use crate::inbound::endpoints::EndpointOptions;
-use crate::net;
 use crate::routes::Entry;
 use crate::section::ReportedSections;
 use crate::section::screen::SECTIONS;
@@ -115,7 +114,7 @@ impl AccessLogGuard {
     pub(super) fn new(edge: Arc<Edge>, state: RequestState, request: &mut Request) -> Self {
         Self {
             in_flight: request.extensions_mut().remove(),
-            started: net::now(),
+            started: Instant::now(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use bff_runtime::net::monotonic::nanos;
+use crate::policies::latency::nanos;
 
 const STEPS: usize = 10;
 
