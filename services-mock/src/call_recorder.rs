@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 
 use crate::backend::Backend;
-use crate::connection::ConnectionAbort;
+use crate::connection::abort::ConnectionAbort;
 use crate::faults::{self, ActiveFaults, Failure, Mode};
 use crate::response::Problem;
 use crate::state::MockState;
