@@ -14,6 +14,8 @@
 //!
 //! Users: `ada`, `ben`, `kim`, `root`, `u-1` to `u-40`, and unlisted `s-1` to `s-999999` for load tests.
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,13 +27,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
-use crate::catalogue::CATEGORIES;
 use crate::paging::{by_page, limit_of};
 use crate::response::{HandlerResult, Json, Problem, Query, private};
 use crate::state::MockState;
 use crate::users::{self, USERS, User};
 
-const LANGUAGES: [&str; 6] = ["en", "de", "fr", "it", "es", "pt"];
+use wire::{Address, PostalAddress, Preferences};
+
 const MAX_ADDRESSES: usize = 20;
 
 pub(crate) fn routes() -> Router<Arc<MockState>> {
@@ -61,96 +63,6 @@ impl State {
 struct UserChanges {
     preferences: Option<Preferences>,
     added_addresses: Vec<Address>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Preferences {
-    language: String,
-    subtitles: bool,
-    autoplay: bool,
-    favourite_genres: Vec<String>,
-}
-
-impl Preferences {
-    fn of(user: &User) -> Self {
-        let language = if matches!(user.region, "GB" | "US" | "FR") {
-            "en"
-        } else {
-            "de"
-        };
-        let genres = if user.maturity == "all" {
-            vec!["family", "animation"]
-        } else {
-            vec!["drama", "thriller"]
-        };
-        Self {
-            language: language.to_owned(),
-            subtitles: false,
-            autoplay: true,
-            favourite_genres: genres.into_iter().map(str::to_owned).collect(),
-        }
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        if !LANGUAGES.contains(&self.language.as_str()) {
-            return Err(Problem::invalid(format!(
-                "language must be one of {}",
-                LANGUAGES.join(", ")
-            )));
-        }
-        let unknown = |genre: &&String| CATEGORIES.iter().all(|(id, _)| id != genre);
-        match self.favourite_genres.iter().find(unknown) {
-            Some(genre) => Err(Problem::invalid(format!("unknown genre `{genre}`"))),
-            None => Ok(()),
-        }
-    }
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Address {
-    id: String,
-    #[serde(flatten)]
-    address: PostalAddress,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PostalAddress {
-    name: String,
-    street: String,
-    city: String,
-    postal_code: String,
-    country: String,
-}
-
-impl PostalAddress {
-    fn of(user: &User) -> Self {
-        Self {
-            name: user.name.clone(),
-            street: "Hauptstr. 1".to_owned(),
-            city: "Springfield".to_owned(),
-            postal_code: "10115".to_owned(),
-            country: user.region.to_owned(),
-        }
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        let texts = [&self.name, &self.street, &self.city, &self.postal_code];
-        if texts
-            .iter()
-            .any(|text| !(1..=100).contains(&text.trim().chars().count()))
-        {
-            return Err(Problem::invalid(
-                "name, street, city and postalCode must have 1 to 100 characters",
-            ));
-        }
-        if self.country.len() != 2 || !self.country.bytes().all(|b| b.is_ascii_uppercase()) {
-            return Err(Problem::invalid("country must be two capital letters"));
-        }
-        Ok(())
-    }
 }
 
 #[derive(Serialize)]
