@@ -18,8 +18,6 @@
 
 mod search;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::Path;
 use axum::response::Response;
@@ -31,14 +29,13 @@ use serde_json::value::RawValue;
 use crate::catalogue::{CATALOGUE, CATEGORIES, CatalogueEntry};
 use crate::paging::{self, by_cursor, by_page, limit_of};
 use crate::response::{HandlerResult, Problem, Query, public, public_bytes};
-use crate::state::MockState;
 
 use search::{SearchQuery, SuggestionQuery};
 
 const PRODUCT_MAX_AGE_S: u32 = 60;
 const LIST_MAX_AGE_S: u32 = 300;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/products", get(list))
         .route("/products/{id}", get(show))

@@ -26,25 +26,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
 use crate::catalogue::CATALOGUE;
+use crate::clock::Clock;
 use crate::idempotency::{IdempotencyKey, StoredResponses};
 use crate::paging::{self, by_cursor};
 use crate::response::{HandlerResult, Problem, Query, parse, private_bytes, public, to_bytes};
-use crate::state::MockState;
 use crate::users::{self, UserRef};
 
 use wire::{NewReview, Review, Summary};
 
 const MAX_AGE_S: u32 = 30;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/reviews", get(list).post(post_review))
         .route("/reviews/summary", get(summary))
+        .with_state(state)
 }
 
 /// The posted reviews.
-#[derive(Default)]
-pub(crate) struct State(Mutex<PostedReviews>);
+pub(crate) struct State {
+    clock: Clock,
+    posted: Mutex<PostedReviews>,
+}
 
 #[derive(Default)]
 struct PostedReviews {
@@ -54,8 +57,15 @@ struct PostedReviews {
 }
 
 impl State {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            posted: Mutex::default(),
+        }
+    }
+
     pub(crate) fn reset(&self) {
-        *self.0.lock() = PostedReviews::default();
+        *self.posted.lock() = PostedReviews::default();
     }
 }
 
@@ -85,7 +95,7 @@ struct List<'a> {
 }
 
 async fn list(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     Query(query): Query<ListQuery>,
     headers: HeaderMap,
 ) -> HandlerResult {
@@ -95,7 +105,7 @@ async fn list(
     let entry = CATALOGUE
         .by_id(&id)
         .ok_or_else(|| Problem::not_found("product", &id))?;
-    let posted = state.review.0.lock();
+    let posted = state.posted.lock();
     let reviews = posted.of(entry.number);
     let (items, next_cursor) = by_cursor(&reviews, query.cursor.as_deref(), query.limit, 10)?;
     let body = List {
@@ -119,12 +129,12 @@ struct Summaries<'a> {
 }
 
 async fn summary(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     Query(query): Query<SummaryQuery>,
     headers: HeaderMap,
 ) -> HandlerResult {
     let ids = query.ids.unwrap_or_default();
-    let posted = state.review.0.lock();
+    let posted = state.posted.lock();
     let mut body = Summaries {
         items: Vec::new(),
         not_found: Vec::new(),
@@ -139,12 +149,12 @@ async fn summary(
 }
 
 async fn post_review(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
 ) -> HandlerResult {
-    let mut posted = state.review.0.lock();
+    let mut posted = state.posted.lock();
     if let Some(key) = &key.0
         && let Some(stored) = posted.responses.find(&caller.id, key, &body)?
     {

@@ -29,14 +29,13 @@ use serde::{Deserialize, Serialize};
 use crate::caller::Caller;
 use crate::paging::{by_page, limit_of};
 use crate::response::{HandlerResult, Json, Problem, Query, private};
-use crate::state::MockState;
 use crate::users::{self, USERS, User};
 
 use wire::{Address, PostalAddress, Preferences};
 
 const MAX_ADDRESSES: usize = 20;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/users", get(list))
         .route("/users/{id}", get(show))
@@ -47,6 +46,7 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/users/{id}/addresses", get(addresses).post(add_address))
         .route("/users/{id}/friends", get(friends))
         .route("/users/{id}/friends/activity", get(activity))
+        .with_state(state)
 }
 
 /// The changes by users.
@@ -106,13 +106,12 @@ async fn show(caller: Caller, Path(id): Path<String>) -> HandlerResult {
 }
 
 async fn preferences(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
     let user = authorized_user(&caller, &id)?;
     let stored = state
-        .user
         .0
         .lock()
         .get(&id)
@@ -124,7 +123,7 @@ async fn preferences(
 }
 
 async fn set_preferences(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(preferences): Json<Preferences>,
@@ -132,12 +131,12 @@ async fn set_preferences(
     authorized_user(&caller, &id)?;
     preferences.check()?;
     let response = private(StatusCode::OK, &preferences);
-    state.user.0.lock().entry(id).or_default().preferences = Some(preferences);
+    state.0.lock().entry(id).or_default().preferences = Some(preferences);
     Ok(response)
 }
 
 async fn addresses(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
@@ -148,7 +147,6 @@ async fn addresses(
     }];
     items.extend(
         state
-            .user
             .0
             .lock()
             .get(&id)
@@ -159,14 +157,14 @@ async fn addresses(
 }
 
 async fn add_address(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(address): Json<PostalAddress>,
 ) -> HandlerResult {
     authorized_user(&caller, &id)?;
     address.check()?;
-    let mut users = state.user.0.lock();
+    let mut users = state.0.lock();
     let added = &mut users.entry(id).or_default().added_addresses;
     if added.len() + 1 >= MAX_ADDRESSES {
         return Err(Problem::conflict(format!(
