@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use http::uri::Authority;
 
+use crate::upstreams::Upstreams;
 use crate::{limits, overload, policies};
 
 /// Measures the web gateway's product page against a minimal gateway and a hand-written gateway
@@ -80,17 +80,6 @@ pub(crate) enum Part {
     /// (b): axum and reqwest
     #[command(name = "serve-plain", hide = true)]
     Plain(Upstreams),
-}
-
-/// The addresses of the backends, as `host:port`.
-#[derive(Clone, clap::Args)]
-pub(crate) struct Upstreams {
-    #[arg(long)]
-    pub(crate) product: Authority,
-    #[arg(long)]
-    pub(crate) review: Authority,
-    #[arg(long)]
-    pub(crate) inventory: Authority,
 }
 
 impl Settings {

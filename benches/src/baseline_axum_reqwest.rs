@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::args::Upstreams;
+use crate::upstreams::Upstreams;
 use crate::{Result, subprocess};
 
 struct Gateway {

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::args::Upstreams;
+use crate::upstreams::Upstreams;
 use crate::{Result, subprocess};
 
 struct Gateway {

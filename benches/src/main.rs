@@ -15,27 +15,26 @@ mod overload;
 mod policies;
 mod replicas;
 mod report;
+mod result;
 mod rounds;
 mod server;
 mod subprocess;
 mod system_under_test;
 mod tokens;
+mod upstreams;
 mod web;
 
-use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Args, Part};
+use args::{Args, Part};
+use result::Result;
 
 // The baselines use the same allocator as the gateway.
 use mimalloc as _;
-
-/// Any failure ends the benchmark, so an error is only a text.
-type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// The exit code of a command line error (`EX_USAGE` of sysexits).
 const EX_USAGE: u8 = 64;

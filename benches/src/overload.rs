@@ -8,19 +8,16 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::args::Upstreams;
 use crate::server::Server;
 use crate::tokens::Issuer;
+use crate::upstreams::Upstreams;
 use crate::{Result, web};
+use bounded::{SERVICE_TIME, SLOTS};
 use open::{ClientResults, Clients, Mix};
 
 pub(crate) mod bounded;
 mod open;
 
-/// The number of requests that the backend serves at once. All others wait in a queue.
-const SLOTS: u16 = 32;
-/// The time to serve one request.
-const SERVICE_TIME: Duration = Duration::from_millis(80);
 /// The offered load, as a multiple of the capacity.
 const LOAD_FACTOR: f64 = 2.0;
 /// The number of users, used in rotation.

@@ -3,22 +3,23 @@
 //! The gateway is the real `web-bff` with its defaults, except for the settings of a row. Backends and clients run in this
 //! process.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use crate::Result;
-use crate::args::Upstreams;
 use crate::tokens::Issuer;
+use crate::upstreams::Upstreams;
 use crate::web::{self, Variant};
 use backend::Backend;
 use clients::{ClosedLoop, Page, failures};
+use report::{Row, report};
 
 mod backend;
 mod clients;
 mod instances;
+mod report;
 
 /// The options of this measurement.
 #[derive(clap::Args)]
@@ -26,14 +27,6 @@ pub(crate) struct Settings {
     /// The Consul program; without it, the row about replaced instances is not measured
     #[arg(long)]
     pub(crate) consul: Option<PathBuf>,
-}
-
-/// One row of the report: the measurement, its result and its target.
-pub(super) struct Row {
-    pub(super) label: &'static str,
-    pub(super) result: String,
-    pub(super) target: &'static str,
-    pub(super) met: bool,
 }
 
 /// The product, review and inventory backends.
@@ -213,25 +206,6 @@ async fn slow_optional_section(
         target: "p99 <= deadline + 5 ms",
         met: p99 <= deadline + TOLERANCE && failed == 0,
     })
-}
-
-fn report(rows: &[Row], with_consul: bool) -> String {
-    let mut out = String::from("\n");
-    for Row {
-        label,
-        result,
-        target,
-        met,
-    } in rows
-    {
-        let met = if *met { "met" } else { "NOT MET" };
-        // Writing to a string does not fail.
-        writeln!(out, "{label}\n    {result}; target {target}: {met}").ok();
-    }
-    if !with_consul {
-        writeln!(out, "replaced instances\n    not measured: no --consul").ok();
-    }
-    out
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the counts are small")]

@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use tokio::time::{Instant, sleep};
 
 use crate::Result;
-use crate::cache::{Backend, Shop};
+use crate::cache::shop::{Backend, Shop};
 
 pub(crate) const L2_HIT_LABEL: &str = "an entry of another replica, in Redis";
 pub(crate) const CONCURRENT_LABEL: &str = "each of 1,000 at once, 2 replicas";

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::args::{Row, Settings, Upstreams};
+use crate::args::{Row, Settings};
 use crate::report::Report;
 use crate::server::Server;
 use crate::system_under_test::{Results, SystemUnderTest};
 use crate::tokens::Issuer;
+use crate::upstreams::Upstreams;
 use crate::web::{self, Variant};
 use crate::{Result, core_latency};
 

@@ -6,11 +6,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use http::uri::Authority;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::args::Upstreams;
 use crate::{Result, cpu};
 
 /// The maximum start-up time of a server.
@@ -119,28 +117,4 @@ fn drain_stdout(stdout: ChildStdout, first: oneshot::Sender<String>) {
         first.send(line).ok();
     }
     std::io::copy(&mut stdout, &mut std::io::sink()).ok();
-}
-
-impl Upstreams {
-    /// Backends at three local ports.
-    pub(crate) fn at(ports: &[u16]) -> Result<Self> {
-        let &[product, review, inventory] = ports else {
-            return Err(format!("three backends announced {} ports", ports.len()).into());
-        };
-        let authority = |port: u16| format!("127.0.0.1:{port}").parse::<Authority>();
-        Ok(Self {
-            product: authority(product)?,
-            review: authority(review)?,
-            inventory: authority(inventory)?,
-        })
-    }
-
-    /// The command line arguments of a part.
-    pub(crate) fn to_args(&self) -> Vec<String> {
-        vec![
-            format!("--product={}", self.product),
-            format!("--review={}", self.review),
-            format!("--inventory={}", self.inventory),
-        ]
-    }
 }

@@ -11,9 +11,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::{Duration, Instant, sleep};
 
-use crate::args::Upstreams;
 use crate::server::{START_TIMEOUT, Server};
 use crate::tokens::{AUDIENCE, ISSUER};
+use crate::upstreams::Upstreams;
 use crate::{Result, subprocess};
 
 /// The interval of health checks during the start.

@@ -15,12 +15,10 @@
 
 mod grants;
 mod keys;
+mod state;
 mod tokens;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State as SharedState;
@@ -28,73 +26,32 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::response::{HandlerResult, Json, Problem, Query, private, public};
-use crate::state::MockState;
 use crate::users;
 
 use keys::{Algorithm, Generation};
 use tokens::Subject;
 
+pub(crate) use state::State;
 pub(crate) use tokens::{mint, token_for};
 
 const MAX_AGE_S: u32 = 300;
 const PASSWORD: &str = "demo";
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/.well-known/openid-configuration", get(discovery))
         .route("/jwks", get(jwks))
         .route("/login", post(login))
         .route("/token", post(grants::token))
         .route("/userinfo", get(userinfo))
-}
-
-/// The signing keys and the issued refresh tokens.
-#[derive(Default)]
-pub(crate) struct State {
-    generation: AtomicU64,
-    issued: AtomicU64,
-    refresh: Mutex<BTreeMap<String, grants::RefreshToken>>,
-}
-
-impl State {
-    pub(crate) fn reset(&self) {
-        self.generation.store(0, Ordering::Release);
-        self.refresh.lock().clear();
-    }
-
-    pub(crate) fn rotate(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// The generation that signs new tokens.
-    fn signing(&self) -> Generation {
-        Generation(self.generation.load(Ordering::Acquire))
-    }
-
-    /// The generations in the JWKS, newest first.
-    fn published(&self) -> Vec<Generation> {
-        let Generation(now) = self.signing();
-        (now.saturating_sub(1)..=now)
-            .rev()
-            .map(Generation)
-            .collect()
-    }
-
-    /// A number that is unique among the tokens of this set.
-    fn ordinal(&self) -> u64 {
-        self.issued.fetch_add(1, Ordering::Relaxed)
-    }
+        .with_state(state)
 }
 
 /// The discovery document. The grants for authorization codes and device codes are not implemented yet.
-async fn discovery(
-    SharedState(state): SharedState<Arc<MockState>>,
-    headers: HeaderMap,
-) -> Response {
+async fn discovery(SharedState(state): SharedState<Arc<State>>, headers: HeaderMap) -> Response {
     let issuer = &state.issuer;
     let body = serde_json::json!({
         "issuer": issuer,
@@ -110,8 +67,8 @@ async fn discovery(
     public(&headers, MAX_AGE_S, &body)
 }
 
-async fn jwks(SharedState(state): SharedState<Arc<MockState>>, headers: HeaderMap) -> Response {
-    let published = state.auth.published();
+async fn jwks(SharedState(state): SharedState<Arc<State>>, headers: HeaderMap) -> Response {
+    let published = state.published();
     let jwks_of = |g: &Generation| [g.jwk(Algorithm::Rs256), g.jwk(Algorithm::Es256)];
     let keys: Vec<_> = published.iter().flat_map(jwks_of).flatten().collect();
     public(&headers, MAX_AGE_S, &serde_json::json!({ "keys": keys }))
@@ -129,7 +86,7 @@ struct LoginQuery {
 }
 
 async fn login(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     Query(query): Query<LoginQuery>,
     Json(credentials): Json<Credentials>,
 ) -> HandlerResult {
@@ -141,9 +98,7 @@ async fn login(
             "wrong username or password",
         )
     })?;
-    let alg = query
-        .alg
-        .unwrap_or_else(|| state.auth.signing().algorithm());
+    let alg = query.alg.unwrap_or_else(|| state.signing().algorithm());
     let subject = Subject::of(&user);
     grants::issue_tokens(&state, &subject, alg, None)
 }
@@ -158,7 +113,7 @@ struct UserInfo<'a> {
     maturity: &'static str,
 }
 
-async fn userinfo(SharedState(state): SharedState<Arc<MockState>>, headers: HeaderMap) -> Response {
+async fn userinfo(SharedState(state): SharedState<Arc<State>>, headers: HeaderMap) -> Response {
     let header = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
@@ -187,6 +142,3 @@ async fn userinfo(SharedState(state): SharedState<Arc<MockState>>, headers: Head
     };
     private(StatusCode::OK, &body)
 }
-
-/// The lifetime of an access token.
-const ACCESS_TTL: Duration = Duration::from_secs(3600);

@@ -1,11 +1,8 @@
 //! Serves one connection over any byte stream, and accepts connections over TCP.
 
+pub(crate) mod abort;
+
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,14 +10,15 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::backend::Backend;
 use crate::mocks::Mocks;
+
+use abort::{ConnectionAbort, ResettableStream};
 
 /// The maximum time to receive a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
@@ -116,80 +114,5 @@ where
         biased;
         () = abort.aborted() => {}
         _ = serving => {}
-    }
-}
-
-/// Aborts a connection from one of its requests.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ConnectionAbort(Arc<(AtomicBool, Notify)>);
-
-impl ConnectionAbort {
-    /// Drops the connection with all its requests.
-    pub(crate) fn abort(&self) {
-        self.0.0.store(true, Ordering::Release);
-        self.0.1.notify_one();
-    }
-
-    pub(crate) fn is_aborted(&self) -> bool {
-        self.0.0.load(Ordering::Acquire)
-    }
-
-    async fn aborted(&self) {
-        self.0.1.notified().await;
-    }
-}
-
-/// A TCP stream that is closed with a reset if it was aborted.
-struct ResettableStream {
-    stream: TcpStream,
-    abort: ConnectionAbort,
-}
-
-impl Drop for ResettableStream {
-    fn drop(&mut self) {
-        if self.abort.is_aborted() {
-            // Fails only for a closed socket.
-            self.stream.set_zero_linger().ok();
-        }
-    }
-}
-
-impl AsyncRead for ResettableStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for ResettableStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

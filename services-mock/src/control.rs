@@ -22,7 +22,7 @@ use crate::faults::Fault;
 use crate::response::{HandlerResult, Problem, no_content, private};
 use crate::state::MockState;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<MockState>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/faults", get(list_faults).delete(clear_all_faults))
@@ -34,6 +34,7 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/stats/{backend}", get(show_stats))
         .route("/reset", post(reset))
         .route("/auth/rotate", post(rotate_keys))
+        .with_state(state)
 }
 
 async fn health() -> Response {

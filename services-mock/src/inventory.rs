@@ -8,8 +8,6 @@
 //! discs, or null if discs are not sold. A region without a licence has no offers. Prices are in the region's currency;
 //! `stream` is part of a subscription and has no price.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
@@ -21,7 +19,6 @@ use crate::clock::Time;
 use crate::paging;
 use crate::response::{HandlerResult, Problem, Query, public};
 use crate::seeded_rng::SeededRng;
-use crate::state::MockState;
 
 const MAX_AGE_S: u32 = 10;
 /// Independent of the mocks' seed: licences are always the same.
@@ -35,7 +32,7 @@ const REGIONS: [(&str, &str); 6] = [
     ("US", "USD"),
 ];
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/availability", get(batch))
         .route("/availability/{productId}", get(show))

@@ -17,6 +17,7 @@ mod control;
 mod faults;
 mod idempotency;
 mod inventory;
+mod middleware;
 mod mocks;
 mod order;
 mod paging;
@@ -35,7 +36,8 @@ pub use backend::{Backend, UnknownBackend};
 pub use call_recorder::CallEvent;
 pub use connection::{connection, control_connection, serve, serve_control};
 pub use faults::{Fault, Mode};
-pub use mocks::{Mocks, Options};
+pub use mocks::Mocks;
+pub use state::Options;
 pub use stats::Stats;
 
 #[cfg(test)]

@@ -5,25 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::{Next, from_fn};
-use time::OffsetDateTime;
 
 use crate::backend::Backend;
-use crate::call_recorder::{CallEvent, RecorderContext, record_call};
+use crate::call_recorder::CallEvent;
 use crate::faults::Fault;
-use crate::state::MockState;
+use crate::middleware::{RecorderContext, record_call};
+use crate::state::{MockState, Options};
 use crate::stats::Stats;
 use crate::{auth, control, inventory, order, payment, playback, product, response, review, user};
-
-/// The options of a set of mocks.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The seed of all random numbers: fault rates, jitter, ids, opaque tokens.
-    pub seed: u64,
-    /// The `iss` claim of every token, and the base of the URLs in the discovery document.
-    pub issuer: String,
-    /// The wall time at creation. After that, tokio's clock advances it.
-    pub epoch: OffsetDateTime,
-}
 
 /// All eight backends. Clones share their state.
 #[derive(Clone)]
@@ -94,12 +83,12 @@ impl Mocks {
 
     /// An access token for an existing user, the same as after a login.
     pub fn token_for(&self, user: &str) -> Option<String> {
-        auth::token_for(&self.state, user)
+        auth::token_for(&self.state.auth, user)
     }
 
     /// An access token for any subject. An unknown subject is a customer.
     pub fn mint(&self, sub: &str, ttl: Duration) -> String {
-        auth::mint(&self.state, sub, ttl)
+        auth::mint(&self.state.auth, sub, ttl)
     }
 
     /// The router of one backend, with its call recorder.
@@ -112,21 +101,21 @@ impl Mocks {
     pub(crate) fn control(&self) -> Router {
         self.apps
             .control
-            .get_or_init(|| with_fallbacks(control::routes()).with_state(self.state.clone()))
+            .get_or_init(|| with_fallbacks(control::routes(self.state.clone())))
             .clone()
     }
 }
 
 fn build(state: &Arc<MockState>, backend: Backend) -> Router {
     let routes = match backend {
-        Backend::Auth => auth::routes(),
-        Backend::User => user::routes(),
+        Backend::Auth => auth::routes(state.auth.clone()),
+        Backend::User => user::routes(state.user.clone()),
         Backend::Product => product::routes(),
-        Backend::Order => order::routes(),
-        Backend::Payment => payment::routes(),
-        Backend::Review => review::routes(),
+        Backend::Order => order::routes(state.order.clone()),
+        Backend::Payment => payment::routes(state.payment.clone()),
+        Backend::Review => review::routes(state.review.clone()),
         Backend::Inventory => inventory::routes(),
-        Backend::Playback => playback::routes(state.clone()),
+        Backend::Playback => playback::routes(state.playback.clone()),
     };
     let routes = if backend.is_grpc() {
         routes
@@ -137,11 +126,12 @@ fn build(state: &Arc<MockState>, backend: Backend) -> Router {
         state: state.clone(),
         backend,
     };
-    let layer = from_fn(move |request, next: Next| record_call(context.clone(), request, next));
-    routes.with_state(state.clone()).layer(layer)
+    routes.layer(from_fn(move |request, next: Next| {
+        record_call(context.clone(), request, next)
+    }))
 }
 
-fn with_fallbacks(routes: Router<Arc<MockState>>) -> Router<Arc<MockState>> {
+fn with_fallbacks(routes: Router) -> Router {
     routes
         .fallback(response::no_route)
         .method_not_allowed_fallback(response::wrong_method)

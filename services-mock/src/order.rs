@@ -18,8 +18,8 @@
 
 mod account;
 mod events;
+mod state;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,20 +27,18 @@ use axum::extract::{Path, State as SharedState};
 use axum::routing::{get, post, put};
 use bytes::Bytes;
 use http::StatusCode;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
 
 use crate::caller::Caller;
-use crate::clock::Time;
-use crate::idempotency::{IdempotencyKey, StoredResponses};
+use crate::idempotency::IdempotencyKey;
 use crate::paging::by_cursor;
 use crate::response::{HandlerResult, Json, Problem, Query, no_content, parse, private, to_bytes};
-use crate::state::MockState;
 
-use account::{Account, Line, Order, Status};
+use account::{Line, Order, Status};
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) use state::State;
+
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/cart", get(cart).delete(clear_cart))
         .route("/cart/items/{productId}", put(put_item).delete(remove_item))
@@ -48,65 +46,16 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/orders/{id}", get(show))
         .route("/orders/{id}/cancel", post(cancel))
         .route("/orders/{id}/events", get(events::events))
+        .with_state(state)
 }
 
-/// Carts and orders of all users.
-#[derive(Default)]
-pub(crate) struct State {
-    orders: Mutex<UserOrders>,
-    /// Notified after every change of an order's status.
-    changed: Notify,
-}
-
-#[derive(Default)]
-struct UserOrders {
-    accounts: BTreeMap<String, Account>,
-    responses: StoredResponses,
-}
-
-impl UserOrders {
-    fn account(&mut self, user: &str) -> &mut Account {
-        if !self.accounts.contains_key(user) {
-            self.accounts.insert(user.to_owned(), Account::of(user));
-        }
-        self.accounts.entry(user.to_owned()).or_default()
-    }
-
-    fn order(&mut self, user: &str, id: &str, now: Time) -> Option<&mut Order> {
-        let order = self.account(user).orders.iter_mut().find(|o| o.id == id)?;
-        order.apply_due_changes(now);
-        Some(order)
-    }
-}
-
-impl State {
-    pub(crate) fn reset(&self) {
-        *self.orders.lock() = UserOrders::default();
-        self.changed.notify_waiters();
-    }
-
-    /// Marks an order as paid. An unknown order belongs to another process and is ignored.
-    pub(crate) fn mark_paid(&self, user: &str, id: &str, now: Time) {
-        let mut orders = self.orders.lock();
-        if let Some(order) = orders.order(user, id, now)
-            && order.status() == Status::Placed
-        {
-            order.history.push((Status::Paid, now));
-            self.changed.notify_waiters();
-        }
-    }
-}
-
-async fn cart(SharedState(state): SharedState<Arc<MockState>>, caller: Caller) -> HandlerResult {
-    let mut orders = state.order.orders.lock();
+async fn cart(SharedState(state): SharedState<Arc<State>>, caller: Caller) -> HandlerResult {
+    let mut orders = state.orders.lock();
     Ok(private(StatusCode::OK, &orders.account(&caller.id).cart()))
 }
 
-async fn clear_cart(
-    SharedState(state): SharedState<Arc<MockState>>,
-    caller: Caller,
-) -> HandlerResult {
-    state.order.orders.lock().account(&caller.id).lines.clear();
+async fn clear_cart(SharedState(state): SharedState<Arc<State>>, caller: Caller) -> HandlerResult {
+    state.orders.lock().account(&caller.id).lines.clear();
     Ok(no_content())
 }
 
@@ -117,24 +66,24 @@ struct Quantity {
 }
 
 async fn put_item(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(product): Path<String>,
     Json(input): Json<Quantity>,
 ) -> HandlerResult {
     let line = Line::new(&product, input.quantity)?;
-    let mut orders = state.order.orders.lock();
+    let mut orders = state.orders.lock();
     let account = orders.account(&caller.id);
     account.put(line);
     Ok(private(StatusCode::OK, &account.cart()))
 }
 
 async fn remove_item(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(product): Path<String>,
 ) -> HandlerResult {
-    let mut orders = state.order.orders.lock();
+    let mut orders = state.orders.lock();
     let account = orders.account(&caller.id);
     account.lines.retain(|line| line.product_id != product);
     Ok(private(StatusCode::OK, &account.cart()))
@@ -154,13 +103,13 @@ struct OrderLine {
 }
 
 async fn place(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
 ) -> HandlerResult {
     let key = key.required()?;
-    let mut orders = state.order.orders.lock();
+    let mut orders = state.orders.lock();
     if let Some(stored) = orders.responses.find(&caller.id, &key, &body)? {
         return Ok(stored);
     }
@@ -221,12 +170,12 @@ struct List<'a> {
 }
 
 async fn list(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> HandlerResult {
     let now = state.clock.now();
-    let mut orders = state.order.orders.lock();
+    let mut orders = state.orders.lock();
     let account_orders = &mut orders.account(&caller.id).orders;
     for order in account_orders.iter_mut() {
         order.apply_due_changes(now);
@@ -239,23 +188,23 @@ async fn list(
 }
 
 async fn show(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
-    let mut orders = state.order.orders.lock();
+    let mut orders = state.orders.lock();
     let order = orders.order(&caller.id, &id, state.clock.now());
     let order = order.ok_or_else(|| Problem::not_found("order", &id))?;
     Ok(private(StatusCode::OK, &order.view()))
 }
 
 async fn cancel(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
     let now = state.clock.now();
-    let mut orders = state.order.orders.lock();
+    let mut orders = state.orders.lock();
     let order = orders.order(&caller.id, &id, now);
     let order = order.ok_or_else(|| Problem::not_found("order", &id))?;
     match order.status() {
@@ -264,7 +213,7 @@ async fn cancel(
         Status::Cancelled => {}
         Status::Placed | Status::Paid => {
             order.history.push((Status::Cancelled, now));
-            state.order.changed.notify_waiters();
+            state.changed.notify_waiters();
         }
     }
     Ok(private(StatusCode::OK, &order.view()))

@@ -25,25 +25,29 @@ use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
 use crate::catalogue::Money;
-use crate::clock::Time;
+use crate::clock::{Clock, Time};
 use crate::idempotency::{IdempotencyKey, StoredResponses};
+use crate::order;
 use crate::response::{HandlerResult, Problem, private, to_bytes};
-use crate::state::MockState;
 
 /// The card that is always declined.
 const DECLINED_CARD: &str = "4000000000000002";
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/payments", post(authorise))
         .route("/payments/{id}", get(show))
         .route("/payments/{id}/capture", post(capture))
         .route("/payments/{id}/void", post(void))
+        .with_state(state)
 }
 
-/// Payments of all users.
-#[derive(Default)]
-pub(crate) struct State(Mutex<UserPayments>);
+/// Payments of all users, and the orders that they pay.
+pub(crate) struct State {
+    clock: Clock,
+    orders: Arc<order::State>,
+    payments: Mutex<UserPayments>,
+}
 
 #[derive(Default)]
 struct UserPayments {
@@ -53,8 +57,16 @@ struct UserPayments {
 }
 
 impl State {
+    pub(crate) fn new(clock: Clock, orders: Arc<order::State>) -> Self {
+        Self {
+            clock,
+            orders,
+            payments: Mutex::default(),
+        }
+    }
+
     pub(crate) fn reset(&self) {
-        *self.0.lock() = UserPayments::default();
+        *self.payments.lock() = UserPayments::default();
     }
 }
 
@@ -129,13 +141,13 @@ impl Card {
 }
 
 async fn authorise(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
 ) -> HandlerResult {
     let key = key.required()?;
-    let mut users = state.payment.0.lock();
+    let mut users = state.payments.lock();
     if let Some(stored) = users.responses.find(&caller.id, &key, &body)? {
         return Ok(stored);
     }
@@ -190,28 +202,26 @@ fn decline_body(payment: &Payment, reason: &str) -> Bytes {
 }
 
 async fn show(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
-    let mut users = state.payment.0.lock();
+    let mut users = state.payments.lock();
     Ok(private(StatusCode::OK, find(&mut users, &caller, &id)?))
 }
 
 async fn capture(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
     let payment = transition(&state, &caller, &id, Status::Captured)?;
-    state
-        .order
-        .mark_paid(&caller.id, &payment.order_id, state.clock.now());
+    state.orders.mark_paid(&caller.id, &payment.order_id);
     Ok(private(StatusCode::OK, &payment))
 }
 
 async fn void(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
@@ -222,13 +232,8 @@ async fn void(
 }
 
 /// Changes the status from authorised to `to`. The change is idempotent.
-fn transition(
-    state: &MockState,
-    caller: &Caller,
-    id: &str,
-    to: Status,
-) -> Result<Payment, Problem> {
-    let mut users = state.payment.0.lock();
+fn transition(state: &State, caller: &Caller, id: &str, to: Status) -> Result<Payment, Problem> {
+    let mut users = state.payments.lock();
     let payment = find(&mut users, caller, id)?;
     if payment.status != Status::Authorized && payment.status != to {
         return Err(Problem::conflict("the payment is not authorised"));

@@ -18,8 +18,6 @@
 
 mod search;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::Path;
 use axum::response::Response;
@@ -31,18 +29,19 @@ use serde_json::value::RawValue;
 use crate::catalogue::{CATALOGUE, CATEGORIES, CatalogueEntry};
 use crate::paging::{self, by_cursor, by_page, limit_of};
 use crate::response::{HandlerResult, Problem, Query, public, public_bytes};
-use crate::state::MockState;
+
+use search::{SearchQuery, SuggestionQuery};
 
 const PRODUCT_MAX_AGE_S: u32 = 60;
 const LIST_MAX_AGE_S: u32 = 300;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/products", get(list))
         .route("/products/{id}", get(show))
         .route("/products/{id}/similar", get(similar))
-        .route("/search", get(search::search))
-        .route("/suggestions", get(search::suggestions))
+        .route("/search", get(search))
+        .route("/suggestions", get(suggestions))
         .route("/categories", get(categories))
         .route("/collections", get(collections))
         .route("/collections/{id}", get(collection))
@@ -185,6 +184,18 @@ async fn similar(
     });
     let items = raw_json(others.into_iter().take(limit));
     Ok(public(&headers, LIST_MAX_AGE_S, &Items { items }))
+}
+
+async fn search(Query(query): Query<SearchQuery>, headers: HeaderMap) -> HandlerResult {
+    Ok(public(&headers, LIST_MAX_AGE_S, &search::search(&query)?))
+}
+
+async fn suggestions(Query(query): Query<SuggestionQuery>, headers: HeaderMap) -> HandlerResult {
+    Ok(public(
+        &headers,
+        LIST_MAX_AGE_S,
+        &search::suggestions(&query)?,
+    ))
 }
 
 async fn categories(headers: HeaderMap) -> Response {

@@ -11,6 +11,7 @@
 //! Every product has at least three reviews; `average` has one decimal.
 
 mod generated;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,24 +26,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
 use crate::catalogue::CATALOGUE;
-use crate::clock::Time;
+use crate::clock::Clock;
 use crate::idempotency::{IdempotencyKey, StoredResponses};
 use crate::paging::{self, by_cursor};
 use crate::response::{HandlerResult, Problem, Query, parse, private_bytes, public, to_bytes};
-use crate::state::MockState;
 use crate::users::{self, UserRef};
+
+use wire::{NewReview, Review, Summary};
 
 const MAX_AGE_S: u32 = 30;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/reviews", get(list).post(post_review))
         .route("/reviews/summary", get(summary))
+        .with_state(state)
 }
 
 /// The posted reviews.
-#[derive(Default)]
-pub(crate) struct State(Mutex<PostedReviews>);
+pub(crate) struct State {
+    clock: Clock,
+    posted: Mutex<PostedReviews>,
+}
 
 #[derive(Default)]
 struct PostedReviews {
@@ -52,8 +57,15 @@ struct PostedReviews {
 }
 
 impl State {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            posted: Mutex::default(),
+        }
+    }
+
     pub(crate) fn reset(&self) {
-        *self.0.lock() = PostedReviews::default();
+        *self.posted.lock() = PostedReviews::default();
     }
 }
 
@@ -62,39 +74,6 @@ impl PostedReviews {
     fn of(&self, number: usize) -> Vec<&Review> {
         let posted = self.reviews.get(&number).into_iter().flatten().rev();
         posted.chain(generated::of(number)).collect()
-    }
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Review {
-    id: String,
-    product_id: String,
-    author: UserRef,
-    rating: u8,
-    title: String,
-    text: String,
-    created_at: Time,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Summary<'a> {
-    product_id: &'a str,
-    average: f64,
-    count: usize,
-}
-
-impl<'a> Summary<'a> {
-    fn new(product_id: &'a str, reviews: &[&Review]) -> Self {
-        let sum: u32 = reviews.iter().map(|r| u32::from(r.rating)).sum();
-        let count = u32::try_from(reviews.len()).unwrap_or(u32::MAX).max(1);
-        let average = (f64::from(sum) / f64::from(count) * 10.0).round() / 10.0;
-        Self {
-            product_id,
-            average,
-            count: reviews.len(),
-        }
     }
 }
 
@@ -116,7 +95,7 @@ struct List<'a> {
 }
 
 async fn list(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     Query(query): Query<ListQuery>,
     headers: HeaderMap,
 ) -> HandlerResult {
@@ -126,7 +105,7 @@ async fn list(
     let entry = CATALOGUE
         .by_id(&id)
         .ok_or_else(|| Problem::not_found("product", &id))?;
-    let posted = state.review.0.lock();
+    let posted = state.posted.lock();
     let reviews = posted.of(entry.number);
     let (items, next_cursor) = by_cursor(&reviews, query.cursor.as_deref(), query.limit, 10)?;
     let body = List {
@@ -150,12 +129,12 @@ struct Summaries<'a> {
 }
 
 async fn summary(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     Query(query): Query<SummaryQuery>,
     headers: HeaderMap,
 ) -> HandlerResult {
     let ids = query.ids.unwrap_or_default();
-    let posted = state.review.0.lock();
+    let posted = state.posted.lock();
     let mut body = Summaries {
         items: Vec::new(),
         not_found: Vec::new(),
@@ -169,42 +148,13 @@ async fn summary(
     Ok(public(&headers, MAX_AGE_S, &body))
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NewReview {
-    product_id: String,
-    rating: u8,
-    title: String,
-    text: String,
-}
-
-impl NewReview {
-    /// Validates the review and returns the number of its product.
-    fn check(&self) -> Result<usize, Problem> {
-        let within = |text: &str, max: usize| (1..=max).contains(&text.trim().chars().count());
-        if !(1..=5).contains(&self.rating) {
-            return Err(Problem::invalid("rating must be between 1 and 5"));
-        }
-        if !within(&self.title, 120) {
-            return Err(Problem::invalid("title must have 1 to 120 characters"));
-        }
-        if !within(&self.text, 4000) {
-            return Err(Problem::invalid("text must have 1 to 4000 characters"));
-        }
-        let entry = CATALOGUE.by_id(&self.product_id);
-        entry
-            .map(|l| l.number)
-            .ok_or_else(|| Problem::invalid("productId is not a product"))
-    }
-}
-
 async fn post_review(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     key: IdempotencyKey,
     body: Bytes,
 ) -> HandlerResult {
-    let mut posted = state.review.0.lock();
+    let mut posted = state.posted.lock();
     if let Some(key) = &key.0
         && let Some(stored) = posted.responses.find(&caller.id, key, &body)?
     {

@@ -1,27 +1,38 @@
-//! The state that all backends of one set share: clock, random numbers, call recorders and data.
+//! The state of one set of mocks: clock, random numbers, call recorders, and the data of each backend.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use time::OffsetDateTime;
 
 use crate::backend::Backend;
 use crate::call_recorder::{CallEvent, CallObserver, CallRecorder};
 use crate::clock::Clock;
 use crate::faults::Fault;
-use crate::mocks::Options;
 use crate::seeded_rng::SeededRng;
 use crate::{auth, order, payment, playback, review, user};
 
+/// The options of a set of mocks.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The seed of all random numbers: fault rates, jitter, ids, opaque tokens.
+    pub seed: u64,
+    /// The `iss` claim of every token, and the base of the URLs in the discovery document.
+    pub issuer: String,
+    /// The wall time at creation. After that, tokio's clock advances it.
+    pub epoch: OffsetDateTime,
+}
+
 /// The state behind every router of one [`crate::Mocks`].
 pub(crate) struct MockState {
-    pub(crate) issuer: String,
     pub(crate) clock: Clock,
     pub(crate) rng: SeededRng,
-    pub(crate) auth: auth::State,
-    pub(crate) user: user::State,
-    pub(crate) order: order::State,
-    pub(crate) payment: payment::State,
-    pub(crate) review: review::State,
-    pub(crate) playback: playback::State,
+    pub(crate) auth: Arc<auth::State>,
+    pub(crate) user: Arc<user::State>,
+    pub(crate) order: Arc<order::State>,
+    pub(crate) payment: Arc<payment::State>,
+    pub(crate) review: Arc<review::State>,
+    pub(crate) playback: Arc<playback::State>,
     recorders: [CallRecorder; 8],
     /// The number of calls to all backends.
     calls: AtomicU64,
@@ -30,16 +41,18 @@ pub(crate) struct MockState {
 
 impl MockState {
     pub(crate) fn new(options: Options) -> Self {
+        let clock = Clock::new(options.epoch);
+        let rng = SeededRng(options.seed);
+        let order = Arc::new(order::State::new(clock));
         Self {
-            issuer: options.issuer,
-            clock: Clock::new(options.epoch),
-            rng: SeededRng(options.seed),
-            auth: auth::State::default(),
-            user: user::State::default(),
-            order: order::State::default(),
-            payment: payment::State::default(),
-            review: review::State::default(),
-            playback: playback::State::default(),
+            clock,
+            rng,
+            auth: Arc::new(auth::State::new(options.issuer, clock, rng)),
+            user: Arc::default(),
+            payment: Arc::new(payment::State::new(clock, order.clone())),
+            order,
+            review: Arc::new(review::State::new(clock)),
+            playback: Arc::new(playback::State::new(clock)),
             recorders: Default::default(),
             calls: AtomicU64::new(0),
             observer: OnceLock::new(),

@@ -14,6 +14,8 @@
 //!
 //! Users: `ada`, `ben`, `kim`, `root`, `u-1` to `u-40`, and unlisted `s-1` to `s-999999` for load tests.
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,16 +27,15 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::Caller;
-use crate::catalogue::CATEGORIES;
 use crate::paging::{by_page, limit_of};
 use crate::response::{HandlerResult, Json, Problem, Query, private};
-use crate::state::MockState;
 use crate::users::{self, USERS, User};
 
-const LANGUAGES: [&str; 6] = ["en", "de", "fr", "it", "es", "pt"];
+use wire::{Address, PostalAddress, Preferences};
+
 const MAX_ADDRESSES: usize = 20;
 
-pub(crate) fn routes() -> Router<Arc<MockState>> {
+pub(crate) fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/users", get(list))
         .route("/users/{id}", get(show))
@@ -45,6 +46,7 @@ pub(crate) fn routes() -> Router<Arc<MockState>> {
         .route("/users/{id}/addresses", get(addresses).post(add_address))
         .route("/users/{id}/friends", get(friends))
         .route("/users/{id}/friends/activity", get(activity))
+        .with_state(state)
 }
 
 /// The changes by users.
@@ -61,96 +63,6 @@ impl State {
 struct UserChanges {
     preferences: Option<Preferences>,
     added_addresses: Vec<Address>,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Preferences {
-    language: String,
-    subtitles: bool,
-    autoplay: bool,
-    favourite_genres: Vec<String>,
-}
-
-impl Preferences {
-    fn of(user: &User) -> Self {
-        let language = if matches!(user.region, "GB" | "US" | "FR") {
-            "en"
-        } else {
-            "de"
-        };
-        let genres = if user.maturity == "all" {
-            vec!["family", "animation"]
-        } else {
-            vec!["drama", "thriller"]
-        };
-        Self {
-            language: language.to_owned(),
-            subtitles: false,
-            autoplay: true,
-            favourite_genres: genres.into_iter().map(str::to_owned).collect(),
-        }
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        if !LANGUAGES.contains(&self.language.as_str()) {
-            return Err(Problem::invalid(format!(
-                "language must be one of {}",
-                LANGUAGES.join(", ")
-            )));
-        }
-        let unknown = |genre: &&String| CATEGORIES.iter().all(|(id, _)| id != genre);
-        match self.favourite_genres.iter().find(unknown) {
-            Some(genre) => Err(Problem::invalid(format!("unknown genre `{genre}`"))),
-            None => Ok(()),
-        }
-    }
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Address {
-    id: String,
-    #[serde(flatten)]
-    address: PostalAddress,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PostalAddress {
-    name: String,
-    street: String,
-    city: String,
-    postal_code: String,
-    country: String,
-}
-
-impl PostalAddress {
-    fn of(user: &User) -> Self {
-        Self {
-            name: user.name.clone(),
-            street: "Hauptstr. 1".to_owned(),
-            city: "Springfield".to_owned(),
-            postal_code: "10115".to_owned(),
-            country: user.region.to_owned(),
-        }
-    }
-
-    fn check(&self) -> Result<(), Problem> {
-        let texts = [&self.name, &self.street, &self.city, &self.postal_code];
-        if texts
-            .iter()
-            .any(|text| !(1..=100).contains(&text.trim().chars().count()))
-        {
-            return Err(Problem::invalid(
-                "name, street, city and postalCode must have 1 to 100 characters",
-            ));
-        }
-        if self.country.len() != 2 || !self.country.bytes().all(|b| b.is_ascii_uppercase()) {
-            return Err(Problem::invalid("country must be two capital letters"));
-        }
-        Ok(())
-    }
 }
 
 #[derive(Serialize)]
@@ -194,13 +106,12 @@ async fn show(caller: Caller, Path(id): Path<String>) -> HandlerResult {
 }
 
 async fn preferences(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
     let user = authorized_user(&caller, &id)?;
     let stored = state
-        .user
         .0
         .lock()
         .get(&id)
@@ -212,7 +123,7 @@ async fn preferences(
 }
 
 async fn set_preferences(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(preferences): Json<Preferences>,
@@ -220,12 +131,12 @@ async fn set_preferences(
     authorized_user(&caller, &id)?;
     preferences.check()?;
     let response = private(StatusCode::OK, &preferences);
-    state.user.0.lock().entry(id).or_default().preferences = Some(preferences);
+    state.0.lock().entry(id).or_default().preferences = Some(preferences);
     Ok(response)
 }
 
 async fn addresses(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> HandlerResult {
@@ -236,7 +147,6 @@ async fn addresses(
     }];
     items.extend(
         state
-            .user
             .0
             .lock()
             .get(&id)
@@ -247,14 +157,14 @@ async fn addresses(
 }
 
 async fn add_address(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(id): Path<String>,
     Json(address): Json<PostalAddress>,
 ) -> HandlerResult {
     authorized_user(&caller, &id)?;
     address.check()?;
-    let mut users = state.user.0.lock();
+    let mut users = state.0.lock();
     let added = &mut users.entry(id).or_default().added_addresses;
     if added.len() + 1 >= MAX_ADDRESSES {
         return Err(Problem::conflict(format!(

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
@@ -14,9 +15,13 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::{SERVICE_TIME, SLOTS};
 use crate::backends::PRODUCT;
 use crate::{Result, subprocess};
+
+/// The number of requests that the backend serves at once. All others wait in a queue.
+pub(super) const SLOTS: u16 = 32;
+/// The time to serve one request.
+pub(super) const SERVICE_TIME: Duration = Duration::from_millis(80);
 
 /// Serves until the benchmark ends. Announces one port.
 pub(crate) async fn serve(jwks: String) -> Result<()> {

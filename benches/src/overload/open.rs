@@ -14,6 +14,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::bounded::SERVICE_TIME;
 use crate::Result;
 
 /// The timeout of a client: the gateway's own deadline.
@@ -142,7 +143,7 @@ impl Clients {
             answered += f64::from(done??);
         }
         // The last responses arrive up to one service time after the end.
-        Ok(answered / (time + super::SERVICE_TIME).as_secs_f64())
+        Ok(answered / (time + SERVICE_TIME).as_secs_f64())
     }
 
     async fn send(&self, class: usize) -> Result<Outcome> {

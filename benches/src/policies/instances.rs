@@ -13,11 +13,11 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::Row;
 use super::backend::Backend;
 use super::clients::{ClosedLoop, Page, RecordedResponse, failures};
-use crate::args::Upstreams;
+use super::report::Row;
 use crate::server::Server;
+use crate::upstreams::Upstreams;
 use crate::web::{self, Variant};
 use crate::{Result, subprocess};
 

@@ -20,11 +20,11 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::keys::Algorithm;
-use super::tokens::{self, Subject};
-use super::{ACCESS_TTL, users};
+use super::state::{RefreshToken, State};
+use super::tokens::{self, ACCESS_TTL, Subject};
 use crate::clock::Time;
 use crate::response::{HandlerResult, Problem, private};
-use crate::state::MockState;
+use crate::users;
 
 /// The grants that `POST /token` supports.
 pub(super) const SUPPORTED: [&str; 2] = ["refresh_token", "client_credentials"];
@@ -38,16 +38,6 @@ const CLIENTS: [&str; 5] = [
 ];
 const CLIENT_SECRET: &str = "demo-secret";
 const REFRESH_DAYS: i64 = 30;
-
-/// One refresh token.
-pub(super) struct RefreshToken {
-    user: String,
-    /// The ordinal of the first token of the family.
-    family: u64,
-    alg: Algorithm,
-    expires: Time,
-    used: bool,
-}
 
 #[derive(Default, Deserialize)]
 pub(super) struct TokenRequest {
@@ -73,7 +63,7 @@ struct Tokens {
 }
 
 pub(super) async fn token(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     headers: HeaderMap,
     form: Result<Form<TokenRequest>, FormRejection>,
 ) -> HandlerResult {
@@ -93,14 +83,14 @@ pub(super) async fn token(
 
 /// Issues tokens. `family` is the family of the refresh token that they replace.
 pub(super) fn issue_tokens(
-    state: &MockState,
+    state: &State,
     subject: &Subject,
     alg: Algorithm,
     family: Option<u64>,
 ) -> HandlerResult {
     let access_token = tokens::access(state, subject, alg, ACCESS_TTL).ok_or_else(no_keys)?;
     let id_token = tokens::identity(state, subject, alg);
-    let ordinal = state.auth.ordinal();
+    let ordinal = state.ordinal();
     let refresh_token = format!("rt_{}", state.rng.id("refresh", ordinal));
     let stored = RefreshToken {
         user: subject.sub.clone(),
@@ -109,11 +99,7 @@ pub(super) fn issue_tokens(
         expires: Time(state.clock.now().0 + time::Duration::days(REFRESH_DAYS)),
         used: false,
     };
-    state
-        .auth
-        .refresh
-        .lock()
-        .insert(refresh_token.clone(), stored);
+    state.refresh.lock().insert(refresh_token.clone(), stored);
     let (refresh_token, scope) = (Some(refresh_token), subject.scope.clone());
     Ok(token_response(&Tokens {
         refresh_token,
@@ -122,10 +108,10 @@ pub(super) fn issue_tokens(
     }))
 }
 
-fn refresh(state: &MockState, token: &str) -> HandlerResult {
+fn refresh(state: &State, token: &str) -> HandlerResult {
     let now = state.clock.now();
     let (user, family, alg) = {
-        let mut all = state.auth.refresh.lock();
+        let mut all = state.refresh.lock();
         let Some(stored) = all.get_mut(token).filter(|r| r.expires > now) else {
             return Ok(error_response(
                 "invalid_grant",
@@ -149,11 +135,7 @@ fn refresh(state: &MockState, token: &str) -> HandlerResult {
     issue_tokens(state, &Subject::of(&user), alg, Some(family))
 }
 
-fn client_credentials(
-    state: &MockState,
-    headers: &HeaderMap,
-    request: TokenRequest,
-) -> HandlerResult {
+fn client_credentials(state: &State, headers: &HeaderMap, request: TokenRequest) -> HandlerResult {
     let basic = basic(headers);
     let in_form = request.client_id.zip(request.client_secret);
     let (id, secret) = basic.or(in_form).unwrap_or_default();
@@ -165,7 +147,7 @@ fn client_credentials(
         ));
     }
     let subject = Subject::client(&id, request.scope.unwrap_or_else(|| "catalogue".to_owned()));
-    let alg = state.auth.signing().algorithm();
+    let alg = state.signing().algorithm();
     let access_token = tokens::access(state, &subject, alg, ACCESS_TTL).ok_or_else(no_keys)?;
     Ok(token_response(&Tokens::new(access_token, subject.scope)))
 }

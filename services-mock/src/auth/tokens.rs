@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ACCESS_TTL;
 use super::keys::{Algorithm, decode_base64url, encode_base64url};
+use super::state::State;
 use crate::response::to_bytes;
-use crate::state::MockState;
 use crate::users::{self, User};
 
+/// The lifetime of an access token.
+pub(super) const ACCESS_TTL: Duration = Duration::from_secs(3600);
 const AUDIENCE: &str = "bff";
 /// The audience of ID tokens: the client that signs users in (OpenID Connect Core §2).
 const ID_TOKEN_AUDIENCE: &str = "web-bff";
@@ -100,29 +101,24 @@ struct VerifiedClaims {
 }
 
 /// An access token for an existing user, the same as after a login.
-pub(crate) fn token_for(state: &MockState, user: &str) -> Option<String> {
+pub(crate) fn token_for(state: &State, user: &str) -> Option<String> {
     let subject = Subject::of(&users::find(user)?);
-    access(
-        state,
-        &subject,
-        state.auth.signing().algorithm(),
-        ACCESS_TTL,
-    )
+    access(state, &subject, state.signing().algorithm(), ACCESS_TTL)
 }
 
 /// An access token for any subject. An unknown subject is an adult customer in DE.
-pub(crate) fn mint(state: &MockState, sub: &str, ttl: Duration) -> String {
+pub(crate) fn mint(state: &State, sub: &str, ttl: Duration) -> String {
     let subject = users::find(sub).map(|user| Subject::of(&user));
     let subject = subject.unwrap_or_else(|| Subject {
         roles: ["customer"],
         ..Subject::client(sub, "openid profile shop".to_owned())
     });
     // The token is empty only if key generation fails.
-    access(state, &subject, state.auth.signing().algorithm(), ttl).unwrap_or_default()
+    access(state, &subject, state.signing().algorithm(), ttl).unwrap_or_default()
 }
 
 pub(super) fn access(
-    state: &MockState,
+    state: &State,
     subject: &Subject,
     alg: Algorithm,
     ttl: Duration,
@@ -140,12 +136,12 @@ pub(super) fn access(
         scope: &subject.scope,
         iat,
         exp: iat + i64::try_from(ttl.as_secs()).unwrap_or(0),
-        jti: state.rng.id("jti", state.auth.ordinal()),
+        jti: state.rng.id("jti", state.ordinal()),
     };
     sign(state, alg, "at+jwt", &claims)
 }
 
-pub(super) fn identity(state: &MockState, subject: &Subject, alg: Algorithm) -> Option<String> {
+pub(super) fn identity(state: &State, subject: &Subject, alg: Algorithm) -> Option<String> {
     let iat = state.clock.now().unix();
     let exp = iat + i64::try_from(ACCESS_TTL.as_secs()).unwrap_or(0);
     let claims = IdClaims {
@@ -160,7 +156,7 @@ pub(super) fn identity(state: &MockState, subject: &Subject, alg: Algorithm) -> 
 }
 
 /// The subject of an access token; `None` if it is invalid or expired.
-pub(super) fn verify(state: &MockState, token: &str) -> Option<String> {
+pub(super) fn verify(state: &State, token: &str) -> Option<String> {
     let (message, signature) = token.rsplit_once('.')?;
     let (header, payload) = message.split_once('.')?;
     let (header, payload, signature) = (
@@ -169,7 +165,7 @@ pub(super) fn verify(state: &MockState, token: &str) -> Option<String> {
         decode_base64url(signature)?,
     );
     let header: Header<'_> = serde_json::from_slice(&header).ok()?;
-    let published = state.auth.published();
+    let published = state.published();
     let generation = published
         .into_iter()
         .find(|g| g.kid(header.alg) == header.kid)?;
@@ -180,8 +176,8 @@ pub(super) fn verify(state: &MockState, token: &str) -> Option<String> {
     valid.then_some(claims.sub)
 }
 
-fn sign(state: &MockState, alg: Algorithm, typ: &str, claims: &impl Serialize) -> Option<String> {
-    let generation = state.auth.signing();
+fn sign(state: &State, alg: Algorithm, typ: &str, claims: &impl Serialize) -> Option<String> {
+    let generation = state.signing();
     let header = Header {
         alg,
         typ,

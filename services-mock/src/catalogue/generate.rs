@@ -1,9 +1,9 @@
 //! Generates products and collections from word lists, with fixed random numbers.
 
+use super::entry::{CatalogueEntry, Collection, Image, Kind, Maturity, Money, Product, Role};
 use super::words::{
     ADJECTIVES, CATEGORIES, CLOSINGS, HEROES, NOUNS, PARTS, PLACES, TURNS, person_name,
 };
-use super::{CatalogueEntry, Image, Kind, Maturity, Money, Product, Role};
 use crate::clock::Time;
 use crate::seeded_rng::SeededRng;
 
@@ -119,14 +119,14 @@ fn cast(n: u64) -> Vec<Role> {
 }
 
 /// All collections, `featured` first. Each one filters the catalogue and has a random order.
-pub(super) fn collections(products: &[CatalogueEntry]) -> Vec<super::Collection> {
+pub(super) fn collections(products: &[CatalogueEntry]) -> Vec<Collection> {
     let collections = COLLECTIONS.into_iter().map(|(id, title)| {
         let mut items: Vec<usize> = (0..products.len())
             .filter(|i| belongs_to(id, &products[*i]))
             .collect();
         items.sort_by_key(|i| (*i != 0, RNG.bits(id, *i as u64)));
         items.truncate(if id == "featured" { 10 } else { 60 });
-        super::Collection { id, title, items }
+        Collection { id, title, items }
     });
     collections.collect()
 }

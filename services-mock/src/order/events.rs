@@ -12,10 +12,10 @@ use http::HeaderMap;
 use serde::Serialize;
 
 use super::account::Status;
+use super::state::State;
 use crate::caller::Caller;
 use crate::clock::Time;
 use crate::response::Problem;
-use crate::state::MockState;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -27,7 +27,7 @@ struct Change<'a> {
 
 /// A client that reads the history of an order.
 struct Subscriber {
-    state: Arc<MockState>,
+    state: Arc<State>,
     user: String,
     order: String,
     /// The number of changes already sent.
@@ -43,13 +43,12 @@ enum NextChange {
 }
 
 pub(super) async fn events(
-    SharedState(state): SharedState<Arc<MockState>>,
+    SharedState(state): SharedState<Arc<State>>,
     caller: Caller,
     Path(order): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if state
-        .order
         .orders
         .lock()
         .order(&caller.id, &order, state.clock.now())
@@ -79,7 +78,7 @@ impl Subscriber {
         let state = self.state.clone();
         loop {
             // Registered before the check, so that no change between check and wait is missed.
-            let mut changed = std::pin::pin!(state.order.changed.notified());
+            let mut changed = std::pin::pin!(state.changed.notified());
             changed.as_mut().enable();
             let due = match self.next_change() {
                 NextChange::Change(status, at) => return self.event(status, at),
@@ -102,7 +101,7 @@ impl Subscriber {
 
     fn next_change(&self) -> NextChange {
         let now = self.state.clock.now();
-        let mut orders = self.state.order.orders.lock();
+        let mut orders = self.state.orders.lock();
         // A reset has removed the order.
         let Some(order) = orders.order(&self.user, &self.order, now) else {
             return NextChange::End;

@@ -11,9 +11,8 @@ use super::proto::{
     GetManifestRequest, HeartbeatReply, HeartbeatRequest, ListPositionsRequest,
     ListPositionsResponse, Manifest, Position, SavePositionRequest, Stream as Rendition,
 };
-use super::{duration_s, new_position};
+use super::state::{State, duration_s, new_position};
 use crate::catalogue::{CATALOGUE, CatalogueEntry};
-use crate::state::MockState;
 
 /// The time for which the URLs of a manifest are valid, in seconds.
 const MANIFEST_TTL_S: i64 = 6 * 60 * 60;
@@ -41,7 +40,7 @@ const RENDITIONS: [(u32, u32); 5] = [
 
 /// The implementation of the service.
 pub(super) struct Service {
-    pub(super) state: Arc<MockState>,
+    pub(super) state: Arc<State>,
 }
 
 #[tonic::async_trait]
@@ -83,7 +82,7 @@ impl Playback for Service {
             n @ 1..=100 => usize::try_from(n).unwrap_or(20),
             _ => return Err(Status::invalid_argument("limit must be at most 100")),
         };
-        let positions = self.state.playback.list(&user, limit);
+        let positions = self.state.list(&user, limit);
         Ok(Response::new(ListPositionsResponse { positions }))
     }
 
@@ -98,7 +97,7 @@ impl Playback for Service {
             return Err(Status::invalid_argument("position_s is past the end"));
         }
         let saved = new_position(entry, input.position_s, self.state.clock.now());
-        self.state.playback.save(&user, saved.clone());
+        self.state.save(&user, saved.clone());
         Ok(Response::new(saved))
     }
 
@@ -119,7 +118,7 @@ impl Playback for Service {
 
 /// Saves the position, like `SavePosition`. A position past the end is rejected, which closes the stream.
 fn reply(
-    state: &MockState,
+    state: &State,
     user: &str,
     heartbeat: &HeartbeatRequest,
 ) -> Result<HeartbeatReply, Status> {
@@ -129,9 +128,7 @@ fn reply(
         if heartbeat.position_s > duration_s(entry) {
             return Err(Status::invalid_argument("position_s is past the end"));
         }
-        state
-            .playback
-            .save(user, new_position(entry, heartbeat.position_s, now));
+        state.save(user, new_position(entry, heartbeat.position_s, now));
     }
     Ok(HeartbeatReply {
         next_in_s: HEARTBEAT_INTERVAL_S,

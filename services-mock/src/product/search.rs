@@ -3,14 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{LIST_MAX_AGE_S, raw_json};
 use crate::catalogue::{CATALOGUE, CatalogueEntry};
 use crate::paging::{by_cursor, limit_of};
-use crate::response::{HandlerResult, Problem, Query, public};
+use crate::response::Problem;
 
 /// The maximum length of a search text, in bytes.
 const MAX_TEXT_BYTES: usize = 200;
@@ -24,14 +22,14 @@ pub(super) struct SearchQuery {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SearchResults<'a> {
+pub(super) struct SearchResults<'a> {
     items: Vec<&'a RawValue>,
     total: usize,
     next_cursor: Option<String>,
 }
 
 /// Finds the products that contain every word. A match in the name scores higher. An empty text finds nothing.
-pub(super) async fn search(Query(query): Query<SearchQuery>, headers: HeaderMap) -> HandlerResult {
+pub(super) fn search(query: &SearchQuery) -> Result<SearchResults<'static>, Problem> {
     let text = lowercase(query.q.as_deref())?;
     let words: Vec<&str> = text.split_whitespace().collect();
     let scored = CATALOGUE
@@ -41,16 +39,11 @@ pub(super) async fn search(Query(query): Query<SearchQuery>, headers: HeaderMap)
     let mut scored: Vec<(Reverse<u32>, &CatalogueEntry)> = scored.collect();
     scored.sort_by_key(|(score, entry)| (*score, entry.number));
     let (page, next_cursor) = by_cursor(&scored, query.cursor.as_deref(), query.limit, 20)?;
-    let items = raw_json(page.iter().map(|(_, entry)| *entry));
-    Ok(public(
-        &headers,
-        LIST_MAX_AGE_S,
-        &SearchResults {
-            items,
-            total: scored.len(),
-            next_cursor,
-        },
-    ))
+    Ok(SearchResults {
+        items: page.iter().map(|(_, entry)| &*entry.raw_json).collect(),
+        total: scored.len(),
+        next_cursor,
+    })
 }
 
 fn score(entry: &CatalogueEntry, words: &[&str]) -> Option<u32> {
@@ -76,16 +69,13 @@ pub(super) struct SuggestionQuery {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Suggestions<'a> {
+pub(super) struct Suggestions<'a> {
     items: Vec<&'a str>,
     next_letters: BTreeSet<char>,
 }
 
 /// Returns names with a word that starts with the prefix, and the characters that may follow.
-pub(super) async fn suggestions(
-    Query(query): Query<SuggestionQuery>,
-    headers: HeaderMap,
-) -> HandlerResult {
+pub(super) fn suggestions(query: &SuggestionQuery) -> Result<Suggestions<'static>, Problem> {
     let prefix = lowercase(query.prefix.as_deref())?;
     let limit = limit_of(query.limit, 8)?;
     let mut found = Suggestions {
@@ -105,7 +95,7 @@ pub(super) async fn suggestions(
                 .filter_map(|remainder| remainder.chars().next()),
         );
     }
-    Ok(public(&headers, LIST_MAX_AGE_S, &found))
+    Ok(found)
 }
 
 /// The suffixes of the text that start at a word: "the quiet harbour", "quiet harbour", "harbour".

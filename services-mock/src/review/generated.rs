@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::Review;
+use super::wire::Review;
 use crate::catalogue::PRODUCTS;
 use crate::clock::Time;
 use crate::seeded_rng::SeededRng;
