@@ -24,7 +24,6 @@ pub use gateway_handles::GatewayHandles;
 
 pub(crate) use crate::context::SharedDeadline;
 use balance::{Endpoint, Instance};
-pub(crate) use client::Client;
 pub(crate) use forward::{ClientBodyError, ForwardRequest, ForwardResponse, RetryPolicy, forward};
 pub(crate) use policy::Policy;
 pub(crate) use replay_body::RequestBody;
@@ -310,8 +309,8 @@ impl Upstream {
         let started = net::now();
         let (config, env) = (self.policy.config(), self.policy.env());
         let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
-            let client = &instance.payload().buffered;
-            attempt::attempt((cx, env), config, client, call, fetch, timeout).await
+            let clients = instance.payload();
+            attempt::attempt((cx, env), config, clients, call, fetch, timeout).await
         };
         let traits = call.retry_traits();
         let result = self.policy.call(cx, deadline, traits, attempt).await;

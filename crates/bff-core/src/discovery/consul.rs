@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::watcher::Resolution;
 use super::{Config, Endpoint, address, config, endpoint};
 use crate::net::Net;
-use crate::outbound::{self, Call, Client, Id, TrustRoots};
+use crate::outbound::{self, Call, Id, InstanceClients, TrustRoots};
 use crate::scope::Public;
 
 const INDEX: &str = "x-consul-index";
@@ -28,7 +28,7 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Queries one service at one agent.
 pub(super) struct ConsulWatcher {
-    client: Client,
+    clients: InstanceClients,
     config: config::Consul,
     service: ServiceName,
     token: Option<HeaderValue>,
@@ -61,7 +61,12 @@ impl ConsulWatcher {
         });
         let backend = outbound::Config::at(consul.url.clone());
         Ok(Self {
-            client: Client::new(&backend, net, backend.url.authority(), &TrustRoots::PUBLIC),
+            clients: InstanceClients::new(
+                &backend,
+                net,
+                backend.url.authority(),
+                &TrustRoots::PUBLIC,
+            ),
             config: consul.clone(),
             service: ServiceName(name.to_owned()),
             token: token.transpose()?,
@@ -84,13 +89,16 @@ impl ConsulWatcher {
             Duration::ZERO
         };
         let limit = max_wait + self.timeout;
-        let (head, body) = timeout(limit, self.client.exchange(request, MAX_BODY_BYTES))
-            .await
-            .map_err(|_| format!("no response within {limit:?}"))?
-            .map_err(|failure| {
-                let error = failure.error();
-                error.cause().unwrap_or(error.detail()).to_owned()
-            })?;
+        let (head, body) = timeout(
+            limit,
+            self.clients.exchange_buffered(request, MAX_BODY_BYTES),
+        )
+        .await
+        .map_err(|_| format!("no response within {limit:?}"))?
+        .map_err(|failure| {
+            let error = failure.error();
+            error.cause().unwrap_or(error.detail()).to_owned()
+        })?;
         if head.status != StatusCode::OK {
             return Err(format!("Consul responded with {}", head.status));
         }

@@ -9,8 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 
-use super::client::Client;
-use super::{Call, Config, Failure, Reason};
+use super::{Call, Config, Failure, InstanceClients, Reason};
 use crate::cache::{FetchContext, FetchResult, FullResponse};
 use crate::context::request_id::X_REQUEST_ID;
 use crate::context::urgency::PRIORITY;
@@ -24,7 +23,7 @@ use crate::scope::{Scope, X_CLIENT};
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     (cx, env): (&RequestContext, &Env),
     config: &Config,
-    client: &Client,
+    clients: &InstanceClients,
     call: &Call<S>,
     fetch: Option<&FetchContext>,
     timeout: Duration,
@@ -32,7 +31,9 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     let started = net::now();
     let mut request = build_request((cx, env), config, call, timeout)?;
     let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
-    let (head, body) = client.exchange(request, config.max_body_bytes).await?;
+    let (head, body) = clients
+        .exchange_buffered(request, config.max_body_bytes)
+        .await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
         return Ok(FetchResult::NotModified(head.headers, net::now() - started));
     }
