@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use crate::call::Call;
-use crate::clients::client::Client;
+use crate::clients::stream::InstanceClients;
 use crate::config::Config;
 use bff_cache::{FetchContext, FetchResult, FullResponse};
 use bff_context::context::request_id::X_REQUEST_ID;
@@ -28,7 +28,7 @@ use bff_runtime::net::Env;
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     (cx, env): (&RequestContext, &Env),
     config: &Config,
-    client: &Client,
+    clients: &InstanceClients,
     call: &Call<S>,
     fetch: Option<&FetchContext>,
     timeout: Duration,
@@ -36,7 +36,9 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     let started = Instant::now();
     let mut request = build_request((cx, env), config, call, timeout)?;
     let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
-    let (head, body) = client.exchange(request, config.max_body_bytes).await?;
+    let (head, body) = clients
+        .exchange_buffered(request, config.max_body_bytes)
+        .await?;
     if conditional && head.status == StatusCode::NOT_MODIFIED {
         return Ok(FetchResult::NotModified(
             head.headers,

@@ -165,8 +165,8 @@ impl Upstream {
         let started = Instant::now();
         let (config, env) = (self.policy.config(), self.policy.env());
         let attempt = |instance: Arc<Instance<InstanceClients>>, timeout| async move {
-            let client = &instance.payload().buffered;
-            attempt::attempt((cx, env), config, client, call, fetch, timeout).await
+            let clients = instance.payload();
+            attempt::attempt((cx, env), config, clients, call, fetch, timeout).await
         };
         let traits = call.retry_traits();
         let result = self.policy.call(cx, deadline, traits, attempt).await;

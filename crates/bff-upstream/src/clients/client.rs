@@ -1,8 +1,7 @@
-//! The HTTP client of one instance for buffered responses, with its connection pool.
+//! The HTTP/1.1 client for buffered responses without TLS, with its connection pool.
 //!
-//! Without TLS, the call itself drives its connection, so no data passes between tasks. Dropping the call closes the
-//! connection, which cancels the request at the backend. With TLS, hyper-util's client drives the connections, because
-//! HTTP/2 may be negotiated and calls may share a connection.
+//! The call itself drives its connection, so no data passes between tasks. Dropping the call closes the connection,
+//! which cancels the request at the backend.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -11,9 +10,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::response::Parts;
-use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -23,15 +20,10 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 use tower::Service;
 
-use crate::clients::response_body;
-use crate::clients::trust_roots::TrustRoots;
+use super::response_body;
 use crate::config::Config;
 use bff_context::context::{Failure, Reason};
-use bff_runtime::net::{self, Connection, Connector, Net};
-
-use tls::Tls;
-
-mod tls;
+use bff_runtime::net::{self, Connection, Connector};
 
 /// The maximum number of idle connections per pool shard. The oldest ones above it are closed.
 const MAX_IDLE: usize = 256;
@@ -44,47 +36,6 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A response with its complete body.
 pub(crate) type BufferedResponse = (Parts, Bytes);
-
-/// The client of one instance.
-#[derive(Debug)]
-pub(crate) enum Client {
-    /// HTTP/1.1 without TLS.
-    Cleartext(Box<CleartextClient>),
-    /// HTTP/2 or HTTP/1.1 over TLS.
-    Tls(Box<Tls>),
-}
-
-impl Client {
-    /// Creates a client of the instance at `address`, which connects over `net`.
-    pub(crate) fn new(
-        config: &Config,
-        net: &Net,
-        address: &Authority,
-        trust_roots: &TrustRoots,
-    ) -> Self {
-        let connector =
-            Connector::new(net.clone(), config.connect_timeout).with_address(address.clone());
-        if config.url.is_tls() {
-            Self::Tls(Box::new(Tls::new(config, connector, trust_roots)))
-        } else {
-            Self::Cleartext(Box::new(CleartextClient::new(config, connector)))
-        }
-    }
-
-    /// Sends a request in origin form and reads the response body of at most `max_body_bytes`.
-    ///
-    /// The future is boxed here: it is the largest part of a call, and every policy around an attempt would move it.
-    pub(crate) fn exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-        max_body_bytes: usize,
-    ) -> BoxFuture<'_, Result<BufferedResponse, Failure>> {
-        match self {
-            Self::Cleartext(client) => Box::pin(client.exchange(request, max_body_bytes)),
-            Self::Tls(client) => Box::pin(client.exchange(request, max_body_bytes)),
-        }
-    }
-}
 
 /// A client without TLS. It reuses the connection used last.
 #[derive(Debug)]
@@ -121,7 +72,7 @@ enum SendError {
 }
 
 impl CleartextClient {
-    fn new(config: &Config, connector: Connector) -> Self {
+    pub(crate) fn new(config: &Config, connector: Connector) -> Self {
         let authority = config.url.authority();
         // Cannot fail: every character of an authority is valid in a header value.
         let host = HeaderValue::from_str(authority.as_str());
@@ -137,7 +88,8 @@ impl CleartextClient {
         }
     }
 
-    async fn exchange(
+    /// Sends a request in origin form and reads the response body of at most `max_body_bytes`.
+    pub(crate) async fn exchange(
         &self,
         mut request: Request<Full<Bytes>>,
         max_body_bytes: usize,
@@ -280,7 +232,7 @@ impl PooledConnection {
 }
 
 /// Reads the complete response. An error response has an empty body if reading the body fails or takes too long.
-async fn read_response(
+pub(crate) async fn read_response(
     response: Response<Incoming>,
     max_body_bytes: usize,
 ) -> Result<BufferedResponse, Failure> {
@@ -296,9 +248,10 @@ async fn read_response(
 }
 
 /// The failure of a request without a response: the connection was reset or closed too early.
-fn no_response(error: &(dyn std::error::Error + 'static)) -> Failure {
-    let cause = error
-        .source()
-        .map_or_else(|| error.to_string(), ToString::to_string);
-    Failure::new(Reason::Unavailable).with_cause(cause)
+pub(crate) fn no_response(error: &(dyn std::error::Error + 'static)) -> Failure {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    Failure::new(Reason::Unavailable).with_cause(cause.to_string())
 }

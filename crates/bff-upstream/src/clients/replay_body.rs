@@ -10,6 +10,7 @@ use axum_core::body::Body;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::Full;
 use parking_lot::Mutex;
 use tokio::time::{Sleep, sleep};
 
@@ -34,14 +35,8 @@ impl RequestBody {
     /// The body for one attempt. With a signal, the attempt reads the client's body only after the signal.
     pub(crate) fn body_for_attempt(&self, signal: Option<Arc<ContinueSignal>>) -> AttemptBody {
         match self {
-            Self::Buffered(bytes) => AttemptBody {
-                source: Arc::new(Mutex::new(Some(Body::from(bytes.clone())))),
-                size_hint: SizeHint::with_exact(bytes.len() as u64),
-                body: None,
-                continue_signal: None,
-                continue_timeout: None,
-            },
-            Self::Streaming(source) => AttemptBody {
+            Self::Buffered(bytes) => AttemptBody::Buffered(Full::new(bytes.clone())),
+            Self::Streaming(source) => AttemptBody::Streaming(StreamingBody {
                 size_hint: source
                     .lock()
                     .as_ref()
@@ -50,7 +45,7 @@ impl RequestBody {
                 body: None,
                 continue_signal: signal,
                 continue_timeout: None,
-            },
+            }),
         }
     }
 }
@@ -78,9 +73,16 @@ impl ContinueSignal {
     }
 }
 
-/// The body of one attempt. It takes the client's body at the first poll.
+/// The body of one attempt.
 #[derive(Debug)]
-pub(crate) struct AttemptBody {
+pub(crate) enum AttemptBody {
+    Buffered(Full<Bytes>),
+    Streaming(StreamingBody),
+}
+
+/// A streaming body. It takes the client's body at the first poll.
+#[derive(Debug)]
+pub(crate) struct StreamingBody {
     source: Arc<Mutex<Option<Body>>>,
     size_hint: SizeHint,
     body: Option<Body>,
@@ -88,7 +90,7 @@ pub(crate) struct AttemptBody {
     continue_timeout: Option<Pin<Box<Sleep>>>,
 }
 
-impl AttemptBody {
+impl StreamingBody {
     /// Waits for the signal, at most [`EXPECT_CONTINUE_TIMEOUT`].
     fn poll_continue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(signal) = &self.continue_signal else {
@@ -113,30 +115,43 @@ impl http_body::Body for AttemptBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
-        let this = self.get_mut();
-        if this.poll_continue(cx).is_pending() {
+        let streaming = match self.get_mut() {
+            Self::Buffered(body) => {
+                return Pin::new(body)
+                    .poll_frame(cx)
+                    .map_err(|never| match never {});
+            }
+            Self::Streaming(streaming) => streaming,
+        };
+        if streaming.poll_continue(cx).is_pending() {
             return Poll::Pending;
         }
-        if this.body.is_none() {
-            this.body = this.source.lock().take();
+        if streaming.body.is_none() {
+            streaming.body = streaming.source.lock().take();
         }
-        match &mut this.body {
+        match &mut streaming.body {
             Some(body) => Pin::new(body).poll_frame(cx),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.body {
-            Some(body) => body.is_end_stream(),
-            None => self.size_hint.exact() == Some(0),
+        match self {
+            Self::Buffered(body) => body.is_end_stream(),
+            Self::Streaming(streaming) => match &streaming.body {
+                Some(body) => body.is_end_stream(),
+                None => streaming.size_hint.exact() == Some(0),
+            },
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Some(body) => body.size_hint(),
-            None => self.size_hint,
+        match self {
+            Self::Buffered(body) => body.size_hint(),
+            Self::Streaming(streaming) => match &streaming.body {
+                Some(body) => body.size_hint(),
+                None => streaming.size_hint,
+            },
         }
     }
 }

@@ -1,4 +1,7 @@
-//! The HTTP clients for streaming bodies. Tasks drive their connections, because a response body outlives its call.
+//! The HTTP clients of one instance.
+//!
+//! hyper-util's client serves streams and TLS. Tasks drive its connections, because a response body outlives its call
+//! and HTTP/2 calls share a connection. Buffered calls without TLS have a [`CleartextClient`].
 //!
 //! Dropping a request or a response body cancels the exchange at the backend: the connection (HTTP/1.1) or the stream
 //! (HTTP/2) is closed.
@@ -6,29 +9,38 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::uri::Authority;
 use http::{Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::Connect;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use super::client::{BufferedResponse, CleartextClient, no_response, read_response};
+use super::replay_body::AttemptBody;
+use super::trust_roots::TrustRoots;
 use crate::base_url::BaseUrl;
-use crate::clients::client::Client;
-use crate::clients::replay_body::AttemptBody;
-use crate::clients::trust_roots::TrustRoots;
 use crate::config::Config;
 use crate::endpoints::balance::Instance;
 use crate::policies::policy::Policy;
-use bff_context::context::{Failure, Reason};
+use bff_context::context::Failure;
 use bff_runtime::net::{Connector, Net};
 
-/// The clients of one instance: one for buffered responses, and one for streams, created with the first stream.
+/// A client with and without TLS.
+type HttpClient = legacy::Client<HttpsConnector<Connector>, AttemptBody>;
+
+/// The clients of one instance.
 #[derive(Debug)]
 pub struct InstanceClients {
-    pub(crate) buffered: Client,
-    streaming: OnceLock<StreamingClients>,
+    /// The client for buffered responses, if the backend has no TLS.
+    cleartext: Option<CleartextClient>,
+    /// The client for everything else, created with its first request. With TLS it negotiates HTTP/2 or HTTP/1.1.
+    shared: OnceLock<HttpClient>,
+    /// The same for requests that HTTP/2 cannot express, if the backend has TLS.
+    http1_only: OnceLock<HttpClient>,
     connector: Connector,
     url: BaseUrl,
     trust_roots: TrustRoots,
@@ -43,14 +55,35 @@ impl InstanceClients {
         address: &Authority,
         trust_roots: &TrustRoots,
     ) -> Self {
+        let connector =
+            Connector::new(net.clone(), config.connect_timeout).with_address(address.clone());
+        let cleartext = !config.url.is_tls();
         Self {
-            buffered: Client::new(config, net, address, trust_roots),
-            streaming: OnceLock::new(),
-            connector: Connector::new(net.clone(), config.connect_timeout)
-                .with_address(address.clone()),
+            cleartext: cleartext.then(|| CleartextClient::new(config, connector.clone())),
+            shared: OnceLock::new(),
+            http1_only: OnceLock::new(),
+            connector,
             url: config.url.clone(),
             trust_roots: trust_roots.clone(),
             idle_timeout: config.idle_timeout,
+        }
+    }
+
+    /// Sends a request in origin form and reads the response body of at most `max_body_bytes`.
+    ///
+    /// The future is boxed here: it is the largest part of a call, and every policy around an attempt would move it.
+    pub(crate) fn exchange_buffered(
+        &self,
+        request: Request<Full<Bytes>>,
+        max_body_bytes: usize,
+    ) -> BoxFuture<'_, Result<BufferedResponse, Failure>> {
+        match &self.cleartext {
+            Some(client) => Box::pin(client.exchange(request, max_body_bytes)),
+            None => Box::pin(async move {
+                let request = request.map(AttemptBody::Buffered);
+                let response = self.exchange(request, false).await?;
+                read_response(response, max_body_bytes).await
+            }),
         }
     }
 
@@ -65,65 +98,35 @@ impl InstanceClients {
         if let Some(target) = request.uri().path_and_query().cloned() {
             *request.uri_mut() = self.url.absolute(target).map_err(Failure::internal)?;
         }
-        let clients = self.streaming.get_or_init(|| self.streaming_clients());
-        let response = match clients {
-            StreamingClients::Cleartext(client) => client.request(request),
-            StreamingClients::Tls { http1, .. } if http1_only => http1.request(request),
-            StreamingClients::Tls { negotiated, .. } => negotiated.request(request),
+        let client = if http1_only && self.url.is_tls() {
+            self.http1_only.get_or_init(|| self.build_client(true))
+        } else {
+            self.shared.get_or_init(|| self.build_client(false))
         };
-        response.await.map_err(|error| no_response(&error))
+        client.request(request).await.map_err(|error| {
+            let failure = no_response(&error);
+            if error.is_connect() {
+                failure.not_sent()
+            } else {
+                failure
+            }
+        })
     }
 
-    fn streaming_clients(&self) -> StreamingClients {
-        if !self.url.is_tls() {
-            return StreamingClients::Cleartext(self.build_client(self.connector.clone()));
-        }
-        let tls = || self.trust_roots.connector().https_only();
-        let negotiated = tls()
-            .enable_all_versions()
-            .wrap_connector(self.connector.clone());
-        let http1 = tls().enable_http1().wrap_connector(self.connector.clone());
-        StreamingClients::Tls {
-            negotiated: self.build_client(negotiated),
-            http1: self.build_client(http1),
-        }
-    }
-
-    fn build_client<C: Connect + Clone>(
-        &self,
-        connector: C,
-    ) -> Box<legacy::Client<C, AttemptBody>> {
-        let client = legacy::Client::builder(TokioExecutor::new())
+    fn build_client(&self, http1_only: bool) -> HttpClient {
+        let connector = self.connector.clone();
+        let tls = self.trust_roots.connector().https_or_http();
+        let connector = if http1_only {
+            tls.enable_http1().wrap_connector(connector)
+        } else {
+            tls.enable_all_versions().wrap_connector(connector)
+        };
+        // The pool needs its own timer, or idle connections never expire.
+        legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.idle_timeout)
-            .build(connector);
-        Box::new(client)
-    }
-}
-
-#[derive(Debug)]
-enum StreamingClients {
-    Cleartext(Box<legacy::Client<Connector, AttemptBody>>),
-    Tls {
-        /// HTTP/2 or HTTP/1.1, negotiated with ALPN.
-        negotiated: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
-        /// HTTP/1.1 only, for requests that HTTP/2 cannot express.
-        http1: Box<legacy::Client<HttpsConnector<Connector>, AttemptBody>>,
-    },
-}
-
-/// The failure of a request without a response.
-fn no_response(error: &legacy::Error) -> Failure {
-    let mut cause: &(dyn std::error::Error + 'static) = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let failure = Failure::new(Reason::Unavailable).with_cause(cause.to_string());
-    if error.is_connect() {
-        failure.not_sent()
-    } else {
-        failure
+            .build(connector)
     }
 }
 

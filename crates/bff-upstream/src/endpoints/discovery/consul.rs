@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::config::{self, Config};
 use crate::call::Call;
-use crate::clients::client::Client;
+use crate::clients::stream::InstanceClients;
 use crate::clients::trust_roots::TrustRoots;
 use crate::endpoints::endpoint::{Endpoint, Resolution, address};
 use bff_context::context::Id;
@@ -31,7 +31,7 @@ const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Queries one service at one agent.
 pub(super) struct ConsulWatcher {
-    client: Client,
+    clients: InstanceClients,
     config: config::Consul,
     service: ServiceName,
     token: Option<HeaderValue>,
@@ -64,7 +64,12 @@ impl ConsulWatcher {
         });
         let backend = crate::config::Config::at(consul.url.clone());
         Ok(Self {
-            client: Client::new(&backend, net, backend.url.authority(), &TrustRoots::PUBLIC),
+            clients: InstanceClients::new(
+                &backend,
+                net,
+                backend.url.authority(),
+                &TrustRoots::PUBLIC,
+            ),
             config: consul.clone(),
             service: ServiceName(name.to_owned()),
             token: token.transpose()?,
@@ -87,13 +92,16 @@ impl ConsulWatcher {
             Duration::ZERO
         };
         let limit = max_wait + self.timeout;
-        let (head, body) = timeout(limit, self.client.exchange(request, MAX_BODY_BYTES))
-            .await
-            .map_err(|_| format!("no response within {limit:?}"))?
-            .map_err(|failure| {
-                let error = failure.error();
-                error.cause().unwrap_or(error.detail()).to_owned()
-            })?;
+        let (head, body) = timeout(
+            limit,
+            self.clients.exchange_buffered(request, MAX_BODY_BYTES),
+        )
+        .await
+        .map_err(|_| format!("no response within {limit:?}"))?
+        .map_err(|failure| {
+            let error = failure.error();
+            error.cause().unwrap_or(error.detail()).to_owned()
+        })?;
         if head.status != StatusCode::OK {
             return Err(format!("Consul responded with {}", head.status));
         }
