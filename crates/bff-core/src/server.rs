@@ -2,7 +2,8 @@
 //!
 //! The caller binds the listeners and decides when to stop: [`serve`] takes [`Listeners`], an [`App`] and a future.
 
-pub use app::{App, GatewayBuilder, Settings};
+pub use app::App;
+pub use builder::{GatewayBuilder, Settings};
 pub use config::Config;
 pub use process::{exit_with_error, stop_signal};
 pub(crate) use production_checks::check as check_production;
@@ -11,6 +12,7 @@ pub use serve::{Listeners, bind, cannot_listen, serve};
 mod accept;
 mod admin;
 mod app;
+mod builder;
 mod config;
 mod dependencies;
 mod header_timeout;

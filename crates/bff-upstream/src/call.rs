@@ -8,8 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::policies::retry;
-use crate::policies::retry::RetryTraits;
+use crate::policies::retry::{self, RetryTraits};
 use bff_cache::CachePolicy;
 use bff_context::context::{Failure, Id};
 use bff_context::scope::{CacheVisibility, Caller, Scope, Segment};

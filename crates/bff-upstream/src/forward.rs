@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use crate::attempt;
 use crate::clients::replay_body::{ContinueSignal, RequestBody};
-use crate::clients::stream::{InFlightGuard, InstanceClients};
+use crate::clients::stream::InstanceClients;
 use crate::endpoints::balance::Instance;
+use crate::policies::in_flight_guard::InFlightGuard;
 use crate::policies::retry;
 use crate::policies::retry::RetryTraits;
 use crate::upstream::Upstream;

@@ -6,6 +6,7 @@ pub mod budget;
 pub mod bulkhead;
 pub mod deadline_filter;
 pub mod hedge;
+pub(crate) mod in_flight_guard;
 pub mod latency;
 pub mod outcome;
 pub mod outlier_detection;

@@ -6,7 +6,7 @@
 //! Dropping a request or a response body cancels the exchange at the backend: the connection (HTTP/1.1) or the stream
 //! (HTTP/2) is closed.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,8 +24,6 @@ use super::replay_body::AttemptBody;
 use super::trust_roots::TrustRoots;
 use crate::base_url::BaseUrl;
 use crate::config::Config;
-use crate::endpoints::balance::Instance;
-use crate::policies::policy::Policy;
 use bff_context::context::Failure;
 use bff_runtime::net::{Connector, Net};
 
@@ -127,32 +125,5 @@ impl InstanceClients {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.idle_timeout)
             .build(connector)
-    }
-}
-
-/// Counts an exchange as in flight after its attempt, until this guard is dropped.
-#[derive(Debug)]
-pub struct InFlightGuard<T: Send + Sync + 'static> {
-    policy: Arc<Policy<T>>,
-    instance: Arc<Instance<T>>,
-    streaming: bool,
-}
-
-impl<T: Send + Sync + 'static> InFlightGuard<T> {
-    /// Acquires a bulkhead permit, of the streams or of the calls, and counts the exchange at `instance`.
-    pub fn acquire(policy: &Arc<Policy<T>>, instance: Arc<Instance<T>>, streaming: bool) -> Self {
-        policy.acquire(&instance, streaming);
-        let policy = policy.clone();
-        Self {
-            policy,
-            instance,
-            streaming,
-        }
-    }
-}
-
-impl<T: Send + Sync + 'static> Drop for InFlightGuard<T> {
-    fn drop(&mut self) {
-        self.policy.release(&self.instance, self.streaming);
     }
 }

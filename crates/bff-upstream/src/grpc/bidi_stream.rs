@@ -24,9 +24,9 @@ use tonic::{Request, Status};
 
 use super::call::CacheInvalidation;
 use super::{Call, Upstream, cancel, connect, status, timeout_reason};
-use crate::clients::stream::InFlightGuard;
 use crate::config::Config;
 use crate::endpoints::balance::Instance;
+use crate::policies::in_flight_guard::InFlightGuard;
 use crate::policies::retry::RetryTraits;
 use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;

@@ -16,7 +16,6 @@
 //! pages that are no endpoints take no slot.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -25,7 +24,6 @@ use axum::extract::Request;
 use axum::response::Response;
 use http_body::Body as _;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::GatewayHandles;
@@ -37,39 +35,18 @@ use intent::Intent;
 use slots::Slots;
 
 pub use class_limits::ClassLimits;
+pub use config::Config;
 pub use intent::PriorityClass;
 pub(in crate::inbound) use slots::Slot;
 
 mod class_limits;
 pub mod concurrency_limit;
+mod config;
 mod intent;
 mod slots;
 
 /// `Retry-After` is a random number of seconds from 1 to this, so that rejected clients do not return at the same time.
 const MAX_RETRY_SECONDS: u64 = 3;
-
-/// The limits of concurrent requests, and the order in which classes are shed.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// The most responses that stream at once: events, proxied responses and `WebSocket`s. Default 5000: half of
-    /// `server.max_connections`, so that subscribers leave the other half to requests.
-    pub max_streams: NonZeroU32,
-    /// The bounds of the measured limit of concurrent requests.
-    pub concurrency_limit: concurrency_limit::Config,
-    /// The fraction of that limit that each class may fill.
-    pub class_limits: ClassLimits,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_streams: NonZeroU32::new(5000).unwrap_or(NonZeroU32::MIN),
-            concurrency_limit: concurrency_limit::Config::default(),
-            class_limits: ClassLimits::default(),
-        }
-    }
-}
 
 /// The load shedder of one gateway.
 #[derive(Debug)]
