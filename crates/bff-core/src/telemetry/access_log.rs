@@ -67,7 +67,7 @@ macro_rules! log_at {
     ($level:ident, $a:ident, $path:ident, $status:ident, $message:ident) => {
         tracing::$level!(
             target: "access",
-            message = $message,
+            message = $message.as_str(),
             method = $a.method,
             path = $path,
             route = $a.route,
@@ -98,8 +98,7 @@ impl AccessLogRecord<'_> {
         } else {
             self.status
         };
-        let message = [self.method, path, &status.to_string()].join(" ");
-        let message = message.as_str();
+        let message = format!("{} {path} {status}", self.method);
         if status >= 500 {
             log_at!(error, self, path, status, message);
         } else {
