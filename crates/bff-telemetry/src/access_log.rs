@@ -67,7 +67,7 @@ macro_rules! log_at {
     ($level:ident, $a:ident, $path:ident, $status:ident, $message:ident) => {
         tracing::$level!(
             target: "access",
-            message = $message,
+            message = $message.as_str(),
             method = $a.method,
             path = $path,
             route = $a.route,
@@ -98,8 +98,7 @@ impl AccessLogRecord<'_> {
         } else {
             self.status
         };
-        let message = [self.method, path, &status.to_string()].join(" ");
-        let message = message.as_str();
+        let message = format!("{} {path} {status}", self.method);
         if status >= 500 {
             log_at!(error, self, path, status, message);
         } else {
@@ -118,7 +117,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::logs::{Format, logged};
+    use crate::logs::{Format, testing::logged};
 
     fn line(record: AccessLogRecord<'_>) -> Value {
         let text = logged(Format::Json, "info", || record.log());

@@ -74,56 +74,56 @@ impl Metrics {
 
     fn with(registry: Registry, provider: SdkMeterProvider) -> Self {
         let meter = provider.meter("bff");
+        let counter = |name: &'static str, description: &'static str| {
+            let counter = meter.u64_counter(name);
+            counter.with_description(description).build()
+        };
+        let up_down_counter = |name: &'static str, description: &'static str| {
+            let counter = meter.i64_up_down_counter(name);
+            counter.with_description(description).build()
+        };
+        let seconds = |name: &'static str, description: &'static str| {
+            let histogram = meter.f64_histogram(name).with_unit("s");
+            let histogram = histogram.with_boundaries(SECONDS.to_vec());
+            histogram.with_description(description).build()
+        };
         Self(Arc::new(Instruments {
             registry,
             _provider: provider,
             request_duration: seconds(
-                &meter,
                 "http.server.request.duration",
                 "Duration of requests, from the first byte of the headers to the last byte of the response.",
             ),
-            active_requests: up_down_counter(
-                &meter,
-                "http.server.active_requests",
-                "Requests in flight.",
-            ),
+            active_requests: up_down_counter("http.server.active_requests", "Requests in flight."),
             websocket_connections: up_down_counter(
-                &meter,
                 "bff.websocket.connections",
                 "Open WebSocket connections, by backend.",
             ),
             upstream_duration: seconds(
-                &meter,
                 "bff.upstream.call.duration",
                 "Duration of calls to backends, by outcome: ok, or the reason of the failure.",
             ),
             retries: counter(
-                &meter,
                 "bff.upstream.retries",
                 "Additional attempts of calls, by backend and kind: retry or hedge.",
             ),
             sections: counter(
-                &meter,
                 "bff.sections",
                 "Sections of responses, by backend, state and reason.",
             ),
             cache_lookups: counter(
-                &meter,
                 "bff.cache.lookups",
                 "Cache lookups, by outcome: hit, stale, stale_if_error, coalesced, miss or bypass.",
             ),
             cache_l2_lookups: counter(
-                &meter,
                 "bff.cache.l2.lookups",
                 "Lookups in the shared cache after a local miss, by outcome: hit, hit_after_wait, miss, timeout, uncacheable or unavailable.",
             ),
             shed: counter(
-                &meter,
                 "bff.requests.shed",
                 "Requests rejected by load shedding, by class, and by plan if plans have priorities.",
             ),
             rate_limits: counter(
-                &meter,
                 "bff.rate_limit.decisions",
                 "Decisions of rate limit policies, by outcome: allowed, rejected, or fail_closed without a store.",
             ),
@@ -275,31 +275,6 @@ impl Drop for WebSocketGuard {
     fn drop(&mut self) {
         self.0.0.websocket_connections.add(-1, &self.1);
     }
-}
-
-fn seconds(meter: &Meter, name: &'static str, description: &'static str) -> Histogram<f64> {
-    meter
-        .f64_histogram(name)
-        .with_unit("s")
-        .with_description(description)
-        .with_boundaries(SECONDS.to_vec())
-        .build()
-}
-
-fn counter(meter: &Meter, name: &'static str, description: &'static str) -> Counter<u64> {
-    let counter = meter.u64_counter(name).with_description(description);
-    counter.build()
-}
-
-fn up_down_counter(
-    meter: &Meter,
-    name: &'static str,
-    description: &'static str,
-) -> UpDownCounter<i64> {
-    let counter = meter
-        .i64_up_down_counter(name)
-        .with_description(description);
-    counter.build()
 }
 
 /// The label for a method: one of RFC 9110 or RFC 5789, else `_OTHER`, because a client can send any token.

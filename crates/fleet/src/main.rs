@@ -71,7 +71,7 @@ async fn run(args: Args) -> Result<(), String> {
             return Err(format!("duplicate --real for {backend}"));
         }
     }
-    logs::install(&logs::Config {
+    let _log = logs::install(&logs::Config {
         log_format: logs::Format::Text,
         log_filter: "warn".to_owned(), // access log lines would hide the table
     })?;

@@ -59,7 +59,7 @@ async fn serve_until_stopped<U: GatewayState>(
     ready: Ready<U>,
 ) -> Result<(), String> {
     let (config, app) = *ready;
-    logs::install(&config.telemetry)?;
+    let _log = logs::install(&config.telemetry)?;
     // Installed before the listeners: a signal right after the start still leads to a drain.
     let stop = stop_signal()?;
     let listeners = bind(&config.server).await?;

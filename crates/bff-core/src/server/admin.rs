@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::context::Env;
-    use crate::telemetry::logs::{Format, logged};
+    use crate::telemetry::logs::{Format, testing::logged};
 
     fn actions(token: &str) -> AdminActions {
         let shared = GatewayHandles::in_process("web", Env::real());

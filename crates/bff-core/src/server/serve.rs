@@ -98,5 +98,4 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     tokio::join!(wait_stop, serve_and_drain, admin.serve(listeners.admin));
     // Dropping an aborted request writes its access log line.
     let _ = timeout(ABORT_GRACE, threads.stop()).await;
-    crate::telemetry::logs::flush();
 }
