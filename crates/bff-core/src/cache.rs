@@ -37,7 +37,6 @@ use purge_timestamps::PurgeTimestamps;
 use shared_tier::SharedTier;
 use single_flight::SingleFlight;
 
-mod annotations;
 mod directives;
 mod entry;
 mod fetch;
@@ -168,6 +167,21 @@ impl Cache {
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         let entry = self.0.memory.as_ref()?.get(key)?;
         self.is_valid(key, &entry).then_some(entry)
+    }
+
+    /// The value of the entry under `key`, fresh or not.
+    pub(crate) fn peek<T: Send + Sync + 'static>(&self, key: &Key) -> Option<Arc<T>> {
+        self.get(key)?.value().ok()
+    }
+
+    /// Whether the response to a request was uncacheable within the hit-for-miss TTL.
+    pub(crate) fn is_hit_for_miss(&self, key: &Key) -> bool {
+        self.0.uncacheable.contains(key)
+    }
+
+    /// Marks the response to a request as uncacheable.
+    pub(crate) fn mark_hit_for_miss(&self, key: &Key) {
+        self.0.uncacheable.add(key);
     }
 
     fn is_valid(&self, key: &Key, entry: &Entry) -> bool {

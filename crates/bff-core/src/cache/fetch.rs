@@ -235,7 +235,7 @@ impl CacheFill {
         let entry = self.put(Entry {
             result: entry.result.clone(),
             decision: self.evaluate(StatusCode::OK, &head, response_delay),
-            head,
+            head: rfc9111::stored_headers(&head),
             bytes: entry.bytes,
             received_at: net::now(),
             requested_at: self.requested_at,
