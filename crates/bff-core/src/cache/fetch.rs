@@ -39,6 +39,12 @@ impl FetchContext {
         self.stale_entry.as_ref()?.value().ok()
     }
 
+    /// Whether a 304 is about the stale entry, and not about another version (RFC 9111 §4.3.4).
+    pub(crate) fn is_about_stored(&self, not_modified: &HeaderMap) -> bool {
+        let entry = self.stale_entry.as_ref();
+        entry.is_some_and(|e| rfc9111::merge_304_headers(&e.head, not_modified).is_some())
+    }
+
     /// Makes the request conditional if there is a stale entry with validators; returns whether it did.
     pub(crate) fn add_validators(&self, headers: &mut HeaderMap) -> bool {
         let before = headers.len();
