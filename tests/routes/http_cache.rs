@@ -60,7 +60,7 @@ impl CountingBackend {
                 "max-age=60"
             }
             "all" => "public, max-age=60",
-            "no-cache" => "no-cache",
+            "no-cache" | "no-cache-gzip" => "no-cache",
             "never" => "no-store",
             _ => "",
         };
@@ -77,7 +77,10 @@ impl CountingBackend {
         if path == "varied" {
             headers.insert("vary", "accept-language, x-own".parse().unwrap());
         }
-        if path == "no-cache" && header("if-none-match") == "\"v1\"" {
+        if path == "no-cache-gzip" && header("if-none-match").is_empty() {
+            headers.insert("etag", "\"v1-gzip\"".parse().unwrap());
+        }
+        if path.starts_with("no-cache") && !header("if-none-match").is_empty() {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
         let user = header("x-user-id");
@@ -385,6 +388,37 @@ async fn a_no_cache_response_is_revalidated() {
         ("1", "2")
     );
     assert_eq!(second.header("content-type"), "application/json");
+}
+
+#[tokio::test]
+async fn a_304_about_another_version_is_not_used() {
+    let (fleet, backend) = start("", "").await;
+    for calls in [1, 3, 5] {
+        let response = fleet.get("web", "/cached/no-cache-gzip").await;
+        assert_eq!(response.status, 200, "{}", response.body);
+        assert_eq!(response.body["number"], calls);
+        assert_eq!(response.header("etag"), "\"v1-gzip\"");
+        assert_eq!(backend.calls(), calls);
+    }
+}
+
+#[tokio::test]
+async fn the_first_response_of_each_variant_is_cached() {
+    let (fleet, _) = start("", "").await;
+    let get = async |own: Option<&str>| {
+        let headers = own.map(|own| ("x-own", own));
+        let response = fleet.get_with("web", "/cached/varied", headers.as_slice());
+        let response = response.await;
+        let (cache, number) = cache_and_number(&response);
+        (cache.to_owned(), number)
+    };
+    for (own, number) in [(Some("evil"), 1), (None, 2), (Some("1"), 3), (Some(""), 4)] {
+        assert_eq!(get(own).await, ("MISS".to_owned(), number), "{own:?}");
+        for _ in 0..3 {
+            assert_eq!(get(own).await, ("HIT".to_owned(), number), "{own:?}");
+        }
+    }
+    assert_eq!(get(Some("evil")).await, ("HIT".to_owned(), 1));
 }
 
 #[tokio::test]

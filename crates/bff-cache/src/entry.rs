@@ -12,6 +12,9 @@ use super::hash::Tag;
 use super::rfc9111::StorageDecision;
 use bff_context::context::{Failure, Reason};
 
+/// Decodes a stored body into the type of the key.
+pub type DecodeFn = fn(&[u8]) -> Option<Arc<dyn Any + Send + Sync>>;
+
 /// Bytes of an entry beside its body and its key: the struct, the header fields, and the slot in the table.
 const OVERHEAD: usize = 768;
 

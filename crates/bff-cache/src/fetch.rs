@@ -7,52 +7,29 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::time::Instant;
 
-use super::Cache;
-use super::entry::{CachedResult, Entry};
+use super::entry::{CachedResult, DecodeFn, Entry};
 use super::fetch_context::{FetchContext, FetchResult, FullResponse};
 use super::hash::Tag;
 use super::key::Key;
+use super::local_tier::LocalTier;
 use super::policy::CachePolicy;
-use super::read_through::ReadKey;
 use super::rfc9111::{self, RequestView, ResponseView, StorageDecision};
 use super::shared_tier::lease::FetchLease;
-use super::shared_tier::{DecodeFn, SharedLookup};
+use super::shared_tier::{SharedLookup, SharedRead, SharedTier};
 use super::single_flight::{FlightGuard, FlightResult};
-use bff_context::context::RequestContext;
-use bff_context::context::{Failure, Reason, SharedDeadline};
+use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
+use bff_runtime::net::Env;
 
 /// The response field with the backend's tags, a comma-separated list.
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// A response with more tags is not stored, because a purge might not find it.
 const MAX_TAGS: usize = 64;
 
-impl Cache {
-    /// Stores a response that was fetched for one reader, if others may use it. `requested_at` is in milliseconds since
-    /// 1970.
-    pub fn store_response<T: Send + Sync + 'static>(
-        &self,
-        cx: &RequestContext,
-        read: &ReadKey,
-        policy: &CachePolicy,
-        requested_at: u64,
-        full: FullResponse<T>,
-    ) -> Result<Arc<T>, Failure> {
-        let cache_fill = CacheFill {
-            cache: self.clone(),
-            cx: cx.clone(),
-            key: read.key.clone(),
-            policy: policy.clone(),
-            stale_entry: None,
-            requested_at,
-            decode: None,
-        };
-        cache_fill.store_full(full, None).value()
-    }
-}
-
 /// A call in progress whose response will be stored.
 pub(super) struct CacheFill {
-    pub(super) cache: Cache,
+    pub(super) local: Arc<LocalTier>,
+    pub(super) shared: Option<Arc<SharedTier>>,
+    pub(super) env: Env,
     pub(super) cx: RequestContext,
     pub(super) key: Key,
     pub(super) policy: CachePolicy,
@@ -76,10 +53,15 @@ where
     Fut: Future<Output = Result<FetchResult<T>, Failure>>,
 {
     let mut lease = None;
-    if let (Some(decode), Some(tier)) = (fill.decode, fill.cache.tier()) {
-        match Box::pin(tier.lookup(&fill, decode, &deadline)).await {
+    if let (Some(decode), Some(shared)) = (fill.decode, &fill.shared) {
+        let read = SharedRead {
+            key: &fill.key,
+            requested_at: fill.requested_at,
+            decode,
+        };
+        match Box::pin(shared.lookup(&read, &deadline)).await {
             SharedLookup::Hit(entry) => {
-                fill.cache.put(&fill.key, &entry);
+                fill.local.put(&fill.key, &entry);
                 return Ok(entry);
             }
             SharedLookup::Fetch(acquired, stale) => {
@@ -111,7 +93,7 @@ impl CacheFill {
     /// Takes a stale entry of another replica: for revalidation, and to serve it if that fails.
     fn use_stale_entry(&mut self, stale: Option<Arc<Entry>>) {
         if let (None, Some(entry)) = (&self.stale_entry, stale) {
-            self.cache.put(&self.key, &entry);
+            self.local.put(&self.key, &entry);
             self.stale_entry = Some(entry);
         }
     }
@@ -130,15 +112,15 @@ impl CacheFill {
         let response = ResponseView {
             status,
             headers,
-            received_at: self.cache.0.env.now(),
+            received_at: self.env.now(),
             response_delay,
         };
         let mut decision = rfc9111::evaluate(&request, response, &self.policy);
-        decision.may_store &= self.cache.0.memory.is_some();
+        decision.may_store &= self.local.memory.is_some();
         decision
     }
 
-    fn store_full<T: Send + Sync + 'static>(
+    pub(super) fn store_full<T: Send + Sync + 'static>(
         &self,
         full: FullResponse<T>,
         lease: Option<Box<FetchLease>>,
@@ -191,7 +173,7 @@ impl CacheFill {
         let entry = self.put(Entry {
             result: entry.result.clone(),
             decision: self.evaluate(StatusCode::OK, &head, response_delay),
-            head,
+            head: rfc9111::stored_headers(&head),
             bytes: entry.bytes,
             received_at: Instant::now(),
             requested_at: self.requested_at,
@@ -241,7 +223,7 @@ impl CacheFill {
 
     /// Removes the entry here and in the shared tier.
     fn evict(&self, lease: Option<Box<FetchLease>>) {
-        self.cache.remove(&self.key);
+        self.local.remove(&self.key);
         if let Some(lease) = lease {
             lease.publish_gone();
         }
@@ -249,14 +231,14 @@ impl CacheFill {
 
     fn put(&self, entry: Entry) -> Arc<Entry> {
         let entry = Arc::new(entry);
-        if !self.cache.is_valid(&self.key, &entry) {
+        if !self.local.is_valid(&self.key, &entry) {
             // Invalidated during the call. A newer entry must not be replaced by this one.
             return entry;
         }
         if entry.is_storable() {
-            self.cache.put(&self.key, &entry);
+            self.local.put(&self.key, &entry);
         } else if self.stale_entry.is_some() {
-            self.cache.remove(&self.key);
+            self.local.remove(&self.key);
         }
         entry
     }

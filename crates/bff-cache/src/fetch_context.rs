@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::entry::Entry;
+use super::rfc9111;
 
 /// The inputs of a call: the context, the deadline, and the stale entry to revalidate.
 pub struct FetchContext {
@@ -22,6 +23,12 @@ impl FetchContext {
     /// The value of the stale entry.
     pub fn stored_value<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         self.stale_entry.as_ref()?.value().ok()
+    }
+
+    /// Whether a 304 is about the stale entry, and not about another version (RFC 9111 §4.3.4).
+    pub fn is_about_stored(&self, not_modified: &HeaderMap) -> bool {
+        let entry = self.stale_entry.as_ref();
+        entry.is_some_and(|e| rfc9111::merge_304_headers(&e.head, not_modified).is_some())
     }
 
     /// Makes the request conditional if there is a stale entry with validators; returns whether it did.

@@ -1,6 +1,7 @@
-//! Length-prefixed byte strings, the building block of stored records. A length has 4 bytes, big endian.
+//! Length-prefixed byte strings and lists of header fields, for stored records. A length has 4 bytes, big endian.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Appends a length.
 pub fn put_len(out: &mut BytesMut, len: usize) {
@@ -13,13 +14,33 @@ pub fn get_len(from: &mut Bytes) -> Option<usize> {
 }
 
 /// Appends a byte string.
-pub fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.put_slice(bytes);
 }
 
 /// Reads a byte string; `None` if it is truncated.
-pub fn get_bytes(from: &mut Bytes) -> Option<Bytes> {
+fn get_bytes(from: &mut Bytes) -> Option<Bytes> {
     let len = get_len(from)?;
     (len <= from.len()).then(|| from.split_to(len))
+}
+
+/// Appends header fields.
+pub fn put_headers(out: &mut BytesMut, headers: &HeaderMap) {
+    put_len(out, headers.len());
+    for (name, value) in headers {
+        put_bytes(out, name.as_str().as_bytes());
+        put_bytes(out, value.as_bytes());
+    }
+}
+
+/// Reads header fields; `None` if they are truncated or malformed.
+pub fn get_headers(from: &mut Bytes) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for _ in 0..get_len(from)? {
+        let name = HeaderName::from_bytes(&get_bytes(from)?).ok()?;
+        let value = HeaderValue::from_maybe_shared(get_bytes(from)?).ok()?;
+        headers.append(name, value);
+    }
+    Some(headers)
 }

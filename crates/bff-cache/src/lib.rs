@@ -10,33 +10,32 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http::Method;
-use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 
 use bff_context::scope::Scope;
 use bff_runtime::net::Env;
-use bff_store::Store;
+use bff_store::{Store, StoreUnavailable};
 use bff_telemetry::Metrics;
 
 pub use bff_context::context::CacheResult;
+pub use config::{Config, SharedConfig};
+pub use entry::DecodeFn;
 pub use hash::Tag;
 pub use key::Key;
 pub use policy::{CacheOverrides, CachePolicy, RouteCacheOverrides};
 pub use purge::Purge;
-pub use shared_tier::{Config as SharedConfig, DecodeFn};
 
 pub use fetch_context::{FetchContext, FetchResult, FullResponse};
-pub use read_through::{ReadKey, ReadThrough};
+pub use read_key::ReadKey;
+pub use read_through::ReadThrough;
 
-use entry::Entry;
-use hit_for_miss::HitForMiss;
+use local_tier::LocalTier;
 use memory::Memory;
 use purge_replication::PurgeReplication;
-use purge_timestamps::PurgeTimestamps;
 use shared_tier::SharedTier;
 use single_flight::SingleFlight;
 
-mod annotations;
+mod config;
 mod directives;
 mod entry;
 mod fetch;
@@ -45,11 +44,13 @@ mod hash;
 mod hit_for_miss;
 mod key;
 pub mod length_prefixed;
+mod local_tier;
 mod memory;
 mod policy;
 mod purge;
 mod purge_replication;
 mod purge_timestamps;
+mod read_key;
 mod read_through;
 pub mod rfc9111;
 mod shared_tier;
@@ -58,38 +59,6 @@ pub mod status;
 #[cfg(test)]
 mod tests;
 
-/// The slots of the table of purged tags.
-const PURGE_SLOTS: usize = 1 << 16;
-/// The slots of the table of callers that wrote.
-const CALLER_WRITE_SLOTS: usize = 1 << 14;
-
-/// The response cache of a gateway.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// Size of the cache in this process, in bytes as received, with keys and heads. Default 67108864 (64 MiB): about
-    /// ten thousand responses of 6 kB, a quarter of a small container. 0 turns caching off, in Redis too.
-    pub max_bytes: u64,
-    /// Background revalidations (RFC 5861 §3) at once. Default 64: a quarter of what one backend accepts from a
-    /// gateway. Beyond it, the next reader revalidates.
-    pub max_background_revalidations: usize,
-    /// Whether equal calls at the same time become one. Default true. Off shows each call separately.
-    pub coalesce_requests: bool,
-    /// The tier that replicas share.
-    pub shared: SharedConfig,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_bytes: 64 << 20,
-            max_background_revalidations: 64,
-            coalesce_requests: true,
-            shared: SharedConfig::default(),
-        }
-    }
-}
-
 /// The cache and the flights of one gateway. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
@@ -97,12 +66,9 @@ pub struct Cache(Arc<Inner>);
 struct Inner {
     config: Config,
     seed: u64,
-    memory: Option<Memory>,
-    tier: Option<SharedTier>,
+    local: Arc<LocalTier>,
+    shared: Option<Arc<SharedTier>>,
     flights: SingleFlight,
-    purges: PurgeTimestamps,
-    caller_writes: PurgeTimestamps,
-    uncacheable: HitForMiss,
     revalidating: AtomicUsize,
     env: Env,
     tasks: TaskTracker,
@@ -112,7 +78,8 @@ struct Inner {
 impl Cache {
     /// An empty cache of this process alone. The seed of its hashes comes from `env`.
     pub fn new(config: &Config, env: &Env, tasks: &TaskTracker, metrics: &Metrics) -> Self {
-        Self::build(config, (env, tasks, metrics), None)
+        let local = Arc::new(LocalTier::new(config.max_bytes));
+        Self::build(config, (env, tasks, metrics), local, None)
     }
 
     /// A cache that shares its entries with the other replicas of `gateway`, if `store` is Redis.
@@ -123,28 +90,25 @@ impl Cache {
         metrics: &Metrics,
         (gateway, store): (&str, &Store),
     ) -> Self {
-        let tier = SharedTier::new(&config.shared, gateway, store);
-        Self::build(
-            config,
-            (env, tasks, metrics),
-            tier.filter(|_| config.max_bytes > 0),
-        )
+        let local = Arc::new(LocalTier::new(config.max_bytes));
+        let handles = (env, tasks, metrics);
+        let shared = SharedTier::new(&config.shared, gateway, store, &local, handles);
+        let shared = shared.filter(|_| config.max_bytes > 0).map(Arc::new);
+        Self::build(config, handles, local, shared)
     }
 
     fn build(
         config: &Config,
         (env, tasks, metrics): (&Env, &TaskTracker, &Metrics),
-        tier: Option<SharedTier>,
+        local: Arc<LocalTier>,
+        shared: Option<Arc<SharedTier>>,
     ) -> Self {
         Self(Arc::new(Inner {
             // A fork, so that this draw does not change the sequence of `env`.
             seed: env.fork("cache").random(),
-            memory: Memory::new(config.max_bytes),
-            tier,
+            local,
+            shared,
             flights: SingleFlight::new(),
-            purges: PurgeTimestamps::new(PURGE_SLOTS),
-            caller_writes: PurgeTimestamps::new(CALLER_WRITE_SLOTS),
-            uncacheable: HitForMiss::new(),
             revalidating: AtomicUsize::new(0),
             config: config.clone(),
             env: env.clone(),
@@ -164,51 +128,56 @@ impl Cache {
         Key::new::<T>(self.0.seed, upstream, method, target.into(), scope)
     }
 
-    /// The entry under `key`, unless it was invalidated.
-    fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        let entry = self.0.memory.as_ref()?.get(key)?;
-        self.is_valid(key, &entry).then_some(entry)
+    /// The value of the entry under `key`, fresh or not.
+    pub fn peek<T: Send + Sync + 'static>(&self, key: &Key) -> Option<Arc<T>> {
+        self.0.local.get(key)?.value().ok()
     }
 
-    fn is_valid(&self, key: &Key, entry: &Entry) -> bool {
-        self.0.purges.is_newer(&entry.tags, entry.requested_at)
-            && self.is_newer_than_callers_writes(key, entry.requested_at)
+    /// Whether the response to a request was uncacheable within the hit-for-miss TTL.
+    pub fn is_hit_for_miss(&self, key: &Key) -> bool {
+        self.0.local.is_hit_for_miss(key)
     }
 
-    /// Whether no purge and no write of the caller invalidated a flight that started at `requested_at`.
-    fn is_current(&self, key: &Key, requested_at: u64) -> bool {
-        self.0.purges.is_newer(&key.tags(), requested_at)
-            && self.is_newer_than_callers_writes(key, requested_at)
-    }
-
-    fn is_newer_than_callers_writes(&self, key: &Key, requested_at: u64) -> bool {
-        key.caller_tag()
-            .is_none_or(|tag| self.0.caller_writes.is_newer(&[tag], requested_at))
-    }
-
-    fn tier(&self) -> Option<&SharedTier> {
-        self.0.tier.as_ref()
-    }
-
-    fn purge_replication(&self) -> Option<&PurgeReplication> {
-        self.tier().map(|tier| &tier.purge_replication)
+    /// Marks the response to a request as uncacheable.
+    pub fn mark_hit_for_miss(&self, key: &Key) {
+        self.0.local.mark_hit_for_miss(key);
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> u64 {
-        self.0.memory.as_ref().map_or(0, Memory::bytes)
+        self.0.local.memory.as_ref().map_or(0, Memory::bytes)
     }
 
-    fn put(&self, key: &Key, entry: &Arc<Entry>) {
-        if let Some(memory) = &self.0.memory {
-            memory.put(key.clone(), entry.clone());
-        }
+    fn purge_replication(&self) -> Option<&PurgeReplication> {
+        Some(&self.0.shared.as_ref()?.purge_replication)
     }
 
-    fn remove(&self, key: &Key) {
-        if let Some(memory) = &self.0.memory {
-            memory.remove(key);
-        }
+    /// Publishes all pending purges and reads all new ones; false if there is no shared tier.
+    ///
+    /// # Errors
+    /// If Redis is unavailable.
+    pub async fn sync(&self) -> Result<bool, StoreUnavailable> {
+        let Some(replication) = self.purge_replication() else {
+            return Ok(false);
+        };
+        replication.sync().await.map(|()| true)
+    }
+
+    /// Keeps this replica up to date until the tasks of the gateway are closed. Must be called inside a runtime.
+    pub fn follow(&self, store: &Store) {
+        let Some(shared) = self.0.shared.clone() else {
+            return;
+        };
+        let tasks = self.0.tasks.clone();
+        let announcements = purge_replication::subscribe(store, &tasks);
+        // Not tracked, because draining would wait for it. It ends when draining begins.
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = tasks.wait() => {}
+                () = shared.purge_replication.follow(announcements) => {}
+            }
+        });
     }
 
     /// A permit for one background revalidation; `None` at the limit. Dropping it frees the place.
@@ -233,7 +202,7 @@ impl Drop for RevalidationPermit {
 
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let memory = self.0.memory.as_ref();
+        let memory = self.0.local.memory.as_ref();
         f.debug_struct("Cache")
             .field("entries", &memory.map(Memory::len))
             .field("bytes", &memory.map(Memory::bytes))

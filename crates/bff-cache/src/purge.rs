@@ -88,7 +88,7 @@ impl Cache {
     }
 
     fn invalidate(&self, tag: Tag, at: u64) {
-        self.0.purges.record(tag, at);
+        self.0.local.purges.record(tag, at);
         if let Some(replication) = self.purge_replication() {
             replication.tag_purged(tag);
         }
@@ -111,9 +111,9 @@ impl Cache {
 
     fn invalidate_caller(&self, upstream: &str, audience: &Audience, at: u64) {
         if let Some(tag) = key::caller_tag(upstream, audience) {
-            self.0.caller_writes.record(tag, at);
+            self.0.local.caller_writes.record(tag, at);
             if let Some(replication) = self.purge_replication() {
-                replication.caller_wrote(self.0.caller_writes.slot(tag));
+                replication.caller_wrote(self.0.local.caller_writes.slot(tag));
             }
         }
     }

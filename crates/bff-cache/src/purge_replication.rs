@@ -15,13 +15,16 @@ use ::redis::Script;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
 
 use super::hash::Tag;
-use super::purge_timestamps::PurgeTimestamps;
-use super::shared_tier::MAX_TTL;
-use super::{CALLER_WRITE_SLOTS, Cache, PURGE_SLOTS};
-use bff_store::{Key, Namespace, Redis, Store, StoreUnavailable};
+use super::local_tier::LocalTier;
+use super::purge_timestamps::{CALLER_WRITE_SLOTS, PURGE_SLOTS, PurgeTimestamps};
+use bff_runtime::net::Env;
+use bff_store::{Key, Namespace, Redis, Store, StoreUnavailable, Subscription};
 
+/// The longest TTL of a record. Purges must be remembered for this long.
+pub(super) const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a replica reads without an announcement. Purges must hold everywhere within a second; this is half of
 /// that.
 const POLL: Duration = Duration::from_millis(400);
@@ -42,6 +45,8 @@ const NAMESPACE: Namespace = Namespace {
 
 /// The state of one replica.
 pub(super) struct PurgeReplication {
+    local: Arc<LocalTier>,
+    env: Env,
     redis: Arc<Redis>,
     key: Key,
     channel: String,
@@ -64,8 +69,10 @@ pub(super) struct PurgeReplication {
 }
 
 impl PurgeReplication {
-    pub(super) fn new(redis: Arc<Redis>, gateway: &str) -> Self {
+    pub(super) fn new(redis: Arc<Redis>, gateway: &str, local: &Arc<LocalTier>, env: &Env) -> Self {
         Self {
+            local: local.clone(),
+            env: env.clone(),
             redis,
             key: Key::of(NAMESPACE, gateway.as_bytes(), &[]),
             channel: bff_store::channel(CHANNEL),
@@ -143,85 +150,62 @@ impl PurgeReplication {
             purges,
         })
     }
-}
 
-/// The reply of the script.
-struct SyncReply {
-    /// The version of what was published; 0 if nothing was.
-    version: u64,
-    /// The latest version before it.
-    before: u64,
-    /// Slots with the versions of their latest purges, oldest first.
-    purges: Vec<(u64, u64)>,
-}
-
-impl Cache {
-    /// Publishes all pending slots and reads all new purges; false if there is no shared tier.
-    pub async fn sync(&self) -> Result<bool, StoreUnavailable> {
-        let Some(replication) = self.purge_replication() else {
-            return Ok(false);
-        };
-        let _guard = replication.exchange_lock.lock().await;
-        self.pull(replication).await.map(|()| true)
+    /// Publishes all pending slots and reads all new purges.
+    pub(super) async fn sync(&self) -> Result<(), StoreUnavailable> {
+        let _guard = self.exchange_lock.lock().await;
+        self.pull().await
     }
 
     /// The same, unless another task has published everything that is pending now.
-    pub(super) async fn flush(
-        &self,
-        replication: &PurgeReplication,
-    ) -> Result<(), StoreUnavailable> {
-        let target = replication.next_number.load(Relaxed);
-        let _guard = replication.exchange_lock.lock().await;
-        if replication.published_before.load(Relaxed) < target {
-            self.pull(replication).await?;
+    pub(super) async fn flush(&self) -> Result<(), StoreUnavailable> {
+        let target = self.next_number.load(Relaxed);
+        let _guard = self.exchange_lock.lock().await;
+        if self.published_before.load(Relaxed) < target {
+            self.pull().await?;
         }
         Ok(())
     }
 
     /// Slots that become pending meanwhile are left to the next exchange. Otherwise this might never end under many
     /// writes.
-    async fn pull(&self, replication: &PurgeReplication) -> Result<(), StoreUnavailable> {
+    async fn pull(&self) -> Result<(), StoreUnavailable> {
         let (mut remaining, target): (BTreeSet<usize>, u64) = {
-            let pending = replication.pending.lock();
+            let pending = self.pending.lock();
             (
                 pending.keys().copied().collect(),
-                replication.next_number.load(Relaxed),
+                self.next_number.load(Relaxed),
             )
         };
         loop {
             // A slot stays pending until it is published, because this future may be dropped at any time.
             let batch: BTreeMap<usize, u64> = {
-                let pending = replication.pending.lock();
+                let pending = self.pending.lock();
                 let slots = remaining.iter().take(MAX_PUBLISHED);
                 slots
                     .filter_map(|slot| Some((*slot, *pending.get(slot)?)))
                     .collect()
             };
-            let reply = replication.exchange(batch.keys()).await?;
+            let reply = self.exchange(batch.keys()).await?;
             // A slot that was invalidated again meanwhile is published again.
-            (replication.pending.lock()).retain(|slot, number| batch.get(slot) != Some(number));
+            (self.pending.lock()).retain(|slot, number| batch.get(slot) != Some(number));
             remaining.retain(|slot| !batch.contains_key(slot));
-            if reply.before < replication.seen() {
+            if reply.before < self.seen() {
                 // Redis has lost earlier purges. Some may not have reached every replica.
-                replication.enqueue(EVERYTHING);
+                self.enqueue(EVERYTHING);
                 remaining.insert(EVERYTHING);
             }
-            let all = self.apply(replication, &batch, reply, self.0.env.unix_millis());
+            let all = self.apply(&batch, reply);
             if all && remaining.is_empty() {
-                replication.published_before.fetch_max(target, Relaxed);
+                self.published_before.fetch_max(target, Relaxed);
                 return Ok(());
             }
         }
     }
 
     /// Applies the purges that were read; returns whether these were all.
-    fn apply(
-        &self,
-        replication: &PurgeReplication,
-        published: &BTreeMap<usize, u64>,
-        reply: SyncReply,
-        now: u64,
-    ) -> bool {
+    fn apply(&self, published: &BTreeMap<usize, u64>, reply: SyncReply) -> bool {
+        let now = self.env.unix_millis();
         let SyncReply {
             version,
             mut purges,
@@ -237,57 +221,52 @@ impl Cache {
             // This replica has applied its own purge already. Entries fetched since then are valid.
             let is_own = *version_at == version && published.contains_key(&slot);
             if slot == EVERYTHING {
-                replication
-                    .everything_version
-                    .fetch_max(*version_at, Relaxed);
-                self.0.purges.record_all(now);
-                self.0.caller_writes.record_all(now);
+                self.everything_version.fetch_max(*version_at, Relaxed);
+                self.local.purges.record_all(now);
+                self.local.caller_writes.record_all(now);
             } else if let Some(writer) = slot.checked_sub(PURGE_SLOTS) {
                 if !is_own {
-                    self.0.caller_writes.record_slot(writer, now);
+                    self.local.caller_writes.record_slot(writer, now);
                 }
             } else {
-                replication.tag_versions.record_slot(slot, *version_at);
+                self.tag_versions.record_slot(slot, *version_at);
                 if !is_own {
-                    self.0.purges.record_slot(slot, now);
+                    self.local.purges.record_slot(slot, now);
                 }
             }
         }
         let latest = purges.last().map_or(0, |(_, version_at)| *version_at);
-        replication.seen.fetch_max(latest, Relaxed);
+        self.seen.fetch_max(latest, Relaxed);
         all
     }
 
-    /// Keeps this replica up to date until the tasks of the gateway are closed. Must be called inside a runtime.
-    pub fn follow(&self, store: &Store) {
-        if self.purge_replication().is_none() {
-            return;
-        }
-        let (cache, tasks) = (self.clone(), self.0.tasks.clone());
-        let mut announcements = store.subscribe(CHANNEL, &tasks);
-        let follow = async move {
-            loop {
-                // A failure is retried in the next round. The store logs it.
-                let _ = cache.sync().await;
-                sleep(BATCH_DELAY).await;
-                let Some(replication) = cache.purge_replication() else {
-                    return;
-                };
-                tokio::select! {
-                    biased;
-                    _ = announcements.next() => {}
-                    () = replication.changed.notified() => {}
-                    () = sleep(POLL) => {}
-                }
-            }
-        };
-        // Not tracked, because draining would wait for it. It ends when draining begins.
-        tokio::spawn(async move {
+    /// Publishes and reads purges, after every announcement and every [`POLL`]. It never ends.
+    pub(super) async fn follow(&self, mut announcements: Subscription) {
+        loop {
+            // A failure is retried in the next round. The store logs it.
+            let _ = self.sync().await;
+            sleep(BATCH_DELAY).await;
             tokio::select! {
                 biased;
-                () = tasks.wait() => {}
-                () = follow => {}
+                _ = announcements.next() => {}
+                () = self.changed.notified() => {}
+                () = sleep(POLL) => {}
             }
-        });
+        }
     }
+}
+
+/// Subscribes to the announcements of other replicas, until the tasks are closed.
+pub(super) fn subscribe(store: &Store, tasks: &TaskTracker) -> Subscription {
+    store.subscribe(CHANNEL, tasks)
+}
+
+/// The reply of the script.
+struct SyncReply {
+    /// The version of what was published; 0 if nothing was.
+    version: u64,
+    /// The latest version before it.
+    before: u64,
+    /// Slots with the versions of their latest purges, oldest first.
+    purges: Vec<(u64, u64)>,
 }

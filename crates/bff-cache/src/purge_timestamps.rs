@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::hash::Tag;
 
+/// The slots of the table of purged tags.
+pub(super) const PURGE_SLOTS: usize = 1 << 16;
+/// The slots of the table of callers that wrote.
+pub(super) const CALLER_WRITE_SLOTS: usize = 1 << 14;
+
 /// The time of the latest purge of each slot, in milliseconds since 1970 or as a version; 0 if there was none.
 pub(super) struct PurgeTimestamps(Box<[AtomicU64]>);
 

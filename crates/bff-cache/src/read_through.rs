@@ -7,17 +7,17 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::Cache;
-use super::entry::{Entry, EntryState};
+use super::entry::{DecodeFn, Entry, EntryState};
 use super::fetch::{CacheFill, fetch_and_store};
-use super::fetch_context::{FetchContext, FetchResult};
+use super::fetch_context::{FetchContext, FetchResult, FullResponse};
 use super::key::Key;
 use super::policy::CachePolicy;
-use super::shared_tier::DecodeFn;
+use super::read_key::ReadKey;
 use super::single_flight::{FlightFuture, Joined};
 use bff_context::context::CacheResult;
 use bff_context::context::RequestContext;
-use bff_context::context::{Failure, Fetched, Freshness, Provenance};
-use bff_context::scope::{CacheVisibility, Scope};
+use bff_context::context::{Failure, Fetched};
+use bff_context::scope::Scope;
 
 /// A read, and how its response may be stored.
 pub struct ReadThrough {
@@ -29,17 +29,6 @@ pub struct ReadThrough {
     pub revalidation_timeout: Duration,
     /// Decodes what other replicas stored; `None` if the response is not shared.
     pub decode: Option<DecodeFn>,
-}
-
-/// The identity of a read.
-#[derive(Clone)]
-pub struct ReadKey {
-    /// The cache key.
-    pub key: Key,
-    /// The route label in metrics.
-    pub route: &'static str,
-    /// Who may store the response outside the gateway.
-    pub visibility: CacheVisibility,
 }
 
 /// The state of a read after its synchronous part.
@@ -77,7 +66,7 @@ impl Cache {
                     Ok(entry) => read.respond_from_entry(self, &entry, result),
                     Err(failure) => {
                         // The flight may have found the entry in the shared tier.
-                        let cached_meanwhile = || self.get(&read.key).filter(|_| !no_store);
+                        let cached_meanwhile = || self.0.local.get(&read.key).filter(|_| !no_store);
                         let usable = stale_entry.or_else(cached_meanwhile);
                         read.respond_or_stale(self, failure, result, usable)
                     }
@@ -95,6 +84,30 @@ impl Cache {
         read.respond_from_entry(self, &entry, CacheResult::Hit).ok()
     }
 
+    /// Stores a response that was fetched for one reader, if others may use it. `requested_at` is in milliseconds since
+    /// 1970.
+    pub fn store_response<T: Send + Sync + 'static>(
+        &self,
+        cx: &RequestContext,
+        read: &ReadKey,
+        policy: &CachePolicy,
+        requested_at: u64,
+        full: FullResponse<T>,
+    ) -> Result<Arc<T>, Failure> {
+        let fill = CacheFill {
+            local: self.0.local.clone(),
+            shared: None,
+            env: self.0.env.clone(),
+            cx: cx.clone(),
+            key: read.key.clone(),
+            policy: policy.clone(),
+            stale_entry: None,
+            requested_at,
+            decode: None,
+        };
+        fill.store_full(full, None).value()
+    }
+
     /// The synchronous part of a read: finds the entry, or the flight to wait for.
     fn start<T, F, Fut>(&self, cx: &RequestContext, options: ReadThrough, fetch: F) -> ReadState
     where
@@ -103,7 +116,9 @@ impl Cache {
         Fut: Future<Output = Result<FetchResult<T>, Failure>> + Send + 'static,
     {
         let no_store = options.policy.no_store;
-        let stale_entry = (!no_store).then(|| self.get(&options.read.key)).flatten();
+        let stale_entry = (!no_store)
+            .then(|| self.0.local.get(&options.read.key))
+            .flatten();
         if let Some(entry) = &stale_entry {
             match entry.state(Instant::now()) {
                 EntryState::Fresh(_) => return ReadState::Ready(entry.clone(), CacheResult::Hit),
@@ -142,7 +157,9 @@ impl Cache {
         let (key, no_store) = (options.read.key.clone(), options.policy.no_store);
         let requested_at = self.0.env.unix_millis();
         let fill = CacheFill {
-            cache: self.clone(),
+            local: self.0.local.clone(),
+            shared: self.0.shared.clone(),
+            env: self.0.env.clone(),
             cx: cx.clone(),
             key: options.read.key,
             policy: options.policy,
@@ -152,14 +169,15 @@ impl Cache {
         };
         let start = |deadline, guard| Box::pin(fetch_and_store(fill, deadline, guard, fetch)) as _;
         let cached = || self.fresh_entry(&key).filter(|_| !no_store);
-        let is_current =
-            |requested_at| self.0.config.coalesce_requests && self.is_current(&key, requested_at);
+        let is_current = |requested_at| {
+            self.0.config.coalesce_requests && self.0.local.is_current(&key, requested_at)
+        };
         let times = (requested_at, deadline);
         (self.0.flights).join_or_start(&key, times, is_current, cached, start)
     }
 
     fn fresh_entry(&self, key: &Key) -> Option<Arc<Entry>> {
-        let entry = self.get(key)?;
+        let entry = self.0.local.get(key)?;
         matches!(entry.state(Instant::now()), EntryState::Fresh(_)).then_some(entry)
     }
 
@@ -194,110 +212,10 @@ impl Cache {
 
     /// The cache result of a read that makes a call of its own.
     fn miss_or_bypass(&self, no_store: bool) -> CacheResult {
-        if no_store || self.0.memory.is_none() {
+        if no_store || self.0.local.memory.is_none() {
             CacheResult::Bypass
         } else {
             CacheResult::Miss
         }
-    }
-}
-
-impl ReadKey {
-    fn count(&self, cache: &Cache, cache_result: CacheResult) {
-        let (metrics, upstream) = (&cache.0.metrics, self.key.upstream());
-        metrics.cache_lookup(upstream, self.route, cache_result);
-    }
-
-    /// Answers from an entry, or from the result of a flight.
-    fn respond_from_entry<T, S>(
-        &self,
-        cache: &Cache,
-        entry: &Entry,
-        cache_result: CacheResult,
-    ) -> Result<Fetched<T, S>, Failure>
-    where
-        T: Send + Sync + 'static,
-    {
-        self.count(cache, cache_result);
-        let value = entry.value()?;
-        let fresh_for = entry.decision.fresh_for;
-        let fresh = Provenance::fresh(self.key.upstream(), fresh_for, self.visibility);
-        let provenance = match cache_result {
-            CacheResult::Hit => {
-                let now = Instant::now();
-                let resident_time = now.saturating_duration_since(entry.received_at);
-                Provenance {
-                    state: Freshness::Cached,
-                    age: Some(entry.age(now)),
-                    fresh_for: fresh_for.saturating_sub(resident_time),
-                    ..fresh
-                }
-            }
-            CacheResult::Stale => {
-                let refresh_error = *entry.last_refresh_error.lock();
-                Provenance {
-                    state: Freshness::Stale,
-                    age: Some(entry.age(Instant::now())),
-                    reason: refresh_error.map(|(reason, _)| reason),
-                    retry_after: refresh_error.and_then(|(_, after)| after),
-                    fresh_for: Duration::ZERO,
-                    ..fresh
-                }
-            }
-            _ => fresh,
-        };
-        Ok(bff_context::trusted::fetched(
-            value,
-            Provenance {
-                cache_result,
-                ..provenance
-            },
-        ))
-    }
-
-    /// Answers with the failure, or with a stale entry if that is allowed.
-    fn respond_or_stale<T, S>(
-        &self,
-        cache: &Cache,
-        failure: Failure,
-        cache_result: CacheResult,
-        stale_entry: Option<Arc<Entry>>,
-    ) -> Result<Fetched<T, S>, Failure>
-    where
-        T: Send + Sync + 'static,
-    {
-        let failure = failure.with_upstream(self.key.upstream());
-        let now = Instant::now();
-        let usable = stale_entry.filter(|entry| {
-            entry.usable_on_error(&failure, now) && cache.is_valid(&self.key, entry)
-        });
-        if let Some(entry) = usable {
-            return self.respond_stale_if_error(cache, &entry, &failure);
-        }
-        self.count(cache, cache_result);
-        Err(failure)
-    }
-
-    /// Answers with a stale entry instead of the failure (RFC 5861 §4).
-    fn respond_stale_if_error<T, S>(
-        &self,
-        cache: &Cache,
-        entry: &Entry,
-        failure: &Failure,
-    ) -> Result<Fetched<T, S>, Failure>
-    where
-        T: Send + Sync + 'static,
-    {
-        self.count(cache, CacheResult::StaleIfError);
-        let fresh = Provenance::fresh(self.key.upstream(), Duration::ZERO, self.visibility);
-        let provenance = Provenance {
-            state: Freshness::Stale,
-            age: Some(entry.age(Instant::now())),
-            reason: Some(failure.reason()),
-            retry_after: failure.retry_after(),
-            cache_result: CacheResult::StaleIfError,
-            ..fresh
-        };
-        Ok(bff_context::trusted::fetched(entry.value()?, provenance))
     }
 }

@@ -32,6 +32,14 @@ const STORED_FIELDS: [HeaderName; 8] = [
     header::LAST_MODIFIED,
 ];
 
+/// The fields of a body that a 304 does not update (RFC 9111 §3.2).
+const BODY_FIELDS: [HeaderName; 4] = [
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+];
+
 /// Request fields that differ in every request and are in no key. A response that varies by one serves one request.
 const PER_REQUEST_FIELDS: [HeaderName; 5] = [
     X_REQUEST_ID,
@@ -192,7 +200,7 @@ pub fn compact_headers(headers: &HeaderMap) -> HeaderMap {
 /// The fields to store, in a buffer of their own.
 pub(super) fn stored_headers(headers: &HeaderMap) -> HeaderMap {
     let mut stored = HeaderMap::new();
-    replace_fields(&mut stored, headers);
+    replace_fields(&mut stored, headers, &STORED_FIELDS);
     compact_headers(&stored)
 }
 
@@ -208,13 +216,18 @@ pub fn merge_304_headers(stored: &HeaderMap, update: &HeaderMap) -> Option<Heade
     let mut head = stored.clone();
     // `Age` belongs to the earlier response.
     head.remove(header::AGE);
-    replace_fields(&mut head, update);
+    let updated = update.keys().filter(|name| !BODY_FIELDS.contains(name));
+    replace_fields(&mut head, update, updated);
     Some(compact_headers(&head))
 }
 
-fn replace_fields(head: &mut HeaderMap, from: &HeaderMap) {
-    for name in STORED_FIELDS {
-        let mut values = from.get_all(&name).iter();
+fn replace_fields<'a>(
+    head: &mut HeaderMap,
+    from: &HeaderMap,
+    names: impl IntoIterator<Item = &'a HeaderName>,
+) {
+    for name in names {
+        let mut values = from.get_all(name).iter();
         if let Some(first) = values.next() {
             head.insert(name.clone(), first.clone());
             for value in values {

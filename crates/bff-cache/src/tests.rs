@@ -256,10 +256,10 @@ async fn the_cache_stays_within_max_bytes() {
     let scene = Scene::new(&small);
     for n in 0..1000 {
         read(&scene, n).await;
-        let bytes = scene.shared.cache.0.memory.as_ref().unwrap().bytes();
+        let bytes = scene.shared.cache.0.local.memory.as_ref().unwrap().bytes();
         assert!(bytes <= small.max_bytes, "{bytes}");
     }
-    assert!(scene.shared.cache.0.memory.as_ref().unwrap().len() > 10);
+    assert!(scene.shared.cache.0.local.memory.as_ref().unwrap().len() > 10);
     let none = Config {
         max_bytes: 0,
         ..Config::default()

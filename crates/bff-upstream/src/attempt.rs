@@ -33,17 +33,22 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     fetch: Option<&FetchContext>,
     timeout: Duration,
 ) -> Result<FetchResult<T>, Failure> {
-    let started = Instant::now();
+    let mut started = Instant::now();
     let mut request = build_request((cx, env), config, call, timeout)?;
-    let conditional = fetch.is_some_and(|fetch| fetch.add_validators(request.headers_mut()));
-    let (head, body) = clients
-        .exchange_buffered(request, config.max_body_bytes)
-        .await?;
-    if conditional && head.status == StatusCode::NOT_MODIFIED {
-        return Ok(FetchResult::NotModified(
-            head.headers,
-            Instant::now() - started,
-        ));
+    let conditional = fetch.filter(|fetch| fetch.add_validators(request.headers_mut()));
+    let max_bytes = config.max_body_bytes;
+    let (mut head, mut body) = clients.exchange_buffered(request, max_bytes).await?;
+    if let (Some(fetch), StatusCode::NOT_MODIFIED) = (conditional, head.status) {
+        if fetch.is_about_stored(&head.headers) {
+            return Ok(FetchResult::NotModified(
+                head.headers,
+                Instant::now() - started,
+            ));
+        }
+        // It is about another version: ask again without the condition (RFC 9111 §4.3.4).
+        started = Instant::now();
+        let request = build_request((cx, env), config, call, timeout)?;
+        (head, body) = clients.exchange_buffered(request, max_bytes).await?;
     }
     if !head.status.is_success() {
         // The body of a 5xx describes the backend's own fault, so no client code reads it.

@@ -36,12 +36,21 @@ impl Scene {
 
     /// The same with a changed configuration.
     fn with_config(response: impl Into<String>, change: impl FnOnce(&mut Config)) -> Self {
+        let response = response.into();
+        Self::with_backend(move |_| response.clone(), change)
+    }
+
+    /// A backend whose response depends on the request.
+    fn with_backend(
+        backend: impl Fn(&str) -> String + Send + Sync + 'static,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         crate::clients::trust_roots::install_tls_provider();
         let network = InMemoryNetwork::new(|_, _, pipe| Ok(Connection::InMemory(Box::new(pipe))));
         let received = Arc::default();
         tokio::spawn(respond(
             network.listen("backend:80"),
-            response.into(),
+            Arc::new(backend),
             Arc::clone(&received),
         ));
         let shared = Arc::new(GatewayHandles::in_process(
@@ -74,15 +83,16 @@ impl Scene {
 
 async fn respond(
     mut listener: bff_runtime::net::Listener,
-    response: String,
+    backend: Arc<impl Fn(&str) -> String + Send + Sync + 'static>,
     received: Arc<Mutex<Vec<String>>>,
 ) {
     while let Some(mut connection) = listener.next().await {
-        let (response, received) = (response.clone(), received.clone());
+        let (backend, received) = (backend.clone(), received.clone());
         tokio::spawn(async move {
             let mut bytes = vec![0; 64 << 10];
             while let Ok(n @ 1..) = connection.read(&mut bytes).await {
                 let request = String::from_utf8_lossy(&bytes[..n]).into_owned();
+                let response = backend(&request);
                 received.lock().push(request);
                 connection.write_all(response.as_bytes()).await.unwrap();
             }
@@ -115,6 +125,26 @@ async fn a_body_that_does_not_serialize_is_not_sent() {
         .await;
     assert!(result.is_ok(), "{result:?}");
     assert!(scene.received.lock()[0].ends_with("\"body\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_304_about_another_version_the_call_is_repeated_without_the_condition() {
+    let backend = |request: &str| {
+        let response = if request.contains("if-none-match: \"v1-gzip\"") {
+            "HTTP/1.1 304 Not Modified\r\netag: \"v1\"\r\n\r\n"
+        } else {
+            "HTTP/1.1 200 OK\r\netag: \"v1-gzip\"\r\ncache-control: no-cache\r\n\
+             content-length: 1\r\n\r\n7"
+        };
+        response.to_owned()
+    };
+    let scene = Scene::with_backend(backend, |_| {});
+    for calls in [1, 3] {
+        let call = Call::get(Public, "/things");
+        let fetched = scene.up.send::<u8, _>(&scene.request(), call).await;
+        assert_eq!(*fetched.unwrap().value, 7);
+        assert_eq!(scene.received.lock().len(), calls);
+    }
 }
 
 /// An error response that declares `length` bytes and sends `body`.

@@ -1,25 +1,28 @@
 //! The lease to call a backend on behalf of all replicas, and how the response reaches them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use tokio_util::task::TaskTracker;
 
-use super::super::Cache;
-use super::super::entry::Entry;
-use super::super::hit_for_miss;
-use super::super::key::Key;
 use super::record::{SharedRecord, SharedResponse};
-use super::{MAX_TTL, SharedTier};
-use bff_store::Key as StoreKey;
+use super::record_store::{LeaseState, RecordStore};
+use crate::entry::Entry;
+use crate::hit_for_miss;
+use crate::key::Key;
+use crate::local_tier::LocalTier;
+use crate::purge_replication::MAX_TTL;
+use bff_store::{Key as StoreKey, StoreUnavailable};
 
 /// How long a record with a validator stays beyond its use, so that it can be revalidated.
 const REVALIDATION_GRACE: Duration = Duration::from_secs(60);
 
 /// A lease for one response. Dropping it unpublished releases it, so that another replica may call.
 pub(crate) struct FetchLease {
-    pub(super) cache: Cache,
+    pub(super) records: Arc<RecordStore>,
+    pub(super) local: Arc<LocalTier>,
     pub(super) tasks: TaskTracker,
     pub(super) key: StoreKey,
     pub(super) lease_key: StoreKey,
@@ -33,19 +36,34 @@ pub(crate) struct FetchLease {
 }
 
 impl FetchLease {
+    /// Reads the record, or takes the lease if there is none.
+    pub(super) async fn get_or_acquire(&mut self) -> Result<LeaseState, StoreUnavailable> {
+        // If this future is dropped before the reply, the lease may have been granted: `Drop` releases it.
+        self.held = true;
+        let keys = (&self.key, &self.lease_key);
+        let reply = self.records.get_or_lease(keys, &self.token).await;
+        self.held = matches!(reply, Ok(LeaseState::Acquired));
+        reply
+    }
+
+    /// Takes the lease although there is a record.
+    pub(super) async fn acquire(&mut self) -> Result<bool, StoreUnavailable> {
+        self.held = true;
+        let acquired = self.records.acquire(&self.lease_key, &self.token).await;
+        self.held = acquired == Ok(true);
+        acquired
+    }
+
     /// Publishes the response. A task writes it, so no request waits for that.
     pub(crate) fn publish(self, key: &Key, entry: &Entry, status: StatusCode, body: Bytes) {
         // A server error says nothing about the next response: another replica may call.
         if status.is_server_error() {
             return;
         }
-        let Some(tier) = self.cache.tier() else {
-            return;
-        };
         let decision = entry.decision;
-        let fits = body.len() <= tier.config.max_bytes;
+        let fits = body.len() <= self.records.max_bytes;
         if !fits || !decision.may_store || decision.fresh_for.is_zero() {
-            self.cache.mark_hit_for_miss(key);
+            self.local.mark_hit_for_miss(key);
             return self.write_back(SharedRecord::Uncacheable, hit_for_miss::TTL);
         }
         let stale = decision.stale_while_revalidate.max(decision.stale_if_error);
@@ -80,14 +98,10 @@ impl FetchLease {
         if self.stale_response.is_none() {
             return;
         }
-        let (cache, tasks) = (self.cache.clone(), self.tasks.clone());
+        let tasks = self.tasks.clone();
         tasks.spawn(async move {
-            let Some(tier) = cache.tier() else { return };
             // Before the lease is released, so that its next holder finds no record.
-            let _ = tier
-                .store
-                .delete_many(std::slice::from_ref(&self.key))
-                .await;
+            self.records.delete(&self.key).await;
             drop(self);
         });
     }
@@ -95,29 +109,12 @@ impl FetchLease {
     fn write_back(mut self, record: SharedRecord, ttl: Duration) {
         // The script releases the lease when it stores the record.
         self.held = false;
-        let (cache, tasks) = (self.cache.clone(), self.tasks.clone());
+        let tasks = self.tasks.clone();
         tasks.spawn(async move {
-            let Some(tier) = cache.tier() else { return };
+            let keys = (&self.key, &self.lease_key);
             // The store logs a failure itself.
-            let _ = tier.write(&self, &record, ttl).await;
+            let _ = self.records.write(keys, &self.token, &record, ttl).await;
         });
-    }
-}
-
-impl SharedTier {
-    async fn write(
-        &self,
-        lease: &FetchLease,
-        record: &SharedRecord,
-        ttl: Duration,
-    ) -> Result<(), bff_store::StoreUnavailable> {
-        let mut call = self.store_and_release_script.prepare_invoke();
-        call.key(lease.key.as_str()).key(lease.lease_key.as_str());
-        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-        call.arg(&lease.token[..])
-            .arg(&record.encode()[..])
-            .arg(ttl);
-        self.redis.invoke(&lease.key, &call).await
     }
 }
 
@@ -127,15 +124,9 @@ impl Drop for FetchLease {
         if !self.held || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let Some(tier) = self.cache.tier() else {
-            return;
-        };
-        let (redis, key, token) = (
-            tier.redis.clone(),
-            self.lease_key.clone(),
-            self.token.clone(),
-        );
+        let (records, key) = (self.records.clone(), self.lease_key.clone());
+        let token = self.token.clone();
         self.tasks
-            .spawn(async move { redis.release_lease(&key, &token).await });
+            .spawn(async move { records.release(&key, &token).await });
     }
 }

@@ -10,10 +10,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use crate::hash::Tag;
-use crate::length_prefixed::{get_bytes, get_len, put_bytes, put_len};
+use crate::length_prefixed::{get_headers, get_len, put_headers, put_len};
 use crate::rfc9111::StorageDecision;
 
 /// The version of the encoding. Increment it with every change of the encoding.
@@ -78,11 +78,7 @@ impl SharedRecord {
         for tag in &response.tags {
             out.put_u64(tag.0);
         }
-        put_len(&mut out, response.head.len());
-        for (name, value) in &response.head {
-            put_bytes(&mut out, name.as_str().as_bytes());
-            put_bytes(&mut out, value.as_bytes());
-        }
+        put_headers(&mut out, &response.head);
         put_len(&mut out, response.body.len());
         out.put_slice(compressed.as_deref().unwrap_or(&response.body));
         out.freeze()
@@ -112,14 +108,7 @@ impl SharedRecord {
         let count = get_len(&mut from)?;
         let tags = (0..count).map(|_| from.try_get_u64().ok().map(Tag));
         let tags = tags.collect::<Option<_>>()?;
-        let mut head = HeaderMap::new();
-        for _ in 0..get_len(&mut from)? {
-            let name = HeaderName::from_bytes(&get_bytes(&mut from)?).ok()?;
-            head.append(
-                name,
-                HeaderValue::from_maybe_shared(get_bytes(&mut from)?).ok()?,
-            );
-        }
+        let head = get_headers(&mut from)?;
         let size = get_len(&mut from).filter(|size| *size <= max_body)?;
         let body = match kind {
             PLAIN => from,
@@ -160,7 +149,7 @@ fn inflate(compressed: &[u8], size: usize) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::header;
+    use http::{HeaderValue, header};
     use proptest::prelude::*;
 
     const MAX_BODY: usize = 1 << 20;

@@ -9,6 +9,7 @@
 //! shares a stored response only if the backend marks it with `public`, `s-maxage` or `must-revalidate` (§3.5). Other
 //! responses to it are not stored.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,9 @@ use http::{HeaderValue, Method, header};
 
 use super::admit::AuthorizedRequest;
 use super::{Entry, Route, headers, response};
-use crate::cache::{self, CachePolicy, CacheResult, Key, ReadKey, ReadThrough, status};
+use crate::cache::{self, Cache, CachePolicy, CacheResult, Key, ReadKey, ReadThrough, status};
 use crate::error::Error;
-use crate::outbound::{self, Fetched, ForwardRequest, Provenance, RequestBody};
+use crate::outbound::{self, Failure, Fetched, ForwardRequest, Provenance, RequestBody};
 use crate::scope::{CacheVisibility, Public};
 use conditions::Conditions;
 use stored_response::{Content, StoredResponse};
@@ -70,10 +71,7 @@ pub(super) async fn get_or_fetch(
     let route = &*entry.route;
     let cache = &route.context.shared.cache;
     let upstream = route.upstream.name();
-    let vary_key = key::<stored_response::VaryFields>(cache, upstream, request.target.clone());
-    let names = cache.annotation::<stored_response::VaryFields>(&vary_key);
-    let target = stored_response::variant_key(&request, names.as_deref());
-    let key = key::<StoredResponse>(cache, upstream, target);
+    let key = find_key(cache, upstream, &request);
     let authenticated = fetch::is_authenticated(&admitted.cx, &request.headers);
     if !authenticated && cache.is_hit_for_miss(&key) {
         return bypass(route, admitted, &request, CacheResult::Bypass).await;
@@ -97,23 +95,34 @@ pub(super) async fn get_or_fetch(
         policy,
     };
     if authenticated || cached.request.method == Method::HEAD {
-        cached.fetch_uncoalesced(authenticated, &vary_key).await
+        cached.fetch_uncoalesced(authenticated).await
     } else {
-        cached.fetch_coalesced(vary_key).await
+        cached.fetch_coalesced().await
     }
 }
 
-fn key<T: 'static>(cache: &cache::Cache, upstream: &'static str, target: String) -> Key {
-    cache.key::<T>(upstream, Method::GET, target, &Public)
+/// The key of a request. The first stored response of a target has the target as its key. A request that does not match
+/// its `Vary` fields has a key with its own values of these fields (RFC 9111 §4.1), and so on.
+fn find_key(cache: &Cache, upstream: &'static str, request: &ForwardRequest) -> Key {
+    let mut fields = BTreeSet::new();
+    loop {
+        let target = stored_response::variant_key(request, &fields);
+        let key = cache.key::<StoredResponse>(upstream, Method::GET, target, &Public);
+        let stored = cache.peek::<StoredResponse>(&key);
+        let Some(other) = stored.filter(|stored| !stored.matches_vary(&request.headers)) else {
+            return key;
+        };
+        let known = fields.len();
+        fields.extend(other.vary_fields());
+        if fields.len() == known {
+            return key;
+        }
+    }
 }
 
 impl CachedRequest<'_> {
     /// Answers an authenticated or HEAD request: with a stored response that it may share, else with its own call.
-    async fn fetch_uncoalesced(
-        &self,
-        authenticated: bool,
-        vary_key: &Key,
-    ) -> Result<Response, Error> {
+    async fn fetch_uncoalesced(&self, authenticated: bool) -> Result<Response, Error> {
         let cx = &self.admitted.cx;
         let shared = &self.entry.route.context.shared;
         let stored = shared.cache.get_fresh::<StoredResponse, Public>(&self.read);
@@ -124,25 +133,19 @@ impl CachedRequest<'_> {
             return Ok(self.stored_response(&stored));
         }
         if self.request.method == Method::HEAD {
-            let response = bypass(
-                &self.entry.route,
-                self.admitted,
-                &self.request,
-                CacheResult::Miss,
-            );
-            return Ok(self.conditions.apply(response.await?));
+            return self.bypass(CacheResult::Miss).await;
         }
         let upstream = self.entry.route.upstream.name();
         (shared.metrics).cache_lookup(upstream, ROUTE, CacheResult::Miss);
         let requested_at = shared.env.unix_millis();
-        let call = fetch::Call::new(
+        let call = fetch::Call {
             cx,
-            &self.entry.route,
-            &self.request,
-            &self.policy,
-            &self.read.key,
-        );
-        let full = call.fetch(authenticated, vary_key, None).await?;
+            route: &self.entry.route,
+            request: &self.request,
+            policy: &self.policy,
+            key: &self.read.key,
+        };
+        let full = call.fetch(authenticated, None).await?;
         let fresh = Provenance::fresh(upstream, Duration::ZERO, CacheVisibility::default());
         let value =
             shared
@@ -153,28 +156,43 @@ impl CachedRequest<'_> {
     }
 
     /// Answers any other request: from the cache, or with a call that concurrent requests share.
-    async fn fetch_coalesced(self, vary_key: Key) -> Result<Response, Error> {
-        let (cx, route) = (&self.admitted.cx, self.entry.route.clone());
+    async fn fetch_coalesced(mut self) -> Result<Response, Error> {
+        let mut fetched = self.read_through().await?;
+        if !self.matches_vary(&fetched.value) {
+            // A concurrent request got this response. If it is stored, this request now has a key of its own.
+            let route = &self.entry.route;
+            let cache = &route.context.shared.cache;
+            let key = find_key(cache, route.upstream.name(), &self.request);
+            if key != self.read.key {
+                self.read.key = key;
+                fetched = self.read_through().await?;
+            }
+        }
+        self.respond(&fetched).await
+    }
+
+    async fn read_through(&self) -> Result<Fetched<StoredResponse, Public>, Failure> {
         let read_through = ReadThrough {
             read: self.read.clone(),
             policy: self.policy.clone(),
             revalidation_timeout: Duration::ZERO,
             decode: Some(StoredResponse::decode),
         };
-        let (request, policy, key) = (
-            self.request.clone(),
-            self.policy.clone(),
-            self.read.key.clone(),
-        );
+        let (entry, request) = (self.entry.clone(), self.request.clone());
+        let (policy, key) = (self.policy.clone(), self.read.key.clone());
         let fetch = move |fetch: cache::FetchContext| async move {
-            let call = fetch::Call::new(&fetch.cx, &route, &request, &policy, &key);
-            let full = call.fetch(false, &vary_key, Some(&fetch)).await?;
+            let call = fetch::Call {
+                cx: &fetch.cx,
+                route: &entry.route,
+                request: &request,
+                policy: &policy,
+                key: &key,
+            };
+            let full = call.fetch(false, Some(&fetch)).await?;
             Ok(cache::FetchResult::Full(full))
         };
         let cache = &self.entry.route.context.shared.cache;
-        let fetched = cache.get_or_fetch::<StoredResponse, Public, _, _>(cx, read_through, fetch);
-        let fetched = Box::pin(fetched).await?;
-        self.respond(&fetched).await
+        Box::pin(cache.get_or_fetch(&self.admitted.cx, read_through, fetch)).await
     }
 
     /// Answers with a fetched response. Makes another call if its `Vary` fields differ or another request took its
@@ -182,29 +200,25 @@ impl CachedRequest<'_> {
     async fn respond(&self, fetched: &Fetched<StoredResponse, Public>) -> Result<Response, Error> {
         let stored = &*fetched.value;
         if !self.matches_vary(stored) {
-            let response = bypass(
-                &self.entry.route,
-                self.admitted,
-                &self.request,
-                CacheResult::Miss,
-            );
-            return Ok(self.conditions.apply(response.await?));
+            return self.bypass(CacheResult::Miss).await;
         }
         let Content::Stream(rest) = &stored.content else {
             return Ok(self.stored_response(fetched));
         };
-        let rest = rest.lock().take();
-        let response = if let Some(rest) = rest {
-            let route = &self.entry.route;
-            let body =
-                response::stream(route, &stored.head, rest.body, rest.guard).with_first(rest.first);
-            let mut response = stored.response(Body::new(body));
-            set_cache_status(&mut response, CacheResult::Miss);
-            response
-        } else {
-            let route = &self.entry.route;
-            bypass(route, self.admitted, &self.request, CacheResult::Bypass).await?
+        let Some(rest) = rest.lock().take() else {
+            return self.bypass(CacheResult::Bypass).await;
         };
+        let route = &self.entry.route;
+        let body = response::stream(route, &stored.head, rest.body, rest.guard);
+        let mut response = stored.response(Body::new(body.with_first(rest.first)));
+        set_cache_status(&mut response, CacheResult::Miss);
+        Ok(self.conditions.apply(response))
+    }
+
+    /// Makes a call of its own, which is not stored.
+    async fn bypass(&self, result: CacheResult) -> Result<Response, Error> {
+        let route = &self.entry.route;
+        let response = bypass(route, self.admitted, &self.request, result).await?;
         Ok(self.conditions.apply(response))
     }
 

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
@@ -11,6 +11,7 @@ use super::admit::AuthorizedRequest;
 use super::body::Download;
 use super::v1_format::ApiVersion;
 use super::{Route, headers, v1_format, websocket};
+use crate::context::RequestContext;
 use crate::error::Error;
 use crate::outbound::{self, Failure, ForwardResponse, InFlightGuard, InstanceClients, Reason};
 
@@ -22,11 +23,7 @@ pub(super) async fn respond(
     forwarded: ForwardResponse,
 ) -> Result<Response, Error> {
     let (mut head, body) = forwarded.response.into_parts();
-    headers::from_backend(&mut head.headers, &route.config);
-    headers::append_via(&mut head.headers, head.version, admitted.cx.client());
-    if route.config.v1_format {
-        v1_format::append_vary(&mut head.headers);
-    }
+    convert_headers(route, &admitted.cx, head.version, &mut head.headers);
     let is_v1 = admitted.format == ApiVersion::V1;
     let has_body = *method != Method::HEAD && !body.is_end_stream();
     let body = if is_v1 && has_body && v1_format::is_json(&head.headers) {
@@ -48,6 +45,20 @@ pub(super) async fn respond(
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     Ok(response)
+}
+
+/// Converts the headers of the backend's response for the client.
+pub(super) fn convert_headers(
+    route: &Route,
+    cx: &RequestContext,
+    version: Version,
+    head: &mut HeaderMap,
+) {
+    headers::from_backend(head, &route.config);
+    headers::append_via(head, version, cx.client());
+    if route.config.v1_format {
+        v1_format::append_vary(head);
+    }
 }
 
 /// Streams a backend's body to the client.

@@ -4,28 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::stored_response::{self, Content, StoredResponse, StreamingRemainder, VaryFields};
+use super::stored_response::{self, Content, StoredResponse, StreamingRemainder};
 use crate::cache::rfc9111::{self, StorageDecision};
 use crate::cache::{CachePolicy, FetchContext, FullResponse, Key};
 use crate::context::RequestContext;
 use crate::outbound::{self, Failure, ForwardRequest, ForwardResponse, Reason};
-use crate::routes::{Route, headers, v1_format};
+use crate::routes::{Route, headers, response};
 use crate::scope::X_USER_ID;
-
-/// The stored headers that a 304 does not update (RFC 9111 §3.2).
-const BODY_HEADERS: [HeaderName; 4] = [
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::CONTENT_RANGE,
-];
 
 /// Whether the backend can identify the caller of a request.
 pub(super) fn is_authenticated(cx: &RequestContext, headers: &HeaderMap) -> bool {
@@ -35,69 +27,43 @@ pub(super) fn is_authenticated(cx: &RequestContext, headers: &HeaderMap) -> bool
 
 /// One call to the backend.
 pub(super) struct Call<'a> {
-    cx: &'a RequestContext,
-    route: &'a Route,
-    request: &'a ForwardRequest,
-    policy: &'a CachePolicy,
-    key: &'a Key,
+    pub(super) cx: &'a RequestContext,
+    pub(super) route: &'a Route,
+    pub(super) request: &'a ForwardRequest,
+    pub(super) policy: &'a CachePolicy,
+    pub(super) key: &'a Key,
 }
 
-impl<'a> Call<'a> {
-    pub(super) fn new(
-        cx: &'a RequestContext,
-        route: &'a Route,
-        request: &'a ForwardRequest,
-        policy: &'a CachePolicy,
-        key: &'a Key,
-    ) -> Self {
-        Self {
-            cx,
-            route,
-            request,
-            policy,
-            key,
-        }
-    }
-
+impl Call<'_> {
     /// Makes the call. With a stored response in `fetch`, it is a conditional request. A body that may not be stored,
     /// or is too long, is returned as a stream.
     pub(super) async fn fetch(
         &self,
         authenticated: bool,
-        vary_key: &Key,
         fetch: Option<&FetchContext>,
     ) -> Result<FullResponse<StoredResponse>, Failure> {
         let mut request = self.request.clone();
         let conditional = fetch.is_some_and(|fetch| fetch.add_validators(&mut request.headers));
-        let started = Instant::now();
+        let mut started = Instant::now();
         let mut forwarded = outbound::forward(self.cx, &self.route.upstream, &request).await?;
-        let version = forwarded.response.version();
-        let head = forwarded.response.headers_mut();
-        headers::from_backend(head, &self.route.config);
-        headers::append_via(head, version, self.cx.client());
-        if self.route.config.v1_format {
-            v1_format::append_vary(head);
+        if let Some(fetch) = fetch.filter(|_| conditional)
+            && forwarded.response.status() == StatusCode::NOT_MODIFIED
+        {
+            let response_delay = started.elapsed();
+            let stored = fetch.stored_value::<StoredResponse>();
+            let refreshed = stored.and_then(|stored| self.refreshed(&stored, &mut forwarded));
+            if let Some(refreshed) = refreshed {
+                return Ok(full_response(refreshed, response_delay));
+            }
+            // It is about another version: ask again without the condition (RFC 9111 §4.3.4).
+            drop(forwarded);
+            started = Instant::now();
+            forwarded = outbound::forward(self.cx, &self.route.upstream, self.request).await?;
         }
         let response_delay = started.elapsed();
+        self.convert_headers(&mut forwarded);
         let status = forwarded.response.status();
-        if conditional && status == StatusCode::NOT_MODIFIED {
-            let stored = fetch.and_then(FetchContext::stored_value::<StoredResponse>);
-            let refreshed =
-                stored.and_then(|stored| refresh_from_304(&stored, forwarded.response.headers()));
-            let cause = "its 304 is for another version";
-            let refreshed =
-                refreshed.ok_or_else(|| Failure::new(Reason::BadResponse).with_cause(cause))?;
-            return Ok(full_response(refreshed, response_delay));
-        }
         let head = forwarded.response.headers().clone();
-        let names = stored_response::vary_fields(&head);
-        if !names.is_empty() {
-            self.route
-                .context
-                .shared
-                .cache
-                .set_annotation(vary_key, VaryFields(names.clone()));
-        }
         let shareable = self.evaluate(true, status, &head, response_delay).may_store;
         let may_store = if authenticated {
             shareable
@@ -113,12 +79,38 @@ impl<'a> Call<'a> {
         }
         let stored = StoredResponse {
             status,
-            vary_values: stored_response::copy_values(&self.request.headers, names),
+            varied_by: stored_response::varied_by(&self.request.headers, &head),
             head: rfc9111::compact_headers(&head),
             shareable,
             content,
         };
         Ok(full_response(stored, response_delay))
+    }
+
+    fn convert_headers(&self, forwarded: &mut ForwardResponse) {
+        let version = forwarded.response.version();
+        let head = forwarded.response.headers_mut();
+        response::convert_headers(self.route, self.cx, version, head);
+    }
+
+    /// The stored response with the headers of a 304. `None` if the 304 is about another version.
+    fn refreshed(
+        &self,
+        stored: &StoredResponse,
+        not_modified: &mut ForwardResponse,
+    ) -> Option<StoredResponse> {
+        let Content::Full(bytes) = &stored.content else {
+            return None;
+        };
+        self.convert_headers(not_modified);
+        let head = rfc9111::merge_304_headers(&stored.head, not_modified.response.headers())?;
+        Some(StoredResponse {
+            status: stored.status,
+            varied_by: stored_response::varied_by(&self.request.headers, &head),
+            head,
+            shareable: stored.shareable,
+            content: Content::Full(bytes.clone()),
+        })
     }
 
     /// Decides by RFC 9111 whether the response may be stored, for an authenticated request or not (§3.5).
@@ -196,32 +188,6 @@ async fn read(body: &mut Incoming, max_bytes: usize) -> Result<(Bytes, bool), Fa
         }
     }
     Ok((read.freeze(), true))
-}
-
-/// The stored response with the headers of a 304. `None` if the 304 is for another version.
-fn refresh_from_304(
-    stored: &Arc<StoredResponse>,
-    not_modified: &HeaderMap,
-) -> Option<StoredResponse> {
-    let Content::Full(bytes) = &stored.content else {
-        return None;
-    };
-    rfc9111::merge_304_headers(&stored.head, not_modified)?;
-    let mut head = stored.head.clone();
-    head.remove(header::AGE);
-    for name in (not_modified.keys()).filter(|name| !BODY_HEADERS.contains(name)) {
-        head.remove(name);
-        for value in not_modified.get_all(name) {
-            head.append(name.clone(), value.clone());
-        }
-    }
-    Some(StoredResponse {
-        status: stored.status,
-        head: rfc9111::compact_headers(&head),
-        vary_values: stored.vary_values.clone(),
-        shareable: stored.shareable,
-        content: Content::Full(bytes.clone()),
-    })
 }
 
 /// The response for the cache. A stream gets `no-store`, so the cache does not store it.

@@ -1,29 +1,28 @@
 //! A stored response of a proxy route, and its variants by `Vary`.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
-use crate::cache::length_prefixed::{get_bytes, get_len, put_bytes, put_len};
+use crate::cache::length_prefixed::{get_headers, put_headers};
+use crate::cache::rfc9111::compact_headers;
 use crate::outbound::{ForwardRequest, InFlightGuard, InstanceClients};
-
-/// The names in `Vary` of the responses of a target.
-pub(super) struct VaryFields(pub(super) Vec<HeaderName>);
 
 /// A response that may be stored.
 pub(super) struct StoredResponse {
     pub(super) status: StatusCode,
     /// The headers as the client gets them.
     pub(super) head: HeaderMap,
-    /// The request's values of the fields in `Vary`.
-    pub(super) vary_values: Vec<(HeaderName, Vec<HeaderValue>)>,
+    /// The request's fields that `Vary` names.
+    pub(super) varied_by: HeaderMap,
     /// Whether authenticated requests may share it (RFC 9111 §3.5).
     pub(super) shareable: bool,
     pub(super) content: Content,
@@ -45,51 +44,55 @@ pub(super) struct StreamingRemainder {
     pub(super) guard: InFlightGuard<InstanceClients>,
 }
 
-/// The cache key of a variant: the target, and the request's values of the fields in `Vary`.
-pub(super) fn variant_key(request: &ForwardRequest, names: Option<&VaryFields>) -> String {
+/// The cache key of a variant: the target, and the request's values of these fields.
+pub(super) fn variant_key(request: &ForwardRequest, fields: &BTreeSet<String>) -> String {
     // No target contains a zero, so a call of a screen never has this key.
     let mut key = format!("{}\0", request.target);
-    for name in names.into_iter().flat_map(|names| &names.0) {
+    for name in fields {
+        // Writing to a string cannot fail. An absent field has another key than an unnamed one.
+        let _ = writeln!(key, "{name}");
         for value in request.headers.get_all(name) {
-            // Writing to a string cannot fail.
-            let _ = writeln!(key, "{name}:{}", value.as_bytes().escape_ascii());
+            let _ = writeln!(key, " {}", value.as_bytes().escape_ascii());
         }
     }
     key
 }
 
-/// The sorted names in `Vary`.
-pub(super) fn vary_fields(head: &HeaderMap) -> Vec<HeaderName> {
-    let values = head.get_all(header::VARY).iter();
-    let names = values.filter_map(|value| value.to_str().ok());
-    let names = names.flat_map(|value| value.split(','));
-    let mut names: Vec<HeaderName> = names.filter_map(|name| name.trim().parse().ok()).collect();
-    names.sort_by(|one, other| one.as_str().cmp(other.as_str()));
-    names.dedup();
-    names
+/// The request's fields that `Vary` of a response names, in a buffer of their own.
+pub(super) fn varied_by(request: &HeaderMap, head: &HeaderMap) -> HeaderMap {
+    let names = vary_fields(head);
+    let named = request
+        .iter()
+        .filter(|(name, _)| names.contains(name.as_str()));
+    let mut fields = HeaderMap::new();
+    for (name, value) in named {
+        fields.append(name, value.clone());
+    }
+    compact_headers(&fields)
 }
 
-/// Copies the values of these fields, so that they do not keep the buffer of the whole request alive.
-pub(super) fn copy_values(
-    headers: &HeaderMap,
-    names: Vec<HeaderName>,
-) -> Vec<(HeaderName, Vec<HeaderValue>)> {
-    let copy = |value: &HeaderValue| {
-        // These bytes are a valid value, so this never fails.
-        HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
-    };
-    let values = |name: HeaderName| {
-        let values = headers.get_all(&name).iter().map(copy).collect();
-        (name, values)
-    };
-    names.into_iter().map(values).collect()
+/// The names in `Vary`, in lower case.
+fn vary_fields(head: &HeaderMap) -> BTreeSet<String> {
+    let values = head.get_all(header::VARY).iter();
+    let names = values.filter_map(|value| value.to_str().ok());
+    let names = names.flat_map(|value| value.split(',')).map(str::trim);
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_ascii_lowercase).collect()
 }
 
 impl StoredResponse {
+    /// The names in `Vary`, in lower case.
+    pub(super) fn vary_fields(&self) -> BTreeSet<String> {
+        vary_fields(&self.head)
+    }
+
     /// Whether the request's fields match those of the original request (RFC 9111 §4.1).
     pub(super) fn matches_vary(&self, headers: &HeaderMap) -> bool {
-        (self.vary_values.iter())
-            .all(|(name, values)| headers.get_all(name).iter().eq(values.iter()))
+        let equal = |name: &String| {
+            let stored = self.varied_by.get_all(name);
+            headers.get_all(name).iter().eq(stored.iter())
+        };
+        self.vary_fields().iter().all(equal)
     }
 
     /// A response with this body.
@@ -108,19 +111,8 @@ impl StoredResponse {
         let mut out = BytesMut::with_capacity(512 + body.len());
         out.put_u16(self.status.as_u16());
         out.put_u8(u8::from(self.shareable));
-        put_len(&mut out, self.head.len());
-        for (name, value) in &self.head {
-            put_bytes(&mut out, name.as_str().as_bytes());
-            put_bytes(&mut out, value.as_bytes());
-        }
-        put_len(&mut out, self.vary_values.len());
-        for (name, values) in &self.vary_values {
-            put_bytes(&mut out, name.as_str().as_bytes());
-            put_len(&mut out, values.len());
-            for value in values {
-                put_bytes(&mut out, value.as_bytes());
-            }
-        }
+        put_headers(&mut out, &self.head);
+        put_headers(&mut out, &self.varied_by);
         out.put_slice(body);
         out.freeze()
     }
@@ -133,27 +125,11 @@ impl StoredResponse {
     fn read(mut from: Bytes) -> Option<Self> {
         let status = StatusCode::from_u16(from.try_get_u16().ok()?).ok()?;
         let shareable = from.try_get_u8().ok()? == 1;
-        let mut head = HeaderMap::new();
-        for _ in 0..get_len(&mut from)? {
-            let name = HeaderName::from_bytes(&get_bytes(&mut from)?).ok()?;
-            head.append(
-                name,
-                HeaderValue::from_maybe_shared(get_bytes(&mut from)?).ok()?,
-            );
-        }
-        let mut vary_values = Vec::new();
-        for _ in 0..get_len(&mut from)? {
-            let name = HeaderName::from_bytes(&get_bytes(&mut from)?).ok()?;
-            let mut values = Vec::new();
-            for _ in 0..get_len(&mut from)? {
-                values.push(HeaderValue::from_maybe_shared(get_bytes(&mut from)?).ok()?);
-            }
-            vary_values.push((name, values));
-        }
+        let (head, varied_by) = (get_headers(&mut from)?, get_headers(&mut from)?);
         Some(Self {
             status,
             head,
-            vary_values,
+            varied_by,
             shareable,
             content: Content::Full(from),
         })
@@ -162,6 +138,8 @@ impl StoredResponse {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn headers(sent: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -181,7 +159,7 @@ mod tests {
         ]);
         StoredResponse {
             status: StatusCode::NOT_FOUND,
-            vary_values: copy_values(request, vary_fields(&head)),
+            varied_by: varied_by(request, &head),
             head,
             shareable: true,
             content: Content::Full(Bytes::from_static(b"text")),
@@ -223,10 +201,7 @@ mod tests {
         let encoded = stored.encode();
         let read = StoredResponse::read(encoded.clone()).unwrap();
         assert_eq!((read.status, &read.head), (stored.status, &stored.head));
-        assert_eq!(
-            (&read.vary_values, read.shareable),
-            (&stored.vary_values, true)
-        );
+        assert_eq!((&read.varied_by, read.shareable), (&stored.varied_by, true));
         assert!(matches!(&read.content, Content::Full(body) if body == "text"));
         // The body has no length, so only a truncation before it is detected.
         for end in 0..encoded.len() - 4 {
