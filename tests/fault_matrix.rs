@@ -100,7 +100,7 @@ fn an_issuer_that_fails_before_its_keys_are_fetched_affects_signed_in_callers_on
             );
             let mut called = outcome.calls.keys();
             assert!(called.all(|b| *b == Backend::Auth), "{details}");
-            // All callers share the fetch of the keys. It has its own deadline and continues after a caller gave up.
+            // All callers share the fetch of the keys. It has its own deadline and continues after a caller disconnects.
             assert!(
                 outcome.orphans.iter().all(|b| *b == Backend::Auth),
                 "{details}"

@@ -265,35 +265,35 @@ async fn an_adaptive_limit_reports_its_changes() {
     let mocks = &fleet.mocks;
     let bearer = format!("Bearer {}", mocks.token_for("ada").unwrap());
     let headers = [("authorization", bearer.as_str())];
-    let ask = async || fleet.get_with("web", "/api/orders", &headers).await;
+    let send = async || fleet.get_with("web", "/api/orders", &headers).await;
     mocks.set_fault(Backend::Order, Fault::status(503)).unwrap();
     // All within one window.
-    for response in futures_util::future::join_all((0..6).map(|_| ask())).await {
+    for response in futures_util::future::join_all((0..6).map(|_| send())).await {
         assert_eq!(number(&response, "x-ratelimit-limit"), 16);
     }
     tokio::time::sleep(window).await;
-    let response = ask().await;
+    let response = send().await;
     assert_eq!(number(&response, "x-ratelimit-limit"), 8);
     assert_eq!(
         response.header("ratelimit-policy"),
         "\"proxied\";q=8;w=3600"
     );
     assert_eq!(number(&response, "x-ratelimit-remaining"), 1);
-    assert_ne!(ask().await.status, 429);
-    assert_rejected(&ask().await);
+    assert_ne!(send().await.status, 429);
+    assert_rejected(&send().await);
     mocks.clear_faults(None);
     // A time without requests.
     tokio::time::sleep(12 * window).await;
-    let response = ask().await;
+    let response = send().await;
     assert_eq!(number(&response, "x-ratelimit-limit"), 16);
     assert_eq!(number(&response, "x-ratelimit-remaining"), 16 - 9);
     let remaining = number(&response, "x-ratelimit-remaining");
     for remaining in (0..remaining).rev() {
-        let response = ask().await;
+        let response = send().await;
         assert_ne!(response.status, 429);
         assert_eq!(number(&response, "x-ratelimit-remaining"), remaining);
     }
-    assert_rejected(&ask().await);
+    assert_rejected(&send().await);
 }
 
 #[tokio::test]

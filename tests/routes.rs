@@ -290,9 +290,9 @@ async fn an_invalid_route_is_a_one_line_error() {
         fleet.overlays.insert("web".into(), overlay);
         async { fleet::start(fleet).await.err().unwrap() }
     };
-    let line = rejected("upstream = \"nobody\"").await;
+    let line = rejected("upstream = \"missing\"").await;
     assert!(
-        line.contains("routes.x.upstream") && line.contains("unknown upstream \"nobody\""),
+        line.contains("routes.x.upstream") && line.contains("unknown upstream \"missing\""),
         "{line}"
     );
     let line = rejected("upstream = \"user\"\nmethods = [\"BREW\"]").await;

@@ -39,7 +39,7 @@
 //! | cache and single-flight keys lack the caller | 0, 24 (by single-flight: caller data is not cached) | 0 |
 //! | the same, and caller data is cached | 0, 37 | 0 |
 //! | retry budgets grant everything | 4, 0 (a shared call has no single owner) | 0 |
-//! | a hedge without a retry budget, or one attempt too many | 0, 0 (`outbound/tests/race.rs` finds them) | no hedges |
+//! | a hedge without a retry budget, or one attempt too many | 0, 0 (`race.rs` of `bff-upstream` finds them) | no hedges |
 //! | any write is retried like a read | 4, 4 | 0 |
 //! | every checkout attempt charges under a new key | 9, 9 | 0 |
 //! | a connection reset is reported as `bad_response` | 20, 12 | 2872 |

@@ -1,4 +1,4 @@
-//! Rules of the house that a program can check: directions, circles, absences, words and sizes.
+//! Rules that a program can check: directions, circles of imports, absences, words and sizes.
 
 mod imports;
 mod source;
@@ -8,7 +8,7 @@ use source::{Package, packages, sources};
 
 use crate::support::{file, root};
 
-/// For each of our packages, the packages of ours that it may depend on.
+/// The packages of this workspace that each package may depend on.
 const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("bff-runtime", &[]),
     ("bff-config", &[]),
@@ -67,10 +67,10 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
     ("bff-testing", &[]),
 ];
 
-/// Places whose circles are still to be broken. A circle anywhere else fails the test.
+/// Folders with circles that still exist. A circle in another folder fails the test.
 const KNOWN_CIRCLES: [&str; 0] = [];
 
-/// Files that are still to be split.
+/// Files that are still too long.
 const KNOWN_LONG_FILES: [&str; 8] = [
     "crates/bff-core/src/cache/fetch.rs",
     "crates/bff-core/src/cache/read_through.rs",
@@ -81,10 +81,10 @@ const KNOWN_LONG_FILES: [&str; 8] = [
     "crates/bff-core/src/server/app.rs",
     "crates/bff-store/src/redis.rs",
 ];
-/// The most lines that those may have.
+/// The maximum number of lines of those files.
 const KNOWN_LONG_LINES: usize = 330;
 
-/// Words that are no names here, each with the usual words for it.
+/// Words that no identifier may contain, each with the usual words.
 const WORDS: [(&str, &str); 21] = [
     ("told", "recorded, reported, response headers"),
     ("tell", "report, write, record"),
@@ -123,7 +123,7 @@ fn words(identifier: &str) -> Vec<String> {
     words
 }
 
-/// The packages of the shared core: those below `crates/` whose name starts with `bff-`, without the clients of backends.
+/// The packages of the shared core: all `crates/bff-*` except the clients of backends.
 fn core() -> Vec<Package> {
     let core = |package: &Package| {
         package.folder.starts_with("crates/bff-") && package.name != "bff-services"
@@ -136,12 +136,12 @@ fn bffs() -> Vec<Package> {
     packages().into_iter().filter(bff).collect()
 }
 
-/// Every folder with Rust files of ours: a package's `src`, or the package's folder where there is none.
+/// The folder with the Rust files of each package: `src`, or the package's folder if it has no `src`.
 fn code_folders() -> Vec<String> {
     let src = |package: Package| {
         let src = match format!("{}/src", package.folder) {
             src if root().join(&src).is_dir() => src,
-            // The package of the tests has its files in its folder.
+            // The package of the tests has no `src`.
             _ => package.folder.clone(),
         };
         if root().join(&src).is_dir() {
@@ -166,19 +166,19 @@ fn packages_depend_in_the_written_directions() {
             Some((_, allowed)) => allowed,
             None if package.folder.starts_with("bffs/") => &["bff-core", "bff-services"],
             None if package.name == "services-mock" => &[],
-            // The fleet, the tests and the benchmarks use everything.
+            // The fleet, the tests and the benchmarks may use every package.
             None if !package.name.starts_with("bff-") => continue,
             None => panic!("{} has no line in DIRECTIONS", package.name),
         };
-        // Tests may use test support and the mocks beside what the package itself may use.
+        // Tests may also use test support and the mocks.
         let test_support = ["bff-testing", "services-mock"];
         let is_wrong = |used: &&String| !allowed.contains(&used.as_str());
         let tests = package.dev_dependencies.iter().filter(is_wrong);
         let tests = tests.filter(|used| !test_support.contains(&used.as_str()));
-        let bad = package.dependencies.iter().filter(is_wrong).chain(tests);
-        wrong.extend(bad.map(|used| format!("{} depends on {used}", package.name)));
+        let forbidden = package.dependencies.iter().filter(is_wrong).chain(tests);
+        wrong.extend(forbidden.map(|used| format!("{} depends on {used}", package.name)));
     }
-    report("packages point the wrong way", &wrong);
+    report("packages with a forbidden dependency", &wrong);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn no_crate_has_a_circle_of_imports() {
     for package in packages() {
         let src = match format!("{}/src", package.folder) {
             src if root().join(&src).is_dir() => src,
-            // The package of the tests has its files in its folder.
+            // The package of the tests has no `src`.
             _ => package.folder.clone(),
         };
         let sources = sources(&src);
@@ -204,7 +204,7 @@ fn no_crate_has_a_circle_of_imports() {
             circles.push(format!("{}:\n  {}", package.name, circle.join("\n  ")));
         }
     }
-    report("files use each other in a circle", &circles);
+    report("files that use each other in a circle", &circles);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn identifiers_are_usual_words() {
                     if let Some((banned, usual)) = banned {
                         let line = identifier.span().start().line;
                         let place = format!("{}:{line}: `{name}`", source.path);
-                        wrong.push(format!("{place}: instead of `{banned}` say {usual}"));
+                        wrong.push(format!("{place}: instead of `{banned}` use {usual}"));
                     }
                 }
             }
@@ -227,7 +227,7 @@ fn identifiers_are_usual_words() {
     }
     wrong.sort();
     wrong.dedup();
-    report("names that are no usual words", &wrong);
+    report("identifiers with unusual words", &wrong);
 }
 
 #[test]
@@ -254,14 +254,14 @@ fn the_core_names_no_domain() {
             for (line, word) in
                 code.flat_map(|line| words(line).into_iter().map(move |word| (line, word)))
             {
-                // The largest product of two numbers.
+                // `MAX_PRODUCT` is a product of two numbers.
                 if NOUNS.contains(&word.as_str()) && !line.contains("MAX_PRODUCT") {
                     wrong.push(format!("{}: {word}", source.path));
                 }
             }
         }
     }
-    report("the core names a domain", &wrong);
+    report("nouns of the domain in the core", &wrong);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn screens_and_services_name_no_http() {
             }
         }
     }
-    report("HTTP where there is none", &wrong);
+    report("HTTP in screens, actions or clients", &wrong);
 }
 
 #[test]
@@ -322,7 +322,9 @@ fn files_are_short_and_nothing_unwraps() {
         for source in sources(&folder) {
             let path = &source.path;
             if path.ends_with("/mod.rs") {
-                wrong.push(format!("{path}: name it after its folder"));
+                wrong.push(format!(
+                    "{path}: use a file with the name of the folder, beside it"
+                ));
             }
             if all_tests || source.is_test() {
                 continue;
@@ -333,7 +335,7 @@ fn files_are_short_and_nothing_unwraps() {
                 wrong.push(format!("{path}: {lines} lines before its tests"));
             }
             if source.text_without_tests().contains(".unwrap()") {
-                wrong.push(format!("{path}: unwraps"));
+                wrong.push(format!("{path}: calls unwrap"));
             }
         }
     }

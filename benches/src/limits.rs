@@ -148,8 +148,8 @@ impl Row {
                 join_all(batch).await.into_iter().collect::<Result<()>>()?;
             }
         }
-        let took = start.elapsed().as_secs_f64() * 1e6;
-        self.micros.push(took / f64::from(self.requests));
+        let elapsed = start.elapsed().as_secs_f64() * 1e6;
+        self.micros.push(elapsed / f64::from(self.requests));
         Ok(())
     }
 
