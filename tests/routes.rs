@@ -322,7 +322,7 @@ async fn the_contract_describes_every_proxy_route() {
     let staff = &contract["paths"]["/staff/{path}"]["get"];
     assert_eq!(staff["security"], json!([{"bearer": []}]));
     assert!(staff["description"].as_str().unwrap().contains("ADMIN"));
-    // The shipped routes have their own entries and operation ids beside the screens.
+    // The shipped routes have their own entries and operation ids, separate from the screens.
     let paths = contract["paths"].as_object().unwrap();
     assert!(
         paths.contains_key("/api/cart/{path}") && paths.contains_key("/api/products/{id}/playback")

@@ -6,8 +6,8 @@
 //!
 //! - Responses: each section's state and reason are correct, the data equals the baseline of this caller, and the
 //!   response is in time. A section may only be missing for a fault that was present.
-//! - Upstream calls: each call carries the right identity and at most the remaining time, is attempted at most as often
-//!   as allowed, and ends when no client waits for it.
+//! - Upstream calls: each call carries the right identity and at most the remaining time. It makes at most the allowed
+//!   attempts, and ends when no client waits for it.
 //! - Checkouts: the orders and payments at the backends match the responses to the buyers.
 //!
 //! After the faults end, every lost section must recover.

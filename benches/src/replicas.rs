@@ -83,7 +83,7 @@ impl Replicas {
         for id in &ids {
             Self::read(&self.one, id).await?;
         }
-        // They are written beside the reads.
+        // Entries are written concurrently with the reads.
         self.one.shared.tasks.close();
         self.one.shared.tasks.wait().await;
         let calls = self.backend.calls();

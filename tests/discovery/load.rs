@@ -18,7 +18,7 @@ use crate::support::instance::Instance;
 const PAGE: &str = "/api/product-details/p-1?fields=product,reviews";
 /// The number of concurrent clients.
 const CLIENTS: usize = 4;
-/// How long a deregistered instance keeps running. Longer than the interval between two queries.
+/// The time for which a deregistered instance still runs. Longer than the interval between two queries.
 const DRAIN: Duration = Duration::from_millis(1500);
 /// The number of replacements.
 const ROUNDS: usize = 5;
