@@ -60,31 +60,34 @@ fn tables() -> [(&'static str, Map<String, Value>); 7] {
 /// Fails unless `written` has every key of `compiled` with its value. A key that is not set must be in a comment.
 fn compare(path: &str, compiled: &Map<String, Value>, written: &toml::Table, text: &str) {
     for (key, value) in compiled {
-        let at = format!("{path}.{key}");
+        let key_path = format!("{path}.{key}");
         let is_in_a_comment = || {
-            let own = table(text, path);
-            own.contains(&format!("\n# {key} = "))
+            let lines = table(text, path);
+            lines.contains(&format!("\n# {key} = "))
         };
         match (value, written.get(key)) {
-            (_, written) if CHOSEN.contains(&at.as_str()) => {
+            (_, written) if CHOSEN.contains(&key_path.as_str()) => {
                 assert!(
                     written.is_some() || is_in_a_comment() || value.is_object(),
-                    "{at} is missing"
+                    "{key_path} is missing"
                 );
             }
-            (Value::Null, None) => assert!(is_in_a_comment(), "{at} is missing"),
+            (Value::Null, None) => assert!(is_in_a_comment(), "{key_path} is missing"),
             // A list of secrets has no default.
             (Value::Array(none), None) if none.is_empty() => {
-                assert!(is_in_a_comment(), "{at} is missing");
+                assert!(is_in_a_comment(), "{key_path} is missing");
             }
             (Value::Object(inner), Some(toml::Value::Table(written))) => {
-                compare(&at, inner, written, text);
+                compare(&key_path, inner, written, text);
             }
             (value, Some(written)) => {
                 let written = serde_json::to_value(written).unwrap();
-                assert!(is_equal(&written, value), "{at} is {value}, not {written}");
+                assert!(
+                    is_equal(&written, value),
+                    "{key_path} is {value}, not {written}"
+                );
             }
-            (_, None) => panic!("{at} is missing"),
+            (_, None) => panic!("{key_path} is missing"),
         }
     }
     let unknown: Vec<_> = written
@@ -102,8 +105,8 @@ fn is_equal(one: &Value, other: &Value) -> bool {
 
 /// The lines of one table, up to the next table.
 fn table<'a>(text: &'a str, path: &str) -> &'a str {
-    let begin = text.find(&format!("\n[{path}]\n")).unwrap();
-    let rest = &text[begin + 1..];
+    let start = text.find(&format!("\n[{path}]\n")).unwrap();
+    let rest = &text[start + 1..];
     &rest[..rest.find("\n[").unwrap_or(rest.len())]
 }
 
@@ -151,12 +154,12 @@ fn a_gateway_writes_only_the_keys_in_which_it_differs() {
 /// The keys that both tables have with the same value.
 fn repeated(core: &toml::Table, own: &toml::Table, path: &str, found: &mut Vec<String>) {
     for (key, value) in own {
-        let at = format!("{path}.{key}");
+        let key_path = format!("{path}.{key}");
         match (core.get(key), value) {
             (Some(toml::Value::Table(core)), toml::Value::Table(own)) => {
-                repeated(core, own, &at, found);
+                repeated(core, own, &key_path, found);
             }
-            (Some(core), own) if core == own => found.push(at),
+            (Some(core), own) if core == own => found.push(key_path),
             _ => {}
         }
     }

@@ -116,11 +116,12 @@ fn assignments(case: &ScreenCase) -> Vec<Assignment> {
     let combinations = states.pow(u32::try_from(backends.len()).unwrap());
     if combinations <= MAX_COMBINATIONS {
         let nth = |number: usize| {
-            let digit = |at: usize| number / states.pow(u32::try_from(at).unwrap()) % states;
-            let kind = |at: usize| (digit(at).checked_sub(1)).map(|index| FaultKind::ALL[index]);
+            let digit = |place: usize| number / states.pow(u32::try_from(place).unwrap()) % states;
+            let kind =
+                |place: usize| (digit(place).checked_sub(1)).map(|index| FaultKind::ALL[index]);
             let backends = backends.iter().enumerate();
             backends
-                .filter_map(|(at, b)| Some((*b, kind(at)?)))
+                .filter_map(|(place, b)| Some((*b, kind(place)?)))
                 .collect()
         };
         return (0..combinations).map(nth).collect();

@@ -325,20 +325,20 @@ async fn the_contract_describes_rate_limits_and_cors_exposes_their_headers() {
                   [inbound.rate_limits.policies.screens]\npaths = [\"/api/home\"]\nlimit = 1\n";
     let fleet = start_with("web", config).await;
     let contract = fleet.get("web", "/openapi.json").await.body;
-    let of = |path: &str| contract["paths"][path]["get"]["responses"].clone();
+    let responses = |path: &str| contract["paths"][path]["get"]["responses"].clone();
     let names = |headers: &serde_json::Value| -> Vec<String> {
         let headers = headers.as_object().into_iter().flatten();
         headers.map(|(name, _)| name.clone()).collect()
     };
-    let allowed_headers = names(&of("/api/home")["200"]["headers"]);
+    let allowed_headers = names(&responses("/api/home")["200"]["headers"]);
     assert_eq!(allowed_headers.len(), 5);
     // Every IP address has a limit, so any operation may return 429. Only a policy adds headers.
-    assert!(of("/api/search")["200"]["headers"].is_null());
+    assert!(responses("/api/search")["200"]["headers"].is_null());
     // Proxied requests have their own policy.
     let orders = "/api/orders/{path}";
-    assert_eq!(names(&of(orders)["2XX"]["headers"]), allowed_headers);
+    assert_eq!(names(&responses(orders)["2XX"]["headers"]), allowed_headers);
     for path in ["/api/home", "/api/search", orders] {
-        let rejected = &of(path)["429"]["$ref"];
+        let rejected = &responses(path)["429"]["$ref"];
         assert_eq!(rejected, "#/components/responses/RateLimited");
     }
     let origin = [("origin", "https://shop.example")];

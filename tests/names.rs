@@ -32,16 +32,16 @@ fn backends() -> BTreeSet<String> {
 
 /// The compose file, with the services of the files that it includes.
 fn compose() -> Value {
-    let mut whole: Value = serde_saphyr::from_str(&read("docker-compose.yml")).unwrap();
-    let included = whole["include"].as_array().unwrap().clone();
+    let mut compose: Value = serde_saphyr::from_str(&read("docker-compose.yml")).unwrap();
+    let included = compose["include"].as_array().unwrap().clone();
     for path in included.iter().map(|path| path.as_str().unwrap()) {
         let part: Value = serde_saphyr::from_str(&read(path)).unwrap();
         for (name, service) in part["services"].as_object().unwrap() {
-            assert!(whole["services"].get(name).is_none(), "{name} twice");
-            whole["services"][name] = service.clone();
+            assert!(compose["services"].get(name).is_none(), "{name} twice");
+            compose["services"][name] = service.clone();
         }
     }
-    whole
+    compose
 }
 
 /// A gateway's variables in the compose file.

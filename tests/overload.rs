@@ -73,8 +73,8 @@ impl HangingRequests {
 
     /// Disconnects every client, and waits until the backend calls end.
     async fn disconnect(&mut self, fleet: &TestFleet) {
-        for one in self.0.drain(..) {
-            one.abort();
+        for request in self.0.drain(..) {
+            request.abort();
         }
         wait_until(|| in_flight(fleet) == 0).await;
     }

@@ -353,12 +353,12 @@ async fn send_raw(fleet: &TestFleet, bytes: &str, count: usize) -> String {
     let mut reply = String::new();
     let mut chunk = [0; 4096];
     loop {
-        let quiet = if reply.matches("HTTP/1.").count() < count {
+        let idle_timeout = if reply.matches("HTTP/1.").count() < count {
             Duration::from_secs(20)
         } else {
             Duration::from_millis(400)
         };
-        match tokio::time::timeout(quiet, client.read(&mut chunk)).await {
+        match tokio::time::timeout(idle_timeout, client.read(&mut chunk)).await {
             Ok(Ok(n @ 1..)) => reply += &String::from_utf8_lossy(&chunk[..n]),
             _ => return reply,
         }

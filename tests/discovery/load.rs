@@ -179,9 +179,9 @@ async fn replacing_addresses_in_dns_and_stopping_it_costs_no_response() {
     };
     // All instances have the same port, because a DNS name has only one.
     let port = free_base();
-    let at = |n: usize| format!("127.0.0.{}:{port}", n + 2);
+    let address = |n: usize| format!("127.0.0.{}:{port}", n + 2);
     let host = |n: usize| format!("127.0.0.{} review.test", n + 2);
-    let mut current = Instance::start_at(Backend::Review, &at(0)).await;
+    let mut current = Instance::start_at(Backend::Review, &address(0)).await;
     server.start(&[&host(0)], 1, &[AUTHORITATIVE]);
     let nameserver = server.address();
     let discovery =
@@ -191,7 +191,7 @@ async fn replacing_addresses_in_dns_and_stopping_it_costs_no_response() {
     let load = ClientLoad::start(&fleet);
     for round in 1..=ROUNDS {
         wait_for_calls(&current).await;
-        let next = Instance::start_at(Backend::Review, &at(round)).await;
+        let next = Instance::start_at(Backend::Review, &address(round)).await;
         server.start(&[&host(round - 1), &host(round)], 1, &[AUTHORITATIVE]);
         wait_for_calls(&next).await;
         // During the restart the name server does not respond, which changes nothing.

@@ -187,10 +187,10 @@ impl Graph {
         }
         let lines = |group: &BTreeSet<&str>| {
             let inside = group.iter().flat_map(|file| {
-                let of = uses[file]
+                let uses = uses[file]
                     .iter()
                     .filter(|(other, _)| group.contains(**other));
-                of.map(move |(other, path)| format!("{file} uses {other} ({path})"))
+                uses.map(move |(other, path)| format!("{file} uses {other} ({path})"))
             });
             inside.collect()
         };

@@ -100,12 +100,13 @@ impl Gateway {
         }
     }
 
-    /// Reads its configuration and builds it: `overlay` and `env` override the compiled-in configuration. The error is one line.
+    /// Reads its configuration and builds it. `overlay` and `env` override the compiled-in configuration. The error is one
+    /// line.
     pub fn open(
         &self,
         overlay: &str,
         env: Vec<(String, String)>,
-        world: &Env,
+        runtime: &Env,
     ) -> Result<BuiltGateway, String> {
         let prefix = self.prefix();
         let sources = Sources {
@@ -116,7 +117,7 @@ impl Gateway {
             file: None,
             env,
         };
-        let opened = self.descriptor.open(&sources, world);
+        let opened = self.descriptor.open(&sources, runtime);
         let (app, server) = opened.map_err(|error| error.to_string())?;
         Ok(BuiltGateway { app, server })
     }
