@@ -262,8 +262,8 @@ async fn a_client_that_does_not_read_uses_bounded_memory() {
     proxy.set_fault(ProxyFault::Drip(Duration::from_millis(500)));
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n".repeat(1000);
     let mut sent_bytes = 0;
-    let quiet = Duration::from_millis(500);
-    while let Ok(write) = timeout(quiet, client.write_all(requests.as_bytes())).await {
+    let stall_timeout = Duration::from_millis(500);
+    while let Ok(write) = timeout(stall_timeout, client.write_all(requests.as_bytes())).await {
         write.unwrap();
         sent_bytes += requests.len();
         assert!(sent_bytes < MAX_BYTES, "the gateway still reads requests");

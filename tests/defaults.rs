@@ -1,5 +1,5 @@
-//! The file of core defaults holds every key that the code has, with the code's value and a reason. A gateway's own file
-//! holds only keys in which it differs.
+//! The file of core defaults has every key of the code, with the code's value and a reason. A gateway's own file has only
+//! the keys that differ.
 
 use bff_core::config::parse_duration;
 use bff_core::gateway::DEFAULTS;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 const TABLE: &str = "upstream_defaults";
 
-/// What is compiled in, without the one key that has no default.
+/// The keys of a backend with the defaults of the code, without the one key that has no default.
 fn compiled() -> Map<String, Value> {
     let config = Config::at("http://anywhere".parse().unwrap());
     let Value::Object(mut keys) = serde_json::to_value(config).unwrap() else {
@@ -19,7 +19,7 @@ fn compiled() -> Map<String, Value> {
     keys
 }
 
-/// Keys whose type has another default, or none.
+/// Keys whose type has another default or no default.
 const CHOSEN: [&str; 7] = [
     "server.listen",
     "server.admin_listen",
@@ -27,11 +27,11 @@ const CHOSEN: [&str; 7] = [
     "inbound.languages",
     "inbound.regions",
     "inbound.rate_limits",
-    // Each is a table of its own, of which none is shipped.
+    // A table for each key; the core defaults have no API key.
     "auth.api_keys",
 ];
 
-/// A type's own defaults; `required` is what has none.
+/// The defaults of a type; `required` has the keys without a default.
 macro_rules! defaults {
     ($config:ty, $required:expr) => {{
         let config: $config = serde_json::from_value($required).unwrap();
@@ -42,7 +42,7 @@ macro_rules! defaults {
     }};
 }
 
-/// The tables beside those of backends and routes, as they are compiled in.
+/// The tables other than those of backends and routes, with the defaults of the code.
 fn tables() -> [(&'static str, Map<String, Value>); 7] {
     let (listen, url) = ("127.0.0.1:0", "http://localhost");
     let server = json!({"listen": listen, "admin_listen": listen, "public_url": url});
@@ -57,53 +57,56 @@ fn tables() -> [(&'static str, Map<String, Value>); 7] {
     ]
 }
 
-/// Fails unless `said` holds every key of `compiled` with its value; those that are not set stand there as a comment.
-fn compare(path: &str, compiled: &Map<String, Value>, said: &toml::Table, text: &str) {
+/// Fails unless `written` has every key of `compiled` with its value. A key that is not set must be in a comment.
+fn compare(path: &str, compiled: &Map<String, Value>, written: &toml::Table, text: &str) {
     for (key, value) in compiled {
-        let at = format!("{path}.{key}");
-        let is_a_comment = || {
-            let own = table(text, path);
-            own.contains(&format!("\n# {key} = "))
+        let key_path = format!("{path}.{key}");
+        let is_in_a_comment = || {
+            let lines = table(text, path);
+            lines.contains(&format!("\n# {key} = "))
         };
-        match (value, said.get(key)) {
-            (_, said) if CHOSEN.contains(&at.as_str()) => {
+        match (value, written.get(key)) {
+            (_, written) if CHOSEN.contains(&key_path.as_str()) => {
                 assert!(
-                    said.is_some() || is_a_comment() || value.is_object(),
-                    "{at} is nowhere"
+                    written.is_some() || is_in_a_comment() || value.is_object(),
+                    "{key_path} is missing"
                 );
             }
-            (Value::Null, None) => assert!(is_a_comment(), "{at} is nowhere"),
-            // What holds a secret is never compiled in.
+            (Value::Null, None) => assert!(is_in_a_comment(), "{key_path} is missing"),
+            // A list of secrets has no default.
             (Value::Array(none), None) if none.is_empty() => {
-                assert!(is_a_comment(), "{at} is nowhere");
+                assert!(is_in_a_comment(), "{key_path} is missing");
             }
-            (Value::Object(inner), Some(toml::Value::Table(said))) => {
-                compare(&at, inner, said, text);
+            (Value::Object(inner), Some(toml::Value::Table(written))) => {
+                compare(&key_path, inner, written, text);
             }
-            (value, Some(said)) => {
-                let said = serde_json::to_value(said).unwrap();
-                assert!(is_the_same(&said, value), "{at} is {value}, not {said}");
+            (value, Some(written)) => {
+                let written = serde_json::to_value(written).unwrap();
+                assert!(
+                    is_equal(&written, value),
+                    "{key_path} is {value}, not {written}"
+                );
             }
-            (_, None) => panic!("{at} is nowhere"),
+            (_, None) => panic!("{key_path} is missing"),
         }
     }
-    let odd: Vec<_> = said
+    let unknown: Vec<_> = written
         .keys()
         .filter(|key| !compiled.contains_key(*key))
         .collect();
-    assert!(odd.is_empty(), "{path} has no {odd:?}");
+    assert!(unknown.is_empty(), "the code has no {unknown:?} in {path}");
 }
 
-/// Whether both are one value: `60s` is `1m`.
-fn is_the_same(one: &Value, other: &Value) -> bool {
+/// Whether two values are equal; the durations `60s` and `1m` are.
+fn is_equal(one: &Value, other: &Value) -> bool {
     let time = |value: &Value| parse_duration(value.as_str()?).ok();
     one == other || time(one).is_some_and(|one| time(other) == Some(one))
 }
 
-/// The lines of one table, up to the next.
+/// The lines of one table, up to the next table.
 fn table<'a>(text: &'a str, path: &str) -> &'a str {
-    let begin = text.find(&format!("\n[{path}]\n")).unwrap();
-    let rest = &text[begin + 1..];
+    let start = text.find(&format!("\n[{path}]\n")).unwrap();
+    let rest = &text[start + 1..];
     &rest[..rest.find("\n[").unwrap_or(rest.len())]
 }
 
@@ -117,8 +120,8 @@ fn every_default_is_written_with_the_value_of_the_code() {
     let (parsed, text) = core();
     compare(TABLE, &compiled(), parsed[TABLE].as_table().unwrap(), &text);
     for (name, compiled) in tables() {
-        let said = parsed[name].as_table().unwrap();
-        compare(name, &compiled, said, &text);
+        let written = parsed[name].as_table().unwrap();
+        compare(name, &compiled, written, &text);
     }
 }
 
@@ -144,19 +147,19 @@ fn a_gateway_writes_only_the_keys_in_which_it_differs() {
         let own: toml::Table = gateway.config.parse().unwrap();
         let mut same = Vec::new();
         repeated(&core, &own, gateway.name, &mut same);
-        assert!(same.is_empty(), "as in the core defaults: {same:?}");
+        assert!(same.is_empty(), "equal to the core defaults: {same:?}");
     }
 }
 
 /// The keys that both tables have with the same value.
 fn repeated(core: &toml::Table, own: &toml::Table, path: &str, found: &mut Vec<String>) {
     for (key, value) in own {
-        let at = format!("{path}.{key}");
+        let key_path = format!("{path}.{key}");
         match (core.get(key), value) {
             (Some(toml::Value::Table(core)), toml::Value::Table(own)) => {
-                repeated(core, own, &at, found);
+                repeated(core, own, &key_path, found);
             }
-            (Some(core), own) if core == own => found.push(at),
+            (Some(core), own) if core == own => found.push(key_path),
             _ => {}
         }
     }

@@ -1,10 +1,10 @@
-//! The tables of keys in `docs/` are those of the core defaults, with the same values.
+//! The tables of keys in `docs/` have the keys and the values of the core defaults.
 
 use std::collections::BTreeMap;
 
 use crate::support::{file, root};
 
-/// Tables whose keys have no line in the defaults: a deployment names their entries itself.
+/// Tables whose keys have no line in the defaults: a deployment chooses the names of their entries.
 const NAMED_BY_DEPLOYMENTS: [&str; 7] = [
     "auth.api_keys.*",
     "inbound.rate_limits.per_ip.burst",
@@ -15,7 +15,7 @@ const NAMED_BY_DEPLOYMENTS: [&str; 7] = [
     "upstreams.*.discovery.consul.",
 ];
 
-/// The keys of the core defaults with their values as written; none for a key that is only mentioned in a comment.
+/// The keys of the core defaults with their values as text; `None` for a key that is only in a comment.
 fn defaults() -> BTreeMap<String, Option<String>> {
     let text = file("crates/bff-core/src/defaults.toml").unwrap();
     let mut section = String::new();
@@ -45,7 +45,7 @@ fn defaults() -> BTreeMap<String, Option<String>> {
     keys
 }
 
-/// The rows of every table of keys: file, key and default.
+/// The rows of every table of keys: page, key and default.
 fn rows() -> Vec<(String, String, String)> {
     let mut rows = Vec::new();
     for entry in std::fs::read_dir(root().join("docs")).unwrap() {
@@ -87,7 +87,7 @@ fn the_tables_of_keys_are_those_of_the_defaults() {
             None => wrong.push(format!("no page in docs/ has the key {key}")),
             Some((page, _, text)) if text != shown => {
                 wrong.push(format!(
-                    "{page} says {key} = {text}, the default is {shown}"
+                    "{page} has {key} = {text}, but the default is {shown}"
                 ));
             }
             Some(_) => {}

@@ -100,7 +100,7 @@ fn an_issuer_that_fails_before_its_keys_are_fetched_affects_signed_in_callers_on
             );
             let mut called = outcome.calls.keys();
             assert!(called.all(|b| *b == Backend::Auth), "{details}");
-            // All callers share the fetch of the keys. It has its own deadline and continues after a caller gave up.
+            // All callers share the fetch of the keys. It has its own deadline and continues after a caller disconnects.
             assert!(
                 outcome.orphans.iter().all(|b| *b == Backend::Auth),
                 "{details}"
@@ -116,11 +116,12 @@ fn assignments(case: &ScreenCase) -> Vec<Assignment> {
     let combinations = states.pow(u32::try_from(backends.len()).unwrap());
     if combinations <= MAX_COMBINATIONS {
         let nth = |number: usize| {
-            let digit = |at: usize| number / states.pow(u32::try_from(at).unwrap()) % states;
-            let kind = |at: usize| (digit(at).checked_sub(1)).map(|index| FaultKind::ALL[index]);
+            let digit = |place: usize| number / states.pow(u32::try_from(place).unwrap()) % states;
+            let kind =
+                |place: usize| (digit(place).checked_sub(1)).map(|index| FaultKind::ALL[index]);
             let backends = backends.iter().enumerate();
             backends
-                .filter_map(|(at, b)| Some((*b, kind(at)?)))
+                .filter_map(|(place, b)| Some((*b, kind(place)?)))
                 .collect()
         };
         return (0..combinations).map(nth).collect();

@@ -54,7 +54,7 @@ async fn both_instances_are_used_and_a_crash_costs_no_response() {
         first_calls >= 5 && second_calls >= 5,
         "{first_calls} and {second_calls}"
     );
-    // The crash happens during the requests.
+    // The instance crashes during the requests.
     let crash = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         first_instance.crash().await;

@@ -265,35 +265,35 @@ async fn an_adaptive_limit_reports_its_changes() {
     let mocks = &fleet.mocks;
     let bearer = format!("Bearer {}", mocks.token_for("ada").unwrap());
     let headers = [("authorization", bearer.as_str())];
-    let ask = async || fleet.get_with("web", "/api/orders", &headers).await;
+    let send = async || fleet.get_with("web", "/api/orders", &headers).await;
     mocks.set_fault(Backend::Order, Fault::status(503)).unwrap();
     // All within one window.
-    for response in futures_util::future::join_all((0..6).map(|_| ask())).await {
+    for response in futures_util::future::join_all((0..6).map(|_| send())).await {
         assert_eq!(number(&response, "x-ratelimit-limit"), 16);
     }
     tokio::time::sleep(window).await;
-    let response = ask().await;
+    let response = send().await;
     assert_eq!(number(&response, "x-ratelimit-limit"), 8);
     assert_eq!(
         response.header("ratelimit-policy"),
         "\"proxied\";q=8;w=3600"
     );
     assert_eq!(number(&response, "x-ratelimit-remaining"), 1);
-    assert_ne!(ask().await.status, 429);
-    assert_rejected(&ask().await);
+    assert_ne!(send().await.status, 429);
+    assert_rejected(&send().await);
     mocks.clear_faults(None);
     // A time without requests.
     tokio::time::sleep(12 * window).await;
-    let response = ask().await;
+    let response = send().await;
     assert_eq!(number(&response, "x-ratelimit-limit"), 16);
     assert_eq!(number(&response, "x-ratelimit-remaining"), 16 - 9);
     let remaining = number(&response, "x-ratelimit-remaining");
     for remaining in (0..remaining).rev() {
-        let response = ask().await;
+        let response = send().await;
         assert_ne!(response.status, 429);
         assert_eq!(number(&response, "x-ratelimit-remaining"), remaining);
     }
-    assert_rejected(&ask().await);
+    assert_rejected(&send().await);
 }
 
 #[tokio::test]
@@ -325,20 +325,20 @@ async fn the_contract_describes_rate_limits_and_cors_exposes_their_headers() {
                   [inbound.rate_limits.policies.screens]\npaths = [\"/api/home\"]\nlimit = 1\n";
     let fleet = start_with("web", config).await;
     let contract = fleet.get("web", "/openapi.json").await.body;
-    let of = |path: &str| contract["paths"][path]["get"]["responses"].clone();
+    let responses = |path: &str| contract["paths"][path]["get"]["responses"].clone();
     let names = |headers: &serde_json::Value| -> Vec<String> {
         let headers = headers.as_object().into_iter().flatten();
         headers.map(|(name, _)| name.clone()).collect()
     };
-    let allowed_headers = names(&of("/api/home")["200"]["headers"]);
+    let allowed_headers = names(&responses("/api/home")["200"]["headers"]);
     assert_eq!(allowed_headers.len(), 5);
     // Every IP address has a limit, so any operation may return 429. Only a policy adds headers.
-    assert!(of("/api/search")["200"]["headers"].is_null());
+    assert!(responses("/api/search")["200"]["headers"].is_null());
     // Proxied requests have their own policy.
     let orders = "/api/orders/{path}";
-    assert_eq!(names(&of(orders)["2XX"]["headers"]), allowed_headers);
+    assert_eq!(names(&responses(orders)["2XX"]["headers"]), allowed_headers);
     for path in ["/api/home", "/api/search", orders] {
-        let rejected = &of(path)["429"]["$ref"];
+        let rejected = &responses(path)["429"]["$ref"];
         assert_eq!(rejected, "#/components/responses/RateLimited");
     }
     let origin = [("origin", "https://shop.example")];

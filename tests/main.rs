@@ -1,6 +1,6 @@
-//! What the whole promises, checked through real sockets: one binary, one module per concern.
+//! Tests of all gateways, most of them through real sockets: one binary, one module per topic.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 
 mod cache;
 mod chaos;

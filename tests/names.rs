@@ -1,4 +1,4 @@
-//! One name, every place: a backend and a gateway are called the same wherever they show.
+//! Each backend and each gateway has the same name in code, folders, configuration and compose files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use services_mock::Backend;
 use crate::support::{file, root};
 
 fn read(path: &str) -> String {
-    file(path).unwrap_or_else(|| panic!("{path} is not there"))
+    file(path).unwrap_or_else(|| panic!("{path} does not exist"))
 }
 
-/// What a folder holds that ends so, without that end.
+/// The names of the files and folders in `folder` that end with `end`, without that end.
 fn names(folder: &str, end: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(root().join(folder)).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -32,16 +32,16 @@ fn backends() -> BTreeSet<String> {
 
 /// The compose file, with the services of the files that it includes.
 fn compose() -> Value {
-    let mut whole: Value = serde_saphyr::from_str(&read("docker-compose.yml")).unwrap();
-    let included = whole["include"].as_array().unwrap().clone();
+    let mut compose: Value = serde_saphyr::from_str(&read("docker-compose.yml")).unwrap();
+    let included = compose["include"].as_array().unwrap().clone();
     for path in included.iter().map(|path| path.as_str().unwrap()) {
         let part: Value = serde_saphyr::from_str(&read(path)).unwrap();
         for (name, service) in part["services"].as_object().unwrap() {
-            assert!(whole["services"].get(name).is_none(), "{name} twice");
-            whole["services"][name] = service.clone();
+            assert!(compose["services"].get(name).is_none(), "{name} twice");
+            compose["services"][name] = service.clone();
         }
     }
-    whole
+    compose
 }
 
 /// A gateway's variables in the compose file.
@@ -62,7 +62,10 @@ fn variables(compose: &Value, gateway: &str) -> Vec<(String, String)> {
 fn a_backend_has_one_name() {
     let backends = backends();
     let mocked: BTreeSet<String> = Backend::ALL.iter().map(ToString::to_string).collect();
-    assert_eq!(backends, mocked, "clients, and the list of the mocks");
+    assert_eq!(
+        backends, mocked,
+        "the clients differ from the list of the mocks"
+    );
     let compose = compose();
     for name in &backends {
         assert!(
@@ -73,18 +76,18 @@ fn a_backend_has_one_name() {
         assert_eq!(
             service["command"],
             serde_json::json!([name]),
-            "compose's {name}"
+            "{name} in the compose file"
         );
         let port = name.parse::<Backend>().unwrap().port();
         let published = format!("127.0.0.1:{port}:{port}");
-        assert_eq!(service["ports"][0], published, "compose's {name}");
+        assert_eq!(service["ports"][0], published, "{name} in the compose file");
     }
     for gateway in fleet::GATEWAYS {
         let used: BTreeSet<String> = gateway.upstreams().map(str::to_owned).collect();
         let unknown: Vec<_> = used.difference(&backends).collect();
         assert!(
             unknown.is_empty(),
-            "{}: {unknown:?} are no backends",
+            "{}: {unknown:?} are not backends",
             gateway.name
         );
     }
@@ -95,13 +98,17 @@ fn a_gateway_has_one_name() {
     let workspace: toml::Table = read("Cargo.toml").parse().unwrap();
     let members = workspace["workspace"]["members"].as_array().unwrap();
     let listed: BTreeSet<String> = fleet::GATEWAYS.iter().map(|g| g.name.to_owned()).collect();
-    assert_eq!(names("bffs", ""), listed, "bffs/ and the fleet's list");
+    assert_eq!(
+        names("bffs", ""),
+        listed,
+        "bffs/ differs from the list of the fleet"
+    );
     let compose = compose();
     for name in &listed {
         let manifest: toml::Table = read(&format!("bffs/{name}/Cargo.toml")).parse().unwrap();
         let package = format!("{name}-bff");
         assert_eq!(manifest["package"]["name"].as_str(), Some(package.as_str()));
-        // Without a table of its own, the binary is called as the package is.
+        // Without a `[[bin]]` table, the binary has the name of the package.
         assert!(manifest.get("bin").is_none(), "{package} names its binary");
         assert!(
             file(&format!("bffs/{name}/src/main.rs")).is_some(),
@@ -109,16 +116,16 @@ fn a_gateway_has_one_name() {
         );
         assert!(
             members.contains(&format!("bffs/{name}").into()),
-            "{name} is no member"
+            "{name} is not a member"
         );
         assert!(
             file(&format!("tests/{name}.rs")).is_some(),
-            "tests/{name}.rs is not there"
+            "tests/{name}.rs does not exist"
         );
         let service = &compose["services"][&package];
         assert_eq!(
             service["build"]["args"]["BIN"], *package,
-            "compose's {package}"
+            "{package} in the compose file"
         );
     }
     let services: BTreeSet<String> = compose["services"]
@@ -131,7 +138,7 @@ fn a_gateway_has_one_name() {
     assert_eq!(
         services,
         backends().into_iter().chain(gateways).collect(),
-        "compose's services"
+        "the services of the compose file"
     );
 }
 
@@ -145,7 +152,7 @@ fn an_image_is_built_from_every_member() {
     let copied = file.lines().filter_map(|line| line.strip_prefix("COPY "));
     let copied = copied.filter_map(|line| line.split_once(' '));
     let copied: BTreeSet<_> = copied.filter(|(from, to)| from == to).collect();
-    // The script that optimises gateways comes along.
+    // The image also needs the script that optimises gateways.
     let needed = folders.into_iter().chain(["deploy/pgo"]);
     assert_eq!(copied, needed.map(|folder| (folder, folder)).collect());
 }
@@ -161,7 +168,7 @@ async fn compose_configures_every_gateway() {
         let foreign = env
             .iter()
             .find(|(n, _)| !n.starts_with(&format!("{}_", gateway.prefix())));
-        assert_eq!(foreign, None, "{name} would not read it");
+        assert_eq!(foreign, None, "{name} does not read it");
         let opened = gateway.open("", env, &Env::real());
         let server = opened
             .map_err(|line| format!("{name}: {line}"))
@@ -173,7 +180,7 @@ async fn compose_configures_every_gateway() {
             service["ports"],
             serde_json::json!([format!("127.0.0.1:{port}:{port}")])
         );
-        let waits: BTreeSet<&str> = service["depends_on"]
+        let dependencies: BTreeSet<&str> = service["depends_on"]
             .as_array()
             .unwrap()
             .iter()
@@ -192,30 +199,30 @@ async fn compose_configures_every_gateway() {
                 "{name}: {variable}"
             );
             assert!(
-                waits.contains(backend),
-                "{name}-bff does not wait for {backend}"
+                dependencies.contains(backend),
+                "{name}-bff does not depend on {backend}"
             );
         }
     }
 }
 
 #[test]
-fn compose_signs_in_at_the_issuer_its_tokens_name_and_breaks_each_backend_at_its_own_port() {
+fn compose_has_one_issuer_url_and_a_control_port_for_each_backend() {
     let compose = compose();
-    let of = |name: &str| compose["services"][name].clone();
-    for (place, backend) in (3990..).zip(Backend::ALL) {
-        let control = format!("127.0.0.1:{place}:3999");
+    let service = |name: &str| compose["services"][name].clone();
+    for (port, backend) in (3990..).zip(Backend::ALL) {
+        let control = format!("127.0.0.1:{port}:3999");
         assert_eq!(
-            of(backend.name())["ports"][1],
+            service(backend.name())["ports"][1],
             control,
-            "compose's {backend}"
+            "{backend} in the compose file"
         );
     }
-    let words = of("auth")["entrypoint"].as_array().unwrap().clone();
+    let words = service("auth")["entrypoint"].as_array().unwrap().clone();
     let argument = words.iter().skip_while(|word| **word != "--issuer").nth(1);
     let issuer = argument.unwrap().as_str().unwrap();
     let published = format!("http://localhost:{}", Backend::Auth.port());
-    assert_eq!(issuer, published, "as people reach it");
+    assert_eq!(issuer, published, "the URL that browsers use");
     for gateway in fleet::GATEWAYS {
         if gateway.callers() == Callers::Partners {
             continue;
@@ -235,8 +242,8 @@ async fn a_variable_that_no_gateway_knows_is_refused() {
         panic!("no gateway")
     };
     let mut env = variables(&compose(), gateway.name);
-    let unknown = format!("{}_UPSTREAMS__NOBODY__URL", gateway.prefix());
-    env.push((unknown.clone(), "http://nobody:1".to_owned()));
+    let unknown = format!("{}_UPSTREAMS__UNKNOWN__URL", gateway.prefix());
+    env.push((unknown.clone(), "http://unknown:1".to_owned()));
     let line = gateway.open("", env, &Env::real()).err().unwrap();
     assert!(line.contains(&unknown), "{line}");
 }

@@ -73,8 +73,8 @@ impl HangingRequests {
 
     /// Disconnects every client, and waits until the backend calls end.
     async fn disconnect(&mut self, fleet: &TestFleet) {
-        for one in self.0.drain(..) {
-            one.abort();
+        for request in self.0.drain(..) {
+            request.abort();
         }
         wait_until(|| in_flight(fleet) == 0).await;
     }
@@ -124,7 +124,7 @@ async fn prefetches_are_shed_first_and_writes_last() {
     assert_overloaded(&fleet.get("web", PAGE).await);
     requests.add(&fleet, PAGE, 4, &[signed_in]).await;
     assert_overloaded(&fleet.get_with("web", PAGE, &[signed_in]).await);
-    // A write is still admitted: the 405 comes from the router, which runs after load shedding.
+    // A write is still admitted: the router responds 405, and it runs after load shedding.
     let write = fleet.post("web", "/api/home", &serde_json::json!({})).await;
     assert_eq!(write.status, 405);
     let metrics_text = metrics(&fleet, "web").await;

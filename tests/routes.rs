@@ -290,9 +290,9 @@ async fn an_invalid_route_is_a_one_line_error() {
         fleet.overlays.insert("web".into(), overlay);
         async { fleet::start(fleet).await.err().unwrap() }
     };
-    let line = rejected("upstream = \"nobody\"").await;
+    let line = rejected("upstream = \"missing\"").await;
     assert!(
-        line.contains("routes.x.upstream") && line.contains("unknown upstream \"nobody\""),
+        line.contains("routes.x.upstream") && line.contains("unknown upstream \"missing\""),
         "{line}"
     );
     let line = rejected("upstream = \"user\"\nmethods = [\"BREW\"]").await;
@@ -322,7 +322,7 @@ async fn the_contract_describes_every_proxy_route() {
     let staff = &contract["paths"]["/staff/{path}"]["get"];
     assert_eq!(staff["security"], json!([{"bearer": []}]));
     assert!(staff["description"].as_str().unwrap().contains("ADMIN"));
-    // The shipped routes have their own entries and operation ids beside the screens.
+    // The shipped routes have their own entries and operation ids, separate from the screens.
     let paths = contract["paths"].as_object().unwrap();
     assert!(
         paths.contains_key("/api/cart/{path}") && paths.contains_key("/api/products/{id}/playback")
@@ -353,12 +353,12 @@ async fn send_raw(fleet: &TestFleet, bytes: &str, count: usize) -> String {
     let mut reply = String::new();
     let mut chunk = [0; 4096];
     loop {
-        let quiet = if reply.matches("HTTP/1.").count() < count {
+        let idle_timeout = if reply.matches("HTTP/1.").count() < count {
             Duration::from_secs(20)
         } else {
             Duration::from_millis(400)
         };
-        match tokio::time::timeout(quiet, client.read(&mut chunk)).await {
+        match tokio::time::timeout(idle_timeout, client.read(&mut chunk)).await {
             Ok(Ok(n @ 1..)) => reply += &String::from_utf8_lossy(&chunk[..n]),
             _ => return reply,
         }

@@ -6,8 +6,8 @@
 //!
 //! - Responses: each section's state and reason are correct, the data equals the baseline of this caller, and the
 //!   response is in time. A section may only be missing for a fault that was present.
-//! - Upstream calls: each call carries the right identity and at most the remaining time, is attempted at most as often
-//!   as allowed, and ends when no client waits for it.
+//! - Upstream calls: each call carries the right identity and at most the remaining time. It makes at most the allowed
+//!   attempts, and ends when no client waits for it.
 //! - Checkouts: the orders and payments at the backends match the responses to the buyers.
 //!
 //! After the faults end, every lost section must recover.
@@ -39,7 +39,7 @@
 //! | cache and single-flight keys lack the caller | 0, 24 (by single-flight: caller data is not cached) | 0 |
 //! | the same, and caller data is cached | 0, 37 | 0 |
 //! | retry budgets grant everything | 4, 0 (a shared call has no single owner) | 0 |
-//! | a hedge without a retry budget, or one attempt too many | 0, 0 (`outbound/tests/race.rs` finds them) | no hedges |
+//! | a hedge without a retry budget, or one attempt too many | 0, 0 (`race.rs` of `bff-upstream` finds them) | no hedges |
 //! | any write is retried like a read | 4, 4 | 0 |
 //! | every checkout attempt charges under a new key | 9, 9 | 0 |
 //! | a connection reset is reported as `bad_response` | 20, 12 | 2872 |

@@ -1,4 +1,4 @@
-//! Rules of the house that a program can check: directions, circles, absences, words and sizes.
+//! Rules that a program can check: directions, circles of imports, absences, words and sizes.
 
 mod imports;
 mod source;
@@ -8,8 +8,8 @@ use source::{Package, packages, sources};
 
 use crate::support::{file, root};
 
-/// For each of our packages, the packages of ours that it may depend on.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+/// The packages of this workspace that each package may depend on.
+const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("bff-runtime", &[]),
     ("bff-config", &[]),
     ("bff-context", &["bff-runtime"]),
@@ -65,18 +65,12 @@ const DIRECTIONS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("bff-services", &["bff-core"]),
-    ("bff-testing", &[]),
 ];
 
-/// Places whose circles are still to be broken. A circle anywhere else fails the test.
-const KNOWN_CIRCLES: [&str; 0] = [];
+/// The maximum number of lines of a file before its tests.
+const MAX_LINES: usize = 300;
 
-/// Files that are still to be split.
-const KNOWN_LONG_FILES: [&str; 0] = [];
-/// The most lines that those may have.
-const KNOWN_LONG_LINES: usize = 330;
-
-/// Words that are no names here, each with the usual words for it.
+/// Words that no identifier may contain, each with the usual words.
 const WORDS: [(&str, &str); 21] = [
     ("told", "recorded, reported, response headers"),
     ("tell", "report, write, record"),
@@ -115,7 +109,7 @@ fn words(identifier: &str) -> Vec<String> {
     words
 }
 
-/// The packages of the shared core: those below `crates/` whose name starts with `bff-`, without the clients of backends.
+/// The packages of the shared core: all `crates/bff-*` except the clients of backends.
 fn core() -> Vec<Package> {
     let core = |package: &Package| {
         package.folder.starts_with("crates/bff-") && package.name != "bff-services"
@@ -128,12 +122,12 @@ fn bffs() -> Vec<Package> {
     packages().into_iter().filter(bff).collect()
 }
 
-/// Every folder with Rust files of ours: a package's `src`, or the package's folder where there is none.
+/// The folder with the Rust files of each package: `src`, or the package's folder if it has no `src`.
 fn code_folders() -> Vec<String> {
     let src = |package: Package| {
         let src = match format!("{}/src", package.folder) {
             src if root().join(&src).is_dir() => src,
-            // The package of the tests has its files in its folder.
+            // The package of the tests has no `src`.
             _ => package.folder.clone(),
         };
         if root().join(&src).is_dir() {
@@ -158,19 +152,19 @@ fn packages_depend_in_the_written_directions() {
             Some((_, allowed)) => allowed,
             None if package.folder.starts_with("bffs/") => &["bff-core", "bff-services"],
             None if package.name == "services-mock" => &[],
-            // The fleet, the tests and the benchmarks use everything.
+            // The fleet, the tests and the benchmarks may use every package.
             None if !package.name.starts_with("bff-") => continue,
             None => panic!("{} has no line in DIRECTIONS", package.name),
         };
-        // Tests may use test support and the mocks beside what the package itself may use.
-        let test_support = ["bff-testing", "services-mock"];
+        // Tests may also use test support and the mocks.
+        let test_support = ["services-mock"];
         let is_wrong = |used: &&String| !allowed.contains(&used.as_str());
         let tests = package.dev_dependencies.iter().filter(is_wrong);
         let tests = tests.filter(|used| !test_support.contains(&used.as_str()));
-        let bad = package.dependencies.iter().filter(is_wrong).chain(tests);
-        wrong.extend(bad.map(|used| format!("{} depends on {used}", package.name)));
+        let forbidden = package.dependencies.iter().filter(is_wrong).chain(tests);
+        wrong.extend(forbidden.map(|used| format!("{} depends on {used}", package.name)));
     }
-    report("packages point the wrong way", &wrong);
+    report("packages with a forbidden dependency", &wrong);
 }
 
 #[test]
@@ -179,7 +173,7 @@ fn no_crate_has_a_circle_of_imports() {
     for package in packages() {
         let src = match format!("{}/src", package.folder) {
             src if root().join(&src).is_dir() => src,
-            // The package of the tests has its files in its folder.
+            // The package of the tests has no `src`.
             _ => package.folder.clone(),
         };
         let sources = sources(&src);
@@ -188,15 +182,10 @@ fn no_crate_has_a_circle_of_imports() {
             .filter(|source| !source.is_test())
             .collect();
         for circle in Graph::new(&src, &code).circles() {
-            let is_known =
-                |line: &String| KNOWN_CIRCLES.iter().any(|place| line.starts_with(place));
-            if circle.iter().any(is_known) {
-                continue;
-            }
             circles.push(format!("{}:\n  {}", package.name, circle.join("\n  ")));
         }
     }
-    report("files use each other in a circle", &circles);
+    report("files that use each other in a circle", &circles);
 }
 
 #[test]
@@ -211,7 +200,7 @@ fn identifiers_are_usual_words() {
                     if let Some((banned, usual)) = banned {
                         let line = identifier.span().start().line;
                         let place = format!("{}:{line}: `{name}`", source.path);
-                        wrong.push(format!("{place}: instead of `{banned}` say {usual}"));
+                        wrong.push(format!("{place}: instead of `{banned}` use {usual}"));
                     }
                 }
             }
@@ -219,7 +208,7 @@ fn identifiers_are_usual_words() {
     }
     wrong.sort();
     wrong.dedup();
-    report("names that are no usual words", &wrong);
+    report("identifiers with unusual words", &wrong);
 }
 
 #[test]
@@ -246,14 +235,14 @@ fn the_core_names_no_domain() {
             for (line, word) in
                 code.flat_map(|line| words(line).into_iter().map(move |word| (line, word)))
             {
-                // The largest product of two numbers.
+                // `MAX_PRODUCT` is a product of two numbers.
                 if NOUNS.contains(&word.as_str()) && !line.contains("MAX_PRODUCT") {
                     wrong.push(format!("{}: {word}", source.path));
                 }
             }
         }
     }
-    report("the core names a domain", &wrong);
+    report("nouns of the domain in the core", &wrong);
 }
 
 #[test]
@@ -278,7 +267,7 @@ fn screens_and_services_name_no_http() {
             }
         }
     }
-    report("HTTP where there is none", &wrong);
+    report("HTTP in screens, actions or clients", &wrong);
 }
 
 #[test]
@@ -314,18 +303,19 @@ fn files_are_short_and_nothing_unwraps() {
         for source in sources(&folder) {
             let path = &source.path;
             if path.ends_with("/mod.rs") {
-                wrong.push(format!("{path}: name it after its folder"));
+                wrong.push(format!(
+                    "{path}: use a file with the name of the folder, beside it"
+                ));
             }
             if all_tests || source.is_test() {
                 continue;
             }
             let lines = source.lines_without_tests();
-            let is_known = KNOWN_LONG_FILES.contains(&path.as_str());
-            if lines > if is_known { KNOWN_LONG_LINES } else { 300 } {
+            if lines > MAX_LINES {
                 wrong.push(format!("{path}: {lines} lines before its tests"));
             }
             if source.text_without_tests().contains(".unwrap()") {
-                wrong.push(format!("{path}: unwraps"));
+                wrong.push(format!("{path}: calls unwrap"));
             }
         }
     }

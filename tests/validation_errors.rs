@@ -34,8 +34,8 @@ async fn every_screen_rejects_unknown_parameters() {
         .iter()
         .filter(|screen| screen.document.is_none());
     for screen in rest {
-        let more = if screen.path.contains('?') { '&' } else { '?' };
-        let path = format!("{}{more}odd=1&fields=a&fields=b", screen.path);
+        let separator = if screen.path.contains('?') { '&' } else { '?' };
+        let path = format!("{}{separator}odd=1&fields=a&fields=b", screen.path);
         let credential = screen
             .credential(fleet.running.mocks(), Some("ada"))
             .unwrap();

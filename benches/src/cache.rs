@@ -67,15 +67,15 @@ async fn rounds() -> Result<String> {
         Ok((label, Shop::open(cache_control, config)?, reads))
     };
     let rows: Vec<(&str, Shop, u32)> = rows.map(open).into_iter().collect::<Result<_>>()?;
-    let mut took: Vec<Vec<u128>> = rows.iter().map(|_| Vec::new()).collect();
+    let mut elapsed: Vec<Vec<u128>> = rows.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
-        for ((_, shop, reads), took) in rows.iter().zip(&mut took) {
-            took.push(shop.read(*reads).await?);
+        for ((_, shop, reads), elapsed) in rows.iter().zip(&mut elapsed) {
+            elapsed.push(shop.read(*reads).await?);
         }
     }
     let mut out = format!("\n{:<40}{:>12}{:>22}\n", "", "ns/read", "min to max");
-    for ((label, ..), took) in rows.iter().zip(&mut took) {
-        row(&mut out, label, took)?;
+    for ((label, ..), elapsed) in rows.iter().zip(&mut elapsed) {
+        row(&mut out, label, elapsed)?;
     }
     let [l2_hits, concurrent] = &mut replicas::rounds(ROUNDS).await?;
     if l2_hits.is_empty() {
@@ -90,9 +90,13 @@ async fn rounds() -> Result<String> {
     Ok(out)
 }
 
-fn row(out: &mut String, label: &str, took: &mut [u128]) -> Result<()> {
-    took.sort_unstable();
-    let (min, median, max) = (took[0], took[took.len() / 2], took[took.len() - 1]);
+fn row(out: &mut String, label: &str, elapsed: &mut [u128]) -> Result<()> {
+    elapsed.sort_unstable();
+    let (min, median, max) = (
+        elapsed[0],
+        elapsed[elapsed.len() / 2],
+        elapsed[elapsed.len() - 1],
+    );
     let span = format!("{min} to {max}");
     Ok(writeln!(out, "{label:<40}{median:>12}{span:>22}")?)
 }

@@ -22,9 +22,9 @@ pub(crate) fn round_trip() -> Result<Duration> {
     let line = Arc::new(AtomicU32::new(0));
     let other_line = line.clone();
     let other = spawn(move || ping_pong(&other_line, 1));
-    let took = ping_pong(&line, 0);
+    let elapsed = ping_pong(&line, 0);
     other.join().map_err(|_| "a thread panicked")?;
-    Ok(took / ROUND_TRIPS)
+    Ok(elapsed / ROUND_TRIPS)
 }
 
 /// Increments the counter whenever its value modulo two is `remainder`.

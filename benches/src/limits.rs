@@ -148,8 +148,8 @@ impl Row {
                 join_all(batch).await.into_iter().collect::<Result<()>>()?;
             }
         }
-        let took = start.elapsed().as_secs_f64() * 1e6;
-        self.micros.push(took / f64::from(self.requests));
+        let elapsed = start.elapsed().as_secs_f64() * 1e6;
+        self.micros.push(elapsed / f64::from(self.requests));
         Ok(())
     }
 
@@ -169,10 +169,10 @@ impl Row {
 
 /// Starts a Redis without persistence. Also returns its URL.
 async fn start_redis(settings: &Settings) -> Result<(Server, String)> {
-    let at = subprocess::bind().await?.local_addr()?;
+    let address = subprocess::bind().await?.local_addr()?;
     let args = format!(
         "--bind 127.0.0.1 --port {} --appendonly no --save",
-        at.port()
+        address.port()
     );
     let mut args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
     args.push(String::new());
@@ -182,12 +182,12 @@ async fn start_redis(settings: &Settings) -> Result<(Server, String)> {
         clippy::disallowed_methods,
         reason = "it only checks whether Redis listens"
     )]
-    while tokio::net::TcpStream::connect(at).await.is_err() {
+    while tokio::net::TcpStream::connect(address).await.is_err() {
         server.check()?;
         if Instant::now() > until {
             return Err(format!("redis did not start within {START_TIMEOUT:?}").into());
         }
         sleep(Duration::from_millis(50)).await;
     }
-    Ok((server, format!("redis://{at}")))
+    Ok((server, format!("redis://{address}")))
 }

@@ -72,7 +72,7 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
 fn report(capacity: f64, peak: f64, seconds: Duration, results: [ClientResults; 3]) -> String {
     let all: usize = results.iter().map(|class| class.latencies.len()).sum();
     let goodput = count(all) / seconds.as_secs_f64();
-    let of_peak = 100.0 * goodput / peak;
+    let peak_percent = 100.0 * goodput / peak;
     let mut out = format!(
         "\n{SLOTS} slots of {SERVICE_TIME:?}: capacity {capacity:.0}/s, peak {peak:.0}/s; offered {LOAD_FACTOR} times capacity for {seconds:?}\n\n\
          {:<12}{:>9}{:>9}{:>9}{:>8}{:>10}{:>9}{:>9}\n",
@@ -110,7 +110,7 @@ fn report(capacity: f64, peak: f64, seconds: Duration, results: [ClientResults; 
     let (peak_target, signed_in_target) = TARGETS;
     writeln!(
         out,
-        "\ngoodput {goodput:.0}/s = {of_peak:.1} % of peak, target >= {peak_target} %; signed in {signed_in:.2} % in time, target >= {signed_in_target} %"
+        "\ngoodput {goodput:.0}/s = {peak_percent:.1} % of peak, target >= {peak_target} %; signed in {signed_in:.2} % in time, target >= {signed_in_target} %"
     )
     .ok();
     out

@@ -83,7 +83,7 @@ impl Replicas {
         for id in &ids {
             Self::read(&self.one, id).await?;
         }
-        // They are written beside the reads.
+        // Entries are written concurrently with the reads.
         self.one.shared.tasks.close();
         self.one.shared.tasks.wait().await;
         let calls = self.backend.calls();
@@ -91,11 +91,11 @@ impl Replicas {
         for id in &ids {
             Self::read(&self.two, id).await?;
         }
-        let took = start.elapsed().as_nanos() / u128::from(SEQUENTIAL_READS);
+        let elapsed = start.elapsed().as_nanos() / u128::from(SEQUENTIAL_READS);
         if self.backend.calls() != calls {
             return Err("an entry was not in Redis".into());
         }
-        Ok(took)
+        Ok(elapsed)
     }
 
     async fn read_concurrently(&self, round: usize) -> Result<u128> {
@@ -104,9 +104,9 @@ impl Replicas {
         let reads = (0..CONCURRENT_READS)
             .map(|n| Self::read(if n % 2 == 0 { &self.one } else { &self.two }, &id));
         try_join_all(reads).await?;
-        let took = start.elapsed().as_nanos() / u128::from(CONCURRENT_READS);
+        let elapsed = start.elapsed().as_nanos() / u128::from(CONCURRENT_READS);
         match self.backend.calls() - calls {
-            1 => Ok(took),
+            1 => Ok(elapsed),
             other => Err(format!("the concurrent reads made {other} calls").into()),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::args::Settings;
 use crate::system_under_test::Results;
 
-/// The maximum ratio (c)/(a) that we aim at.
+/// The target: the maximum ratio (c)/(a).
 const TARGET_RATIO: f64 = 1.50;
 
 /// All results.

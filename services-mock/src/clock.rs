@@ -27,8 +27,8 @@ impl Clock {
     /// Wall time, in whole milliseconds.
     pub(crate) fn now(&self) -> Time {
         let now = self.epoch + self.start.elapsed();
-        let whole = now.replace_nanosecond(u32::from(now.millisecond()) * 1_000_000);
-        Time(whole.unwrap_or(now))
+        let rounded = now.replace_nanosecond(u32::from(now.millisecond()) * 1_000_000);
+        Time(rounded.unwrap_or(now))
     }
 
     /// The `Date` header (RFC 9110 §5.6.7).

@@ -148,13 +148,13 @@ fn demo(id: &str) -> User {
 
 fn generated(number: u64) -> User {
     let id = format!("u-{number}");
-    let at = usize::try_from(number).unwrap_or(0);
+    let index = usize::try_from(number).unwrap_or(0);
     User {
-        name: person_name(at * 3),
+        name: person_name(index * 3),
         email: format!("{id}@shop.example"),
         role: "customer",
-        region: REGIONS[at % REGIONS.len()],
-        maturity: ["adult", "adult", "teen"][at % 3],
+        region: REGIONS[index % REGIONS.len()],
+        maturity: ["adult", "adult", "teen"][index % 3],
         created_at: Time::before_june(60 * 24 * RNG.below("created", number, 900)),
         id,
     }

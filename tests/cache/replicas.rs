@@ -6,7 +6,7 @@ use super::*;
 use crate::support::instant;
 use crate::support::redis::Redis;
 
-/// Starts a web gateway. It calls the backends of the fleet `backends_of`, or its own if there is none.
+/// Starts a web gateway. It calls the backends of the fleet `backends_of`, or its own backends for `None`.
 async fn replica(config: &str, backends_of: Option<&TestFleet>) -> TestFleet {
     TestFleet::start_with(|fleet| {
         fleet.only = vec!["web".to_owned()];

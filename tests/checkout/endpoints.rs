@@ -229,8 +229,9 @@ async fn concurrent_checkouts_at_two_replicas_order_and_charge_once() {
         let done: Vec<&JsonResponse> = responses.iter().filter(|a| a.status == 201).collect();
         assert!(!done.is_empty());
         for response in &responses {
-            let good = response.status == 201 || status_and_code(response) == (409, "in_progress");
-            assert!(good, "{}", response.body);
+            let is_expected =
+                response.status == 201 || status_and_code(response) == (409, "in_progress");
+            assert!(is_expected, "{}", response.body);
         }
         // A later retry gets the same response from both replicas.
         for fleet in [&one, &two] {

@@ -250,9 +250,9 @@ fn start_gateway(env: &Env, store: &Store) -> (Upstreams, RequestContext) {
 }
 
 fn upstreams(shared: &GatewayHandles, writes: IdempotentWrites) -> Upstreams {
-    let at = |name: &str| Config::at(format!("http://{name}.sim:80").parse().unwrap());
-    let http = |name: &'static str| Upstream::new(name, &at(name), shared).unwrap();
-    let playback = grpc::Upstream::new("playback", &at("playback"), shared).unwrap();
+    let config = |name: &str| Config::at(format!("http://{name}.sim:80").parse().unwrap());
+    let http = |name: &'static str| Upstream::new(name, &config(name), shared).unwrap();
+    let playback = grpc::Upstream::new("playback", &config("playback"), shared).unwrap();
     Upstreams {
         product: product::ProductClient::new(http("product")),
         review: review::ReviewClient::new(http("review")),

@@ -31,7 +31,7 @@ pub(super) fn document(gateway: &str) -> String {
         |trial: &Trial| trial.kind != FaultKind::Slow || describe_effect(trial) == "not affected";
     assert!(
         trials.iter().all(slow_is_harmless),
-        "the document says that a slow response has no effect"
+        "the document states that a slow response has no effect"
     );
     text.push_str(
         "A slow response has no effect. An effect without a condition is the same for all other faults. A screen that is not

@@ -40,7 +40,7 @@ impl Agent {
         })
     }
 
-    /// An agent that keeps its data over a restart.
+    /// An agent whose data survives a restart.
     pub(super) fn find_persistent() -> Option<Self> {
         let mut agent = Self::find(None)?;
         let name = format!("consul-{}-{}", std::process::id(), agent.base);

@@ -96,7 +96,7 @@ async fn addresses_follow_their_ttl_and_survive_the_server() {
     assert_eq!(backend.next().await, expected);
     server.start(&["fd00::1 alpha.test"], 1, &[AUTHORITATIVE]);
     assert_eq!(backend.next().await, ["[fd00::1]:3005 1 -"]);
-    // REFUSED and timeouts change nothing: the next update comes after them.
+    // REFUSED and timeouts cause no update. The next update has the new address.
     server.start(&[], 1, &[]);
     server.stop();
     server.start(&["10.0.0.3 alpha.test"], 1, &[AUTHORITATIVE]);

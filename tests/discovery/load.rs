@@ -18,7 +18,7 @@ use crate::support::instance::Instance;
 const PAGE: &str = "/api/product-details/p-1?fields=product,reviews";
 /// The number of concurrent clients.
 const CLIENTS: usize = 4;
-/// How long a deregistered instance keeps running. Longer than the interval between two queries.
+/// The time for which a deregistered instance still runs. Longer than the interval between two queries.
 const DRAIN: Duration = Duration::from_millis(1500);
 /// The number of replacements.
 const ROUNDS: usize = 5;
@@ -179,9 +179,9 @@ async fn replacing_addresses_in_dns_and_stopping_it_costs_no_response() {
     };
     // All instances have the same port, because a DNS name has only one.
     let port = free_base();
-    let at = |n: usize| format!("127.0.0.{}:{port}", n + 2);
+    let address = |n: usize| format!("127.0.0.{}:{port}", n + 2);
     let host = |n: usize| format!("127.0.0.{} review.test", n + 2);
-    let mut current = Instance::start_at(Backend::Review, &at(0)).await;
+    let mut current = Instance::start_at(Backend::Review, &address(0)).await;
     server.start(&[&host(0)], 1, &[AUTHORITATIVE]);
     let nameserver = server.address();
     let discovery =
@@ -191,7 +191,7 @@ async fn replacing_addresses_in_dns_and_stopping_it_costs_no_response() {
     let load = ClientLoad::start(&fleet);
     for round in 1..=ROUNDS {
         wait_for_calls(&current).await;
-        let next = Instance::start_at(Backend::Review, &at(round)).await;
+        let next = Instance::start_at(Backend::Review, &address(round)).await;
         server.start(&[&host(round - 1), &host(round)], 1, &[AUTHORITATIVE]);
         wait_for_calls(&next).await;
         // During the restart the name server does not respond, which changes nothing.

@@ -17,7 +17,7 @@ use crate::support::disabled_breakers;
 const SLOW: Duration = Duration::from_millis(300);
 /// All other calls of a request must end this soon after its response.
 const CANCELLATION_TIME: Duration = Duration::from_millis(50);
-/// After this time, past requests no longer affect a gateway, apart from its cached tokens and keys.
+/// After this time, past requests no longer affect a gateway, except for its cached tokens and keys.
 const REST_TIME: Duration = Duration::from_secs(90);
 /// The number of cases that run before a token expires.
 const CASES_PER_TOKEN: usize = 8;

@@ -1,4 +1,4 @@
-//! A proxy route with `cache = true`: what it caches, for whom and for how long.
+//! A proxy route with `cache = true`: the cached responses, the callers that share them, and their lifetimes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

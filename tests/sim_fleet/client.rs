@@ -67,8 +67,8 @@ impl SimFleet {
         }
     }
 
-    /// Sends one request on a new connection. Dropping the future disconnects the client. The error says how the
-    /// connection to the gateway failed.
+    /// Sends one request on a new connection. Dropping the future disconnects the client. The error describes the
+    /// failure of the connection to the gateway.
     pub(crate) async fn send(
         &self,
         gateway: &str,

@@ -143,7 +143,7 @@ impl<'a> CheckoutClients<'a> {
         }
     }
 
-    /// Retries every purchase once. Afterwards each is paid once or not at all, and its response says which.
+    /// Retries every purchase once. Afterwards each is paid once or not at all, as its response reports.
     pub(super) async fn retry_purchases(&self, log: &[Event]) -> Vec<Event> {
         let purchases: BTreeSet<_> = self.purchases.lock().values().copied().collect();
         let mut retries = Vec::new();

@@ -1,4 +1,4 @@
-//! One more instance of a backend beside those of the fleet, with its own call counts.
+//! One more instance of a backend, outside the fleet, with its own call counts.
 
 use bff_core::context::Env;
 use services_mock::{Backend, Mocks, Options, Stats};

@@ -1,7 +1,7 @@
-//! Which file of a crate uses which other one, and the circles among them.
+//! The graph of uses between the files of a crate, and its circles.
 //!
-//! A file uses another one when it names an item that is defined there. Re-exports are followed, so `pub use` in a
-//! parent module is no use by itself. Methods and fields are not seen.
+//! A file uses another file if it names an item that is defined there. Re-exports are followed, so `pub use` in a parent
+//! module does not count as a use. Methods and fields are not detected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +17,9 @@ struct Module {
     file: String,
     items: BTreeSet<String>,
     imports: BTreeMap<String, Vec<String>>,
-    /// Names that it imports for others, too.
+    /// The names of its re-exports.
     exports: BTreeSet<String>,
-    /// Imports under no name (`use X as _`).
+    /// Imports without a name (`use X as _`).
     unnamed: Vec<Vec<String>>,
     globs: Vec<Vec<String>>,
     children: BTreeSet<String>,
@@ -27,7 +27,7 @@ struct Module {
     paths: BTreeSet<Vec<String>>,
 }
 
-/// The modules of one crate by their path.
+/// The modules of one crate, by path.
 pub(super) struct Graph {
     modules: BTreeMap<Vec<String>, Module>,
 }
@@ -87,35 +87,35 @@ impl Graph {
         }
     }
 
-    /// For every file the files that it uses, each with one path by which it does.
+    /// The files that each file uses, each with one path in the code that names it.
     pub(super) fn uses(&self) -> BTreeMap<&str, BTreeMap<&str, String>> {
         let mut uses: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
         for (at, module) in &self.modules {
             let named = module.imports.iter();
             let private = named.filter(|(name, _)| !module.exports.contains(*name));
             let paths = private.map(|(_, path)| path).chain(&module.unnamed);
-            let mut note = |path: &Vec<String>, file: Option<&'_ str>| {
+            let mut add_use = |path: &Vec<String>, file: Option<&'_ str>| {
                 if let Some(file) = file.filter(|file| *file != module.file) {
                     let file = self.modules.values().find(|m| m.file == file).unwrap();
-                    let of = uses.entry(module.file.as_str()).or_default();
-                    of.entry(file.file.as_str())
+                    let used = uses.entry(module.file.as_str()).or_default();
+                    used.entry(file.file.as_str())
                         .or_insert_with(|| path.join("::"));
                 }
             };
             for path in paths {
-                note(path, self.resolve(at, path, 0));
+                add_use(path, self.resolve(at, path, 0));
             }
             for path in &module.paths {
-                let known = path.len() > 1 || module.exports.contains(&path[0]);
-                if known {
-                    note(path, self.resolve(at, path, 0));
+                let may_be_an_item = path.len() > 1 || module.exports.contains(&path[0]);
+                if may_be_an_item {
+                    add_use(path, self.resolve(at, path, 0));
                 }
             }
         }
         uses
     }
 
-    /// The file that defines the item a path names; none for a module or another crate's item.
+    /// The file that defines the item of a path; `None` for a module or an item of another crate.
     fn resolve(&self, at: &[String], path: &[String], depth: usize) -> Option<&str> {
         if depth > 8 {
             return None;
@@ -157,7 +157,7 @@ impl Graph {
         })
     }
 
-    /// The groups of files that use each other in a circle, each with the uses inside it.
+    /// The groups of files that use each other in a circle, with the uses inside each group.
     pub(super) fn circles(&self) -> Vec<Vec<String>> {
         let uses = self.uses();
         let reach = |from: &str| {
@@ -187,10 +187,10 @@ impl Graph {
         }
         let lines = |group: &BTreeSet<&str>| {
             let inside = group.iter().flat_map(|file| {
-                let of = uses[file]
+                let uses = uses[file]
                     .iter()
                     .filter(|(other, _)| group.contains(**other));
-                of.map(move |(other, path)| format!("{file} uses {other} ({path})"))
+                uses.map(move |(other, path)| format!("{file} uses {other} ({path})"))
             });
             inside.collect()
         };
@@ -243,7 +243,7 @@ impl Module {
         self.imports.insert(name, path);
     }
 
-    /// Collects the paths in code, those inside macros included.
+    /// Collects the paths in code, including those inside macros.
     fn read(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;

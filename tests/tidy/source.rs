@@ -1,4 +1,4 @@
-//! The workspace as a program reads it: packages, and their files without the tests inside them.
+//! Reads the workspace: packages, and their files without the tests inside them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(super) struct Package {
     pub(super) name: String,
     /// The packages of the workspace that it depends on, dev-dependencies excluded.
     pub(super) dependencies: Vec<String>,
-    /// The same for its tests.
+    /// The dev-dependencies on packages of the workspace.
     pub(super) dev_dependencies: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn packages() -> Vec<Package> {
     let names: Vec<String> = folders.iter().map(|folder| name(folder)).collect();
     let package = |folder: &String| {
         let manifest = manifest(root().join(folder).join("Cargo.toml"));
-        let ours = |table: &str| -> Vec<String> {
+        let members_in = |table: &str| -> Vec<String> {
             let table = manifest.get(table).and_then(toml::Value::as_table);
             let keys = table.into_iter().flat_map(toml::Table::keys);
             keys.filter(|key| names.contains(key)).cloned().collect()
@@ -54,8 +54,8 @@ pub(super) fn packages() -> Vec<Package> {
         Package {
             folder: folder.clone(),
             name: name(folder),
-            dependencies: ours("dependencies"),
-            dev_dependencies: ours("dev-dependencies"),
+            dependencies: members_in("dependencies"),
+            dev_dependencies: members_in("dev-dependencies"),
         }
     };
     folders.iter().map(package).collect()
@@ -110,12 +110,12 @@ impl Source {
         lines.join("\n")
     }
 
-    /// How many lines stand before the first test, blank lines included.
+    /// The number of lines before the tests, blank lines included.
     pub(super) fn lines_without_tests(&self) -> usize {
         self.text_without_tests().trim_end().lines().count()
     }
 
-    /// Every identifier, those inside macros included.
+    /// Every identifier, including those inside macros.
     pub(super) fn identifiers(&self) -> Vec<Ident> {
         let mut found = Vec::new();
         let tokens: TokenStream = self.text.parse().unwrap();

@@ -43,9 +43,9 @@ impl Shop {
     /// A shop over a given store and environment. Its network must have the backend.
     pub(crate) fn with(env: Env, config: &Config, store: &Store) -> Result<Self> {
         let shared = Arc::new(GatewayHandles::open("bench", env, config, store)?);
-        let at = outbound::Config::at("http://product".parse()?);
+        let upstream_config = outbound::Config::at("http://product".parse()?);
         Ok(Self {
-            product: ProductClient::new(Upstream::new("product", &at, &shared)?),
+            product: ProductClient::new(Upstream::new("product", &upstream_config, &shared)?),
             id: "p-1".parse()?,
             shared,
         })

@@ -74,7 +74,7 @@ pub(super) async fn dead(jwks: &str) -> Result<Vec<Row>> {
     victim.die();
     let responses = load.await??;
     let (attempts, last) = victim.attempts();
-    let took = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(died));
+    let elapsed = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(died));
     let after: Vec<RecordedResponse> = responses
         .into_iter()
         .filter(|r| r.sent_at + r.latency >= died)
@@ -83,7 +83,7 @@ pub(super) async fn dead(jwks: &str) -> Result<Vec<Row>> {
     Ok(vec![
         Row {
             label: "one of three instances dies: attempts to call it",
-            result: format!("{attempts} attempts, the last after {took:.0?}"),
+            result: format!("{attempts} attempts, the last after {elapsed:.0?}"),
             target: "<= 13 attempts: five consecutive failures, and the calls of 8 clients in flight",
             met: (1..=MAX_ATTEMPTS).contains(&attempts),
         },

@@ -9,7 +9,7 @@ use bff_services::review::ReviewClient;
 use crate::browse_rows::BrowseRows;
 
 bff_core::upstreams! {
-    /// The backends of this gateway, and the rows of its browse screen.
+    /// The backends of this gateway, the rows of its browse screen, and its completion of writes.
     pub struct Upstreams {
         product: ProductClient,
         review: ReviewClient,

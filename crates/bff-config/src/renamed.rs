@@ -2,6 +2,11 @@
 //!
 //! A row counts as soon as no type reads the old name any more.
 
+use super::layers::{Table, find};
+
+/// The section whose tables are the settings of one gateway's screens and actions.
+const SCREENS: &str = "screens";
+
 /// For each section its old and new names. A section is written by its new name; `*` stands for any name. `upstream`
 /// stands for each section that configures a backend: `upstreams.*`, `upstream_defaults` and `auth.jwks`. A section
 /// that is a key with a value lists the old and new values.
@@ -176,6 +181,16 @@ pub(crate) fn new_path<'a>(path: &[&'a str]) -> Option<Vec<&'a str>> {
     let (_, names) = RENAMED.iter().find(|(pattern, _)| matches(pattern))?;
     let (_, new) = names.iter().find(|(old, _)| old == name)?;
     Some([section, &[new]].concat())
+}
+
+/// The new path of a screen's settings, which used to be a section of the root: `[browse]` is `[screens.browse]`.
+/// `None`: this gateway has no such section. A gateway's defaults set each section of its screens.
+pub(crate) fn screen_section<'a>(tree: &Table, path: &[&'a str]) -> Option<Vec<&'a str>> {
+    let [name] = path else {
+        return None;
+    };
+    let new = vec![SCREENS, *name];
+    find(tree, &new).is_some().then_some(new)
 }
 
 #[cfg(test)]

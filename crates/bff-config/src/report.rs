@@ -32,7 +32,9 @@ pub(crate) fn of_serde(
         // Serde buffers tagged enums, so the path may end at the enum.
         let key = name_in(message, "unknown field `");
         path.extend(key.filter(|key| path.last() != Some(key)));
-        return renamed_section(tree, &path).unwrap_or_else(|| unknown(tree, &path, message));
+        return renamed_section(tree, &path)
+            .or_else(|| screen_section(tree, &path))
+            .unwrap_or_else(|| unknown(tree, &path, message));
     }
     invalid(tree, &path, message)
 }
@@ -40,11 +42,20 @@ pub(crate) fn of_serde(
 /// The line for a section that a file still calls by its old name.
 fn renamed_section(tree: &Table, path: &[&str]) -> Option<Error> {
     let (path, place) = locate(tree, path);
-    let new = key_of(&renamed::new_path(&path)?);
-    let old = key_of(&path);
-    Some(Error::new(format!(
-        "{old}{place}: this key was renamed to {new}"
-    )))
+    let new = renamed::new_path(&path)?;
+    Some(renamed_key(&path, &place, &new))
+}
+
+/// The line for a screen's section that a file still has at the root.
+fn screen_section(tree: &Table, path: &[&str]) -> Option<Error> {
+    let (path, place) = locate(tree, path);
+    let new = renamed::screen_section(tree, &path)?;
+    Some(renamed_key(&path, &place, &new))
+}
+
+fn renamed_key(old: &[&str], place: &str, new: &[&str]) -> Error {
+    let (old, new) = (key_of(old), key_of(new));
+    Error::new(format!("{old}{place}: this key was renamed to {new}"))
 }
 
 fn missing(section: &[&str], key: &str, prefix: &str) -> Error {

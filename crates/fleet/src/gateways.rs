@@ -19,16 +19,16 @@ pub static GATEWAYS: &[Gateway] = &[
     Gateway::of(&partner_bff::GATEWAY),
 ];
 
-/// One gateway as the fleet knows it.
+/// The part of a gateway that the fleet uses.
 pub struct Gateway {
     /// The client class.
     pub name: &'static str,
-    /// Its own configuration, as its `config.toml` holds it.
+    /// The text of its `config.toml`.
     pub config: &'static str,
     descriptor: &'static dyn AnyGateway,
 }
 
-/// Who calls a gateway, and so which credential it accepts.
+/// The kind of callers of a gateway, which determines the accepted credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// People, with the bearer token of a sign-in.
@@ -37,7 +37,7 @@ pub enum Callers {
     Partners,
 }
 
-/// A gateway that is built and not yet served.
+/// A built gateway that does not serve yet.
 pub struct BuiltGateway {
     /// The gateway.
     pub app: App,
@@ -54,7 +54,7 @@ impl Gateway {
         }
     }
 
-    /// Its number in the list. Its ports are so far above the first gateway's.
+    /// Its number in the list. Its ports are the first gateway's plus this number.
     pub fn number(&self) -> u16 {
         let number = GATEWAYS.iter().position(|g| g.name == self.name);
         u16::try_from(number.unwrap_or_default()).unwrap_or_default()
@@ -90,7 +90,7 @@ impl Gateway {
         upstreams.into_iter().flatten().map(|(name, _)| &**name)
     }
 
-    /// Who calls it: people if its configuration names an issuer of bearer tokens, else partners.
+    /// The kind of its callers: people if its configuration names an issuer of bearer tokens, else partners.
     pub fn callers(&self) -> Callers {
         let defaults = self.defaults().ok();
         let auth = defaults.and_then(|defaults| section(defaults, "auth"));
@@ -100,12 +100,13 @@ impl Gateway {
         }
     }
 
-    /// Reads its configuration and builds it: `overlay` and `env` over what is compiled in. The error is one line.
+    /// Reads its configuration and builds it. `overlay` and `env` override the compiled-in configuration. The error is one
+    /// line.
     pub fn open(
         &self,
         overlay: &str,
         env: Vec<(String, String)>,
-        world: &Env,
+        runtime: &Env,
     ) -> Result<BuiltGateway, String> {
         let prefix = self.prefix();
         let sources = Sources {
@@ -116,7 +117,7 @@ impl Gateway {
             file: None,
             env,
         };
-        let opened = self.descriptor.open(&sources, world);
+        let opened = self.descriptor.open(&sources, runtime);
         let (app, server) = opened.map_err(|error| error.to_string())?;
         Ok(BuiltGateway { app, server })
     }

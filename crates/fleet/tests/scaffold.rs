@@ -40,7 +40,7 @@ impl Copy {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// The files of a BFF's own.
+    /// The files of one BFF.
     fn own(&self, name: &str) -> Vec<String> {
         let mut files = vec![format!("tests/{name}.rs")];
         let mut folders = vec![format!("bffs/{name}")];

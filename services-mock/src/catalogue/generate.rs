@@ -75,9 +75,9 @@ fn description(n: u64) -> String {
     let turn = RNG.pick("turn", n, &TURNS).copied().unwrap_or_default();
     let mut text = format!("The story of {hero} {place}. One day {turn}.");
     for extra in 0..RNG.index("sentences", n, 3) {
-        let at = RNG.index("closing", n, CLOSINGS.len()) + extra;
+        let index = RNG.index("closing", n, CLOSINGS.len()) + extra;
         text.push(' ');
-        text.push_str(CLOSINGS[at % CLOSINGS.len()]);
+        text.push_str(CLOSINGS[index % CLOSINGS.len()]);
         text.push('.');
     }
     text

@@ -1,4 +1,4 @@
-//! How a TV streams a title: only the streams that its device class can play, the best first.
+//! The manifest of a title: only the streams that the device class can play, the best first.
 
 use bff_services::Timestamp;
 use bff_services::playback::{self, DeviceClass};

@@ -81,7 +81,7 @@ pub struct Rating {
 pub struct Availability {
     /// Whether the title has an offer.
     pub playable: bool,
-    /// The best picture quality of all offers; null if there is none.
+    /// The best picture quality of all offers; null without offers.
     #[schema(example = "uhd")]
     pub quality: Option<&'static str>,
 }

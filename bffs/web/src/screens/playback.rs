@@ -1,4 +1,4 @@
-//! How a browser streams a product.
+//! The playback page of a product: its manifest for browsers.
 
 use bff_core::{Failure, FieldSelection, RequestContext, Screen, ScreenBuilder};
 use bff_services::playback::{self, DeviceClass};
@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::Upstreams;
 
-/// How a browser streams a product.
+/// The playback page of a product: its manifest for browsers.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Playback {

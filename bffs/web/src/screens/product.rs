@@ -30,7 +30,7 @@ pub struct ProductPage {
     pub availability: Option<Availability>,
     /// Similar products.
     pub similar: Option<Vec<Card>>,
-    /// What the caller's friends did with it; null if the caller is not signed in.
+    /// The actions of the caller's friends with the product; null if the caller is not signed in.
     pub friends: Option<Vec<FriendActivity>>,
 }
 

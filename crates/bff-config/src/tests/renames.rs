@@ -7,6 +7,8 @@ const DEFAULTS: &str = "
 [inbound.rate_limits.policies.screens]
 algorithm = 'leaky_bucket'
 limit = 1
+[screens.browse]
+rows = ['one']
 [upstreams.alpha]
 ";
 
@@ -14,7 +16,20 @@ limit = 1
 #[serde(deny_unknown_fields)]
 struct Gateway {
     inbound: Inbound,
+    screens: Screens,
     upstreams: BTreeMap<String, Upstream>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Screens {
+    browse: Browse,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Browse {
+    rows: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,6 +114,24 @@ fn an_old_key_is_an_error_with_the_new_key() {
     assert_eq!(
         error(None, Some(("WEB_INBOUND__LIMITS__ADDRESS__LIMIT", "5"))),
         "inbound.limits in variable WEB_INBOUND__LIMITS__ADDRESS__LIMIT: this key was renamed to inbound.rate_limits"
+    );
+}
+
+#[test]
+fn a_section_of_a_screen_at_the_root_is_an_error_with_its_new_path() {
+    assert_eq!(
+        error(Some("[browse]\nrows = ['two']"), None),
+        "browse in the overlay: this key was renamed to screens.browse"
+    );
+    assert_eq!(
+        error(None, Some(("WEB_BROWSE__ROWS", "two"))),
+        "browse in variable WEB_BROWSE__ROWS: this key was renamed to screens.browse"
+    );
+    // This gateway has no screen with this section.
+    let line = error(Some("[home]\nrows = ['two']"), None);
+    assert!(
+        line.starts_with("unknown key `home` in the overlay: expected"),
+        "{line}"
     );
 }
 
