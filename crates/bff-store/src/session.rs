@@ -185,7 +185,7 @@ impl Sessions {
         removed.await.map(drop)
     }
 
-    /// Removes the session of an account by its public name; false if there is none.
+    /// Removes the session of an account by its public name; false if it has no such session.
     pub async fn remove_named(&self, account: &str, name: &str) -> Result<bool, StoreUnavailable> {
         let list = self
             .records

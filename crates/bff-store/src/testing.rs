@@ -119,7 +119,7 @@ fn store_with_timeouts(url: String, timeout: Duration, retry_interval: Duration)
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
-    let program = candidates.find(|place| place.is_file());
+    let program = candidates.find(|file| file.is_file());
     if program.is_none() {
         let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
         assert!(!required, "redis-server is not installed");
@@ -174,7 +174,7 @@ impl CapturedLogs {
 
     /// The number of lines that contain `text`.
     pub fn count(&self, text: &str) -> usize {
-        let logs = String::from_utf8(self.0.lock().clone()).expect("the server of the test");
+        let logs = String::from_utf8(self.0.lock().clone()).expect("log lines are UTF-8");
         logs.lines().filter(|line| line.contains(text)).count()
     }
 }
