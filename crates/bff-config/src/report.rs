@@ -1,4 +1,4 @@
-//! The one line that reports a configuration mistake: which key, which source, what is wrong.
+//! The one line that reports a configuration mistake: the key, the source and the reason.
 
 use serde_path_to_error::Segment;
 use toml::Value;
@@ -142,7 +142,7 @@ fn shown(node: &Node) -> Option<String> {
     }
 }
 
-/// What serde expects, in the words of a file's author.
+/// The type that serde expects, in the words of a configuration file.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
