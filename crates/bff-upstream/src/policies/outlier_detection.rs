@@ -163,7 +163,7 @@ impl OutlierDetector {
 
     /// Ejects outliers, the worst first, and starts a new interval.
     fn compare(&self, now: u64, all: &[&InstanceStats]) {
-        // Read once, because other threads go on counting.
+        // Read once, because other threads continue to count.
         let counts: Vec<(u32, u32)> = all.iter().map(|stats| stats.counts()).collect();
         let total = counts
             .iter()
