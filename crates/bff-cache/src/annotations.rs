@@ -1,5 +1,5 @@
-//! Notes about a request, stored in the memory tier beside the entries. They may be evicted at any time, so only speed
-//! may depend on them.
+//! Notes about a request, stored in the memory tier beside the entries. They may be evicted at any time, so only
+//! performance may depend on them.
 
 use std::sync::Arc;
 

@@ -39,7 +39,7 @@ pub(super) struct Entry {
     pub(super) tags: Box<[Tag]>,
     /// Another replica stored it, and no backend was called here.
     pub(super) from_shared_tier: bool,
-    /// Why the last revalidation failed, and when to retry.
+    /// The reason of the last failed revalidation, and the delay before a retry.
     pub(super) last_refresh_error: Mutex<Option<(Reason, Option<Duration>)>>,
 }
 

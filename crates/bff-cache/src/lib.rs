@@ -73,7 +73,7 @@ pub struct Config {
     /// Background revalidations (RFC 5861 §3) at once. Default 64: a quarter of what one backend accepts from a
     /// gateway. Beyond it, the next reader revalidates.
     pub max_background_revalidations: usize,
-    /// Whether equal calls at the same time become one. Default true. Off shows each call separately.
+    /// Whether equal calls at the same time become one. Default true. If false, each call is sent separately.
     pub coalesce_requests: bool,
     /// The tier that replicas share.
     pub shared: SharedConfig,
@@ -211,7 +211,7 @@ impl Cache {
         }
     }
 
-    /// A permit for one background revalidation; `None` at the limit. Dropping it frees the place.
+    /// A permit for one background revalidation; `None` at the limit. Dropping it frees the slot.
     fn try_start_revalidation(&self) -> Option<RevalidationPermit> {
         let increment =
             |running| (running < self.0.config.max_background_revalidations).then(|| running + 1);

@@ -22,8 +22,8 @@ use super::shared_tier::MAX_TTL;
 use super::{CALLER_WRITE_SLOTS, Cache, PURGE_SLOTS};
 use bff_store::{Key, Namespace, Redis, Store, StoreUnavailable};
 
-/// How often a replica reads without an announcement. Purges must hold everywhere within a second; this is half of
-/// that.
+/// How often a replica reads without an announcement. Purges must hold everywhere within a second; this is less
+/// than half of it.
 const POLL: Duration = Duration::from_millis(400);
 /// The least time between two exchanges. Purges in between are sent together.
 const BATCH_DELAY: Duration = Duration::from_millis(5);
@@ -92,12 +92,12 @@ impl PurgeReplication {
         self.everything_version.load(Relaxed) <= since && tags.iter().all(is_newer)
     }
 
-    /// This replica purged the tag.
+    /// Records that this replica purged the tag.
     pub(super) fn tag_purged(&self, tag: Tag) {
         self.enqueue(self.tag_versions.slot(tag));
     }
 
-    /// This replica executed a write. `slot` is the caller's slot in the table of writes.
+    /// Records that this replica executed a write. `slot` is the caller's slot in the table of writes.
     pub(super) fn caller_wrote(&self, slot: usize) {
         self.enqueue(PURGE_SLOTS + slot);
     }
@@ -165,7 +165,7 @@ impl Cache {
         self.pull(replication).await.map(|()| true)
     }
 
-    /// The same, unless another task has published everything that is pending now.
+    /// Like [`Self::sync`], unless another task has published everything that is pending now.
     pub(super) async fn flush(
         &self,
         replication: &PurgeReplication,
@@ -258,7 +258,7 @@ impl Cache {
         all
     }
 
-    /// Keeps this replica up to date until the tasks of the gateway are closed. Must be called inside a runtime.
+    /// Follows the purges of other replicas until the tasks of the gateway have ended. Must be called inside a runtime.
     pub fn follow(&self, store: &Store) {
         if self.purge_replication().is_none() {
             return;
@@ -281,7 +281,7 @@ impl Cache {
                 }
             }
         };
-        // Not tracked, because draining would wait for it. It ends when draining begins.
+        // Not tracked, because draining would wait for it. It ends when the other tasks have ended.
         tokio::spawn(async move {
             tokio::select! {
                 biased;

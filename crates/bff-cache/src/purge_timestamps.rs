@@ -1,4 +1,4 @@
-//! When each tag was purged. An entry is invalid if it was requested before one of its tags was purged.
+//! The time at which each tag was purged. An entry is invalid if it was requested before one of its tags was purged.
 //!
 //! A purge changes one number and searches nothing, so its cost does not depend on the number of entries. Replicas only
 //! exchange (tag, time). The table has a fixed number of slots; two tags that share a slot are purged together.
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::hash::Tag;
 
-/// The time of the latest purge of each slot, in milliseconds since 1970 or as a version; 0 if there was none.
+/// The time of the latest purge of each slot, in milliseconds since 1970 or as a version; 0 without a purge.
 pub(super) struct PurgeTimestamps(Box<[AtomicU64]>);
 
 impl PurgeTimestamps {

@@ -27,7 +27,7 @@ pub struct ReadThrough {
     pub policy: CachePolicy,
     /// The time limit of a background revalidation.
     pub revalidation_timeout: Duration,
-    /// Decodes what other replicas stored; `None` if the response is not shared.
+    /// Decodes a body that another replica stored; `None` if the response is not shared.
     pub decode: Option<DecodeFn>,
 }
 
@@ -38,7 +38,7 @@ pub struct ReadKey {
     pub key: Key,
     /// The route label in metrics.
     pub route: &'static str,
-    /// Who may store the response outside the gateway.
+    /// The caches outside the gateway that may store the response.
     pub visibility: CacheVisibility,
 }
 

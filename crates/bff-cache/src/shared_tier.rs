@@ -130,7 +130,7 @@ impl SharedTier {
             let metrics = &fill.cache.0.metrics;
             metrics.cache_l2_lookup(fill.key.upstream(), outcome);
         };
-        // A slow Redis must leave enough time to answer the client that there is no response.
+        // A slow Redis must leave enough time for an error response to the client.
         let found = timeout_at(deadline.instant(), self.poll(fill, lease, decode, deadline)).await;
         let (result, outcome) = match found {
             Ok(Ok(found)) => found,
@@ -150,7 +150,7 @@ impl SharedTier {
     ) -> Result<(SharedLookup, &'static str), StoreUnavailable> {
         let cache = &fill.cache;
         if self.purge_replication.has_pending() {
-            // What this replica purged must not be read back.
+            // A response that this replica purged must not be read back.
             cache.flush(&self.purge_replication).await?;
         }
         let started = Instant::now();
@@ -192,7 +192,7 @@ impl SharedTier {
             }
             let end = deadline.instant().min(started + self.config.lease_wait);
             if Instant::now() + pause >= end {
-                // Waited too long: fetch here without a lease, and store the response for all nevertheless.
+                // The wait took too long: fetch here without a lease, and store the response for all replicas anyway.
                 return Ok((SharedLookup::Fetch(Some(lease), stale), "timeout"));
             }
             sleep(pause).await;
