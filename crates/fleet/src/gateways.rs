@@ -28,7 +28,7 @@ pub struct Gateway {
     descriptor: &'static dyn AnyGateway,
 }
 
-/// Who calls a gateway, and so which credential it accepts.
+/// The kind of callers of a gateway. It decides which credential the gateway accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// People, with the bearer token of a sign-in.
@@ -54,7 +54,7 @@ impl Gateway {
         }
     }
 
-    /// Its number in the list. Its ports are so far above the first gateway's.
+    /// Its number in the list: the offset of its ports from those of the first gateway.
     pub fn number(&self) -> u16 {
         let number = GATEWAYS.iter().position(|g| g.name == self.name);
         u16::try_from(number.unwrap_or_default()).unwrap_or_default()
@@ -90,7 +90,7 @@ impl Gateway {
         upstreams.into_iter().flatten().map(|(name, _)| &**name)
     }
 
-    /// Who calls it: people if its configuration names an issuer of bearer tokens, else partners.
+    /// The kind of its callers: people if its configuration names an issuer of bearer tokens, else partners.
     pub fn callers(&self) -> Callers {
         let defaults = self.defaults().ok();
         let auth = defaults.and_then(|defaults| section(defaults, "auth"));
@@ -100,12 +100,13 @@ impl Gateway {
         }
     }
 
-    /// Reads its configuration and builds it: `overlay` and `env` over what is compiled in. The error is one line.
+    /// Reads its configuration and builds it. `overlay` and `variables` override the compiled-in configuration. The
+    /// error is one line.
     pub fn open(
         &self,
         overlay: &str,
-        env: Vec<(String, String)>,
-        world: &Env,
+        variables: Vec<(String, String)>,
+        env: &Env,
     ) -> Result<BuiltGateway, String> {
         let prefix = self.prefix();
         let sources = Sources {
@@ -114,9 +115,9 @@ impl Gateway {
             defaults: self.config,
             overlay: Some(overlay),
             file: None,
-            env,
+            env: variables,
         };
-        let opened = self.descriptor.open(&sources, world);
+        let opened = self.descriptor.open(&sources, env);
         let (app, server) = opened.map_err(|error| error.to_string())?;
         Ok(BuiltGateway { app, server })
     }
