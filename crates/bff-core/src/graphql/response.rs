@@ -15,7 +15,7 @@ use crate::outbound::Failure;
 use crate::section::ReportedSections;
 use crate::section::screen::SECTIONS;
 
-/// How async-graphql starts the text of an error about an invalid argument during execution.
+/// The prefixes of async-graphql's errors about an invalid argument during execution.
 const ARGUMENT_ERRORS: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
 
 /// The most errors reported for an invalid document. A short document can have thousands.

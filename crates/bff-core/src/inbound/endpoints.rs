@@ -88,7 +88,7 @@ pub(crate) type Sdl = Arc<dyn Fn() -> String + Send + Sync>;
 /// The endpoints of a gateway.
 pub struct Endpoints<S> {
     routes: OpenApiRouter<S>,
-    /// Routes that are no screens. Their handlers get the [`Completion`] as an extension.
+    /// Routes that are not screens. Their handlers get the [`Completion`] as an extension.
     extra: Router,
     table: Table,
     sdl: Option<Sdl>,
@@ -147,7 +147,7 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
 
 /// The authenticated caller, else 401.
 ///
-/// Place it before path and query in a handler's parameters: then only authenticated callers learn the errors of those.
+/// Place it before path and query in a handler's parameters: then only authenticated callers receive their errors.
 #[derive(Debug)]
 pub struct Authenticated(pub crate::scope::Caller);
 

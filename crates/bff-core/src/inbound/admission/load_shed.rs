@@ -2,7 +2,7 @@
 //!
 //! A request takes a slot, or is rejected at once with 503 `overloaded` and `Retry-After`. Nothing waits for a slot: a
 //! queue would delay every request, and under lasting overload it would reject as many. The limit is about twice the
-//! number that the backends process at once, so it already includes the short waits that keep them busy. The limit is
+//! number that the backends process at once. So it already includes the short waits that keep them busy. It is
 //! measured ([`concurrency_limit`]). The fraction of it that a request may fill depends on its class
 //! ([`PriorityClass`], [`ClassLimits`]).
 //!
@@ -13,7 +13,7 @@
 //! A slot is held until the body is fully sent. Streaming responses release it after the headers, because an idle
 //! subscriber causes no load. They hold a slot of a second kind, of fixed number, until they end. If the client streams
 //! its body too, the time to the response's headers depends on the client, so it is not measured. `/health` and other
-//! pages that are no endpoints take no slot.
+//! pages that are not endpoints take no slot.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -242,7 +242,7 @@ impl InFlight {
     /// Records the outcome and returns the slot.
     fn finish(mut self, response: &Response) -> Option<Slot> {
         let now = Instant::now();
-        let took = now - self.started;
+        let elapsed = now - self.started;
         let slot = self.slot.take();
         if !self.measured {
             return slot;
@@ -250,9 +250,9 @@ impl InFlight {
         let code = response.extensions().get::<Error>().map(Error::code);
         let dropped = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
         if code.is_some_and(|code| dropped.contains(&code)) {
-            (self.shedder).record_outcome(now, RequestOutcome::Dropped(took));
+            (self.shedder).record_outcome(now, RequestOutcome::Dropped(elapsed));
         } else if !response.status().is_client_error() && !response.status().is_server_error() {
-            (self.shedder).record_outcome(now, RequestOutcome::Completed(took));
+            (self.shedder).record_outcome(now, RequestOutcome::Completed(elapsed));
         }
         // Other failures are not caused by load and usually immediate, so they are not recorded.
         slot

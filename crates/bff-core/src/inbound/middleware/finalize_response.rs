@@ -87,7 +87,7 @@ fn needs_problem(response: &Response) -> bool {
     !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/"))
 }
 
-/// Writes the problem document of an error. Keeps the headers of the original response.
+/// Writes the problem document of an error. Retains the headers of the original response.
 fn problem(edge: &Edge, request: &RequestInfo<'_>, id: &RequestId, response: Response) -> Response {
     let error = match response.extensions().get::<Error>() {
         Some(error) => error.clone(),

@@ -158,8 +158,8 @@ impl Drop for AccessLogGuard {
             self.status
         };
         let shared = &self.edge.shared;
-        let took = self.started.elapsed();
-        (shared.metrics).request_ended(self.method.as_str(), route, status, took);
+        let elapsed = self.started.elapsed();
+        (shared.metrics).request_ended(self.method.as_str(), route, status, elapsed);
         let stalled = self
             .in_flight
             .as_ref()
@@ -175,7 +175,7 @@ impl Drop for AccessLogGuard {
             path: self.uri.path(),
             route,
             status,
-            duration: took,
+            duration: elapsed,
             request_id: self.state.request_id().as_str(),
             trace_id: &self.state.trace().trace_id(),
             client: shared.client.to_str().unwrap_or_default(),

@@ -8,8 +8,8 @@
 //!
 //! The weak point of a gradient is its baseline. A long average (gradient2) follows a lasting overload until overload
 //! is the baseline. A minimum (Vegas, BBR) never adapts to a backend that became slower without overload, and starves
-//! its clients. Here the baseline is learned only while at most [`Config::min`] requests are in flight, because then no
-//! limit applies. Under load it can only decrease.
+//! its clients. Here the baseline is learned only while at most [`Config::min`] requests are in flight: then no limit
+//! applies. Under load it can only decrease.
 //!
 //! After each decrease of the limit we check its effect. By Little's law, the number in flight is throughput times
 //! latency, so if it fell, one of them fell. If the latency fell, load was the cause, and the decrease was right. If
