@@ -75,7 +75,7 @@ impl Cluster {
         self.nodes.iter().map(|node| node.port).collect()
     }
 
-    /// Waits until every node knows the others.
+    /// Waits until every node has found the others.
     pub async fn wait_until_whole(&self) {
         for node in &self.nodes {
             loop {
