@@ -79,7 +79,7 @@ fn invalid(tree: &Table, path: &[&str], message: &str) -> Error {
         .iter()
         .any(|start| message.starts_with(start));
     // The first half of such a message contains the value, which may be a secret.
-    let (why, may_be_shown) = match message.rsplit_once(", expected ") {
+    let (reason, may_be_shown) = match message.rsplit_once(", expected ") {
         Some((_, expected)) if is_reworded => {
             let expected = in_words(expected);
             (format!("expected {expected}"), !SECRET.contains(&expected))
@@ -87,14 +87,14 @@ fn invalid(tree: &Table, path: &[&str], message: &str) -> Error {
         _ => (message.to_owned(), true),
     };
     let Some(value) = node.and_then(shown).filter(|_| may_be_shown) else {
-        return Error::new(format!("{key}{place}: {why}"));
+        return Error::new(format!("{key}{place}: {reason}"));
     };
     let text = value.trim_matches('"');
-    let why = match renamed::new_path(&[&path, &[text][..]].concat()) {
+    let reason = match renamed::new_path(&[&path, &[text][..]].concat()) {
         Some(new) => format!("this value was renamed to {:?}", new.last().unwrap_or(&"")),
-        None => why,
+        None => reason,
     };
-    Error::new(format!("{key} = {value}{place}: {why}"))
+    Error::new(format!("{key} = {value}{place}: {reason}"))
 }
 
 /// The path as a file or variable has it, and the middle of a line: ` in file x.toml`.
