@@ -142,7 +142,7 @@ where
     let incoming = response.map_err(to_failure)?.into_inner();
     let incoming = incoming.map(move |result| match result {
         Ok(message) => {
-            convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))
+            convert(message).map_err(|error| Failure::new(Reason::BadResponse).with_cause(error))
         }
         Err(status) => Err(status::failure(&status, S::PERSONAL, Reason::Timeout)),
     });

@@ -184,7 +184,7 @@ impl Config {
         let missing = "consul: required by this kind";
         let consul = self.consul.as_ref().ok_or(missing)?;
         let name = self.required_name()?;
-        validate_id(name).map_err(|why| format!("name: {why}"))?;
+        validate_id(name).map_err(|reason| format!("name: {reason}"))?;
         Ok((consul, name))
     }
 }
