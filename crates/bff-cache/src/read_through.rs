@@ -86,7 +86,7 @@ impl Cache {
         }
     }
 
-    /// A fresh entry, if there is one. Calls no backend and waits for nothing.
+    /// A fresh entry, if the cache holds one. Calls no backend and waits for nothing.
     pub fn get_fresh<T, S>(&self, read: &ReadKey) -> Option<Fetched<T, S>>
     where
         T: Send + Sync + 'static,
