@@ -19,7 +19,7 @@ pub static GATEWAYS: &[Gateway] = &[
     Gateway::of(&partner_bff::GATEWAY),
 ];
 
-/// One gateway as the fleet knows it.
+/// One gateway of the fleet.
 pub struct Gateway {
     /// The client class.
     pub name: &'static str,
