@@ -26,7 +26,7 @@ use crate::section::screen::SECTIONS;
 use crate::telemetry::access_log::{AccessLogRecord, AuthState};
 use crate::telemetry::metrics::InFlightGuard;
 
-/// The state of a request, shared with the inner middleware. It lives until the response's body is dropped.
+/// The state of a request, shared with the inner middleware. It exists until the response's body is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestState(Arc<RequestStateInner>);
 

@@ -252,7 +252,7 @@ impl AdaptiveConcurrencyLimit {
         }
     }
 
-    /// Ends the experiment, if there is one, and restores the limit that it started with.
+    /// Ends the current experiment, if any, and restores the limit that it started with.
     fn restore_limit(&mut self) {
         if let Some(experiment) = self.experiment.take() {
             self.limit = self.limit.max(experiment.limit);
