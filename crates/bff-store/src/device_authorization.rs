@@ -34,7 +34,7 @@ const ATTEMPTS: Namespace = Namespace {
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH: usize = 8;
 
-/// How long authorizations last, and how many codes may be tried.
+/// The lifetime of authorizations, and the number of codes that may be tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The lifetime of a user code. Default 10 minutes.

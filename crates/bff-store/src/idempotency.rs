@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Key, Namespace, Record, RecordCipher, Store, StoreUnavailable, StoredRecord};
 
-/// How long a record lasts (CONTRACT: 24 hours).
+/// The lifetime of a record (CONTRACT: 24 hours).
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 const NAMESPACE: Namespace = Namespace {
