@@ -90,7 +90,7 @@ pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
 /// so that its key can refuse it.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the lint points to this function"
+    reason = "the lint recommends this function"
 )]
 pub fn environment() -> Vec<(String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
