@@ -33,7 +33,7 @@ pub(super) struct Entry {
     /// The size of the body as received.
     pub(super) bytes: usize,
     pub(super) received_at: Instant,
-    /// When the call started, in milliseconds since 1970. Purges are compared with it.
+    /// The time at which the call started, in milliseconds since 1970. Purges are compared with it.
     pub(super) requested_at: u64,
     /// The tags to purge by.
     pub(super) tags: Box<[Tag]>,

@@ -147,7 +147,7 @@ impl PurgeReplication {
 
 /// The reply of the script.
 struct SyncReply {
-    /// The version of what was published; 0 if nothing was.
+    /// The version of the publication; 0 if nothing was published.
     version: u64,
     /// The latest version before it.
     before: u64,

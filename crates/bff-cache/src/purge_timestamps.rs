@@ -37,7 +37,7 @@ impl PurgeTimestamps {
         }
     }
 
-    /// Whether something requested at `requested_at` is newer than the purges of all these tags.
+    /// Whether a response requested at `requested_at` is newer than the purges of all these tags.
     pub(super) fn is_newer(&self, tags: &[Tag], requested_at: u64) -> bool {
         tags.iter()
             .all(|tag| self.latest(self.slot(*tag)) < requested_at)

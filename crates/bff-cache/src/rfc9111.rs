@@ -60,7 +60,7 @@ pub struct ResponseView<'a> {
     pub status: StatusCode,
     /// The header fields.
     pub headers: &'a HeaderMap,
-    /// When the response arrived.
+    /// The time at which the response arrived.
     pub received_at: SystemTime,
     /// The `response_delay` of RFC 9111 §4.2.3: from sending the request to receiving the head.
     pub response_delay: Duration,

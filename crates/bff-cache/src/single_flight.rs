@@ -42,7 +42,7 @@ struct ActiveFlight {
     number: u64,
     shared_fetch: WeakShared<SharedFetch>,
     deadline: Arc<SharedDeadline>,
-    /// When the flight started, in milliseconds since 1970.
+    /// The time at which the flight started, in milliseconds since 1970.
     requested_at: u64,
 }
 
