@@ -26,11 +26,11 @@ pub struct EndpointOptions {
     pub stream_idle: Option<Duration>,
     /// The highest urgency of the route (RFC 9218). A route for polls has [`Urgency::BACKGROUND`].
     pub urgency: Urgency,
-    /// How a write is detected.
+    /// The rule that detects a write.
     pub write_detection: WriteDetection,
 }
 
-/// How a write is detected. Under overload, writes are shed last.
+/// The rule that detects a write. Under overload, writes are shed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteDetection {
     /// By the method: every method except GET, HEAD and OPTIONS is a write.

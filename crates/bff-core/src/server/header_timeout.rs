@@ -70,7 +70,7 @@ pub(super) struct TimedIo {
     connection: Connection,
     tracker: HeaderTracker,
     header_read_timeout: Duration,
-    /// When the first byte of the current headers arrived.
+    /// The time at which the first byte of the current headers arrived.
     started: Instant,
     /// The number of bytes received of the HTTP/2 preface; `None` once other bytes arrived.
     preface: Option<usize>,

@@ -6,9 +6,9 @@
 //! measured ([`concurrency_limit`]). The fraction of it that a request may fill depends on its class
 //! ([`PriorityClass`], [`ClassLimits`]).
 //!
-//! The class is known from the request's headers. Two later facts cause a second check against the same slots: the
-//! caller's plan after authentication (`AdmissionTicket::recheck_plan`), and a read among possible writes after the
-//! body is parsed (`AdmissionTicket::recheck_as_read`). Both come before any call to a backend.
+//! The class is known from the request's headers. Two later facts cause a second check against the same slots. After
+//! authentication it is the caller's plan (`AdmissionTicket::recheck_plan`). After the body is parsed it is a read
+//! among possible writes (`AdmissionTicket::recheck_as_read`). Both come before any call to a backend.
 //!
 //! A slot is held until the body is fully sent. Streaming responses release it after the headers, because an idle
 //! subscriber causes no load. They hold a slot of a second kind, of fixed number, until they end. If the client streams

@@ -3,7 +3,7 @@
 //! The limit is adjusted once per window. While the latency is near the baseline, a limit in use grows by its square
 //! root. If the latency exceeds [`Config::latency_tolerance`] times the baseline, the limit shrinks in proportion. This
 //! is the gradient of Netflix's concurrency-limits, after TCP Vegas (Brakmo and Peterson 1995). If requests are dropped
-//! (too late, or without capacity at a backend), the limit is multiplied by a factor, as in AIMD (Chiu and Jain 1989).
+//! (too late, or without capacity at a backend), a factor reduces the limit, as in AIMD (Chiu and Jain 1989).
 //! AIMD alone would let the latency grow to the deadline before it reacts.
 //!
 //! The weak point of a gradient is its baseline. A long average (gradient2) follows a lasting overload until overload

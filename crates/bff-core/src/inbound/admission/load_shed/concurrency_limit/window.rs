@@ -54,7 +54,7 @@ impl Window {
         let enough = self.samples >= MIN_SAMPLES && elapsed > 0.0;
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a window's sum is far from 2^52"
+            reason = "a window's sum is far below 2^52"
         )]
         let in_flight_sum = self.in_flight_sum as f64;
         (enough && elapsed >= min_duration.as_secs_f64().max(latency)).then(|| Measurement {
