@@ -33,7 +33,7 @@ fn value_of(reader_scope: usize, thing: u32) -> u32 {
     thing * 10 + u32::try_from(reader_scope).unwrap()
 }
 
-/// One read. The backend answers after 2 ms with a response that is fresh for `fresh`. Returns the value and the result.
+/// One read. The backend answers after 2 ms with a response, fresh for `fresh`. Returns the value and the result.
 async fn read(
     scene: &Scene,
     reader_scope: usize,
