@@ -19,16 +19,16 @@ pub static GATEWAYS: &[Gateway] = &[
     Gateway::of(&partner_bff::GATEWAY),
 ];
 
-/// One gateway of the fleet.
+/// The part of a gateway that the fleet uses.
 pub struct Gateway {
     /// The client class.
     pub name: &'static str,
-    /// Its own configuration, as its `config.toml` holds it.
+    /// The text of its `config.toml`.
     pub config: &'static str,
     descriptor: &'static dyn AnyGateway,
 }
 
-/// The kind of callers of a gateway. It decides which credential the gateway accepts.
+/// The kind of callers of a gateway, which determines the accepted credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// People, with the bearer token of a sign-in.
@@ -37,7 +37,7 @@ pub enum Callers {
     Partners,
 }
 
-/// A gateway that is built and not yet served.
+/// A built gateway that does not serve yet.
 pub struct BuiltGateway {
     /// The gateway.
     pub app: App,
@@ -54,7 +54,7 @@ impl Gateway {
         }
     }
 
-    /// Its number in the list: the offset of its ports from those of the first gateway.
+    /// Its number in the list. Its ports are the first gateway's plus this number.
     pub fn number(&self) -> u16 {
         let number = GATEWAYS.iter().position(|g| g.name == self.name);
         u16::try_from(number.unwrap_or_default()).unwrap_or_default()
@@ -100,13 +100,13 @@ impl Gateway {
         }
     }
 
-    /// Reads its configuration and builds it. `overlay` and `variables` override the compiled-in configuration. The
-    /// error is one line.
+    /// Reads its configuration and builds it. `overlay` and `env` override the compiled-in configuration. The error is one
+    /// line.
     pub fn open(
         &self,
         overlay: &str,
-        variables: Vec<(String, String)>,
-        env: &Env,
+        env: Vec<(String, String)>,
+        runtime: &Env,
     ) -> Result<BuiltGateway, String> {
         let prefix = self.prefix();
         let sources = Sources {
@@ -115,9 +115,9 @@ impl Gateway {
             defaults: self.config,
             overlay: Some(overlay),
             file: None,
-            env: variables,
+            env,
         };
-        let opened = self.descriptor.open(&sources, env);
+        let opened = self.descriptor.open(&sources, runtime);
         let (app, server) = opened.map_err(|error| error.to_string())?;
         Ok(BuiltGateway { app, server })
     }

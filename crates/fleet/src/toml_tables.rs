@@ -11,7 +11,7 @@ pub(crate) fn section<'a>(table: &'a Table, key: &str) -> Option<&'a Table> {
     table.get(key).and_then(Value::as_table)
 }
 
-/// Sets the value at a path, creating the missing tables.
+/// Sets the value at a path. Missing tables are created.
 pub(crate) fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
     match path {
         [] => {}
@@ -27,7 +27,7 @@ pub(crate) fn set(table: &mut Table, path: &[&str], value: impl Into<Value>) {
     }
 }
 
-/// Merges `over` into `under`: tables key by key. Any other value replaces the value in `under`.
+/// Merges `over` into `under`: tables key by key; any other value is replaced.
 pub(crate) fn merge(under: &mut Table, over: Table) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
