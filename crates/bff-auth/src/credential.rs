@@ -1,5 +1,5 @@
-//! Finds the credential in the headers of a request. The URL is not a place for it: logs contain URLs
-//! (RFC 9700 §4.3.2).
+//! Finds the credential in the headers of a request. It is never read from the URL, because logs contain
+//! URLs (RFC 9700 §4.3.2).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 

@@ -104,7 +104,7 @@ impl Jwks {
         self.0.issuer.unhealthy_reason()
     }
 
-    /// The generation of the current keys; `None` if there are none or they have expired. Old keys start a background
+    /// The generation of the current keys; `None` if they are missing or have expired. Old keys start a background
     /// fetch.
     pub(super) fn generation(&self) -> Option<u64> {
         let current = self.0.current.load();

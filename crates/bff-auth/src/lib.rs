@@ -3,6 +3,8 @@
 //! - A request without a credential is anonymous.
 //! - An invalid credential gets 401, also on endpoints that allow anonymous requests, so that the client notices it.
 //! - If the issuer's keys are unavailable, a token gets 503: it can neither be accepted nor rejected.
+//!
+//! The crate knows no route and no middleware. Read this file first, then `bearer.rs` and `api_key.rs`.
 
 use std::sync::Arc;
 

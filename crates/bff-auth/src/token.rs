@@ -104,7 +104,7 @@ impl<'a> Token<'a> {
     /// read the system clock.
     pub(super) fn verify(&self, key: &Key) -> Result<Map<String, Value>, AuthError> {
         let algorithm = match key.algorithm() {
-            of_key if of_key != self.algorithm => {
+            key_algorithm if key_algorithm != self.algorithm => {
                 return Err(AuthError::KeyAlgorithm(self.kid.as_str().into()));
             }
             Algorithm::RS256 => jsonwebtoken::Algorithm::RS256,

@@ -36,13 +36,13 @@ pub(super) struct Entry {
     /// The size of the body as received.
     pub(super) bytes: usize,
     pub(super) received_at: Instant,
-    /// When the call started, in milliseconds since 1970. Purges are compared with it.
+    /// The time at which the call started, in milliseconds since 1970. Purges are compared with it.
     pub(super) requested_at: u64,
     /// The tags to purge by.
     pub(super) tags: Box<[Tag]>,
     /// Another replica stored it, and no backend was called here.
     pub(super) from_shared_tier: bool,
-    /// Why the last revalidation failed, and when to retry.
+    /// The reason of the last failed revalidation, and the delay before a retry.
     pub(super) last_refresh_error: Mutex<Option<(Reason, Option<Duration>)>>,
 }
 

@@ -34,9 +34,9 @@ pub(super) struct CacheFill {
     pub(super) key: Key,
     pub(super) policy: CachePolicy,
     pub(super) stale_entry: Option<Arc<Entry>>,
-    /// When the call started, in milliseconds since 1970.
+    /// The time at which the call started, in milliseconds since 1970.
     pub(super) requested_at: u64,
-    /// Decodes what other replicas stored; `None` if the response is not shared.
+    /// Decodes a body that another replica stored; `None` if the response is not shared.
     pub(super) decode: Option<DecodeFn>,
 }
 

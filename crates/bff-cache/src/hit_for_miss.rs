@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::key::Key;
 
-/// How long a mark lasts.
+/// The lifetime of a mark.
 pub(super) const TTL: Duration = Duration::from_secs(10);
-/// How many marks fit. Two requests that share a slot replace each other.
+/// The number of marks. Two requests that share a slot replace each other.
 const SLOTS: usize = 1 << 12;
 /// The bits of a slot that hold the hash. The others hold the expiry.
 const HASH_MASK: u64 = 0xffff_ffff_0000_0000;

@@ -11,8 +11,8 @@ use http::Method;
 use super::hash::{ChainedXxh3, Tag};
 use bff_context::scope::{Audience, Scope};
 
-/// The key of a response. Two keys are equal only if all parts are. The audience comes from the scope of the call and
-/// from nowhere else. Cheap to clone.
+/// The key of a response. Two keys are equal only if all parts are. The audience comes only from the scope of the
+/// call. Cheap to clone.
 #[derive(Clone)]
 pub struct Key(Arc<Parts>);
 
@@ -59,7 +59,7 @@ impl Key {
     }
 
     /// The key in the shared tier of `gateway`; `None` for a response of one caller, which never leaves the process.
-    /// The type is no part of it, because the shared tier holds responses as received.
+    /// The type is not part of it, because the shared tier holds responses as received.
     pub(super) fn shared_key(&self, gateway: &str) -> Option<Vec<u8>> {
         let KeyedRequest {
             upstream,
@@ -203,7 +203,7 @@ mod tests {
             }
         }
         assert_eq!(key::<u8>("/a", &ada), key::<u8>("/a", &ada.clone()));
-        // The key has only the parts that the segment asked for.
+        // The key has only the parts that the segment depends on.
         let (de, at) = (segment("en", "DE"), segment("de", "AT"));
         assert_eq!(key::<u8>("/a", &de), key::<u8>("/a", &at));
     }

@@ -170,7 +170,7 @@ impl Cache {
         };
         let tasks = self.0.tasks.clone();
         let announcements = purge_replication::subscribe(store, &tasks);
-        // Not tracked, because draining would wait for it. It ends when draining begins.
+        // Not tracked, because draining would wait for it. It ends when draining ends.
         tokio::spawn(async move {
             tokio::select! {
                 biased;
@@ -180,7 +180,7 @@ impl Cache {
         });
     }
 
-    /// A permit for one background revalidation; `None` at the limit. Dropping it frees the place.
+    /// A permit for one background revalidation; `None` at the limit. Dropping it frees the slot.
     fn try_start_revalidation(&self) -> Option<RevalidationPermit> {
         let increment =
             |running| (running < self.0.config.max_background_revalidations).then(|| running + 1);

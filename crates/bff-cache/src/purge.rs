@@ -94,8 +94,8 @@ impl Cache {
         }
     }
 
-    /// Invalidates after a proxied write that was, or may have been, executed at `at`: all entries of its path, with
-    /// any query (RFC 9111 §4.4), and the caller's entries of this backend. Entries that screens fetched are included.
+    /// Invalidates after a proxied write that was, or may have been, executed at `at`. Invalid are all entries of its
+    /// path, with any query (RFC 9111 §4.4), and the caller's entries of this backend. Entries of screens are included.
     pub fn invalidate_forwarded_write(
         &self,
         (upstream, target): (&str, &str),
@@ -118,8 +118,8 @@ impl Cache {
         }
     }
 
-    /// Invalidates after a write that was, or may have been, executed at `at`: its address (RFC 9111 §4.4), the tags of
-    /// `policy`, and the caller's entries of this backend.
+    /// Invalidates after a write that was, or may have been, executed at `at`. Invalid are its address (RFC 9111 §4.4),
+    /// the tags of `policy`, and the caller's entries of this backend.
     pub fn invalidate_after_write(
         &self,
         (upstream, target): (&str, &[u8]),

@@ -99,12 +99,12 @@ impl PurgeReplication {
         self.everything_version.load(Relaxed) <= since && tags.iter().all(is_newer)
     }
 
-    /// This replica purged the tag.
+    /// Records that this replica purged the tag.
     pub(super) fn tag_purged(&self, tag: Tag) {
         self.enqueue(self.tag_versions.slot(tag));
     }
 
-    /// This replica executed a write. `slot` is the caller's slot in the table of writes.
+    /// Records that this replica executed a write. `slot` is the caller's slot in the table of writes.
     pub(super) fn caller_wrote(&self, slot: usize) {
         self.enqueue(PURGE_SLOTS + slot);
     }

@@ -1,4 +1,4 @@
-//! When each tag was purged. An entry is invalid if it was requested before one of its tags was purged.
+//! The time at which each tag was purged. An entry is invalid if it was requested before one of its tags was purged.
 //!
 //! A purge changes one number and searches nothing, so its cost does not depend on the number of entries. Replicas only
 //! exchange (tag, time). The table has a fixed number of slots; two tags that share a slot are purged together.
@@ -42,7 +42,7 @@ impl PurgeTimestamps {
         }
     }
 
-    /// Whether something requested at `requested_at` is newer than the purges of all these tags.
+    /// Whether a response requested at `requested_at` is newer than the purges of all these tags.
     pub(super) fn is_newer(&self, tags: &[Tag], requested_at: u64) -> bool {
         tags.iter()
             .all(|tag| self.latest(self.slot(*tag)) < requested_at)

@@ -27,7 +27,7 @@ pub struct ReadThrough {
     pub policy: CachePolicy,
     /// The time limit of a background revalidation.
     pub revalidation_timeout: Duration,
-    /// Decodes what other replicas stored; `None` if the response is not shared.
+    /// Decodes a body that another replica stored; `None` if the response is not shared.
     pub decode: Option<DecodeFn>,
 }
 
@@ -75,7 +75,7 @@ impl Cache {
         }
     }
 
-    /// A fresh entry, if there is one. Calls no backend and waits for nothing.
+    /// A fresh entry, if the cache holds one. Calls no backend and waits for nothing.
     pub fn get_fresh<T, S>(&self, read: &ReadKey) -> Option<Fetched<T, S>>
     where
         T: Send + Sync + 'static,

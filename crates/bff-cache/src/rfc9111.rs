@@ -1,8 +1,8 @@
 //! Decides whether a response is stored and how long it is fresh: RFC 9111, by the crate `http-cache-semantics`.
 //!
-//! This module adds what the crate lacks: RFC 5861; directives in any case; an unreadable `Cache-Control` counts as
-//! `no-store`; the age from `Date` and the response delay (RFC 9111 §4.2.3); fields that only the 304 has (§3.2).
-//! Like the crate, it is stricter than the RFC: a shared entry with `proxy-revalidate` is never fresh, and neither is
+//! This module adds the rules that it lacks: RFC 5861; directives in any case; an unreadable `Cache-Control` counts
+//! as `no-store`; the age from `Date` and the response delay (RFC 9111 §4.2.3); fields that only the 304 has (§3.2).
+//! Like the crate, it is stricter than the RFC: a shared entry with `proxy-revalidate` is never fresh. Neither is
 //! one with `Set-Cookie` but without `public`. Heuristic freshness is off: only explicit lifetimes count.
 
 use std::time::{Duration, SystemTime};
@@ -68,7 +68,7 @@ pub struct ResponseView<'a> {
     pub status: StatusCode,
     /// The header fields.
     pub headers: &'a HeaderMap,
-    /// When the response arrived.
+    /// The time at which the response arrived.
     pub received_at: SystemTime,
     /// The `response_delay` of RFC 9111 §4.2.3: from sending the request to receiving the head.
     pub response_delay: Duration,
@@ -181,7 +181,7 @@ pub fn evaluate(
 }
 
 /// Copies the fields into one buffer of their own. Values that were read are slices of a much larger receive buffer,
-/// which they would keep in memory.
+/// which would otherwise stay in memory.
 pub fn compact_headers(headers: &HeaderMap) -> HeaderMap {
     let mut text = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values() {

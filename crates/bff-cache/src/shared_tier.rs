@@ -165,7 +165,7 @@ impl SharedTier {
             }
             let end = deadline.instant().min(started + self.records.lease_wait);
             if Instant::now() + pause >= end {
-                // Waited too long: fetch here without a lease, and store the response for all nevertheless.
+                // The wait took too long: fetch here without a lease, and store the response for all replicas anyway.
                 return Ok((SharedLookup::Fetch(Some(lease), stale), "timeout"));
             }
             sleep(pause).await;

@@ -24,7 +24,7 @@ use bff_context::context::{Failure, Reason, SharedDeadline};
 pub(super) type FlightResult = Result<Arc<Entry>, Failure>;
 type SharedFetch = BoxFuture<'static, FlightResult>;
 
-/// The number of locks, a power of two: so many threads can start flights at once.
+/// The number of locks, a power of two. At most this many threads can start flights at once.
 const SHARDS: usize = 16;
 
 type Shard = Mutex<HashMap<Key, ActiveFlight, PrehashedBuildHasher>>;
@@ -42,7 +42,7 @@ struct ActiveFlight {
     number: u64,
     shared_fetch: WeakShared<SharedFetch>,
     deadline: Arc<SharedDeadline>,
-    /// When the flight started, in milliseconds since 1970.
+    /// The time at which the flight started, in milliseconds since 1970.
     requested_at: u64,
 }
 
@@ -169,7 +169,7 @@ impl FlightHandle {
     }
 }
 
-/// One waiter. Its own deadline applies, whatever the flight's is.
+/// One waiter. Its own deadline applies, regardless of the flight's deadline.
 pub(super) struct FlightFuture {
     flight: FlightHandle,
     waiter_deadline: Instant,

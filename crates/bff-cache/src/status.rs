@@ -1,4 +1,4 @@
-//! How a read used the cache, as metrics, `X-Cache` and `Cache-Status` (RFC 9211) report it.
+//! Reports the result of a read in `X-Cache` and `Cache-Status` (RFC 9211).
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The cache result, for machines (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Writes how a whole response used the cache: one list member for all its sections. Without sections it writes
+/// Writes the cache result of a whole response: one list member for all its sections. Without sections it writes
 /// nothing.
 pub fn write_headers<'a>(
     sections: impl Iterator<Item = &'a Provenance> + Clone,

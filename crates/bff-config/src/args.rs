@@ -104,7 +104,7 @@ impl Args {
 
 /// The exit code for a command line that does not start the program. Prints the help, or the mistake in one line.
 pub fn exit_code_for(error: &clap::Error) -> ExitCode {
-    // A closed terminal is no other failure.
+    // A closed terminal does not change the exit code.
     if error.use_stderr() {
         let _ = writeln!(std::io::stderr(), "{}", one_line(error));
         ExitCode::from(Error::EXIT_CODE)

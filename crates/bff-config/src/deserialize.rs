@@ -1,4 +1,4 @@
-//! From the merged tree to a typed value.
+//! Deserializes the merged tree into a typed value.
 
 use serde::Deserializer;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
@@ -12,10 +12,10 @@ use super::layers::{Kind, Node, Source, Table};
 type Result<T> = std::result::Result<T, Error>;
 
 /// Replaces the `…_FILE` variables of a section by the content of their files. `fields` are the keys of the struct
-/// that reads the section. A map has none: there every such variable names a file.
+/// that reads the section. A map has no fields: in it, every such variable names a file.
 fn read_files(table: &mut Table, fields: Option<&[&str]>) {
     let has = |key: &str| fields.is_none_or(|fields| fields.contains(&key));
-    // In alphabetical order, so `key` is there before `key_file`.
+    // The order is alphabetical, so `key` comes before `key_file`.
     for (name, node) in std::mem::take(table) {
         let is_field = fields.is_some() && has(&name);
         let (key, kind) = match (&node.kind, name.strip_suffix("_file")) {

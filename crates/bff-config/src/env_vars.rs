@@ -19,14 +19,14 @@ pub(crate) fn apply(tree: &mut Table, prefix: &str, env: &[(String, String)]) ->
 }
 
 fn set(tree: &mut Table, path: &str, name: &str, text: &str) -> Result<(), Error> {
-    let unknown = |why: &str| Error::new(format!("unknown variable {name}: {why}"));
+    let unknown = |reason: &str| Error::new(format!("unknown variable {name}: {reason}"));
     let keys: Vec<&str> = path.split("__").collect();
     let [sections @ .., key] = keys.as_slice() else {
         return Ok(());
     };
     if keys.contains(&"") {
-        let why = "write PREFIX_SECTION__KEY, with two underscores between names";
-        return Err(unknown(why));
+        let reason = "write PREFIX_SECTION__KEY, with two underscores between names";
+        return Err(unknown(reason));
     }
     let source = Source::Variable(name.to_owned());
     let mut table = tree;

@@ -87,8 +87,8 @@ impl Node {
 pub(crate) fn parse(text: &str, source: &Source) -> Result<Table, Error> {
     let table = toml::from_str(text).map_err(|error| {
         let report = error.to_string();
-        let place = report.lines().next().unwrap_or_default();
-        Error::new(format!("{source}: {place}: {}", error.message()))
+        let position = report.lines().next().unwrap_or_default();
+        Error::new(format!("{source}: {position}: {}", error.message()))
     })?;
     Ok(nodes(table, source))
 }

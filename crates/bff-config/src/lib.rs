@@ -3,7 +3,7 @@
 //! The layers, weakest first:
 //!
 //! 1. the core defaults: the keys that all gateways share, each with its unit;
-//! 2. the gateway's defaults: the keys in which this gateway differs. Both are compiled into the binary;
+//! 2. the gateway's defaults: the keys in which this gateway differs. Both are compiled in;
 //! 3. an overlay from a program that embeds the gateway, such as the development fleet;
 //! 4. the file of `--config FILE`;
 //! 5. the environment: `PREFIX_SECTION__KEY`, for example `WEB_UPSTREAMS__ALPHA__URL=http://localhost:4001`.
@@ -12,8 +12,8 @@
 //! The text of a variable becomes the type that its key needs: a number, a boolean, a duration, or a list with commas.
 //! An empty variable is `None` for an optional key and an empty list for a list.
 //!
-//! **Defaults of backends.** Each table of `[upstreams]` inherits the keys of `[upstream_defaults]`, also single keys
-//! of inner tables.
+//! **Defaults of backends.** Each table of `[upstreams]` inherits the keys of `[upstream_defaults]`, including single
+//! keys of inner tables.
 //!
 //! **Secrets in files.** `PREFIX_A__B_FILE=/path` sets `a.b` to the trimmed text of that file. If the section has a key
 //! named `b_file`, or a weaker layer sets that key, the variable sets that key and no file is read.
@@ -21,6 +21,9 @@
 //! **Mistakes.** A key that no type reads is an error, in a file and in a variable with the prefix. The variables that
 //! Kubernetes sets for each Service are ignored. A key with an old name is an error that contains the new name. Each
 //! error is one line that names key and source. The caller prints it and exits with [`Error::EXIT_CODE`].
+//!
+//! The crate knows no key except `upstreams`, `upstream_defaults` and the renamed ones. Read this file first, then
+//! `layers.rs`.
 
 mod args;
 mod deserialize;
@@ -87,7 +90,7 @@ pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
 /// so that its key can refuse it.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the lint points to this function"
+    reason = "the lint recommends this function"
 )]
 pub fn environment() -> Vec<(String, String)> {
     let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();

@@ -33,7 +33,7 @@ fn write<C: Serialize>(config: &C, tree: &Table) -> String {
     }
 }
 
-/// Writes a section: first its values, because TOML counts all keys after a header to that header.
+/// Writes a section: first its values, because in TOML all keys after a header belong to it.
 fn section<'a>(
     lines: &mut Vec<String>,
     path: &mut Vec<&'a str>,

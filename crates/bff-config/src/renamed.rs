@@ -1,6 +1,6 @@
 //! Keys and values that have a new name. An old name is refused with a line that contains the new one.
 //!
-//! A row counts as soon as no type reads the old name any more.
+//! A row applies once no type reads the old name.
 
 use super::layers::{Table, find};
 

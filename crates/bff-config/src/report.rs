@@ -1,4 +1,4 @@
-//! The one line that reports a configuration mistake: which key, which source, what is wrong.
+//! The one line that reports a configuration mistake: the key, the source and the reason.
 
 use serde_path_to_error::Segment;
 use toml::Value;
@@ -90,7 +90,7 @@ fn invalid(tree: &Table, path: &[&str], message: &str) -> Error {
         .iter()
         .any(|start| message.starts_with(start));
     // The first half of such a message contains the value, which may be a secret.
-    let (why, may_be_shown) = match message.rsplit_once(", expected ") {
+    let (reason, may_be_shown) = match message.rsplit_once(", expected ") {
         Some((_, expected)) if is_reworded => {
             let expected = in_words(expected);
             (format!("expected {expected}"), !SECRET.contains(&expected))
@@ -98,14 +98,14 @@ fn invalid(tree: &Table, path: &[&str], message: &str) -> Error {
         _ => (message.to_owned(), true),
     };
     let Some(value) = node.and_then(shown).filter(|_| may_be_shown) else {
-        return Error::new(format!("{key}{place}: {why}"));
+        return Error::new(format!("{key}{place}: {reason}"));
     };
     let text = value.trim_matches('"');
-    let why = match renamed::new_path(&[&path, &[text][..]].concat()) {
+    let reason = match renamed::new_path(&[&path, &[text][..]].concat()) {
         Some(new) => format!("this value was renamed to {:?}", new.last().unwrap_or(&"")),
-        None => why,
+        None => reason,
     };
-    Error::new(format!("{key} = {value}{place}: {why}"))
+    Error::new(format!("{key} = {value}{place}: {reason}"))
 }
 
 /// The path as a file or variable has it, and the middle of a line: ` in file x.toml`.
@@ -153,7 +153,7 @@ fn shown(node: &Node) -> Option<String> {
     }
 }
 
-/// What serde expects, in the words of a file's author.
+/// The type that serde expects, in the words of a configuration file.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",

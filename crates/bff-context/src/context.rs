@@ -102,7 +102,7 @@ impl RequestContext {
         }))
     }
 
-    /// A context for background work of the gateway: without a caller, least urgent, with a deadline in `time`.
+    /// A context for background work of the gateway: without a caller, least urgent, with a deadline after `time`.
     pub fn background(client: &HeaderValue, env: &Env, time: Duration) -> Self {
         Self::open(RequestContextParts {
             client: client.clone(),

@@ -31,7 +31,7 @@ struct Inner {
     code: Code,
     /// For the client: understandable alone, without internals.
     detail: Cow<'static, str>,
-    /// For the log only: what happened inside.
+    /// For the log only: the internal cause.
     cause: Option<String>,
     retry_after: Option<Duration>,
     field_errors: Vec<FieldError>,
@@ -147,7 +147,7 @@ impl Error {
         self
     }
 
-    /// Sets when to try again.
+    /// Sets the delay before a retry.
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.inner_mut().retry_after = after;
@@ -198,7 +198,7 @@ impl Error {
         &self.0.field_errors
     }
 
-    /// When to try again, if known.
+    /// The delay before a retry, if known.
     pub fn retry_hint(&self) -> Option<Duration> {
         self.0.retry_after
     }

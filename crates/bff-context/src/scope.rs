@@ -8,7 +8,7 @@ pub use caller::{Caller, Identity};
 pub use label::{Label, Language, Region};
 pub use segment::Segment;
 
-// Each of these files imports only those before it: cache_visibility, label, caller, segment, audience.
+// Each of these files imports only those before it: `cache_visibility`, `label`, `caller`, `segment`, `audience`.
 mod audience;
 mod cache_visibility;
 pub mod caller;
@@ -32,15 +32,15 @@ impl Access {
     }
 }
 
-/// The data that a response depends on, and so who may share it.
+/// The data that a response depends on. It decides which callers may share the response.
 pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
     /// Whether the response belongs to one caller.
     const PERSONAL: bool;
 
-    /// Who may store the response outside the gateway.
+    /// The caches outside the gateway that may store the response.
     fn visibility(&self) -> CacheVisibility;
 
-    /// Who shares a cache entry or a call: the audience part of every cache key.
+    /// The callers that share a cache entry or a call: the audience part of every cache key.
     fn audience(&self, access: Access) -> Audience;
 
     /// Adds the identity headers that the backend may know.

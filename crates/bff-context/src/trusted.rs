@@ -1,5 +1,5 @@
-//! The functions that could break the rule that a type decides who shares an answer. Gateways cannot name this crate,
-//! and `bff-core` does not re-export this module: only the crates of the mechanism call them.
+//! Functions that could break the rule that the type decides which callers share a response. Gateways cannot name this
+//! crate, and `bff-core` does not re-export this module. So only the crates of the core can call them.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub fn account(caller: &Caller) -> &str {
     caller.account()
 }
 
-/// Account and profile of a caller. The profile is empty if there is none.
+/// Account and profile of a caller. The profile is empty if the caller has none.
 pub fn account_and_profile(caller: &Caller) -> (&str, &str) {
     caller.account_and_profile()
 }

@@ -3,7 +3,7 @@
 //! [`IdempotentWrites`] executes each write once and stores its outcome. Each step has its own idempotency key, derived
 //! from the client's key ([`WriteAttempt::key`]), so a retry of the write repeats no completed step. When a step is
 //! refused, the saga compensates the earlier steps, the latest first. When the outcome of a step is unknown, the saga
-//! compensates nothing: the backend may have executed it, and a retry with the same key finds out.
+//! compensates nothing, because the backend may have executed it. A retry with the same key learns the outcome.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! The cache of backend responses, as a gateway sees it: settings and purges. The crate `bff-cache` holds the rest.
+//! The part of `bff-cache` that gateways use: settings and purges of the cache of backend responses.
 
 pub use bff_cache::{
     Cache, CacheOverrides, CachePolicy, CacheResult, Config, Key, Purge, RouteCacheOverrides,

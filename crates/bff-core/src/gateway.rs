@@ -1,4 +1,4 @@
-//! What a BFF author writes: one [`Gateway`] that names the BFF, its backends and its routes.
+//! A BFF author writes one [`Gateway`]: it names the BFF, its backends and its routes.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ mod upstreams;
 /// The keys that all gateways share, each with its unit and reason.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
-/// One gateway, described. [`main!`](crate::main) makes a program of it.
+/// The description of one gateway. [`main!`](crate::main) turns it into a program.
 #[derive(Debug)]
 pub struct Gateway<U: GatewayState> {
     /// The client class. It is also the metrics label, and in upper case the prefix of environment variables.
@@ -35,14 +35,14 @@ pub struct Gateway<U: GatewayState> {
     pub routes: fn() -> Endpoints<Arc<U>>,
     /// The GraphQL routes. Default: none.
     pub graphql: Option<fn(&U, &graphql_config::Config, Mode) -> ExtraRoutes>,
-    /// The error codes of the backends' own, so that each has its page. Default: none.
+    /// The error codes of its backends, so that each code has its page. Default: none.
     pub codes: &'static [Code],
     /// Whether production shows the reference page `/docs` too. Default: development only.
     pub public_docs: bool,
 }
 
 impl<U: GatewayState> Gateway<U> {
-    /// The options that a gateway need not name. It has no name, no configuration and no route of its own.
+    /// The defaults of the optional fields. It has no name, no configuration and no route of its own.
     pub const DEFAULT: Self = Self {
         name: "",
         config: "",
@@ -83,7 +83,7 @@ fn no_routes<U: GatewayState>() -> Endpoints<Arc<U>> {
     Endpoints::new(utoipa::openapi::OpenApi::default())
 }
 
-/// A [`Gateway`] whose backends' type does not matter: what a program with several gateways lists.
+/// A [`Gateway`] without the type of its backends, so that a program can list several gateways.
 pub trait AnyGateway: Send + Sync {
     /// Reads the configuration and builds the gateway. Returns the `[server]` table beside it.
     fn open(&self, sources: &Sources<'_>, env: &Env) -> Result<(App, server::Config), Error>;

@@ -3,6 +3,8 @@
 //! A gateway is a set of *screens*: responses for one client, built from *sections*. Each section comes from one
 //! backend call. [`inbound`] handles requests from clients, [`outbound`] calls backends. Neither uses the other; both
 //! use [`context::RequestContext`]. [`section`] builds screens and reports the provenance of every section.
+//!
+//! Read `gateway.rs` first, then `inbound/middleware.rs` and `section.rs`.
 
 pub mod action;
 pub mod cache;

@@ -1,4 +1,4 @@
-//! Calls to backends, as a gateway sees them. The crate `bff-upstream` holds the rest.
+//! The part of `bff-upstream` that gateways use: calls to backends, and their results.
 
 pub use bff_context::context::{
     Failure, Fetched, Freshness, Id, InvalidId, Provenance, Reason, Short, deserialize_id,

@@ -2,8 +2,8 @@
 //!
 //! They are the router's fallback, with their own table of prefixes, so the path of a screen always wins. Bodies stream
 //! in both directions. Backend responses are forwarded unchanged. If the backend does not answer, the response is a
-//! problem document (RFC 9457). As for a screen, the edge checks each request first, and `outbound` applies the
-//! policies of the backend.
+//! problem document (RFC 9457). As for a screen, the edge checks each request first, and `bff-upstream`
+//! applies the policies of the backend.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

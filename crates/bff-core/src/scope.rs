@@ -1,8 +1,8 @@
-//! The scope of a call: who may share its response. The type decides.
+//! The scope of a call. Its type decides which callers may share the response.
 //!
 //! A call is [`Public`], of a [`Segment`], or of one [`Caller`]. It can use only the data that its scope holds. A
 //! caller cannot be read as text, so an identity can only go into a call of that caller. Each program below that must
-//! not compile has a twin that differs in one token and compiles.
+//! not compile is beside one that differs in one token and compiles.
 //!
 //! A public call cannot have the caller in its path:
 //! ```compile_fail
@@ -120,7 +120,7 @@
 //! # }
 //! ```
 //!
-//! A gateway cannot make an answer of a scope itself:
+//! A gateway cannot create a response of a scope itself:
 //! ```compile_fail
 //! # use bff_core::{Fetched, Public};
 //! # fn f(own: Fetched<u8, Public>) {

@@ -3,6 +3,9 @@
 //! [`algorithm`] and [`adaptive`] are pure. Counters live in this process or in Redis. In Redis, one script decides all
 //! policies of a request in one round trip. If Redis is unavailable, each policy either counts in the replica or
 //! rejects. The per-IP limit always counts in this process, so that a flood never reaches Redis.
+//!
+//! The crate knows no router and no authentication: [`Request`] holds all data that it needs. Read this file first,
+//! then `limit.rs` and `algorithm.rs`.
 
 use std::net::IpAddr;
 use std::time::Duration;

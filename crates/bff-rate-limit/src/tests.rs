@@ -637,11 +637,11 @@ async fn a_store_that_never_replies_is_unavailable_within_50_ms_and_logged_once(
         for n in 0..20 {
             let started = tokio::time::Instant::now();
             let (state, result) = limits.check(anonymous_request()).await;
-            let took = started.elapsed();
+            let elapsed = started.elapsed();
             // Only the first request, and one per `retry_interval`, waits for the timeout.
             assert!(
-                took <= Duration::from_millis(50),
-                "{on_failure} {n}: {took:?}"
+                elapsed <= Duration::from_millis(50),
+                "{on_failure} {n}: {elapsed:?}"
             );
             assert_eq!(result.is_err(), rejects);
             if let Err(error) = result {

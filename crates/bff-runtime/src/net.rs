@@ -124,10 +124,7 @@ impl fmt::Debug for InMemoryNetwork {
 
 impl Net {
     /// Connects to `host:port`. The caller must limit the time.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the ban points to this connector"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the lint recommends this method")]
     pub async fn connect(&self, authority: &str) -> io::Result<Connection> {
         match self {
             Self::Tcp => {

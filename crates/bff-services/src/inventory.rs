@@ -1,7 +1,7 @@
 //! The inventory backend: the offers and the stock of a product in a region.
 //!
 //! The cache shares responses within a region, for as long as the backend allows (10 s). It never serves them stale: a
-//! wrong price or stock is worse than none.
+//! wrong price or stock is worse than a missing one.
 
 use bff_core::outbound::{Call, Upstream};
 use bff_core::{Failure, Fetched, RequestContext, Segment, UpstreamClient};

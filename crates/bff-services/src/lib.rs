@@ -5,6 +5,8 @@
 //! every screen needs is required. An unknown enum value decodes as the enum's last variant.
 //!
 //! If the caller can fix a rejected write (402, 409 or 422), the client maps it to a code of that backend, see [`CODES`].
+//!
+//! Read `inventory.rs` first: it is a short client.
 
 pub mod inventory;
 pub mod order;

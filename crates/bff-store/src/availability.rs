@@ -1,5 +1,5 @@
-//! Whether Redis is available: logged once when it fails and once when it recovers. In between, only a few calls try
-//! it. Each slot range of a cluster is tracked separately.
+//! Tracks whether Redis is available. It logs one line when Redis fails, and one when it recovers. In between, only a
+//! few calls reach Redis. Each slot range of a cluster is tracked separately.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -16,7 +16,7 @@ pub struct Config {
     pub url: Option<Secret>,
     /// Keys that encrypt secrets before they leave this process: 32 random bytes each, in base64url. The first key
     /// encrypts, all keys decrypt. To rotate, add the new key in front; remove the old one after its records have
-    /// expired. Default none, which production refuses if `url` is set. Best from a file.
+    /// expired. Default none, which production refuses if `url` is set. Prefer a file.
     #[serde(default)]
     pub encryption_keys: Vec<Secret>,
     /// The time limit of one call to Redis. Default 50ms: a healthy Redis takes one, and the request needs the rest.

@@ -13,7 +13,8 @@ use redis::{Client, Cmd, Pipeline, RedisFuture, Value};
 use super::config::Config;
 use bff_config::Secret;
 
-/// How often one command follows a cluster's redirections, as after a slot has moved. The store's timeout applies too.
+/// The maximum number of redirections of one command in a cluster, as after a slot has moved. The store's timeout
+/// applies too.
 const REDIRECTIONS: u32 = 4;
 
 /// One multiplexed connection, or one to each node. It reconnects by itself. Cheap to clone.
@@ -52,7 +53,7 @@ impl RedisConnection {
             let client_config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(connect_timeout))
                 .set_response_timeout(Some(config.timeout))
-                // One attempt for each call: `Availability` decides how often there is one.
+                // One attempt for each call: `Availability` decides the time of the next one.
                 .set_number_of_retries(0);
             let one = ConnectionManager::new_lazy_with_config(servers[0].clone(), client_config);
             Self::One(one.map_err(|error| format!("store.url: {}", error.category()))?)

@@ -2,8 +2,8 @@
 //! code on another device.
 //!
 //! Each authorization has two names. The device code has 256 bits; with it the device polls, and gets the result once.
-//! The user code is short, so guesses are limited: each account may enter a limited number of codes in a time, right or
-//! wrong. A user code works once: of two decisions at the same moment, one succeeds.
+//! The user code is short, so guesses are limited: each account may enter a limited number of codes in a period, right
+//! or wrong. A user code works once: of two decisions at the same moment, one succeeds.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ const ATTEMPTS: Namespace = Namespace {
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH: usize = 8;
 
-/// How long authorizations last, and how many codes may be tried.
+/// The lifetime of authorizations, and the number of codes that may be tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The lifetime of a user code. Default 10 minutes.
@@ -66,7 +66,7 @@ pub struct DeviceAuthorization {
 pub enum UserCodeResult<T> {
     /// The code is valid.
     Accepted(T),
-    /// The code does not exist, or no longer.
+    /// The code does not exist, was used or has expired.
     Unknown,
     /// The account has entered too many codes.
     TooManyAttempts,
@@ -77,11 +77,11 @@ pub enum UserCodeResult<T> {
 pub enum PollResult<A> {
     /// No decision yet.
     Pending,
-    /// Approved, with what the device was granted. Returned once.
+    /// Approved, with the grant for the device. Returned once.
     Approved(A),
     /// Denied. Returned once.
     Denied,
-    /// The authorization does not exist, or no longer.
+    /// The authorization does not exist, or has ended.
     Expired,
 }
 
@@ -116,7 +116,7 @@ impl DeviceAuthorizations {
         }
     }
 
-    /// Starts an authorization. `device_info` is what the person sees of the device.
+    /// Starts an authorization. The person sees `device_info`, which describes the device.
     pub async fn begin<T: Serialize>(
         &self,
         device_info: T,
@@ -132,7 +132,7 @@ impl DeviceAuthorizations {
             device_code,
             device_info,
         };
-        // A random code is rarely taken; then another one is tried.
+        // A random code is rarely in use already. Then another one is tried.
         for _ in 0..3 {
             let user_code = self.random_user_code();
             let key = user_code_key(&user_code);
@@ -169,7 +169,7 @@ impl DeviceAuthorizations {
         }))
     }
 
-    /// Approves the device with what it is granted, or denies it without. The code is used up. Counts as an attempt.
+    /// Approves the device with `grant`, or denies it without one. The code cannot be used again. Counts as an attempt.
     pub async fn decide<A: Serialize>(
         &self,
         account: &str,

@@ -54,7 +54,7 @@ impl EncryptedStore {
         Ok(keys.iter().zip(records).map(read).collect())
     }
 
-    /// Stores a record if there is none under its key; returns whether it did.
+    /// Stores a record if its key has no record yet; returns whether it was stored.
     pub(super) async fn insert_if_absent(
         &self,
         key: &Key,

@@ -3,7 +3,7 @@
 //! A record lasts a day from the start of its write. The code that runs the write completes or abandons its claim. If
 //! it does neither, because the process was killed or the store was unavailable, the write counts as interrupted after
 //! its maximum duration. An abandoned write that had started counts as interrupted at once. A retry runs an interrupted
-//! write again, to learn its outcome: every step sends an idempotency key of its own, so no backend executes it twice.
+//! write again, to learn its outcome. Every step sends its own idempotency key, so no backend executes it twice.
 //! A record is deleted early only if nothing was executed.
 //!
 //! If the store is unavailable, it is unknown whether the write was executed before. It is then rejected: a client
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Key, Namespace, Record, RecordCipher, Store, StoreUnavailable, StoredRecord};
 
-/// How long a record lasts (CONTRACT: 24 hours).
+/// The lifetime of a record (CONTRACT: 24 hours).
 pub const RETENTION: Duration = Duration::from_secs(24 * 60 * 60);
 
 const NAMESPACE: Namespace = Namespace {

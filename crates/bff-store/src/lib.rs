@@ -3,9 +3,9 @@
 //! Both implementations behave alike, and one test suite runs on both. The crate knows no request and no HTTP. Read this
 //! file first: [`Store`] lists all operations. [`idempotency`], [`session`] and [`device_authorization`] build on it.
 //!
-//! Every key has a hash tag, so that related records are in one slot of a Redis Cluster, and the version of the encoding,
-//! so that two releases side by side do not read each other's records. No call to Redis takes longer than `timeout`;
-//! then it fails with [`StoreUnavailable`].
+//! Every key has a hash tag, so that related records are in one slot of a Redis Cluster. Every key also has the version
+//! of the encoding, so that two releases side by side do not read each other's records. A call to Redis that takes
+//! longer than `timeout` fails with [`StoreUnavailable`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Store {
         }
     }
 
-    /// Stores a record if there is none under its key; otherwise returns the existing one. Atomic.
+    /// Stores a record if its key has no record yet; otherwise returns the existing one. Atomic.
     pub async fn insert_if_absent(
         &self,
         record: &Record,
@@ -139,7 +139,7 @@ impl Store {
         }
     }
 
-    /// Subscribes to a channel. On Redis one task reads each channel until `tasks` is closed.
+    /// Subscribes to a channel. On Redis one task reads each channel until `tasks` is closed and empty.
     pub fn subscribe(&self, channel: &'static str, tasks: &TaskTracker) -> Subscription {
         match self {
             Self::Memory(memory) => Subscription(memory.subscribe(channel)),

@@ -26,7 +26,7 @@ const OVERHEAD: usize = 160;
 #[derive(Debug)]
 pub struct Memory {
     seed: u64,
-    /// The evictable records and the others, in separate shards, so that one kind never takes the room of the other.
+    /// The evictable records and the others, in separate shards, so that neither kind takes space from the other.
     shards: [Vec<Mutex<Shard>>; 2],
     channels: Mutex<BTreeMap<&'static str, broadcast::Sender<Option<Bytes>>>>,
 }

@@ -198,13 +198,13 @@ impl Redis {
             (self.seed_nodes.clone(), self.retry_interval, tasks.clone());
         let forward = async move {
             loop {
-                // The end is a gap, also of a first attempt that failed.
+                // After each end, and after a failed first attempt, messages may have been missed.
                 let _ = forward_messages(seed_nodes.next(), name, &channel).await;
                 let _ = channel.send(None);
                 sleep(retry_interval).await;
             }
         };
-        // Not tracked, because draining would wait for it. It ends when draining begins.
+        // Not tracked, because draining would wait for it. It ends when the tracker is closed and empty.
         tokio::spawn(async move {
             tokio::select! {
                 biased;

@@ -24,7 +24,7 @@ const SESSIONS_OF_ACCOUNT: Namespace = Namespace {
     evictable: false,
 };
 
-/// How long sessions last, and how many an account may have.
+/// The lifetime of sessions, and the number that an account may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     /// The longest time without use. Default 30 days.
@@ -51,9 +51,9 @@ impl Default for Config {
 pub struct Session<T> {
     /// The account.
     pub account: String,
-    /// When it was created, in seconds since 1970.
+    /// The time of its creation, in seconds since 1970.
     pub created_at: u64,
-    /// When it was last touched, in seconds since 1970.
+    /// The time of its last touch, in seconds since 1970.
     pub last_used_at: u64,
     /// The data of the session, such as tokens.
     pub data: T,
@@ -185,7 +185,7 @@ impl Sessions {
         removed.await.map(drop)
     }
 
-    /// Removes the session of an account by its public name; false if there is none.
+    /// Removes the session of an account by its public name; false if it has no such session.
     pub async fn remove_named(&self, account: &str, name: &str) -> Result<bool, StoreUnavailable> {
         let list = self
             .records

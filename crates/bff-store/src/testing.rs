@@ -66,8 +66,8 @@ impl Server {
 
     /// Kills it.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the server of the test");
-        self.child.wait().expect("the server of the test");
+        self.child.kill().expect("the test server must run");
+        self.child.wait().expect("the test server must run");
     }
 
     /// Starts it again on the same port.
@@ -79,17 +79,17 @@ impl Server {
 /// The reply of the server at `port` to any command.
 pub async fn ask<T: redis::FromRedisValue>(port: u16, args: &[&str]) -> T {
     let client =
-        redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("the server of the test");
+        redis::Client::open(format!("redis://127.0.0.1:{port}")).expect("the test server must run");
     let mut connection = client
         .get_multiplexed_async_connection()
         .await
-        .expect("the server of the test");
+        .expect("the test server must run");
     let mut command = redis::Cmd::new();
     command.arg(args);
     command
         .query_async(&mut connection)
         .await
-        .expect("the server of the test")
+        .expect("the test server must run")
 }
 
 impl Drop for Server {
@@ -112,14 +112,14 @@ fn store_with_timeouts(url: String, timeout: Duration, retry_interval: Duration)
         retry_interval,
         ..Config::default()
     };
-    Store::open(&config, &Env::real()).expect("the server of the test")
+    Store::open(&config, &Env::real()).expect("the test server must run")
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test is not a gateway")]
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
-    let program = candidates.find(|place| place.is_file());
+    let program = candidates.find(|file| file.is_file());
     if program.is_none() {
         let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
         assert!(!required, "redis-server is not installed");
@@ -129,8 +129,8 @@ fn program() -> Option<PathBuf> {
 }
 
 fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").expect("the server of the test");
-    free.local_addr().expect("the server of the test").port()
+    let free = TcpListener::bind("127.0.0.1:0").expect("the test server must run");
+    free.local_addr().expect("the test server must run").port()
 }
 
 fn run(program: &Path, port: u16, extra_args: &[String]) -> Child {
@@ -141,7 +141,7 @@ fn run(program: &Path, port: u16, extra_args: &[String]) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
-        .expect("the server of the test")
+        .expect("the test server must run")
 }
 
 /// Waits until the server answers.
@@ -174,7 +174,7 @@ impl CapturedLogs {
 
     /// The number of lines that contain `text`.
     pub fn count(&self, text: &str) -> usize {
-        let logs = String::from_utf8(self.0.lock().clone()).expect("the server of the test");
+        let logs = String::from_utf8(self.0.lock().clone()).expect("log lines are UTF-8");
         logs.lines().filter(|line| line.contains(text)).count()
     }
 }

@@ -221,7 +221,7 @@ async fn a_silent_redis_is_unavailable_after_the_timeout() {
     let start = tokio::time::Instant::now();
     assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
     assert!(start.elapsed() >= config.timeout);
-    // Now it is not tried again for a while.
+    // Now Redis is not called again for a while.
     let start = tokio::time::Instant::now();
     assert_eq!(store.get_many(&[key("a")]).await, Err(StoreUnavailable));
     assert!(start.elapsed() < config.timeout);

@@ -177,7 +177,6 @@ impl<S: Scope> Call<S> {
         self.route
     }
 
-    /// The callers that may share the response.
     /// The caches that may store the response.
     pub fn visibility(&self) -> CacheVisibility {
         self.scope.visibility()

@@ -72,7 +72,7 @@ impl ClientBodyError {
         let _ = self.0.set(error);
     }
 
-    /// Replaces the failure by the client's error, if there is one, because that caused the failure.
+    /// Replaces the failure by the client's error, if one is set, because that caused the failure.
     fn or_client_error(&self, failure: Failure) -> Failure {
         match self.0.get() {
             // A failure with a 4xx status neither counts against the backend nor is retried.

@@ -181,8 +181,8 @@ where
         let channel = instance.payload().clone();
         let (message, head) = attempt((cx, env), config, channel, call, codec(), timeout).await?;
         let bytes = message.encoded_len();
-        let value =
-            convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))?;
+        let value = convert(message)
+            .map_err(|error| Failure::new(Reason::BadResponse).with_cause(error))?;
         Ok(FullResponse {
             value: Arc::new(value),
             status: StatusCode::OK,

@@ -2,6 +2,8 @@
 //!
 //! [`start`] binds every port first, so an unavailable port is reported at once. Then it builds each gateway from its
 //! compiled-in configuration, the fleet's development overlay ([`overlay`]) and the environment.
+//!
+//! Read this file first, then `overlay.rs` and `running.rs`.
 
 use std::collections::BTreeMap;
 

@@ -125,7 +125,7 @@ pub fn new_bff(root: &Path, name: &str) -> Result<String, String> {
     Ok(values.fill(include_str!("../templates/next_steps.txt.in")))
 }
 
-/// The workspace around a folder: the closest one above it that has BFFs.
+/// The workspace around a folder: the closest ancestor that has BFFs.
 pub fn workspace(folder: &Path) -> Result<&Path, String> {
     let is_root = |at: &&Path| at.join("Cargo.toml").is_file() && at.join("bffs").is_dir();
     let root = folder.ancestors().find(is_root);

@@ -63,7 +63,7 @@ const MAX_KEYS: usize = 64;
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 impl KeySet {
-    /// The supported keys of `document`; `None` if there are none. `before` is the set that this one replaces.
+    /// The supported keys of `document`; `None` without any. `before` is the set that this one replaces.
     pub(super) fn read(document: &Document, before: Option<&Self>) -> Option<Self> {
         let keys: Vec<Arc<Key>> = document
             .keys

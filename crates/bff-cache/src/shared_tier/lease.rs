@@ -16,7 +16,7 @@ use crate::local_tier::LocalTier;
 use crate::purge_replication::MAX_TTL;
 use bff_store::{Key as StoreKey, StoreUnavailable};
 
-/// How long a record with a validator stays beyond its use, so that it can be revalidated.
+/// The time for which a record with a validator remains after its use, so that it can be revalidated.
 const REVALIDATION_GRACE: Duration = Duration::from_secs(60);
 
 /// A lease for one response. Dropping it unpublished releases it, so that another replica may call.

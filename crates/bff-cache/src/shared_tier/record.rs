@@ -1,7 +1,7 @@
 //! The encoding of records in the shared tier: the response as the backend sent it, and its storage decision.
 //!
 //! The first byte is the version of the encoding. A record of an unknown version, or one that is malformed, counts as
-//! absent, so an old release never misreads a record of a newer one.
+//! absent. So an old release never misreads a record of a newer one.
 
 use std::io::{Read, Write};
 use std::time::Duration;

@@ -33,7 +33,7 @@ fn value_of(reader_scope: usize, thing: u32) -> u32 {
     thing * 10 + u32::try_from(reader_scope).unwrap()
 }
 
-/// One read. The backend answers after 2 ms with something that is fresh for `fresh`. Returns the value and the result.
+/// One read. The backend answers after 2 ms with a response, fresh for `fresh`. Returns the value and the result.
 async fn read(
     scene: &Scene,
     reader_scope: usize,
@@ -106,7 +106,7 @@ async fn cluster() -> Option<Cluster> {
     Some(cluster)
 }
 
-/// How often the nodes read from client sockets.
+/// The number of reads of all nodes from client sockets.
 async fn reads(ports: &[u16]) -> i64 {
     let mut reads = 0;
     for port in ports {
@@ -126,7 +126,7 @@ async fn the_entries_of_one_screen_are_on_every_node() {
     };
     let setup = Setup::Cluster(cluster);
     let (ports, gateway) = (setup.ports(), setup.gateway().await);
-    let screen = |scene| join_all((0..12).map(move |thing| read(scene, 0, thing, s(60))));
+    let screen = |scene| join_all((0..12).map(move |address| read(scene, 0, address, s(60))));
     let fetched = screen(gateway.one()).await;
     assert!(
         fetched
@@ -145,7 +145,7 @@ async fn the_entries_of_one_screen_are_on_every_node() {
     let found = screen(gateway.other()).await;
     let cost = reads(&ports).await - before - overhead;
     let expected: Vec<_> = (0..12)
-        .map(|thing| (value_of(0, thing), CacheResult::Hit))
+        .map(|address| (value_of(0, address), CacheResult::Hit))
         .collect();
     assert_eq!(found, expected);
     assert_eq!(gateway.one().calls(), 12);
@@ -174,12 +174,12 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
             while !end.get() {
                 n = n.wrapping_add(7);
                 let reader_scope = usize::try_from(n / 3).unwrap() % READER_SCOPES.len();
-                let thing = n % THINGS;
+                let address = n % THINGS;
                 let started = Instant::now();
-                let (value, _) = read(scenes[n as usize % 2], reader_scope, thing, ms(20)).await;
+                let (value, _) = read(scenes[n as usize % 2], reader_scope, address, ms(20)).await;
                 assert_eq!(
                     value,
-                    value_of(reader_scope, thing),
+                    value_of(reader_scope, address),
                     "{:?}",
                     READER_SCOPES[reader_scope]
                 );
@@ -189,7 +189,7 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
             }
         }
     });
-    let killer = async {
+    let faults = async {
         let Setup::Cluster(cluster) = &mut setup else {
             unreachable!()
         };
@@ -201,10 +201,10 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
             sleep(ms(700)).await;
             // Two thirds of the entries are on other nodes, and are shared meanwhile.
             let mut found = 0;
-            for thing in 0..24 {
-                let thing = 2000 + thing + u32::try_from(node).unwrap() * 100;
-                read(gateway.one(), 1, thing, s(60)).await;
-                let read = read(gateway.other(), 1, thing, s(60)).await;
+            for address in 0..24 {
+                let address = 2000 + address + u32::try_from(node).unwrap() * 100;
+                read(gateway.one(), 1, address, s(60)).await;
+                let read = read(gateway.other(), 1, address, s(60)).await;
                 found += u32::from(read.1 == CacheResult::Hit);
                 sleep(ms(5)).await;
             }
@@ -219,19 +219,19 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
         end.set(true);
         counts
     };
-    let (_, counts) = tokio::join!(join_all(readers), killer);
+    let (_, counts) = tokio::join!(join_all(readers), faults);
     assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
     // Every slot is shared again, once the store has noticed that the node is back.
-    let mut things = 3000..;
+    let mut addresses = 3000..;
     for slot in 0..40 {
         let started = Instant::now();
         loop {
-            let thing = things.next().unwrap();
-            read(gateway.one(), 1, thing, s(60)).await;
+            let address = addresses.next().unwrap();
+            read(gateway.one(), 1, address, s(60)).await;
             gateway.wait_for_tasks().await;
             let calls = gateway.one().calls();
-            let (value, cache_result) = read(gateway.other(), 1, thing, s(60)).await;
-            assert_eq!(value, value_of(1, thing));
+            let (value, cache_result) = read(gateway.other(), 1, address, s(60)).await;
+            assert_eq!(value, value_of(1, address));
             if cache_result == CacheResult::Hit {
                 assert_eq!(gateway.one().calls(), calls);
                 break;

@@ -7,7 +7,7 @@ use bff_store::Store;
 use bff_store::testing::Cluster;
 use bff_store::testing::{Server, ask, wait_until_available};
 
-/// Where the shared entries are.
+/// The place of the shared entries.
 pub(super) enum Setup {
     Process,
     Server(Server),
@@ -93,7 +93,7 @@ impl Gateway {
         &self.replicas[0].0
     }
 
-    /// The other replica, if there is one.
+    /// The second replica; in one process, the same one.
     pub(super) fn other(&self) -> &Scene {
         &self.replicas[self.replicas.len() - 1].0
     }

@@ -153,7 +153,7 @@ async fn the_lookups_of_one_screen_take_one_round_trip() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    // How often Redis read from a socket. Reading the counter and following purges cost reads too.
+    // The number of reads of Redis from a socket. Reading the counter and following purges cost reads too.
     let reads = async || {
         let stats: String = pair.server.ask(&["INFO", "stats"]).await;
         let line = stats
@@ -551,7 +551,7 @@ async fn a_hanging_redis_is_waited_for_once() {
     };
     let first = read().await;
     assert!(first >= ms(50) && first < ms(1000), "{first:?}");
-    // The store knows now, and does not try again for a while.
+    // The store has noticed, and does not call Redis again for a while.
     let mut all = Vec::new();
     for _ in 0..5 {
         all.push(read().await);

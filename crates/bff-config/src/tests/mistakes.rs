@@ -127,14 +127,14 @@ fn a_wrong_type_names_the_expected_one() {
 
 #[test]
 fn a_duration_needs_its_unit() {
-    let why = "a duration needs a unit: \"250ms\"";
+    let reason = "a duration needs a unit: \"250ms\"";
     assert_eq!(
         file_error("inbound.deadline = 250"),
         "inbound.deadline = 250 in file web.toml: expected a duration with its unit: \"250ms\""
     );
     assert_eq!(
         file_error("inbound.idle = '250'"),
-        format!("inbound.idle = \"250\" in file web.toml: {why}")
+        format!("inbound.idle = \"250\" in file web.toml: {reason}")
     );
     assert_eq!(
         file_error("inbound.idle = 1.5"),
@@ -142,7 +142,7 @@ fn a_duration_needs_its_unit() {
     );
     assert_eq!(
         env_error(&[("WEB_INBOUND__DEADLINE", "250")]),
-        format!("inbound.deadline = \"250\" in variable WEB_INBOUND__DEADLINE: {why}")
+        format!("inbound.deadline = \"250\" in variable WEB_INBOUND__DEADLINE: {reason}")
     );
     assert_eq!(
         file_error("inbound.deadline = true"),

@@ -1,6 +1,6 @@
-//! How a read used the cache, as metrics and response headers report it.
+//! The result of a read from the cache, for metrics and response headers.
 
-/// How one read used the cache.
+/// The result of one read from the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheResult {
     /// A fresh entry; no backend was called.

@@ -34,7 +34,7 @@ impl Trace {
     /// Continues the client's trace in a new span; starts a new trace if the client sent no valid one.
     pub fn continue_from(headers: &HeaderMap, env: &Env) -> Self {
         let mut values = headers.get_all(TRACEPARENT).iter();
-        // Of two parents, neither is used.
+        // Two parents are invalid, so neither is used.
         let parent = match (values.next(), values.next()) {
             (Some(parent), None) => parent.to_str().ok().and_then(parse),
             _ => None,

@@ -49,12 +49,12 @@ impl Code {
         self.title
     }
 
-    /// What the code means.
+    /// The meaning of the code.
     pub const fn meaning(self) -> &'static str {
         self.meaning
     }
 
-    /// How to fix the failure, and whether to try again.
+    /// The remedy: how to fix the failure, and whether to try again.
     pub const fn remedy(self) -> &'static str {
         self.remedy
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Code, Error, FieldError, Step, codes};
 
-/// The parts of an error that its client saw, without those of one request only.
+/// The parts of an error that its client received, without the parts of a single request.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct StoredError {
     code: String,
@@ -29,7 +29,7 @@ impl StoredError {
         }
     }
 
-    /// The error again; `None` if its code is neither one of the core nor in `domain_codes`, as of another release.
+    /// Restores the error. `None` if its code is neither in the core nor in `domain_codes`, as after a new release.
     pub fn restore(self, domain_codes: &[Code]) -> Option<Error> {
         let mut all_codes = codes::ALL.iter().chain(domain_codes);
         let code = *all_codes.find(|code| code.name() == self.code)?;
@@ -47,8 +47,7 @@ mod tests {
 
     #[test]
     fn an_error_is_restored_as_it_was() {
-        const SOLD_OUT: Code =
-            Code::new("sold_out", 409, "Sold out", "There is no more.", "Nobody.");
+        const SOLD_OUT: Code = Code::new("sold_out", 409, "Sold out", "There is no more.", "None.");
         let pointer = FieldError {
             pointer: "/a".into(),
             detail: "wrong".into(),

@@ -53,16 +53,16 @@ impl Audience {
                     region.as_ref().map(Region::as_str),
                     maturity.as_ref().map(Label::as_str),
                 ];
-                // Labels have no such bytes: 0 is a missing label, 1 starts a label.
-                let encoded =
-                    labels.map(|label| label.map_or("\0".to_owned(), |w| format!("\u{1}{w}")));
+                // No label contains the bytes 0 and 1: 0 is a missing label, 1 starts a label.
+                let encoded = labels
+                    .map(|label| label.map_or("\0".to_owned(), |text| format!("\u{1}{text}")));
                 Some(encoded.concat().into_bytes())
             }
             Readers::Caller(_) => None,
         }
     }
 
-    /// Whether it is one caller.
+    /// Whether the audience is one caller.
     pub fn is_personal(&self) -> bool {
         matches!(self.0, Readers::Caller(_))
     }

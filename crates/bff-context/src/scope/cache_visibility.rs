@@ -1,6 +1,6 @@
 //! The part of `Cache-Control` and `Vary` that a scope decides.
 
-/// Who may store a response, as our own `Cache-Control` and `Vary` report it.
+/// The caches that may store a response, as our own `Cache-Control` and `Vary` report it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheVisibility {
     /// Only the caller's own cache may store it.

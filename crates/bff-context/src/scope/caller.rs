@@ -104,7 +104,7 @@ impl Caller {
         &self.0.identity.account
     }
 
-    /// Account and profile, the owner of the caller's writes. The profile is empty if there is none.
+    /// Account and profile, the owner of the caller's writes. The profile is empty if the caller has none.
     pub(crate) fn account_and_profile(&self) -> (&str, &str) {
         let profile = self.0.identity.profile.as_deref();
         (&self.0.identity.account, profile.unwrap_or_default())

@@ -53,7 +53,7 @@ impl Segment {
         self
     }
 
-    /// The response depends on the caller's maturity level, if there is one.
+    /// The response depends on the caller's maturity level, if it is known.
     #[must_use]
     pub fn by_maturity(mut self) -> Self {
         self.maturity = self.request.maturity;

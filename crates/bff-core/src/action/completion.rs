@@ -13,7 +13,7 @@ use crate::outbound::Failure;
 pub struct Completion(TaskTracker);
 
 impl Completion {
-    /// Draining waits for `tasks`.
+    /// Starts its work in `tasks`. Draining waits for them.
     pub fn new(tasks: &TaskTracker) -> Self {
         Self(tasks.clone())
     }

@@ -70,12 +70,12 @@ impl WriteAttempt {
         }
     }
 
-    /// Read after the attempt: true if a retry must compensate the remaining steps.
+    /// The flag of [`Self::mark_partial`], read after the attempt: if true, a retry compensates the remaining steps.
     pub(super) fn partial_flag(&self) -> Arc<AtomicBool> {
         self.partial.clone()
     }
 
-    /// A compensation failed.
+    /// Records that a compensation failed.
     pub(super) fn mark_partial(&self) {
         self.partial.store(true, Ordering::Relaxed);
     }
@@ -92,7 +92,7 @@ impl WriteAttempt {
         let key = self.request.key.as_str();
         let mut hash = digest::Context::new(&digest::SHA256);
         for part in [account, profile, self.operation, step, key] {
-            // The length prefix keeps ("ab", "c") and ("a", "bc") apart.
+            // The length prefix distinguishes ("ab", "c") from ("a", "bc").
             hash.update(&part.len().to_le_bytes());
             hash.update(part.as_bytes());
         }
@@ -111,12 +111,12 @@ impl WriteAttempt {
         self.retry.load(Ordering::Relaxed)
     }
 
-    /// A step may be executed from now on.
+    /// Records that a step may be executed from now on.
     pub(super) fn mark_started(&self) {
         self.started.store(true, Ordering::Relaxed);
     }
 
-    /// No step was executed, by this attempt or an earlier one.
+    /// Records that no step was executed, by this attempt or an earlier one.
     pub(super) fn mark_untouched(&self) {
         self.started.store(false, Ordering::Relaxed);
     }

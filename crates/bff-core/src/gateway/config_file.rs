@@ -14,7 +14,7 @@ use crate::{auth, cache, graphql_config, inbound, routes, store, telemetry};
 pub struct GatewayConfig<U: GatewayState> {
     /// Production or development.
     pub mode: Mode,
-    /// Where it listens.
+    /// The addresses on which it listens, and the limits of connections.
     pub server: server::Config,
     /// Limits of its edge.
     pub inbound: inbound::Config,

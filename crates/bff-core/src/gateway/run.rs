@@ -1,4 +1,4 @@
-//! How a gateway's program starts: arguments, configuration, log, TLS, listeners; then it serves until a signal.
+//! Starts a gateway's program: arguments, configuration, log, TLS and listeners. Then it serves until a signal.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;

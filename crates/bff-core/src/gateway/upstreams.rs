@@ -26,9 +26,9 @@ pub trait GatewayState: Sized + Send + Sync + 'static {
 
 /// A typed client of one backend.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no client of a backend",
+    message = "`{Self}` is not a client of a backend",
     note = "a backend that only proxy routes use is a `bff_core::ProxyOnly`",
-    note = "what is not a backend, such as `IdempotentWrites`, stands in `with {{ … }}` after the struct"
+    note = "a part that is not a backend, such as `IdempotentWrites`, belongs in `with {{ … }}` after the struct"
 )]
 pub trait UpstreamClient: Sized {
     /// How it reaches the backend: `bff_core::outbound::Upstream` over HTTP, `bff_core::grpc::Upstream` over gRPC.
@@ -82,8 +82,8 @@ impl UpstreamClient for ProxyOnly {
 
 /// A part of the state that is not a backend, with a table `[screens.<its name>]` of its own.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no part of a gateway",
-    note = "a client of a backend stands in the struct, before `with`"
+    message = "`{Self}` is not a part of a gateway",
+    note = "a client of a backend belongs in the struct, before `with`"
 )]
 pub trait GatewayPart: Sized {
     /// Its table; [`NoConfig`] if it has none.

@@ -2,7 +2,7 @@
 //!
 //! async-graphql limits depth, complexity and the directives of a field. The checks here run before it. They count
 //! operations, aliases, and selections with all fragments expanded. Without the last limit, fragments that double at
-//! every level would keep async-graphql's checks busy for hours.
+//! every level would occupy async-graphql's checks for hours.
 
 use std::collections::HashSet;
 use std::sync::Arc;

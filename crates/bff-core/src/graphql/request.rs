@@ -102,7 +102,7 @@ fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "clamped to what fits"
+        reason = "clamped to 0..=1000"
     )]
     let thousandths = (q.clamp(0.0, 1.0) * 1000.0) as u16;
     thousandths

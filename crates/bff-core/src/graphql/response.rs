@@ -15,7 +15,7 @@ use crate::outbound::Failure;
 use crate::section::ReportedSections;
 use crate::section::screen::SECTIONS;
 
-/// How async-graphql starts the text of an error about an invalid argument during execution.
+/// The prefixes of async-graphql's errors about an invalid argument during execution.
 const ARGUMENT_ERRORS: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
 
 /// The most errors reported for an invalid document. A short document can have thousands.
@@ -130,14 +130,14 @@ fn deduplicate(errors: Vec<ServerError>) -> Vec<ServerError> {
     unique
 }
 
-/// Sets the public text and code of an error, and returns the failure if there is one. Our own errors have both. Texts
+/// Sets the public text and code of an error, and returns the failure, if any. Our own errors have both. Texts
 /// of async-graphql are public only if they are about the document or its arguments.
 fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
     let missing = error.source::<MissingSection>().map(|m| m.0.clone());
     let is_failure = missing.is_none();
-    let ours = (missing.or_else(|| error.source::<Error>().cloned()))
+    let own_error = (missing.or_else(|| error.source::<Error>().cloned()))
         .or_else(|| error.source::<Failure>().map(Failure::error));
-    let public = ours.unwrap_or_else(|| {
+    let public = own_error.unwrap_or_else(|| {
         let text = std::mem::take(&mut error.message);
         if error.source.is_none() && is_about_document(error, &text) {
             Error::new(codes::INVALID_REQUEST, text)

@@ -1,4 +1,4 @@
-//! Whether a request may pass the edge, and for which caller.
+//! Decides whether a request may pass the edge, and for which caller.
 //!
 //! The order is that of `middleware`: IP filter and per-IP rate limit, load shedding,
 //! authentication, the caller's rate limits.

@@ -26,11 +26,11 @@ pub struct EndpointOptions {
     pub stream_idle: Option<Duration>,
     /// The highest urgency of the route (RFC 9218). A route for polls has [`Urgency::BACKGROUND`].
     pub urgency: Urgency,
-    /// How a write is detected.
+    /// The rule that detects a write.
     pub write_detection: WriteDetection,
 }
 
-/// How a write is detected. Under overload, writes are shed last.
+/// The rule that detects a write. Under overload, writes are shed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteDetection {
     /// By the method: every method except GET, HEAD and OPTIONS is a write.
@@ -88,7 +88,7 @@ pub(crate) type Sdl = Arc<dyn Fn() -> String + Send + Sync>;
 /// The endpoints of a gateway.
 pub struct Endpoints<S> {
     routes: OpenApiRouter<S>,
-    /// Routes that are no screens. Their handlers get the [`Completion`] as an extension.
+    /// Routes that are not screens. Their handlers get the [`Completion`] as an extension.
     extra: Router,
     table: Table,
     sdl: Option<Sdl>,
@@ -147,7 +147,7 @@ impl<S: Clone + Send + Sync + 'static> Endpoints<S> {
 
 /// The authenticated caller, else 401.
 ///
-/// Place it before path and query in a handler's parameters: then only authenticated callers learn the errors of those.
+/// Place it before path and query in a handler's parameters: then only authenticated callers receive their errors.
 #[derive(Debug)]
 pub struct Authenticated(pub crate::scope::Caller);
 

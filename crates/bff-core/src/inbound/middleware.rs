@@ -59,7 +59,7 @@ async fn handle_admitted(
     mut request: Request,
     route: &Route,
 ) -> Response {
-    // IP filter; per-IP rate limit, of which a failed authentication costs ten.
+    // IP filter; per-IP rate limit. A failed authentication costs ten requests.
     let client = match ip_filter::check_address(edge, &request) {
         Ok(client) => client,
         Err(rejection) => return *rejection,

@@ -31,7 +31,7 @@ impl IdleTimer {
         }
     }
 
-    /// Data has arrived.
+    /// Records that data has arrived.
     fn reset(&mut self) {
         self.timer = None;
     }

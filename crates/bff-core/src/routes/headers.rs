@@ -94,11 +94,11 @@ pub(super) fn from_client(mut headers: HeaderMap, config: &Config) -> HeaderMap 
 
 /// Joins the `Cookie` headers of HTTP/2 into one for HTTP/1.1 (RFC 9113 §8.2.3).
 fn join_cookie_crumbs(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = (headers.get_all(header::COOKIE).iter())
+    let cookies: Vec<&[u8]> = (headers.get_all(header::COOKIE).iter())
         .map(HeaderValue::as_bytes)
         .collect();
-    if crumbs.len() > 1
-        && let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    if cookies.len() > 1
+        && let Ok(cookie) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
     {
         headers.insert(header::COOKIE, cookie);
     }

@@ -23,7 +23,7 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
-/// Whether a request asks for a WebSocket. The error means that the route does not allow it. Other protocols are
+/// Whether a request is for a WebSocket. The error means that the route does not allow it. Other protocols are
 /// ignored, so such a request is answered without an upgrade (RFC 9110 §7.8). Some clients offer h2c with their first
 /// request.
 pub(super) fn requested_upgrade(

@@ -24,7 +24,7 @@ use crate::error::{Error, FieldError};
 const MAX_BYTES: usize = 2048;
 /// The most errors reported for one query.
 const MAX_ERRORS: usize = 20;
-/// The most names in one path, less one.
+/// The maximum depth of a path: the number of its names, minus one.
 const MAX_DEPTH: usize = 8;
 
 /// The `fields` parameter for the screen `T`. It dereferences to [`FieldSelection`].

@@ -24,7 +24,7 @@ use crate::net::Connection;
 /// The connection preface of HTTP/2 (RFC 9113 §3.4). On HTTP/2, hyper limits the headers.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// No headers are being received, as far as is known.
+/// No headers are being received.
 const COMPLETE: u8 = 0;
 /// The connection is receiving headers.
 const RECEIVING: u8 = 1;
@@ -39,7 +39,7 @@ pub(super) struct HeaderTracker {
 }
 
 impl HeaderTracker {
-    /// The headers are complete. The request is in flight until the result is dropped.
+    /// Records that the headers are complete. The request is in flight until the result is dropped.
     pub(super) fn headers_complete(&self) -> InFlightRequest {
         if self.state.load(Relaxed) != UNTRACKED {
             self.state.store(COMPLETE, Relaxed);
@@ -70,7 +70,7 @@ pub(super) struct TimedIo {
     connection: Connection,
     tracker: HeaderTracker,
     header_read_timeout: Duration,
-    /// When the first byte of the current headers arrived.
+    /// The time at which the first byte of the current headers arrived.
     started: Instant,
     /// The number of bytes received of the HTTP/2 preface; `None` once other bytes arrived.
     preface: Option<usize>,

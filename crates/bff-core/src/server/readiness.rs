@@ -1,4 +1,4 @@
-//! Whether this replica accepts traffic. A failed backend does not change it.
+//! The state of this replica: whether it accepts traffic. A failed backend does not change it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -25,18 +25,18 @@ impl Readiness {
         }
     }
 
-    /// Start-up has finished.
+    /// Records that start-up has finished.
     pub(crate) fn started(&self) {
         let _ =
             (self.state).compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// The stop signal arrived. Readiness fails from now on.
+    /// Records that the stop signal arrived. Readiness fails from now on.
     pub(crate) fn drain(&self) {
         self.state.store(DRAINING, Ordering::Relaxed);
     }
 
-    /// The listener closes: long-lived streams end now.
+    /// Ends long-lived streams, because the listener closes.
     pub(crate) fn begin_shutdown(&self) {
         self.shutdown.cancel();
     }

@@ -63,7 +63,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
         sleep(app.config().drain_delay).await;
         app.readiness().begin_shutdown();
     };
-    // The threads live to the end: they also run writes whose clients disconnected.
+    // The threads run to the end: they also run writes whose clients disconnected.
     let threads = match &listeners.public {
         Listener::Tcp(_) => WorkerThreads::try_start(app.config().worker_threads),
         Listener::InMemory(_) => WorkerThreads::none(),

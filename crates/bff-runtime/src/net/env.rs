@@ -77,7 +77,7 @@ impl Env {
     }
 
     /// The wall clock time.
-    #[expect(clippy::disallowed_methods, reason = "the ban points to this clock")]
+    #[expect(clippy::disallowed_methods, reason = "the lint recommends this method")]
     pub fn now(&self) -> SystemTime {
         match &self.source {
             Source::Real => SystemTime::now(),

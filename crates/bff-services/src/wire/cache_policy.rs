@@ -1,4 +1,4 @@
-//! How long the cache holds content.
+//! The cache policies of content: the time for which a response may be served.
 //!
 //! A call without one of these policies follows its backend's `Cache-Control` and is never served stale. That holds for
 //! prices, stock and playback rights. Data of one caller is not cached.

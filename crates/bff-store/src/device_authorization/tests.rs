@@ -125,7 +125,7 @@ async fn attempts_are_allowed_again_after_the_time() {
     tokio::time::advance(LONG / 2).await;
     assert_eq!(guess().await.unwrap(), UserCodeResult::Unknown);
     assert_eq!(guess().await.unwrap(), UserCodeResult::TooManyAttempts);
-    // Attempts over the limit do not extend the time.
+    // Attempts over the limit do not extend the period.
     tokio::time::advance(LONG / 2).await;
     assert_eq!(guess().await.unwrap(), UserCodeResult::Unknown);
 }

@@ -32,7 +32,7 @@ async fn a_session_is_read_touched_listed_and_removed() {
         let sessions = sessions(store, LONG, 10);
         let one = sessions.create("ada", "tv").await.unwrap();
         let two = sessions.create("ada", "phone").await.unwrap();
-        let bens = sessions.create("ben", "laptop").await.unwrap();
+        let session_of_ben = sessions.create("ben", "laptop").await.unwrap();
         assert_eq!(data_of(&sessions, &one).await.unwrap(), "tv");
         assert_eq!(data_of(&sessions, "none").await, None);
         let changed = sessions.touch::<String>(&one, |data| data.push_str(" set"));
@@ -61,10 +61,10 @@ async fn a_session_is_read_touched_listed_and_removed() {
         assert!(!sessions.touch::<String>(&one, |_| {}).await.unwrap());
         sessions.remove("ada", &two).await.unwrap();
         assert_eq!(list(&sessions, "ada").await, []);
-        assert_eq!(data_of(&sessions, &bens).await.unwrap(), "laptop");
+        assert_eq!(data_of(&sessions, &session_of_ben).await.unwrap(), "laptop");
         sessions.create("ben", "tv").await.unwrap();
         sessions.remove_all("ben").await.unwrap();
-        assert_eq!(data_of(&sessions, &bens).await, None);
+        assert_eq!(data_of(&sessions, &session_of_ben).await, None);
         assert_eq!(list(&sessions, "ben").await, []);
     }
 }

@@ -75,7 +75,7 @@ impl Cluster {
         self.nodes.iter().map(|node| node.port).collect()
     }
 
-    /// Waits until every node knows the others.
+    /// Waits until every node has found the others.
     pub async fn wait_until_whole(&self) {
         for node in &self.nodes {
             loop {
@@ -92,8 +92,8 @@ impl Cluster {
     /// Kills these nodes.
     pub fn kill(&mut self, range: Range<usize>) {
         for node in &mut self.nodes[range] {
-            node.child.kill().expect("the server of the test");
-            node.child.wait().expect("the server of the test");
+            node.child.kill().expect("the test server must run");
+            node.child.wait().expect("the test server must run");
         }
     }
 
@@ -109,7 +109,7 @@ impl Node {
     fn start(program: &Path) -> Self {
         let (port, bus) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("bff-cluster-{port}"));
-        std::fs::create_dir_all(&folder).expect("the server of the test");
+        std::fs::create_dir_all(&folder).expect("the test server must run");
         let child = Self::run(program, port, bus, &folder);
         Self {
             port,
@@ -135,7 +135,7 @@ impl Node {
     /// Waits until the node answers, and returns its reply.
     async fn ask(&self, args: &[&str]) -> String {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))
-            .expect("the server of the test");
+            .expect("the test server must run");
         let mut command = Cmd::new();
         command.arg(args);
         for _ in 0..500 {
@@ -144,7 +144,7 @@ impl Node {
                 return command
                     .query_async(&mut connection)
                     .await
-                    .expect("the server of the test");
+                    .expect("the test server must run");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -1,7 +1,7 @@
 //! The HTTP clients of one instance.
 //!
 //! hyper-util's client serves streams and TLS. Tasks drive its connections, because a response body outlives its call
-//! and HTTP/2 calls share a connection. Buffered calls without TLS have a [`CleartextClient`].
+//! and HTTP/2 calls share a connection. Buffered calls without TLS use a [`CleartextClient`].
 //!
 //! Dropping a request or a response body cancels the exchange at the backend: the connection (HTTP/1.1) or the stream
 //! (HTTP/2) is closed.
@@ -27,7 +27,7 @@ use crate::config::Config;
 use bff_context::context::Failure;
 use bff_runtime::net::{Connector, Net};
 
-/// A client with and without TLS.
+/// A client for connections with and without TLS.
 type HttpClient = legacy::Client<HttpsConnector<Connector>, AttemptBody>;
 
 /// The clients of one instance.

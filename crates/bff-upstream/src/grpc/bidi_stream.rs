@@ -4,7 +4,7 @@
 //! timeout limits the wait for the response headers. After that an idle timeout limits the stream, instead of the
 //! request's deadline. An open stream holds a stream slot of the bulkhead and counts as in flight at its instance.
 //!
-//! The circuit breaker counts the result of opening only. The end of the stream is recorded in the metrics: an end
+//! The circuit breaker counts only whether it was opened. The end of the stream is recorded in the metrics: an end
 //! without a status, a reset and an idle timeout are failures. Dropping a stream cancels it at the backend.
 
 use std::fmt;
@@ -142,7 +142,7 @@ where
     let incoming = response.map_err(to_failure)?.into_inner();
     let incoming = incoming.map(move |result| match result {
         Ok(message) => {
-            convert(message).map_err(|why| Failure::new(Reason::BadResponse).with_cause(why))
+            convert(message).map_err(|error| Failure::new(Reason::BadResponse).with_cause(error))
         }
         Err(status) => Err(status::failure(&status, S::PERSONAL, Reason::Timeout)),
     });

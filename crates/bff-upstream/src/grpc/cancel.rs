@@ -1,7 +1,7 @@
 //! Cancellation of a stream with `RST_STREAM`.
 //!
-//! Dropping only the request body would close the sending half normally. A backend could then take a disconnected
-//! client for one that has sent everything.
+//! Dropping only the request body would close the sending half normally. A backend could then treat a disconnected
+//! client as one that has sent everything.
 
 use std::future::Future;
 use std::pin::Pin;

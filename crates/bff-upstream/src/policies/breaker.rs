@@ -185,7 +185,7 @@ impl Phase {
 
 /// The permit of one attempt. Dropped without an outcome, it records nothing, and a probe's slot becomes free.
 #[derive(Debug)]
-#[must_use = "the breaker learns nothing from an attempt that is not reported"]
+#[must_use = "an attempt that is not reported has no effect on the breaker"]
 pub struct CallPermit<'a> {
     breaker: &'a Breaker,
     generation: u64,

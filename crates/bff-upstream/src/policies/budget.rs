@@ -24,8 +24,8 @@ pub struct Config {
     /// The number of extra attempts per call, over time. Default 0.1: even if all calls fail, the backend receives at
     /// most 1.1 attempts per call.
     pub ratio: Ratio,
-    /// The maximum number of saved extra attempts. Default 100: the deposit of 10 s at 100 calls/s. The limit prevents
-    /// that an hour without failures pays for a burst of retries.
+    /// The maximum number of saved extra attempts. Default 100: the deposit of 10 s at 100 calls/s. Without the
+    /// limit, an hour without failures would pay for a burst of retries.
     pub max_tokens: u32,
     /// The number of extra attempts allowed without saved tokens, so that the first failures after a time of low
     /// traffic can be retried. Later deposits pay them back first. Default 3: the allowance of one request.

@@ -104,7 +104,7 @@ impl Latency {
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,
             clippy::cast_sign_loss,
-            reason = "counts of seconds are far from 2^52"
+            reason = "counts of a few seconds are far below 2^52"
         )]
         let rank = ((q * total as f64).ceil() as u64).clamp(1, total);
         let mut cumulative = 0;

@@ -163,7 +163,7 @@ impl OutlierDetector {
 
     /// Ejects outliers, the worst first, and starts a new interval.
     fn compare(&self, now: u64, all: &[&InstanceStats]) {
-        // Read once, because other threads go on counting.
+        // Read once, because other threads continue to count.
         let counts: Vec<(u32, u32)> = all.iter().map(|stats| stats.counts()).collect();
         let total = counts
             .iter()
@@ -233,7 +233,7 @@ fn success_rate((successes, failures): (u32, u32)) -> f64 {
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
-    reason = "a share of a few instances"
+    reason = "the number of instances is small"
 )]
 fn fraction_of(share: Ratio, whole: usize) -> usize {
     (share.get() * whole as f64).floor() as usize

@@ -34,7 +34,7 @@ impl<T: Send + Sync + 'static> Policy<T> {
         F: Future<Output = Result<R, Failure>>,
     {
         let mut now = Instant::now();
-        // Checked first: a response after the deadline would cost the backend work and the client time, for nothing.
+        // Checked first: a response after the deadline would waste the backend's work and the client's time.
         if self.deadline_too_short(deadline, traits, now, Duration::ZERO) {
             return Err(Failure::new(Reason::Deadline)
                 .not_sent()

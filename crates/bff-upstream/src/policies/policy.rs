@@ -98,8 +98,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
         result: &Result<R, Failure>,
     ) {
         let outcome = result.as_ref().err().map_or("ok", |f| f.reason().as_str());
-        let took = Instant::now() - started;
-        (self.metrics).upstream_call(self.name, route, outcome, took);
+        let elapsed = Instant::now() - started;
+        (self.metrics).upstream_call(self.name, route, outcome, elapsed);
     }
 
     /// The backend's settings.

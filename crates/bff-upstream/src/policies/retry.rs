@@ -1,4 +1,4 @@
-//! Which failures are retryable. Remaining time and retry budget are checked elsewhere.
+//! Decides which failures are retryable. `retry_delay.rs` checks the remaining time and the retry budget.
 //!
 //! | failure | retried |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Hedging: when the second attempt starts, which attempt succeeds, and what limits hedges.
+//! Hedging: the start of the second attempt, the successful attempt, and the limits of hedges.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 

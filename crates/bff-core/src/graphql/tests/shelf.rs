@@ -14,7 +14,7 @@ use crate::outbound::{Failure, Fetched, Provenance, Reason};
 use crate::scope::{CacheVisibility, Public};
 use crate::section::{FieldSelection, Screen, ScreenBuilder};
 
-/// How often each section was fetched.
+/// The number of fetches of each section.
 #[derive(Clone, Default)]
 pub(super) struct Fetches(Arc<[AtomicUsize; 3]>);
 

@@ -2,18 +2,18 @@
 //!
 //! A request takes a slot, or is rejected at once with 503 `overloaded` and `Retry-After`. Nothing waits for a slot: a
 //! queue would delay every request, and under lasting overload it would reject as many. The limit is about twice the
-//! number that the backends process at once, so it already includes the short waits that keep them busy. The limit is
+//! number that the backends process at once. So it already includes the short waits that keep them busy. It is
 //! measured ([`concurrency_limit`]). The fraction of it that a request may fill depends on its class
 //! ([`PriorityClass`], [`ClassLimits`]).
 //!
-//! The class is known from the request's headers. Two later facts cause a second check against the same slots: the
-//! caller's plan after authentication (`AdmissionTicket::recheck_plan`), and a read among possible writes after the
-//! body is parsed (`AdmissionTicket::recheck_as_read`). Both come before any call to a backend.
+//! The class is known from the request's headers. Two later facts cause a second check against the same slots. After
+//! authentication it is the caller's plan (`AdmissionTicket::recheck_plan`). After the body is parsed it is a read
+//! among possible writes (`AdmissionTicket::recheck_as_read`). Both come before any call to a backend.
 //!
 //! A slot is held until the body is fully sent. Streaming responses release it after the headers, because an idle
 //! subscriber causes no load. They hold a slot of a second kind, of fixed number, until they end. If the client streams
 //! its body too, the time to the response's headers depends on the client, so it is not measured. `/health` and other
-//! pages that are no endpoints take no slot.
+//! pages that are not endpoints take no slot.
 
 use std::fmt;
 use std::sync::Arc;
@@ -219,7 +219,7 @@ impl InFlight {
     /// Records the outcome and returns the slot.
     fn finish(mut self, response: &Response) -> Option<Slot> {
         let now = Instant::now();
-        let took = now - self.started;
+        let elapsed = now - self.started;
         let slot = self.slot.take();
         if !self.measured {
             return slot;
@@ -227,9 +227,9 @@ impl InFlight {
         let code = response.extensions().get::<Error>().map(Error::code);
         let dropped = [codes::DEADLINE, codes::TIMEOUT, codes::OVERLOADED];
         if code.is_some_and(|code| dropped.contains(&code)) {
-            (self.shedder).record_outcome(now, RequestOutcome::Dropped(took));
+            (self.shedder).record_outcome(now, RequestOutcome::Dropped(elapsed));
         } else if !response.status().is_client_error() && !response.status().is_server_error() {
-            (self.shedder).record_outcome(now, RequestOutcome::Completed(took));
+            (self.shedder).record_outcome(now, RequestOutcome::Completed(elapsed));
         }
         // Other failures are not caused by load and usually immediate, so they are not recorded.
         slot

@@ -24,7 +24,7 @@ pub(in crate::inbound) fn charge_failed_auth(edge: &Edge, client: Option<IpAddr>
     }
 }
 
-/// Counts the request and stores the result in `limits`. If a queue policy asks for it, waits for the request's turn.
+/// Counts the request and stores the result in `limits`. If a queue policy requires it, waits for the request's turn.
 pub(in crate::inbound) async fn check(
     edge: &Edge,
     state: &EdgeState<'_>,

@@ -233,7 +233,7 @@ mod tests {
                     "/card/known",
                 ],
             ),
-            // Errors within the items of a list, and items of a error_pointers type.
+            // Errors within the items of a list, and items of a wrong type.
             (
                 &format!(
                     r#"{{"lines":[{{"id":1,"count":1}},7,{{"id":"a","count":-1,"gift":2,"odd":3}}],"how":"post","tags":[1,"far",2,"long"],{CARD}}}"#

@@ -87,7 +87,7 @@ fn needs_problem(response: &Response) -> bool {
     !content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/"))
 }
 
-/// Writes the problem document of an error. Keeps the headers of the original response.
+/// Writes the problem document of an error. Retains the headers of the original response.
 fn problem(edge: &Edge, request: &RequestInfo<'_>, id: &RequestId, response: Response) -> Response {
     let error = match response.extensions().get::<Error>() {
         Some(error) => error.clone(),
@@ -137,13 +137,14 @@ fn is_not_modified(request: &RequestInfo<'_>, response: &Response) -> bool {
         return false;
     }
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let ours = response
+    let own_tag = response
         .headers()
         .get(header::ETAG)
         .and_then(|e| e.to_str().ok());
-    let mut theirs = request.if_none_match.iter().filter_map(|e| e.to_str().ok());
-    ours.is_some_and(|ours| {
-        theirs.any(|line| line == "*" || line.split(',').any(|tag| opaque(tag) == opaque(ours)))
+    let mut requested = request.if_none_match.iter().filter_map(|e| e.to_str().ok());
+    own_tag.is_some_and(|own_tag| {
+        requested
+            .any(|line| line == "*" || line.split(',').any(|tag| opaque(tag) == opaque(own_tag)))
     })
 }
 

@@ -26,7 +26,7 @@ use crate::section::screen::SECTIONS;
 use crate::telemetry::access_log::{AccessLogRecord, AuthState};
 use crate::telemetry::metrics::InFlightGuard;
 
-/// The state of a request, shared with the inner middleware. It lives until the response's body is dropped.
+/// The state of a request, shared with the inner middleware. It exists until the response's body is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestState(Arc<RequestStateInner>);
 
@@ -158,8 +158,8 @@ impl Drop for AccessLogGuard {
             self.status
         };
         let shared = &self.edge.shared;
-        let took = self.started.elapsed();
-        (shared.metrics).request_ended(self.method.as_str(), route, status, took);
+        let elapsed = self.started.elapsed();
+        (shared.metrics).request_ended(self.method.as_str(), route, status, elapsed);
         let stalled = self
             .in_flight
             .as_ref()
@@ -175,7 +175,7 @@ impl Drop for AccessLogGuard {
             path: self.uri.path(),
             route,
             status,
-            duration: took,
+            duration: elapsed,
             request_id: self.state.request_id().as_str(),
             trace_id: &self.state.trace().trace_id(),
             client: shared.client.to_str().unwrap_or_default(),

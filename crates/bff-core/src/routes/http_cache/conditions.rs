@@ -53,13 +53,14 @@ impl Conditions {
                 .is_some_and(|(modified, since)| modified <= since);
         }
         // Weak comparison (§13.1.2). With `If-None-Match`, the date is ignored (§13.1.3).
-        let ours = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        let mut theirs = (self.none_match.iter())
+        let own_tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let mut requested = (self.none_match.iter())
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .map(str::trim);
         let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
-        theirs.any(|tag| tag == "*" || ours.is_some_and(|ours| opaque(ours) == opaque(tag)))
+        requested
+            .any(|tag| tag == "*" || own_tag.is_some_and(|own_tag| opaque(own_tag) == opaque(tag)))
     }
 }
 

@@ -86,7 +86,7 @@ fn pack(cost: f32, timestamp: u32) -> u64 {
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "takes the two halves apart"
+    reason = "each cast selects one half"
 )]
 fn unpack(packed: u64) -> (f32, u32) {
     (f32::from_bits((packed >> 32) as u32), packed as u32)

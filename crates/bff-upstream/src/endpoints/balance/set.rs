@@ -170,7 +170,7 @@ impl<'s, T> Candidates<'s, T> {
         }
     }
 
-    /// The members that are not excluded. `None` if there are none.
+    /// The members that are not excluded. `None` if all are excluded.
     pub(super) fn without(
         members: &'s [WeightedInstance<T>],
         exclude: Exclude<'s, T>,

@@ -67,7 +67,7 @@ fn name(picked: &InstanceGuard<'_, ()>) -> String {
     picked.instance().address().to_string()
 }
 
-/// How often each instance is picked, by attempts that end at once without an outcome.
+/// The number of times that each instance is picked, by attempts that end at once without an outcome.
 fn counts(instances: &Instances<()>, now: Instant, attempts: u64) -> BTreeMap<String, u32> {
     let mut counts = BTreeMap::new();
     for n in 0..attempts {

@@ -27,8 +27,8 @@ pub struct Config {
     pub nameserver: Option<SocketAddr>,
     /// `consul`: the agent and the filter. Required for this kind.
     pub consul: Option<Consul>,
-    /// The minimum time between two queries, whatever the TTL, and the first delay after a failure. Default 1s: the
-    /// gateway calls a removed instance for at most a second, and every source can serve one query per second.
+    /// The minimum time between two queries, regardless of the TTL, and the first delay after a failure. Default 1s:
+    /// the gateway calls a removed instance for at most a second, and every source can serve one query per second.
     #[serde(with = "bff_config::duration")]
     pub min_interval: Duration,
     /// The maximum time between two queries. It limits the TTL (`dns`, `srv`) and the delay after failures, and is the
@@ -184,7 +184,7 @@ impl Config {
         let missing = "consul: required by this kind";
         let consul = self.consul.as_ref().ok_or(missing)?;
         let name = self.required_name()?;
-        validate_id(name).map_err(|why| format!("name: {why}"))?;
+        validate_id(name).map_err(|reason| format!("name: {reason}"))?;
         Ok((consul, name))
     }
 }

@@ -3,13 +3,13 @@
 //! The limit is adjusted once per window. While the latency is near the baseline, a limit in use grows by its square
 //! root. If the latency exceeds [`Config::latency_tolerance`] times the baseline, the limit shrinks in proportion. This
 //! is the gradient of Netflix's concurrency-limits, after TCP Vegas (Brakmo and Peterson 1995). If requests are dropped
-//! (too late, or without capacity at a backend), the limit is multiplied by a factor, as in AIMD (Chiu and Jain 1989).
+//! (too late, or without capacity at a backend), a factor reduces the limit, as in AIMD (Chiu and Jain 1989).
 //! AIMD alone would let the latency grow to the deadline before it reacts.
 //!
 //! The weak point of a gradient is its baseline. A long average (gradient2) follows a lasting overload until overload
 //! is the baseline. A minimum (Vegas, BBR) never adapts to a backend that became slower without overload, and starves
-//! its clients. Here the baseline is learned only while at most [`Config::min`] requests are in flight, because then no
-//! limit applies. Under load it can only decrease.
+//! its clients. Here the baseline is learned only while at most [`Config::min`] requests are in flight: then no limit
+//! applies. Under load it can only decrease.
 //!
 //! After each decrease of the limit we check its effect. By Little's law, the number in flight is throughput times
 //! latency, so if it fell, one of them fell. If the latency fell, load was the cause, and the decrease was right. If
@@ -252,7 +252,7 @@ impl AdaptiveConcurrencyLimit {
         }
     }
 
-    /// Ends the experiment, if there is one, and restores the limit that it started with.
+    /// Ends the current experiment, if any, and restores the limit that it started with.
     fn restore_limit(&mut self) {
         if let Some(experiment) = self.experiment.take() {
             self.limit = self.limit.max(experiment.limit);

@@ -1,3 +1,5 @@
+//! The limit in simulations of overload, its bounds for any input, and its configuration errors.
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
@@ -8,8 +10,8 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A simulation: a backend with a fixed number of slots, a fixed service time and a FIFO queue, a gateway in front of
-/// it, and clients with independent random arrivals.
+/// A simulation of clients with independent random arrivals, a gateway and its backend. The backend has a fixed number
+/// of slots, a fixed service time and a FIFO queue.
 struct Simulation {
     limit: AdaptiveConcurrencyLimit,
     now: Instant,

@@ -49,15 +49,15 @@ impl Window {
 
     /// Returns the result if the window has enough samples and lasted at least `min_duration` and the mean latency.
     pub(super) fn measurement(&self, now: Instant, min_duration: Duration) -> Option<Measurement> {
-        let lasted = now.saturating_duration_since(self.started).as_secs_f64();
+        let elapsed = now.saturating_duration_since(self.started).as_secs_f64();
         let latency = self.latency_sum / f64::from(self.samples.max(1));
-        let enough = self.samples >= MIN_SAMPLES && lasted > 0.0;
+        let enough = self.samples >= MIN_SAMPLES && elapsed > 0.0;
         #[expect(
             clippy::cast_precision_loss,
-            reason = "a window's sum is far from 2^52"
+            reason = "a window's sum is far below 2^52"
         )]
         let in_flight_sum = self.in_flight_sum as f64;
-        (enough && lasted >= min_duration.as_secs_f64().max(latency)).then(|| Measurement {
+        (enough && elapsed >= min_duration.as_secs_f64().max(latency)).then(|| Measurement {
             latency,
             in_flight: in_flight_sum / f64::from(self.samples),
             drop_ratio: f64::from(self.dropped) / f64::from(self.samples),
