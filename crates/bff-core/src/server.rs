@@ -19,4 +19,3 @@ mod production_checks;
 mod readiness;
 mod serve;
 mod system_endpoints;
-mod write_timeout;

@@ -18,12 +18,14 @@ use tokio::sync::mpsc;
 pub use coarse_clock::now;
 pub use connector::Connector;
 pub use env::Env;
+pub use idle_timer::IdleTimer;
 pub use worker_threads::WorkerThreads;
 pub use worker_threads::worker_index;
 
 mod coarse_clock;
 mod connector;
 mod env;
+mod idle_timer;
 pub mod monotonic;
 mod worker_threads;
 
