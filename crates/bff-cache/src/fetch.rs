@@ -76,7 +76,7 @@ where
         stale_entry: fill.stale_entry.clone(),
     });
     let result = match call.await {
-        Ok(FetchResult::Full(full)) => Ok(fill.store_full(full, lease)),
+        Ok(FetchResult::Full(response)) => Ok(fill.store_full(response, lease)),
         Ok(FetchResult::NotModified(head, response_delay)) => {
             fill.refresh_from_304(&head, response_delay, lease)
         }

@@ -8,7 +8,7 @@ use crate::error::Code;
 use crate::graphql_config;
 use crate::inbound::Endpoints;
 use crate::inbound::endpoints::ExtraRoutes;
-use crate::server::{self, App, GatewayBuilder, check_production};
+use crate::server::{self, App, GatewayBuilder};
 
 pub use config_file::GatewayConfig;
 pub use run::{Package, run};
@@ -18,6 +18,7 @@ pub use upstreams::{
 };
 
 mod config_file;
+mod production_checks;
 mod run;
 mod upstreams;
 
@@ -59,7 +60,7 @@ impl<U: GatewayState> Gateway<U> {
         sources: &Sources<'_>,
         env: &Env,
     ) -> Result<App, Error> {
-        check_production(&config.settings(), sources)?;
+        production_checks::check(&config.settings(), sources)?;
         // A line that begins with a key and a colon gets the source of that key.
         let built = self.assemble(config, env);
         built.map_err(|line| match line.split_once(": ") {

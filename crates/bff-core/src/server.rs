@@ -6,7 +6,6 @@ pub use app::App;
 pub use builder::{GatewayBuilder, Settings};
 pub use config::Config;
 pub use process::{exit_with_error, stop_signal};
-pub(crate) use production_checks::check as check_production;
 pub use serve::{Listeners, bind, cannot_listen, serve};
 
 mod accept;
@@ -17,8 +16,6 @@ mod config;
 mod dependencies;
 mod header_timeout;
 mod process;
-mod production_checks;
 mod readiness;
 mod serve;
 mod system_endpoints;
-mod write_timeout;

@@ -17,11 +17,13 @@ use tokio::sync::mpsc;
 
 pub use connector::Connector;
 pub use env::Env;
+pub use idle_timer::IdleTimer;
 pub use worker_threads::WorkerThreads;
 pub use worker_threads::worker_index;
 
 mod connector;
 mod env;
+mod idle_timer;
 mod worker_threads;
 
 /// A byte stream.

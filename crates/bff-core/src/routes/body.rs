@@ -1,6 +1,5 @@
 //! Streaming bodies with an idle timeout, and for uploads a size limit. They are never buffered as a whole.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,40 +8,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::write_completion::UploadState;
 use crate::error::{Error, codes};
+use crate::net::IdleTimer;
 use crate::outbound::{ClientBodyError, InFlightGuard, InstanceClients};
-
-/// Measures the time without data.
-#[derive(Debug)]
-struct IdleTimer {
-    timeout: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl IdleTimer {
-    fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            timer: None,
-        }
-    }
-
-    /// Records that data has arrived.
-    fn reset(&mut self) {
-        self.timer = None;
-    }
-
-    /// No data is available. Ready if the timeout has elapsed.
-    fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timeout = self.timeout;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        timer.as_mut().poll(cx)
-    }
-}
 
 const ENDED_EARLY: &str = "The body ended early.";
 

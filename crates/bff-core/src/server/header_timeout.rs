@@ -17,9 +17,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::config::Limits;
-use super::write_timeout::WriteTimeout;
 use crate::inbound::{ConnectionActivity, InFlightRequest};
-use crate::net::Connection;
+use crate::net::{Connection, IdleTimer};
 
 /// The connection preface of HTTP/2 (RFC 9113 §3.4). On HTTP/2, hyper limits the headers.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -76,7 +75,8 @@ pub(super) struct TimedIo {
     preface: Option<usize>,
     /// Created when the headers are incomplete after a read, which is rare.
     timer: Option<Pin<Box<Sleep>>>,
-    write_timeout: WriteTimeout,
+    /// Measures the time in which the client reads nothing.
+    write_timeout: IdleTimer,
     /// The connection's permit, also after an upgrade to another protocol.
     _permit: OwnedSemaphorePermit,
 }
@@ -93,7 +93,7 @@ impl TimedIo {
             connection,
             tracker,
             header_read_timeout: limits.header_read_timeout,
-            write_timeout: WriteTimeout::new(limits.write_timeout),
+            write_timeout: IdleTimer::new(limits.write_timeout),
             started: Instant::now(),
             preface: Some(0),
             timer: None,
@@ -106,12 +106,15 @@ impl TimedIo {
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let was_pending = result.is_pending();
-        let result = self.write_timeout.apply(cx, result);
-        if was_pending && result.is_ready() {
+        if result.is_ready() {
+            self.write_timeout.reset();
+            return result;
+        }
+        let elapsed = self.write_timeout.poll_elapsed(cx);
+        if elapsed.is_ready() {
             self.tracker.requests.mark_stalled();
         }
-        result
+        elapsed.map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn on_read(&mut self, bytes: &[u8]) {

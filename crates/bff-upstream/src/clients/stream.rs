@@ -34,11 +34,11 @@ type HttpClient = legacy::Client<HttpsConnector<Connector>, AttemptBody>;
 #[derive(Debug)]
 pub struct InstanceClients {
     /// The client for buffered responses, if the backend has no TLS.
-    cleartext: Option<CleartextClient>,
+    cleartext: Option<Box<CleartextClient>>,
     /// The client for everything else, created with its first request. With TLS it negotiates HTTP/2 or HTTP/1.1.
-    shared: OnceLock<HttpClient>,
+    shared: OnceLock<Box<HttpClient>>,
     /// The same for requests that HTTP/2 cannot express, if the backend has TLS.
-    http1_only: OnceLock<HttpClient>,
+    http1_only: OnceLock<Box<HttpClient>>,
     connector: Connector,
     url: BaseUrl,
     trust_roots: TrustRoots,
@@ -57,7 +57,7 @@ impl InstanceClients {
             Connector::new(net.clone(), config.connect_timeout).with_address(address.clone());
         let cleartext = !config.url.is_tls();
         Self {
-            cleartext: cleartext.then(|| CleartextClient::new(config, connector.clone())),
+            cleartext: cleartext.then(|| Box::new(CleartextClient::new(config, connector.clone()))),
             shared: OnceLock::new(),
             http1_only: OnceLock::new(),
             connector,
@@ -111,7 +111,7 @@ impl InstanceClients {
         })
     }
 
-    fn build_client(&self, http1_only: bool) -> HttpClient {
+    fn build_client(&self, http1_only: bool) -> Box<HttpClient> {
         let connector = self.connector.clone();
         let tls = self.trust_roots.connector().https_or_http();
         let connector = if http1_only {
@@ -120,10 +120,11 @@ impl InstanceClients {
             tls.enable_all_versions().wrap_connector(connector)
         };
         // The pool needs its own timer, or idle connections never expire.
-        legacy::Client::builder(TokioExecutor::new())
+        let client = legacy::Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.idle_timeout)
-            .build(connector)
+            .build(connector);
+        Box::new(client)
     }
 }

@@ -59,27 +59,22 @@ pub(in crate::inbound) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     bytes: &[u8],
 ) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = serde_path_to_error::deserialize(StrictStructs(&mut reader)).map_err(|e| {
-        match e.inner().classify() {
-            serde_json::error::Category::Data => match serde_json::from_slice(bytes) {
-                Ok(body) => {
-                    let first = pointer_from_serde("", &e);
-                    Error::invalid(collect_errors::collect_all::<T>((body, bytes.len()), first))
-                }
-                Err(_) => not_json_error(),
-            },
-            _ => not_json_error(),
+    let error = match serde_path_to_error::deserialize(StrictStructs(&mut reader)) {
+        Ok(value) => {
+            let trailing = "There is data after the JSON.";
+            let end = reader.end();
+            end.map_err(|_| Error::new(codes::INVALID_REQUEST, trailing))?;
+            return validated("", value);
         }
-    });
-    let value: T = read?;
-    reader
-        .end()
-        .map_err(|_| Error::new(codes::INVALID_REQUEST, "There is data after the JSON."))?;
-    validated("", value)
-}
-
-fn not_json_error() -> Error {
-    Error::new(codes::INVALID_REQUEST, "The body is not JSON.")
+        Err(error) => error,
+    };
+    let Ok(body) = serde_json::from_slice(bytes) else {
+        return Err(Error::new(codes::INVALID_REQUEST, "The body is not JSON."));
+    };
+    let errors = vec![pointer_from_serde("", &error)];
+    collect_errors::parse_all("", (body, bytes.len()), errors, |body| {
+        serde_path_to_error::deserialize(StrictStructs(body))
+    })
 }
 
 /// Reads a body within the route's limits of size and time.

@@ -1,69 +1,73 @@
-//! Collects all errors of a body, although serde stops at the first one.
+//! Collects all errors of a body or a query, although serde stops at the first one.
+//!
+//! The crate `eserde` cannot hold this promise: it stops at the first unknown or duplicate field, and reports no broken
+//! validation rule beside another error. It also names a missing field as in Rust, not as in JSON.
 
 use std::collections::BTreeMap;
 
 use garde::Validate;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::strict_structs::StrictStructs;
 use super::{MAX_ERRORS, add_error, broken_rules, pointer_from_serde, unescape};
-use crate::error::FieldError;
+use crate::error::{Error, FieldError};
 
-/// The largest number of parses of one body. One error may need several placeholders.
+/// The largest number of parses of one input. One error may need several placeholders.
 const MAX_PARSES: usize = 80;
-/// The largest number of bytes parsed for one body, so that a large body is parsed less often. One parse of 64 KiB
+/// The largest number of bytes parsed for one input, so that a large body is parsed less often. One parse of 64 KiB
 /// takes half a millisecond.
 const MAX_PARSED_BYTES: usize = 1 << 20;
 
-/// Returns all errors of a body for `T`: parse errors, and broken validation rules of the parts that can be parsed.
-/// `first` is the error of the first parse, and `bytes` the body's size.
+/// Parses an input of this many bytes with `parse`, which reports errors relative to the JSON pointer `root`.
 ///
-/// After each error, the value is removed or replaced by a placeholder, until the parse proceeds. If no placeholder
-/// works, the enclosing value is replaced.
-pub(super) fn collect_all<T>(
-    (mut body, bytes): (Value, usize),
-    first: FieldError,
-) -> Vec<FieldError>
+/// The error lists `errors`, all parse errors, and broken validation rules of the parts that can be parsed. After each
+/// parse error, the value is removed or replaced by a placeholder, until the parse proceeds. If no placeholder works,
+/// the enclosing value is replaced.
+pub(super) fn parse_all<T, E>(
+    root: &str,
+    (mut input, bytes): (Value, usize),
+    mut errors: Vec<FieldError>,
+    parse: impl Fn(&Value) -> Result<T, serde_path_to_error::Error<E>>,
+) -> Result<T, Error>
 where
-    T: DeserializeOwned + Validate<Context = ()>,
+    T: Validate<Context = ()>,
+    E: ToString,
 {
-    let mut last = first.clone();
-    let mut errors = vec![first];
     let mut repaired = Repaired::default();
-    for _ in 0..MAX_PARSES.min(MAX_PARSED_BYTES / bytes.max(1)) {
-        if errors.len() >= MAX_ERRORS || !repaired.repair(&mut body, &last) {
-            break;
-        }
-        match serde_path_to_error::deserialize::<_, T>(StrictStructs(&body)) {
+    let max_parses = MAX_PARSES.min(MAX_PARSED_BYTES / bytes.max(1));
+    for _ in 0..max_parses.max(usize::from(errors.is_empty())) {
+        let error = match parse(&input) {
             Ok(value) => {
-                for broken in broken_rules("", &value) {
+                for broken in broken_rules(root, &value) {
                     repaired.add_error(&mut errors, broken);
+                }
+                if errors.is_empty() {
+                    return Ok(value);
                 }
                 break;
             }
-            Err(error) => {
-                last = pointer_from_serde("", &error);
-                repaired.add_error(&mut errors, last.clone());
-            }
+            Err(error) => pointer_from_serde(root, &error),
+        };
+        repaired.add_error(&mut errors, error.clone());
+        if errors.len() >= MAX_ERRORS || !repaired.repair(&mut input, &error) {
+            break;
         }
     }
-    errors
+    Err(Error::invalid(errors))
 }
 
-/// The pointers at which the body was changed, and the number of attempts at each.
+/// The pointers at which the input was changed, and the number of attempts at each.
 #[derive(Default)]
 struct Repaired(BTreeMap<String, usize>);
 
 impl Repaired {
     /// Removes the value of an error, or replaces it by the next placeholder. Returns false if nothing is left to try.
-    fn repair(&mut self, body: &mut Value, error: &FieldError) -> bool {
+    fn repair(&mut self, input: &mut Value, error: &FieldError) -> bool {
         let mut at = error.pointer.as_str();
         while let Some((parent, name)) = at.rsplit_once('/') {
             let name = unescape(name);
             let attempts = self.0.entry(at.to_owned()).or_default();
             *attempts += 1;
-            let Some(container) = body.pointer_mut(parent) else {
+            let Some(container) = input.pointer_mut(parent) else {
                 at = parent;
                 continue;
             };
@@ -136,6 +140,7 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::inbound::extract::body;
 
     crate::id! {
         /// A test id.
@@ -208,12 +213,12 @@ mod tests {
     }
 
     fn error_pointers(text: &str) -> BTreeSet<String> {
-        let body: Value = serde_json::from_str(text).unwrap();
-        let error = serde_path_to_error::deserialize::<_, Order>(StrictStructs(&body)).unwrap_err();
-        let errors = collect_all::<Order>((body, text.len()), pointer_from_serde("", &error));
-        let count = errors.len();
-        let pointers: BTreeSet<String> = errors.into_iter().map(|error| error.pointer).collect();
-        assert_eq!(pointers.len(), count, "reported twice: {text}");
+        let error = body::parse::<Order>(text.as_bytes()).unwrap_err();
+        let problem: Value = serde_json::from_slice(&error.problem("", "/", "r")).unwrap();
+        let errors = problem["errors"].as_array().unwrap();
+        let pointer = |error: &Value| error["pointer"].as_str().unwrap().to_owned();
+        let pointers: BTreeSet<String> = errors.iter().map(pointer).collect();
+        assert_eq!(pointers.len(), errors.len(), "reported twice: {text}");
         pointers
     }
 

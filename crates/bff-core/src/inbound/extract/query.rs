@@ -1,19 +1,15 @@
 //! The query extractor, and the check for endpoints without a query. An unknown parameter is always rejected.
 
-use std::collections::BTreeMap;
-
 use axum::extract::{FromRequestParts, Request};
 use garde::Validate;
 use http::request::Parts;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 
-use super::{MAX_ERRORS, add_error, broken_rules, pointer_from_serde, unescape};
+use super::{MAX_ERRORS, add_error, collect_errors};
 use crate::error::{Error, FieldError, codes};
 use crate::section::fields::QueryAlreadyParsed;
-
-/// Placeholders for a missing parameter, in order: a number that is also a text and an id, then a boolean.
-const PLACEHOLDERS: [&str; 2] = ["0", "true"];
 
 /// The query, parsed and validated. The error lists all errors at once. Unknown parameters are rejected if `T` denies
 /// them. The parameter `fields` belongs to the screen, which reads it later.
@@ -41,51 +37,29 @@ fn parse_query<T: DeserializeOwned + Validate<Context = ()>>(text: &str) -> Resu
         ));
     }
     let pairs = form_urlencoded::parse(text.as_bytes()).into_owned();
-    let mut pairs: Vec<(String, String)> = pairs.collect();
-    let mut errors = duplicates(&pairs);
-    pairs.retain(|(name, _)| {
-        name != "fields"
-            && !errors
-                .iter()
-                .any(|error| error.pointer == FieldError::below("/query", name))
-    });
-    // serde stops at the first error. So its parameter is removed, or a missing one gets a placeholder, and the rest is
-    // parsed again.
-    let mut placeholders = BTreeMap::new();
-    let value: Option<T> = loop {
-        let text = serde_urlencoded::to_string(&pairs).unwrap_or_default();
-        let reader = form_urlencoded::parse(text.as_bytes());
-        let reader = serde_urlencoded::Deserializer::new(reader);
-        let error = match serde_path_to_error::deserialize(reader) {
-            Ok(value) => break Some(value),
-            Err(error) => pointer_from_serde("/query", &error),
-        };
-        let before = pairs.len();
-        pairs.retain(|(name, _)| FieldError::below("/query", name) != error.pointer);
-        if pairs.len() == before {
-            let Some(name) = error.pointer.strip_prefix("/query/") else {
-                add_error(&mut errors, error);
-                break None;
-            };
-            let values = placeholders.entry(name.to_owned());
-            match values.or_insert(PLACEHOLDERS.iter()).next() {
-                Some(value) => pairs.push((unescape(name), (*value).to_owned())),
-                None => break None,
-            }
-        }
-        add_error(&mut errors, error);
-        if errors.len() >= MAX_ERRORS {
-            break None;
-        }
+    let pairs: Vec<(String, String)> = pairs.collect();
+    let errors = duplicates(&pairs);
+    let is_repeated = |name: &str| {
+        let pointer = FieldError::below("/query", name);
+        errors.iter().any(|error| error.pointer == pointer)
     };
-    let broken = value.as_ref().map(|value| broken_rules("/query", value));
-    for error in broken.into_iter().flatten() {
-        add_error(&mut errors, error);
-    }
-    match value {
-        Some(value) if errors.is_empty() => Ok(value),
-        _ => Err(Error::invalid(errors)),
-    }
+    let parsed = pairs
+        .into_iter()
+        .filter(|(name, _)| name != "fields" && !is_repeated(name));
+    let query: Map<String, Value> = parsed.map(|(name, text)| (name, text.into())).collect();
+    let input = json!({ "query": query });
+    collect_errors::parse_all("/query", (input, text.len()), errors, |input| {
+        let members = input["query"].as_object().into_iter().flatten();
+        let pairs = members.map(|(name, value)| match value {
+            Value::String(text) => (name, text.clone()),
+            placeholder => (name, placeholder.to_string()),
+        });
+        let text = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(pairs)
+            .finish();
+        let reader = form_urlencoded::parse(text.as_bytes());
+        serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(reader))
+    })
 }
 
 /// Rejects every query parameter, unless a [`Query`] extractor has already parsed the query.

@@ -44,10 +44,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for StrictStructs<D> {
         deserialize_enum(name: &'static str, variants: &'static [&'static str]),
         deserialize_identifier(), deserialize_ignored_any(),
     }
-
-    fn is_human_readable(&self) -> bool {
-        self.0.is_human_readable()
-    }
 }
 
 macro_rules! forward_visit {
@@ -117,10 +113,6 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<A> {
     ) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Within(seed))
     }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
-    }
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
@@ -135,10 +127,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         self.0.next_value_seed(Within(seed))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.0.size_hint()
     }
 }
 

@@ -60,10 +60,10 @@ pub(super) fn variant_key(request: &ForwardRequest, fields: &BTreeSet<String>) -
 
 /// The request's fields that `Vary` of a response names, in a buffer of their own.
 pub(super) fn varied_by(request: &HeaderMap, head: &HeaderMap) -> HeaderMap {
-    let names = vary_fields(head);
+    let vary = vary_fields(head);
     let named = request
         .iter()
-        .filter(|(name, _)| names.contains(name.as_str()));
+        .filter(|(name, _)| vary.contains(name.as_str()));
     let mut fields = HeaderMap::new();
     for (name, value) in named {
         fields.append(name, value.clone());

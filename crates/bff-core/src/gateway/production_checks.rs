@@ -4,12 +4,12 @@
 
 use http::Uri;
 
-use super::Settings;
 use crate::auth::api_key;
 use crate::config::{Error, Sources};
+use crate::server::Settings;
 
 /// Reports the first setting that production does not allow, in the order below.
-pub(crate) fn check(settings: &Settings<'_>, sources: &Sources<'_>) -> Result<(), Error> {
+pub(super) fn check(settings: &Settings<'_>, sources: &Sources<'_>) -> Result<(), Error> {
     if !settings.mode.is_production() {
         return Ok(());
     }
@@ -100,43 +100,24 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde::{Deserialize, Serialize};
-
     use super::*;
-    use crate::config::{Mode, load};
-    use crate::{auth, cache, inbound, routes, server, store, telemetry::logs};
+    use crate::config::load;
+    use crate::gateway::{GatewayConfig, GatewayState, NoConfig};
+    use crate::server::GatewayBuilder;
 
-    #[derive(Deserialize, Serialize)]
-    #[serde(deny_unknown_fields)]
-    struct Config {
-        mode: Mode,
-        server: server::Config,
-        inbound: inbound::Config,
-        auth: auth::Config,
-        #[serde(default)]
-        telemetry: logs::Config,
-        #[serde(default)]
-        routes: routes::Configs,
-        #[serde(default)]
-        cache: cache::Config,
-        #[serde(default)]
-        store: store::Config,
-    }
+    /// The state of a gateway without backends.
+    struct NoUpstreams;
 
-    impl Config {
-        fn settings(&self) -> Settings<'_> {
-            Settings {
-                mode: self.mode,
-                server: &self.server,
-                inbound: &self.inbound,
-                auth: &self.auth,
-                telemetry: &self.telemetry,
-                routes: &self.routes,
-                cache: &self.cache,
-                store: &self.store,
-            }
+    impl GatewayState for NoUpstreams {
+        type Config = NoConfig;
+        type Screens = NoConfig;
+
+        fn open(_: &GatewayBuilder<'_>, _: &NoConfig, _: &NoConfig) -> Result<Self, String> {
+            Ok(Self)
         }
     }
+
+    type Config = GatewayConfig<NoUpstreams>;
 
     const DEFAULTS: &str = r#"
         mode = "production"
@@ -149,6 +130,7 @@ mod tests {
         issuer = "http://127.0.0.1:3000"
         audience = "bff"
         jwks.url = "http://127.0.0.1:3000"
+        [upstreams]
     "#;
 
     /// The error line of the check with these variables, if it fails.
