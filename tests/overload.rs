@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 use services_mock::{Backend, Fault, Mode};
 
 use crate::sim_fleet::SimFleet;
-use crate::support::{JsonResponse, TestFleet, send, wait_until};
+use crate::support::{JsonResponse, TestFleet, runs_all_cases, send, wait_until};
 
 const PAGE: &str = "/api/product-details/p-1?fields=product";
 const PREFETCH: (&str, &str) = ("priority", "u=6");
@@ -223,15 +223,16 @@ async fn a_rejected_credential_releases_its_permit() {
 
 #[tokio::test]
 async fn permits_are_released_after_disconnects_and_responses() {
+    let rounds = if runs_all_cases() { 60 } else { 20 };
     let fleet = start_with_limit("web", 8, "", "").await;
     hang_products(&fleet);
     let mut requests = HangingRequests(Vec::new());
-    for _ in 0..60 {
+    for _ in 0..rounds {
         requests.add(&fleet, PAGE, 6, &[]).await;
         requests.disconnect(&fleet).await;
     }
     fleet.running.mocks().clear_faults(None);
-    for _ in 0..60 {
+    for _ in 0..rounds {
         let pages = join_all((0..6).map(|_| fleet.get("web", PAGE))).await;
         assert!(pages.iter().all(|page| page.status == 200));
     }
@@ -318,7 +319,8 @@ async fn the_concurrency_limit_drops_while_a_backend_hangs_and_recovers() {
         [upstreams.product.circuit_breaker]\nmin_calls = 1000000\nconsecutive_failures = 1000000\n";
     let fleet = SimFleet::start_web(config);
     let set_fault = |fault| fleet.mocks.set_fault(Backend::Product, fault).unwrap();
-    let normal = Fault::latency(Duration::from_millis(10));
+    // Each client sends 20 requests a second, which is enough to measure latency in each window of 250 ms.
+    let normal = Fault::latency(Duration::from_millis(50));
     set_fault(normal.clone());
     let healthy = run_load(&fleet, 30, Duration::from_secs(1)).await;
     assert!(healthy >= 20, "{healthy}");

@@ -222,6 +222,15 @@ async fn read(response: Response) -> JsonResponse {
     }
 }
 
+/// Whether `ALL_CASES=1` asks for every case and seed. An ordinary run has a selection, so that it is short.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a switch of the tests, not configuration"
+)]
+pub(crate) fn runs_all_cases() -> bool {
+    std::env::var_os("ALL_CASES").is_some_and(|value| value == "1")
+}
+
 /// The repository's root directory.
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -1,7 +1,7 @@
 //! Two replicas of a gateway with the same backends and one Redis.
 
 use super::purge::{TOKEN, purge};
-use super::single_flight::http2_client;
+use super::single_flight::{config_for_many_requests, http2_client, many_requests};
 use super::*;
 use crate::support::instant;
 use crate::support::redis::Redis;
@@ -45,7 +45,7 @@ async fn equal_requests_at_two_replicas_make_one_call_per_backend() {
     let Some(redis) = Redis::start() else {
         return;
     };
-    let limits = "[inbound]\ndeadline = \"20s\"\n[inbound.load_shedding.concurrency_limit]\ninitial = 2000\nmax = 2000\n";
+    let limits = config_for_many_requests();
     let (one, two) = replicas(&format!("{}{limits}", redis_config(&redis))).await;
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
         let slow = Fault::latency(Duration::from_millis(700));
@@ -53,7 +53,7 @@ async fn equal_requests_at_two_replicas_make_one_call_per_backend() {
     }
     let urls = [&one, &two].map(|fleet| format!("{}{PART}", fleet.running.url("web")));
     let clients: Vec<Client> = (0..6).map(|_| http2_client()).collect();
-    let requests = (0..1000).map(|n| {
+    let requests = (0..many_requests()).map(|n| {
         let request = clients[n % 6].get(&urls[n % 2]);
         async move { send(request).await.json::<Value>().await.unwrap() }
     });

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use fleet::{Callers, Gateway};
+use parking_lot::Mutex;
 use services_mock::{Backend, Fault, Mode};
 use tokio::time::{Instant, sleep};
 
@@ -114,9 +115,16 @@ impl FaultKind {
 }
 
 impl ScreenCase {
-    /// Runs the case under faults, with a new fleet.
+    /// Runs the case under faults, with a new fleet. Equal cases have equal outcomes, so each runs once per process.
     pub(crate) fn run(&self, assignment: &Assignment) -> Outcome {
-        run_once(self.screen, self.user, assignment)
+        static OUTCOMES: LazyLock<Mutex<BTreeMap<String, Arc<OnceLock<Outcome>>>>> =
+            LazyLock::new(Mutex::default);
+        let outcome = {
+            let key = format!("{self} {assignment:?}");
+            OUTCOMES.lock().entry(key).or_default().clone()
+        };
+        let run = || run_once(self.screen, self.user, assignment);
+        outcome.get_or_init(run).clone()
     }
 
     /// Runs many cases with one fleet, which is cheaper than one fleet each. Its circuit breakers never open. After each

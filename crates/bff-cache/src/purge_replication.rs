@@ -27,9 +27,9 @@ use bff_store::{Key, Namespace, Redis, Store, StoreUnavailable, Subscription};
 pub(super) const MAX_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a replica reads without an announcement. Purges must hold everywhere within a second; this is half of
 /// that.
-const POLL: Duration = Duration::from_millis(400);
+pub(crate) const POLL: Duration = Duration::from_millis(400);
 /// The least time between two exchanges. Purges in between are sent together.
-const BATCH_DELAY: Duration = Duration::from_millis(5);
+pub(crate) const BATCH_DELAY: Duration = Duration::from_millis(5);
 /// The most slots in one purge. One exchange reads more than that, so it contains at least one complete purge.
 const MAX_PUBLISHED: usize = 1024;
 const MAX_READ: usize = 2048;

@@ -30,6 +30,28 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// The longest time that a test waits for an event. Only a failure reaches it, also on a busy machine.
+const LIMIT: Duration = s(30);
+
+/// Waits until `condition` holds.
+async fn wait_until(mut condition: impl FnMut() -> bool) {
+    let wait = timeout(LIMIT, async {
+        while !condition() {
+            sleep(ms(1)).await;
+        }
+    });
+    wait.await.expect("the event must occur");
+}
+
+/// Polls `reads`, which must not end before `condition` holds.
+async fn poll_until(reads: impl Future, condition: impl FnMut() -> bool) {
+    tokio::select! {
+        biased;
+        _ = reads => panic!("the reads ended too early"),
+        () = wait_until(condition) => {}
+    }
+}
+
 /// The scripted behaviour of the backend.
 #[derive(Clone)]
 struct BackendScript {
@@ -118,6 +140,11 @@ impl Scene {
         self.shared.env.unix_millis()
     }
 
+    /// Waits until all background tasks have ended.
+    async fn wait_for_tasks(&self) {
+        wait_until(|| self.shared.tasks.is_empty()).await;
+    }
+
     fn cx(&self, time: Duration) -> RequestContext {
         RequestContext::background(&HeaderValue::from_static("test"), &self.shared.env, time)
     }
@@ -127,7 +154,7 @@ impl Scene {
         script: BackendScript,
         policy: CachePolicy,
     ) -> Result<Fetched<u32, Public>, Failure> {
-        self.read_by(&self.cx(s(5)), Public, script, policy).await
+        self.read_by(&self.cx(LIMIT), Public, script, policy).await
     }
 
     /// A read whose value is the number of the call that fetched it.

@@ -443,8 +443,13 @@ async fn gateways_that_share_a_redis_count_separately() {
 async fn assert_limits_apply(replicas: &[Store], route_limit: u32) {
     for algorithm in ["fixed_window", "sliding_window", "token_bucket"] {
         assert_rejection_takes_nothing(replicas, algorithm, route_limit).await;
-        assert_retry_after_is_exact(replicas, algorithm).await;
     }
+    // All wait at the same time.
+    tokio::join!(
+        assert_retry_after_is_exact(replicas, "fixed_window"),
+        assert_retry_after_is_exact(replicas, "sliding_window"),
+        assert_retry_after_is_exact(replicas, "token_bucket"),
+    );
 }
 
 fn open(replicas: &[Store], policies: &serde_json::Value) -> Vec<super::Limits> {
@@ -496,7 +501,7 @@ async fn assert_rejection_takes_nothing(replicas: &[Store], algorithm: &str, rou
 async fn assert_retry_after_is_exact(replicas: &[Store], algorithm: &str) {
     let name = format!("next-{}", algorithm.replace('_', "-"));
     let policy = serde_json::json!({
-        "limit": 3, "burst": 3, "period": "2s", "algorithm": algorithm,
+        "limit": 3, "burst": 3, "period": "6s", "algorithm": algorithm,
     });
     let limits = open(replicas, &serde_json::json!({ name: policy }));
     let (one, other) = (&limits[0], &limits[limits.len() - 1]);
@@ -518,7 +523,7 @@ async fn assert_retry_after_is_exact(replicas: &[Store], algorithm: &str) {
     assert_eq!(error.code(), bff_context::error::codes::RATE_LIMITED);
     let wait = error.retry_hint().unwrap();
     assert!(
-        wait > Duration::ZERO && wait <= Duration::from_secs(3),
+        wait > Duration::ZERO && wait <= Duration::from_secs(7),
         "{algorithm}: {wait:?}"
     );
     assert!(

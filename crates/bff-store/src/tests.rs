@@ -206,7 +206,8 @@ async fn a_redis_restart_is_survived() {
     assert_eq!(store.get_many(&[key("a")]).await.unwrap(), [None]);
 }
 
-#[tokio::test]
+/// On a paused clock, so that both times are exact.
+#[tokio::test(start_paused = true)]
 async fn a_silent_redis_is_unavailable_after_the_timeout() {
     // A listener that never accepts.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -60,6 +60,14 @@ async fn all(setup: &Setup) {
     a_revalidation_from_before_a_purge_stores_nothing(setup).await;
 }
 
+/// A new gateway whose first replica has read an entry that is fresh for a minute.
+async fn gateway_with_entry(setup: &Setup, policy: CachePolicy) -> Gateway {
+    let gateway = setup.gateway().await;
+    let read = gateway.one().read(FRESH_FOR_A_MINUTE, policy);
+    read.await.unwrap();
+    gateway
+}
+
 async fn a_fresh_entry_is_served_with_its_age(setup: &Setup) {
     let gateway = setup.gateway().await;
     let first = gateway
@@ -142,12 +150,7 @@ async fn an_uncacheable_response_is_fetched_each_time(setup: &Setup) {
 }
 
 async fn a_304_refreshes_the_entry(setup: &Setup) {
-    let gateway = setup.gateway().await;
-    gateway
-        .one()
-        .read(FRESH_FOR_A_MINUTE, default_policy())
-        .await
-        .unwrap();
+    let gateway = gateway_with_entry(setup, default_policy()).await;
     gateway.advance_time(s(61)).await;
     let unchanged = BackendScript {
         unchanged: true,
@@ -185,13 +188,8 @@ async fn a_304_refreshes_the_entry(setup: &Setup) {
 }
 
 async fn a_stale_entry_is_served_while_one_call_revalidates(setup: &Setup) {
-    let gateway = setup.gateway().await;
     let policy = || stale(30, 0);
-    gateway
-        .one()
-        .read(FRESH_FOR_A_MINUTE, policy())
-        .await
-        .unwrap();
+    let gateway = gateway_with_entry(setup, policy()).await;
     gateway.advance_time(s(70)).await;
     for _ in 0..3 {
         let page = gateway
@@ -226,12 +224,7 @@ async fn a_stale_entry_is_served_while_one_call_revalidates(setup: &Setup) {
 }
 
 async fn a_failed_revalidation_is_the_reason_of_a_stale_entry(setup: &Setup) {
-    let gateway = setup.gateway().await;
-    gateway
-        .one()
-        .read(FRESH_FOR_A_MINUTE, stale(30, 600))
-        .await
-        .unwrap();
+    let gateway = gateway_with_entry(setup, stale(30, 600)).await;
     gateway.advance_time(s(70)).await;
     let broken = || {
         (gateway.one()).read(
@@ -259,12 +252,7 @@ async fn a_stale_entry_is_served_on_error_within_its_bound(setup: &Setup) {
         (Reason::Forbidden, false),
         (Reason::SwitchedOff, false),
     ] {
-        let gateway = setup.gateway().await;
-        gateway
-            .one()
-            .read(FRESH_FOR_A_MINUTE, stale(0, 600))
-            .await
-            .unwrap();
+        let gateway = gateway_with_entry(setup, stale(0, 600)).await;
         gateway.advance_time(s(300)).await;
         let broken = |policy| {
             gateway
@@ -294,12 +282,7 @@ async fn a_stale_entry_is_served_on_error_within_its_bound(setup: &Setup) {
         }
     }
     for (status, served) in [(410, false), (401, false), (500, true), (503, true)] {
-        let gateway = setup.gateway().await;
-        gateway
-            .one()
-            .read(FRESH_FOR_A_MINUTE, stale(0, 600))
-            .await
-            .unwrap();
+        let gateway = gateway_with_entry(setup, stale(0, 600)).await;
         gateway.advance_time(s(61)).await;
         let status = StatusCode::from_u16(status).unwrap();
         let failure = Failure::new(Reason::BadResponse).with_response(status, Bytes::new());
@@ -563,9 +546,11 @@ async fn a_purge_invalidates_only_entries_with_its_tag(setup: &Setup) {
     }
 }
 
+type ReadResult = Result<Fetched<u32, Public>, Failure>;
+
 /// A slow response that is stored.
 const SLOW: BackendScript = BackendScript {
-    delay: ms(300),
+    delay: ms(600),
     ..FRESH_FOR_A_MINUTE
 };
 
@@ -608,27 +593,29 @@ async fn every_waiter_gets_the_failure(setup: &Setup) {
     assert!(gateway.one_call_per_replica().contains(&gateway.calls()));
 }
 
+/// Two reads that wait for one call: the leader, and a follower at the other replica.
+async fn waiting_readers(gateway: &Gateway) -> [impl Future<Output = ReadResult> + use<>; 2] {
+    let [mut leader, mut follower] = [gateway.one(), gateway.other()].map(|scene| {
+        let cx = scene.cx(LIMIT);
+        Box::pin(scene.read_by(&cx, Public, SLOW, default_policy()))
+    });
+    poll_until(&mut leader, || gateway.calls() == 1).await;
+    // Long enough to join.
+    assert!(timeout(ms(50), &mut follower).await.is_err());
+    assert_eq!(gateway.calls(), 1);
+    [leader, follower]
+}
+
 async fn a_leader_that_leaves_fails_no_waiter_and_the_last_one_cancels(setup: &Setup) {
-    let waiting = async |gateway: &Gateway| {
-        let mut all = Vec::new();
-        for scene in [gateway.one(), gateway.other()] {
-            let read = scene.read_by(&scene.cx(s(5)), Public, SLOW, default_policy());
-            let mut read = Box::pin(read);
-            assert!(timeout(ms(50), &mut read).await.is_err());
-            all.push(read);
-        }
-        assert_eq!(gateway.calls(), 1);
-        (all.remove(0), all.remove(0))
-    };
     let gateway = setup.gateway().await;
-    let (leader, follower) = waiting(&gateway).await;
+    let [leader, follower] = waiting_readers(&gateway).await;
     drop(leader);
     assert!(follower.await.is_ok());
     // In one process the call continues. Another replica makes its own.
     assert_eq!(gateway.calls(), *gateway.one_call_per_replica().end());
 
     let gateway = setup.gateway().await;
-    let (leader, follower) = waiting(&gateway).await;
+    let [leader, follower] = waiting_readers(&gateway).await;
     drop(follower);
     drop(leader);
     assert_eq!(gateway.one().ended_calls.load(Relaxed), 1);
@@ -637,13 +624,8 @@ async fn a_leader_that_leaves_fails_no_waiter_and_the_last_one_cancels(setup: &S
     }
     // No reader waits for a cancelled call.
     gateway.wait_for_tasks().await;
-    let started = Instant::now();
-    gateway
-        .other()
-        .read(FRESH_FOR_A_MINUTE, default_policy())
-        .await
-        .unwrap();
-    assert!(started.elapsed() < s(5), "{:?}", started.elapsed());
+    let read = gateway.other().read(FRESH_FOR_A_MINUTE, default_policy());
+    assert!(read.await.is_ok(), "it must not reach its deadline");
 }
 
 fn purge_all(scene: &Scene) {
@@ -657,7 +639,7 @@ fn purge_all(scene: &Scene) {
 async fn no_reader_joins_a_call_from_before_a_purge(setup: &Setup) {
     let gateway = setup.gateway().await;
     let mut before = Box::pin(gateway.one().read(SLOW, default_policy()));
-    assert!(timeout(ms(50), &mut before).await.is_err());
+    poll_until(&mut before, || gateway.calls() == 1).await;
     gateway.invalidate_everywhere(purge_all).await;
     let after = gateway.other().read(SLOW, default_policy());
     let (before, after) = tokio::join!(before, after);
@@ -666,13 +648,8 @@ async fn no_reader_joins_a_call_from_before_a_purge(setup: &Setup) {
 
 /// A stale entry is served during a revalidation; it is purged before the revalidation ends.
 async fn a_revalidation_from_before_a_purge_stores_nothing(setup: &Setup) {
-    let gateway = setup.gateway().await;
     let policy = || stale(30, 600);
-    gateway
-        .one()
-        .read(FRESH_FOR_A_MINUTE, policy())
-        .await
-        .unwrap();
+    let gateway = gateway_with_entry(setup, policy()).await;
     gateway.advance_time(s(70)).await;
     let page = gateway.one().read(SLOW, policy()).await.unwrap();
     assert_eq!((*page.value, page.provenance.state), (1, Freshness::Stale));

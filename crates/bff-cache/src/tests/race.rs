@@ -168,8 +168,6 @@ impl Reader {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
     fn no_reader_gets_the_value_of_another_scope(
         readers in prop::collection::vec(reader(), 2..40),

@@ -7,6 +7,15 @@ use crate::shared_tier::record::SharedRecord;
 use bff_store::testing::{Server, wait_until_available};
 use bff_store::{Key as StoreKey, Namespace, Record as StoreRecord, Store};
 
+/// The timeout of the store, also of [`Server::store`].
+const STORE_TIMEOUT: Duration = s(2);
+
+/// A call that hangs until its reader leaves.
+const HANGS: BackendScript = BackendScript {
+    delay: s(3600),
+    ..FRESH_FOR_A_MINUTE
+};
+
 /// Two replicas of one gateway, and their Redis.
 struct Pair {
     one: Scene,
@@ -45,7 +54,7 @@ impl Pair {
     /// Waits for the record of the read that these tests make.
     async fn record(&self) -> Bytes {
         let key = self.key("cache");
-        for _ in 0..200 {
+        for _ in 0..3000 {
             let found = self.store.get_many(std::slice::from_ref(&key)).await;
             if let Some(record) = found.unwrap().remove(0) {
                 return record;
@@ -175,23 +184,19 @@ async fn the_lookups_of_one_screen_take_one_round_trip() {
         let none = bff_context::scope::Region::NONE;
         bff_context::trusted::segment(language.parse().unwrap(), none, None).by_language()
     });
-    let slow = BackendScript {
-        delay: ms(200),
-        ..FRESH_FOR_A_MINUTE
-    };
     let before = reads().await;
-    let cx = pair.one.cx(s(5));
-    let screen =
-        join_all(segments.map(|s| pair.one.read_by(&cx, s, slow.clone(), default_policy())));
+    let cx = pair.one.cx(s(3600));
+    let screen = join_all(segments.map(|s| pair.one.read_by(&cx, s, HANGS, default_policy())));
     // The lookups are done, the calls are not.
-    assert!(timeout(ms(100), screen).await.is_err());
-    assert_eq!(pair.calls(), 1 + 12);
+    poll_until(screen, || pair.calls() == 1 + 12).await;
     let cost = reads().await - before - overhead;
-    assert!(cost <= 4, "{cost} reads for {} lookups", languages.len());
+    // One round trip, and the reads of purges meanwhile.
+    let lookups = i64::try_from(languages.len()).unwrap();
+    assert!(cost <= lookups / 2, "{cost} reads for {lookups} lookups");
 }
 
 #[tokio::test]
-async fn a_dead_leaseholder_delays_others_by_lease_wait_and_one_that_gave_up_does_not() {
+async fn a_dead_leaseholder_delays_others_by_lease_wait() {
     let Some(pair) = pair(ms(400)).await else {
         return;
     };
@@ -206,42 +211,39 @@ async fn a_dead_leaseholder_delays_others_by_lease_wait_and_one_that_gave_up_doe
         .read(FRESH_FOR_A_MINUTE, default_policy())
         .await
         .unwrap();
-    let elapsed = started.elapsed();
-    assert!(elapsed >= ms(300) && elapsed < ms(1500), "{elapsed:?}");
-    redis.release_lease(&lease, &died).await.unwrap();
+    // The lease lasts an hour, and the read would fail at its deadline.
+    assert!(started.elapsed() >= ms(300), "{:?}", started.elapsed());
+}
 
+/// Nothing waits for a lease that was released. Otherwise the second read would wait an hour, and fail at its deadline.
+#[tokio::test]
+async fn a_leaseholder_that_gave_up_delays_nothing() {
+    let Some(pair) = pair(s(3600)).await else {
+        return;
+    };
     for ending in ["dropped", "failed"] {
         pair.store.delete_many(&[pair.key("cache")]).await.unwrap();
         pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
         pair.two.shared.cache.purge(&purge_alpha(), pair.two.now());
         sleep(ms(20)).await;
-        let slow = BackendScript {
-            delay: s(3600),
-            ..FRESH_FOR_A_MINUTE
-        };
         if ending == "dropped" {
-            let held = pair.one.read(slow, default_policy());
-            assert!(timeout(ms(100), held).await.is_err());
+            let calls = pair.one.calls();
+            let cx = pair.one.cx(s(3600));
+            let read = pair.one.read_by(&cx, Public, HANGS, default_policy());
+            poll_until(read, || pair.one.calls() > calls).await;
         } else {
             let broken = BackendScript::fails_with(Reason::Unavailable);
             pair.one.read(broken, default_policy()).await.unwrap_err();
         }
-        let started = Instant::now();
-        pair.two
-            .read(FRESH_FOR_A_MINUTE, default_policy())
-            .await
-            .unwrap();
-        assert!(
-            started.elapsed() < ms(300),
-            "{ending}: {:?}",
-            started.elapsed()
-        );
+        let read = pair.two.read(FRESH_FOR_A_MINUTE, default_policy()).await;
+        assert!(read.is_ok(), "{ending}: {:?}", read.err());
     }
 }
 
 #[tokio::test]
 async fn a_reader_that_leaves_before_redis_replies_leaves_no_lease() {
-    let Some(pair) = pair(s(10)).await else {
+    // Longer than the deadline of a read, which would fail if it waited for the lease.
+    let Some(pair) = pair(s(3600)).await else {
         return;
     };
     // One other read, so that Redis has the script.
@@ -258,16 +260,14 @@ async fn a_reader_that_leaves_before_redis_replies_leaves_no_lease() {
     );
     other.await.unwrap();
     // Redis receives the command, and replies after the reader has left.
-    let _: String = pair.server.ask(&["CLIENT", "PAUSE", "300", "ALL"]).await;
+    let _: String = pair.server.ask(&["CLIENT", "PAUSE", "1000", "ALL"]).await;
     let result = timeout(ms(100), pair.one.read(FRESH_FOR_A_MINUTE, default_policy())).await;
     assert!(result.is_err());
     wait_until_available(&pair.store).await;
-    let started = Instant::now();
     pair.two
         .read(FRESH_FOR_A_MINUTE, default_policy())
         .await
         .unwrap();
-    assert!(started.elapsed() < s(2), "{:?}", started.elapsed());
     assert_eq!(pair.calls(), 2);
 }
 
@@ -277,23 +277,22 @@ async fn a_hanging_redis_delays_no_read_beyond_its_deadline() {
         return;
     };
     let env = Env::real();
-    let store = server.store_with_timeouts(s(10), ms(20));
+    let store = server.store_with_timeouts(s(3600), ms(20));
     let scene = Scene::with(
         env.clone(),
         replica(&Config::default(), &env, "test", &store),
     );
     wait_until_available(&store).await;
-    let _: String = server.ask(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
-    let started = Instant::now();
+    let _: String = server.ask(&["CLIENT", "PAUSE", "3600000", "ALL"]).await;
     let read = scene.read_by(
         &scene.cx(ms(300)),
         Public,
         FRESH_FOR_A_MINUTE,
         default_policy(),
     );
-    let failure = read.await.unwrap_err();
+    let read = timeout(LIMIT, read).await;
+    let failure = read.expect("Redis hangs for an hour").unwrap_err();
     assert_eq!(failure.reason(), Reason::Deadline);
-    assert!(started.elapsed() < s(2), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -311,7 +310,7 @@ async fn a_read_waits_for_earlier_purges_and_not_for_later_ones() {
     scene.shared.cache.purge(&purge("other"), scene.now());
     tokio::select! {
         biased;
-        read = timeout(s(2), scene.read(FRESH_FOR_A_MINUTE, default_policy())) => {
+        read = timeout(LIMIT, scene.read(FRESH_FOR_A_MINUTE, default_policy())) => {
             read.expect("the read must not wait").unwrap();
         }
         () = busy => {}
@@ -351,9 +350,7 @@ async fn a_purge_is_published_once_for_all_reads_after_it() {
     let all =
         join_all(segments.map(|s| scene.read_by(&cx, s, FRESH_FOR_A_MINUTE, default_policy())));
     assert!(all.await.iter().all(Result::is_ok));
-    while !scene.shared.tasks.is_empty() {
-        sleep(ms(1)).await;
-    }
+    scene.wait_for_tasks().await;
     // Each read made a lookup and stored a record. The other calls were about the purge.
     let result = scripts().await - before - 2 * languages.len();
     assert!(result < languages.len() / 2, "{result} for one purge");
@@ -364,23 +361,24 @@ async fn an_uncacheable_response_is_waited_for_once() {
     let Some(pair) = pair(s(10)).await else {
         return;
     };
-    let uncacheable = BackendScript {
-        delay: ms(200),
-        ..BackendScript::responds(&[("cache-control", "no-store")])
-    };
+    let uncacheable = BackendScript::responds(&[("cache-control", "no-store")]);
     pair.one
         .read(uncacheable.clone(), default_policy())
         .await
         .unwrap();
     assert_eq!(pair.record().await, SharedRecord::Uncacheable.encode());
-    for _ in 0..2 {
-        let started = Instant::now();
-        let reads =
-            join_all([&pair.one, &pair.two].map(|s| s.read(uncacheable.clone(), default_policy())));
-        assert!(reads.await.into_iter().all(|read| read.is_ok()));
-        assert!(started.elapsed() < ms(390), "{:?}", started.elapsed());
+    let both = [&pair.one, &pair.two];
+    for calls in [3, 5] {
+        // Two calls at once: no replica waits for the response to the other.
+        let reads = both.map(|scene| {
+            let cx = scene.cx(s(3600));
+            scene.read_by(&cx, Public, HANGS, default_policy())
+        });
+        poll_until(join_all(reads), || pair.calls() == calls).await;
     }
-    assert_eq!(pair.calls(), 5);
+    let reads = join_all(both.map(|scene| scene.read(uncacheable.clone(), default_policy())));
+    assert!(reads.await.into_iter().all(|read| read.is_ok()));
+    assert_eq!(pair.calls(), 7);
 }
 
 fn purge(tag: &str) -> Purge {
@@ -391,21 +389,23 @@ fn purge_alpha() -> Purge {
     serde_json::from_str(r#"{"upstreams": ["alpha"]}"#).unwrap()
 }
 
-/// The time until a replica sees that its entry is invalid and fetches a new one.
-async fn until_purged(scene: &Scene, calls: u32, policy: &CachePolicy) -> Duration {
-    let started = Instant::now();
-    while scene.calls() == calls {
-        scene
-            .read(FRESH_FOR_A_MINUTE, policy.clone())
-            .await
-            .unwrap();
-        sleep(ms(5)).await;
-    }
-    started.elapsed()
+/// Waits until a replica detects that its entry is invalid, and fetches a new one.
+async fn wait_until_purged(scene: &Scene, calls: u32, policy: &CachePolicy) {
+    let purged = timeout(LIMIT, async {
+        while scene.calls() == calls {
+            let read = scene.read(FRESH_FOR_A_MINUTE, policy.clone());
+            read.await.unwrap();
+            sleep(ms(5)).await;
+        }
+    });
+    // Without the purge the entry would be fresh for a minute.
+    purged.await.expect("the purge must reach the replica");
 }
 
 #[tokio::test]
-async fn a_purge_reaches_every_replica_within_a_second_with_and_without_a_channel() {
+async fn a_purge_reaches_every_replica_with_and_without_a_channel() {
+    // Purges are valid everywhere within a second, also without a channel.
+    assert!(crate::purge_replication::POLL + crate::purge_replication::BATCH_DELAY < ms(500));
     let Some(pair) = pair(s(10)).await else {
         return;
     };
@@ -431,9 +431,8 @@ async fn a_purge_reaches_every_replica_within_a_second_with_and_without_a_channe
         pair.one.shared.cache.purge(&purge("own"), pair.one.now());
         let result = pair.one.shared.cache.sync().await;
         assert_eq!(result, Ok(true));
-        let elapsed = until_purged(&pair.two, calls, &tagged()).await;
-        assert!(elapsed < s(1), "broken {broken}: {elapsed:?}");
-        sleep(ms(20)).await;
+        wait_until_purged(&pair.two, calls, &tagged()).await;
+        pair.two.wait_for_tasks().await;
         // An entry fetched after the purge is shared again, and stays valid.
         let again = pair.one.read(FRESH_FOR_A_MINUTE, tagged()).await.unwrap();
         assert_eq!(*again.value, pair.two.calls());
@@ -505,6 +504,7 @@ async fn a_dead_redis_fails_no_read_and_is_used_again_after_its_recovery() {
         .unwrap();
     pair.record().await;
     pair.server.kill();
+    let mut waited = 0;
     for n in 0..20 {
         pair.two.shared.cache.purge(&purge_alpha(), pair.two.now());
         sleep(ms(2)).await;
@@ -515,14 +515,14 @@ async fn a_dead_redis_fails_no_read_and_is_used_again_after_its_recovery() {
             .await
             .unwrap();
         assert_eq!(*read.value, n + 1);
-        assert!(started.elapsed() < ms(500), "{:?}", started.elapsed());
+        waited += u32::from(started.elapsed() >= STORE_TIMEOUT);
     }
+    assert!(waited < 10, "{waited} of 20 reads waited for Redis");
     // The purges from the outage are published after the recovery.
     let calls = pair.one.calls();
     pair.server.restart();
     wait_until_available(&pair.store).await;
-    let elapsed = until_purged(&pair.one, calls, &default_policy()).await;
-    assert!(elapsed < s(2), "{elapsed:?}");
+    wait_until_purged(&pair.one, calls, &default_policy()).await;
     pair.record().await;
 }
 
@@ -533,7 +533,7 @@ async fn a_hanging_redis_is_waited_for_once() {
     };
     wait_until_available(&server.store()).await;
     let env = Env::real();
-    let store = server.store_with_timeouts(ms(50), s(3600));
+    let store = server.store_with_timeouts(STORE_TIMEOUT, s(3600));
     let scene = Scene::with(
         env.clone(),
         replica(&Config::default(), &env, "test", &store),
@@ -550,11 +550,11 @@ async fn a_hanging_redis_is_waited_for_once() {
         started.elapsed()
     };
     let first = read().await;
-    assert!(first >= ms(50) && first < ms(1000), "{first:?}");
-    // The store has noticed, and does not call Redis again for a while.
+    assert!(first >= STORE_TIMEOUT, "{first:?}");
+    // The store does not try again for an hour.
     let mut all = Vec::new();
     for _ in 0..5 {
         all.push(read().await);
     }
-    assert!(all.iter().min().unwrap() < &ms(50), "{all:?}");
+    assert!(all.iter().min().unwrap() < &STORE_TIMEOUT, "{all:?}");
 }

@@ -370,7 +370,8 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    // Each case simulates 40 seconds of load.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 16))]
 
     #[test]
     fn the_limit_converges_for_any_backend(slots in 25_usize..150, millis in 5_u64..200) {
