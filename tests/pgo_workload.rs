@@ -61,7 +61,10 @@ async fn every_request_of_the_pgo_workloads_succeeds() {
     let bearer = fleet.bearer("ada");
     for gateway in fleet::GATEWAYS {
         let (gateway, callers) = (gateway.name, gateway.callers());
-        let text = file(&format!("bffs/{gateway}/pgo_workload.curl")).unwrap();
+        // A new BFF has no workload yet. `deploy/pgo` requires one.
+        let Some(text) = file(&format!("bffs/{gateway}/pgo_workload.curl")) else {
+            continue;
+        };
         let requests = parse_workload(&text);
         assert!(requests.len() >= 3, "{gateway}");
         let credential = match callers {

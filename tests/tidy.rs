@@ -291,7 +291,9 @@ fn inbound_and_outbound_never_name_each_other() {
     for source in sources("crates/bff-core/src") {
         let inbound = source.path.contains("src/inbound");
         let text = source.text_without_tests();
-        assert!(!(inbound && text.contains("outbound::")), "{}", source.path);
+        for outbound in ["outbound::", "bff_upstream::"] {
+            assert!(!(inbound && text.contains(outbound)), "{}", source.path);
+        }
     }
 }
 

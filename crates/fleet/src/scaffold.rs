@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use services_mock::Backend;
 
 /// The files of a new BFF, with the templates that they are made from.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 10] = [
     (
         "bffs/{name}/Cargo.toml",
         include_str!("../templates/Cargo.toml.in"),
@@ -20,10 +20,6 @@ const FILES: [(&str, &str); 11] = [
     (
         "bffs/{name}/compose.yml",
         include_str!("../templates/compose.yml.in"),
-    ),
-    (
-        "bffs/{name}/pgo_workload.curl",
-        include_str!("../templates/pgo_workload.curl.in"),
     ),
     (
         "bffs/{name}/src/main.rs",

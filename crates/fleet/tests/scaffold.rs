@@ -15,8 +15,8 @@ const REGISTRATIONS: [&str; 5] = [
     "docker-compose.yml",
     "tests/main.rs",
 ];
-/// The most lines of a new BFF, so that a second screen fits into 270.
-const MOST_LINES: usize = 220;
+/// The maximum number of lines of a new BFF, so that a second screen fits into 270.
+const MAX_LINES: usize = 215;
 
 /// A copy of the workspace's sources, removed at the end.
 struct Copy(PathBuf);
@@ -107,7 +107,7 @@ fn a_new_bff_is_a_folder_a_test_and_a_few_lines() {
     );
     let own = tree.own("gadget");
     let lines: usize = own.iter().map(|path| tree.lines(path).len()).sum();
-    assert!(lines <= MOST_LINES, "{lines} lines in {own:?}");
+    assert!(lines <= MAX_LINES, "{lines} lines in {own:?}");
     for path in &own {
         for line in tree.lines(path) {
             let is_placeholder = ["{name}", "{Name}", "{NAME}", "{port}", "{admin_port}"]
