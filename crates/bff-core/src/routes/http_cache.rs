@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::outbound::{self, Failure, Fetched, ForwardRequest, Provenance, RequestBody};
 use crate::scope::{CacheVisibility, Public};
 use conditions::Conditions;
+pub(crate) use conditions::matches_etag;
 use stored_response::{Content, StoredResponse};
 
 mod conditions;
