@@ -36,7 +36,7 @@ async fn many_equal_requests_make_one_call_per_backend() {
     let fleet = start_caching(&config_for_many_requests()).await;
     // Slow enough that most requests arrive while the call is in flight. Later ones use the cache.
     for backend in [Backend::Product, Backend::Review, Backend::Inventory] {
-        let slow = Fault::latency(Duration::from_millis(700));
+        let slow = Fault::latency(Duration::from_millis(400));
         fleet.running.mocks().set_fault(backend, slow).unwrap();
     }
     let url = format!("{}{PART}", fleet.running.url("web"));

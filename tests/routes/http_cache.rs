@@ -422,6 +422,20 @@ async fn the_first_response_of_each_variant_is_cached() {
 }
 
 #[tokio::test]
+async fn a_forwarded_host_is_part_of_the_key() {
+    let (fleet, _) = start("host_header = \"client\"", "").await;
+    for (host, expected) in [
+        ("a.example", ("MISS", 1)),
+        ("b.example", ("MISS", 2)),
+        ("a.example", ("HIT", 1)),
+    ] {
+        let headers = [("host", host)];
+        let response = fleet.get_with("web", "/cached/minute", &headers).await;
+        assert_eq!(cache_and_number(&response), expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn equal_requests_at_two_replicas_make_one_call() {
     let Some(redis) = Redis::start() else {
         return;

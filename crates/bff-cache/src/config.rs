@@ -40,7 +40,7 @@ pub struct SharedConfig {
     pub max_bytes: usize,
     /// How long a replica waits for a response that another replica fetches, before it calls the backend itself.
     /// Default 500ms: longer than nearly every call. A leaseholder that dies delays the others by no more than this.
-    #[serde(with = "bff_config::duration")]
+    #[serde(with = "bff_config::duration::some")]
     pub lease_wait: Duration,
 }
 

@@ -12,6 +12,7 @@ use crate::outbound::Upstream;
 
 pub use config::{Config, Credential, Host};
 pub(crate) use handler::{ProxiedResponse, fallback};
+pub(crate) use http_cache::matches_etag;
 pub(crate) use route::{Route, RouteContext, RouteLimits};
 pub(crate) use table::{Entry, Table};
 

@@ -24,7 +24,10 @@ pub struct Config {
     pub timeout: Duration,
     /// How long Redis, or a slot range of a cluster, is not called after a failure. Default 250ms: recovery is noticed
     /// soon, and only one request in that time waits for the attempt.
-    #[serde(default = "Config::retry_interval", with = "bff_config::duration")]
+    #[serde(
+        default = "Config::retry_interval",
+        with = "bff_config::duration::some"
+    )]
     pub retry_interval: Duration,
     /// The size in this process of the records that must not be evicted, in bytes; beyond it, writes fail. The same
     /// again for evictable records; beyond it, the one that expires first is evicted. Default 67108864 (64 MiB).

@@ -89,11 +89,14 @@ impl Provenance {
         } else {
             &self
         };
-        let source = if self.source.split(", ").any(|s| s == other.source) {
-            self.source.clone()
-        } else {
-            Cow::Owned(format!("{}, {}", self.source, other.source))
-        };
+        let mut source = self.source.clone();
+        for name in other.source.split(", ").filter(|name| !name.is_empty()) {
+            if source.is_empty() {
+                source = Cow::Owned(name.to_owned());
+            } else if source.split(", ").all(|known| known != name) {
+                source = Cow::Owned(format!("{source}, {name}"));
+            }
+        }
         Self {
             state: worse.state,
             reason: worse.reason,
@@ -175,5 +178,10 @@ mod tests {
             both.merge(&provenance("b", Freshness::Fresh, 9)).source,
             "a, b"
         );
+        for (first, second, merged) in [("a", "a, b", "a, b"), ("", "a", "a"), ("a", "", "a")] {
+            let first = provenance(first, Freshness::Fresh, 9);
+            let both = first.merge(&provenance(second, Freshness::Fresh, 9));
+            assert_eq!(both.source, merged);
+        }
     }
 }

@@ -96,7 +96,8 @@ impl Quality {
 /// The `q` parameter of a media range, in thousandths. The default is 1000, also for an invalid value.
 fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     let q = parameters.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-    let Some(q) = q.and_then(|q| q.parse::<f32>().ok()) else {
+    let q = q.and_then(|q| q.parse::<f32>().ok());
+    let Some(q) = q.filter(|q| !q.is_nan()) else {
         return 1000;
     };
     #[expect(

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::outbound::{self, Failure, Fetched, ForwardRequest, Provenance, RequestBody};
 use crate::scope::{CacheVisibility, Public};
 use conditions::Conditions;
+pub(crate) use conditions::matches_etag;
 use stored_response::{Content, StoredResponse};
 
 mod conditions;
@@ -104,7 +105,8 @@ pub(super) async fn get_or_fetch(
 /// The key of a request. The first stored response of a target has the target as its key. A request that does not match
 /// its `Vary` fields has a key with its own values of these fields (RFC 9111 §4.1), and so on.
 fn find_key(cache: &Cache, upstream: &'static str, request: &ForwardRequest) -> Key {
-    let mut fields = BTreeSet::new();
+    // A forwarded `Host` is part of the URI. Without one, the backend has one host.
+    let mut fields = BTreeSet::from([header::HOST.to_string()]);
     loop {
         let target = stored_response::variant_key(request, &fields);
         let key = cache.key::<StoredResponse>(upstream, Method::GET, target, &Public);

@@ -35,7 +35,10 @@ pub struct Config {
     pub header_read_timeout: Duration,
     /// Maximum time of a connection without a request, for HTTP/1.1 and HTTP/2. Default 75s: longer than the idle
     /// timeout of load balancers (60s).
-    #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
+    #[serde(
+        default = "Config::idle_timeout",
+        with = "crate::config::duration::some"
+    )]
     pub idle_timeout: Duration,
     /// Maximum time in which a client reads nothing of a response. After it, the gateway closes the connection
     /// (HTTP/1.1) or the stream (HTTP/2). The time does not run while the response has no data to send. Default 30s: a

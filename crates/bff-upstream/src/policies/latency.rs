@@ -27,7 +27,7 @@ const UNKNOWN: u64 = u64::MAX;
 pub struct Config {
     /// The length of each of the two half windows. A quantile covers the current and the previous half.
     /// Default 10s: at 10 calls/s this gives over a hundred samples, and no sample is older than 20 s.
-    #[serde(with = "bff_config::duration")]
+    #[serde(with = "bff_config::duration::some")]
     pub half_window: Duration,
     /// The minimum number of samples for a quantile. Default 50: with fewer, the slowest 5 % are only one or two calls.
     pub min_samples: u32,

@@ -27,7 +27,7 @@ pub struct Config {
     /// Default 5.
     pub consecutive_failures: NonZeroU32,
     /// The interval at which instances are compared. Default 10s: long enough for a meaningful success rate.
-    #[serde(with = "bff_config::duration")]
+    #[serde(with = "bff_config::duration::some")]
     pub interval: Duration,
     /// The minimum number of calls in an interval for a comparison. Default 20: with fewer the rate is chance.
     pub min_calls: NonZeroU32,

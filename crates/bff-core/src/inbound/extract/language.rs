@@ -22,7 +22,8 @@ pub(in crate::inbound) fn negotiate(headers: &HeaderMap, supported: &[Language])
 /// A range and its quality in thousandths. A malformed quality is 0.
 pub(in crate::inbound) fn parse_quality(range: &str) -> (&str, u32) {
     let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
-    let quality = match parameters.trim().strip_prefix("q=") {
+    let parameters = parameters.trim();
+    let quality = match parameters.strip_prefix("q=").or(parameters.strip_prefix("Q=")) {
         None => Some(1.0),
         Some(q) => q
             .trim()
@@ -74,6 +75,7 @@ mod tests {
         assert_eq!(negotiated("fr, en;q=0.2, de;q=0.3"), "de");
         assert_eq!(negotiated("fr"), "en");
         assert_eq!(negotiated("de;q=0, *;q=0.1"), "en");
+        assert_eq!(negotiated("de;Q=0, *;q=0.1"), "en");
         assert_eq!(negotiated("de;q=nonsense"), "en");
     }
 }

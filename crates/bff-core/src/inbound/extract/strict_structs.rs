@@ -1,5 +1,5 @@
-//! A deserializer that accepts only objects for structs. serde's derived code also accepts an array of the fields in
-//! their order. No contract allows that, and a reordered struct would misread it.
+//! A deserializer that accepts only objects for structs. The derived code of serde and of eserde also accepts an array of
+//! the fields in their order. No contract allows that, and a reordered struct would misread it.
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ use crate::context::RequestId;
 use crate::context::request_id::X_REQUEST_ID;
 use crate::error::{Error, codes};
 use crate::inbound::edge::Edge;
-use crate::routes::ProxiedResponse;
+use crate::routes::{self, ProxiedResponse};
 
 const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
@@ -129,23 +129,13 @@ fn error_for_router_rejection(request: &RequestInfo<'_>, response: &Response) ->
     Error::new(code, Cow::Borrowed(code.meaning()))
 }
 
-/// Whether `If-None-Match` matches the response's `ETag` by weak comparison (RFC 9110 §13.1.2). Only for a GET or HEAD
-/// with status 200.
+/// Whether the client has the response already: it is to a GET or HEAD, with status 200 and an `ETag`.
 fn is_not_modified(request: &RequestInfo<'_>, response: &Response) -> bool {
     let is_read = request.method == Method::GET || request.method == Method::HEAD;
-    if !is_read || request.if_none_match.is_empty() || response.status() != StatusCode::OK {
-        return false;
-    }
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let own_tag = response
-        .headers()
-        .get(header::ETAG)
-        .and_then(|e| e.to_str().ok());
-    let mut requested = request.if_none_match.iter().filter_map(|e| e.to_str().ok());
-    own_tag.is_some_and(|own_tag| {
-        requested
-            .any(|line| line == "*" || line.split(',').any(|tag| opaque(tag) == opaque(own_tag)))
-    })
+    is_read
+        && response.status() == StatusCode::OK
+        && response.headers().contains_key(header::ETAG)
+        && routes::matches_etag(&request.if_none_match, response.headers())
 }
 
 /// Merges all `Vary` headers into one, with each name once, in lower case.

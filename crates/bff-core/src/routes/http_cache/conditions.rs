@@ -52,16 +52,20 @@ impl Conditions {
                 .zip(since)
                 .is_some_and(|(modified, since)| modified <= since);
         }
-        // Weak comparison (§13.1.2). With `If-None-Match`, the date is ignored (§13.1.3).
-        let own_tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        let mut requested = (self.none_match.iter())
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim);
-        let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
-        requested
-            .any(|tag| tag == "*" || own_tag.is_some_and(|own_tag| opaque(own_tag) == opaque(tag)))
+        // With `If-None-Match`, the date is ignored (§13.1.3).
+        matches_etag(&self.none_match, headers)
     }
+}
+
+/// Whether `If-None-Match` matches the `ETag` of a response by weak comparison (RFC 9110 §13.1.2).
+pub(crate) fn matches_etag(none_match: &[HeaderValue], headers: &HeaderMap) -> bool {
+    let ours = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let mut theirs = (none_match.iter())
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim);
+    let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
+    theirs.any(|tag| tag == "*" || ours.is_some_and(|ours| opaque(ours) == opaque(tag)))
 }
 
 fn parse_date(value: &HeaderValue) -> Option<time::OffsetDateTime> {

@@ -18,7 +18,7 @@ pub struct Config {
     pub zone_min_healthy: Ratio,
     /// The time constant of the latency's exponential decay. Default 10s: about the duration of a slow phase, such as a
     /// garbage collection or a cold cache.
-    #[serde(with = "bff_config::duration")]
+    #[serde(with = "bff_config::duration::some")]
     pub ewma_decay: Duration,
 }
 

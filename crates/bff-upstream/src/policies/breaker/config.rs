@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The length of the sliding window that counts calls, in ten steps. Default 10s: long enough for meaningful
     /// rates, short enough to react during an outage.
-    #[serde(with = "bff_config::duration")]
+    #[serde(with = "bff_config::duration::some")]
     pub window: Duration,
     /// The minimum number of calls in the window before its rates count. Default 20: with fewer calls, a few random
     /// failures look like an outage.
