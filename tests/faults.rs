@@ -11,7 +11,7 @@ use services_mock::{Backend, Fault, Mode};
 
 use crate::fault_matrix::remove_expiry;
 use crate::screens::{ScreenOperation, ScreenResponse, all_screens};
-use crate::support::{TestFleet, wait_until};
+use crate::support::{TestFleet, runs_all_cases, wait_until};
 
 /// Longer than a baseline call takes on a busy machine.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
@@ -141,7 +141,11 @@ async fn a_fault_removes_only_the_sections_of_its_backend() {
         let affected: Vec<&Baseline> = (baselines.iter())
             .filter(|b| b.calls.contains(backend.name()))
             .collect();
-        for (fault, reason, status) in faults() {
+        for (n, (fault, reason, status)) in faults().into_iter().enumerate() {
+            // An ordinary run has every second fault of a backend. The fault matrix has all of them without sockets.
+            if !runs_all_cases() && (n + backend as usize) % 2 == 1 {
+                continue;
+            }
             let (reason, status) = match backend {
                 Backend::Playback => over_grpc(&fault, reason, status),
                 _ => (reason, status),

@@ -288,13 +288,13 @@ async fn run_load(fleet: &SimFleet, clients: usize, time: Duration) -> u32 {
     // A rejection takes no time on a paused clock, so that a client without a pause would stop it.
     let request = async || {
         if fleet.get("web", PAGE).await.status == 503 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     let mut active: FuturesUnordered<_> = (0..clients).map(|_| request()).collect();
     let end = tokio::time::sleep(time);
     tokio::pin!(end);
-    let mut sample = tokio::time::interval(Duration::from_millis(100));
+    let mut sample = tokio::time::interval(Duration::from_millis(250));
     loop {
         tokio::select! {
             biased;

@@ -92,7 +92,7 @@ async fn an_open_circuit_breaker_fails_at_once_and_reports_the_retry_time() {
 
 #[tokio::test(start_paused = true)]
 async fn the_retry_budget_limits_extra_calls_to_a_tenth() {
-    const PAGES: u64 = 600;
+    const PAGES: u64 = 300;
     let fleet = SimFleet::start(SimOptions {
         seed: 1,
         only_gateway: Some("web"),

@@ -62,7 +62,7 @@ mod schedule;
 mod upstream_invariants;
 
 /// The number of schedules of an ordinary test run.
-const ORDINARY_SCHEDULES: u64 = 40;
+const ORDINARY_SCHEDULES: u64 = 16;
 /// How long `ALL_CASES=1` draws new schedules.
 const RUN_TIME: Duration = Duration::from_secs(20);
 /// The minimum number of schedules of `ALL_CASES=1`, however slow the machine is.
@@ -155,11 +155,11 @@ fn check_schedules(caching: bool) -> BTreeMap<String, u64> {
 
 #[test]
 fn the_same_seed_gives_the_same_log() {
-    let seeds = [1, 42, 2, 7, 99, 1234];
-    let count = if runs_all_cases() { seeds.len() } else { 2 };
-    for seed in &seeds[..count] {
-        let seed = *seed;
-        for caching in [false, true] {
+    for (seed, caching) in [1, 42, 2, 7, 99, 1234]
+        .into_iter()
+        .flat_map(|seed| [(seed, false), (seed, true)])
+    {
+        if runs_all_cases() || (seed, caching) == (1, false) || (seed, caching) == (42, true) {
             let log = run(seed, caching);
             assert_eq!(run(seed, caching), log, "seed {seed} does not replay");
         }

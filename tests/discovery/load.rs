@@ -21,7 +21,9 @@ const CLIENTS: usize = 4;
 /// The time for which a deregistered instance still runs. Longer than the interval between two queries.
 const DRAIN: Duration = Duration::from_millis(1500);
 /// The number of replacements.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
+/// The pause of a client between two requests, so that this process has time for other tests.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Clients that send requests without a pause until they are stopped.
 struct ClientLoad {
@@ -39,6 +41,7 @@ impl ClientLoad {
             clients.spawn(async move {
                 let (mut requests, mut failures) = (0, Vec::new());
                 while !stop.is_cancelled() {
+                    sleep(PAUSE).await;
                     requests += 1;
                     let response = crate::support::send(http.get(&url)).await;
                     let status = response.status();

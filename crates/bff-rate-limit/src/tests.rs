@@ -501,7 +501,7 @@ async fn assert_rejection_takes_nothing(replicas: &[Store], algorithm: &str, rou
 async fn assert_retry_after_is_exact(replicas: &[Store], algorithm: &str) {
     let name = format!("next-{}", algorithm.replace('_', "-"));
     let policy = serde_json::json!({
-        "limit": 3, "burst": 3, "period": "6s", "algorithm": algorithm,
+        "limit": 3, "burst": 3, "period": "4s", "algorithm": algorithm,
     });
     let limits = open(replicas, &serde_json::json!({ name: policy }));
     let (one, other) = (&limits[0], &limits[limits.len() - 1]);
@@ -523,7 +523,7 @@ async fn assert_retry_after_is_exact(replicas: &[Store], algorithm: &str) {
     assert_eq!(error.code(), bff_context::error::codes::RATE_LIMITED);
     let wait = error.retry_hint().unwrap();
     assert!(
-        wait > Duration::ZERO && wait <= Duration::from_secs(7),
+        wait > Duration::ZERO && wait <= Duration::from_secs(6),
         "{algorithm}: {wait:?}"
     );
     assert!(

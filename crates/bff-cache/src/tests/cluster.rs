@@ -164,7 +164,8 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
     let store = || Some(cluster.store_with_timeouts(ms(100), ms(250)));
     let stores = [store(), store()];
     let mut setup = Setup::Cluster(cluster);
-    let gateway = setup.over(stores).await;
+    // A lease may be lost with its node, and then delays a read by this time.
+    let gateway = setup.over(stores, ms(500)).await;
     let end = std::cell::Cell::new(false);
     let count = std::cell::Cell::new(0u32);
     let readers = (0..8u32).map(|reader| {

@@ -33,11 +33,12 @@ impl Setup {
 
     /// A new gateway: one process, or two replicas.
     pub(super) async fn gateway(&self) -> Gateway {
-        self.over([self.store(), self.store()]).await
+        // Longer than any deadline: a read that waits for a lease that was not released fails.
+        self.over([self.store(), self.store()], s(3600)).await
     }
 
     /// A new gateway on these stores.
-    pub(super) async fn over(&self, stores: [Option<Store>; 2]) -> Gateway {
+    pub(super) async fn over(&self, stores: [Option<Store>; 2], lease_wait: Duration) -> Gateway {
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name = format!("test-{}", STARTED.fetch_add(1, Relaxed));
         let mut replicas = Vec::new();
@@ -45,8 +46,7 @@ impl Setup {
         for store in stores {
             let env = Env::real();
             let shared = SharedConfig {
-                // Longer than any deadline: a read that waits for a lease that was not released fails.
-                lease_wait: s(3600),
+                lease_wait,
                 ..SharedConfig::default()
             };
             let config = Config {
