@@ -97,8 +97,9 @@ impl Graph {
             let mut add_use = |path: &Vec<String>, file: Option<&'_ str>| {
                 if let Some(file) = file.filter(|file| *file != module.file) {
                     let file = self.modules.values().find(|m| m.file == file).unwrap();
-                    let used = uses.entry(module.file.as_str()).or_default();
-                    used.entry(file.file.as_str())
+                    let of_module = uses.entry(module.file.as_str()).or_default();
+                    of_module
+                        .entry(file.file.as_str())
                         .or_insert_with(|| path.join("::"));
                 }
             };

@@ -76,6 +76,7 @@ impl CachePolicy {
     }
 
     /// The rules after applying the configuration of the backend for `route`.
+    #[must_use]
     pub fn with_overrides(mut self, overrides: &CacheOverrides, route: &str) -> Self {
         if self.personal || overrides.is_empty() {
             return self;

@@ -92,7 +92,7 @@ impl Cache {
         read: &ReadKey,
         policy: &CachePolicy,
         requested_at: u64,
-        full: FullResponse<T>,
+        response: FullResponse<T>,
     ) -> Result<Arc<T>, Failure> {
         let fill = CacheFill {
             local: self.0.local.clone(),
@@ -105,7 +105,7 @@ impl Cache {
             requested_at,
             decode: None,
         };
-        fill.store_full(full, None).value()
+        fill.store_full(response, None).value()
     }
 
     /// The synchronous part of a read: finds the entry, or the flight to wait for.

@@ -23,7 +23,10 @@ pub(in crate::inbound) fn negotiate(headers: &HeaderMap, supported: &[Language])
 pub(in crate::inbound) fn parse_quality(range: &str) -> (&str, u32) {
     let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
     let parameters = parameters.trim();
-    let quality = match parameters.strip_prefix("q=").or(parameters.strip_prefix("Q=")) {
+    let quality = match parameters
+        .strip_prefix("q=")
+        .or(parameters.strip_prefix("Q="))
+    {
         None => Some(1.0),
         Some(q) => q
             .trim()
