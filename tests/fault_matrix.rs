@@ -155,7 +155,8 @@ fn is_selected(assignment: &Assignment, screen: usize) -> bool {
         .keys()
         .map(|backend| 1 << *backend as usize)
         .sum();
-    assignment.len() == 1 || (*kind as usize + subset + screen) % FaultKind::ALL.len() == 0
+    let sum = *kind as usize + subset + screen;
+    assignment.len() == 1 || sum.is_multiple_of(FaultKind::ALL.len())
 }
 
 /// Kinds of faults for the screen with this number: `count` in an ordinary run. Together the screens have each kind.
