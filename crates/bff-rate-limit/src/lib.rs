@@ -264,14 +264,9 @@ impl Limits {
         let peeked: Vec<Decision> = matched.iter().map(|one| peek(one, 1)).collect();
         if peeked.iter().any(|decision| !decision.allowed) {
             // The policies that allow the request report their state without it.
-            let report = |(one, decision): (&MatchedPolicy<'_>, Decision)| {
-                if decision.allowed {
-                    peek(one, 0)
-                } else {
-                    decision
-                }
-            };
-            return matched.iter().zip(peeked).map(report).collect();
+            let decisions = matched.iter().zip(peeked);
+            let report = decisions.map(|(one, d)| if d.allowed { peek(one, 0) } else { d });
+            return report.collect();
         }
         // Decides again under each lock: other requests may have been counted since the peek.
         let decide = |(limit, effective): &MatchedPolicy<'_>| {
