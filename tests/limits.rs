@@ -255,7 +255,8 @@ async fn two_replicas_share_one_exact_limit() {
             let batch: Vec<_> = waiting.drain(..waiting.len().min(20)).collect();
             let responses = futures_util::future::join_all(batch).await;
             for response in &responses {
-                assert!([200, 429].contains(&response.status), "{response:?}");
+                let status = response.status.as_u16();
+                assert!([200, 429].contains(&status), "{status}: {}", response.body);
             }
             allowed += responses.iter().filter(|a| a.status == 200).count();
         }
