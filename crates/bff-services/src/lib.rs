@@ -27,6 +27,7 @@ mod wire {
     pub(crate) mod error_mapping;
     pub(crate) mod list;
     pub(crate) mod money;
+    pub(crate) mod null;
     pub(crate) mod open_enum;
     pub(crate) mod timestamp;
 }

@@ -3,6 +3,7 @@
 //! A product is fresh for one minute and a list for five; both may be served stale. Prices here are list prices: the
 //! inventory backend has the offers.
 
+use crate::wire::null::null_as_default;
 use bff_core::outbound::{Call, Upstream};
 use bff_core::{Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
@@ -63,7 +64,7 @@ pub struct Product {
     /// The id of its category.
     pub category: String,
     /// The ids of its genres.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub genres: Vec<String>,
     /// The year of its release.
     pub year: u16,
@@ -78,7 +79,7 @@ pub struct Product {
     /// Its poster.
     pub image: Image,
     /// Its actors.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub cast: Vec<Role>,
     /// Its director.
     pub director: String,
@@ -157,7 +158,7 @@ pub struct Suggestions {
     /// Product names.
     pub items: Vec<String>,
     /// The characters that may follow the prefix: letters or a space.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub next_letters: Vec<String>,
 }
 

@@ -1,5 +1,6 @@
 //! The user backend: profile, preferences, addresses and friends of the caller. Nothing is cached.
 
+use crate::wire::null::null_as_default;
 use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream};
 use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
@@ -84,7 +85,7 @@ pub struct Preferences {
     /// Whether the next episode starts automatically.
     pub autoplay: bool,
     /// The ids of genres.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub favourite_genres: Vec<String>,
 }
 

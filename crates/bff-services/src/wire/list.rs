@@ -1,5 +1,6 @@
 //! The four shapes of a list response.
 
+use super::null::null_as_default;
 use serde::Deserialize;
 
 use crate::product::ProductId;
@@ -18,7 +19,7 @@ pub struct Batch<T> {
     /// In the order of the request, without duplicates.
     pub items: Vec<T>,
     /// The ids that the backend does not have.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub not_found: Vec<ProductId>,
 }
 
