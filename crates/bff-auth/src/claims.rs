@@ -19,11 +19,14 @@ pub(super) struct Expected {
     pub(super) leeway: u64,
 }
 
-/// Maximum length of a text, in bytes.
+/// Maximum length of `sub`, in bytes (OpenID Connect Core §2).
+const MAX_SUB: usize = 255;
+/// Maximum length of any other text, in bytes.
 const MAX_TEXT: usize = 128;
 /// Maximum number of roles, and of scopes.
 const MAX_WORDS: usize = 64;
 
+const SUB: &str = "a text of 1 to 255 visible ASCII characters";
 const TEXT: &str = "a text of 1 to 128 visible ASCII characters";
 const WORDS: &str = "at most 64 words of 1 to 128 visible ASCII characters";
 
@@ -63,7 +66,9 @@ impl Claims {
 
     /// The identity in the token. A claim of the wrong type is an error: the identity would be incomplete.
     pub(super) fn identity(&self) -> Result<Identity, AuthError> {
-        let account = self.text("sub")?.ok_or(AuthError::MissingClaim("sub"))?;
+        let account = self.get("sub").ok_or(AuthError::MissingClaim("sub"))?;
+        let account = account.as_str().filter(|text| is_text(text, MAX_SUB));
+        let account = account.ok_or(AuthError::InvalidClaim("sub", SUB))?;
         Ok(Identity {
             account: account.to_owned(),
             profile: self.text("profile")?.map(str::to_owned),
@@ -131,23 +136,33 @@ impl Claims {
         Ok(roles.into_iter().map(str::to_owned).collect())
     }
 
-    /// The claim `scope`: scopes separated by spaces (RFC 8693 §4.2).
+    /// The claim `scope`: scopes separated by spaces (RFC 8693 §4.2). Some issuers send an array.
     fn scopes(&self) -> Result<Vec<String>, AuthError> {
         let invalid = || AuthError::InvalidClaim("scope", WORDS);
         let Some(value) = self.get("scope") else {
             return Ok(Vec::new());
         };
-        let list = value.as_str().ok_or_else(invalid)?;
-        let scopes = || list.split(' ').filter(|scope| !scope.is_empty());
-        if scopes().count() > MAX_WORDS || !scopes().all(is_word) {
+        let scopes: Vec<&str> = match value {
+            Value::String(list) => list.split(' ').filter(|s| !s.is_empty()).collect(),
+            Value::Array(list) => {
+                let texts = list.iter().map(|scope| scope.as_str().ok_or_else(invalid));
+                texts.collect::<Result<_, _>>()?
+            }
+            _ => return Err(invalid()),
+        };
+        if scopes.len() > MAX_WORDS || !scopes.iter().all(|scope| is_word(scope)) {
             return Err(invalid());
         }
-        Ok(scopes().map(str::to_owned).collect())
+        Ok(scopes.into_iter().map(str::to_owned).collect())
     }
 }
 
 fn is_word(text: &str) -> bool {
-    (1..=MAX_TEXT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    is_text(text, MAX_TEXT)
+}
+
+fn is_text(text: &str, max: usize) -> bool {
+    (1..=max).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 #[cfg(test)]
@@ -232,6 +247,10 @@ mod tests {
             .unwrap();
         assert_eq!(one.roles, ["ADMIN"]);
         assert!(one.plan.is_none());
+        let longest = "x".repeat(255);
+        let identity = claims(json!({"sub": longest, "scope": ["read", "write"]})).identity();
+        let identity = identity.unwrap();
+        assert_eq!((identity.account, identity.scopes.len()), (longest, 2));
     }
 
     #[test]
@@ -242,7 +261,7 @@ mod tests {
         for (name, invalid) in [
             ("sub", json!(7)),
             ("sub", json!("")),
-            ("sub", json!(long)),
+            ("sub", json!("x".repeat(256))),
             ("sub", json!("a b")),
             ("profile", json!(["kids"])),
             ("roles", json!([1])),
@@ -250,7 +269,8 @@ mod tests {
             ("roles", json!("a,b")),
             ("roles", json!(vec!["x"; 65])),
             ("roles", json!([long])),
-            ("scope", json!(["read"])),
+            ("scope", json!([7])),
+            ("scope", json!(["a b"])),
             ("scope", json!(many)),
             ("scope", json!("a\tb")),
             ("region", json!("DE AT")),

@@ -150,12 +150,14 @@ impl Jwk {
 }
 
 fn decode(text: Option<&String>) -> Option<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text?).ok()
+    // RFC 7515 §2 forbids padding, but some issuers send it.
+    URL_SAFE_NO_PAD.decode(text?.trim_end_matches('=')).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::engine::general_purpose::URL_SAFE;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -183,6 +185,7 @@ mod tests {
             with(key.clone(), "alg", json!("RS256")),
             with(key.clone(), "key_ops", json!(["verify"])),
             with(key.clone(), "x5c", json!(["ignored"])),
+            with(key.clone(), "n", json!(URL_SAFE.encode([0xff; 256]))),
         ] {
             assert!(set(json!([valid]), None).is_some(), "{valid}");
         }
