@@ -1,9 +1,11 @@
 //! The configuration of the edge.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::admission::{client_ip, load_shed};
 use crate::scope::{Language, Region};
@@ -44,17 +46,17 @@ pub struct Config {
     pub cors_credentials: bool,
     /// The proxies in front of this gateway, as addresses or networks. Only their `Forwarded` and `X-Forwarded-…`
     /// headers are trusted and forwarded. Those of other peers are replaced. Default none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// The header in which those proxies write the client's address: `x-forwarded-for` or `forwarded`. Only this one is
     /// read, because a proxy may forward the other one as the client sent it. Default `x-forwarded-for`.
     #[serde(default)]
     pub client_ip_header: client_ip::ForwardedHeader,
     /// The allowed addresses or networks. Default none: every address that is not denied is allowed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub allow: Vec<IpNet>,
     /// The denied addresses or networks, which get 403. Default none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "networks")]
     pub deny: Vec<IpNet>,
     /// The rate limits. Default none.
     #[serde(default)]
@@ -87,5 +89,50 @@ impl Config {
 
     fn regions() -> Vec<Region> {
         "DE".parse().into_iter().collect()
+    }
+}
+
+/// Reads addresses and networks. An address is a network of one address.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let parse = |text: &String| {
+        let network = text.trim().parse::<IpNet>();
+        network.or_else(|_| text.trim().parse::<IpAddr>().map(IpNet::from))
+    };
+    let networks = texts.iter().map(|text| {
+        parse(text).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is neither an IP address nor a network such as 10.0.0.0/8"
+            ))
+        })
+    });
+    networks.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_network_of_one_address() {
+        let read = |text: &str| {
+            let texts = serde_json::json!([text]);
+            networks(texts).map(|networks| networks[0].to_string())
+        };
+        for (text, network) in [
+            ("127.0.0.1", "127.0.0.1/32"),
+            (" ::1 ", "::1/128"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::/8", "fd00::/8"),
+        ] {
+            assert_eq!(read(text).unwrap(), network);
+        }
+        for invalid in ["", "localhost", "10.0.0.0/33", "10.0.0.0/8/8", "1.2.3"] {
+            let error = read(invalid).unwrap_err().to_string();
+            assert!(
+                error.contains("neither an IP address nor a network"),
+                "{error}"
+            );
+        }
     }
 }
