@@ -14,6 +14,23 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// The fields, besides `X-Forwarded…`, in which proxies and CDNs write the address of a client.
+const CLIENT_ADDRESS_FIELDS: [&str; 13] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-pseudo-ipv4",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "forwarded-for",
+    "true-client-ip",
+    "x-appengine-user-ip",
+    "x-azure-clientip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+];
+
 /// Sets the forwarding headers. Those of the peer stay only if it is in `trusted`.
 pub(super) fn set_forwarded_headers(
     headers: &mut HeaderMap,
@@ -57,8 +74,7 @@ fn strip_forwarding_headers(headers: &mut HeaderMap) {
         .keys()
         .filter(|name| {
             let name = name.as_str();
-            name.starts_with("x-forwarded-")
-                || matches!(name, "forwarded" | "x-real-ip" | "true-client-ip")
+            name.starts_with("x-forwarded") || CLIENT_ADDRESS_FIELDS.contains(&name)
         })
         .cloned()
         .collect();
