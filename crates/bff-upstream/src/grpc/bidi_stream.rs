@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -27,6 +27,7 @@ use super::{Call, Upstream, cancel, connect, status, timeout_reason};
 use crate::config::Config;
 use crate::endpoints::balance::Instance;
 use crate::policies::in_flight_guard::InFlightGuard;
+use crate::policies::pipeline::catch_panic;
 use crate::policies::retry::RetryTraits;
 use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
 use bff_context::scope::Scope;
@@ -172,7 +173,8 @@ impl<M, T> BidiStream<M, T> {
     pub async fn recv(&mut self) -> Option<Result<T, Failure>> {
         let received = self.received.as_mut()?;
         let (limit, reason) = wait_limit(&self.cx);
-        let failure = match timeout(limit, received.next()).await {
+        let next = catch_panic(self.up.name(), received.next().map(Option::transpose));
+        let failure = match timeout(limit, next).await.map(Result::transpose) {
             Ok(Some(Ok(message))) => {
                 invalidate_cache(&self.up, self.invalidation.as_ref(), None);
                 return Some(Ok(message));

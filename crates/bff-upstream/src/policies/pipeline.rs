@@ -1,12 +1,15 @@
 //! The order of the policies around an attempt, outermost first: deadline filter, retry with its budget, load balancing,
 //! hedge, bulkhead, circuit breaker, attempt timeout.
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bff_context::context::{Failure, Reason, RequestContext, SharedDeadline};
+use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::outcome::AttemptOutcome;
@@ -166,7 +169,8 @@ impl<T: Send + Sync + 'static> Policy<T> {
         let timeout = traits
             .attempt_timeout
             .unwrap_or(self.config.attempt_timeout);
-        let attempt = pin!(attempt(instance.instance().clone(), timeout.min(time_left)));
+        let attempt = attempt(instance.instance().clone(), timeout.min(time_left));
+        let attempt = pin!(catch_panic(self.name, attempt));
         // An unlimited attempt timeout overflows; then only the shared deadline limits the attempt.
         let end = started.checked_add(timeout).unwrap_or(started + FAR_FUTURE);
         let result = deadline.timeout(end, attempt).await;
@@ -187,5 +191,38 @@ impl<T: Send + Sync + 'static> Policy<T> {
             self.latency.record(now, now.duration_since(started));
         }
         result
+    }
+}
+
+/// Turns a panic of an attempt into a failure of that attempt, so that it costs one section only.
+pub(crate) async fn catch_panic<R>(
+    upstream: &'static str,
+    attempt: impl Future<Output = Result<R, Failure>>,
+) -> Result<R, Failure> {
+    let result = AssertUnwindSafe(attempt).catch_unwind().await;
+    result.unwrap_or_else(|panic| Err(panic_failure(upstream, &*panic)))
+}
+
+/// The failure of a call that panicked. It also logs the panic.
+fn panic_failure(upstream: &'static str, panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("no message");
+    tracing::error!(target: "upstream", upstream, message, "a call panicked");
+    Failure::new(Reason::BadResponse).with_cause(format!("the call panicked: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_the_failure_of_its_call() {
+        let result = catch_panic::<()>("beta", async { panic!("unexpected {}", 7) }).await;
+        let failure = result.unwrap_err();
+        assert_eq!(failure.reason(), Reason::BadResponse);
+        let text = format!("{failure:?}");
+        assert!(text.contains("the call panicked: unexpected 7"), "{text}");
+        assert_eq!(catch_panic("beta", async { Ok(1) }).await.unwrap(), 1);
     }
 }
