@@ -263,12 +263,8 @@ fn varies_per_request(
 /// The `apparent_age` of RFC 9111 §4.2.3.
 fn apparent_age(response: &ResponseView<'_>) -> Duration {
     let date = response.headers.get(header::DATE);
-    let date = date.and_then(|d| {
-        let text = d.to_str().ok()?;
-        let format = &time::format_description::well_known::Rfc2822;
-        time::OffsetDateTime::parse(text, format).ok()
-    });
-    let since = date.and_then(|date| response.received_at.duration_since(date.into()).ok());
+    let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    let since = date.and_then(|date| response.received_at.duration_since(date).ok());
     since.unwrap_or_default().saturating_sub(DATE_RESOLUTION)
 }
 

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
@@ -54,7 +54,7 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         // The body of a 5xx describes the backend's own fault, so no client code reads it.
         let rejected = head.status.is_client_error();
         let error_body = if rejected { body } else { Bytes::new() };
-        let failure = failure_from_status(head.status, &head.headers, call)
+        let failure = failure_from_status(head.status, &head.headers, env.now(), call)
             .with_response(head.status, error_body);
         return Err(match failure.reason() {
             Reason::NotFound => failure.with_response_headers(head.headers),
@@ -135,6 +135,7 @@ pub(super) fn propagate(
 fn failure_from_status<S: Scope>(
     status: StatusCode,
     headers: &HeaderMap,
+    now: SystemTime,
     call: &Call<S>,
 ) -> Failure {
     let reason = match status.as_u16() {
@@ -145,12 +146,52 @@ fn failure_from_status<S: Scope>(
         _ => Reason::BadResponse,
     };
     Failure::new(reason)
-        .with_retry_after(retry_after(headers))
+        .with_retry_after(retry_after(headers, now))
         .with_cause(format!("the backend responded with {status}"))
 }
 
-/// The delay of `Retry-After`, if the backend gave it in seconds (RFC 9110 §10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    seconds.parse().ok().map(Duration::from_secs)
+/// The longest `Retry-After` that counts; a longer one is shortened.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The delay of `Retry-After` (RFC 9110 §10.2.3): a number of seconds, or a date.
+pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let delay = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // Only a number that is too large does not parse.
+        text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        date.duration_since(now).unwrap_or_default()
+    };
+    Some(delay.min(MAX_RETRY_AFTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date_in_three_forms() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:00 GMT").unwrap();
+        for (text, seconds) in [
+            ("7", Some(7)),
+            ("0", Some(0)),
+            (" 7 ", Some(7)),
+            ("99999999999999999999", Some(86_400)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(37)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", Some(37)),
+            ("Sun Nov  6 08:49:37 1994", Some(37)),
+            ("Sun, 06 Nov 1994 08:48:00 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(text));
+            let delay = retry_after(&headers, now).map(|delay| delay.as_secs());
+            assert_eq!(delay, seconds, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
 }

@@ -4,7 +4,7 @@
 //! receives the response of the last attempt.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -107,7 +107,7 @@ pub async fn forward(
             let response = forward_once(cx, up, instance, request, timeout).await;
             let response =
                 response.map_err(|failure| request.client_error.or_client_error(failure))?;
-            match failure_from_response(&response.response) {
+            match failure_from_response(&response.response, up.policy.env().now()) {
                 None => Ok(response),
                 Some(failure) => {
                     failed_response.lock().replace(response);
@@ -182,7 +182,7 @@ async fn forward_once(
 }
 
 /// The failure that a response counts as, if any.
-fn failure_from_response(response: &Response<Incoming>) -> Option<Failure> {
+fn failure_from_response(response: &Response<Incoming>, now: SystemTime) -> Option<Failure> {
     let status = response.status();
     let reason = match status.as_u16() {
         429 => Reason::Overloaded,
@@ -191,5 +191,5 @@ fn failure_from_response(response: &Response<Incoming>) -> Option<Failure> {
         _ => return None,
     };
     let failure = Failure::new(reason).with_response(status, Bytes::new());
-    Some(failure.with_retry_after(attempt::retry_after(response.headers())))
+    Some(failure.with_retry_after(attempt::retry_after(response.headers(), now)))
 }

@@ -1,5 +1,7 @@
 //! Conditional requests (RFC 9110 §13). The gateway evaluates the conditions, and always fetches a full response.
 
+use std::time::SystemTime;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -68,9 +70,8 @@ pub(crate) fn matches_etag(none_match: &[HeaderValue], headers: &HeaderMap) -> b
     theirs.any(|tag| tag == "*" || ours.is_some_and(|ours| opaque(ours) == opaque(tag)))
 }
 
-fn parse_date(value: &HeaderValue) -> Option<time::OffsetDateTime> {
-    let format = &time::format_description::well_known::Rfc2822;
-    time::OffsetDateTime::parse(value.to_str().ok()?, format).ok()
+fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 #[cfg(test)]
