@@ -81,10 +81,7 @@ pub struct Policy {
 #[serde(deny_unknown_fields)]
 pub struct AdaptiveConfig {
     /// Time between two adjustments, more than 0. Default 1s: it reacts soon, and one burst does not move it.
-    #[serde(
-        default = "AdaptiveConfig::window",
-        with = "bff_config::duration::some"
-    )]
+    #[serde(default = "AdaptiveConfig::window", with = "bff_config::duration")]
     pub window: Duration,
     /// Ratio of failures from which a window halves the limit, more than 0. Default 0.5, as for circuit breakers.
     #[serde(default = "AdaptiveConfig::failure_ratio")]

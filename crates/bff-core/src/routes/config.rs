@@ -52,10 +52,7 @@ pub struct Config {
     pub attempt_timeout: Option<Duration>,
     /// The longest time without data in a streaming body, in each direction, and in both directions of a `WebSocket`.
     /// Default 30s, because event streams usually send data more often.
-    #[serde(
-        default = "Config::idle_timeout",
-        with = "crate::config::duration::some"
-    )]
+    #[serde(default = "Config::idle_timeout", with = "crate::config::duration")]
     pub idle_timeout: Duration,
     /// Whether failed requests are retried, within the backend's `retry` and `retry_budget`. This covers idempotent
     /// methods and requests with an `Idempotency-Key`, if the body is empty or buffered. A request of which nothing was

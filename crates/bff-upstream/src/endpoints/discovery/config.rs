@@ -29,7 +29,7 @@ pub struct Config {
     pub consul: Option<Consul>,
     /// The minimum time between two queries, regardless of the TTL, and the first delay after a failure. Default 1s:
     /// the gateway calls a removed instance for at most a second, and every source can serve one query per second.
-    #[serde(with = "bff_config::duration::some")]
+    #[serde(with = "bff_config::duration")]
     pub min_interval: Duration,
     /// The maximum time between two queries. It limits the TTL (`dns`, `srv`) and the delay after failures, and is the
     /// `wait` of a blocking query (`consul`). Default 60s: with a TTL of a day, a removed instance must not stay for a
@@ -38,7 +38,7 @@ pub struct Config {
     pub max_interval: Duration,
     /// The timeout of a query, in addition to the time for which a blocking query blocks. Default 2s: within a data
     /// centre a response takes milliseconds. The time is enough to repeat a lost packet.
-    #[serde(with = "bff_config::duration::some")]
+    #[serde(with = "bff_config::duration")]
     pub timeout: Duration,
     /// The time for which start-up waits for the first result. Default 3s: one query may time out. After it the gateway
     /// starts without instances, because other screens may not need this backend.
