@@ -1,9 +1,12 @@
 //! Graceful shutdown: requests in progress complete, new ones are refused, and the readiness reports it first.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use services_mock::{Backend, Fault, Mode};
-
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::{TestFleet, send, try_send};
@@ -53,6 +56,51 @@ async fn readiness_is_503_during_the_drain_delay_while_requests_are_accepted() {
     assert_eq!(send(http.get(&health)).await.status(), 503);
     assert_eq!(send(http.get(format!("{url}{PAGE}"))).await.status(), 200);
     stop.await.unwrap();
+}
+
+/// Sends requests on one kept-alive connection, one after the other, until a response closes it. It never retries.
+async fn keep_alive_client(address: SocketAddr) -> io::Result<usize> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await?);
+    for responses in 1.. {
+        stream
+            .write_all(b"GET /errors/not_found HTTP/1.1\r\nhost: web\r\n\r\n")
+            .await?;
+        let (mut length, mut closes) = (0, false);
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            match line.split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("connection", value)) => closes = value == "close",
+                _ if line.is_empty() => break,
+                _ => {}
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).await?;
+        if closes {
+            return Ok(responses);
+        }
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn a_client_that_never_retries_loses_no_request() {
+    let fleet = start_with("[server]\ndrain_delay = \"2s\"\n").await;
+    let url = fleet.running.url("web");
+    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let clients: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(keep_alive_client(address)))
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    fleet.running.stop().await;
+    for client in clients {
+        let responses = client.await.unwrap().expect("a request was lost");
+        assert!(responses > 1);
+    }
 }
 
 #[tokio::test]

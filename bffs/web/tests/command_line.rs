@@ -22,8 +22,9 @@ mod service;
 mod stub;
 
 const WEB: &str = env!("CARGO_BIN_EXE_web-bff");
-/// Free ports; the log contains them.
-const FREE_PORTS: [(&str, &str); 2] = [
+/// Free ports, which the log contains, and no wait at the end.
+const FREE_PORTS: [(&str, &str); 3] = [
+    ("WEB_SERVER__DRAIN_DELAY", "0s"),
     ("WEB_SERVER__LISTEN", "127.0.0.1:0"),
     ("WEB_SERVER__ADMIN_LISTEN", "127.0.0.1:0"),
 ];

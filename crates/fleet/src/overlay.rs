@@ -50,6 +50,8 @@ pub fn build(
     let (defaults, callers) = (gateway.defaults()?, gateway.callers());
     let mut overlay = Table::new();
     set(&mut overlay, &["mode"], "development");
+    // No load balancer has to notice the end of a development fleet.
+    set(&mut overlay, &["server", "drain_delay"], "0s");
     let listen = addresses.listen.to_string();
     set(&mut overlay, &["server", "listen"], listen);
     let admin = addresses.admin_listen.to_string();

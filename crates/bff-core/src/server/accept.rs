@@ -1,13 +1,14 @@
 //! The accept loop of one port. Each connection has its own task, until the port closes.
 
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::Response;
-use futures_util::FutureExt;
-use http::{Request, StatusCode};
+use futures_util::{FutureExt, TryFutureExt};
+use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -27,6 +28,8 @@ use crate::net::{Connection, Listener, WorkerThreads};
 pub(super) struct AcceptLoop<'a> {
     pub(super) router: Router,
     pub(super) limits: Limits,
+    /// When cancelled, clients are asked to leave their connections. The loop still accepts connections and requests.
+    pub(super) draining: CancellationToken,
     /// When cancelled, the loop accepts no connections or requests. Requests in progress can end.
     pub(super) closing: CancellationToken,
     /// Time for requests in progress after `closing`. The loop aborts the rest.
@@ -55,13 +58,13 @@ impl AcceptLoop<'_> {
                 next = next => next,
             };
             let Some((io, permit)) = next else { break };
-            let (http, router) = (http.clone(), self.router.clone());
-            let (limits, closing) = (self.limits, self.closing.clone());
-            self.threads.spawn(&mut connections, async move {
-                if let Ok(io) = io.rebind_to_runtime() {
-                    serve_connection(&http, io, permit, router, limits, &closing).await;
-                }
-            });
+            self.spawn(&mut connections, &http, io, permit);
+        }
+        // The kernel has accepted these connections already, and would reset them with the listener.
+        while let Ok(permit) = permits.clone().try_acquire_owned()
+            && let Some(Some(io)) = listener.next().now_or_never()
+        {
+            self.spawn(&mut connections, &http, io, permit);
         }
         drop(listener);
         self.closing.cancelled().await;
@@ -69,6 +72,22 @@ impl AcceptLoop<'_> {
         let all_ended = async { while connections.join_next().await.is_some() {} };
         let _ = timeout_at(deadline, all_ended).await;
         deadline
+    }
+
+    fn spawn(
+        &self,
+        connections: &mut JoinSet<()>,
+        http: &Arc<auto::Builder<TokioExecutor>>,
+        io: Connection,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let (http, router, limits) = (http.clone(), self.router.clone(), self.limits);
+        let (draining, closing) = (self.draining.clone(), self.closing.clone());
+        self.threads.spawn(connections, async move {
+            if let Ok(io) = io.rebind_to_runtime() {
+                serve_connection(&http, io, permit, router, limits, (&draining, &closing)).await;
+            }
+        });
     }
 }
 
@@ -79,27 +98,45 @@ async fn serve_connection(
     permit: OwnedSemaphorePermit,
     router: Router,
     limits: Limits,
-    closing: &CancellationToken,
+    (draining, closing): (&CancellationToken, &CancellationToken),
 ) {
     let peer = Peer(io.peer());
     let tracker = HeaderTracker::default();
     let io = TimedIo::new(io, permit, tracker.clone(), &limits);
+    let is_http2 = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
+        let http1 = request.version() < Version::HTTP_2;
+        if !http1 {
+            is_http2.store(true, Ordering::Relaxed);
+        }
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(tracker.headers_complete());
         let tracker = tracker.clone();
-        let is_upgrade = |response: &Response| response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        router.clone().call(request).inspect(move |response| {
-            if response.as_ref().is_ok_and(is_upgrade) {
+        let draining = draining.clone();
+        router.clone().call(request).map_ok(move |mut response| {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 tracker.stop_tracking();
+            } else if http1 && draining.is_cancelled() {
+                // The client leaves the connection before it closes, so that it loses no request (RFC 9112 §9.6).
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
             }
+            response
         })
     });
     let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
+    // HTTP/2 tells the client with GOAWAY (RFC 9113 §6.8), and serves the requests that it has sent.
+    let draining_http2 = async {
+        draining.cancelled().await;
+        if !is_http2.load(Ordering::Relaxed) {
+            pending::<()>().await;
+        }
+    };
     let closing_or_idle = async {
         tokio::select! {
             biased;
             () = closing.cancelled() => {}
+            () = draining_http2 => {}
             () = tracker.wait_idle(limits.idle_timeout) => {}
         }
     };

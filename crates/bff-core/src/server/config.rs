@@ -56,9 +56,9 @@ pub struct Config {
     /// Number of threads for client connections. Default: the number of cores, or the container's CPU limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<NonZeroUsize>,
-    /// Time between the stop signal and the close of the listener; readiness fails during it. Default 0s. Behind a load
-    /// balancer, set its check interval.
-    #[serde(default, with = "crate::config::duration")]
+    /// Time between the stop signal and the close of the listener. Readiness fails during it, and each response asks its
+    /// client to leave the connection. Default 5s: longer than a load balancer's check interval.
+    #[serde(default = "Config::drain_delay", with = "crate::config::duration")]
     pub drain_delay: Duration,
     /// Maximum time for responses and writes in progress after the listener closed. The server aborts the rest.
     /// Default 10s.
@@ -81,6 +81,10 @@ impl Config {
 
     fn max_connections() -> usize {
         10_000
+    }
+
+    fn drain_delay() -> Duration {
+        Duration::from_secs(5)
     }
 
     fn drain_timeout() -> Duration {

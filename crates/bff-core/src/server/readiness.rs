@@ -13,6 +13,7 @@ const DRAINING: u8 = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Readiness {
     state: Arc<AtomicU8>,
+    draining: CancellationToken,
     shutdown: CancellationToken,
 }
 
@@ -21,6 +22,7 @@ impl Readiness {
     pub(crate) fn new(shutdown: CancellationToken) -> Self {
         Self {
             state: Arc::new(AtomicU8::new(STARTING)),
+            draining: CancellationToken::new(),
             shutdown,
         }
     }
@@ -31,14 +33,20 @@ impl Readiness {
             (self.state).compare_exchange(STARTING, READY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Records that the stop signal arrived. Readiness fails from now on.
+    /// Records that the stop signal arrived. From now on readiness fails, and each response closes its connection.
     pub(crate) fn drain(&self) {
         self.state.store(DRAINING, Ordering::Relaxed);
+        self.draining.cancel();
     }
 
     /// Ends long-lived streams, because the listener closes.
     pub(crate) fn begin_shutdown(&self) {
         self.shutdown.cancel();
+    }
+
+    /// Cancelled by [`Self::drain`].
+    pub(crate) fn draining_token(&self) -> CancellationToken {
+        self.draining.clone()
     }
 
     /// Cancelled by [`Self::begin_shutdown`].

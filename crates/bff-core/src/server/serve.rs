@@ -53,8 +53,8 @@ const ADMIN_GRACE: Duration = Duration::from_secs(1);
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 
 /// Serves until `stop` resolves, then drains. It starts when service discovery has the backends' instances. Draining
-/// makes readiness fail, closes the listener, and waits for responses and writes, up to `drain_timeout`. Worker threads
-/// serve TCP connections. In-memory connections run on the calling thread: a simulation has only one.
+/// makes readiness fail and asks clients to leave their connections. After `drain_delay` it closes the listener, and
+/// waits for responses and writes, up to `drain_timeout`. Worker threads serve TCP connections. In-memory connections run on the calling thread: a simulation has only one.
 pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()>) {
     let admin_closing = CancellationToken::new();
     let wait_stop = async {
@@ -71,6 +71,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     let public = AcceptLoop {
         router: app.router(),
         limits: app.limits(),
+        draining: app.readiness().draining_token(),
         closing: app.readiness().shutdown_token(),
         grace: app.config().drain_timeout,
         threads: &threads,
@@ -78,6 +79,7 @@ pub async fn serve(listeners: Listeners, app: App, stop: impl Future<Output = ()
     let admin = AcceptLoop {
         router: app.admin_router(),
         limits: app.limits(),
+        draining: admin_closing.clone(),
         closing: admin_closing.clone(),
         grace: ADMIN_GRACE,
         threads: &WorkerThreads::none(),
