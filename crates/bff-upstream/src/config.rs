@@ -40,6 +40,9 @@ pub struct Config {
     /// The maximum size of a response body, as received and again after decompression. Default 2097152 (2 MiB).
     #[serde(default = "Config::max_body_bytes")]
     pub max_body_bytes: usize,
+    /// The maximum number of header fields in a response over HTTP/1.1. Default 256.
+    #[serde(default = "Config::http1_max_headers")]
+    pub http1_max_headers: usize,
     /// Service discovery for the backend's instances. Default: one instance, the host and port of `url`.
     #[serde(default)]
     pub discovery: discovery::Config,
@@ -88,6 +91,7 @@ impl Config {
             connect_timeout: Self::connect_timeout(),
             idle_timeout: Self::idle_timeout(),
             max_body_bytes: Self::max_body_bytes(),
+            http1_max_headers: Self::http1_max_headers(),
             discovery: discovery::Config::default(),
             retry: retry::Config::default(),
             backoff: backoff::Config::default(),
@@ -118,6 +122,10 @@ impl Config {
 
     fn idle_timeout() -> Duration {
         Duration::from_secs(30)
+    }
+
+    fn http1_max_headers() -> usize {
+        256
     }
 
     fn max_body_bytes() -> usize {

@@ -241,3 +241,33 @@ async fn unsent_calls_deposit_nothing_in_the_retry_budget() {
     // 500 first attempts, and one retry for every ten of them. The three of the reserve are paid back by now.
     assert_eq!(scene.received.lock().len(), 500 + 50);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_head_is_a_bad_response_and_not_an_unreachable_backend() {
+    let many = |n: usize| (0..n).map(|i| format!("x-{i}: 1\r\n")).collect::<String>();
+    for (head, reason) in [
+        (
+            "HTTP/1.1 200 OK\r\nbad name: 1\r\n".to_owned(),
+            Some(Reason::BadResponse),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\na: 1\r\n b\r\n".to_owned(),
+            Some(Reason::BadResponse),
+        ),
+        ("SIP/2.0 200 OK\r\n".to_owned(), Some(Reason::BadResponse)),
+        (
+            format!("HTTP/1.1 200 OK\r\n{}", many(300)),
+            Some(Reason::BadResponse),
+        ),
+        (format!("HTTP/1.1 200 OK\r\n{}", many(200)), None),
+    ] {
+        let scene = Scene::new(format!("{head}content-length: 1\r\n\r\n7"));
+        let call = Call::get(Public, "/things");
+        let result = scene.up.send::<u8, _>(&scene.cx, call).await;
+        assert_eq!(
+            result.err().map(|failure| failure.reason()),
+            reason,
+            "{head}"
+        );
+    }
+}

@@ -44,6 +44,7 @@ pub(crate) struct CleartextClient {
     base_uri: Uri,
     host: HeaderValue,
     idle_timeout: Duration,
+    max_headers: usize,
     /// The idle connections by worker thread: use on another thread would need wake-ups across cores.
     idle: Box<[Mutex<VecDeque<IdleConnection>>]>,
 }
@@ -84,6 +85,7 @@ impl CleartextClient {
             base_uri: base_uri.unwrap_or_default(),
             host: host.unwrap_or_else(|_| HeaderValue::from_static("")),
             idle_timeout: config.idle_timeout,
+            max_headers: config.http1_max_headers,
             idle: (0..POOL_SHARDS).map(|_| Mutex::default()).collect(),
         }
     }
@@ -163,6 +165,7 @@ impl CleartextClient {
         // No vectored writes: most requests have no body, and `writev` with one buffer is slower than `write`.
         let (sender, driver) = http1::Builder::new()
             .writev(false)
+            .max_headers(self.max_headers)
             .handshake(stream)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
@@ -247,11 +250,21 @@ pub(crate) async fn read_response(
     Ok((head, body))
 }
 
-/// The failure of a request without a response: the connection was reset or closed too early.
+/// The failure of a request without a response: the head of the response is malformed, or the connection was reset or
+/// closed too early.
 pub(crate) fn no_response(error: &(dyn std::error::Error + 'static)) -> Failure {
-    let mut cause = error;
+    let is_malformed = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref().is_some_and(hyper::Error::is_parse)
+    };
+    let (mut cause, mut malformed) = (error, is_malformed(error));
     while let Some(source) = cause.source() {
         cause = source;
+        malformed |= is_malformed(cause);
     }
-    Failure::new(Reason::Unavailable).with_cause(cause.to_string())
+    let reason = if malformed {
+        Reason::BadResponse
+    } else {
+        Reason::Unavailable
+    };
+    Failure::new(reason).with_cause(cause.to_string())
 }

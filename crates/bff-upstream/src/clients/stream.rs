@@ -43,6 +43,7 @@ pub struct InstanceClients {
     url: BaseUrl,
     trust_roots: TrustRoots,
     idle_timeout: Duration,
+    max_headers: usize,
 }
 
 impl InstanceClients {
@@ -64,6 +65,7 @@ impl InstanceClients {
             url: config.url.clone(),
             trust_roots: trust_roots.clone(),
             idle_timeout: config.idle_timeout,
+            max_headers: config.http1_max_headers,
         }
     }
 
@@ -124,6 +126,7 @@ impl InstanceClients {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(self.idle_timeout)
+            .http1_max_headers(self.max_headers)
             .build(connector);
         Box::new(client)
     }
