@@ -37,6 +37,7 @@ mod call;
 mod cancel;
 mod channel;
 mod cooperative_body;
+mod response_head;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -243,7 +244,7 @@ type Cooperative =
 /// Waits until the channel is connected.
 async fn connect(config: &Config, channel: Channel) -> Result<Grpc<Cooperative>, Status> {
     let cooperative: fn(http::Response<Body>) -> http::Response<CooperativeBody<Body>> =
-        |response| response.map(CooperativeBody);
+        |response| response_head::prepare(response).map(CooperativeBody);
     let cancellable = MapRequest::new(channel, cancel::make_cancellable as fn(_) -> _);
     let channel = MapResponse::new(cancellable, cooperative);
     let mut client = Grpc::new(channel).max_decoding_message_size(config.max_body_bytes);

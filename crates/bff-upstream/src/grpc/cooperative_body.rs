@@ -1,4 +1,4 @@
-//! A response body that yields to other tasks (tokio's cooperative scheduling).
+//! A response body that yields to other tasks (tokio's cooperative scheduling), with trailers that tonic can read.
 //!
 //! A decoder reads as long as data is available. Sockets use tokio's budget and yield after a while. HTTP/2 frames come
 //! through a queue without a budget. Without this wrapper, a backend that sends endlessly would block its reader, whose
@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::coop::poll_proceed;
+
+use super::response_head::remove_invalid_fields;
 
 /// A body that uses tokio's cooperative budget.
 pub(super) struct CooperativeBody<B>(pub(super) B);
@@ -23,9 +25,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for CooperativeBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let budget = ready!(poll_proceed(cx));
-        let frame = Pin::new(&mut self.0).poll_frame(cx);
+        let mut frame = Pin::new(&mut self.0).poll_frame(cx);
         if frame.is_ready() {
             budget.made_progress();
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            remove_invalid_fields(trailers);
         }
         frame
     }
