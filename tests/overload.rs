@@ -25,7 +25,7 @@ async fn start_with_limit(
 ) -> TestFleet {
     let config = format!(
         "[inbound]\ndeadline = \"{LONG}\"\n{inbound}\
-         [inbound.load_shedding.concurrency_limit]\nmin = {limit}\ninitial = {limit}\nmax = {limit}\n\
+         [inbound.load_shedding.concurrency_limit]\nmin = {limit}\nmax = {limit}\n\
          [upstreams.product]\nattempt_timeout = \"{LONG}\"\n{more}"
     );
     TestFleet::start_with(|fleet| {
@@ -315,7 +315,7 @@ async fn concurrency_limit(fleet: &SimFleet) -> u32 {
 #[tokio::test(start_paused = true)]
 async fn the_concurrency_limit_drops_while_a_backend_hangs_and_recovers() {
     // The circuit breaker stays closed, so that every request reaches the backend.
-    let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\ninitial = 40\n\
+    let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\nmax = 40\n\
         [upstreams.product.circuit_breaker]\nmin_calls = 1000000\nconsecutive_failures = 1000000\n";
     let fleet = SimFleet::start_web(config);
     let set_fault = |fault| fleet.mocks.set_fault(Backend::Product, fault).unwrap();
@@ -333,12 +333,50 @@ async fn the_concurrency_limit_drops_while_a_backend_hangs_and_recovers() {
     assert!(recovered >= 30, "{recovered}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn rejections_after_admission_do_not_lower_the_concurrency_limit() {
+    let config = format!(
+        "[inbound]\ndeadline = \"{LONG}\"\n[inbound.load_shedding.concurrency_limit]\nmin = 1\nmax = 20\n\
+         [upstreams.product]\nattempt_timeout = \"{LONG}\"\n"
+    );
+    let fleet = SimFleet::start_web(&config);
+    let hangs = Fault::mode(Mode::Hang);
+    fleet.mocks.set_fault(Backend::Product, hangs).unwrap();
+    let query = serde_json::json!({"query": "{ __typename }"});
+    // A query is admitted as a write. After its body is parsed, it is a read, and 15 of them are allowed.
+    let queries = async {
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_overloaded(&fleet.post("web", "/graphql", &query).await);
+        }
+    };
+    tokio::select! {
+        _ = join_all((0..15).map(|_| fleet.get("web", PAGE))) => panic!("a hanging request ended"),
+        () = queries => {}
+    }
+    assert_eq!(concurrency_limit(&fleet).await, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_of_a_rate_limit_does_not_lower_the_concurrency_limit() {
+    // Each of 30 clients waits for 1.5 s, which is close to the deadline.
+    let config = "[inbound.rate_limits.policies.screens]\nalgorithm = \"leaky_bucket_queue\"\n\
+                  limit = 20\nperiod = \"1s\"\nburst = 40\n";
+    let fleet = SimFleet::start_web(config);
+    let lowest = run_load(&fleet, 30, Duration::from_secs(10)).await;
+    assert_eq!(lowest, 2000);
+}
+
 #[tokio::test]
 async fn an_error_in_the_load_shedding_configuration_names_its_key() {
     for (config, key) in [
         (
-            "[inbound.load_shedding.concurrency_limit]\nmin = 2000\n",
-            "inbound.load_shedding.concurrency_limit.initial",
+            "[inbound.load_shedding.concurrency_limit]\nmin = 2001\n",
+            "inbound.load_shedding.concurrency_limit.min",
+        ),
+        (
+            "[inbound.load_shedding.concurrency_limit]\ninitial = 100\n",
+            "inbound.load_shedding.concurrency_limit.initial in the overlay: this key was removed: the limit starts at max",
         ),
         (
             "[inbound.load_shedding.class_limits]\nprefetch = 0.9\n",
