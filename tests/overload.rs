@@ -367,6 +367,25 @@ async fn the_queue_of_a_rate_limit_does_not_lower_the_concurrency_limit() {
     assert_eq!(lowest, 2000);
 }
 
+#[tokio::test(start_paused = true)]
+async fn many_clients_at_once_are_no_overload_at_a_cold_start() {
+    let services: &[u64] = if runs_all_cases() {
+        &[50, 200, 1000]
+    } else {
+        &[1000]
+    };
+    for service in services {
+        let config = "[upstreams.product]\nattempt_timeout = \"1500ms\"\n";
+        let fleet = SimFleet::start_web(config);
+        let slow = Fault::latency(Duration::from_millis(*service));
+        fleet.mocks.set_fault(Backend::Product, slow).unwrap();
+        let responses = join_all((0..1000).map(|_| fleet.get("web", PAGE))).await;
+        let refused = responses.iter().filter(|one| one.status != 200).count();
+        assert_eq!(refused, 0, "{service} ms");
+        assert_eq!(concurrency_limit(&fleet).await, 2000);
+    }
+}
+
 #[tokio::test]
 async fn an_error_in_the_load_shedding_configuration_names_its_key() {
     for (config, key) in [
