@@ -7,10 +7,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::{Method, Response};
 use services_mock::{Backend, Fault, Mode};
 
-use crate::sim_fleet::SimFleet;
+use crate::sim_fleet::{SimFleet, SimOptions};
 use crate::support::{JsonResponse, TestFleet, runs_all_cases, send, wait_until};
 
 const PAGE: &str = "/api/product-details/p-1?fields=product";
+const PARTNER_PAGE: &str = "/v2/products/p-1?fields=product";
 const PREFETCH: (&str, &str) = ("priority", "u=6");
 const BACKGROUND: (&str, &str) = ("priority", "u=5");
 /// Longer than any of these tests takes.
@@ -25,7 +26,7 @@ async fn start_with_limit(
 ) -> TestFleet {
     let config = format!(
         "[inbound]\ndeadline = \"{LONG}\"\n{inbound}\
-         [inbound.load_shedding.concurrency_limit]\nmin = {limit}\ninitial = {limit}\nmax = {limit}\n\
+         [inbound.load_shedding.concurrency_limit]\nmin = {limit}\nmax = {limit}\n\
          [upstreams.product]\nattempt_timeout = \"{LONG}\"\n{more}"
     );
     TestFleet::start_with(|fleet| {
@@ -242,19 +243,20 @@ async fn permits_are_released_after_disconnects_and_responses() {
     );
 }
 
+/// The configuration of an API key whose secret is its id.
+fn partner_key(id: &str, plan: &str) -> String {
+    let hash = bff_core::auth::api_key::hash(id);
+    format!(
+        "[auth.api_keys.{id}]\nhash = \"{hash}\"\naccount = \"{id}\"\nplan = \"{plan}\"\nscopes = [\"catalogue:read\"]\n"
+    )
+}
+
 #[tokio::test]
 async fn class_limits_of_partners_follow_their_plan() {
-    const PARTNER: &str = "/v2/products/p-1?fields=product";
-    let key = |id: &str, plan: &str| {
-        let hash = bff_core::auth::api_key::hash(id);
-        format!(
-            "[auth.api_keys.{id}]\nhash = \"{hash}\"\naccount = \"{id}\"\nplan = \"{plan}\"\nscopes = [\"catalogue:read\"]\n"
-        )
-    };
     let keys = [
-        key("weak", "bronze"),
-        key("fair", "silver"),
-        key("new", "unlisted"),
+        partner_key("weak", "bronze"),
+        partner_key("fair", "silver"),
+        partner_key("new", "unlisted"),
     ]
     .concat();
     let fleet = start_with_limit("partner", 20, "", &keys).await;
@@ -265,17 +267,17 @@ async fn class_limits_of_partners_follow_their_plan() {
         ("x-api-key", "bffp_fair_fair"),
     );
     let mut requests = HangingRequests(Vec::new());
-    requests.add(&fleet, PARTNER, 14, &[bronze]).await;
-    assert_overloaded(&fleet.get_with("partner", PARTNER, &[bronze]).await);
+    requests.add(&fleet, PARTNER_PAGE, 14, &[bronze]).await;
+    assert_overloaded(&fleet.get_with("partner", PARTNER_PAGE, &[bronze]).await);
     assert_overloaded(
         &fleet
-            .get_with("partner", PARTNER, &[("x-api-key", "bffp_new_new")])
+            .get_with("partner", PARTNER_PAGE, &[("x-api-key", "bffp_new_new")])
             .await,
     );
-    requests.add(&fleet, PARTNER, 2, &[silver]).await;
-    assert_overloaded(&fleet.get_with("partner", PARTNER, &[silver]).await);
-    requests.add(&fleet, PARTNER, 3, &[gold]).await;
-    assert_overloaded(&fleet.get_with("partner", PARTNER, &[gold]).await);
+    requests.add(&fleet, PARTNER_PAGE, 2, &[silver]).await;
+    assert_overloaded(&fleet.get_with("partner", PARTNER_PAGE, &[silver]).await);
+    requests.add(&fleet, PARTNER_PAGE, 3, &[gold]).await;
+    assert_overloaded(&fleet.get_with("partner", PARTNER_PAGE, &[gold]).await);
     let metrics_text = metrics(&fleet, "partner").await;
     let line = r#"bff_requests_shed_total{class="signed_in",plan="bronze",client="partner"} 1"#;
     assert!(metrics_text.contains(line), "{metrics_text}");
@@ -300,22 +302,23 @@ async fn run_load(fleet: &SimFleet, clients: usize, time: Duration) -> u32 {
             biased;
             () = &mut end => return lowest,
             _ = sample.tick() => {
-                lowest = lowest.min(concurrency_limit(fleet).await);
+                lowest = lowest.min(concurrency_limit(fleet, "web").await);
             }
             Some(()) = active.next() => active.push(request()),
         }
     }
 }
 
-async fn concurrency_limit(fleet: &SimFleet) -> u32 {
-    let metrics = fleet.get_text("web-admin", "/metrics").await;
+async fn concurrency_limit(fleet: &SimFleet, gateway: &str) -> u32 {
+    let admin = format!("{gateway}-admin");
+    let metrics = fleet.get_text(&admin, "/metrics").await;
     value(&metrics, "bff_concurrency_limit")
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_concurrency_limit_drops_while_a_backend_hangs_and_recovers() {
     // The circuit breaker stays closed, so that every request reaches the backend.
-    let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\ninitial = 40\n\
+    let config = "[inbound]\ndeadline = \"300ms\"\n[inbound.load_shedding.concurrency_limit]\nmin = 5\nmax = 40\n\
         [upstreams.product.circuit_breaker]\nmin_calls = 1000000\nconsecutive_failures = 1000000\n";
     let fleet = SimFleet::start_web(config);
     let set_fault = |fault| fleet.mocks.set_fault(Backend::Product, fault).unwrap();
@@ -329,16 +332,80 @@ async fn the_concurrency_limit_drops_while_a_backend_hangs_and_recovers() {
     assert!(hung < 20, "{hung}");
     set_fault(normal);
     run_load(&fleet, 30, Duration::from_secs(2)).await;
-    let recovered = concurrency_limit(&fleet).await;
+    let recovered = concurrency_limit(&fleet, "web").await;
     assert!(recovered >= 30, "{recovered}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rejections_after_admission_do_not_lower_the_concurrency_limit() {
+    let config = format!(
+        "[inbound]\ndeadline = \"{LONG}\"\n[inbound.load_shedding.concurrency_limit]\nmin = 1\nmax = 20\n\
+         [upstreams.product]\nattempt_timeout = \"{LONG}\"\n{}",
+        partner_key("weak", "bronze")
+    );
+    let fleet = SimFleet::start(SimOptions {
+        seed: 1,
+        only_gateway: Some("partner"),
+        network_faults: false,
+        extra_config: Box::new(move |_| config.clone()),
+    });
+    let hangs = Fault::mode(Mode::Hang);
+    fleet.mocks.set_fault(Backend::Product, hangs).unwrap();
+    let bronze = [("x-api-key", "bffp_weak_weak")];
+    let get = || fleet.get_with("partner", PARTNER_PAGE, &bronze);
+    // The caller is admitted as a signed-in one. After authentication its plan is known, which may use 14 slots.
+    let rejected = async {
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_overloaded(&get().await);
+        }
+    };
+    tokio::select! {
+        _ = join_all((0..14).map(|_| get())) => panic!("a hanging request ended"),
+        () = rejected => {}
+    }
+    assert_eq!(concurrency_limit(&fleet, "partner").await, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_of_a_rate_limit_does_not_lower_the_concurrency_limit() {
+    // Each of 30 clients waits for 1.5 s, which is close to the deadline.
+    let config = "[inbound.rate_limits.policies.screens]\nalgorithm = \"leaky_bucket_queue\"\n\
+                  limit = 20\nperiod = \"1s\"\nburst = 40\n";
+    let fleet = SimFleet::start_web(config);
+    let lowest = run_load(&fleet, 30, Duration::from_secs(10)).await;
+    assert_eq!(lowest, 2000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_clients_at_once_are_no_overload_at_a_cold_start() {
+    let services: &[u64] = if runs_all_cases() {
+        &[50, 200, 1000]
+    } else {
+        &[1000]
+    };
+    for service in services {
+        let config = "[upstreams.product]\nattempt_timeout = \"1500ms\"\n";
+        let fleet = SimFleet::start_web(config);
+        let slow = Fault::latency(Duration::from_millis(*service));
+        fleet.mocks.set_fault(Backend::Product, slow).unwrap();
+        let responses = join_all((0..1000).map(|_| fleet.get("web", PAGE))).await;
+        let refused = responses.iter().filter(|one| one.status != 200).count();
+        assert_eq!(refused, 0, "{service} ms");
+        assert_eq!(concurrency_limit(&fleet, "web").await, 2000);
+    }
 }
 
 #[tokio::test]
 async fn an_error_in_the_load_shedding_configuration_names_its_key() {
     for (config, key) in [
         (
-            "[inbound.load_shedding.concurrency_limit]\nmin = 2000\n",
-            "inbound.load_shedding.concurrency_limit.initial",
+            "[inbound.load_shedding.concurrency_limit]\nmin = 2001\n",
+            "inbound.load_shedding.concurrency_limit.min",
+        ),
+        (
+            "[inbound.load_shedding.concurrency_limit]\ninitial = 100\n",
+            "inbound.load_shedding.concurrency_limit.initial in the overlay: this key was removed: the limit starts at max",
         ),
         (
             "[inbound.load_shedding.class_limits]\nprefetch = 0.9\n",

@@ -173,8 +173,7 @@ fn streams_use_no_call_permit() {
 fn a_stream_uses_a_stream_permit_and_no_concurrency_permit() {
     run_simulated(async {
         let fleet = start_with(|_| {
-            let limit =
-                "[inbound.load_shedding.concurrency_limit]\nmin = 1\ninitial = 1\nmax = 1\n";
+            let limit = "[inbound.load_shedding.concurrency_limit]\nmin = 1\nmax = 1\n";
             format!("[inbound.load_shedding]\nmax_streams = 2\n{limit}")
         });
         let (title, ..) = latest_title(&fleet).await;

@@ -306,8 +306,7 @@ async fn upload_slowly(fleet: &SimFleet) {
 fn slow_uploads_do_not_lower_the_concurrency_limit() {
     run_simulated(async {
         let fleet = start_with(|_| {
-            "[inbound.load_shedding.concurrency_limit]\nmin = 1\ninitial = 40\nmax = 40\n"
-                .to_owned()
+            "[inbound.load_shedding.concurrency_limit]\nmin = 1\nmax = 40\n".to_owned()
         });
         for _ in 0..200 {
             assert_eq!(fleet.send("web", get(PROXIED)).await.unwrap().status(), 200);

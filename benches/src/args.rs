@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::upstreams::Upstreams;
-use crate::{limits, overload, policies};
+use crate::{limits, overload, policies, saturation};
 
 /// Measures the web gateway's product page against a minimal gateway and a hand-written gateway
 #[derive(Parser)]
@@ -60,6 +60,8 @@ pub(crate) enum Part {
     Limits(limits::Settings),
     /// Measure the goodput at twice the capacity of a backend; takes a minute
     Overload(overload::Settings),
+    /// Measure the goodput of a saturated gateway at 8 to 128 connections; takes half a minute
+    Saturation(saturation::Settings),
     /// A backend with an exact capacity
     #[command(name = "serve-bounded", hide = true)]
     Bounded {

@@ -17,6 +17,7 @@ mod replicas;
 mod report;
 mod result;
 mod rounds;
+mod saturation;
 mod server;
 mod subprocess;
 mod system_under_test;
@@ -56,6 +57,7 @@ async fn main() -> ExitCode {
         Some(Part::Policies(settings)) => measure(policies::run(settings)).await,
         Some(Part::Limits(settings)) => measure(limits::run(settings)).await,
         Some(Part::Overload(settings)) => measure(overload::run(settings)).await,
+        Some(Part::Saturation(settings)) => measure(saturation::run(settings)).await,
         Some(Part::Bounded { jwks }) => overload::bounded::serve(jwks).await,
         Some(Part::Backends { jwks }) => backends::serve(jwks).await,
         Some(Part::Floor(upstreams)) => baseline_hyper::serve(upstreams).await,

@@ -48,7 +48,7 @@ pub(crate) async fn run(settings: Settings) -> Result<String> {
     let clients = Clients::new(to, tokens);
     let capacity = f64::from(SLOTS) / SERVICE_TIME.as_secs_f64();
 
-    eprintln!("half of {capacity:.0}/s, to learn the baseline latency");
+    eprintln!("half of {capacity:.0}/s, to learn the usual latency");
     clients
         .open_loop(capacity / 2.0, Mix::USUAL, Duration::from_secs(5))
         .await?;

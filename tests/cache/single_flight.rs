@@ -26,7 +26,7 @@ pub(super) fn config_for_many_requests() -> String {
     };
     format!(
         "[inbound]\ndeadline = \"60s\"\n\
-         [inbound.load_shedding.concurrency_limit]\ninitial = 2000\nmax = 2000\n{}",
+         [inbound.load_shedding.concurrency_limit]\nmin = 2000\n{}",
         ["product", "review", "inventory"].map(upstream).concat()
     )
 }

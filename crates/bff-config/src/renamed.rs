@@ -1,4 +1,4 @@
-//! Keys and values that have a new name. An old name is refused with a line that contains the new one.
+//! Keys and values that have a new name or were removed. An old name is refused with a line that contains the new one.
 //!
 //! A row applies once no type reads the old name.
 
@@ -6,6 +6,12 @@ use super::layers::{Table, find};
 
 /// The section whose tables are the settings of one gateway's screens and actions.
 const SCREENS: &str = "screens";
+
+/// Keys that were removed, each with the reason. Such a key is refused with a line that says so.
+const REMOVED: &[(&str, &str)] = &[(
+    "inbound.load_shedding.concurrency_limit.initial",
+    "the limit starts at max",
+)];
 
 /// For each section its old and new names. A section is written by its new name; `*` stands for any name. `upstream`
 /// stands for each section that configures a backend: `upstreams.*`, `upstream_defaults` and `auth.jwks`. A section
@@ -163,6 +169,12 @@ const RENAMED: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
 ];
+
+/// The reason why a key was removed. `None`: it never existed, or exists.
+pub(crate) fn removed(key: &str) -> Option<&'static str> {
+    let row = REMOVED.iter().find(|(removed, _)| *removed == key)?;
+    Some(row.1)
+}
 
 /// The path with the new name of its last key or value. `None`: the name is not an old one.
 pub(crate) fn new_path<'a>(path: &[&'a str]) -> Option<Vec<&'a str>> {

@@ -32,11 +32,21 @@ pub(crate) fn of_serde(
         // Serde buffers tagged enums, so the path may end at the enum.
         let key = name_in(message, "unknown field `");
         path.extend(key.filter(|key| path.last() != Some(key)));
-        return renamed_section(tree, &path)
+        return removed_key(tree, &path)
+            .or_else(|| renamed_section(tree, &path))
             .or_else(|| screen_section(tree, &path))
             .unwrap_or_else(|| unknown(tree, &path, message));
     }
     invalid(tree, &path, message)
+}
+
+/// The line for a key that no longer exists.
+fn removed_key(tree: &Table, path: &[&str]) -> Option<Error> {
+    let (path, place) = locate(tree, path);
+    let key = key_of(&path);
+    let reason = renamed::removed(&key)?;
+    let line = format!("{key}{place}: this key was removed: {reason}");
+    Some(Error::new(line))
 }
 
 /// The line for a section that a file still calls by its old name.

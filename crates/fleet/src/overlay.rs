@@ -57,9 +57,6 @@ pub fn build(
     let admin = addresses.admin_listen.to_string();
     set(&mut overlay, &["server", "admin_listen"], admin);
     set(&mut overlay, &["server", "public_url"], addresses.url());
-    // A high initial limit, so that a load test is not rejected before the adaptive limit has grown.
-    let initial = ["inbound", "load_shedding", "concurrency_limit", "initial"];
-    set(&mut overlay, &initial, 1000);
     for name in gateway.upstreams() {
         let backend = name.parse::<Backend>();
         let backend = backend.map_err(|error| format!("upstreams.{name}: {error}"))?;

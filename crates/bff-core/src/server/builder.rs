@@ -192,7 +192,7 @@ impl<'a> GatewayBuilder<'a> {
             routes::open(self.settings.routes, &self.upstreams.lock(), route_context)?;
         let edge = Arc::new(Edge {
             routes: proxy_routes,
-            shedder: LoadShedder::new(&inbound.load_shedding, &self.shared)?,
+            shedder: LoadShedder::new(&inbound.load_shedding, inbound.deadline, &self.shared)?,
             shared: self.shared.clone(),
             shutdown,
             fields: FieldCache::default(),

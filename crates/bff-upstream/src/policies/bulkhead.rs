@@ -17,8 +17,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The maximum number of concurrent attempts. A stream counts here until its response headers. Default 256: at 50
-    /// ms each this is 5,000 per second, and a hanging backend occupies no more of the gateway.
+    /// The maximum number of concurrent attempts. A stream counts here until its response headers. Default
+    /// 1024: enough for 1,000 clients at once. A hanging backend then occupies half of what load shedding admits.
     pub max_concurrent: NonZeroU32,
     /// The maximum number of concurrent streams: forwarded bodies, `WebSockets` and gRPC streams, from the attempt to
     /// their end. Default 1024: an idle stream costs the backend little more than a connection. Streams take no slots
@@ -29,7 +29,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_concurrent: NonZeroU32::new(256).unwrap_or(NonZeroU32::MIN),
+            max_concurrent: NonZeroU32::new(1024).unwrap_or(NonZeroU32::MIN),
             max_streams: NonZeroU32::new(1024).unwrap_or(NonZeroU32::MIN),
         }
     }

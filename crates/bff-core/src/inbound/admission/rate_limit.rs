@@ -53,6 +53,9 @@ pub(in crate::inbound) async fn check(
     if limits.wait().is_zero() {
         return Ok(());
     }
+    if let Some(ticket) = state.ticket {
+        ticket.exclude(limits.wait());
+    }
     let turn = Instant::now() + limits.wait();
     if turn > deadline {
         return Err(Error::new(codes::DEADLINE, codes::DEADLINE.meaning()));

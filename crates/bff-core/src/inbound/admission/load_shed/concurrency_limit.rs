@@ -1,22 +1,17 @@
-//! The limit of concurrent requests, found by measurement: a gradient limit that verifies its own decisions.
+//! The limit of concurrent requests: AIMD per window (Chiu and Jain 1989), on what clients notice.
 //!
-//! The limit is adjusted once per window. While the latency is near the baseline, a limit in use grows by its square
-//! root. If the latency exceeds [`Config::latency_tolerance`] times the baseline, the limit shrinks in proportion. This
-//! is the gradient of Netflix's concurrency-limits, after TCP Vegas (Brakmo and Peterson 1995). If requests are dropped
-//! (too late, or without capacity at a backend), a factor reduces the limit, as in AIMD (Chiu and Jain 1989).
-//! AIMD alone would let the latency grow to the deadline before it reacts.
+//! The limit starts at [`Config::max`]. A window is overloaded if many of its requests were dropped (too late, or without
+//! capacity at a backend), or if most of them were slow. A request is slow above a threshold that is a fraction of the
+//! deadline. So a saturated CPU or a pause of some milliseconds is no overload, however short the usual latency is.
 //!
-//! The weak point of a gradient is its baseline. A long average (gradient2) follows a lasting overload until overload
-//! is the baseline. A minimum (Vegas, BBR) never adapts to a backend that became slower without overload, and starves
-//! its clients. Here the baseline is learned only while at most [`Config::min`] requests are in flight: then no limit
-//! applies. Under load it can only decrease.
+//! A backend may need that long without any load. So the threshold is at least [`Config::latency_tolerance`] times the
+//! lowest mean latency of a window. The first window counts too, because a cold start is no overload. The threshold
+//! rises only while at most [`Config::min`] requests are in flight.
 //!
-//! After each decrease of the limit we check its effect. By Little's law, the number in flight is throughput times
-//! latency, so if it fell, one of them fell. If the latency fell, load was the cause, and the decrease was right. If
-//! the throughput fell, load was not the cause: the new latency becomes the baseline, and the limit is restored.
-//!
-//! While requests are rejected, the same experiment runs deliberately from time to time, as BBR probes for its minimum.
-//! A gateway that started during an overload has no other way to learn its baseline.
+//! After decreases the throughput shows whether load was the cause. Under overload it stays the same, because the
+//! backends are still busy. If it fell with the number in flight, the backend itself became slower (Little's law). The
+//! limit and the threshold then rise again. While requests are rejected, the threshold decays. So a gateway that started
+//! during an overload tests its threshold in the same way.
 
 use std::time::Duration;
 
@@ -31,32 +26,24 @@ mod config;
 mod tests;
 mod window;
 
-/// The ratio of dropped requests from which a window decreases the limit.
+/// The ratio of dropped requests from which a window is overloaded.
 const DROP_RATIO_THRESHOLD: f64 = 0.1;
-/// The factor by which dropped requests decrease the limit.
-const DROP_BACKOFF: f64 = 0.8;
-/// The smallest factor of one decrease, so that one unusual window does not close the gateway.
-const MIN_DECREASE: f64 = 0.5;
-/// The weight of one window in the baseline.
-const BASELINE_WEIGHT: f64 = 0.2;
-/// A decrease starts from at most this multiple of the number in flight. From a much higher limit it would have no
-/// effect.
-const MAX_LIMIT_TO_USAGE: f64 = 1.5;
-/// Up to this multiple of the baseline the gateway counts as unloaded: no request waits. After two such windows in a
-/// row, a limit in use grows by [`UNLOADED_GROWTH`] instead of its square root. The second window measures what the
-/// first admitted.
-const UNLOADED_LATENCY: f64 = 1.25;
-/// The growth per unloaded window, as a fraction of the limit: five times the load is admitted within two seconds.
-const UNLOADED_GROWTH: f64 = 0.25;
-/// An experiment ends when the number in flight is at most this fraction of its value at the start.
-const EXPERIMENT_END_USAGE: f64 = 0.65;
-/// If load is the cause, the latency is then at most this fraction of its value at the start: halfway from 0.65 to 1.
-const EXPERIMENT_END_LATENCY: f64 = 0.82;
-/// The factor of a deliberate decrease. With a half, a latency of twice the baseline would not become visible.
-const EXPERIMENT_FRACTION: f64 = 0.25;
-/// The interval of deliberate experiments while requests are rejected. Each takes one window, so they cost less than 1
-/// % of the throughput.
-const EXPERIMENT_INTERVAL: Duration = Duration::from_secs(30);
+/// The ratio of slow requests from which a window is overloaded. A minority is slow without any load on the others.
+const SLOW_RATIO_THRESHOLD: f64 = 0.5;
+/// The factor of a decrease: anonymous reads then stop, while signed-in ones continue (`class_limits`).
+const DECREASE: f64 = 0.85;
+/// A decrease also lowers the limit to this multiple of the number in flight. So the first one rejects only the classes
+/// whose fraction of the limit is already in use.
+const MAX_LIMIT_TO_USAGE: f64 = 1.1;
+/// The factor of an increase: from 20 to 1000 in five seconds at a short latency.
+const INCREASE: f64 = 1.1;
+/// The factor by which each window with rejections lowers the threshold: to a half in 14 windows.
+const THRESHOLD_DECAY: f64 = 0.95;
+/// The throughput is compared when the number in flight is at most this fraction of its value before the decreases.
+const COMPARED_USAGE: f64 = 0.5;
+/// Load was not the cause if the throughput is then at most this fraction of its value before. The two possible causes
+/// predict 0.5 and 1.
+const COMPARED_THROUGHPUT: f64 = 0.7;
 
 /// The outcome of one request, as a signal of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +52,8 @@ pub enum RequestOutcome {
     Completed(Duration),
     /// It ended after this time because it was too late, or a backend had no capacity.
     Dropped(Duration),
-    /// The client disconnected after this time. A time above the baseline counts as a latency, because the slowest
-    /// requests would be missing otherwise. A shorter time is ignored.
+    /// The client ended it after this time: it disconnected, or its own deadline passed. It counts if it was slow,
+    /// because the slowest requests would be missing otherwise. A shorter time is ignored.
     Disconnected(Duration),
 }
 
@@ -74,41 +61,28 @@ pub enum RequestOutcome {
 #[derive(Clone, Debug)]
 pub struct AdaptiveConcurrencyLimit {
     config: Config,
-    /// The limit. Growth adds to its fraction.
     limit: f64,
-    /// The latency of a request that waits for no other, in seconds. `None` until the first window ends.
-    baseline: Option<f64>,
+    /// The latency in seconds above which a request is slow. Infinite until the first window ends.
+    threshold: f64,
+    /// The smallest threshold.
+    min_threshold: f64,
     window: Window,
-    experiment: Option<Experiment>,
-    /// The last time at which the baseline was verified with few requests in flight.
-    verified: Instant,
-    /// Whether the last window was unloaded.
-    unloaded: bool,
+    /// The limit and the overloaded window before the first of the last decreases in a row.
+    before: Option<(f64, Measurement)>,
     /// Whether the limit just decreased. Requests admitted before still end in this window, so it is not used.
     cooling_down: bool,
 }
 
-/// The state at the start of an experiment. Usage and latency are the highest values since then.
-#[derive(Clone, Copy, Debug)]
-struct Experiment {
-    limit: f64,
-    in_flight: f64,
-    latency: f64,
-    /// Whether it runs without a suspicion of overload. The limit is then restored whatever the result.
-    deliberate: bool,
-}
-
 impl AdaptiveConcurrencyLimit {
-    /// Starts with the initial limit and no measurement.
-    pub fn new(config: &Config, now: Instant) -> Self {
+    /// Starts with the largest limit and no measurement. `deadline` is the gateway's deadline of a request.
+    pub fn new(config: &Config, deadline: Duration, now: Instant) -> Self {
         Self {
-            limit: f64::from(config.initial.get()),
+            limit: f64::from(config.max.get()),
             config: config.clone(),
-            baseline: None,
+            threshold: f64::INFINITY,
+            min_threshold: config.latency_threshold(deadline).as_secs_f64(),
             window: Window::new(now),
-            experiment: None,
-            verified: now,
-            unloaded: false,
+            before: None,
             cooling_down: false,
         }
     }
@@ -124,7 +98,7 @@ impl AdaptiveConcurrencyLimit {
         whole.clamp(self.config.min.get(), self.config.max.get())
     }
 
-    /// Records a rejected request: the limit is in use, whatever the average number in flight is.
+    /// Records a rejected request: the limit is in use, whatever the number in flight is.
     pub fn record_rejection(&mut self) {
         self.window.rejected = true;
     }
@@ -136,132 +110,57 @@ impl AdaptiveConcurrencyLimit {
         outcome: RequestOutcome,
         in_flight: u32,
     ) -> bool {
-        let latency = match outcome {
-            RequestOutcome::Completed(latency) => latency,
-            RequestOutcome::Dropped(latency) => {
-                self.window.dropped += 1;
-                latency
-            }
-            RequestOutcome::Disconnected(latency)
-                if (self.baseline).is_some_and(|baseline| latency.as_secs_f64() > baseline) =>
-            {
-                latency
-            }
-            RequestOutcome::Disconnected(_) => return false,
-        };
-        self.window.samples += 1;
-        self.window.latency_sum += latency.as_secs_f64();
-        self.window.in_flight_sum += u64::from(in_flight);
+        let (RequestOutcome::Completed(latency)
+        | RequestOutcome::Dropped(latency)
+        | RequestOutcome::Disconnected(latency)) = outcome;
+        let latency = latency.as_secs_f64();
+        let slow = latency > self.threshold;
+        if matches!(outcome, RequestOutcome::Disconnected(_)) && !slow {
+            return false;
+        }
+        let dropped = matches!(outcome, RequestOutcome::Dropped(_));
+        self.window.add(latency, dropped, slow, in_flight);
         let Some(measurement) = self.window.measurement(now, self.config.window) else {
             return false;
         };
         self.window = Window::new(now);
         if !std::mem::take(&mut self.cooling_down) {
-            self.adjust(now, measurement);
+            self.adjust(measurement);
         }
         true
     }
 
-    /// Adjusts the baseline and the limit after a window.
-    fn adjust(&mut self, now: Instant, measured: Measurement) {
+    /// Adjusts the limit and the threshold after a window.
+    fn adjust(&mut self, measured: Measurement) {
         let few = measured.in_flight <= f64::from(self.config.min.get());
-        let experimenting = self.experiment.is_some();
-        let baseline = self.update_baseline(now, measured, few);
-        let unloaded = !experimenting && measured.latency <= UNLOADED_LATENCY * baseline;
-        let unloaded_twice = std::mem::replace(&mut self.unloaded, unloaded) && unloaded;
-        self.baseline = Some(baseline);
-        if measured.drop_ratio >= DROP_RATIO_THRESHOLD {
-            self.restore_limit();
-            if !few {
-                self.decrease(measured.in_flight, DROP_BACKOFF);
-            }
-        } else if self.experiment.is_some_and(|one| one.deliberate) {
-            // The low limit of the experiment causes rejections. They must not be taken for overload.
-        } else if measured.latency > self.config.latency_tolerance * baseline {
-            // Waits for a second slow window: one may be an outlier, and the latency lags behind a growing queue.
-            if !few && self.is_confirmed(measured) {
-                let factor = self.config.latency_tolerance * baseline / measured.latency;
-                self.decrease(measured.in_flight, factor.max(MIN_DECREASE));
-            }
+        let tolerated = (self.config.latency_tolerance * measured.latency).max(self.min_threshold);
+        if few {
+            self.threshold = tolerated;
         } else {
-            self.experiment = None;
-            let due = now.duration_since(self.verified) >= EXPERIMENT_INTERVAL;
-            if measured.rejected && !few && due {
-                self.experiment = Some(self.start_experiment(measured, true));
-                self.decrease(measured.in_flight, EXPERIMENT_FRACTION);
-            } else if measured.rejected || measured.in_flight > self.limit / 2.0 {
-                let growth = if unloaded_twice {
-                    UNLOADED_GROWTH * self.limit
-                } else {
-                    0.0
-                };
-                self.set_limit(self.limit + self.limit.sqrt().max(growth));
+            if measured.rejected {
+                self.threshold = (self.threshold * THRESHOLD_DECAY).max(self.min_threshold);
             }
+            self.threshold = self.threshold.min(tolerated);
         }
-    }
-
-    /// Returns the baseline after this measurement. Ends an experiment that has its result.
-    fn update_baseline(&mut self, now: Instant, measured: Measurement, few: bool) -> f64 {
-        let baseline = self.baseline.unwrap_or(measured.latency);
-        let has_result = |experiment: &Experiment| {
-            few || measured.in_flight <= EXPERIMENT_END_USAGE * experiment.in_flight
-        };
-        if !self.experiment.as_ref().is_some_and(has_result) {
-            if few {
-                self.verified = now;
+        let dropped = measured.drop_ratio >= DROP_RATIO_THRESHOLD;
+        if few || !(dropped || measured.slow_ratio >= SLOW_RATIO_THRESHOLD) {
+            self.before = None;
+            if measured.rejected || measured.in_flight > self.limit / 2.0 {
+                self.set_limit(self.limit * INCREASE);
             }
-            let change = if few || measured.latency < baseline {
-                BASELINE_WEIGHT * (measured.latency - baseline)
-            } else {
-                0.0
-            };
-            return baseline + change;
+            return;
         }
-        let caused_by_load = self
-            .experiment
-            .is_some_and(|one| measured.latency <= EXPERIMENT_END_LATENCY * one.latency);
-        self.verified = now;
-        if caused_by_load {
-            if self.experiment.is_some_and(|one| one.deliberate) {
-                self.restore_limit();
-            }
-            self.experiment = None;
-            return baseline.min(measured.latency);
+        let (limit, before) = *self.before.get_or_insert((self.limit, measured));
+        let compared = measured.in_flight <= COMPARED_USAGE * before.in_flight;
+        let fell = measured.throughput <= COMPARED_THROUGHPUT * before.throughput;
+        if compared && fell && !dropped {
+            self.before = None;
+            self.threshold = tolerated;
+            self.set_limit(limit);
+        } else {
+            self.set_limit((self.limit * DECREASE).min(measured.in_flight * MAX_LIMIT_TO_USAGE));
+            self.cooling_down = true;
         }
-        self.restore_limit();
-        measured.latency
-    }
-
-    /// Whether an earlier window was too slow as well. If not, an experiment starts.
-    fn is_confirmed(&mut self, measured: Measurement) -> bool {
-        if let Some(experiment) = &mut self.experiment {
-            experiment.in_flight = experiment.in_flight.max(measured.in_flight);
-            experiment.latency = experiment.latency.max(measured.latency);
-            return true;
-        }
-        self.experiment = Some(self.start_experiment(measured, false));
-        false
-    }
-
-    fn start_experiment(&self, measured: Measurement, deliberate: bool) -> Experiment {
-        Experiment {
-            limit: self.limit,
-            in_flight: measured.in_flight,
-            latency: measured.latency,
-            deliberate,
-        }
-    }
-
-    /// Ends the current experiment, if any, and restores the limit that it started with.
-    fn restore_limit(&mut self) {
-        if let Some(experiment) = self.experiment.take() {
-            self.limit = self.limit.max(experiment.limit);
-        }
-    }
-
-    fn decrease(&mut self, in_flight: f64, factor: f64) {
-        self.set_limit(self.limit.min(in_flight * MAX_LIMIT_TO_USAGE) * factor);
-        self.cooling_down = true;
     }
 
     fn set_limit(&mut self, limit: f64) {

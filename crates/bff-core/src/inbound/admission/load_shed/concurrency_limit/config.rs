@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The default of [`Config::latency_threshold`], as a fraction of the deadline.
+const THRESHOLD_FRACTION: f64 = 0.15;
+/// Its smallest default: longer than other processes usually delay a request.
+const MIN_THRESHOLD: Duration = Duration::from_millis(50);
+
+/// The smallest value in a file: a shorter latency is normal under any load.
+const MIN_CONFIGURED: Duration = Duration::from_millis(10);
+
 /// The bounds of the concurrency limit, and how fast it reacts.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -12,17 +20,19 @@ pub struct Config {
     /// The smallest limit. Up to this number in flight, the latency counts as not caused by load. Default 20: two
     /// screens a second with a backend that takes ten seconds.
     pub min: NonZeroU32,
-    /// The limit before the first measurement. Default 100: 2,000 requests a second at 50 ms, which is enough for most
-    /// gateways at start.
-    pub initial: NonZeroU32,
-    /// The largest limit. Default 1000: beyond it memory is the limit, at about 100 kB a request. Set all three to the
-    /// same number for a fixed limit.
+    /// The largest limit, and the limit at start. Default 2000: 1,000 clients at once, of each class, and 200 MB at
+    /// about 100 kB a request. Set `min` to the same number for a fixed limit.
     pub max: NonZeroU32,
-    /// The multiple of the baseline latency above which the limit shrinks, at least 1.1. Default 2.0: as many requests
-    /// then wait at a backend as it processes, so it is never idle, and waits stay short.
+    /// The mean latency up to which a window is never overloaded. Default 15 % of `inbound.deadline`, at least 50ms:
+    /// 300ms of 2s. Latency rises faster than it is measured. At twice the capacity, the newest request then waits for
+    /// three times as long, which is still less than `attempt_timeout`.
+    #[serde(with = "crate::config::duration::option")]
+    pub latency_threshold: Option<Duration>,
+    /// The multiple of the baseline latency up to which a window is not overloaded either, at least 1.1. Default 2.0:
+    /// a request then waits at a backend as long as it is processed.
     pub latency_tolerance: f64,
-    /// The shortest window. A window also lasts at least the mean latency. Default 250ms: the limit reacts to an
-    /// overload within half a second.
+    /// The shortest window. A window also lasts at least the mean latency. Default 100ms: hundreds of requests under
+    /// load, and the limit reacts before the latency is far above its threshold.
     #[serde(with = "crate::config::duration")]
     pub window: Duration,
 }
@@ -32,10 +42,10 @@ impl Default for Config {
         let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         Self {
             min: number(20),
-            initial: number(100),
-            max: number(1000),
-            latency_tolerance: 2.0,
-            window: Duration::from_millis(250),
+            max: number(2000),
+            latency_threshold: None,
+            latency_tolerance: 1.5,
+            window: Duration::from_millis(100),
         }
     }
 }
@@ -43,11 +53,9 @@ impl Default for Config {
 impl Config {
     /// Checks the values. The error is one line that names the wrong key.
     pub(in crate::inbound::admission::load_shed) fn check(&self) -> Result<(), String> {
-        let (min, initial, max) = (self.min, self.initial, self.max);
-        if min > initial || initial > max {
-            return Err(format!(
-                "initial: {initial} must be between min ({min}) and max ({max})"
-            ));
+        let (min, max) = (self.min, self.max);
+        if min > max {
+            return Err(format!("min: {min} must not be more than max ({max})"));
         }
         if !(self.latency_tolerance.is_finite() && self.latency_tolerance >= 1.1) {
             return Err(format!(
@@ -55,6 +63,18 @@ impl Config {
                 self.latency_tolerance
             ));
         }
+        if (self.latency_threshold).is_some_and(|threshold| threshold < MIN_CONFIGURED) {
+            return Err("latency_threshold: it must be at least 10ms".to_owned());
+        }
         Ok(())
+    }
+
+    /// The latency threshold at this deadline of a request.
+    pub(in crate::inbound::admission::load_shed) fn latency_threshold(
+        &self,
+        deadline: Duration,
+    ) -> Duration {
+        let default = || deadline.mul_f64(THRESHOLD_FRACTION).max(MIN_THRESHOLD);
+        self.latency_threshold.unwrap_or_else(default)
     }
 }

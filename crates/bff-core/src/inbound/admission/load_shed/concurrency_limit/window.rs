@@ -1,4 +1,4 @@
-//! One window of measurement: latency, requests in flight, dropped requests.
+//! One window of measurement: latency, throughput, requests in flight, dropped requests.
 
 use std::time::Duration;
 
@@ -10,13 +10,14 @@ const MIN_SAMPLES: u32 = 10;
 /// The current window.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    pub(super) started: Instant,
-    pub(super) samples: u32,
-    pub(super) dropped: u32,
+    started: Instant,
+    samples: u32,
+    dropped: u32,
+    slow: u32,
     /// The sum of all latencies, in seconds.
-    pub(super) latency_sum: f64,
-    /// The sum of the requests in flight, sampled at the end of each request.
-    pub(super) in_flight_sum: u64,
+    latency_sum: f64,
+    /// The most requests in flight at the end of a request.
+    in_flight: u32,
     /// Whether a request was rejected.
     pub(super) rejected: bool,
 }
@@ -26,10 +27,14 @@ pub(super) struct Window {
 pub(super) struct Measurement {
     /// The mean latency, in seconds.
     pub(super) latency: f64,
-    /// The mean number of requests in flight.
+    /// The most requests in flight.
     pub(super) in_flight: f64,
+    /// The requests per second that ended.
+    pub(super) throughput: f64,
     /// The fraction of dropped requests.
     pub(super) drop_ratio: f64,
+    /// The fraction of slow requests.
+    pub(super) slow_ratio: f64,
     /// Whether a request was rejected.
     pub(super) rejected: bool,
 }
@@ -41,26 +46,35 @@ impl Window {
             started: now,
             samples: 0,
             dropped: 0,
+            slow: 0,
             latency_sum: 0.0,
-            in_flight_sum: 0,
+            in_flight: 0,
             rejected: false,
         }
     }
 
-    /// Returns the result if the window has enough samples and lasted at least `min_duration` and the mean latency.
+    /// Adds the end of one request. The latency is in seconds.
+    pub(super) fn add(&mut self, latency: f64, dropped: bool, slow: bool, in_flight: u32) {
+        self.samples += 1;
+        self.dropped += u32::from(dropped);
+        self.slow += u32::from(slow);
+        self.latency_sum += latency;
+        self.in_flight = self.in_flight.max(in_flight);
+    }
+
+    /// Returns the result if the window has enough samples and lasted at least `min_duration` and half of the mean
+    /// latency.
     pub(super) fn measurement(&self, now: Instant, min_duration: Duration) -> Option<Measurement> {
         let elapsed = now.saturating_duration_since(self.started).as_secs_f64();
-        let latency = self.latency_sum / f64::from(self.samples.max(1));
+        let samples = f64::from(self.samples.max(1));
+        let latency = self.latency_sum / samples;
         let enough = self.samples >= MIN_SAMPLES && elapsed > 0.0;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a window's sum is far below 2^52"
-        )]
-        let in_flight_sum = self.in_flight_sum as f64;
-        (enough && elapsed >= min_duration.as_secs_f64().max(latency)).then(|| Measurement {
+        (enough && elapsed >= min_duration.as_secs_f64().max(latency / 2.0)).then(|| Measurement {
             latency,
-            in_flight: in_flight_sum / f64::from(self.samples),
-            drop_ratio: f64::from(self.dropped) / f64::from(self.samples),
+            in_flight: f64::from(self.in_flight),
+            throughput: samples / elapsed,
+            drop_ratio: f64::from(self.dropped) / samples,
+            slow_ratio: f64::from(self.slow) / samples,
             rejected: self.rejected,
         })
     }
