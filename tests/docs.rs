@@ -32,7 +32,10 @@ fn defaults() -> BTreeMap<String, Option<String>> {
         let Some((key, value)) = line.split_once(" = ") else {
             continue;
         };
-        if !key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+        if !key
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        {
             continue;
         }
         let path = if section.is_empty() {

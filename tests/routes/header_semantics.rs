@@ -64,6 +64,10 @@ async fn http_2_requests_are_forwarded_like_http_1_1() {
     let read_head = send(http.head(format!("{url}/echo/tagged"))).await;
     assert_eq!(read_head.headers()["content-length"], "4");
     assert!(read_head.bytes().await.unwrap().is_empty());
+    // The body that GET has is of unknown length.
+    let stream_head = send(http.head(format!("{url}/echo/flood"))).await;
+    assert_eq!(stream_head.status(), 200);
+    assert!(!stream_head.headers().contains_key("content-length"));
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Streaming bodies with an idle timeout, and for uploads a size limit. They are never buffered as a whole.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::stream;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -14,6 +16,12 @@ use super::write_completion::UploadState;
 use crate::error::{Error, codes};
 use crate::net::IdleTimer;
 use crate::outbound::{ClientBodyError, InFlightGuard, InstanceClients};
+
+/// The body of a response to HEAD, if the length of the body that GET has is unknown. The server then sends no
+/// `Content-Length`, which would be 0 otherwise (RFC 9110 §8.6).
+pub(super) fn of_unknown_length() -> Body {
+    Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
+}
 
 const ENDED_EARLY: &str = "The body ended early.";
 

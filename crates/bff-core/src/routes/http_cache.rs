@@ -18,7 +18,7 @@ use axum::response::Response;
 use http::{HeaderValue, Method, header};
 
 use super::admit::AuthorizedRequest;
-use super::{Entry, Route, headers, response};
+use super::{Entry, Route, body, headers, response};
 use crate::cache::{self, Cache, CachePolicy, CacheResult, Key, ReadKey, ReadThrough, status};
 use crate::error::Error;
 use crate::outbound::{self, Failure, Fetched, ForwardRequest, Provenance, RequestBody};
@@ -232,10 +232,9 @@ impl CachedRequest<'_> {
     fn stored_response(&self, fetched: &Fetched<StoredResponse, Public>) -> Response {
         let stored = &*fetched.value;
         let body = match &stored.content {
-            Content::Full(bytes) if self.request.method != Method::HEAD => {
-                Body::from(bytes.clone())
-            }
-            _ => Body::empty(),
+            // The length of a response to HEAD is that of the body that GET has (RFC 9110 §8.6).
+            Content::Full(bytes) => Body::from(bytes.clone()),
+            _ => body::of_unknown_length(),
         };
         let mut response = stored.response(body);
         if let Some(age) = fetched.provenance.age {

@@ -2,13 +2,13 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
 use super::admit::AuthorizedRequest;
-use super::body::Download;
+use super::body::{self, Download};
 use super::v1_format::ApiVersion;
 use super::{Route, headers, v1_format, websocket};
 use crate::context::RequestContext;
@@ -39,7 +39,12 @@ pub(super) async fn respond(
         if is_v1 && (v1_format::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {
             v1_format::fix_representation_headers(&mut head.headers);
         }
-        Body::new(stream(route, &head.headers, body, forwarded.guard))
+        let length_is_known = head.headers.contains_key(header::CONTENT_LENGTH);
+        if *method == Method::HEAD && !length_is_known {
+            body::of_unknown_length()
+        } else {
+            Body::new(stream(route, &head.headers, body, forwarded.guard))
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
