@@ -234,7 +234,7 @@ impl CachedRequest<'_> {
         let body = match &stored.content {
             // The length of a response to HEAD is that of the body that GET has (RFC 9110 §8.6).
             Content::Full(bytes) => Body::from(bytes.clone()),
-            _ => body::of_unknown_length(),
+            Content::Stream(_) => body::of_unknown_length(),
         };
         let mut response = stored.response(body);
         if let Some(age) = fetched.provenance.age {

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -31,9 +32,17 @@ pub(super) async fn respond(
         let read = outbound::read_response(&head.headers, body, max_bytes);
         let read = timeout_at(admitted.cx.upstream_deadline(), read).await;
         let read = read.unwrap_or_else(|_| Err(Failure::new(Reason::Deadline)));
-        let bytes = read.map_err(|failure| failure.with_upstream(route.upstream.name()))?;
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            // The status says what happened to a write, and why a read failed. It is not replaced.
+            Err(_) if !method.is_safe() || !head.status.is_success() => Bytes::new(),
+            Err(failure) => return Err(failure.with_upstream(route.upstream.name()).into()),
+        };
         v1_format::fix_representation_headers(&mut head.headers);
-        Body::from(v1_format::convert_response(&bytes)?)
+        if bytes.is_empty() {
+            head.headers.remove(header::CONTENT_TYPE);
+        }
+        Body::from(v1_format::convert_response(bytes))
     } else {
         // A response without a body, such as one to HEAD, may still describe one.
         if is_v1 && (v1_format::is_json(&head.headers) || head.status == StatusCode::NOT_MODIFIED) {

@@ -2,6 +2,7 @@
 //!
 //! Only JSON is converted. Such a body is buffered as a whole, within the limits of the route and of the backend.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::case_conversion;
@@ -70,12 +71,14 @@ pub(super) fn convert_query(text: &str) -> String {
     case_conversion::query(text, case_conversion::to_camel)
 }
 
-/// Converts a backend's body for the client.
-pub(super) fn convert_response(body: &[u8]) -> Result<Vec<u8>, Error> {
-    (case_conversion::json(body, case_conversion::to_snake)).map_err(|error| {
-        Error::new(codes::BAD_RESPONSE, codes::BAD_RESPONSE.meaning())
-            .with_cause(format_args!("its JSON cannot be converted: {error}"))
-    })
+/// Converts a backend's body for the client. A body that is not JSON stays as it is, because its status must reach the
+/// client. A byte order mark is ignored (RFC 8259 §8.1).
+pub(super) fn convert_response(body: Bytes) -> Bytes {
+    let json = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+    match case_conversion::json(json, case_conversion::to_snake) {
+        Ok(converted) => converted.into(),
+        Err(_) => body,
+    }
 }
 
 /// Appends `X-API-Version` to `Vary`.
@@ -148,5 +151,17 @@ mod tests {
             assert_eq!(is_json(&headers), json, "{media}");
         }
         assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_response_is_converted_if_it_is_json() {
+        for (body, converted) in [
+            (&br#"{"userId":1}"#[..], &br#"{"user_id":1}"#[..]),
+            (b"\xef\xbb\xbf{\"userId\":1}", br#"{"user_id":1}"#),
+            (br#"{"userId":"#, br#"{"userId":"#),
+            (b"", b""),
+        ] {
+            assert_eq!(convert_response(Bytes::from_static(body)), converted);
+        }
     }
 }

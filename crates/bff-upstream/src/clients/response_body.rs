@@ -47,13 +47,15 @@ pub async fn read_limited(
     } else {
         buffer.freeze()
     };
-    match headers
-        .get(header::CONTENT_ENCODING)
-        .map(http::HeaderValue::as_bytes)
-    {
-        None | Some(b"identity") => Ok(data),
-        Some(b"gzip") => gunzip(&data, max),
-        Some(_) => Err(bad_response("unsupported Content-Encoding")),
+    // Codings are case-insensitive, and `x-gzip` is `gzip` (RFC 9110 §8.4.1).
+    let coding = headers.get(header::CONTENT_ENCODING);
+    let coding = coding.map_or(Vec::new(), |c| {
+        c.as_bytes().trim_ascii().to_ascii_lowercase()
+    });
+    match &coding[..] {
+        b"" | b"identity" => Ok(data),
+        b"gzip" | b"x-gzip" => gunzip(&data, max),
+        _ => Err(bad_response("unsupported Content-Encoding")),
     }
 }
 
