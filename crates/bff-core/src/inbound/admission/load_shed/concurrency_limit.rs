@@ -31,7 +31,7 @@ const DROP_RATIO_THRESHOLD: f64 = 0.1;
 /// The ratio of slow requests from which a window is overloaded. A minority is slow without any load on the others.
 const SLOW_RATIO_THRESHOLD: f64 = 0.5;
 /// The factor of a decrease: anonymous reads then stop, while signed-in ones continue (`class_limits`).
-const DECREASE: f64 = 0.85;
+const DECREASE: f64 = 0.9;
 /// A decrease also lowers the limit to this multiple of the number in flight. So the first one rejects only the classes
 /// whose fraction of the limit is already in use.
 const MAX_LIMIT_TO_USAGE: f64 = 1.1;
