@@ -58,7 +58,7 @@ async fn readiness_is_503_during_the_drain_delay_while_requests_are_accepted() {
     stop.await.unwrap();
 }
 
-/// Sends requests on one kept-alive connection, one after the other, until a response closes it. It never retries.
+/// Sends requests on one persistent connection, one after the other, until a response closes it. It never retries.
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
 async fn keep_alive_client(address: SocketAddr) -> io::Result<usize> {
     let mut stream = BufReader::new(TcpStream::connect(address).await?);

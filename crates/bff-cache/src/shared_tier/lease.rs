@@ -36,7 +36,7 @@ pub(crate) struct FetchLease {
 }
 
 impl FetchLease {
-    /// Reads the record, or takes the lease if there is none.
+    /// Reads the record. Takes the lease if the record does not exist.
     pub(super) async fn get_or_acquire(&mut self) -> Result<LeaseState, StoreUnavailable> {
         // If this future is dropped before the reply, the lease may have been granted: `Drop` releases it.
         self.held = true;

@@ -44,7 +44,7 @@ impl RecordStore {
         }
     }
 
-    /// Reads the record, or takes the lease if there is none.
+    /// Reads the record. Takes the lease if the record does not exist.
     pub(super) async fn get_or_lease(
         &self,
         (key, lease_key): (&Key, &Key),

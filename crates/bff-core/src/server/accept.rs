@@ -125,7 +125,7 @@ async fn serve_connection(
         })
     });
     let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
-    // HTTP/2 tells the client with GOAWAY (RFC 9113 §6.8), and serves the requests that it has sent.
+    // On HTTP/2, GOAWAY asks the client to leave (RFC 9113 §6.8). The requests that it has sent are served.
     let draining_http2 = async {
         draining.cancelled().await;
         if !is_http2.load(Ordering::Relaxed) {
