@@ -3,6 +3,7 @@
 //! A purge changes one number and searches nothing, so its cost does not depend on the number of entries. Replicas only
 //! exchange (tag, time). The table has a fixed number of slots; two tags that share a slot are purged together.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::hash::Tag;
@@ -13,13 +14,19 @@ pub(super) const PURGE_SLOTS: usize = 1 << 16;
 pub(super) const CALLER_WRITE_SLOTS: usize = 1 << 14;
 
 /// The time of the latest purge of each slot, in milliseconds since 1970 or as a version; 0 if there was none.
-pub(super) struct PurgeTimestamps(Box<[AtomicU64]>);
+pub(super) struct PurgeTimestamps {
+    slots: usize,
+    /// Set by the first purge, so that a start does not write to all this memory.
+    latest: OnceLock<Box<[AtomicU64]>>,
+}
 
 impl PurgeTimestamps {
     /// A table without purges. `slots` is a power of two.
     pub(super) fn new(slots: usize) -> Self {
-        let slots = slots.next_power_of_two();
-        Self((0..slots).map(|_| AtomicU64::new(0)).collect())
+        Self {
+            slots: slots.next_power_of_two(),
+            latest: OnceLock::new(),
+        }
     }
 
     /// Records a purge of `tag`: everything requested at `at` or before is invalid. Calls may come in any order; the
@@ -30,14 +37,14 @@ impl PurgeTimestamps {
 
     /// Records a purge of all tags of a slot. An unknown slot is ignored.
     pub(super) fn record_slot(&self, slot: usize, at: u64) {
-        if let Some(latest) = self.0.get(slot) {
+        if let Some(latest) = self.latest_of_each().get(slot) {
             latest.fetch_max(at, Relaxed);
         }
     }
 
     /// Records a purge of everything.
     pub(super) fn record_all(&self, at: u64) {
-        for latest in &self.0 {
+        for latest in self.latest_of_each() {
             latest.fetch_max(at, Relaxed);
         }
     }
@@ -50,7 +57,8 @@ impl PurgeTimestamps {
 
     /// The time of the latest purge of a slot.
     pub(super) fn latest(&self, slot: usize) -> u64 {
-        self.0.get(slot).map_or(0, |latest| latest.load(Relaxed))
+        let latest = self.latest.get().and_then(|latest| latest.get(slot));
+        latest.map_or(0, |latest| latest.load(Relaxed))
     }
 
     /// The slot of a tag. It is the same in all tables of one size.
@@ -59,7 +67,12 @@ impl PurgeTimestamps {
         reason = "only the lowest bits are used"
     )]
     pub(super) fn slot(&self, tag: Tag) -> usize {
-        tag.0 as usize & (self.0.len() - 1)
+        tag.0 as usize & (self.slots - 1)
+    }
+
+    fn latest_of_each(&self) -> &[AtomicU64] {
+        let no_purges = || (0..self.slots).map(|_| AtomicU64::new(0)).collect();
+        self.latest.get_or_init(no_purges)
     }
 }
 

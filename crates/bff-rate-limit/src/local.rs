@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::algorithm::{CounterState, Decision, Rule};
 
-/// 2^14 sets of 8 counters: 131072 keys in 5.5 MB.
+/// 2^14 sets of up to 8 counters: 131072 keys in at most 5.5 MB. A set gets its memory with its first counter.
 const SETS: usize = 1 << 14;
 const WAYS: usize = 8;
 
@@ -16,13 +16,13 @@ const WAYS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Table {
     started: Instant,
-    sets: Box<[Mutex<[Slot; WAYS]>]>,
+    sets: Box<[Mutex<Vec<Slot>>]>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Slot {
     key: u64,
-    /// The time at which the counter expires. 0 marks a free slot.
+    /// The time at which the counter expires.
     expires: u64,
     state: CounterState,
 }
@@ -75,14 +75,16 @@ impl Table {
         let before = state;
         let result = change(&mut state, now);
         if let Some(state) = state.filter(|_| state != before) {
-            let expires_first = || (0..WAYS).min_by_key(|&at| slots[at].expires);
-            let at = found.or_else(expires_first).unwrap_or(0);
-            let expires = now + rule.expires_in(state, now);
-            slots[at] = Slot {
+            let slot = Slot {
                 key,
-                expires,
+                expires: now + rule.expires_in(state, now),
                 state,
             };
+            let expires_first = || (0..WAYS).min_by_key(|&at| slots[at].expires);
+            match found.or_else(|| (slots.len() == WAYS).then(expires_first).flatten()) {
+                Some(at) => slots[at] = slot,
+                None => slots.push(slot),
+            }
         }
         result
     }
