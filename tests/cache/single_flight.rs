@@ -8,7 +8,10 @@ use crate::support::runs_all_cases;
 /// A client that sends all its requests over one HTTP/2 connection without TLS.
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
 pub(super) fn http2_client() -> Client {
-    let client = Client::builder().no_proxy().http2_prior_knowledge();
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .http2_prior_knowledge();
     client.build().unwrap()
 }
 

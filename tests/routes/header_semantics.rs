@@ -14,7 +14,10 @@ use crate::support::{JsonResponse, TestFleet, send};
 #[expect(clippy::disallowed_methods, reason = "tests are clients, not gateways")]
 fn http2_client() -> Client {
     bff_core::auth::install_crypto();
-    let client = Client::builder().no_proxy().http2_prior_knowledge();
+    let client = Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .http2_prior_knowledge();
     client.build().unwrap()
 }
 

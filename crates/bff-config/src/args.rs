@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use serde::Serialize;
@@ -32,7 +33,7 @@ pub struct Args {
 #[derive(Debug)]
 enum Outcome<C, T> {
     /// Start with this configuration and its output.
-    Run(C, T),
+    Run(Arc<C>, T),
     /// Print this to stdout and stop.
     Print(String),
 }
@@ -51,8 +52,8 @@ impl Args {
         prefix: &str,
         core_defaults: &'static str,
         defaults: &'static str,
-        build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
-    ) -> Result<(C, T), ExitCode> {
+        build: impl FnOnce(&Arc<C>, &Sources<'_>) -> Result<T, Error>,
+    ) -> Result<(Arc<C>, T), ExitCode> {
         let sources = Sources {
             prefix,
             core_defaults,
@@ -88,15 +89,15 @@ impl Args {
     fn outcome<C: DeserializeOwned + Serialize, T>(
         &self,
         sources: &Sources<'_>,
-        build: impl FnOnce(&C, &Sources<'_>) -> Result<T, Error>,
+        build: impl FnOnce(&Arc<C>, &Sources<'_>) -> Result<T, Error>,
     ) -> Result<Outcome<C, T>, Error> {
-        let config: C = load(sources)?;
+        let config: Arc<C> = Arc::new(load(sources)?);
         let output = build(&config, sources)?;
         if self.check_config {
             return Ok(Outcome::Print("configuration is valid".to_owned()));
         }
         if self.print_config {
-            return Ok(Outcome::Print(print_with_sources(&config, sources)?));
+            return Ok(Outcome::Print(print_with_sources(&*config, sources)?));
         }
         Ok(Outcome::Run(config, output))
     }
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
     use serde::Deserialize;
 
-    #[derive(Debug, Deserialize, Serialize)]
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
     #[serde(deny_unknown_fields)]
     struct Tiny {
         port: u16,
@@ -146,7 +147,7 @@ mod tests {
         };
         args(words)
             .unwrap()
-            .outcome(&sources, |tiny: &Tiny, sources| {
+            .outcome(&sources, |tiny: &Arc<Tiny>, sources| {
                 if tiny.port == 0 {
                     Err(sources.invalid("port", "must not be 0"))
                 } else {
@@ -207,7 +208,7 @@ mod tests {
         );
         assert!(matches!(
             outcome(&[], "port = 80").unwrap(),
-            Outcome::Run(Tiny { port: 80 }, ())
+            Outcome::Run(config, ()) if *config == Tiny { port: 80 }
         ));
     }
 }

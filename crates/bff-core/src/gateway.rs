@@ -56,7 +56,7 @@ impl<U: GatewayState> Gateway<U> {
     /// The gateway, ready to be served, unless production refuses its configuration.
     fn build(
         &self,
-        config: &GatewayConfig<U>,
+        config: &Arc<GatewayConfig<U>>,
         sources: &Sources<'_>,
         env: &Env,
     ) -> Result<App, Error> {
@@ -69,14 +69,21 @@ impl<U: GatewayState> Gateway<U> {
         })
     }
 
-    fn assemble(&self, config: &GatewayConfig<U>, env: &Env) -> Result<App, String> {
+    fn assemble(&self, config: &Arc<GatewayConfig<U>>, env: &Env) -> Result<App, String> {
         let builder = GatewayBuilder::open(self.name, self.codes, config.settings(), env)?;
         let upstreams = U::open(&builder, &config.upstreams, &config.screens)?;
         let mut endpoints = (self.routes)();
         if let Some(graphql) = self.graphql {
             endpoints = endpoints.merge(graphql(&upstreams, &config.graphql, config.mode));
         }
-        builder.build(endpoints, Arc::new(upstreams), config, self.public_docs)
+        let config = config.clone();
+        let print_config = move || config::print(&*config);
+        builder.build(
+            endpoints,
+            Arc::new(upstreams),
+            print_config,
+            self.public_docs,
+        )
     }
 }
 
@@ -92,9 +99,9 @@ pub trait AnyGateway: Send + Sync {
 
 impl<U: GatewayState> AnyGateway for Gateway<U> {
     fn open(&self, sources: &Sources<'_>, env: &Env) -> Result<(App, server::Config), Error> {
-        let config: GatewayConfig<U> = config::load(sources)?;
+        let config: Arc<GatewayConfig<U>> = Arc::new(config::load(sources)?);
         let app = self.build(&config, sources, env)?;
-        Ok((app, config.server))
+        Ok((app, config.server.clone()))
     }
 }
 

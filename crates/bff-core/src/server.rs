@@ -2,7 +2,7 @@
 //!
 //! The caller binds the listeners and decides when to stop: [`serve`] takes [`Listeners`], an [`App`] and a future.
 
-pub use app::App;
+pub use app::{App, Contract};
 pub use builder::{GatewayBuilder, Settings};
 pub use config::Config;
 pub use process::{exit_with_error, stop_signal};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use bff_core::server::{self, App, Listeners};
+use bff_core::server::{self, App, Contract, Listeners};
 use services_mock::{Backend, Mocks, serve, serve_control};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ pub struct Running {
 /// A running gateway: its addresses and its contracts.
 struct ServedGateway {
     addresses: Addresses,
-    openapi: String,
+    contract: Contract,
     has_graphql: bool,
 }
 
@@ -123,7 +123,7 @@ impl Running {
     ) {
         let gateway = ServedGateway {
             addresses,
-            openapi: app.openapi().unwrap_or_default(),
+            contract: app.contract(),
             has_graphql: app.graphql_schema().is_some(),
         };
         let stop = self.gateway_servers.stop.clone().cancelled_owned();
@@ -153,9 +153,9 @@ impl Running {
 
     /// The OpenAPI document of a gateway; empty if it does not run.
     pub(crate) fn openapi(&self, gateway: &str) -> &str {
-        self.gateways
-            .get(gateway)
-            .map_or("", |served| &served.openapi)
+        let served = self.gateways.get(gateway);
+        let json = served.and_then(|served| served.contract.json().ok());
+        json.unwrap_or_default()
     }
 
     /// Whether a gateway has GraphQL routes.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::{DEFAULTS, Gateway, GatewayConfig, GatewayState};
 use crate::auth;
@@ -41,24 +42,22 @@ pub fn run<U: GatewayState>(gateway: &Gateway<U>, package: Package) -> ExitCode 
 }
 
 /// A gateway that is built and not yet served.
-type Ready<U> = Box<(GatewayConfig<U>, App)>;
+type Ready<U> = (Arc<GatewayConfig<U>>, App);
 
-/// The steps that need no waiting. The result is in a box, because a configuration is large.
+/// The steps that need no waiting.
 fn prepare<U: GatewayState>(gateway: &Gateway<U>, package: Package) -> Result<Ready<U>, ExitCode> {
     auth::install_crypto();
     let args = Args::from_command_line(package.name, package.version)?;
     let prefix = gateway.name.to_uppercase();
-    let ready = args.configure(&prefix, DEFAULTS, gateway.config, |config, sources| {
+    args.configure(&prefix, DEFAULTS, gateway.config, |config, sources| {
         gateway.build(config, sources, &Env::real())
-    });
-    ready.map(Box::new)
+    })
 }
 
 async fn serve_until_stopped<U: GatewayState>(
     package: Package,
-    ready: Ready<U>,
+    (config, app): Ready<U>,
 ) -> Result<(), String> {
-    let (config, app) = *ready;
     let _log = logs::install(&config.telemetry)?;
     // Installed before the listeners: a signal right after the start still leads to a drain.
     let stop = stop_signal()?;

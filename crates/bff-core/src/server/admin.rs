@@ -26,8 +26,12 @@ use crate::telemetry::Metrics;
 /// Maximum size of a request body.
 const MAX_BODY_BYTES: usize = 256 << 10;
 
-/// The endpoints for reads. `config` is the effective configuration with masked secrets.
-pub(super) fn router(report: ReadinessReport, metrics: Metrics, config: String) -> Router {
+/// The endpoints for reads. `print_config` returns the effective configuration with masked secrets.
+pub(super) fn router(
+    report: ReadinessReport,
+    metrics: Metrics,
+    print_config: impl Fn() -> String + Clone + Send + Sync + 'static,
+) -> Router {
     let text =
         |body: String, content_type: &'static str| ([(header::CONTENT_TYPE, content_type)], body);
     Router::new()
@@ -39,7 +43,7 @@ pub(super) fn router(report: ReadinessReport, metrics: Metrics, config: String) 
         )
         .route(
             "/config",
-            get(move || async move { text(config.clone(), "application/toml") }),
+            get(move || async move { text(print_config(), "application/toml") }),
         )
 }
 

@@ -1,6 +1,6 @@
 //! A gateway that is ready to be served.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use futures_util::future::join_all;
@@ -18,12 +18,35 @@ pub struct App {
     pub(super) name: &'static str,
     pub(super) router: Router,
     pub(super) admin: Router,
-    pub(super) api: OpenApi,
+    pub(super) contract: Contract,
     pub(super) sdl: Option<Sdl>,
     pub(super) readiness: Readiness,
     pub(super) shared: Arc<GatewayHandles>,
     pub(super) initial_discoveries: Vec<InitialResolution>,
     pub(super) config: Config,
+}
+
+/// The OpenAPI document of a gateway as JSON, the content of the committed `openapi.json`.
+///
+/// The first reader waits for the serialization, because it takes as long as the rest of a start.
+#[derive(Clone)]
+pub struct Contract(Arc<LazyLock<Result<String, String>, Serialization>>);
+
+type Serialization = Box<dyn FnOnce() -> Result<String, String> + Send>;
+
+impl Contract {
+    pub(super) fn new(api: OpenApi) -> Self {
+        let serialize: Serialization = Box::new(move || match api.to_pretty_json() {
+            Ok(json) => Ok(json + "\n"),
+            Err(error) => Err(error.to_string()),
+        });
+        Self(Arc::new(LazyLock::new(serialize)))
+    }
+
+    /// The document, or the error of the serialization.
+    pub fn json(&self) -> Result<&str, &str> {
+        self.0.as_deref().map_err(String::as_str)
+    }
 }
 
 impl App {
@@ -32,10 +55,9 @@ impl App {
         self.name
     }
 
-    /// The content of the committed `openapi.json`.
-    pub fn openapi(&self) -> Result<String, String> {
-        let text = self.api.to_pretty_json();
-        text.map(|t| t + "\n").map_err(|error| error.to_string())
+    /// The OpenAPI document.
+    pub fn contract(&self) -> Contract {
+        self.contract.clone()
     }
 
     /// The content of the committed `schema.graphql`; `None` without GraphQL routes.

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::app::App;
+use super::app::{App, Contract};
 use super::config::Config;
 use super::dependencies::Dependency;
 use super::readiness::Readiness;
@@ -16,7 +15,7 @@ use crate::GatewayHandles;
 use crate::action::{Completion, IdempotentWrites};
 use crate::auth::{self, Authenticator};
 use crate::cache;
-use crate::config::{self, Mode};
+use crate::config::Mode;
 use crate::error::Code;
 use crate::inbound::load_shed::LoadShedder;
 use crate::inbound::{self, Edge, Endpoints};
@@ -156,12 +155,12 @@ impl<'a> GatewayBuilder<'a> {
         Ok(upstream)
     }
 
-    /// Builds the gateway. The admin port shows `config`, the complete configuration.
+    /// Builds the gateway. The admin port shows the complete configuration as `print_config` returns it.
     pub(crate) fn build<S>(
         self,
         endpoints: Endpoints<S>,
         state: S,
-        config: &impl Serialize,
+        print_config: impl Fn() -> String + Clone + Send + Sync + 'static,
         public_docs: bool,
     ) -> Result<App, String>
     where
@@ -179,7 +178,7 @@ impl<'a> GatewayBuilder<'a> {
         let limits = &inbound.rate_limits;
         let limits = rate_limit::Limits::open(limits, self.store.clone(), client, env, metrics)?;
         let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
-        let openapi_json = api.to_pretty_json().map_err(|error| error.to_string())?;
+        let contract = Contract::new(api.clone());
         let shutdown = CancellationToken::new();
         let readiness = Readiness::new(shutdown.clone());
         let route_context = RouteContext {
@@ -209,11 +208,11 @@ impl<'a> GatewayBuilder<'a> {
         });
         let mut router = router.merge(system_endpoints::router(
             readiness.clone(),
-            openapi_json,
+            contract.clone(),
             self.codes,
         ));
         if public_docs || !self.settings.mode.is_production() {
-            router = router.merge(openapi::docs_page(api.clone()));
+            router = router.merge(openapi::docs_page(api));
         }
         let router = router.fallback(routes::fallback);
         let metrics = self.shared.metrics.clone();
@@ -232,14 +231,14 @@ impl<'a> GatewayBuilder<'a> {
             admin: admin::router(
                 admin::ReadinessReport::new(readiness.clone(), self.store, dependencies),
                 metrics,
-                config::print(config),
+                print_config,
             )
             .merge(admin::action_router(
                 &self.shared,
                 self.settings.server,
                 names,
             )),
-            api,
+            contract,
             sdl,
             readiness,
             shared: self.shared,

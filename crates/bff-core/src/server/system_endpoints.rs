@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use super::app::Contract;
 use super::readiness::Readiness;
 use crate::error::{Code, Error, codes};
 
@@ -15,20 +16,12 @@ const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestor
 /// `/health`, `/openapi.json` and `/errors/{code}`. `domain_codes` are the gateway's own error codes.
 pub(super) fn router(
     readiness: Readiness,
-    openapi: String,
+    contract: Contract,
     domain_codes: &'static [Code],
 ) -> Router {
     Router::new()
         .route("/health", get(move || health(readiness.clone())))
-        .route(
-            "/openapi.json",
-            get(move || async move {
-                (
-                    [(header::CONTENT_TYPE, "application/json")],
-                    openapi.clone(),
-                )
-            }),
-        )
+        .route("/openapi.json", get(move || openapi(contract.clone())))
         .route(
             "/errors/{code}",
             get(move |code: Path<String>| error_page(code.0, domain_codes)),
@@ -46,6 +39,14 @@ async fn health(readiness: Readiness) -> Response {
         (header::CACHE_CONTROL, "no-store"),
     ];
     (status, headers, body).into_response()
+}
+
+async fn openapi(contract: Contract) -> Result<Response, Error> {
+    let json = contract.json().map_err(|cause| {
+        Error::new(codes::INTERNAL, "The contract cannot be written.").with_cause(cause)
+    })?;
+    let json = json.to_owned();
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 async fn error_page(name: String, domain_codes: &'static [Code]) -> Result<Response, Error> {
