@@ -11,8 +11,6 @@ use tokio::time::timeout;
 
 mod consul;
 mod dns;
-#[path = "support/free_ports.rs"]
-mod free_ports;
 mod issuer;
 mod load;
 

@@ -6,8 +6,8 @@ use services_mock::{Backend, Fault};
 use tokio::time::Instant;
 
 use crate::sim_fleet::SimFleet;
-use crate::support::redis::Redis;
 use crate::support::{JsonResponse, TestFleet};
+use test_servers::RedisServer;
 
 const PAGE: &str = "/api/product-details/p-1";
 
@@ -48,9 +48,9 @@ fn assert_rejected(response: &JsonResponse) {
 }
 
 /// The in-process store, and Redis where it is installed.
-fn store_configs() -> Vec<(String, Option<Redis>)> {
+fn store_configs() -> Vec<(String, Option<RedisServer>)> {
     let mut configs = vec![(String::new(), None)];
-    if let Some(redis) = Redis::start() {
+    if let Some(redis) = RedisServer::start() {
         // Long enough on a busy machine.
         configs.push((
             format!("{}timeout = \"10s\"\n", redis.config()),
@@ -232,7 +232,7 @@ async fn ip_filters_use_the_address_from_a_trusted_proxy() {
 #[tokio::test]
 async fn two_replicas_share_one_exact_limit() {
     const LIMIT: usize = 40;
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let store = format!("{}timeout = \"5s\"\n", redis.config());

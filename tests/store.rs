@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use services_mock::Backend;
 
-use crate::support::redis::Redis;
 use crate::support::{TestFleet, send};
+use test_servers::RedisServer;
 
 const PAGE: &str = "/api/product-details/p-1";
 
@@ -72,7 +72,7 @@ async fn send_load(fleet: &TestFleet, done: &AtomicBool) -> usize {
 
 #[tokio::test]
 async fn a_redis_restart_under_load_costs_no_response() {
-    let Some(mut redis) = Redis::start() else {
+    let Some(mut redis) = RedisServer::start() else {
         return;
     };
     // Caches and single-flight are on. The requests have time for a busy machine.
@@ -96,7 +96,7 @@ async fn a_redis_restart_under_load_costs_no_response() {
             redis.kill();
             wait_for_readiness(&fleet, "unavailable").await;
             tokio::time::sleep(Duration::from_millis(400)).await;
-            redis.run();
+            redis.restart();
             wait_for_readiness(&fleet, "redis").await;
         }
         done.store(true, Ordering::Relaxed);
@@ -127,7 +127,7 @@ async fn a_policy_may_fail_closed_while_redis_is_unavailable() {
 
 #[tokio::test]
 async fn a_fail_closed_policy_recovers_with_redis() {
-    let Some(mut redis) = Redis::start() else {
+    let Some(mut redis) = RedisServer::start() else {
         return;
     };
     let config = "timeout = \"5s\"\n[inbound.rate_limits.policies.screens]\non_store_failure = \"fail_closed\"\n";
@@ -136,7 +136,7 @@ async fn a_fail_closed_policy_recovers_with_redis() {
     assert_eq!(status().await, 200);
     redis.kill();
     assert_eq!(status().await, 503);
-    redis.run();
+    redis.restart();
     let mut attempts = 0;
     while status().await == 503 {
         attempts += 1;

@@ -1,7 +1,5 @@
 //! Starts a fleet on free ports and sends requests to it over real sockets.
 
-pub(crate) mod redis;
-pub(crate) mod service;
 pub(crate) mod tls;
 
 use std::path::PathBuf;

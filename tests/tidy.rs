@@ -157,7 +157,7 @@ fn packages_depend_in_the_written_directions() {
             None => panic!("{} has no line in DIRECTIONS", package.name),
         };
         // Tests may also use test support and the mocks.
-        let test_support = ["services-mock"];
+        let test_support = ["services-mock", "test-servers"];
         let is_wrong = |used: &&String| !allowed.contains(&used.as_str());
         let tests = package.dev_dependencies.iter().filter(is_wrong);
         let tests = tests.filter(|used| !test_support.contains(&used.as_str()));

@@ -1,18 +1,10 @@
 //! The mocks as a process. These tests are not in the workspace's `tests/`, because cargo builds a binary only for the
 //! tests of its own package.
 
-#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
-
 use std::net::TcpListener;
 
-use free_ports::free_base;
-use process::{Process, is_listening, request, run};
 use services_mock::Backend;
-
-#[path = "../../tests/support/free_ports.rs"]
-mod free_ports;
-#[path = "../../tests/support/process.rs"]
-mod process;
+use test_servers::{Process, free_base, is_listening, request, run};
 
 const MOCKS: &str = env!("CARGO_BIN_EXE_services-mock");
 /// The start of the last log line of the start-up.

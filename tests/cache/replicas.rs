@@ -4,7 +4,7 @@ use super::purge::{TOKEN, purge};
 use super::single_flight::{config_for_many_requests, http2_client, many_requests};
 use super::*;
 use crate::support::instant;
-use crate::support::redis::Redis;
+use test_servers::RedisServer;
 
 /// Starts a web gateway. It calls the backends of the fleet `backends_of`, or its own backends for `None`.
 async fn replica(config: &str, backends_of: Option<&TestFleet>) -> TestFleet {
@@ -28,7 +28,7 @@ async fn replicas(config: &str) -> (TestFleet, TestFleet) {
 }
 
 /// Configures Redis with timeouts that are long enough on a busy machine.
-fn redis_config(redis: &Redis) -> String {
+fn redis_config(redis: &RedisServer) -> String {
     format!(
         "{}timeout = \"10s\"\n[cache]\nmax_bytes = 67108864\n[cache.shared]\nlease_wait = \"10s\"\n",
         redis.config()
@@ -42,7 +42,7 @@ async fn metrics(fleet: &TestFleet) -> String {
 
 #[tokio::test]
 async fn equal_requests_at_two_replicas_make_one_call_per_backend() {
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let limits = config_for_many_requests();
@@ -69,7 +69,7 @@ async fn equal_requests_at_two_replicas_make_one_call_per_backend() {
 
 #[tokio::test]
 async fn a_replica_uses_and_counts_entries_of_another() {
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let (one, two) = replicas(&redis_config(&redis)).await;
@@ -101,7 +101,7 @@ async fn a_replica_uses_and_counts_entries_of_another() {
 
 #[tokio::test]
 async fn a_purge_at_one_replica_reaches_the_other() {
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let admin = format!("[server]\nadmin_token = \"{TOKEN}\"\n");
@@ -137,7 +137,7 @@ async fn a_purge_at_one_replica_reaches_the_other() {
 
 #[tokio::test]
 async fn a_redis_restart_under_load_loses_no_page() {
-    let Some(mut redis) = Redis::start() else {
+    let Some(mut redis) = RedisServer::start() else {
         return;
     };
     // Redis has the shipped timeouts; the requests have time for a busy machine.
@@ -164,7 +164,7 @@ async fn a_redis_restart_under_load_loses_no_page() {
         tokio::time::sleep(Duration::from_millis(700)).await;
         redis.kill();
         tokio::time::sleep(Duration::from_millis(900)).await;
-        redis.run();
+        redis.restart();
     };
     let (pages, ()) = futures_util::future::join(load, outage).await;
     assert!(!pages.is_empty());

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use services_mock::{Backend, Fault};
 
 use super::harness::{DECLINED_CARD, GOOD_CARD};
-use crate::support::redis::Redis;
 use crate::support::{JsonResponse, TestFleet, try_send, wait_until};
+use test_servers::RedisServer;
 
 /// The status and the error code of a response.
 fn status_and_code(response: &JsonResponse) -> (u16, &str) {
@@ -45,7 +45,7 @@ async fn start_web(config: String) -> TestFleet {
 }
 
 /// Configures the shared store with a timeout that is long enough on a busy machine.
-fn store_config(redis: &Redis) -> String {
+fn store_config(redis: &RedisServer) -> String {
     let key = "A".repeat(43);
     format!(
         "{}timeout = \"5s\"\nencryption_keys = [\"{key}\"]\n",
@@ -204,7 +204,7 @@ async fn a_checkout_completes_after_the_client_disconnects() {
 
 #[tokio::test]
 async fn concurrent_checkouts_at_two_replicas_order_and_charge_once() {
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let one = start_web(store_config(&redis)).await;
@@ -266,7 +266,7 @@ async fn nothing_is_ordered_while_the_store_is_unavailable() {
 
 #[tokio::test]
 async fn an_order_survives_the_loss_of_the_store() {
-    let Some(mut redis) = Redis::start() else {
+    let Some(mut redis) = RedisServer::start() else {
         return;
     };
     let fleet = start_web(store_config(&redis)).await;
@@ -285,7 +285,7 @@ async fn an_order_survives_the_loss_of_the_store() {
         status_and_code(&check_out(&fleet, "k-1", GOOD_CARD).await),
         (503, "unavailable")
     );
-    redis.run();
+    redis.restart();
     mocks.clear_faults(None);
     // The restarted store is empty, but the backends recognize the idempotency keys of the steps.
     let mut again = check_out(&fleet, "k-1", GOOD_CARD).await;

@@ -9,9 +9,9 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 use super::WatchedBackend;
-use super::free_ports::free_base;
 use crate::support::client;
-use crate::support::service::{Service, find};
+use test_servers::free_base;
+use test_servers::{Process, find};
 
 /// An agent that forms a cluster of one.
 pub(super) struct Agent {
@@ -22,7 +22,7 @@ pub(super) struct Agent {
     token: Option<&'static str>,
     /// The data directory; `None` in development mode.
     data: Option<PathBuf>,
-    running: Option<Service>,
+    running: Option<Process>,
 }
 
 impl Agent {
@@ -71,7 +71,7 @@ impl Agent {
             }
         }
         self.running = None;
-        let running = Service::start(self.program.as_os_str(), &args, "Synced node info");
+        let running = Process::start_server(&self.program, &args, "Synced node info");
         self.running = Some(running);
     }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 use bff_core::discovery::{Config, Kind};
 
 use super::WatchedBackend;
-use super::free_ports::free_base;
-use crate::support::service::{Service, find};
+use test_servers::free_base;
+use test_servers::{Process, find};
 
 /// A name server for `.test`, which a test can restart with other records.
 pub(super) struct NameServer {
     program: PathBuf,
     hosts: PathBuf,
     port: u16,
-    running: Option<Service>,
+    running: Option<Process>,
 }
 
 impl NameServer {
@@ -43,7 +43,7 @@ impl NameServer {
         args.extend(fixed_args.split_whitespace().map(str::to_owned));
         args.extend(options.iter().map(|&option| option.to_owned()));
         self.stop();
-        let running = Service::start(self.program.as_os_str(), &args, " names");
+        let running = Process::start_server(&self.program, &args, " names");
         self.running = Some(running);
     }
 

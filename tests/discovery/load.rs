@@ -8,11 +8,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::TIMEOUT;
 use super::consul::Agent;
 use super::dns::{AUTHORITATIVE, NameServer};
-use super::{TIMEOUT, free_ports::free_base};
 use crate::support::TestFleet;
 use crate::support::instance::Instance;
+use test_servers::free_base;
 
 /// A page with one section of the backend whose instances are replaced.
 const PAGE: &str = "/api/product-details/p-1?fields=product,reviews";

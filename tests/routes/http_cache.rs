@@ -13,8 +13,8 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::support::redis::Redis;
 use crate::support::send;
+use test_servers::RedisServer;
 
 /// A backend whose `Cache-Control` follows the path, and which numbers its responses.
 #[derive(Clone, Default)]
@@ -437,7 +437,7 @@ async fn a_forwarded_host_is_part_of_the_key() {
 
 #[tokio::test]
 async fn equal_requests_at_two_replicas_make_one_call() {
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let store = format!(

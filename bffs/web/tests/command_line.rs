@@ -6,20 +6,10 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use process::{Process, is_listening, request, run, try_request};
-use stub::start_stub;
+use test_servers::{Process, is_listening, request, run, start_stub, try_request};
 
 #[path = "command_line/killed.rs"]
 mod killed;
-#[path = "../../../tests/support/process.rs"]
-mod process;
-#[path = "../../../tests/support/redis.rs"]
-#[expect(dead_code, reason = "only part of it is used here")]
-mod redis;
-#[path = "../../../tests/support/service.rs"]
-mod service;
-#[path = "../../../tests/support/stub.rs"]
-mod stub;
 
 const WEB: &str = env!("CARGO_BIN_EXE_web-bff");
 /// Free ports, which the log contains, and no wait at the end.

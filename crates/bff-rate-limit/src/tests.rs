@@ -11,9 +11,10 @@ use super::local::Table;
 use super::{Config, Limits};
 use bff_context::scope::{Caller, Identity};
 use bff_runtime::net::Env;
-use bff_store::testing::{CapturedLogs, Cluster, Server, wait_until_available};
+use bff_store::testing::{CapturedLogs, store_at, wait_until_available};
 use bff_store::{Key, Namespace, Redis, Store};
 use bff_telemetry::Metrics;
+use test_servers::{RedisCluster, RedisServer};
 
 const ALL: [Algorithm; 4] = [
     Algorithm::FixedWindow,
@@ -326,10 +327,10 @@ async fn a_charge_takes_at_most_the_available_tokens() {
 /// Redis has its own clock. So the test uses a very long period first, then a short one.
 #[tokio::test]
 async fn redis_decides_like_this_process() {
-    let Some(server) = Server::start() else {
+    let Some(server) = RedisServer::start() else {
         return;
     };
-    let store = server.store();
+    let store = store_at(server.url());
     wait_until_available(&store).await;
     let Store::Redis(redis) = &store else {
         unreachable!()
@@ -398,8 +399,8 @@ async fn decide_in_redis(redis: &Redis, key: &str, rule: &Rule) -> Vec<u64> {
 #[tokio::test]
 async fn limits_apply_in_one_process_and_across_replicas_on_one_redis() {
     assert_limits_apply(&[Store::memory(1 << 20, &Env::real())], 10).await;
-    if let Some(server) = Server::start() {
-        let stores = [server.store(), server.store()];
+    if let Some(server) = RedisServer::start() {
+        let stores = [store_at(server.url()), store_at(server.url())];
         wait_until_available(&stores[0]).await;
         assert_limits_apply(&stores, 10).await;
     }
@@ -407,8 +408,8 @@ async fn limits_apply_in_one_process_and_across_replicas_on_one_redis() {
 
 #[tokio::test]
 async fn limits_apply_across_replicas_on_one_cluster() {
-    if let Some(cluster) = Cluster::start().await {
-        let stores = [cluster.store(), cluster.store()];
+    if let Some(cluster) = RedisCluster::start().await {
+        let stores = [store_at(cluster.url()), store_at(cluster.url())];
         wait_until_available(&stores[0]).await;
         assert_limits_apply(&stores, 1000).await;
     }
@@ -416,10 +417,10 @@ async fn limits_apply_across_replicas_on_one_cluster() {
 
 #[tokio::test]
 async fn gateways_that_share_a_redis_count_separately() {
-    let Some(server) = Server::start() else {
+    let Some(server) = RedisServer::start() else {
         return;
     };
-    let store = server.store();
+    let store = store_at(server.url());
     wait_until_available(&store).await;
     let policy = serde_json::json!({ "limit": 1, "period": "1h" });
     let config = serde_json::json!({ "policies": { "screens": policy } });

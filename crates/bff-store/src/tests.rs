@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
-use crate::testing::{Server, wait_until_available};
+use crate::testing::{store_at, wait_until_available};
 use crate::{Config, Key, Namespace, Record, Store, StoreUnavailable};
 use bff_config::Secret;
 use bff_runtime::net::Env;
+use test_servers::RedisServer;
 
 mod cluster;
 
@@ -23,10 +24,10 @@ const NOT_EVICTABLE: Namespace = Namespace {
 };
 
 /// Both stores.
-pub(super) async fn both_stores() -> Vec<(Store, Option<Server>)> {
+pub(super) async fn both_stores() -> Vec<(Store, Option<RedisServer>)> {
     let mut stores = vec![(Store::memory(1 << 20, &Env::real()), None)];
-    if let Some(server) = Server::start() {
-        let store = server.store();
+    if let Some(server) = RedisServer::start() {
+        let store = store_at(server.url());
         wait_until_available(&store).await;
         stores.push((store, Some(server)));
     }
@@ -77,10 +78,10 @@ async fn a_record_is_returned_until_it_expires_or_is_deleted() {
 
 #[tokio::test]
 async fn a_lease_has_one_holder_and_only_the_holder_releases_it() {
-    let Some(server) = Server::start() else {
+    let Some(server) = RedisServer::start() else {
         return;
     };
-    let store = server.store();
+    let store = store_at(server.url());
     wait_until_available(&store).await;
     let Store::Redis(redis) = &store else {
         unreachable!()
@@ -191,10 +192,10 @@ async fn memory_is_limited_and_evicts_only_evictable_records() {
 
 #[tokio::test]
 async fn a_redis_restart_is_survived() {
-    let Some(mut server) = Server::start() else {
+    let Some(mut server) = RedisServer::start() else {
         return;
     };
-    let store = server.store();
+    let store = store_at(server.url());
     wait_until_available(&store).await;
     store.put_many(vec![record("a", "1", LONG)]).await.unwrap();
     server.kill();

@@ -5,16 +5,7 @@
 
 use std::net::TcpListener;
 
-use free_ports::free_base;
-use process::{Process, is_listening, request, run};
-use stub::start_stub;
-
-#[path = "../../../tests/support/free_ports.rs"]
-mod free_ports;
-#[path = "../../../tests/support/process.rs"]
-mod process;
-#[path = "../../../tests/support/stub.rs"]
-mod stub;
+use test_servers::{Process, free_base, is_listening, request, run, start_stub};
 
 const FLEET: &str = env!("CARGO_BIN_EXE_fleet");
 const LAST_LINE: &str = "Press Ctrl-C to stop.";

@@ -14,9 +14,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use super::process::{Process, request, try_request};
-use super::redis::Redis;
 use super::{FREE_PORTS, WEB, log_field, write_file};
+use test_servers::{Process, RedisServer, request, try_request};
 
 const VALID_CARD: &str = "4111 1111 1111 1111";
 const DECLINED_CARD: &str = "4000 0000 0000 0002";
@@ -293,7 +292,7 @@ fn kill_and_retry(runtime: &Runtime, redis: &str, number: &str, name: &str, at: 
 
 #[test]
 fn a_checkout_killed_at_any_step_pays_once_and_reports_the_truth() {
-    let Some(redis) = Redis::start() else {
+    let Some(redis) = RedisServer::start() else {
         return;
     };
     let redis = redis.config();

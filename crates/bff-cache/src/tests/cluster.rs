@@ -5,9 +5,8 @@ use futures_util::future::join_all;
 use super::gateway::Setup;
 use super::*;
 use bff_context::scope::{Language, Region};
-use bff_store::testing::Cluster;
-use bff_store::testing::ask;
-use bff_store::testing::wait_until_available;
+use bff_store::testing::{store_at, store_with_timeouts, wait_until_available};
+use test_servers::{RedisCluster, ask};
 
 /// The number of addresses. Each is read publicly, in two languages, and by two callers.
 const THINGS: u32 = 40;
@@ -101,9 +100,9 @@ async fn read_in_scope<S: Scope>(
     Ok((*read.value, read.provenance.cache_result))
 }
 
-async fn cluster() -> Option<Cluster> {
-    let cluster = Cluster::start().await?;
-    wait_until_available(&cluster.store()).await;
+async fn cluster() -> Option<RedisCluster> {
+    let cluster = RedisCluster::start().await?;
+    wait_until_available(&store_at(cluster.url())).await;
     Some(cluster)
 }
 
@@ -161,7 +160,7 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
         return;
     };
     // The timeouts of a gateway, with reserve for a busy test machine.
-    let store = || Some(cluster.store_with_timeouts(ms(100), ms(250)));
+    let store = || Some(store_with_timeouts(cluster.url(), ms(100), ms(250)));
     let stores = [store(), store()];
     let mut setup = Setup::Cluster(cluster);
     // A lease may be lost with its node, and then delays a read by this time.
@@ -217,7 +216,7 @@ async fn a_node_that_fails_and_recovers_fails_no_read() {
             cluster.restart(node..node + 1);
             cluster.wait_until_whole().await;
         }
-        wait_until_available(&cluster.store()).await;
+        wait_until_available(&store_at(cluster.url())).await;
         count.set(0);
         wait_until(|| count.get() > 50).await;
         end.set(true);

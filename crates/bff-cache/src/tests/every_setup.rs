@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use super::gateway::{Gateway, Setup};
 use super::*;
 use bff_context::scope::Region;
-use bff_store::testing::Cluster;
-use bff_store::testing::{Server, wait_until_available};
+use bff_store::testing::{store_at, wait_until_available};
+use test_servers::{RedisCluster, RedisServer};
 
 fn default_policy() -> CachePolicy {
     CachePolicy::default_for(false)
@@ -26,16 +26,16 @@ async fn in_one_process() {
 
 #[tokio::test]
 async fn on_replicas_over_one_redis() {
-    if let Some(server) = Server::start() {
-        wait_until_available(&server.store()).await;
+    if let Some(server) = RedisServer::start() {
+        wait_until_available(&store_at(server.url())).await;
         all(&Setup::Server(server)).await;
     }
 }
 
 #[tokio::test]
 async fn on_replicas_over_a_cluster() {
-    if let Some(cluster) = Cluster::start().await {
-        wait_until_available(&cluster.store()).await;
+    if let Some(cluster) = RedisCluster::start().await {
+        wait_until_available(&store_at(cluster.url())).await;
         all(&Setup::Cluster(cluster)).await;
     }
 }

@@ -4,22 +4,22 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 use bff_store::Store;
-use bff_store::testing::Cluster;
-use bff_store::testing::{Server, ask, wait_until_available};
+use bff_store::testing::{store_at, wait_until_available};
+use test_servers::{RedisCluster, RedisServer, ask};
 
 /// The place of the shared entries.
 pub(super) enum Setup {
     Process,
-    Server(Server),
-    Cluster(Cluster),
+    Server(RedisServer),
+    Cluster(RedisCluster),
 }
 
 impl Setup {
     pub(super) fn store(&self) -> Option<Store> {
         match self {
             Self::Process => None,
-            Self::Server(server) => Some(server.store()),
-            Self::Cluster(cluster) => Some(cluster.store()),
+            Self::Server(server) => Some(store_at(server.url())),
+            Self::Cluster(cluster) => Some(store_at(cluster.url())),
         }
     }
 

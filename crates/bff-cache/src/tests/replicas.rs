@@ -4,10 +4,11 @@ use futures_util::future::join_all;
 
 use super::*;
 use crate::shared_tier::record::SharedRecord;
-use bff_store::testing::{Server, wait_until_available};
+use bff_store::testing::{store_at, store_with_timeouts, wait_until_available};
 use bff_store::{Key as StoreKey, Namespace, Record as StoreRecord, Store};
+use test_servers::RedisServer;
 
-/// The timeout of the store, also of [`Server::store`].
+/// The timeout of the store, also of [`store_at`].
 const STORE_TIMEOUT: Duration = s(2);
 
 /// A call that hangs until its reader leaves.
@@ -21,12 +22,12 @@ struct Pair {
     one: Scene,
     two: Scene,
     store: Store,
-    server: Server,
+    server: RedisServer,
 }
 
 async fn pair(wait: Duration) -> Option<Pair> {
-    let server = Server::start()?;
-    let store = server.store();
+    let server = RedisServer::start()?;
+    let store = store_at(server.url());
     wait_until_available(&store).await;
     let config = Config {
         shared: SharedConfig {
@@ -36,7 +37,7 @@ async fn pair(wait: Duration) -> Option<Pair> {
         ..Config::default()
     };
     let open = || {
-        let (env, store) = (Env::real(), server.store());
+        let (env, store) = (Env::real(), store_at(server.url()));
         let scene = Scene::with(env.clone(), replica(&config, &env, "test", &store));
         scene.shared.cache.follow(&store);
         scene
@@ -273,11 +274,11 @@ async fn a_reader_that_leaves_before_redis_replies_leaves_no_lease() {
 
 #[tokio::test]
 async fn a_hanging_redis_delays_no_read_beyond_its_deadline() {
-    let Some(server) = Server::start() else {
+    let Some(server) = RedisServer::start() else {
         return;
     };
     let env = Env::real();
-    let store = server.store_with_timeouts(s(3600), ms(20));
+    let store = store_with_timeouts(server.url(), s(3600), ms(20));
     let scene = Scene::with(
         env.clone(),
         replica(&Config::default(), &env, "test", &store),
@@ -458,7 +459,12 @@ async fn a_new_replica_knows_earlier_purges_and_a_lost_list_invalidates_everythi
     let env = Env::real();
     pair.one.shared.cache.purge(&purge_alpha(), pair.one.now());
     pair.one.shared.cache.sync().await.unwrap();
-    let started_late = replica(&Config::default(), &env, "test", &pair.server.store());
+    let started_late = replica(
+        &Config::default(),
+        &env,
+        "test",
+        &store_at(pair.server.url()),
+    );
     started_late.sync().await.unwrap();
     let started_late = Scene::with(env.clone(), started_late);
     started_late
@@ -483,7 +489,12 @@ async fn a_new_replica_knows_earlier_purges_and_a_lost_list_invalidates_everythi
     };
     pair.store.put_many(vec![record]).await.unwrap();
     sleep(ms(500)).await;
-    let started_later = replica(&Config::default(), &env, "test", &pair.server.store());
+    let started_later = replica(
+        &Config::default(),
+        &env,
+        "test",
+        &store_at(pair.server.url()),
+    );
     started_later.sync().await.unwrap();
     let started_later = Scene::with(env, started_later);
     started_later
@@ -528,12 +539,12 @@ async fn a_dead_redis_fails_no_read_and_is_used_again_after_its_recovery() {
 
 #[tokio::test]
 async fn a_hanging_redis_is_waited_for_once() {
-    let Some(server) = Server::start() else {
+    let Some(server) = RedisServer::start() else {
         return;
     };
-    wait_until_available(&server.store()).await;
+    wait_until_available(&store_at(server.url())).await;
     let env = Env::real();
-    let store = server.store_with_timeouts(STORE_TIMEOUT, s(3600));
+    let store = store_with_timeouts(server.url(), STORE_TIMEOUT, s(3600));
     let scene = Scene::with(
         env.clone(),
         replica(&Config::default(), &env, "test", &store),

@@ -3,15 +3,16 @@
 use super::*;
 use crate::idempotency::{BeginResult, Idempotency, IdempotentWrite};
 use crate::session::{self, Sessions};
-use crate::testing::{Cluster, ask};
+use crate::testing::{store_at, wait_until_available};
 use crate::{RecordCipher, idempotency};
+use test_servers::{RedisCluster, ask};
 
 #[tokio::test]
 async fn a_cluster_behaves_like_one_server_and_recovers() {
-    let Some(mut cluster) = Cluster::start().await else {
+    let Some(mut cluster) = RedisCluster::start().await else {
         return;
     };
-    let store = cluster.store();
+    let store = store_at(cluster.url());
     wait_until_available(&store).await;
     records(&store).await;
     for port in cluster.ports() {
@@ -25,7 +26,7 @@ async fn a_cluster_behaves_like_one_server_and_recovers() {
     assert_eq!(store.get_many(&[key("0")]).await, Err(StoreUnavailable));
     assert_eq!(store.as_str(), "unavailable");
     // A gateway may start while the cluster is down.
-    let started_late = cluster.store();
+    let started_late = store_at(cluster.url());
     assert_eq!(
         started_late.get_many(&[key("0")]).await,
         Err(StoreUnavailable)

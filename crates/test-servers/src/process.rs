@@ -1,8 +1,7 @@
-//! Runs a binary and reads its output, its exit code and its HTTP responses. Other test crates include this file by
-//! path.
+//! A process of one test: its output and its exit code.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -10,40 +9,72 @@ use std::time::Duration;
 /// Longer than any start or stop takes on a busy machine. Only a failure reaches it.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Finds a program at the path in the environment variable `variable`, or on `PATH`. `None` means: skip the test.
+/// Panics instead if `REQUIRE_SERVICES=1`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no configuration file"
+)]
+pub fn find(program: &str, variable: &str) -> Option<PathBuf> {
+    let configured = std::env::var_os(variable).map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian installs daemons in /usr/sbin, which is not on an ordinary user's PATH.
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let mut candidates = (configured.into_iter()).chain(folders.map(|f| f.join(program)));
+    let found = candidates.find(|candidate| candidate.is_file());
+    if found.is_none() {
+        let required = std::env::var_os("REQUIRE_SERVICES").is_some_and(|v| v == "1");
+        assert!(!required, "{program} is not installed");
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
+}
+
 /// A running process. Dropping it kills the process.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     lines: Receiver<(Stream, String)>,
 }
 
 /// The output and exit code of a process that ended by itself.
 #[derive(Debug)]
-pub(crate) struct ExitResult {
-    pub(crate) code: Option<i32>,
+pub struct ExitResult {
+    /// The exit code; `None` after a signal.
+    pub code: Option<i32>,
     /// The lines of standard output.
-    pub(crate) out: Vec<String>,
+    pub out: Vec<String>,
     /// The lines of standard error.
-    pub(crate) err: Vec<String>,
+    pub err: Vec<String>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Stream {
     Out,
     Err,
 }
 
 /// Runs a binary, with only the variables `env`, until it ends by itself.
-pub(crate) fn run(binary: &str, args: &[&str], env: &[(&str, &str)]) -> ExitResult {
+pub fn run(binary: &str, args: &[&str], env: &[(&str, &str)]) -> ExitResult {
     Process::start(binary, args, env).wait_for_exit()
 }
 
 impl Process {
     /// Starts a binary with only the variables `env`.
-    pub(crate) fn start(binary: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(binary)
-            .args(args)
-            .env_clear()
-            .envs(env.iter().copied())
+    pub fn start(binary: &str, args: &[&str], env: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(binary);
+        Self::spawn(command.args(args).env_clear().envs(env.iter().copied()))
+    }
+
+    /// Starts a server and waits for a line that contains `ready_line`. It gets the variables of this process.
+    pub fn start_server(program: &Path, args: &[String], ready_line: &str) -> Self {
+        let mut server = Self::spawn(Command::new(program).args(args));
+        server.read_until(ready_line);
+        server
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -56,7 +87,7 @@ impl Process {
     }
 
     /// Reads lines up to the first that contains `text`, and returns them all.
-    pub(crate) fn read_until(&mut self, text: &str) -> Vec<String> {
+    pub fn read_until(&mut self, text: &str) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         while !lines.last().is_some_and(|line| line.contains(text)) {
             match self.lines.recv_timeout(TIMEOUT) {
@@ -68,7 +99,7 @@ impl Process {
     }
 
     /// Sends a signal, `TERM` or `INT`, and waits for the exit.
-    pub(crate) fn stop(self, signal: &str) -> ExitResult {
+    pub fn stop(self, signal: &str) -> ExitResult {
         let kill = format!("kill -{signal} {}", self.child.id());
         let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
         assert!(status.success(), "{kill}");
@@ -101,7 +132,7 @@ impl Drop for Process {
 
 impl ExitResult {
     /// Asserts that the process refused its configuration: exit code 64 and one line on stderr, which it returns.
-    pub(crate) fn startup_error(&self) -> &str {
+    pub fn startup_error(&self) -> &str {
         let [line] = &self.err[..] else {
             panic!("expected exactly one line on stderr: {self:#?}");
         };
@@ -121,42 +152,4 @@ fn forward_lines(
             sender.send((stream, line.unwrap())).ok();
         }
     });
-}
-
-/// Sends one request over HTTP/1.0, where the body ends with the connection. Returns the status and the body.
-pub(crate) fn request(method: &str, url: &str, headers: &[String], body: &str) -> (u16, String) {
-    try_request(method, url, headers, body).unwrap()
-}
-
-/// Sends one request to a process that may end before it responds.
-pub(crate) fn try_request(
-    method: &str,
-    url: &str,
-    headers: &[String],
-    body: &str,
-) -> io::Result<(u16, String)> {
-    let (host, path) = url
-        .strip_prefix("http://")
-        .unwrap()
-        .split_once('/')
-        .unwrap();
-    let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    let framing = [
-        format!("Host: {host}"),
-        format!("Content-Length: {}", body.len()),
-    ];
-    let head = [headers, &framing].concat().join("\r\n");
-    write!(stream, "{method} /{path} HTTP/1.0\r\n{head}\r\n\r\n{body}")?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response)?;
-    let parts = response.split_once("\r\n\r\n");
-    let (head, body) = parts.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).unwrap();
-    Ok((status.parse().unwrap(), body.to_owned()))
-}
-
-/// Whether a process accepts connections at `host:port`.
-pub(crate) fn is_listening(address: &str) -> bool {
-    TcpStream::connect(address).is_ok()
 }

@@ -1,11 +1,11 @@
-//! A minimal HTTP backend. Other test crates include this file by path.
+//! A minimal HTTP backend.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 
 /// Starts a backend that responds 404 to everything. Returns its URL and the first line of each request.
-pub(crate) fn start_stub() -> (String, Receiver<String>) {
+pub fn start_stub() -> (String, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (sender, request_lines) = channel();

@@ -1,21 +1,19 @@
-//! A cluster of three servers.
+//! A cluster of three Redis servers.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::Duration;
 
-use redis::Cmd;
-
-use super::{free_port, program, run, store_at, store_with_timeouts};
-use crate::Store;
+use super::free_port;
+use super::process::Process;
+use super::redis::{ask, program, run};
 
 /// The number of slots in a cluster.
 const SLOTS: u16 = 16384;
 
 /// Three servers of one test, each with a third of the slots.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct RedisCluster {
     program: PathBuf,
     nodes: Vec<Node>,
 }
@@ -25,10 +23,10 @@ struct Node {
     port: u16,
     bus: u16,
     folder: PathBuf,
-    child: Child,
+    running: Option<Process>,
 }
 
-impl Cluster {
+impl RedisCluster {
     /// Starts it; `None` if redis-server is not installed and `REQUIRE_SERVICES` is not 1.
     pub async fn start() -> Option<Self> {
         let program = program()?;
@@ -50,17 +48,8 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// A store whose URL names two of the nodes.
-    pub fn store(&self) -> Store {
-        store_at(self.url())
-    }
-
-    /// A store like [`Self::store`] with its own timeouts.
-    pub fn store_with_timeouts(&self, timeout: Duration, retry_interval: Duration) -> Store {
-        store_with_timeouts(self.url(), timeout, retry_interval)
-    }
-
-    fn url(&self) -> String {
+    /// A URL that names two of the nodes.
+    pub fn url(&self) -> String {
         let [one, two, _] = &self.nodes[..] else {
             unreachable!()
         };
@@ -92,15 +81,14 @@ impl Cluster {
     /// Kills these nodes.
     pub fn kill(&mut self, range: Range<usize>) {
         for node in &mut self.nodes[range] {
-            node.child.kill().expect("the test server must run");
-            node.child.wait().expect("the test server must run");
+            node.running = None;
         }
     }
 
     /// Starts these nodes again.
     pub fn restart(&mut self, range: Range<usize>) {
         for node in &mut self.nodes[range] {
-            node.child = Node::run(&self.program, node.port, node.bus, &node.folder);
+            node.running = Some(Node::run(&self.program, node.port, node.bus, &node.folder));
         }
     }
 }
@@ -109,17 +97,16 @@ impl Node {
     fn start(program: &Path) -> Self {
         let (port, bus) = (free_port(), free_port());
         let folder = std::env::temp_dir().join(format!("bff-cluster-{port}"));
-        std::fs::create_dir_all(&folder).expect("the test server must run");
-        let child = Self::run(program, port, bus, &folder);
+        std::fs::create_dir_all(&folder).unwrap();
         Self {
             port,
             bus,
+            running: Some(Self::run(program, port, bus, &folder)),
             folder,
-            child,
         }
     }
 
-    fn run(program: &Path, port: u16, bus: u16, folder: &Path) -> Child {
+    fn run(program: &Path, port: u16, bus: u16, folder: &Path) -> Process {
         let (bus, folder) = (bus.to_string(), folder.display().to_string());
         let args = [
             "--cluster-enabled",
@@ -132,30 +119,14 @@ impl Node {
         run(program, port, &args.map(str::to_owned))
     }
 
-    /// Waits until the node answers, and returns its reply.
     async fn ask(&self, args: &[&str]) -> String {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))
-            .expect("the test server must run");
-        let mut command = Cmd::new();
-        command.arg(args);
-        for _ in 0..500 {
-            let connection = client.get_multiplexed_async_connection().await;
-            if let Ok(mut connection) = connection {
-                return command
-                    .query_async(&mut connection)
-                    .await
-                    .expect("the test server must run");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        panic!("the node never answered");
+        ask(self.port, args).await
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        self.running = None;
         std::fs::remove_dir_all(&self.folder).ok();
     }
 }
