@@ -19,7 +19,10 @@ use crate::screens::search::SearchPage;
 pub struct Query;
 
 /// The GraphQL routes.
-pub fn routes(up: &Upstreams, config: &graphql::Config, mode: Mode) -> ExtraRoutes {
+///
+/// # Errors
+/// If the schema is not valid GraphQL.
+pub fn routes(up: &Upstreams, config: &graphql::Config, mode: Mode) -> Result<ExtraRoutes, String> {
     graphql::routes(schema().data(up.clone()), config, mode)
 }
 
