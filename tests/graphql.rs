@@ -176,3 +176,28 @@ async fn an_argument_has_the_type_int_and_the_bounds_of_rest() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_no_graphql_request_is_400() {
+    let fleet = TestFleet::start().await;
+    let query = "{ __typename }";
+    for (body, pointer) in [
+        (json!({}), "/query"),
+        (json!({"query": 1}), "/query"),
+        (json!({"query": query, "variables": []}), "/variables"),
+        (
+            json!({"query": query, "operationName": 1}),
+            "/operationName",
+        ),
+        (json!({"query": query, "extensions": "x"}), "/extensions"),
+        (json!([{"query": query}]), ""),
+    ] {
+        let response = fleet.post("web", "/graphql", &body).await;
+        assert_eq!(
+            (response.status.as_u16(), &response.body["code"]),
+            (400, &json!("invalid_request")),
+            "{body}"
+        );
+        assert_eq!(response.body["errors"][0]["pointer"], pointer, "{body}");
+    }
+}

@@ -108,13 +108,16 @@ fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     thousandths
 }
 
-/// Reads the JSON body with one operation. The endpoint does not accept GET, so it ignores the URL's query.
+/// Reads the JSON body with one operation. A body that is no GraphQL request is 400 (GraphQL over HTTP, "Status Codes").
 pub(super) async fn read(request: Request) -> Result<Envelope, Error> {
     let bytes = extract::json(request).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(codes::INVALID_REQUEST, "The body is not JSON.").with_cause(error)
     })?;
-    parse_envelope(value).map_err(Error::invalid)
+    parse_envelope(value).map_err(|errors| {
+        Error::new(codes::INVALID_REQUEST, "The body is no GraphQL request.")
+            .with_field_errors(errors)
+    })
 }
 
 /// Parses the members of the body. The error lists every invalid member.
@@ -157,11 +160,8 @@ fn parse_envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
             }
             ("variables", _) => errors.push(field_error("/variables", "not an object")),
             ("extensions", _) => errors.push(field_error("/extensions", "not an object")),
-            (name, _) => {
-                // Escaped by RFC 6901 §3.
-                let name = name.replace('~', "~0").replace('/', "~1");
-                errors.push(field_error(format!("/{name}"), "unknown member"));
-            }
+            // Reserved for later versions of GraphQL over HTTP. A client may send them already.
+            _ => {}
         }
     }
     if !has_query {
