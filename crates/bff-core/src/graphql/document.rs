@@ -35,8 +35,7 @@ pub(super) fn parse(
     valid.map_err(|e| diagnostics(&e.errors))
 }
 
-/// The operation to execute, and the values of its variables (GraphQL §6.1, `GetOperation` and
-/// `CoerceVariableValues`).
+/// The values of an operation's variables (GraphQL §6.1.2, `CoerceVariableValues`).
 pub(super) fn coerce_variables(
     document: &ExecutableDocument,
     operation: &Operation,
@@ -55,8 +54,11 @@ pub(super) fn request_error(error: &RequestError, sources: &SourceMap) -> Server
 fn diagnostics(list: &DiagnosticList) -> Vec<ServerError> {
     let mut errors: Vec<ServerError> = Vec::new();
     for diagnostic in list.iter() {
+        if errors.len() == MAX_ERRORS {
+            break;
+        }
         let error = server_error(diagnostic.to_json());
-        if errors.len() < MAX_ERRORS && !errors.contains(&error) {
+        if !errors.contains(&error) {
             errors.push(error);
         }
     }

@@ -29,14 +29,16 @@ pub(super) enum MediaType {
 }
 
 impl MediaType {
-    /// The media type that the client prefers. The default is the older one, because clients that name none are older.
+    /// The media type that the client prefers. The default is the older one, because clients that name none
+    /// are older. An empty list counts as no field.
     pub(super) fn accepted(headers: &HeaderMap) -> Result<Self, Error> {
-        let mut values = headers.get_all(header::ACCEPT).iter().peekable();
-        if values.peek().is_none() {
+        let values = headers.get_all(header::ACCEPT);
+        if values.iter().all(HeaderValue::is_empty) {
             return Ok(Self::Json);
         }
         let (mut response, mut json) = (Quality::default(), Quality::default());
         for range in values
+            .iter()
             .filter_map(|v| v.to_str().ok())
             .flat_map(|v| v.split(','))
         {

@@ -61,10 +61,13 @@ impl ExecutionResult {
             data, mut errors, ..
         } = response;
         for error in &mut errors {
-            if error.source.is_none()
-                && let Some(invalid) = argument_error(error, fields, sources)
-            {
-                error.source = Some(Arc::new(invalid));
+            let Some(field) = field_at(fields, &error.path) else {
+                continue;
+            };
+            match argument_error(error, field, sources) {
+                Some(invalid) if error.source.is_none() => error.source = Some(Arc::new(invalid)),
+                // A screen reports a missing section at its own position.
+                _ => error.locations = vec![field.position],
             }
         }
         // Without data, a limit refused the document.
@@ -72,6 +75,8 @@ impl ExecutionResult {
             Value::Null => None,
             data => Some(complete_data(fields, data, &mut errors)),
         };
+        // The order of the document. Resolvers complete in any order.
+        errors.sort_by_key(|error| error.locations.first().copied());
         Self {
             data,
             errors,
@@ -170,12 +175,10 @@ fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
 /// the position of the argument.
 fn argument_error(
     error: &ServerError,
-    fields: &[CollectedField<'_>],
+    collected: &CollectedField<'_>,
     sources: &SourceMap,
 ) -> Option<Error> {
-    let field = field_at(fields, &error.path)?.field;
-    let argument = field
-        .arguments
+    let argument = (collected.field.arguments)
         .iter()
         .find(|argument| error.locations == [position(argument.location(), sources)])?;
     // async-graphql puts the type before the text, for example `Failed to parse "Int": `.

@@ -87,6 +87,8 @@ async fn every_alias_reports_its_section() {
         .map(|e| &e["path"])
         .collect();
     assert_eq!(paths, [&json!(["p", "one"]), &json!(["p", "two"])]);
+    let locations = json!([{"line": 1, "column": 30}]);
+    assert_eq!(response.body["errors"][0]["locations"], locations);
 }
 
 #[tokio::test]

@@ -151,6 +151,15 @@ async fn literals_and_variables_are_coerced_to_their_types() {
             }
         }
     }
+    // These are no numbers (GraphQL §2.9.1 and §2.9.2).
+    for literal in [
+        "01", "-01", "1.", ".5", "-", "+1", "1e", "1a", "0x1", "1_000", "1.5.2",
+    ] {
+        for argument in ["int", "float"] {
+            let document = format!("{{echo({argument}:{literal})}}");
+            send(&document, None).await.error_text();
+        }
+    }
     // These are literals only.
     for literal in ["\"FILM\"", "film", "true", "null"] {
         let response = send(&format!("{{echo(kind:{literal})}}"), None).await;

@@ -28,7 +28,10 @@ async fn the_client_chooses_the_media_type() {
     let old = "application/json; charset=utf-8";
     for (accept, kind, status) in [
         (None, old, 200),
+        (Some(""), old, 200),
         (Some("*/*"), old, 200),
+        (Some("*/*;q=0.1"), old, 200),
+        (Some("application/json; charset=utf-8"), old, 200),
         (Some("application/json"), old, 200),
         (Some("application/json, */*"), old, 200),
         (Some("text/html, application/*;q=0.8"), old, 200),
@@ -54,6 +57,18 @@ async fn the_client_chooses_the_media_type() {
             400,
         ),
         (Some("*/*, application/json;q=0"), new, 400),
+        (
+            Some("application/json;q=0.0, application/*;q=0.1"),
+            new,
+            400,
+        ),
+        (
+            Some(
+                "application/graphql-response+json; charset=utf-8, application/json; charset=utf-8",
+            ),
+            new,
+            400,
+        ),
     ] {
         let response = post(&endpoint, accept, JSON, r#"{"query":"{ nothing }"}"#).await;
         assert_eq!(response.headers[header::CONTENT_TYPE], kind, "{accept:?}");
@@ -71,6 +86,8 @@ async fn the_client_chooses_the_media_type() {
     for accept in [
         "text/html",
         "application/json;q=0",
+        "*/*;q=0",
+        "application/graphql-response+json;q=0, application/json;q=0, */*",
         "image/*, application/xml",
     ] {
         let response = post(
