@@ -1,6 +1,8 @@
 //! Screens over GraphQL: only selected fields are fetched, and the extensions report each section.
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use services_mock::{Backend, Fault};
 
 use crate::support::TestFleet;
@@ -94,4 +96,108 @@ async fn the_endpoint_is_in_the_contract_and_has_its_own_body_limit() {
     }
     let problem = &operation["responses"]["default"]["content"];
     assert!(problem["application/problem+json"].is_object());
+}
+
+#[tokio::test]
+async fn data_has_the_order_of_the_document() {
+    let fleet = TestFleet::start().await;
+    let late = Fault::latency(Duration::from_millis(50));
+    fleet
+        .running
+        .mocks()
+        .set_fault(Backend::Product, late)
+        .unwrap();
+    let query = json!({"query": r#"{
+        z: productPage(id:"p-1"){product{name @skip(if:true)} reviews{count} ...F}
+        a: search(q:"harbour",limit:-4){results{total}}
+        me{profile{name}}
+        b: search(q:"\u{1F600}\ud83d\ude00"){results{total}}
+        home{featured{id @include(if:false)}}
+        __typename
+    } fragment F on ProductPage {availability{region} product{__typename}}"#});
+    let response = fleet.post("web", "/graphql", &query).await;
+    let data = &response.body["data"];
+    let keys = |value: &Value| {
+        let members = value.as_object().unwrap();
+        members.keys().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(keys(data), ["z", "a", "me", "b", "home", "__typename"]);
+    assert_eq!(keys(&data["z"]), ["product", "reviews", "availability"]);
+    assert_eq!(data["z"]["product"], json!({"__typename": "Product"}));
+    assert_eq!(data["home"]["featured"][0], json!({}));
+    assert_eq!(data["b"]["results"]["total"], 0);
+    assert!(data["a"].is_null() && data["me"].is_null());
+    let errors = response.body["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 2, "{}", response.body);
+}
+
+#[tokio::test]
+async fn an_argument_has_the_type_int_and_the_bounds_of_rest() {
+    let fleet = TestFleet::start().await;
+    for limit in ["-4", "0", "51", "2147483647"] {
+        let rest = fleet
+            .get("web", &format!("/api/search?q=harbour&limit={limit}"))
+            .await;
+        let query = format!(r#"{{search(q:"harbour",limit:{limit}){{results{{total}}}}}}"#);
+        let response = fleet
+            .post("web", "/graphql", &json!({"query": query}))
+            .await;
+        assert_eq!(
+            response.body["data"],
+            json!({"search": null}),
+            "{}",
+            response.body
+        );
+        let extensions = &response.body["errors"][0]["extensions"];
+        assert_eq!(extensions["code"], rest.body["code"], "{limit}");
+        let pointer = |errors: &Value| {
+            let pointer = errors[0]["pointer"].as_str().unwrap();
+            pointer.rsplit('/').next().unwrap().to_owned()
+        };
+        assert_eq!(
+            pointer(&extensions["errors"]),
+            pointer(&rest.body["errors"])
+        );
+    }
+    // Outside of 32 bits, the document is invalid.
+    for limit in ["5000000000", "2147483648", "-2147483649", "1.0", "\"1\""] {
+        let query = format!(r#"{{search(q:"harbour",limit:{limit}){{results{{total}}}}}}"#);
+        let variables = serde_json::from_str::<Value>(limit).unwrap();
+        for body in [
+            json!({"query": query}),
+            json!({"query": r#"query($v:Int){search(q:"harbour",limit:$v){results{total}}}"#,
+                "variables": {"v": variables}}),
+        ] {
+            let response = fleet.post("web", "/graphql", &body).await;
+            assert_eq!(response.status, 200, "the media type is application/json");
+            assert!(response.body.get("data").is_none(), "{}", response.body);
+            let extensions = &response.body["errors"][0]["extensions"];
+            assert_eq!(extensions["code"], "invalid_request");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_graphql_request_is_400() {
+    let fleet = TestFleet::start().await;
+    let query = "{ __typename }";
+    for (body, pointer) in [
+        (json!({}), "/query"),
+        (json!({"query": 1}), "/query"),
+        (json!({"query": query, "variables": []}), "/variables"),
+        (
+            json!({"query": query, "operationName": 1}),
+            "/operationName",
+        ),
+        (json!({"query": query, "extensions": "x"}), "/extensions"),
+        (json!([{"query": query}]), ""),
+    ] {
+        let response = fleet.post("web", "/graphql", &body).await;
+        assert_eq!(
+            (response.status.as_u16(), &response.body["code"]),
+            (400, &json!("invalid_request")),
+            "{body}"
+        );
+        assert_eq!(response.body["errors"][0]["pointer"], pointer, "{body}");
+    }
 }

@@ -19,7 +19,10 @@ use crate::screens::search::SearchPage;
 pub struct Query;
 
 /// The GraphQL routes.
-pub fn routes(up: &Upstreams, config: &graphql::Config, mode: Mode) -> ExtraRoutes {
+///
+/// # Errors
+/// If the schema is not valid GraphQL.
+pub fn routes(up: &Upstreams, config: &graphql::Config, mode: Mode) -> Result<ExtraRoutes, String> {
     graphql::routes(schema().data(up.clone()), config, mode)
 }
 
@@ -54,11 +57,13 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         q: String,
-        // async-graphql passes an unset variable as null. It must select the default too.
-        #[graphql(default_with = "Some(SearchQuery::limit())")] limit: Option<u32>,
+        // A client may send null. It selects the default too.
+        #[graphql(default_with = "i32::try_from(SearchQuery::limit()).ok()")] limit: Option<i32>,
         cursor: Option<String>,
     ) -> Option<SearchPage> {
         let (cx, fields) = selection(ctx);
+        // A negative number is out of range, as 0 is.
+        let limit = limit.map(|limit| u32::try_from(limit).unwrap_or_default());
         let limit = limit.unwrap_or_else(SearchQuery::limit);
         let query = validate_args(ctx, SearchQuery { q, limit, cursor })?;
         let up: &Upstreams = ctx.data_unchecked();

@@ -116,12 +116,15 @@ impl Error {
 
     /// 422 with all mistakes.
     pub fn invalid(field_errors: Vec<FieldError>) -> Self {
-        let mut error = Self::new(
-            codes::VALIDATION_FAILED,
-            "Parts of the request are not valid.",
-        );
-        error.inner_mut().field_errors = field_errors;
-        error
+        let detail = "Parts of the request are not valid.";
+        Self::new(codes::VALIDATION_FAILED, detail).with_field_errors(field_errors)
+    }
+
+    /// Sets all mistakes in the input.
+    #[must_use]
+    pub fn with_field_errors(mut self, field_errors: Vec<FieldError>) -> Self {
+        self.inner_mut().field_errors = field_errors;
+        self
     }
 
     /// 422 with one mistake.

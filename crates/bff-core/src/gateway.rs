@@ -25,6 +25,9 @@ mod upstreams;
 /// The keys that all gateways share, each with its unit and reason.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
+/// The function that makes the GraphQL routes of a gateway. Its error stops the start.
+pub type GraphQlRoutes<U> = fn(&U, &graphql_config::Config, Mode) -> Result<ExtraRoutes, String>;
+
 /// The description of one gateway. [`main!`](crate::main) turns it into a program.
 #[derive(Debug)]
 pub struct Gateway<U: GatewayState> {
@@ -35,7 +38,7 @@ pub struct Gateway<U: GatewayState> {
     /// The REST routes.
     pub routes: fn() -> Endpoints<Arc<U>>,
     /// The GraphQL routes. Default: none.
-    pub graphql: Option<fn(&U, &graphql_config::Config, Mode) -> ExtraRoutes>,
+    pub graphql: Option<GraphQlRoutes<U>>,
     /// The error codes of its backends, so that each code has its page. Default: none.
     pub codes: &'static [Code],
     /// Whether production shows the reference page `/docs` too. Default: development only.
@@ -74,7 +77,7 @@ impl<U: GatewayState> Gateway<U> {
         let upstreams = U::open(&builder, &config.upstreams, &config.screens)?;
         let mut endpoints = (self.routes)();
         if let Some(graphql) = self.graphql {
-            endpoints = endpoints.merge(graphql(&upstreams, &config.graphql, config.mode));
+            endpoints = endpoints.merge(graphql(&upstreams, &config.graphql, config.mode)?);
         }
         let config = config.clone();
         let print_config = move || config::print(&*config);

@@ -1,17 +1,21 @@
 //! The GraphQL endpoint: executes one operation with the [`RequestContext`] and reports the state of every section.
 //!
-//! 1. Before execution, the endpoint parses the document once and checks its cost.
-//! 2. A resolver calls [`selection`] for the [`FieldSelection`](crate::section::FieldSelection), builds a screen with
-//!    it, and passes the screen to [`resolve_screen`].
-//! 3. After execution, every error gets its public text and code. `extensions.sections` and the `Sections` header list
-//!    the states of the sections.
+//! 1. Before execution, apollo-compiler parses and validates the document, and coerces the variables. The endpoint checks
+//!    the document's cost and collects its fields.
+//! 2. async-graphql executes the collected fields. A resolver calls [`selection`] for the
+//!    [`FieldSelection`](crate::section::FieldSelection), builds a screen with it, and passes the screen to
+//!    [`resolve_screen`].
+//! 3. After execution, the endpoint completes the data. Every error gets its public text and code. `extensions.sections`
+//!    and the `Sections` header list the states of the sections.
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType};
+use apollo_compiler::executable::Operation;
+use apollo_compiler::response::JsonMap;
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{ExecutableDocument, Node};
 use async_graphql::{
-    ObjectType, Request, SDLExportOptions, Schema, SchemaBuilder, ServerError, SubscriptionType,
-    parser,
+    ObjectType, Request, SDLExportOptions, Schema, SchemaBuilder, SubscriptionType, ValidationMode,
 };
 use axum::Extension;
 use axum::Router;
@@ -30,14 +34,21 @@ use crate::inbound::load_shed::AdmissionTicket;
 use crate::inbound::{EndpointOptions, WriteDetection};
 
 pub use crate::graphql_config::Config;
-use request::{Envelope, MediaType};
+use collect::Collector;
+use executable::ArgumentValues;
+use request::MediaType;
 pub use resolve::{resolve, resolve_screen, selection, validate_args};
 use response::ExecutionResult;
 use section_states::SectionStates;
 
+mod collect;
+mod complete;
+mod document;
+mod executable;
 mod graphiql;
 mod limits;
 mod openapi;
+mod position;
 mod request;
 mod resolve;
 mod response;
@@ -47,13 +58,20 @@ mod tests;
 
 /// `POST /graphql`, and in development `GET /graphiql`. Resolvers get the [`RequestContext`]; add all other data to the
 /// schema builder.
-pub fn routes<Q, M, S>(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> ExtraRoutes
+///
+/// # Errors
+/// If the schema is not valid GraphQL.
+pub fn routes<Q, M, S>(
+    schema: SchemaBuilder<Q, M, S>,
+    config: &Config,
+    mode: Mode,
+) -> Result<ExtraRoutes, String>
 where
     Q: ObjectType + 'static,
     M: ObjectType + 'static,
     S: SubscriptionType + 'static,
 {
-    let endpoint = Arc::new(Endpoint::new(schema, config, mode));
+    let endpoint = Arc::new(Endpoint::open(schema, config, mode)?);
     let described = endpoint.clone();
     let execute = move |cx: RequestContext,
                         Extension(completion): Extension<Completion>,
@@ -69,7 +87,7 @@ where
     if !mode.is_production() {
         router = router.merge(graphiql::routes());
     }
-    ExtraRoutes {
+    Ok(ExtraRoutes {
         router,
         api: openapi::GraphQlApi::openapi(),
         sdl: Some(Arc::new(move || described.sdl())),
@@ -83,12 +101,15 @@ where
             },
             ..EndpointOptions::SCREEN
         },
-    }
+    })
 }
 
 /// A schema and its limits.
 struct Endpoint<Q, M, S> {
+    /// Resolves the fields.
     schema: Schema<Q, M, S>,
+    /// The types of the same schema, to validate documents and to coerce variables.
+    types: Valid<apollo_compiler::Schema>,
     config: Config,
     mode: Mode,
 }
@@ -99,22 +120,25 @@ where
     M: ObjectType + 'static,
     S: SubscriptionType + 'static,
 {
-    fn new(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> Self {
-        let schema = schema.limit_directives(config.max_directives);
+    fn open(schema: SchemaBuilder<Q, M, S>, config: &Config, mode: Mode) -> Result<Self, String> {
+        // The document is valid: apollo-compiler has validated it.
+        let schema = schema.validation_mode(ValidationMode::Fast);
         let (depth, complexity) = (config.max_depth, config.max_complexity);
         let schema = if mode.is_production() {
-            // Suggestions in errors would reveal names of the schema.
-            (schema.disable_introspection().disable_suggestions())
+            (schema.disable_introspection())
                 .limit_depth(depth)
                 .limit_complexity(complexity)
         } else {
             schema.extension(limits::LimitsWithIntrospection { depth, complexity })
         };
-        Self {
-            schema: schema.finish(),
+        let schema = schema.finish();
+        let types = apollo_compiler::Schema::parse_and_validate(schema.sdl(), "schema.graphql");
+        Ok(Self {
+            types: types.map_err(|e| format!("The GraphQL schema is invalid: {}", e.errors))?,
+            schema,
             config: config.clone(),
             mode,
-        }
+        })
     }
 
     /// The schema in SDL, with the same order on every run.
@@ -136,61 +160,65 @@ where
         let media_type = MediaType::accepted(request.headers())?;
         let ticket = request.extensions().get::<AdmissionTicket>().cloned();
         let envelope = request::read(request).await?;
-        let result = match self.parse(&envelope) {
+        let introspection = !self.mode.is_production();
+        let parsed = document::parse(&envelope.query, &self.types, &self.config, introspection);
+        let result = match parsed {
             Ok(document) => {
-                let operation = selected_operation(&document, envelope.operation.as_deref());
+                let name = envelope.operation.as_deref();
+                let operation = document.operations.get(name);
                 if let Some(ticket) = ticket
-                    && !operation.is_some_and(is_write)
+                    && !operation.as_ref().is_ok_and(|op| op.is_mutation())
                 {
                     ticket.recheck_as_read()?;
                 }
-                self.execute((&cx, completion), envelope, document).await?
+                match operation {
+                    Ok(operation) => {
+                        let variables = &envelope.variables;
+                        self.execute((&cx, completion), &document, operation, variables)
+                            .await?
+                    }
+                    Err(error) => ExecutionResult::not_executed(vec![document::request_error(
+                        &error,
+                        &document.sources,
+                    )]),
+                }
             }
-            Err(error) => ExecutionResult::not_executed(error),
+            Err(errors) => ExecutionResult::not_executed(errors),
         };
         result.into_response(&cx, media_type)
-    }
-
-    /// Parses the document and checks the limits that do not need the schema.
-    fn parse(&self, envelope: &Envelope) -> Result<ExecutableDocument, ServerError> {
-        limits::check_text(&envelope.query, &self.config)?;
-        let document = parser::parse_query(&envelope.query)?;
-        limits::check(&document, &self.config, !self.mode.is_production())?;
-        if let Some(operation) = selected_operation(&document, envelope.operation.as_deref()) {
-            request::check_variables(operation, &envelope.variables)?;
-        }
-        Ok(document)
     }
 
     async fn execute(
         &self,
         (cx, completion): (&RequestContext, &Completion),
-        envelope: Envelope,
-        document: ExecutableDocument,
+        document: &ExecutableDocument,
+        operation: &Node<Operation>,
+        variables: &JsonMap,
     ) -> Result<ExecutionResult, Error> {
+        let variables = document::coerce_variables(document, operation, &self.types, variables);
+        let variables = match variables {
+            Ok(variables) => variables,
+            Err(error) => return Ok(ExecutionResult::not_executed(vec![error])),
+        };
+        let root = operation.object_type();
+        let collected = Collector::new(&self.types, document, &variables)
+            .collect(root, [&operation.selection_set]);
+        let fields = match collected {
+            Ok(fields) => fields,
+            Err(error) => return Ok(ExecutionResult::not_executed(vec![error])),
+        };
+        let values = ArgumentValues {
+            variables: &variables,
+            sources: &document.sources,
+        };
+        let executable = executable::document(operation, &fields, &values);
         let states = Arc::new(SectionStates::default());
-        let mut request = Request::new(envelope.query)
-            .variables(envelope.variables)
-            .data(cx.clone())
-            .data(states.clone());
-        let mut write = false;
-        if let Some(operation) = selected_operation(&document, envelope.operation.as_deref()) {
-            write = is_write(operation);
-            // async-graphql ignores the default value of a variable in `@include(if: $v)`.
-            for variable in &operation.variable_definitions {
-                if let Some(default) = &variable.node.default_value {
-                    let name = variable.node.name.node.clone();
-                    let value = request.variables.entry(name);
-                    value.or_insert_with(|| default.node.clone());
-                }
-            }
-            if limits::is_introspection(&operation.selection_set) {
-                request = request.data(limits::IntrospectionQuery);
-            }
+        let mut request = Request::new("").data(cx.clone()).data(states.clone());
+        request.set_parsed_query(executable);
+        if operation.is_introspection(document) {
+            request = request.data(limits::IntrospectionQuery);
         }
-        request.operation_name = envelope.operation;
-        request.set_parsed_query(document);
-        let response = if write {
+        let response = if operation.is_mutation() {
             // A write completes even if the client disconnects.
             let schema = self.schema.clone();
             let work = async move { Ok(schema.execute(request).await) };
@@ -198,23 +226,11 @@ where
         } else {
             self.schema.execute(request).await
         };
-        Ok(ExecutionResult::new(response, &states))
+        Ok(ExecutionResult::new(
+            response,
+            &fields,
+            &document.sources,
+            &states,
+        ))
     }
-}
-
-fn is_write(operation: &OperationDefinition) -> bool {
-    operation.ty == OperationType::Mutation
-}
-
-/// The operation to execute; `None` if the name is unknown, or missing while there are several operations.
-fn selected_operation<'a>(
-    document: &'a ExecutableDocument,
-    name: Option<&str>,
-) -> Option<&'a OperationDefinition> {
-    let mut operations = document.operations.iter();
-    let selected = match name {
-        Some(name) => operations.find(|(other, _)| other.is_some_and(|other| other == name)),
-        None => operations.next().filter(|_| operations.next().is_none()),
-    };
-    selected.map(|(_, operation)| &operation.node)
 }

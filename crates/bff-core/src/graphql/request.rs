@@ -1,10 +1,9 @@
 //! Parses a GraphQL request over HTTP and negotiates the media type of the response.
 
-use async_graphql::parser::types::OperationDefinition;
-use async_graphql::{ServerError, Value as ConstValue, Variables};
+use apollo_compiler::response::{JsonMap, JsonValue};
 use axum::extract::Request;
 use http::{HeaderMap, HeaderValue, header};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{Error, FieldError, codes};
 use crate::inbound::extract;
@@ -17,7 +16,7 @@ pub(super) struct Envelope {
     /// The name of the operation to execute.
     pub(super) operation: Option<String>,
     /// The values of the variables.
-    pub(super) variables: Variables,
+    pub(super) variables: JsonMap,
 }
 
 /// The media type of the response.
@@ -30,14 +29,16 @@ pub(super) enum MediaType {
 }
 
 impl MediaType {
-    /// The media type that the client prefers. The default is the older one, because clients that name none are older.
+    /// The media type that the client prefers. The default is the older one, because clients that name none
+    /// are older. An empty list counts as no field.
     pub(super) fn accepted(headers: &HeaderMap) -> Result<Self, Error> {
-        let mut values = headers.get_all(header::ACCEPT).iter().peekable();
-        if values.peek().is_none() {
+        let values = headers.get_all(header::ACCEPT);
+        if values.iter().all(HeaderValue::is_empty) {
             return Ok(Self::Json);
         }
         let (mut response, mut json) = (Quality::default(), Quality::default());
         for range in values
+            .iter()
             .filter_map(|v| v.to_str().ok())
             .flat_map(|v| v.split(','))
         {
@@ -109,13 +110,16 @@ fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
     thousandths
 }
 
-/// Reads the JSON body with one operation. The endpoint does not accept GET, so it ignores the URL's query.
+/// Reads the JSON body with one operation. A body that is no GraphQL request is 400 (GraphQL over HTTP, "Status Codes").
 pub(super) async fn read(request: Request) -> Result<Envelope, Error> {
     let bytes = extract::json(request).await?;
     let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(codes::INVALID_REQUEST, "The body is not JSON.").with_cause(error)
     })?;
-    parse_envelope(value).map_err(Error::invalid)
+    parse_envelope(value).map_err(|errors| {
+        Error::new(codes::INVALID_REQUEST, "The body is no GraphQL request.")
+            .with_field_errors(errors)
+    })
 }
 
 /// Parses the members of the body. The error lists every invalid member.
@@ -134,7 +138,7 @@ fn parse_envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
     let mut envelope = Envelope {
         query: String::new(),
         operation: None,
-        variables: Variables::default(),
+        variables: JsonMap::new(),
     };
     let mut has_query = false;
     for (name, value) in members {
@@ -152,15 +156,14 @@ fn parse_envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
             ("operationName", Value::String(name)) => envelope.operation = Some(name),
             ("operationName", _) => errors.push(field_error("/operationName", "not a string")),
             ("variables", Value::Object(values)) => {
-                envelope.variables = parse_variables(values, &mut errors);
+                let values = values.into_iter();
+                let values = values.map(|(name, value)| (name.into(), JsonValue::from(value)));
+                envelope.variables = values.collect();
             }
             ("variables", _) => errors.push(field_error("/variables", "not an object")),
             ("extensions", _) => errors.push(field_error("/extensions", "not an object")),
-            (name, _) => {
-                // Escaped by RFC 6901 §3.
-                let name = name.replace('~', "~0").replace('/', "~1");
-                errors.push(field_error(format!("/{name}"), "unknown member"));
-            }
+            // Reserved for later versions of GraphQL over HTTP. A client may send them already.
+            _ => {}
         }
     }
     if !has_query {
@@ -171,34 +174,6 @@ fn parse_envelope(value: Value) -> Result<Envelope, Vec<FieldError>> {
     } else {
         Err(errors)
     }
-}
-
-fn parse_variables(values: Map<String, Value>, errors: &mut Vec<FieldError>) -> Variables {
-    serde_json::from_value(Value::Object(values)).unwrap_or_else(|error| {
-        errors.push(field_error("/variables", error.to_string()));
-        Variables::default()
-    })
-}
-
-/// Checks that every required variable has a value (GraphQL, "Coercing Variable Values"). async-graphql checks this
-/// only where a variable is used, and reports it as an error of a resolver.
-pub(super) fn check_variables(
-    operation: &OperationDefinition,
-    values: &Variables,
-) -> Result<(), ServerError> {
-    for variable in &operation.variable_definitions {
-        let (definition, name) = (&variable.node, &variable.node.name.node);
-        let is_missing = match values.get(name) {
-            None => definition.default_value.is_none(),
-            Some(value) => *value == ConstValue::Null,
-        };
-        if is_missing && !definition.var_type.node.nullable {
-            let var_type = &definition.var_type.node;
-            let text = format!("Variable \"${name}\" of type \"{var_type}\" has no value.");
-            return Err(ServerError::new(text, Some(variable.pos)));
-        }
-    }
-    Ok(())
 }
 
 fn field_error(pointer: impl Into<String>, detail: impl Into<String>) -> FieldError {

@@ -1,11 +1,17 @@
 //! Converts an execution result to an HTTP response: public error texts and codes, and the states of the sections.
 
+use std::sync::Arc;
+
+use apollo_compiler::parser::SourceMap;
 use async_graphql::{Response as GraphQlResponse, ServerError, Value};
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use super::collect::{CollectedField, field_at};
+use super::complete::complete_data;
+use super::position::position;
 use super::request::MediaType;
 use super::section_states::{SectionStates, Sections};
 use crate::cache::status;
@@ -14,12 +20,6 @@ use crate::error::{Error, codes};
 use crate::outbound::Failure;
 use crate::section::ReportedSections;
 use crate::section::screen::SECTIONS;
-
-/// The prefixes of async-graphql's errors about an invalid argument during execution.
-const ARGUMENT_ERRORS: [&str; 2] = ["Failed to parse \"", "Expected input type \""];
-
-/// The most errors reported for an invalid document. A short document can have thousands.
-const MAX_ERRORS: usize = 20;
 
 /// The source of an error for a missing section. `extensions.sections` reports it too, so the request has not failed.
 pub(super) struct MissingSection(pub(super) Error);
@@ -50,29 +50,46 @@ struct Extensions<'a> {
 }
 
 impl ExecutionResult {
-    /// The result of async-graphql and the states of the sections.
-    pub(super) fn new(response: GraphQlResponse, states: &SectionStates) -> Self {
-        // An error during execution has a path. Errors without a path mean that the document was not executed.
-        let not_executed = !response.errors.is_empty()
-            && response.data == Value::Null
-            && response.errors.iter().all(|e| e.path.is_empty());
+    /// The result of async-graphql, completed, and the states of the sections.
+    pub(super) fn new(
+        response: GraphQlResponse,
+        fields: &[CollectedField<'_>],
+        sources: &SourceMap,
+        states: &SectionStates,
+    ) -> Self {
+        let GraphQlResponse {
+            data, mut errors, ..
+        } = response;
+        for error in &mut errors {
+            let Some(field) = field_at(fields, &error.path) else {
+                continue;
+            };
+            match argument_error(error, field, sources) {
+                Some(invalid) if error.source.is_none() => error.source = Some(Arc::new(invalid)),
+                // A screen reports a missing section at its own position.
+                _ => error.locations = vec![field.position],
+            }
+        }
+        // Without data, a limit refused the document.
+        let data = match data {
+            Value::Null => None,
+            data => Some(complete_data(fields, data, &mut errors)),
+        };
+        // The order of the document. Resolvers complete in any order.
+        errors.sort_by_key(|error| error.locations.first().copied());
         Self {
-            data: (!not_executed).then_some(response.data),
-            errors: if not_executed {
-                deduplicate(response.errors)
-            } else {
-                response.errors
-            },
+            data,
+            errors,
             sections: states.sections(),
             built: states.built(),
         }
     }
 
     /// The result for a document that was not executed.
-    pub(super) fn not_executed(error: ServerError) -> Self {
+    pub(super) fn not_executed(errors: Vec<ServerError>) -> Self {
         Self {
             data: None,
-            errors: vec![error],
+            errors,
             sections: SectionStates::default().sections(),
             built: ReportedSections(Vec::new()),
         }
@@ -119,19 +136,8 @@ impl ExecutionResult {
     }
 }
 
-/// The first errors without duplicates: async-graphql visits a document several times and repeats some errors.
-fn deduplicate(errors: Vec<ServerError>) -> Vec<ServerError> {
-    let mut unique: Vec<ServerError> = Vec::new();
-    for error in errors {
-        if unique.len() < MAX_ERRORS && !unique.contains(&error) {
-            unique.push(error);
-        }
-    }
-    unique
-}
-
 /// Sets the public text and code of an error, and returns the failure, if any. Our own errors have both. Texts
-/// of async-graphql are public only if they are about the document or its arguments.
+/// of the validation are public. Other texts are from resolvers, and not public.
 fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
     let missing = error.source::<MissingSection>().map(|m| m.0.clone());
     let is_failure = missing.is_none();
@@ -139,7 +145,7 @@ fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
         .or_else(|| error.source::<Failure>().map(Failure::error));
     let public = own_error.unwrap_or_else(|| {
         let text = std::mem::take(&mut error.message);
-        if error.source.is_none() && is_about_document(error, &text) {
+        if error.source.is_none() && error.path.is_empty() {
             Error::new(codes::INVALID_REQUEST, text)
         } else {
             Error::new(codes::INTERNAL, codes::INTERNAL.meaning()).with_cause(text)
@@ -165,10 +171,19 @@ fn make_public(error: &mut ServerError, cx: &RequestContext) -> Option<Error> {
     is_failure.then_some(public)
 }
 
-/// Whether an error is about the document or its arguments.
-fn is_about_document(error: &ServerError, text: &str) -> bool {
-    error.path.is_empty()
-        || ARGUMENT_ERRORS
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
+/// The error that REST gives for an argument of a valid type that its field does not accept. async-graphql reports it at
+/// the position of the argument.
+fn argument_error(
+    error: &ServerError,
+    collected: &CollectedField<'_>,
+    sources: &SourceMap,
+) -> Option<Error> {
+    let argument = (collected.field.arguments)
+        .iter()
+        .find(|argument| error.locations == [position(argument.location(), sources)])?;
+    // async-graphql puts the type before the text, for example `Failed to parse "Int": `.
+    let text = error.message.split_once("\": ");
+    let text = text.map_or(&*error.message, |(_, text)| text);
+    let pointer = format!("/variables/{}", argument.name);
+    Some(Error::invalid_at(pointer, text))
 }

@@ -16,14 +16,22 @@ use shelf::{BOOK, Mutation, NOTES, Query, WRITES};
 
 mod documents;
 mod endpoint;
+mod execution;
+mod inputs;
 mod limits;
+mod sample;
 mod shelf;
 mod transport;
 
 #[test]
 fn the_sdl_is_the_same_on_every_run() {
     let schema = || Schema::build(Query, Mutation, EmptySubscription);
-    let sdl = |mode| routes(schema(), &Config::default(), mode).sdl.unwrap()();
+    let sdl = |mode| {
+        routes(schema(), &Config::default(), mode)
+            .unwrap()
+            .sdl
+            .unwrap()()
+    };
     let text = sdl(Mode::Production);
     assert_eq!(text, sdl(Mode::Development));
     assert!(text.contains("marginNotes: Book") && !text.contains("_service"));

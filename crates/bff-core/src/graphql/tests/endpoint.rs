@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::{EmptySubscription, Schema};
+use async_graphql::{EmptySubscription, ObjectType, Schema, SchemaBuilder};
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
@@ -33,10 +33,21 @@ pub(super) struct TestEndpoint {
 
 impl TestEndpoint {
     pub(super) fn open(config: &Config, mode: Mode) -> Self {
-        let shared = Arc::new(GatewayHandles::in_process("web", Env::real()));
         let fetches = Fetches::default();
         let schema = Schema::build(Query, Mutation, EmptySubscription).data(fetches.clone());
-        let routes = routes(schema, config, mode);
+        Self {
+            fetches,
+            ..Self::with_schema(schema, config, mode)
+        }
+    }
+
+    pub(super) fn with_schema<Q: ObjectType + 'static, M: ObjectType + 'static>(
+        schema: SchemaBuilder<Q, M, EmptySubscription>,
+        config: &Config,
+        mode: Mode,
+    ) -> Self {
+        let shared = Arc::new(GatewayHandles::in_process("web", Env::real()));
+        let routes = routes(schema, config, mode).unwrap();
         Self {
             limit: BodyLimit {
                 bytes: routes.options.max_body_bytes.unwrap(),
@@ -46,7 +57,7 @@ impl TestEndpoint {
                 .router
                 .layer(axum::Extension(Completion::new(&shared.tasks))),
             tasks: shared.tasks.clone(),
-            fetches,
+            fetches: Fetches::default(),
             cx: RequestContext::background(&shared.client, &shared.env, Duration::from_secs(5)),
         }
     }
