@@ -35,6 +35,7 @@ mod store;
 mod support;
 mod tidy;
 mod tv;
+mod undecodable;
 mod validation_errors;
 mod web;
 mod write_timeout;

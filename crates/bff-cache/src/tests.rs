@@ -204,6 +204,7 @@ impl Scene {
                 head,
                 bytes: 100,
                 body: Bytes::from(number.to_string()),
+                omitted: 0,
                 response_delay: Duration::ZERO,
             }))
         };
@@ -212,9 +213,9 @@ impl Scene {
     }
 }
 
-fn decode(body: &[u8]) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
+fn decode(body: &[u8]) -> Option<DecodedBody> {
     let number: u32 = std::str::from_utf8(body).ok()?.parse().ok()?;
-    Some(Arc::new(number))
+    Some(DecodedBody::new(number, 0))
 }
 
 fn caller(account: &str, profile: &str) -> Caller {
@@ -267,6 +268,7 @@ async fn the_cache_stays_within_max_bytes() {
                     head,
                     bytes: 2000,
                     body: Bytes::new(),
+                    omitted: 0,
                     response_delay: Duration::ZERO,
                 }))
             };

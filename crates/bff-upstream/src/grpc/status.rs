@@ -24,7 +24,8 @@
 //! | `CANCELLED` | any | `bad_response` | - | 502 `bad_response` |
 //!
 //! `DEADLINE_EXCEEDED` is `deadline` if the request's deadline was exceeded. A stream without a final status and a
-//! message that is too large or invalid are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A refused connection, a
+//! message that is too large are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A message that does not decode is
+//! `bad_response` too and counts as 200: it says nothing about the backend's health. A refused connection, a
 //! reset and a failed handshake are `unavailable`, without a response. For 409 and 422 the typed client may set its own
 //! code.
 //!
@@ -55,6 +56,7 @@ use http::StatusCode;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
+use super::marked_codec::UndecodableMessage;
 use bff_context::context::{Failure, Reason};
 use bff_context::error::Error;
 
@@ -70,6 +72,9 @@ const CODE: &str = "problem-code";
 pub(super) fn failure(status: &Status, personal: bool, timeout_reason: Reason) -> Failure {
     if caused_by::<TimeoutExpired>(status) {
         return Failure::new(timeout_reason);
+    }
+    if caused_by::<UndecodableMessage>(status) {
+        return undecodable().with_cause(status.message().to_owned());
     }
     // Only a status that tonic created for a transport error has a source.
     if status.source().is_some() {
@@ -96,6 +101,11 @@ pub(super) fn failure(status: &Status, personal: bool, timeout_reason: Reason) -
         Some(status) => failure.with_response(status, bytes::Bytes::new()),
         None => failure,
     }
+}
+
+/// The failure for a complete message that does not decode.
+pub(super) fn undecodable() -> Failure {
+    Failure::new(Reason::BadResponse).with_response(StatusCode::OK, bytes::Bytes::new())
 }
 
 fn reason_and_status(

@@ -3,7 +3,7 @@
 //! | failure | retried |
 //! |---|---|
 //! | the request was not sent | always, for any method |
-//! | timeout; connection reset; 500, 502, 503, 504; an incomplete or invalid body | if the call is idempotent |
+//! | timeout; connection reset; 500, 502, 503, 504; a body that is incomplete or not JSON | if the call is idempotent |
 //! | 429 | if the call is idempotent and the response has `Retry-After` |
 //! | any other response; the request's deadline exceeded; rejected by a local policy | never |
 
@@ -126,6 +126,7 @@ mod tests {
             (Reason::BadResponse, 500, true),
             (Reason::BadResponse, 502, true),
             (Reason::BadResponse, 504, true),
+            (Reason::BadResponse, 200, false),
             (Reason::BadResponse, 501, false),
             (Reason::BadResponse, 401, false),
             (Reason::BadResponse, 409, false),
