@@ -37,6 +37,7 @@ mod tidy;
 mod tv;
 mod undecodable;
 mod validation_errors;
+mod vary;
 mod web;
 mod write_timeout;
 mod writes;
