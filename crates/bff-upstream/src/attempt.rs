@@ -63,14 +63,10 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
         });
     }
     let Decoded { value, omitted } = decode::decode(&body).map_err(|error| {
-        let failure = Failure::new(Reason::BadResponse);
+        let failure = Failure::new(Reason::BadResponse).with_cause(error.to_string());
         match error {
-            DecodeError::NotJson(error) => {
-                failure.with_cause(format!("the response body is not JSON: {error}"))
-            }
-            DecodeError::Value(error) => failure
-                .with_response(head.status, Bytes::new())
-                .with_cause(format!("invalid response body: {error}")),
+            DecodeError::NotJson(_) => failure,
+            DecodeError::Value(_) => failure.with_response(head.status, Bytes::new()),
         }
     })?;
     Ok(FetchResult::Full(FullResponse {
@@ -151,7 +147,7 @@ fn failure_from_status<S: Scope>(
 }
 
 /// The longest `Retry-After` that counts; a longer one is shortened.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The delay of `Retry-After` (RFC 9110 §10.2.3): a number of seconds, or a date.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

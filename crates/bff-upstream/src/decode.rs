@@ -25,11 +25,13 @@ pub(crate) struct Decoded<T> {
 }
 
 /// The reason why a body does not decode.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum DecodeError {
     /// The body is not JSON: it is damaged, or it does not come from the resource.
+    #[error("the response body is not JSON: {0}")]
     NotJson(serde_json::Error),
     /// The body is JSON, and the value does not fit its type.
+    #[error("invalid response body: {0}")]
     Value(serde_json::Error),
 }
 

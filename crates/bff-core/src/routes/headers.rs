@@ -133,8 +133,9 @@ pub(super) fn vary_by_credential(headers: &mut HeaderMap) {
 
 /// Whether the body is a stream of server-sent events.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let media = headers.get(header::CONTENT_TYPE);
-    media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
+    let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let essence = media.and_then(|media| media.split(|b| *b == b';').next());
+    essence.is_some_and(|e| e.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// Appends to `Via` the version of the received message and the name of this gateway (RFC 9110 §7.6.3).
@@ -229,6 +230,21 @@ mod tests {
             let mut head = headers(&[("vary", vary)]);
             vary_by_credential(&mut head);
             assert_eq!(head, headers(&[("vary", expected)]));
+        }
+    }
+
+    #[test]
+    fn a_media_type_is_compared_without_case_and_parameters() {
+        for (media, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream", true),
+            ("text/event-stream ; charset=\"utf-8\"", true),
+            ("text/event-streams", false),
+            ("text/plain; a=\"text/event-stream\"", false),
+            ("", false),
+        ] {
+            let head = headers(&[("content-type", media)]);
+            assert_eq!(is_event_stream(&head), expected, "{media}");
         }
     }
 

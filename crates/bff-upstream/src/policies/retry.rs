@@ -78,9 +78,11 @@ pub fn is_retryable(failure: &Failure, idempotent: bool) -> bool {
     }
 }
 
-/// Whether a failed call over gRPC may be retried: only `UNAVAILABLE` is retryable (gRFC A6).
+/// Whether a failed call over gRPC may be retried: only `UNAVAILABLE` without a pushback that forbids it (gRFC A6).
 pub fn is_retryable_grpc(failure: &Failure, idempotent: bool) -> bool {
-    failure.reason() == Reason::Unavailable && is_retryable(failure, idempotent)
+    failure.reason() == Reason::Unavailable
+        && !failure.is_retry_forbidden()
+        && is_retryable(failure, idempotent)
 }
 
 fn is_transient(status: StatusCode) -> bool {
@@ -149,6 +151,8 @@ mod tests {
         let unsent = failure(Reason::Unavailable, 0, false, false);
         assert!(is_retryable(&unsent, false));
         assert!(is_retryable_grpc(&unsent, false));
+        let forbidden = unsent.with_retry_forbidden(true);
+        assert!(!is_retryable_grpc(&forbidden, true));
     }
 
     #[test]
