@@ -204,18 +204,23 @@ impl Scene {
                 head,
                 bytes: 100,
                 body: Bytes::from(number.to_string()),
-                omitted: 0,
+                omitted: number,
                 response_delay: Duration::ZERO,
             }))
         };
         let cache = self.shared.cache.clone();
-        async move { cache.get_or_fetch(&cx, options, fetch).await }
+        async move {
+            let fetched: Fetched<u32, S> = cache.get_or_fetch(&cx, options, fetch).await?;
+            // Every reader of a value reports what its lists omit.
+            assert_eq!(fetched.provenance.omitted, *fetched.value);
+            Ok(fetched)
+        }
     }
 }
 
 fn decode(body: &[u8]) -> Option<DecodedBody> {
     let number: u32 = std::str::from_utf8(body).ok()?.parse().ok()?;
-    Some(DecodedBody::new(number, 0))
+    Some(DecodedBody::new(number, number))
 }
 
 fn caller(account: &str, profile: &str) -> Caller {
