@@ -35,9 +35,10 @@ pub(crate) enum DecodeError {
     Value(serde_json::Error),
 }
 
-/// Decodes a body. An empty body counts as `null`. Lists omit elements only if the whole does not decode otherwise, so
+/// Decodes a body. An empty body counts as `null`, and a byte order mark is ignored (RFC 8259 §8.1). Lists omit elements only if the whole does not decode otherwise, so
 /// that an ordinary body is parsed once.
 pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<Decoded<T>, DecodeError> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     // One UTF-8 check of the whole body is cheaper than a check of each string.
     let text = match std::str::from_utf8(body) {
         Ok("") => Cow::Borrowed("null"),
@@ -211,7 +212,8 @@ mod tests {
             (br#"{"name": "a"}}"#, false),
             (br#"{"name": "\ud8"}"#, false),
             (b"\x1f\x8b\x08", false),
-            (b"\xef\xbb\xbf{}", false),
+            (b"\xef\xbb\xbf{}", true),
+            (b"\xff\xfe{\0}\0", false),
         ] {
             let text = String::from_utf8_lossy(body);
             match decode::<Thing>(body) {
@@ -224,6 +226,7 @@ mod tests {
         let error = decode::<serde_json::Value>(nested.as_bytes()).unwrap_err();
         assert!(matches!(error, DecodeError::Value(_)));
         assert!(decode::<Option<u8>>(b"").unwrap().value.is_none());
+        assert_eq!(decode::<u8>(b"\xef\xbb\xbf7").unwrap().value, 7);
     }
 
     #[test]
