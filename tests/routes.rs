@@ -14,6 +14,7 @@ mod echo;
 mod header_semantics;
 mod http_cache;
 mod options;
+mod response_fields;
 mod streams;
 mod tls;
 

@@ -267,6 +267,34 @@ fn it_checks_and_prints_its_configuration() {
 }
 
 #[test]
+fn variables_of_others_are_warnings() {
+    let variables = [
+        ("WEB__BLUE_SERVICE_HOST", "10.0.0.1"),
+        ("WEB__BLUE_PORT_80_TCP_ADDR", "10.0.0.1"),
+        ("WEB_CONCURRENCY", "hunter2"),
+        ("WEB_INBOUD__IDLE", "hunter2"),
+    ];
+    let warnings = [
+        "variable WEB_CONCURRENCY is ignored: its first name is no section or key",
+        "variable WEB_INBOUD__IDLE is ignored: did you mean WEB_INBOUND__IDLE?",
+    ];
+    for option in ["--check-config", "--print-config"] {
+        let check = run(WEB, &[option], &variables);
+        let expected = warnings.map(|line| format!("warning: {line}"));
+        assert_eq!((check.code, &check.err[..]), (Some(0), &expected[..]));
+    }
+    let mut web = Process::start(WEB, &[], &[&FREE_PORTS[..], &variables].concat());
+    let log = web.read_until("web-bff is listening");
+    let is_warning = |line: &&String| line.contains(r#""level":"WARN""#);
+    let logged: Vec<_> = log.iter().filter(is_warning).collect();
+    assert_eq!(logged.len(), warnings.len(), "{log:#?}");
+    for (line, warning) in logged.iter().zip(warnings) {
+        assert!(line.contains(warning), "{line}");
+    }
+    assert_eq!(web.stop("TERM").code, Some(0));
+}
+
+#[test]
 fn help_and_version_succeed_and_an_unknown_option_fails() {
     let help = run(WEB, &["--help"], &[]);
     let text = help.out.join("\n");

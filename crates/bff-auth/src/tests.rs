@@ -130,6 +130,17 @@ async fn a_valid_token_returns_its_caller_with_one_fetch_of_keys() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invalid_key_hides_no_other_key() {
+    let gateway = TestGateway::new();
+    let mut invalid = EC.jwk();
+    invalid["x5t"] = "SURROGATE".into();
+    let keys = vec![invalid, json!(7), json!({"kty": []}), RSA.jwk()];
+    gateway.issuer.publish_keys(keys);
+    let token = RSA.sign(&gateway.claims(json!({})));
+    assert!(gateway.bearer(&token).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_without_a_credential_is_anonymous() {
     let gateway = TestGateway::new();
     let caller = gateway.authenticate(&HeaderMap::new()).await.unwrap();

@@ -2,6 +2,7 @@
 //!
 //! It also finds `no-store` without allocating, because most personal responses have it and need nothing else.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -25,49 +26,99 @@ impl Directives {
     /// Reads the directives. `shared`: whether several readers share the entry, so that `s-maxage` applies.
     pub(super) fn of(headers: &HeaderMap, shared: bool) -> Self {
         let mut directives = Self::default();
-        let mut ages: [Option<&str>; 2] = [None, None];
-        for value in headers.get_all(header::CACHE_CONTROL) {
-            let Ok(text) = value.to_str() else {
+        let mut ages: [Option<Option<u64>>; 2] = [None, None];
+        for directive in all(headers) {
+            let Some((name, argument)) = directive else {
                 directives.no_store = true;
                 return directives;
             };
-            for directive in split(text) {
-                let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-                let (name, argument) = (name.trim(), argument.trim().trim_matches('"'));
-                let is = |other: &str| name.eq_ignore_ascii_case(other);
-                let seconds = || argument.parse().ok().map(Duration::from_secs);
-                if is("no-store") {
-                    directives.no_store = true;
-                    return directives;
-                } else if is("must-revalidate") || is("no-cache") {
-                    directives.strict = true;
-                } else if is("proxy-revalidate") {
-                    directives.strict |= shared;
-                } else if is("max-age") || is("s-maxage") {
-                    directives.lifetime = true;
-                    let slot = usize::from(is("s-maxage"));
-                    directives.strict |= shared && slot == 1;
-                    // RFC 9111 §4.2.1: two different values are invalid.
-                    directives.strict |=
-                        ages[slot].replace(argument).is_some_and(|a| a != argument);
-                } else if is("stale-while-revalidate") {
-                    directives.stale_while_revalidate = seconds();
-                } else if is("stale-if-error") {
-                    directives.stale_if_error = seconds();
-                }
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            let seconds = || delta_seconds(&argument);
+            if is("no-store") {
+                directives.no_store = true;
+                return directives;
+            } else if is("must-revalidate") || is("no-cache") {
+                directives.strict = true;
+            } else if is("proxy-revalidate") {
+                directives.strict |= shared;
+            } else if is("max-age") || is("s-maxage") {
+                directives.lifetime = true;
+                let slot = usize::from(is("s-maxage"));
+                directives.strict |= shared && slot == 1;
+                // RFC 9111 §4.2.1: two different values are invalid.
+                let age = seconds();
+                directives.strict |= ages[slot].replace(age).is_some_and(|a| a != age);
+            } else if is("stale-while-revalidate") {
+                directives.stale_while_revalidate = seconds().map(Duration::from_secs);
+            } else if is("stale-if-error") {
+                directives.stale_if_error = seconds().map(Duration::from_secs);
             }
         }
         directives
     }
 }
 
-/// Splits at commas outside quotes.
-fn split(text: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    text.split(move |c| {
-        quoted ^= c == '"';
-        c == ',' && !quoted
+/// The names and arguments of all directives (RFC 9111 §5.2). An argument is empty if there is none or it is not a token
+/// or a quoted string. `None` in place of the directives of a line that cannot be read: it is not ASCII text, or a quoted
+/// string does not end.
+pub(super) fn all(headers: &HeaderMap) -> impl Iterator<Item = Option<(&str, Cow<'_, str>)>> {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter();
+    lines.flat_map(|line| {
+        let text = line.to_str().ok().filter(|text| ends_outside_quotes(text));
+        let readable = text.into_iter().flat_map(split).map(|directive| {
+            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
+            Some((name.trim(), unquote(argument.trim()).unwrap_or_default()))
+        });
+        readable.chain(text.is_none().then_some(None))
     })
+}
+
+/// The largest number of seconds: a greater one counts as this (RFC 9111 §1.2.2).
+const MAX_SECONDS: u64 = 1 << 31;
+
+/// A number of seconds (RFC 9111 §1.2.2): digits only.
+pub(super) fn delta_seconds(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    // Only a number that is too large does not parse.
+    is_number.then(|| text.parse().unwrap_or(MAX_SECONDS).min(MAX_SECONDS))
+}
+
+/// Splits at commas outside quoted strings.
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = quotes();
+    text.split(move |c| !is_quoted(c) && c == ',')
+}
+
+/// Whether every quoted string of a line ends. Otherwise it is unclear which commas separate directives.
+fn ends_outside_quotes(text: &str) -> bool {
+    !text.chars().map(quotes()).fold(false, |_, quoted| quoted)
+}
+
+/// Whether each character of a text, in order, leaves a quoted string open (RFC 9110 §5.6.4).
+fn quotes() -> impl FnMut(char) -> bool {
+    let (mut quoted, mut escaped) = (false, false);
+    move |c| {
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+        quoted
+    }
+}
+
+/// A token, or the content of a quoted string (RFC 9110 §5.6.4). `None`: the string does not end.
+fn unquote(text: &str) -> Option<Cow<'_, str>> {
+    let Some(rest) = text.strip_prefix('"') else {
+        return Some(Cow::Borrowed(text));
+    };
+    let content = rest.strip_suffix('"')?;
+    if !content.contains('\\') {
+        return Some(Cow::Borrowed(content));
+    }
+    let mut escaped = false;
+    let unescaped = content.chars().filter(|c| {
+        escaped = *c == '\\' && !escaped;
+        !escaped
+    });
+    Some(Cow::Owned(unescaped.collect()))
 }
 
 #[cfg(test)]
@@ -87,7 +138,15 @@ mod tests {
         for text in ["no-store", "max-age=60, No-Store", "private,no-store", "ü"] {
             assert!(directives(text).no_store, "{text}");
         }
-        for text in ["max-age=60", "x=\"a, no-store\"", "no-store-x", ""] {
+        for text in [
+            "max-age=60",
+            "x=\"a, no-store\"",
+            "x=\"a\\\", no-store\"",
+            "no-store-x",
+            "x=no-store",
+            ",,",
+            "",
+        ] {
             assert!(!directives(text).no_store, "{text}");
         }
     }
@@ -98,7 +157,25 @@ mod tests {
         assert_eq!(both.stale_while_revalidate, Some(Duration::from_secs(30)));
         assert_eq!(both.stale_if_error, Some(Duration::from_secs(1200)));
         assert!(!both.strict && both.lifetime);
-        assert_eq!(directives("stale-if-error=soon").stale_if_error, None);
+        for (argument, seconds) in [
+            ("5", Some(5)),
+            ("\"5\"", Some(5)),
+            ("\"\\5\"", Some(5)),
+            ("2147483648", Some(1 << 31)),
+            ("2147483649", Some(1 << 31)),
+            ("99999999999999999999", Some(1 << 31)),
+            ("soon", None),
+            ("+5", None),
+            ("-5", None),
+            ("5.0", None),
+            ("5s", None),
+            ("\"5", None),
+            ("'5'", None),
+            ("", None),
+        ] {
+            let read = directives(&format!("stale-if-error={argument}")).stale_if_error;
+            assert_eq!(read, seconds.map(Duration::from_secs), "{argument}");
+        }
     }
 
     #[test]
@@ -112,7 +189,7 @@ mod tests {
         ] {
             assert!(directives(text).strict, "{text}");
         }
-        assert!(!directives("max-age=60, max-age=60, public").strict);
+        assert!(!directives("max-age=60, max-age=\"60\", public").strict);
         let mut headers = HeaderMap::new();
         headers.insert(
             header::CACHE_CONTROL,

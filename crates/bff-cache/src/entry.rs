@@ -13,7 +13,25 @@ use super::rfc9111::StorageDecision;
 use bff_context::context::{Failure, Reason};
 
 /// Decodes a stored body into the type of the key.
-pub type DecodeFn = fn(&[u8]) -> Option<Arc<dyn Any + Send + Sync>>;
+pub type DecodeFn = fn(&[u8]) -> Option<DecodedBody>;
+
+/// The value of a stored body.
+pub struct DecodedBody {
+    /// A value of the type of the key.
+    pub value: Arc<dyn Any + Send + Sync>,
+    /// The number of elements that its lists omit, because they do not decode.
+    pub omitted: u32,
+}
+
+impl DecodedBody {
+    /// A value whose lists omit this number of elements.
+    pub fn new(value: impl Any + Send + Sync, omitted: u32) -> Self {
+        Self {
+            value: Arc::new(value),
+            omitted,
+        }
+    }
+}
 
 /// Bytes of an entry beside its body and its key: the struct, the header fields, and the slot in the table.
 const OVERHEAD: usize = 768;
@@ -30,6 +48,8 @@ pub(super) enum CachedResult {
 /// A cache entry, or the uncached result of a flight.
 pub(super) struct Entry {
     pub(super) result: CachedResult,
+    /// The number of elements that the value's lists omit. Every reader of the entry reports them.
+    pub(super) omitted: u32,
     pub(super) decision: StorageDecision,
     /// The stored header fields.
     pub(super) head: HeaderMap,

@@ -139,6 +139,7 @@ impl CacheFill {
         };
         let entry = self.put(Entry {
             result: CachedResult::Value(full.value),
+            omitted: full.omitted,
             decision,
             head,
             bytes: full.bytes,
@@ -172,6 +173,7 @@ impl CacheFill {
         };
         let entry = self.put(Entry {
             result: entry.result.clone(),
+            omitted: entry.omitted,
             decision: self.evaluate(StatusCode::OK, &head, response_delay),
             head: rfc9111::stored_headers(&head),
             bytes: entry.bytes,
@@ -196,6 +198,7 @@ impl CacheFill {
             if let (Some(tags), false) = (tags, decision.fresh_for.is_zero()) {
                 self.put(Entry {
                     result: CachedResult::Negative(failure.clone().without_response()),
+                    omitted: 0,
                     decision,
                     head: HeaderMap::new(),
                     bytes: 0,

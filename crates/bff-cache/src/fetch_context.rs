@@ -53,6 +53,8 @@ pub enum FetchResult<T> {
 pub struct FullResponse<T> {
     /// Shared by all readers, so that no layer in between moves the value itself.
     pub value: Arc<T>,
+    /// The number of elements that the value's lists omit, because they do not decode.
+    pub omitted: u32,
     /// The status of the response.
     pub status: StatusCode,
     /// The header fields of the response.

@@ -19,7 +19,7 @@ use bff_telemetry::Metrics;
 
 pub use bff_context::context::CacheResult;
 pub use config::{Config, SharedConfig};
-pub use entry::DecodeFn;
+pub use entry::{DecodeFn, DecodedBody};
 pub use hash::Tag;
 pub use key::Key;
 pub use policy::{CacheOverrides, CachePolicy, RouteCacheOverrides};

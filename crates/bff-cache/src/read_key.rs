@@ -41,7 +41,10 @@ impl ReadKey {
         self.count(cache, cache_result);
         let value = entry.value()?;
         let fresh_for = entry.decision.fresh_for;
-        let fresh = Provenance::fresh(self.key.upstream(), fresh_for, self.visibility);
+        let fresh = Provenance {
+            omitted: entry.omitted,
+            ..Provenance::fresh(self.key.upstream(), fresh_for, self.visibility)
+        };
         let provenance = match cache_result {
             CacheResult::Hit => {
                 let now = Instant::now();
@@ -116,6 +119,7 @@ impl ReadKey {
             reason: Some(failure.reason()),
             retry_after: failure.retry_after(),
             cache_result: CacheResult::StaleIfError,
+            omitted: entry.omitted,
             ..fresh
         };
         Ok(bff_context::trusted::fetched(entry.value()?, provenance))

@@ -1,7 +1,7 @@
 //! Decides whether a response is stored and how long it is fresh: RFC 9111, by the crate `http-cache-semantics`.
 //!
-//! This module adds the rules that it lacks: RFC 5861; directives in any case; an unreadable `Cache-Control` counts
-//! as `no-store`; the age from `Date` and the response delay (RFC 9111 §4.2.3); fields that only the 304 has (§3.2).
+//! This module adds the rules that it lacks: RFC 5861; every form of a field ([`canonical`]); an unreadable
+//! `Cache-Control` counts as `no-store`; the age from `Date` and the response delay (RFC 9111 §4.2.3); fields that only the 304 has (§3.2).
 //! Like the crate, it is stricter than the RFC: a shared entry with `proxy-revalidate` is never fresh. Neither is
 //! one with `Set-Cookie` but without `public`. Heuristic freshness is off: only explicit lifetimes count.
 
@@ -19,6 +19,8 @@ use bff_context::context::deadline::REQUEST_TIMEOUT;
 use bff_context::context::request_id::X_REQUEST_ID;
 use bff_context::context::trace::{TRACEPARENT, TRACESTATE};
 use bff_context::context::urgency::PRIORITY;
+
+mod canonical;
 
 /// The header fields stored with an entry: enough to evaluate it again after a 304.
 const STORED_FIELDS: [HeaderName; 8] = [
@@ -130,10 +132,9 @@ pub fn evaluate(
     if directives.no_store {
         return StorageDecision::default();
     }
-    let lowercased =
-        has_uppercase_directive(response.headers).then(|| in_lower_case(response.headers));
+    let canonical = canonical::canonical(response.headers);
     let response = ResponseView {
-        headers: lowercased.as_ref().unwrap_or(response.headers),
+        headers: &canonical,
         ..response
     };
     let options = CacheOptions {
@@ -201,15 +202,29 @@ pub fn compact_headers(headers: &HeaderMap) -> HeaderMap {
 pub(super) fn stored_headers(headers: &HeaderMap) -> HeaderMap {
     let mut stored = HeaderMap::new();
     replace_fields(&mut stored, headers, &STORED_FIELDS);
+    // It would become a condition of another meaning: `*` matches every version.
+    if stored
+        .get(header::ETAG)
+        .is_some_and(|tag| opaque_tag(tag).is_none())
+    {
+        stored.remove(header::ETAG);
+    }
     compact_headers(&stored)
+}
+
+/// The opaque part of an entity tag (RFC 9110 §8.8.3), which weak comparison compares. `None`: it is no entity tag.
+fn opaque_tag(tag: &HeaderValue) -> Option<Box<[u8]>> {
+    let tag = tag.as_bytes();
+    let opaque = tag.strip_prefix(b"W/").unwrap_or(tag);
+    let content = opaque.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    // A space is not allowed, but some backends have it.
+    let is_valid = content.iter().all(|b| !matches!(b, b'"' | b'\t'));
+    is_valid.then(|| content.into())
 }
 
 /// Updates stored fields from a 304 (RFC 9111 §3.2); `None` if the 304 is about another version.
 pub fn merge_304_headers(stored: &HeaderMap, update: &HeaderMap) -> Option<HeaderMap> {
-    let etag = |headers: &HeaderMap| {
-        let tag = headers.get(header::ETAG)?.to_str().ok()?;
-        Some(tag.trim_start_matches("W/").to_owned())
-    };
+    let etag = |headers: &HeaderMap| headers.get(header::ETAG).and_then(opaque_tag);
     if etag(update).is_some_and(|new| etag(stored).is_none_or(|old| old != new)) {
         return None;
     }
@@ -266,24 +281,6 @@ fn apparent_age(response: &ResponseView<'_>) -> Duration {
     let date = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     let since = date.and_then(|date| response.received_at.duration_since(date).ok());
     since.unwrap_or_default().saturating_sub(DATE_RESOLUTION)
-}
-
-/// Whether a directive has upper case, which the crate does not read. RFC 9111 §5.2 ignores case.
-fn has_uppercase_directive(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::CACHE_CONTROL).iter();
-    values.any(|value| value.as_bytes().iter().any(u8::is_ascii_uppercase))
-}
-
-fn in_lower_case(headers: &HeaderMap) -> HeaderMap {
-    let mut lowercased = headers.clone();
-    lowercased.remove(header::CACHE_CONTROL);
-    for value in headers.get_all(header::CACHE_CONTROL) {
-        let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
-        if let Ok(value) = HeaderValue::try_from(text) {
-            lowercased.append(header::CACHE_CONTROL, value);
-        }
-    }
-    lowercased
 }
 
 #[cfg(test)]

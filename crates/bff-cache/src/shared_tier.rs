@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::config::SharedConfig;
-use super::entry::{CachedResult, DecodeFn, Entry, EntryState};
+use super::entry::{CachedResult, DecodeFn, DecodedBody, Entry, EntryState};
 use super::key::Key;
 use super::local_tier::LocalTier;
 use super::purge_replication::PurgeReplication;
@@ -209,8 +209,10 @@ fn to_entry(
     ttl_left: Duration,
 ) -> Option<Arc<Entry>> {
     let resident_time = response.ttl.saturating_sub(ttl_left);
+    let DecodedBody { value, omitted } = (read.decode)(&response.body)?;
     Some(Arc::new(Entry {
-        result: CachedResult::Value((read.decode)(&response.body)?),
+        result: CachedResult::Value(value),
+        omitted,
         decision: response.decision,
         // Not a slice of the record, which includes the body.
         head: rfc9111::compact_headers(&response.head),

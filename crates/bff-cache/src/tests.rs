@@ -204,17 +204,23 @@ impl Scene {
                 head,
                 bytes: 100,
                 body: Bytes::from(number.to_string()),
+                omitted: number,
                 response_delay: Duration::ZERO,
             }))
         };
         let cache = self.shared.cache.clone();
-        async move { cache.get_or_fetch(&cx, options, fetch).await }
+        async move {
+            let fetched: Fetched<u32, S> = cache.get_or_fetch(&cx, options, fetch).await?;
+            // Every reader of a value reports what its lists omit.
+            assert_eq!(fetched.provenance.omitted, *fetched.value);
+            Ok(fetched)
+        }
     }
 }
 
-fn decode(body: &[u8]) -> Option<Arc<dyn std::any::Any + Send + Sync>> {
+fn decode(body: &[u8]) -> Option<DecodedBody> {
     let number: u32 = std::str::from_utf8(body).ok()?.parse().ok()?;
-    Some(Arc::new(number))
+    Some(DecodedBody::new(number, number))
 }
 
 fn caller(account: &str, profile: &str) -> Caller {
@@ -267,6 +273,7 @@ async fn the_cache_stays_within_max_bytes() {
                     head,
                     bytes: 2000,
                     body: Bytes::new(),
+                    omitted: 0,
                     response_delay: Duration::ZERO,
                 }))
             };

@@ -10,7 +10,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Error, Sources, environment, load, print_with_sources};
+use super::{Error, Sources, environment, load, print_with_sources, unknown_variables};
 
 /// The command line of a gateway.
 #[derive(Clone, Debug, Default, Parser)]
@@ -29,10 +29,21 @@ pub struct Args {
     pub print_config: bool,
 }
 
+/// A valid configuration.
+#[derive(Debug)]
+pub struct Configured<C, T> {
+    /// The configuration.
+    pub config: Arc<C>,
+    /// The value that was built from it.
+    pub output: T,
+    /// The lines about ignored variables, for the log.
+    pub warnings: Vec<String>,
+}
+
 /// The next step of a program with a valid configuration.
 #[derive(Debug)]
 enum Outcome<C, T> {
-    /// Start with this configuration and its output.
+    /// Start with this configuration.
     Run(Arc<C>, T),
     /// Print this to stdout and stop.
     Print(String),
@@ -53,7 +64,7 @@ impl Args {
         core_defaults: &'static str,
         defaults: &'static str,
         build: impl FnOnce(&Arc<C>, &Sources<'_>) -> Result<T, Error>,
-    ) -> Result<(Arc<C>, T), ExitCode> {
+    ) -> Result<Configured<C, T>, ExitCode> {
         let sources = Sources {
             prefix,
             core_defaults,
@@ -62,9 +73,18 @@ impl Args {
             file: self.config.as_deref(),
             env: environment(),
         };
-        match self.outcome(&sources, build) {
-            Ok(Outcome::Run(config, output)) => Ok((config, output)),
-            Ok(Outcome::Print(text)) => {
+        let outcome = self.outcome(&sources, build);
+        let outcome = outcome.and_then(|next| Ok((next, unknown_variables::<C>(&sources)?)));
+        match outcome {
+            Ok((Outcome::Run(config, output), warnings)) => Ok(Configured {
+                config,
+                output,
+                warnings,
+            }),
+            Ok((Outcome::Print(text), warnings)) => {
+                for warning in warnings {
+                    let _ = writeln!(std::io::stderr(), "warning: {warning}");
+                }
                 // A closed stdout is no failure.
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
                 Err(ExitCode::SUCCESS)

@@ -1,46 +1,51 @@
 //! The strongest layer: variables named `PREFIX_SECTION__KEY`.
 
-use super::Error;
+use std::net::IpAddr;
+
 use super::layers::{Kind, Node, Source, Table};
 
-/// Puts the variables of this program over the tree, in the order of their names.
-pub(crate) fn apply(tree: &mut Table, prefix: &str, env: &[(String, String)]) -> Result<(), Error> {
-    let prefix = format!("{prefix}_");
-    let mut own: Vec<_> = env
-        .iter()
-        .filter(|(name, _)| name.starts_with(&prefix) && !is_service_variable(name))
-        .collect();
-    own.sort();
-    for (name, text) in own {
-        let path = name[prefix.len()..].to_lowercase();
-        set(tree, &path, name, text)?;
-    }
-    Ok(())
+/// A variable whose name begins with the prefix.
+pub(crate) struct Variable<'a> {
+    pub(crate) name: &'a str,
+    /// The name without the prefix, in lower case: `section__key`.
+    pub(crate) path: String,
+    text: &'a str,
 }
 
-fn set(tree: &mut Table, path: &str, name: &str, text: &str) -> Result<(), Error> {
-    let unknown = |reason: &str| Error::new(format!("unknown variable {name}: {reason}"));
+/// The variables with the prefix in the order of their names, without those of Kubernetes.
+pub(crate) fn with_prefix<'a>(env: &'a [(String, String)], prefix: &str) -> Vec<Variable<'a>> {
+    let variable = |(name, text): &'a (String, String)| {
+        let path = name.strip_prefix(prefix)?.strip_prefix('_')?.to_lowercase();
+        (!is_service_variable(name, text)).then_some(Variable { name, path, text })
+    };
+    let mut variables: Vec<_> = env.iter().filter_map(variable).collect();
+    variables.sort_by_key(|variable| variable.name);
+    variables
+}
+
+/// Puts a variable over the tree.
+pub(crate) fn set(tree: &mut Table, variable: &Variable<'_>) {
+    let Variable { name, path, text } = variable;
     let keys: Vec<&str> = path.split("__").collect();
     let [sections @ .., key] = keys.as_slice() else {
-        return Ok(());
+        return;
     };
-    if keys.contains(&"") {
-        let reason = "write PREFIX_SECTION__KEY, with two underscores between names";
-        return Err(unknown(reason));
-    }
-    let source = Source::Variable(name.to_owned());
+    let source = Source::Variable((*name).to_owned());
     let mut table = tree;
     for section in sections {
         let node = table.entry((*section).to_owned()).or_insert_with(|| Node {
             kind: Kind::Table(Table::new()),
             source: source.clone(),
         });
-        let Kind::Table(inner) = &mut node.kind else {
-            return Err(unknown(&format!("`{section}` is a value, not a section")));
+        let Node { kind, source: old } = node;
+        let Kind::Table(inner) = kind else {
+            *kind = Kind::Invalid("this is a value, not a section".to_owned());
+            *old = source;
+            return;
         };
         table = inner;
     }
-    let text = text.to_owned();
+    let text = (*text).to_owned();
     let kind = match table.get(*key) {
         Some(Node {
             kind,
@@ -50,18 +55,22 @@ fn set(tree: &mut Table, path: &str, name: &str, text: &str) -> Result<(), Error
         _ => Kind::Text(text),
     };
     table.insert((*key).to_owned(), Node { kind, source });
-    Ok(())
 }
 
 /// Whether Kubernetes sets this variable in every pod beside a Service: `*_SERVICE_HOST`, `*_SERVICE_PORT*`, `*_PORT`,
-/// `*_PORT_<n>_*`. A variable with two underscores sets a key of a section and is never one of these.
-fn is_service_variable(name: &str) -> bool {
+/// `*_PORT_<n>_*`. The name of a Service may contain two hyphens, which become two underscores. The value has the form
+/// that Kubernetes gives it, so that no key of a gateway is taken for one of these.
+fn is_service_variable(name: &str, text: &str) -> bool {
+    let name = name.rsplit("__").next().unwrap_or(name);
+    let is_number = text.parse::<u16>().is_ok();
+    let is_link = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme));
     let starts_with_digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
-    !name.contains("__")
-        && (name.ends_with("_SERVICE_HOST")
-            || name.ends_with("_PORT")
-            || name.contains("_SERVICE_PORT_")
-            || name.split("_PORT_").skip(1).any(starts_with_digit))
+    name.ends_with("_SERVICE_HOST") && text.parse::<IpAddr>().is_ok()
+        || (name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_")) && is_number
+        || name.ends_with("_PORT") && is_link
+        || name.split("_PORT_").skip(1).any(starts_with_digit)
 }
 
 #[cfg(test)]
@@ -69,29 +78,40 @@ mod tests {
     use super::is_service_variable;
 
     #[test]
-    fn service_variables_are_recognised_by_their_shape() {
-        for name in [
-            "TV_BFF_SERVICE_HOST",
-            "TV_BFF_SERVICE_PORT",
-            "TV_BFF_SERVICE_PORT_HTTP",
-            "TV_BFF_PORT",
-            "TV_BFF_PORT_8080_TCP",
-            "TV_BFF_PORT_8080_TCP_ADDR",
-            "TV_PORT",
-            "TV_PORT_443_UDP_PROTO",
+    fn service_variables_are_recognised_by_name_and_value() {
+        for (name, text) in [
+            ("TV_BFF_SERVICE_HOST", "10.0.0.1"),
+            ("TV_BFF_SERVICE_HOST", "fd00::1"),
+            ("TV_SERVICE_HOST", "10.0.0.1"),
+            ("TV__BLUE_SERVICE_HOST", "10.0.0.1"),
+            ("TV_UPSTREAMS__X_SERVICE_HOST", "10.0.0.1"),
+            ("TV_BFF_SERVICE_PORT", "80"),
+            ("TV_BFF_SERVICE_PORT_HTTP", "80"),
+            ("TV_SERVER__B_SERVICE_PORT_HTTP", "80"),
+            ("TV_SERVICE_X_PORT", "tcp://10.0.0.1:80"),
+            ("TV_PORT", "tcp://[fd00::1]:80"),
+            ("TV__BLUE_PORT", "udp://10.0.0.1:80"),
+            ("TV_BFF_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("TV_BFF_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("TV_PORT_443_UDP_PROTO", "udp"),
+            ("TV__BLUE_PORT_80_TCP_PORT", "80"),
+            ("TV_SERVER__B_PORT_80_TCP_ADDR", "10.0.0.1"),
         ] {
-            assert!(is_service_variable(name), "{name}");
+            assert!(is_service_variable(name, text), "{name}");
         }
-        for name in [
-            "TV_MODE",
-            "TV_LISTEN__PORT",
-            "TV_UPSTREAMS__X_SERVICE_HOST",
-            "TV_PORT_NAME",
-            "TV_PORT_",
-            "TV_EXPORT",
-            "TV_SERVICE_PORTAL",
+        for (name, text) in [
+            ("TV_MODE", "development"),
+            ("TV_PORT", "8080"),
+            ("TV_SERVER__ADMIN_PORT", "9080"),
+            ("TV_UPSTREAMS__X_SERVICE_HOST", "x.internal"),
+            ("TV_UPSTREAMS__A_SERVICE_PORT_B__URL", "http://a"),
+            ("TV_UPSTREAMS__A_PORT_8__URL", "http://a"),
+            ("TV_PORT_NAME", "http"),
+            ("TV_PORT_", ""),
+            ("TV_EXPORT", "tcp://10.0.0.1:80"),
+            ("TV_SERVICE_PORTAL", "80"),
         ] {
-            assert!(!is_service_variable(name), "{name}");
+            assert!(!is_service_variable(name, text), "{name}");
         }
     }
 }

@@ -18,9 +18,13 @@
 //! **Secrets in files.** `PREFIX_A__B_FILE=/path` sets `a.b` to the trimmed text of that file. If the section has a key
 //! named `b_file`, or a weaker layer sets that key, the variable sets that key and no file is read.
 //!
-//! **Mistakes.** A key that no type reads is an error, in a file and in a variable with the prefix. The variables that
-//! Kubernetes sets for each Service are ignored. A key with an old name is an error that contains the new name. Each
-//! error is one line that names key and source. The caller prints it and exits with [`Error::EXIT_CODE`].
+//! **Mistakes.** A key that no type reads is an error, in a file and in a variable. A key with an old name is an error
+//! that contains the new name. Each error is one line that names key and source. The caller prints it and exits with
+//! [`Error::EXIT_CODE`].
+//!
+//! **Variables of others.** A variable with the prefix belongs to this program if its first name is a section or a key of
+//! the root. Any other one is ignored, with a warning from [`unknown_variables`]. The variables that Kubernetes sets for
+//! each Service are ignored without a warning.
 //!
 //! The crate knows no key except `upstreams`, `upstream_defaults` and the renamed ones. Read this file first, then
 //! `layers.rs`.
@@ -40,12 +44,13 @@ mod report;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod unknown_variables;
 
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-pub use args::{Args, exit_code_for};
+pub use args::{Args, Configured, exit_code_for};
 pub use duration::parse_duration;
 pub use error::Error;
 use layers::{Kind, Node, Source, Table};
@@ -75,7 +80,10 @@ pub struct Sources<'a> {
 /// Reads all layers into a `C`. Its structs use `#[serde(deny_unknown_fields)]`, so that the error for an unknown key
 /// lists the known ones.
 pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
-    let tree = sources.merged()?;
+    let mut tree = sources.files()?;
+    for variable in sources.split_variables::<C>(&tree).own {
+        env_vars::set(&mut tree, &variable);
+    }
     let mut effective = tree.clone();
     inherit::apply_defaults(&mut effective)?;
     let root = Node {
@@ -84,6 +92,14 @@ pub fn load<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<C, Error> {
     };
     serde_path_to_error::deserialize(root)
         .map_err(|error| report::of_serde(&error, &tree, sources.prefix))
+}
+
+/// The lines about variables with the prefix that [`load`] ignores, because their first name is no section or key.
+pub fn unknown_variables<C: DeserializeOwned>(sources: &Sources<'_>) -> Result<Vec<String>, Error> {
+    let unknown = sources.split_variables::<C>(&sources.files()?).unknown;
+    let lines = unknown.iter();
+    let lines = lines.map(|variable| unknown_variables::warning::<C>(sources.prefix, variable));
+    Ok(lines.collect())
 }
 
 /// The environment of this process. Only this function reads it. A value that is not UTF-8 has replacement characters,
@@ -108,8 +124,22 @@ impl Sources<'_> {
             .map_or_else(|error| error, |tree| report::invalid_at(&tree, &path, why))
     }
 
-    /// All layers as one tree, in which every value has its source. Backends do not have inherited keys yet.
+    /// All layers as one tree, in which every value has its source. Backends do not have inherited keys yet. The keys of
+    /// unknown variables are in it too, at paths that no type reads.
     fn merged(&self) -> Result<Table, Error> {
+        let mut tree = self.files()?;
+        for variable in env_vars::with_prefix(&self.env, self.prefix) {
+            env_vars::set(&mut tree, &variable);
+        }
+        Ok(tree)
+    }
+
+    fn split_variables<C: DeserializeOwned>(&self, files: &Table) -> unknown_variables::Split<'_> {
+        unknown_variables::split::<C>(env_vars::with_prefix(&self.env, self.prefix), files)
+    }
+
+    /// All layers below the variables.
+    fn files(&self) -> Result<Table, Error> {
         let mut layers = vec![
             (Source::CoreDefaults, self.core_defaults.to_owned()),
             (Source::GatewayDefaults, self.defaults.to_owned()),
@@ -125,7 +155,6 @@ impl Sources<'_> {
         for (source, text) in &layers {
             layers::merge(&mut tree, layers::parse(text, source)?);
         }
-        env_vars::apply(&mut tree, self.prefix, &self.env)?;
         Ok(tree)
     }
 }

@@ -5,5 +5,5 @@ pub use bff_cache::{
     SharedConfig, Tag, rfc9111, status,
 };
 pub(crate) use bff_cache::{
-    FetchContext, FetchResult, FullResponse, ReadKey, ReadThrough, length_prefixed,
+    DecodedBody, FetchContext, FetchResult, FullResponse, ReadKey, ReadThrough, length_prefixed,
 };

@@ -104,7 +104,15 @@ impl<U: GatewayState> AnyGateway for Gateway<U> {
     fn open(&self, sources: &Sources<'_>, env: &Env) -> Result<(App, server::Config), Error> {
         let config: Arc<GatewayConfig<U>> = Arc::new(config::load(sources)?);
         let app = self.build(&config, sources, env)?;
+        log_warnings(&config::unknown_variables::<GatewayConfig<U>>(sources)?);
         Ok((app, config.server.clone()))
+    }
+}
+
+/// Logs the warnings about the configuration.
+fn log_warnings(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 

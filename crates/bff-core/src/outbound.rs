@@ -9,7 +9,10 @@ pub use bff_upstream::policies::{
     backoff, breaker, budget, bulkhead, deadline_filter, hedge, latency, outcome,
     outlier_detection, retry,
 };
-pub use bff_upstream::{BaseUrl, Call, Config, GatewayHandles, Upstream};
+pub use bff_upstream::{
+    BaseUrl, Call, Config, GatewayHandles, Upstream, omit_failed, omit_undecodable,
+    omit_undecodable_or_null,
+};
 pub(crate) use bff_upstream::{
     ClientBodyError, ForwardRequest, ForwardResponse, InFlightGuard, InstanceClients, RequestBody,
     RetryPolicy, forward, read_response,

@@ -48,7 +48,8 @@ pub struct Availability {
     pub region: String,
     /// The number of discs in stock; absent if discs are not sold there.
     pub stock: Option<u64>,
-    /// Empty if there is no licence for the region.
+    /// Empty if there is no licence for the region. It is complete: without one offer the product would seem not to be
+    /// sold in that way.
     pub offers: Vec<Offer>,
     /// The end of the licence, if it has one.
     pub available_until: Option<Timestamp>,

@@ -63,7 +63,7 @@ open_enum! {
 /// The caller's cart.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Cart {
-    /// One item for each product.
+    /// One item for each product. It is complete, because `total` is their sum.
     pub items: Vec<OrderItem>,
     /// The price of all items.
     pub total: Money,
@@ -89,7 +89,7 @@ pub struct Order {
     pub id: OrderId,
     /// Its status.
     pub status: Status,
-    /// One item for each product.
+    /// One item for each product. It is complete, because `total` is their sum.
     pub items: Vec<OrderItem>,
     /// The price of all items.
     pub total: Money,

@@ -5,7 +5,10 @@
 
 use bff_core::error::codes;
 use bff_core::grpc::{Call, Upstream};
+use bff_core::outbound::omit_failed;
 use bff_core::{Caller, Failure, Fetched, Public, RequestContext, UpstreamClient};
+use bytes::Bytes;
+use prost::Message;
 use serde::Deserialize;
 use tonic_prost::ProstCodec;
 
@@ -141,7 +144,9 @@ impl PlaybackClient {
         let route = "/playback.v1.Playback/ListPositions";
         let call = Call::read(caller.clone(), route, message);
         self.0
-            .send(cx, call, ProstCodec::default, decode_positions)
+            .send(cx, call, ProstCodec::default, |wire| {
+                Ok(decode_positions(wire))
+            })
             .await
     }
 
@@ -189,11 +194,21 @@ fn decode_manifest(wire: proto::Manifest) -> Result<Manifest, &'static str> {
     })
 }
 
-fn decode_positions(wire: proto::ListPositionsResponse) -> Result<Items<Position>, &'static str> {
-    let items = wire.positions.into_iter().map(decode_position);
-    Ok(Items {
-        items: items.collect::<Result<_, _>>()?,
-    })
+/// A `ListPositionsResponse` whose positions are not decoded yet: one invalid position does not end the list.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawPositions {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    positions: Vec<Bytes>,
+}
+
+fn decode_positions(wire: RawPositions) -> Items<Position> {
+    let position = |bytes: Bytes| {
+        let wire = proto::Position::decode(bytes);
+        decode_position(wire.map_err(|_| "a position does not decode")?)
+    };
+    Items {
+        items: omit_failed(wire.positions.into_iter().map(position)),
+    }
 }
 
 fn decode_position(wire: proto::Position) -> Result<Position, &'static str> {
@@ -251,15 +266,21 @@ mod tests {
             ..sample()
         };
         assert!(decode_manifest(path_traversal).is_err());
-        let out_of_range = proto::Position {
+    }
+
+    #[test]
+    fn a_list_omits_the_positions_that_do_not_decode() {
+        let position = |updated_at| proto::Position {
             product_id: "p-1".into(),
-            updated_at: i64::MAX,
+            updated_at,
             ..proto::Position::default()
         };
-        let list = proto::ListPositionsResponse {
-            positions: vec![out_of_range],
-        };
-        assert!(decode_positions(list).is_err());
+        let positions = [position(1), position(i64::MAX), position(2)];
+        let mut positions: Vec<Bytes> = positions.map(|p| p.encode_to_vec().into()).into();
+        positions.push(Bytes::from_static(b"\x0a\x01\xff"));
+        let decoded = decode_positions(RawPositions { positions }).items;
+        let times: Vec<_> = decoded.iter().map(|p| p.updated_at.unix()).collect();
+        assert_eq!(times, [1, 2]);
     }
 
     #[test]

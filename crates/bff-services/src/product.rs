@@ -3,8 +3,7 @@
 //! A product is fresh for one minute and a list for five; both may be served stale. Prices here are list prices: the
 //! inventory backend has the offers.
 
-use crate::wire::null::null_as_default;
-use bff_core::outbound::{Call, Upstream};
+use bff_core::outbound::{Call, Upstream, omit_undecodable, omit_undecodable_or_null};
 use bff_core::{Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
 
@@ -63,8 +62,8 @@ pub struct Product {
     pub description: String,
     /// The id of its category.
     pub category: String,
-    /// The ids of its genres.
-    #[serde(default, deserialize_with = "null_as_default")]
+    /// The ids of its genres. A product stands without one of them.
+    #[serde(default, deserialize_with = "omit_undecodable_or_null")]
     pub genres: Vec<String>,
     /// The year of its release.
     pub year: u16,
@@ -78,8 +77,8 @@ pub struct Product {
     pub price: Money,
     /// Its poster.
     pub image: Image,
-    /// Its actors.
-    #[serde(default, deserialize_with = "null_as_default")]
+    /// Its actors. A product stands without one of them.
+    #[serde(default, deserialize_with = "omit_undecodable_or_null")]
     pub cast: Vec<Role>,
     /// Its director.
     pub director: String,
@@ -134,6 +133,7 @@ pub struct Collection {
     /// Its title.
     pub title: String,
     /// The products of this page.
+    #[serde(deserialize_with = "omit_undecodable")]
     pub items: Vec<Product>,
     /// The cursor of the next page; absent on the last page.
     pub next_cursor: Option<String>,
@@ -144,6 +144,7 @@ pub struct Collection {
 #[serde(rename_all = "camelCase")]
 pub struct SearchResults {
     /// The products of this page, best match first.
+    #[serde(deserialize_with = "omit_undecodable")]
     pub items: Vec<Product>,
     /// The number of products that match.
     pub total: u64,
@@ -156,9 +157,10 @@ pub struct SearchResults {
 #[serde(rename_all = "camelCase")]
 pub struct Suggestions {
     /// Product names.
+    #[serde(deserialize_with = "omit_undecodable")]
     pub items: Vec<String>,
     /// The characters that may follow the prefix: letters or a space.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "omit_undecodable_or_null")]
     pub next_letters: Vec<String>,
 }
 

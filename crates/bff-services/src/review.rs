@@ -3,7 +3,7 @@
 //! Its data is public, and fresh for as long as the backend allows (30 s). Posting a review purges the cached reviews of
 //! its product, so the author sees the review at once.
 
-use bff_core::outbound::{Call, Upstream};
+use bff_core::outbound::{Call, Upstream, omit_undecodable};
 use bff_core::scope::Scope;
 use bff_core::{Caller, Code, Failure, Fetched, Public, RequestContext, UpstreamClient};
 use http::HeaderValue;
@@ -40,6 +40,7 @@ pub struct Reviews {
     /// The number of all reviews.
     pub count: u64,
     /// The reviews of this page, newest first.
+    #[serde(deserialize_with = "omit_undecodable")]
     pub items: Vec<Review>,
     /// The cursor of the next page; absent on the last page.
     pub next_cursor: Option<String>,

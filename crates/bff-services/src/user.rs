@@ -84,7 +84,7 @@ pub struct Preferences {
     pub subtitles: bool,
     /// Whether the next episode starts automatically.
     pub autoplay: bool,
-    /// The ids of genres.
+    /// The ids of genres. It is complete, because a client writes the preferences back as a whole.
     #[serde(default, deserialize_with = "null_as_default")]
     pub favourite_genres: Vec<String>,
 }

@@ -38,6 +38,7 @@ struct Instruments {
     websocket_connections: UpDownCounter<i64>,
     upstream_duration: Histogram<f64>,
     retries: Counter<u64>,
+    omitted_items: Counter<u64>,
     sections: Counter<u64>,
     cache_lookups: Counter<u64>,
     cache_l2_lookups: Counter<u64>,
@@ -106,6 +107,10 @@ impl Metrics {
             retries: counter(
                 "bff.upstream.retries",
                 "Additional attempts of calls, by backend and kind: retry or hedge.",
+            ),
+            omitted_items: counter(
+                "bff.upstream.omitted_items",
+                "Elements that lists of responses omit because they do not decode, by backend and route.",
             ),
             sections: counter(
                 "bff.sections",
@@ -178,6 +183,13 @@ impl Metrics {
             KeyValue::new("upstream", upstream),
         ];
         self.0.retries.add(1, &attributes);
+    }
+
+    /// Counts the elements that the lists of one response omit.
+    pub fn omitted_items(&self, upstream: &'static str, route: &'static str, omitted: u32) {
+        let labels = [("route", route), ("upstream", upstream)];
+        let attributes = labels.map(|(name, value)| KeyValue::new(name, value));
+        self.0.omitted_items.add(omitted.into(), &attributes);
     }
 
     /// Counts one section of a response by its state. The label `reason` is empty without a reason.

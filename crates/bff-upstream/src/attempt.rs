@@ -1,6 +1,5 @@
 //! One attempt over HTTP: builds the request, sends it, and maps the response to a value or a [`Failure`].
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +12,8 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::clients::stream::InstanceClients;
 use crate::config::Config;
-use bff_cache::{FetchContext, FetchResult, FullResponse};
+use crate::decode::{self, DecodeError, Decoded};
+use bff_cache::{DecodedBody, FetchContext, FetchResult, FullResponse};
 use bff_context::context::request_id::X_REQUEST_ID;
 use bff_context::context::urgency::PRIORITY;
 use bff_context::context::{
@@ -24,7 +24,8 @@ use bff_runtime::net::Env;
 
 /// Sends the call once and decodes the response body, unless a 304 confirms the cached response.
 ///
-/// The body is decoded here, so that every policy around the attempt counts an invalid body as a failure.
+/// The body is decoded here, so that every policy around the attempt counts a damaged body as a failure. A body of JSON
+/// that does not fit its type is a response like a 4xx: the backend works, and a retry returns the same.
 pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
     (cx, env): (&RequestContext, &Env),
     config: &Config,
@@ -61,11 +62,16 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
             _ => failure,
         });
     }
-    let value = decode(&body).map_err(|error| {
-        Failure::new(Reason::BadResponse).with_cause(format!("invalid response body: {error}"))
+    let Decoded { value, omitted } = decode::decode(&body).map_err(|error| {
+        let failure = Failure::new(Reason::BadResponse).with_cause(error.to_string());
+        match error {
+            DecodeError::NotJson(_) => failure,
+            DecodeError::Value(_) => failure.with_response(head.status, Bytes::new()),
+        }
     })?;
     Ok(FetchResult::Full(FullResponse {
         value: Arc::new(value),
+        omitted,
         status: head.status,
         head: head.headers,
         bytes: body.len(),
@@ -75,22 +81,12 @@ pub(super) async fn attempt<T: DeserializeOwned, S: Scope>(
 }
 
 /// Decodes a cached body. The body was decoded successfully before, here or in another replica.
-pub(super) fn decode_cached<T>(body: &[u8]) -> Option<Arc<dyn Any + Send + Sync>>
+pub(super) fn decode_cached<T>(body: &[u8]) -> Option<DecodedBody>
 where
     T: DeserializeOwned + Send + Sync + 'static,
 {
-    decode::<T>(body).ok().map(|value| Arc::new(value) as _)
-}
-
-/// Decodes JSON; an empty body counts as `null`. `serde_json` itself rejects more than 128 levels of nesting.
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
-    // One UTF-8 check of the whole body is cheaper than a check of each string.
-    match std::str::from_utf8(body) {
-        Ok("") => serde_json::from_str("null"),
-        Ok(text) => serde_json::from_str(text),
-        // The error of `from_slice` gives the position of the invalid byte.
-        Err(_) => serde_json::from_slice(body),
-    }
+    let Decoded { value, omitted } = decode::decode::<T>(body).ok()?;
+    Some(DecodedBody::new(value, omitted))
 }
 
 fn build_request<S: Scope>(
@@ -151,7 +147,7 @@ fn failure_from_status<S: Scope>(
 }
 
 /// The longest `Retry-After` that counts; a longer one is shortened.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The delay of `Retry-After` (RFC 9110 §10.2.3): a number of seconds, or a date.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {

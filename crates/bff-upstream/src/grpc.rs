@@ -17,6 +17,7 @@ use tower::util::{MapRequest, MapResponse};
 
 use crate::clients::trust_roots::TrustRoots;
 use crate::config::Config;
+use crate::decode::{self, Decoded};
 use crate::endpoints::balance::Instance;
 use crate::endpoints::discovery::InitialResolution;
 use crate::endpoints::endpoint::Endpoint;
@@ -31,12 +32,14 @@ pub use bidi_stream::{BidiStream, open_stream};
 pub use call::Call;
 
 use cooperative_body::CooperativeBody;
+use marked_codec::MarkedCodec;
 
 mod bidi_stream;
 mod call;
 mod cancel;
 mod channel;
 mod cooperative_body;
+mod marked_codec;
 mod response_head;
 pub mod status;
 #[cfg(test)]
@@ -92,8 +95,8 @@ impl Upstream {
 impl Upstream {
     /// Makes a unary call: the cache first, then every policy, outermost first.
     ///
-    /// `convert` turns the response message into a value. It runs inside the attempt, so that every policy counts an
-    /// invalid message as a failure.
+    /// `convert` turns the response message into a value. It runs inside the attempt. A message that does not decode or
+    /// convert is a failure of the call, and no sign of the backend's health.
     pub async fn send<C, T, S>(
         &self,
         cx: &RequestContext,
@@ -128,7 +131,10 @@ impl Upstream {
                     .apply(self.name(), self.policy.env(), cache);
             }
             let response = result.map_err(|failure| failure.for_write(true))?;
-            let provenance = Provenance::fresh(self.name(), Duration::ZERO, visibility);
+            let provenance = Provenance {
+                omitted: response.omitted,
+                ..Provenance::fresh(self.name(), Duration::ZERO, visibility)
+            };
             return Ok(bff_context::trusted::fetched(response.value, provenance));
         }
         let config = self.policy.config();
@@ -182,10 +188,11 @@ where
         let channel = instance.payload().clone();
         let (message, head) = attempt((cx, env), config, channel, call, codec(), timeout).await?;
         let bytes = message.encoded_len();
-        let value = convert(message)
-            .map_err(|error| Failure::new(Reason::BadResponse).with_cause(error))?;
+        let Decoded { value, omitted } = decode::omitting(|| convert(message));
+        let value = value.map_err(|error| status::undecodable().with_cause(error))?;
         Ok(FullResponse {
             value: Arc::new(value),
+            omitted,
             status: StatusCode::OK,
             head,
             bytes,
@@ -196,6 +203,9 @@ where
     let traits = call.retry_traits();
     let result = up.policy.call(cx, deadline, traits, attempt).await;
     up.policy.record_call(call.route, started, &result);
+    if let Ok(response) = &result {
+        up.policy.record_omitted(call.route, response.omitted);
+    }
     result.map_err(|failure| failure.with_upstream(up.name()))
 }
 
@@ -221,7 +231,7 @@ where
     let to_failure = |status: Status| status::failure(&status, S::PERSONAL, timeout_reason);
     let mut client = connect(config, channel).await.map_err(to_failure)?;
     let path = PathAndQuery::from_static(call.route);
-    let response = client.unary(request, path, codec).await;
+    let response = client.unary(request, path, MarkedCodec(codec)).await;
     let (metadata, message, _) = response.map_err(to_failure)?.into_parts();
     Ok((message, metadata.into_headers()))
 }

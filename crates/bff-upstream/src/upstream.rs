@@ -139,7 +139,10 @@ impl Upstream {
         }
         match result {
             Ok(FetchResult::Full(response)) => {
-                let provenance = Provenance::fresh(self.name(), Duration::ZERO, call.visibility());
+                let provenance = Provenance {
+                    omitted: response.omitted,
+                    ..Provenance::fresh(self.name(), Duration::ZERO, call.visibility())
+                };
                 Ok(bff_context::trusted::fetched(response.value, provenance))
             }
             // The request was not conditional, so a 304 is a backend error.
@@ -171,6 +174,9 @@ impl Upstream {
         let traits = call.retry_traits();
         let result = self.policy.call(cx, deadline, traits, attempt).await;
         self.policy.record_call(call.route(), started, &result);
+        if let Ok(FetchResult::Full(response)) = &result {
+            (self.policy).record_omitted(call.route(), response.omitted);
+        }
         result.map_err(|failure| failure.with_upstream(self.name()))
     }
 }

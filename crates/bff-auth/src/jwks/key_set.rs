@@ -20,6 +20,7 @@ pub enum Algorithm {
 /// A JWKS. Each key is parsed separately, because an unsupported key must not affect the others (§5).
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
+    #[serde(deserialize_with = "bff_upstream::omit_undecodable")]
     keys: Vec<Value>,
 }
 

@@ -129,7 +129,11 @@ impl Issuer {
     }
 
     pub(super) fn publish(&self, signers: &[&Signer]) {
-        let keys: Vec<Value> = signers.iter().map(|s| s.jwk()).collect();
+        self.publish_keys(signers.iter().map(|s| s.jwk()).collect());
+    }
+
+    /// Publishes keys. A text `SURROGATE` in them is sent as a lone surrogate.
+    pub(super) fn publish_keys(&self, keys: Vec<Value>) {
         *self.keys.lock() = json!({ "keys": keys });
     }
 
@@ -148,6 +152,7 @@ impl Issuer {
             tokio::time::sleep(SLOW_DELAY).await;
         }
         let body = self.keys.lock().to_string();
+        let body = body.replace("SURROGATE", "\\ud83d");
         let mut response = Response::new(Full::from(body));
         if behavior == Behavior::Failing || path != "/oidc/jwks" {
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

@@ -337,6 +337,244 @@ fn section_4_3_4_a_304_updates_the_stored_headers() {
     assert!(merge_304_headers(&untagged, &headers(&[("etag", "\"b\"")])).is_none());
 }
 
+/// The lifetime of a response with these lines of `Cache-Control`, and whether it may be served stale.
+fn lifetime_and_stale(lines: &[&str]) -> (u64, bool) {
+    let lines: Vec<_> = lines.iter().map(|line| ("cache-control", *line)).collect();
+    let mut case = Case::shared();
+    case.policy.stale_if_error(s(1));
+    let decision = case.evaluate(&lines);
+    let is_stale_allowed = !decision.stale_if_error.is_zero();
+    (decision.fresh_for.as_secs(), is_stale_allowed)
+}
+
+#[test]
+fn section_5_2_the_grammar_of_cache_control() {
+    for (lines, fresh, stale) in [
+        // Names without case, white space around members, empty members, several lines.
+        (&["Max-Age=60"][..], 60, true),
+        (&["public,,max-age=60 ,"], 60, true),
+        (&["\tpublic ,\tmax-age=60"], 60, true),
+        (&["public", "max-age=60"], 60, true),
+        (&["max-age=60", "no-cache"], 0, false),
+        (&["max-age=60", "Must-Revalidate"], 60, false),
+        (&["\u{e9}", "max-age=60"], 0, false),
+        // Tokens and quoted strings.
+        (&["max-age=\"60\""], 60, true),
+        (&["max-age=\"6\\0\""], 60, true),
+        (&["s-maxage=\"60\", max-age=5"], 60, false),
+        (&["ext=\"a, max-age=600, no-store\", max-age=60"], 60, true),
+        (&["ext=\"\\\", max-age=600\", max-age=60"], 60, true),
+        (&["ext=\"a, no-cache\", max-age=60"], 60, true),
+        (
+            &["max-age=60, ext=\"a, must-revalidate, s-maxage=5\""],
+            60,
+            true,
+        ),
+        (&["no-cache=\"Set-Cookie, X-A\", max-age=60"], 0, false),
+        (&["NO-CACHE=X-A, max-age=60"], 0, false),
+        (&["ext=\"max-age=600", "max-age=60"], 0, false),
+        // Numbers: digits only; one that is too large counts as 2^31 (section 1.2.2).
+        (&["max-age=0060"], 60, true),
+        (&["max-age=2147483647"], 2_147_483_647, true),
+        (&["max-age=2147483648"], 1 << 31, true),
+        (&["max-age=4294967296"], 1 << 31, true),
+        (&["max-age=99999999999999999999999"], 1 << 31, true),
+        (&["s-maxage=99999999999999999999999"], 1 << 31, false),
+        (&["max-age=99999999999999999999999, s-maxage=5"], 5, false),
+        // Invalid lifetimes: the response is stale (section 4.2.1).
+        (&["max-age"], 0, true),
+        (&["max-age="], 0, true),
+        (&["max-age=\"\""], 0, true),
+        (&["max-age=\"60"], 0, false),
+        (&["max-age=60\""], 0, false),
+        (&["max-age='60'"], 0, true),
+        (&["max-age=+60"], 0, true),
+        (&["max-age=-60"], 0, true),
+        (&["max-age=60.5"], 0, true),
+        (&["max-age=60s"], 0, true),
+        (&["max-age=0x60"], 0, true),
+        (&["max-age=6 0"], 0, true),
+        (&["max-age:60"], 0, true),
+        (&["s-maxage=soon, max-age=60"], 0, false),
+        // Repeated: equal values are one; with different ones nothing is served stale.
+        (&["max-age=60, max-age=\"60\""], 60, true),
+        (&["max-age=60", "max-age=60"], 60, true),
+        (&["max-age=60", "max-age=90"], 60, false),
+        (&["max-agee=60"], 0, true),
+    ] {
+        assert_eq!(lifetime_and_stale(lines), (fresh, stale), "{lines:?}");
+    }
+    for line in [
+        "private=\"a, b\", max-age=60",
+        "PRIVATE=\"a\"",
+        "ext=\"a\", private",
+        "no-store=\"a\"",
+        "ext=\"a\"\", no-store",
+    ] {
+        assert!(!storable_and_fresh_secs_of(line).0, "{line}");
+    }
+    for line in [
+        "ext=\"a, private\"",
+        "ext=private",
+        "ext=\"no-store, private\"",
+    ] {
+        assert!(storable_and_fresh_secs_of(line).0, "{line}");
+    }
+}
+
+#[test]
+fn section_5_1_the_grammar_of_age() {
+    for (lines, age) in [
+        (&["10"][..], 10),
+        (&["0010"], 10),
+        (&["10, 20"], 10),
+        (&["10", "20"], 10),
+        (&["0, 20"], 0),
+        // Too large: older than every lifetime.
+        (&["2147483648"], 1 << 31),
+        (&["99999999999999999999"], 1 << 31),
+        // Invalid: ignored.
+        (&[""], 0),
+        (&["-10"], 0),
+        (&["+10"], 0),
+        (&["10.5"], 0),
+        (&["10s"], 0),
+        (&["\"10\""], 0),
+        (&["ten"], 0),
+        (&["10;a=b"], 0),
+    ] {
+        let mut fields = vec![("cache-control", "max-age=60")];
+        fields.extend(lines.iter().map(|line| ("age", *line)));
+        let decision = Case::shared().evaluate(&fields);
+        let fresh = 60_u64.saturating_sub(age);
+        let actual = (decision.age.as_secs(), decision.fresh_for.as_secs());
+        assert_eq!(actual, (age, fresh), "{lines:?}");
+    }
+}
+
+#[test]
+fn section_5_3_dates_have_three_forms() {
+    let date = "Thu, 01 Jan 2026 00:00:00 GMT";
+    for (lines, fresh) in [
+        (&["Thu, 01 Jan 2026 00:01:00 GMT"][..], 60),
+        (&["Thursday, 01-Jan-26 00:01:00 GMT"], 60),
+        (&["Thu Jan  1 00:01:00 2026"], 60),
+        (&["Thu, 01 Jan 2026 00:01:00 GMT", "0"], 60),
+        (&["0", "Thu, 01 Jan 2026 00:01:00 GMT"], 0),
+        // Invalid: in the past.
+        (&["0"], 0),
+        (&["-1"], 0),
+        (&[""], 0),
+        (&["60"], 0),
+        (&["1767225660"], 0),
+        (&["2026-01-01T00:01:00Z"], 0),
+        (&["Thu, 01 Jan 2026 00:01:00 +0100"], 0),
+        (&["Thu, 01 Jan 2026 00:01:00 UTC"], 0),
+        (&["Thu, 01 Jan 2026 00:01 GMT"], 0),
+        (&["Thu, 32 Jan 2026 00:01:00 GMT"], 0),
+        (&["\"Thu, 01 Jan 2026 00:01:00 GMT\""], 0),
+        (&["Thu, 01 Jan 1926 00:01:00 GMT"], 0),
+        (&["never"], 0),
+    ] {
+        let mut fields = vec![("date", date)];
+        fields.extend(lines.iter().map(|line| ("expires", *line)));
+        assert_eq!(
+            Case::shared().storable_and_fresh_secs(&fields).1,
+            fresh,
+            "{lines:?}"
+        );
+        // A lifetime in Cache-Control wins, also an invalid one.
+        fields.push(("cache-control", "max-age=5"));
+        assert_eq!(
+            Case::shared().storable_and_fresh_secs(&fields).1,
+            5,
+            "{lines:?}"
+        );
+        fields.push(("cache-control", "max-age"));
+        assert!(
+            Case::shared().storable_and_fresh_secs(&fields).1 <= 5,
+            "{lines:?}"
+        );
+    }
+    let invalid = [
+        ("expires", "Thu, 01 Jan 2026 00:01:00 GMT"),
+        ("cache-control", "max-age"),
+    ];
+    assert_eq!(Case::shared().storable_and_fresh_secs(&invalid).1, 0);
+    for (date, fresh) in [
+        ("Wed, 31 Dec 2025 23:59:30 GMT", 30),
+        ("Wednesday, 31-Dec-25 23:59:30 GMT", 30),
+        ("Wed Dec 31 23:59:30 2025", 30),
+        // Invalid: the time of arrival counts.
+        ("yesterday", 60),
+        ("", 60),
+    ] {
+        let fields = [("date", date), ("cache-control", "max-age=60")];
+        // The age is one second less, because `Date` has whole seconds.
+        let decision = Case::shared().evaluate(&fields);
+        let expected = if fresh < 60 { fresh + 1 } else { fresh };
+        assert_eq!(decision.fresh_for.as_secs(), expected, "{date}");
+    }
+}
+
+#[test]
+fn section_4_1_the_grammar_of_vary() {
+    for (lines, expected) in [
+        (&["accept", "accept-language"][..], true),
+        (&["accept,, ,Accept-Encoding,"], true),
+        (&[""], true),
+        (&["accept", "*"], false),
+        (&["accept, *"], false),
+        (&[" * "], false),
+        (&["\u{e9}"], false),
+        (&["accept", "X-Request-Id"], false),
+        (&["accept,X-REQUEST-ID"], false),
+    ] {
+        let mut fields = vec![("cache-control", "max-age=60")];
+        fields.extend(lines.iter().map(|line| ("vary", *line)));
+        let storable = Case::shared().storable_and_fresh_secs(&fields).0;
+        assert_eq!(storable, expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn an_etag_is_a_condition_only_if_it_is_an_entity_tag() {
+    for (etag, is_valid) in [
+        ("\"a\"", true),
+        ("W/\"a\"", true),
+        ("\"\"", true),
+        ("\"a,b\"", true),
+        ("\"a b\"", true),
+        ("\"\u{e9}\"", true),
+        ("*", false),
+        ("a", false),
+        ("w/\"a\"", false),
+        ("W/a", false),
+        ("W/W/\"a\"", false),
+        ("\"a", false),
+        ("\"", false),
+        ("\"a\", \"b\"", false),
+        ("'a'", false),
+        ("", false),
+    ] {
+        let stored = stored_headers(&headers(&[("etag", etag)]));
+        assert_eq!(stored.contains_key("etag"), is_valid, "{etag}");
+    }
+    for (stored, update, is_about_stored) in [
+        ("\"a\"", "W/\"a\"", true),
+        ("W/\"a\"", "\"a\"", true),
+        ("\"a,b\"", "\"a,b\"", true),
+        ("\"a\"", "\"A\"", false),
+        ("\"a,b\"", "\"a\"", false),
+        // No entity tag says nothing.
+        ("\"a\"", "a", true),
+    ] {
+        let merged =
+            merge_304_headers(&headers(&[("etag", stored)]), &headers(&[("etag", update)]));
+        assert_eq!(merged.is_some(), is_about_stored, "{stored} {update}");
+    }
+}
+
 fn directive() -> impl Strategy<Value = String> {
     let number = prop::sample::select(&["0", "1", "60", "600", "x", "\"9\""][..]);
     let name = prop::sample::select(

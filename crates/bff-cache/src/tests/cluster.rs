@@ -90,6 +90,7 @@ async fn read_in_scope<S: Scope>(
             head: HeaderMap::new(),
             bytes: 100,
             body: Bytes::from(number.to_string()),
+            omitted: 0,
             response_delay: Duration::ZERO,
         }))
     };

@@ -118,6 +118,7 @@ impl Reader {
                 head,
                 bytes: 10,
                 body: Bytes::new(),
+                omitted: 0,
                 response_delay: Duration::ZERO,
             }))
         };

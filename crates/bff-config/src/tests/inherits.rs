@@ -194,8 +194,8 @@ fn an_invalid_inherited_value_names_the_defaults_table() {
 #[test]
 fn the_defaults_table_is_one_of_the_expected_keys() {
     assert_eq!(
-        loaded(None, &[("WEB_NOPE", "1")]).unwrap_err(),
-        "unknown key `nope` in variable WEB_NOPE: expected `upstreams`, `upstream_defaults`"
+        loaded(Some("nope = 1"), &[]).unwrap_err(),
+        "unknown key `nope` in the overlay: expected `upstreams`, `upstream_defaults`"
     );
 }
 

@@ -21,32 +21,78 @@ fn an_unknown_key_lists_the_known_ones() {
 }
 
 #[test]
-fn an_unknown_variable_is_an_error() {
-    let known = "expected one of `mode`, `edge`, `inbound`, `session`, `upstreams`, `upstream_defaults`, `keys`, `discovery`";
-    assert_eq!(
-        env_error(&[("WEB_UPSTREAM__X", "hunter2")]),
-        format!("unknown key `upstream` in variable WEB_UPSTREAM__X: {known}")
-    );
-    assert_eq!(
-        env_error(&[("WEB_UPSTREAMS__ALPHA__ULR", "x")]),
-        "unknown key `upstreams.alpha.ulr` in variable WEB_UPSTREAMS__ALPHA__ULR: expected `url` or `token`"
-    );
-    assert_eq!(
-        env_error(&[("WEB_MODE__X", "x")]),
-        "unknown variable WEB_MODE__X: `mode` is a value, not a section"
-    );
-    for name in ["WEB_", "WEB___MODE", "WEB_EDGE__"] {
-        assert_eq!(
-            env_error(&[(name, "x")]),
-            format!(
-                "unknown variable {name}: write PREFIX_SECTION__KEY, with two underscores between names"
-            )
-        );
+fn an_unknown_key_in_a_known_section_is_an_error_in_a_variable() {
+    for (name, line) in [
+        (
+            "WEB_UPSTREAMS__ALPHA__ULR",
+            "unknown key `upstreams.alpha.ulr` in variable WEB_UPSTREAMS__ALPHA__ULR: expected `url` or `token`",
+        ),
+        (
+            "WEB_INBOUND__DEADLNE",
+            "unknown key `inbound.deadlne` in variable WEB_INBOUND__DEADLNE: expected `deadline` or `idle`",
+        ),
+        (
+            "WEB_INBOUND__",
+            "unknown key `inbound.` in variable WEB_INBOUND__: expected `deadline` or `idle`",
+        ),
+        (
+            "WEB_MODE__X",
+            "mode in variable WEB_MODE__X: this is a value, not a section",
+        ),
+    ] {
+        assert_eq!(env_error(&[(name, "hunter2")]), line);
     }
     assert_eq!(
         env_error(&[("WEB_MODE", "production"), ("WEB_mode", "production")]),
         "mode in variable WEB_mode: variable WEB_MODE sets the same key"
     );
+}
+
+#[test]
+fn a_variable_of_no_section_is_a_warning_with_the_nearest_name() {
+    let no_section = "its first name is no section or key";
+    for (name, reason) in [
+        ("WEB_CONCURRENCY", no_section),
+        ("WEB_", no_section),
+        ("WEB___MODE", no_section),
+        ("WEB__BLUE_ADDRESS", no_section),
+        ("WEB_PORT", no_section),
+        ("WEB_NODE_ENV", no_section),
+        ("WEB_UPSTREAM__X", "did you mean WEB_UPSTREAMS__X?"),
+        ("WEB_INBOUD__IDLE", "did you mean WEB_INBOUND__IDLE?"),
+        ("WEB__INBOUND__IDLE", "did you mean WEB_INBOUND__IDLE?"),
+        ("WEB_INBOUND_IDLE", "did you mean WEB_INBOUND__IDLE?"),
+        (
+            "WEB_UPSTREAM_DEFAULTS_URL",
+            "did you mean WEB_UPSTREAM_DEFAULTS__URL?",
+        ),
+        ("WEB_MODES", "did you mean WEB_MODE?"),
+        ("WEB_MDOE", "did you mean WEB_MODE?"),
+    ] {
+        let env = [(name, "hunter2"), ("WEB_EDGE__HOST", "h")];
+        assert_eq!(with_env(&env).edge.host, "h");
+        let layers = Layers {
+            env: &env,
+            ..Layers::default()
+        };
+        assert_eq!(
+            unknown_variables::<Config>(&sources(&layers, None)).unwrap(),
+            [format!("variable {name} is ignored: {reason}")]
+        );
+    }
+    // Two variables of no section do not disturb each other, and no error or printout contains them.
+    with_env(&[("WEB_FOO", "1"), ("WEB_FOO__BAR", "2")]);
+    // A variable of a known section, and one of another program, are no warning.
+    let layers = Layers {
+        env: &[
+            ("WEB_SESSION__KEY_FILE", "/x"),
+            ("WEB_MODE_FILE", "/x"),
+            ("WEBB_X", "1"),
+        ],
+        ..Layers::default()
+    };
+    let warnings = unknown_variables::<Config>(&sources(&layers, None)).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
 }
 
 #[test]

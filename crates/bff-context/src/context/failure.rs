@@ -105,6 +105,8 @@ pub struct Failure {
     sent: bool,
     /// Whether an earlier attempt of the same call may have been applied.
     earlier_attempt_uncertain: bool,
+    /// Whether the backend forbids a retry.
+    retry_forbidden: bool,
     cause: Option<Cow<'static, str>>,
 }
 
@@ -121,6 +123,7 @@ impl Failure {
             public_error: None,
             sent: true,
             earlier_attempt_uncertain: false,
+            retry_forbidden: false,
             cause: None,
         }
     }
@@ -155,6 +158,18 @@ impl Failure {
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after;
         self
+    }
+
+    /// Marks the failure as one that the backend forbids to retry.
+    #[must_use]
+    pub fn with_retry_forbidden(mut self, forbidden: bool) -> Self {
+        self.retry_forbidden = forbidden;
+        self
+    }
+
+    /// Whether the backend forbids a retry.
+    pub fn is_retry_forbidden(&self) -> bool {
+        self.retry_forbidden
     }
 
     /// Sets the status and the body of the backend's response.

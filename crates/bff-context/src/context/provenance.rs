@@ -63,6 +63,8 @@ pub struct Provenance {
     pub cache_result: CacheResult,
     /// The error that clients receive, if the failure has its own code. `reason` remains a closed set.
     pub public_error: Option<Error>,
+    /// The number of elements that the value's lists omit, because they do not decode.
+    pub omitted: u32,
 }
 
 impl Provenance {
@@ -78,10 +80,12 @@ impl Provenance {
             visibility,
             cache_result: CacheResult::Miss,
             public_error: None,
+            omitted: 0,
         }
     }
 
-    /// The provenance of a value made from two: the worse state, the shorter freshness lifetime, each source once.
+    /// The provenance of a value made from two: the worse state, the shorter freshness lifetime, each source once, all
+    /// omitted elements.
     #[must_use]
     pub fn merge(self, other: &Self) -> Self {
         let worse = if other.state > self.state {
@@ -107,6 +111,7 @@ impl Provenance {
             retry_after: self.retry_after.max(other.retry_after),
             fresh_for: self.fresh_for.min(other.fresh_for),
             visibility: self.visibility.and(other.visibility),
+            omitted: self.omitted.saturating_add(other.omitted),
         }
     }
 }

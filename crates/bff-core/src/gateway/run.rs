@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use super::{DEFAULTS, Gateway, GatewayConfig, GatewayState};
+use super::{DEFAULTS, Gateway, GatewayConfig, GatewayState, log_warnings};
 use crate::auth;
-use crate::config::Args;
+use crate::config::{Args, Configured};
 use crate::context::Env;
 use crate::net::Listener;
 use crate::server::{App, Listeners, bind, exit_with_error, serve, stop_signal};
@@ -42,7 +41,7 @@ pub fn run<U: GatewayState>(gateway: &Gateway<U>, package: Package) -> ExitCode 
 }
 
 /// A gateway that is built and not yet served.
-type Ready<U> = (Arc<GatewayConfig<U>>, App);
+type Ready<U> = Configured<GatewayConfig<U>, App>;
 
 /// The steps that need no waiting.
 fn prepare<U: GatewayState>(gateway: &Gateway<U>, package: Package) -> Result<Ready<U>, ExitCode> {
@@ -56,14 +55,16 @@ fn prepare<U: GatewayState>(gateway: &Gateway<U>, package: Package) -> Result<Re
 
 async fn serve_until_stopped<U: GatewayState>(
     package: Package,
-    (config, app): Ready<U>,
+    ready: Ready<U>,
 ) -> Result<(), String> {
+    let config = ready.config;
     let _log = logs::install(&config.telemetry)?;
+    log_warnings(&ready.warnings);
     // Installed before the listeners: a signal right after the start still leads to a drain.
     let stop = stop_signal()?;
     let listeners = bind(&config.server).await?;
     announce(package, &listeners);
-    serve(listeners, app, stop).await;
+    serve(listeners, ready.output, stop).await;
     Ok(())
 }
 

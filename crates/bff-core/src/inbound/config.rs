@@ -32,7 +32,7 @@ pub struct Config {
         with = "crate::config::duration::some"
     )]
     pub body_timeout: Duration,
-    /// The languages that have texts. The first one is the default language. Default `["en"]`.
+    /// The languages for calls whose backend translates. The first one is the default language. Default `["en"]`.
     #[serde(default = "Config::languages")]
     pub languages: Vec<Language>,
     /// The regions served. Anonymous callers get the first one. Default `["DE"]`.

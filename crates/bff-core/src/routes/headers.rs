@@ -8,6 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use super::config::{Config, Credential};
 use crate::auth::X_API_KEY;
 use crate::context::trace;
+use crate::scope::{X_USER_ID, X_USER_ROLE};
+use crate::section::screen::BY_CALLER;
 
 /// Hop-by-hop headers, whether `Connection` lists them or not.
 const HOP_BY_HOP: [&str; 9] = [
@@ -121,10 +123,19 @@ pub(super) fn from_backend(headers: &mut HeaderMap, config: &Config) {
     }
 }
 
+/// Adds the credential headers to `Vary` if the backend varies by the identity that the gateway derives from them.
+pub(super) fn vary_by_credential(headers: &mut HeaderMap) {
+    let varies_by = |name: &HeaderName| contains_token(headers, header::VARY, name.as_str());
+    if [X_USER_ID, X_USER_ROLE].iter().any(varies_by) {
+        append(headers, header::VARY, BY_CALLER.as_bytes());
+    }
+}
+
 /// Whether the body is a stream of server-sent events.
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    let media = headers.get(header::CONTENT_TYPE);
-    media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"))
+    let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let essence = media.and_then(|media| media.split(|b| *b == b';').next());
+    essence.is_some_and(|e| e.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
 /// Appends to `Via` the version of the received message and the name of this gateway (RFC 9110 §7.6.3).
@@ -204,6 +215,37 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut sent);
         assert_eq!(sent, headers(&[("accept", "*/*")]));
+    }
+
+    #[test]
+    fn a_backend_that_varies_by_identity_varies_by_credential() {
+        for (vary, expected) in [
+            (
+                "accept, X-User-Id",
+                "accept, X-User-Id, authorization, x-api-key",
+            ),
+            ("x-user-role", "x-user-role, authorization, x-api-key"),
+            ("accept, x-user", "accept, x-user"),
+        ] {
+            let mut head = headers(&[("vary", vary)]);
+            vary_by_credential(&mut head);
+            assert_eq!(head, headers(&[("vary", expected)]));
+        }
+    }
+
+    #[test]
+    fn a_media_type_is_compared_without_case_and_parameters() {
+        for (media, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream", true),
+            ("text/event-stream ; charset=\"utf-8\"", true),
+            ("text/event-streams", false),
+            ("text/plain; a=\"text/event-stream\"", false),
+            ("", false),
+        ] {
+            let head = headers(&[("content-type", media)]);
+            assert_eq!(is_event_stream(&head), expected, "{media}");
+        }
     }
 
     #[test]

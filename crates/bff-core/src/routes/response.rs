@@ -70,6 +70,7 @@ pub(super) fn convert_headers(
 ) {
     headers::from_backend(head, &route.config);
     headers::append_via(head, version, cx.client());
+    headers::vary_by_credential(head);
     if route.config.v1_format {
         v1_format::append_vary(head);
     }

@@ -38,9 +38,10 @@ impl SectionMeta {
         }
     }
 
-    /// Whether a retry could return better data.
+    /// Whether data is missing that is not definitively absent.
     fn is_incomplete(&self) -> bool {
         match self.provenance.state {
+            _ if self.provenance.omitted > 0 => true,
             Freshness::Fallback => true,
             Freshness::Missing => !self.provenance.reason.is_some_and(Reason::is_definitive),
             _ => false,
@@ -71,7 +72,8 @@ impl Meta {
         &self.0
     }
 
-    /// False if a section is a fallback, or missing for a reason that a retry could fix.
+    /// False if a section is a fallback, has a list that omits elements, or is missing for a reason that a retry could
+    /// fix.
     pub fn is_complete(&self) -> bool {
         !self.0.iter().any(SectionMeta::is_incomplete)
     }
@@ -108,6 +110,9 @@ impl Meta {
             text.push_str(section.provenance.state.as_str());
             if let Some(age) = section.provenance.age {
                 let _ = write!(text, ";age={}", age.as_secs());
+            }
+            if section.provenance.omitted > 0 {
+                let _ = write!(text, ";omitted={}", section.provenance.omitted);
             }
         }
         HeaderValue::try_from(text).ok()
@@ -149,6 +154,9 @@ impl Serialize for SectionMeta {
         }
         if let Some(after) = from.retry_after {
             map.serialize_entry("retryAfterMs", &millis(after))?;
+        }
+        if from.omitted > 0 {
+            map.serialize_entry("omitted", &from.omitted)?;
         }
         map.end()
     }
@@ -196,6 +204,10 @@ struct SectionState {
     /// The time to wait before a retry, in milliseconds.
     #[schema(rename = "retryAfterMs")]
     retry_after_ms: Option<u64>,
+    /// The number of elements that the section's lists leave out, because the backend's data of them is invalid. Absent
+    /// if there are none.
+    #[schema(minimum = 1)]
+    omitted: Option<u32>,
 }
 
 impl PartialSchema for Meta {
@@ -212,7 +224,8 @@ impl PartialSchema for Meta {
             .property(
                 "complete",
                 ObjectBuilder::new().schema_type(Type::Boolean).description(Some(
-                    "False if a section is a fallback, or missing for a reason that a retry could fix.",
+                    "False if a section is a fallback, has a list that omits elements, or is missing for a reason that \
+                     a retry could fix.",
                 )),
             )
             .required("complete")
@@ -291,6 +304,20 @@ mod tests {
             }})
         );
         assert_eq!(meta.fresh_for(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_list_that_omits_elements_is_incomplete() {
+        let mut search = section("search", Freshness::Cached, None, Some(2_500));
+        search.provenance.omitted = 2;
+        let meta = Meta::new(vec![search]);
+        assert_eq!(meta.header().unwrap(), "search=cached;age=2;omitted=2");
+        assert_eq!(
+            serde_json::to_value(&meta).unwrap(),
+            serde_json::json!({"complete": false, "sections": {
+                "search": {"state": "cached", "source": "review", "ageMs": 2500, "omitted": 2},
+            }})
+        );
     }
 
     #[test]

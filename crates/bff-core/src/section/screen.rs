@@ -22,7 +22,7 @@ const HEADER_CAPACITY: usize = 24;
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// `Vary` value: the two request headers that carry credentials.
-const BY_CALLER: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
+pub(crate) const BY_CALLER: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
 
 /// A screen's value and the provenance of its sections.
 #[derive(Clone, Debug)]

@@ -47,16 +47,25 @@ pub async fn read_limited(
     } else {
         buffer.freeze()
     };
-    // Codings are case-insensitive, and `x-gzip` is `gzip` (RFC 9110 §8.4.1).
-    let coding = headers.get(header::CONTENT_ENCODING);
-    let coding = coding.map_or(Vec::new(), |c| {
-        c.as_bytes().trim_ascii().to_ascii_lowercase()
-    });
-    match &coding[..] {
-        b"" | b"identity" => Ok(data),
+    if data.is_empty() {
+        return Ok(data);
+    }
+    // The last coding of the list was applied last (RFC 9110 §8.4).
+    let codings: Vec<_> = content_codings(headers).collect();
+    let mut codings = codings.into_iter().rev();
+    codings.try_fold(data, |data, coding| match &coding[..] {
+        b"identity" => Ok(data),
         b"gzip" | b"x-gzip" => gunzip(&data, max),
         _ => Err(bad_response("unsupported Content-Encoding")),
-    }
+    })
+}
+
+/// The codings of all lines, in lower case: they are case-insensitive (RFC 9110 §8.4.1). Empty members do not count.
+fn content_codings(headers: &HeaderMap) -> impl Iterator<Item = Vec<u8>> {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    let members = members.map(|member| member.trim_ascii().to_ascii_lowercase());
+    members.filter(|member| !member.is_empty())
 }
 
 fn gunzip(compressed: &[u8], max: usize) -> Result<Bytes, Failure> {
@@ -76,6 +85,29 @@ fn gunzip(compressed: &[u8], max: usize) -> Result<Bytes, Failure> {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn codings_are_a_list_without_case() {
+        for (lines, expected) in [
+            (&[][..], &[][..]),
+            (&[""], &[]),
+            (&[",, ,"], &[]),
+            (&["GZIP"], &["gzip"]),
+            (&[" X-GZip\t"], &["x-gzip"]),
+            (&["identity, gzip"], &["identity", "gzip"]),
+            (&["gzip,,identity,"], &["gzip", "identity"]),
+            (&["gzip", "br"], &["gzip", "br"]),
+            (&["gzip;q=1"], &["gzip;q=1"]),
+            (&["\"gzip\""], &["\"gzip\""]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_ENCODING, line.parse().unwrap());
+            }
+            let codings = content_codings(&headers).map(|c| String::from_utf8(c).unwrap());
+            assert_eq!(codings.collect::<Vec<_>>(), expected, "{lines:?}");
+        }
+    }
 
     #[test]
     fn a_decompression_bomb_is_rejected_at_the_limit() {

@@ -24,7 +24,8 @@
 //! | `CANCELLED` | any | `bad_response` | - | 502 `bad_response` |
 //!
 //! `DEADLINE_EXCEEDED` is `deadline` if the request's deadline was exceeded. A stream without a final status and a
-//! message that is too large or invalid are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A refused connection, a
+//! message that is too large are `UNKNOWN` or `INTERNAL`, hence `bad_response`. A message that does not decode is
+//! `bad_response` too and counts as 200: it says nothing about the backend's health. A refused connection, a
 //! reset and a failed handshake are `unavailable`, without a response. For 409 and 422 the typed client may set its own
 //! code.
 //!
@@ -55,6 +56,8 @@ use http::StatusCode;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
+use super::marked_codec::UndecodableMessage;
+use crate::attempt::MAX_RETRY_AFTER;
 use bff_context::context::{Failure, Reason};
 use bff_context::error::Error;
 
@@ -71,6 +74,9 @@ pub(super) fn failure(status: &Status, personal: bool, timeout_reason: Reason) -
     if caused_by::<TimeoutExpired>(status) {
         return Failure::new(timeout_reason);
     }
+    if caused_by::<UndecodableMessage>(status) {
+        return undecodable().with_cause(status.message().to_owned());
+    }
     // Only a status that tonic created for a transport error has a source.
     if status.source().is_some() {
         let failure = Failure::new(Reason::Unavailable).with_cause(status.message().to_owned());
@@ -82,11 +88,10 @@ pub(super) fn failure(status: &Status, personal: bool, timeout_reason: Reason) -
     }
     let (reason, http_status) = reason_and_status(status.code(), personal, timeout_reason);
     let pushback = status.metadata().get(PUSHBACK);
-    let retry_after = pushback
-        .and_then(|v| v.to_str().ok()?.parse().ok())
-        .map(Duration::from_millis);
+    let retry_after = pushback.and_then(|value| retry_after(value.to_str().ok()?));
     let failure = Failure::new(reason)
         .with_retry_after(retry_after)
+        .with_retry_forbidden(pushback.is_some() && retry_after.is_none())
         .with_cause(format!(
             "the backend responded with {:?}: {}",
             status.code(),
@@ -96,6 +101,19 @@ pub(super) fn failure(status: &Status, personal: bool, timeout_reason: Reason) -
         Some(status) => failure.with_response(status, bytes::Bytes::new()),
         None => failure,
     }
+}
+
+/// The failure for a complete message that does not decode.
+pub(super) fn undecodable() -> Failure {
+    Failure::new(Reason::BadResponse).with_response(StatusCode::OK, bytes::Bytes::new())
+}
+
+/// The delay of a pushback, in milliseconds. `None`: a negative or an invalid value forbids a retry.
+fn retry_after(pushback: &str) -> Option<Duration> {
+    let is_number = !pushback.is_empty() && pushback.bytes().all(|b| b.is_ascii_digit());
+    // Only a number that is too large does not parse.
+    let millis = is_number.then(|| pushback.parse().unwrap_or(u64::MAX));
+    millis.map(|millis| Duration::from_millis(millis).min(MAX_RETRY_AFTER))
 }
 
 fn reason_and_status(
@@ -275,7 +293,23 @@ mod tests {
             .insert(PUSHBACK, "1500".parse().unwrap());
         let failed = failure(&later, false, Reason::Timeout);
         assert_eq!(failed.retry_after(), Some(Duration::from_millis(1500)));
-        let status = status(&failed.error());
-        assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "1500");
+        let own = status(&failed.error());
+        assert_eq!(own.metadata().get(PUSHBACK).unwrap(), "1500");
+        for (text, millis) in [
+            ("0", Some(0)),
+            ("99999999999999999999", Some(86_400_000)),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            let pushback = text.parse().unwrap();
+            later.metadata_mut().insert(PUSHBACK, pushback);
+            let failed = failure(&later, false, Reason::Timeout);
+            let delay = millis.map(Duration::from_millis);
+            assert_eq!(failed.retry_after(), delay, "{text}");
+            assert_eq!(failed.is_retry_forbidden(), millis.is_none(), "{text}");
+        }
     }
 }

@@ -57,7 +57,9 @@ impl Decoder for Text {
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<String>, Status> {
         let bytes = from.copy_to_bytes(from.remaining());
-        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        let text = String::from_utf8(bytes.into());
+        text.map(Some)
+            .map_err(|_| Status::internal("no UTF-8 in the message"))
     }
 }
 
@@ -70,9 +72,13 @@ struct ServerStream {
 
 impl ServerStream {
     async fn send(&self, text: &str) {
+        self.send_bytes(text.as_bytes()).await;
+    }
+
+    async fn send_bytes(&self, bytes: &[u8]) {
         let mut message = vec![0];
-        message.put_u32(u32::try_from(text.len()).unwrap());
-        message.put_slice(text.as_bytes());
+        message.put_u32(u32::try_from(bytes.len()).unwrap());
+        message.put_slice(bytes);
         self.frames.send(Frame::data(message.into())).await.unwrap();
     }
 
@@ -319,5 +325,40 @@ async fn recv_only_needs_one_message_and_the_status_ok() {
         };
         let (result, ()) = tokio::join!(client.recv_only(), backend);
         assert_eq!(result.is_ok(), is_ok, "{messages} {status} {result:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_does_not_decode_does_not_count_against_the_backend() {
+    for (message, status, is_damaged) in [
+        (&b"caf\xe9"[..], "0", false),
+        (b"inconvertible", "0", false),
+        (b"fine", "13", true),
+    ] {
+        let mut scene = Scene::new(0, |config| {
+            let consecutive_failures = std::num::NonZeroU32::new(3).unwrap();
+            config.circuit_breaker.consecutive_failures = consecutive_failures;
+        });
+        let convert = |text: String| match text.as_str() {
+            "inconvertible" => Err("inconvertible"),
+            _ => Ok(text),
+        };
+        for _ in 0..4 {
+            let call = Call::read(Public, "/test.Talks/Say", "hello".to_owned());
+            let result = scene.up.send(&scene.cx, call, || Text, convert);
+            let backend = async {
+                if let Some(server) = scene.accepted.recv().await {
+                    server.send_bytes(message).await;
+                    server.end(status).await;
+                }
+            };
+            let failure = tokio::select! {
+                result = async { tokio::join!(result, backend).0 } => result.unwrap_err(),
+                () = tokio::time::sleep(HEAD) => break,
+            };
+            assert_eq!(failure.reason(), Reason::BadResponse, "{failure:?}");
+        }
+        let is_open = scene.up.unhealthy_reason() == Some(Reason::CircuitOpen);
+        assert_eq!(is_open, is_damaged, "{message:?} {status}");
     }
 }

@@ -9,7 +9,8 @@ pub enum AttemptOutcome {
     Success,
     /// The backend timed out, was unreachable, or sent a 5xx or an invalid response.
     Failure,
-    /// No sign of the backend's health: another 4xx (our own mistake), a 429, or a request that was not sent.
+    /// No sign of the backend's health: another 4xx (our own mistake), a 429, a 2xx with undecodable data of one
+    /// resource, or a request that was not sent.
     Ignored,
     /// The request's deadline was exceeded first. This counts against the backend only after the time of a slow call.
     /// Otherwise a hanging backend would go unnoticed where deadlines are shorter than the attempt timeout.
@@ -24,7 +25,7 @@ impl AttemptOutcome {
             Reason::BadResponse
                 if failure
                     .upstream_status()
-                    .is_some_and(|s| s.is_client_error()) =>
+                    .is_some_and(|s| s.is_client_error() || s.is_success()) =>
             {
                 Self::Ignored
             }
@@ -51,6 +52,7 @@ mod tests {
         assert_eq!(outcome(Reason::NotFound, 404), AttemptOutcome::Success);
         assert_eq!(outcome(Reason::Forbidden, 403), AttemptOutcome::Success);
         assert_eq!(outcome(Reason::BadResponse, 422), AttemptOutcome::Ignored);
+        assert_eq!(outcome(Reason::BadResponse, 200), AttemptOutcome::Ignored);
         assert_eq!(outcome(Reason::Overloaded, 429), AttemptOutcome::Ignored);
         assert_eq!(outcome(Reason::BadResponse, 500), AttemptOutcome::Failure);
         assert_eq!(outcome(Reason::Unavailable, 503), AttemptOutcome::Failure);

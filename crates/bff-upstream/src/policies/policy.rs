@@ -102,6 +102,15 @@ impl<T: Send + Sync + 'static> Policy<T> {
         (self.metrics).upstream_call(self.name, route, outcome, elapsed);
     }
 
+    /// Counts and logs the elements that the lists of one response omit, because they do not decode.
+    pub fn record_omitted(&self, route: &'static str, omitted: u32) {
+        if omitted > 0 {
+            self.metrics.omitted_items(self.name, route, omitted);
+            let upstream = self.name;
+            tracing::warn!(target: "upstream", upstream, route, omitted, "elements of a list do not decode");
+        }
+    }
+
     /// The backend's settings.
     pub fn config(&self) -> &Config {
         &self.config

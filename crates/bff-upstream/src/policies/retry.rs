@@ -3,7 +3,7 @@
 //! | failure | retried |
 //! |---|---|
 //! | the request was not sent | always, for any method |
-//! | timeout; connection reset; 500, 502, 503, 504; an incomplete or invalid body | if the call is idempotent |
+//! | timeout; connection reset; 500, 502, 503, 504; a body that is incomplete or not JSON | if the call is idempotent |
 //! | 429 | if the call is idempotent and the response has `Retry-After` |
 //! | any other response; the request's deadline exceeded; rejected by a local policy | never |
 
@@ -78,9 +78,11 @@ pub fn is_retryable(failure: &Failure, idempotent: bool) -> bool {
     }
 }
 
-/// Whether a failed call over gRPC may be retried: only `UNAVAILABLE` is retryable (gRFC A6).
+/// Whether a failed call over gRPC may be retried: only `UNAVAILABLE` without a pushback that forbids it (gRFC A6).
 pub fn is_retryable_grpc(failure: &Failure, idempotent: bool) -> bool {
-    failure.reason() == Reason::Unavailable && is_retryable(failure, idempotent)
+    failure.reason() == Reason::Unavailable
+        && !failure.is_retry_forbidden()
+        && is_retryable(failure, idempotent)
 }
 
 fn is_transient(status: StatusCode) -> bool {
@@ -126,6 +128,7 @@ mod tests {
             (Reason::BadResponse, 500, true),
             (Reason::BadResponse, 502, true),
             (Reason::BadResponse, 504, true),
+            (Reason::BadResponse, 200, false),
             (Reason::BadResponse, 501, false),
             (Reason::BadResponse, 401, false),
             (Reason::BadResponse, 409, false),
@@ -148,6 +151,8 @@ mod tests {
         let unsent = failure(Reason::Unavailable, 0, false, false);
         assert!(is_retryable(&unsent, false));
         assert!(is_retryable_grpc(&unsent, false));
+        let forbidden = unsent.with_retry_forbidden(true);
+        assert!(!is_retryable_grpc(&forbidden, true));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
-use http::{HeaderValue, header};
 use tokio::time::{Instant, timeout_at};
 
 use super::rate_limit;
@@ -18,7 +17,7 @@ use crate::inbound::extract::language;
 use crate::inbound::middleware::compress;
 use crate::inbound::middleware::request_state::EdgeState;
 use crate::rate_limit::RateLimitState;
-use crate::routes::{Entry, ProxiedResponse};
+use crate::routes::Entry;
 use crate::scope::{Caller, Label, Region};
 
 /// Extra time after the deadline, in which the handler can return its own `deadline` error.
@@ -35,25 +34,12 @@ pub(in crate::inbound) async fn authenticate_and_handle(
     let context = build_context(edge, &state, &mut request, &mut limits).await;
     let mut response = match context {
         Ok(cx) => {
-            let language = cx.language();
             let until = cx.deadline() + DEADLINE_GRACE;
             request.extensions_mut().insert(cx);
-            let mut response = match timeout_at(
-                until,
-                compress::call_and_compress(route.clone(), request),
-            )
-            .await
-            {
-                Ok(response) => response,
-                Err(_) => Error::new(codes::DEADLINE, codes::DEADLINE.meaning()).into_response(),
-            };
-            if response.extensions().get::<ProxiedResponse>().is_none()
-                && let Ok(value) = HeaderValue::from_str(language.as_str())
-            {
-                let headers = response.headers_mut();
-                headers.insert(header::CONTENT_LANGUAGE, value);
-            }
-            response
+            let response = compress::call_and_compress(route.clone(), request);
+            timeout_at(until, response).await.unwrap_or_else(|_| {
+                Error::new(codes::DEADLINE, codes::DEADLINE.meaning()).into_response()
+            })
         }
         Err(error) => error.into_response(),
     };

@@ -206,6 +206,7 @@ fn full_response(stored: StoredResponse, response_delay: Duration) -> FullRespon
         bytes: bytes + stored.head.len() * 64,
         body: stored.encode(),
         value: Arc::new(stored),
+        omitted: 0,
         response_delay,
     }
 }

@@ -1,9 +1,7 @@
 //! A stored response of a proxy route, and its variants by `Vary`.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -12,6 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 
+use crate::cache::DecodedBody;
 use crate::cache::length_prefixed::{get_headers, put_headers};
 use crate::cache::rfc9111::compact_headers;
 use crate::outbound::{ForwardRequest, InFlightGuard, InstanceClients};
@@ -118,8 +117,9 @@ impl StoredResponse {
     }
 
     /// Decodes the bytes of another replica.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
-        Self::read(Bytes::copy_from_slice(bytes)).map(|stored| Arc::new(stored) as _)
+    pub(super) fn decode(bytes: &[u8]) -> Option<DecodedBody> {
+        let stored = Self::read(Bytes::copy_from_slice(bytes))?;
+        Some(DecodedBody::new(stored, 0))
     }
 
     fn read(mut from: Bytes) -> Option<Self> {

@@ -17,6 +17,7 @@ use super::config::{self, Config};
 use crate::call::Call;
 use crate::clients::stream::InstanceClients;
 use crate::clients::trust_roots::TrustRoots;
+use crate::decode::{self, Decoded};
 use crate::endpoints::endpoint::{Endpoint, Resolution, address};
 use bff_context::context::Id;
 use bff_context::scope::Public;
@@ -105,8 +106,17 @@ impl ConsulWatcher {
         if head.status != StatusCode::OK {
             return Err(format!("Consul responded with {}", head.status));
         }
-        let entries: Vec<Entry> = serde_json::from_slice(&body)
-            .map_err(|error| format!("invalid response body: {error}"))?;
+        let Decoded {
+            value: Entries(entries),
+            omitted,
+        } = decode::decode(&body).map_err(|error| error.to_string())?;
+        if omitted > 0 {
+            tracing::warn!(target: "discovery", omitted, "entries of Consul do not decode");
+        }
+        // An empty list would remove every instance.
+        if entries.is_empty() && omitted > 0 {
+            return Err("no entry of the response decodes".to_owned());
+        }
         if entries.is_empty() && head.headers.get(FILTERED).is_some_and(|v| v == "true") {
             return Err("the token has no read access to this service and its nodes".to_owned());
         }
@@ -172,6 +182,10 @@ fn index_of(headers: &HeaderMap) -> u64 {
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .unwrap_or_default()
 }
+
+/// The health entries of a service. One invalid entry does not hide the others.
+#[derive(Deserialize)]
+struct Entries(#[serde(deserialize_with = "decode::omit_undecodable")] Vec<Entry>);
 
 /// The part of a health entry that this module uses. Consul sends `null` for empty metadata.
 #[derive(Deserialize)]

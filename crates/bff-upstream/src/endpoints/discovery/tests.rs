@@ -178,6 +178,19 @@ async fn failures_of_the_agent_remove_no_instance() {
 }
 
 #[tokio::test]
+async fn an_invalid_entry_hides_no_other_instance() {
+    let agent = FakeAgent::start().await;
+    let mut watched = Watched::new(&consul(&agent.url), &Env::real());
+    let invalid = json!({"Node": {"Address": 7}, "Service": {"Port": 70_000}});
+    agent.reply(Reply::ok(1, json!([invalid, instance("10.0.0.1", 1)])));
+    // If no entry decodes, the instances stay.
+    agent.reply(Reply::ok(2, json!([invalid])));
+    agent.reply(Reply::ok(3, json!([instance("10.0.0.2", 1), invalid])));
+    assert_eq!(watched.addresses().await, ["10.0.0.1:1"]);
+    assert_eq!(watched.addresses().await, ["10.0.0.2:1"]);
+}
+
+#[tokio::test]
 async fn a_query_to_a_hanging_agent_times_out() {
     let mut agent = FakeAgent::start().await;
     let mut config = consul(&agent.url);
