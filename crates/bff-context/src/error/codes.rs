@@ -105,6 +105,7 @@ codes! {
     RATE_LIMITED "rate_limited" 429 "Rate limited", "Too many requests in this period.", WAIT;
     HEADERS_TOO_LARGE "headers_too_large" 431 "Headers too large", "A header is over 16 kB, or there are more than 100.", CHANGE;
     INTERNAL "internal" 500 "Internal error", "The gateway failed.", RETRY_READ;
+    NOT_IMPLEMENTED "not_implemented" 501 "Not implemented", "The request has a transfer coding other than chunked.", CHANGE;
     BAD_RESPONSE "bad_response" 502 "Bad response", "The response of a backend cannot be used.", RETRY_READ;
     UNAVAILABLE "unavailable" 503 "Unavailable", "A backend, or the idempotency store, cannot be reached.", WAIT;
     OVERLOADED "overloaded" 503 "Overloaded", "The gateway or a backend has no capacity.", WAIT;

@@ -32,6 +32,10 @@ pub(crate) struct ProxiedResponse;
 
 /// The router's fallback. The edge has already looked up the route.
 pub(crate) async fn fallback(mut request: Request) -> Response {
+    // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7).
+    if request.uri().path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let Some(entry) = request.extensions_mut().remove::<Arc<Entry>>() else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -222,12 +226,8 @@ fn upstream_headers(route: &Route, cx: &RequestContext, parts: &Parts) -> Header
     headers
 }
 
-/// The authority of the request: HTTP/1.1 has it in `Host`, HTTP/2 in the URI.
+/// The authority of the request. The edge has moved it into `Host`.
 fn authority(parts: &Parts) -> Option<Authority> {
-    let host = parts
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = host.and_then(|host| host.parse().ok());
-    host.or_else(|| parts.uri.authority().cloned())
+    let host = parts.headers.get(header::HOST)?;
+    host.to_str().ok()?.parse().ok()
 }

@@ -229,16 +229,18 @@ impl<'a> GatewayBuilder<'a> {
         Ok(App {
             name: self.name,
             router: inbound::layer(&edge, router)?,
-            admin: admin::router(
-                admin::ReadinessReport::new(readiness.clone(), self.store, dependencies),
-                metrics,
-                config::print(config),
-            )
-            .merge(admin::action_router(
-                &self.shared,
-                self.settings.server,
-                names,
-            )),
+            admin: inbound::reject_malformed(
+                admin::router(
+                    admin::ReadinessReport::new(readiness.clone(), self.store, dependencies),
+                    metrics,
+                    config::print(config),
+                )
+                .merge(admin::action_router(
+                    &self.shared,
+                    self.settings.server,
+                    names,
+                )),
+            ),
             api,
             sdl,
             readiness,

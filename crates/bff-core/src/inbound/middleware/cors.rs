@@ -1,13 +1,14 @@
 //! CORS with exact origins (Fetch standard, CORS protocol).
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer, ExposeHeaders};
 
@@ -85,6 +86,22 @@ where
     // Boxed, so that this future does not include the inner one twice.
     let response = Box::pin(layer.layer(inner).oneshot(request)).await;
     response.unwrap_or_else(|never| match never {})
+}
+
+/// Adds the CORS headers to a response that was made without [`apply`].
+pub(in crate::inbound) async fn add_headers(
+    layer: Option<&CorsLayer>,
+    request_headers: &HeaderMap,
+    response: Response,
+) -> Response {
+    // Not a preflight request, which the layer would answer itself.
+    let mut origin = Request::new(Body::empty());
+    if let Some(value) = request_headers.get(header::ORIGIN) {
+        origin.headers_mut().insert(header::ORIGIN, value.clone());
+    }
+    let mut response = Some(response);
+    let take = |_| ready(response.take().unwrap_or_default());
+    apply(layer, origin, take).await
 }
 
 /// Parses `scheme://host[:port]`, as browsers send it.
