@@ -8,8 +8,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::config::Limits;
+use super::linger::Linger;
 use crate::inbound::{ConnectionActivity, InFlightRequest};
 use crate::net::{Connection, IdleTimer};
 
@@ -35,6 +36,8 @@ const UNTRACKED: u8 = 2;
 pub(super) struct HeaderTracker {
     state: Arc<AtomicU8>,
     requests: ConnectionActivity,
+    /// Whether a part of the last request's body has not been read.
+    body_incomplete: Arc<AtomicBool>,
 }
 
 impl HeaderTracker {
@@ -44,6 +47,20 @@ impl HeaderTracker {
             self.state.store(COMPLETE, Relaxed);
         }
         self.requests.begin()
+    }
+
+    /// The flag of a request body that has not been read to its end.
+    pub(super) fn body_incomplete(&self) -> &Arc<AtomicBool> {
+        &self.body_incomplete
+    }
+
+    /// Whether the client may still be sending a request.
+    fn is_receiving(&self) -> bool {
+        match self.state.load(Relaxed) {
+            UNTRACKED => false,
+            RECEIVING => true,
+            _ => self.body_incomplete.load(Relaxed),
+        }
     }
 
     /// Stops tracking: the bytes are not HTTP/1.1 any more.
@@ -77,6 +94,9 @@ pub(super) struct TimedIo {
     timer: Option<Pin<Box<Sleep>>>,
     /// Measures the time in which the client reads nothing.
     write_timeout: IdleTimer,
+    linger_timeout: Duration,
+    /// Set when the server has closed its own direction, and the client may still be sending.
+    linger: Option<Linger>,
     /// The connection's permit, also after an upgrade to another protocol.
     _permit: OwnedSemaphorePermit,
 }
@@ -94,6 +114,8 @@ impl TimedIo {
             tracker,
             header_read_timeout: limits.header_read_timeout,
             write_timeout: IdleTimer::new(limits.write_timeout),
+            linger_timeout: limits.linger_timeout,
+            linger: None,
             started: Instant::now(),
             preface: Some(0),
             timer: None,
@@ -194,8 +216,18 @@ impl AsyncWrite for TimedIo {
         Pin::new(&mut self.get_mut().connection).poll_flush(cx)
     }
 
+    /// Lingers after a request that was not read to its end.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.connection).poll_shutdown(cx))?;
+            if !this.tracker.is_receiving() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let timeout = this.linger_timeout;
+        let linger = this.linger.get_or_insert_with(|| Linger::new(timeout));
+        linger.poll(&mut this.connection, cx).map(Ok)
     }
 }
 
@@ -210,6 +242,7 @@ mod tests {
         header_read_timeout: LIMIT,
         idle_timeout: LIMIT,
         write_timeout: LIMIT,
+        linger_timeout: LIMIT,
         max_connections: 1,
     };
 
