@@ -87,7 +87,7 @@ macro_rules! codes {
 }
 
 codes! {
-    INVALID_REQUEST "invalid_request" 400 "Invalid request", "The request cannot be read, or its body did not arrive in time.", CHANGE;
+    INVALID_REQUEST "invalid_request" 400 "Invalid request", "The request cannot be read.", CHANGE;
     UNAUTHENTICATED "unauthenticated" 401 "Not authenticated", "The request has no valid credential.", CHANGE;
     SESSION_EXPIRED "session_expired" 401 "Session expired", "The session has ended. Sign in again.", CHANGE;
     FORBIDDEN "forbidden" 403 "Forbidden", "The credential is valid, but does not allow this.", CHANGE;
@@ -96,6 +96,7 @@ codes! {
     NOT_FOUND "not_found" 404 "Not found", "There is nothing at this address.", CHANGE;
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "Method not allowed", "The address exists, but not for this method. Allow lists its methods.", CHANGE;
     NOT_ACCEPTABLE "not_acceptable" 406 "Not acceptable", "None of the accepted media types or encodings is supported.", CHANGE;
+    REQUEST_TIMEOUT "request_timeout" 408 "Request timeout", "The body of the request did not arrive whole and in time. Nothing was changed.", "Send the same request again, whole. If your network is slow, send a longer Request-Timeout.";
     IN_PROGRESS "in_progress" 409 "Still in progress", "The first request with this Idempotency-Key is still running.", WAIT;
     GONE "gone" 410 "Gone", "The resource existed, and will not come back.", CHANGE;
     TOO_LARGE "too_large" 413 "Too large", "The body is larger than this address allows.", CHANGE;

@@ -10,9 +10,10 @@ use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::admit::{AuthorizedRequest, admit, answer_max_forwards};
-use super::body::Upload;
+use super::body::{Upload, UploadLimits};
 use super::config::Host;
 use super::v1_format::ApiVersion;
 use super::write_completion::UploadState;
@@ -57,12 +58,13 @@ async fn handle(entry: &Arc<Entry>, mut request: Request) -> Result<Response, Er
         return Ok(response);
     }
     if request.method.is_safe() {
-        return forward(route, admitted, &request).await;
+        return forward(route, admitted, &request, &upload).await;
     }
     let (entry, cx) = (entry.clone(), admitted.cx.clone());
     let tasks = route.context.shared.tasks.clone();
+    let state = upload.clone();
     let write = async move {
-        let result = forward(&entry.route, admitted, &request).await;
+        let result = forward(&entry.route, admitted, &request, &state).await;
         result.map_err(Failure::from)
     };
     Ok(upload.run(&cx, &tasks, write).await?)
@@ -73,8 +75,10 @@ async fn forward(
     route: &Route,
     admitted: AuthorizedRequest,
     request: &ForwardRequest,
+    upload: &UploadState,
 ) -> Result<Response, Error> {
     let result = outbound::forward(&admitted.cx, &route.upstream, request).await;
+    upload.set_has_response();
     invalidate_cache(route, &admitted.cx, request, &result);
     let forwarded = result?;
     let mut response = if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -124,7 +128,7 @@ async fn build_request(
     let may_retry = config.retries && retry::is_idempotent(request.method(), has_key);
     let (parts, body) = request.into_parts();
     let handles = (upload.clone(), body_error.clone());
-    let body = request_body(route, admitted.format, may_retry, (&parts, body), handles).await?;
+    let body = request_body(route, admitted, may_retry, (&parts, body), handles).await?;
     let streams = matches!(body, RequestBody::Streaming(_));
     if !streams {
         upload.mark_complete();
@@ -164,7 +168,7 @@ async fn build_request(
 /// The body: buffered if it may be retried or has to be converted, else streaming.
 async fn request_body(
     route: &Route,
-    format: ApiVersion,
+    admitted: &AuthorizedRequest,
     may_retry: bool,
     (parts, body): (&Parts, Body),
     handles: (UploadState, ClientBodyError),
@@ -173,7 +177,7 @@ async fn request_body(
     if size == Some(0) {
         return Ok(RequestBody::Buffered(Bytes::new()));
     }
-    let convert = format == ApiVersion::V1 && v1_format::is_json(&parts.headers);
+    let convert = admitted.is_v1() && v1_format::is_json(&parts.headers);
     if convert && parts.headers.contains_key(header::CONTENT_ENCODING) {
         let detail = "Content-Encoding is not supported for the v1 format.";
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
@@ -181,8 +185,7 @@ async fn request_body(
     let small = size.is_some_and(|size| size <= route.config.retry_buffer_bytes as u64);
     let buffers = convert || (may_retry && small);
     if !buffers {
-        let idle = route.config.idle_timeout;
-        let upload = Upload::new(body, route.max_body_bytes, idle, handles);
+        let upload = Upload::new(body, upload_limits(route, &admitted.cx), handles);
         return Ok(RequestBody::streaming(Body::new(upload)));
     }
     let mut request = Request::new(body);
@@ -193,6 +196,18 @@ async fn request_body(
         return Ok(RequestBody::Buffered(bytes.into()));
     }
     Ok(RequestBody::Buffered(bytes))
+}
+
+fn upload_limits(route: &Route, cx: &RequestContext) -> UploadLimits {
+    let config = &route.config;
+    let attempt = config.attempt_timeout;
+    let attempt = attempt.and_then(|limit| Instant::now().checked_add(limit));
+    let deadline = cx.upstream_deadline();
+    UploadLimits {
+        max_bytes: route.max_body_bytes,
+        idle_timeout: config.idle_timeout,
+        deadline: attempt.map_or(deadline, |attempt| attempt.min(deadline)),
+    }
 }
 
 /// Path and query for the backend.

@@ -3,12 +3,15 @@
 use axum::extract::{FromRequest, Request};
 use garde::Validate;
 use http::header;
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
 use super::query::reject_query;
 use super::strict_structs::StrictStructs;
 use super::{collect_errors, pointer_from_serde, validated};
+use crate::context::RequestContext;
 use crate::error::{Error, codes};
 use crate::inbound::endpoints::BodyLimit;
 
@@ -77,26 +80,40 @@ pub(in crate::inbound) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     })
 }
 
-/// Reads a body within the route's limits of size and time.
+/// Reads a body within the route's limits of size and time, and within the request's deadline.
 pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
     let limit = request.extensions().get::<BodyLimit>().copied();
     let limit = limit.ok_or_else(|| {
         let detail = "Internal error: request context missing.";
         Error::new(codes::INTERNAL, detail)
     })?;
-    let body = Limited::new(request.into_body(), limit.bytes);
-    match tokio::time::timeout(limit.timeout, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("The body is over {} bytes.", limit.bytes);
-            Err(Error::new(codes::TOO_LARGE, detail))
-        }
-        Ok(Err(_)) => Err(Error::new(codes::INVALID_REQUEST, "The body ended early.")),
-        Err(_) => Err(Error::new(
-            codes::INVALID_REQUEST,
-            "The body did not arrive in time.",
-        )),
+    let deadline = request.extensions().get().map(RequestContext::deadline);
+    let until = Instant::now() + limit.timeout;
+    let until = deadline.map_or(until, |deadline| until.min(deadline));
+    let too_large = || {
+        let detail = format!("The body is over {} bytes.", limit.bytes);
+        Error::new(codes::TOO_LARGE, detail)
+    };
+    let body = request.into_body();
+    if body.size_hint().lower() > limit.bytes as u64 {
+        return Err(too_large());
     }
+    match timeout_at(until, Limited::new(body, limit.bytes).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(body_ended_early().with_cause(error)),
+        Err(_) => Err(body_is_late()),
+    }
+}
+
+/// The client ended its body before the announced end, or with invalid framing.
+pub(crate) fn body_ended_early() -> Error {
+    Error::new(codes::REQUEST_TIMEOUT, "The body ended early.")
+}
+
+/// The client did not send its body in time.
+pub(crate) fn body_is_late() -> Error {
+    Error::new(codes::REQUEST_TIMEOUT, "The body did not arrive in time.")
 }
 
 #[cfg(test)]
