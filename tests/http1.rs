@@ -12,6 +12,7 @@ use crate::support::TestFleet;
 
 mod bodies;
 mod early_responses;
+mod fields;
 mod headers;
 mod targets;
 

@@ -67,6 +67,28 @@ async fn cors_headers_are_on_every_response() {
 }
 
 #[tokio::test]
+async fn only_a_preflight_request_is_answered_without_its_route() {
+    let config = "[inbound]\ncors_origins = [\"HTTPS://Shop.Example:443\"]\n";
+    let fleet = start(config).await;
+    let origin = format!("origin: {ORIGIN}\r\n");
+    let requested = "access-control-request-method: PUT\r\n";
+    for (headers, status, origin, methods) in [
+        (format!("{origin}{requested}"), 200, ORIGIN, true),
+        (origin.clone(), 405, ORIGIN, false),
+        (requested.to_owned(), 405, "", false),
+        (String::new(), 405, "", false),
+    ] {
+        let request =
+            format!("OPTIONS /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n");
+        let response = exchange(&fleet, &request).await;
+        assert_eq!(response.status(), status, "{headers}: {response:?}");
+        assert_eq!(response.header("access-control-allow-origin"), origin);
+        let allowed = response.header("access-control-allow-methods");
+        assert_eq!(allowed.contains("PUT"), methods, "{response:?}");
+    }
+}
+
+#[tokio::test]
 async fn strict_transport_security_needs_a_trusted_proxy_that_reports_https() {
     let get = async |config: &str, path: &str, headers: &str| {
         let fleet = start(config).await;

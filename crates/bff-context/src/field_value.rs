@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// The members of a list (§5.6.1), from all field lines in their order. Empty members are ignored. A line that is not
 /// ASCII text has no members.
@@ -19,6 +19,27 @@ pub fn members<'a>(
 pub fn list_members(line: &str) -> impl DoubleEndedIterator<Item = &str> {
     let members = split_outside_quotes(line, ',').into_iter();
     members.filter(|member| !member.is_empty())
+}
+
+/// The value of a field that is no list, such as `Content-Type`. `None` if it is absent, repeated or not ASCII text.
+pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next().filter(|_| lines.next().is_none());
+    line.and_then(|line| line.to_str().ok())
+}
+
+/// The media type in `Content-Type` (§8.3.1), in lower case and without its parameters. Empty if [`single`] has no
+/// value.
+pub fn media_type(headers: &HeaderMap) -> String {
+    let value = single(headers, &header::CONTENT_TYPE).unwrap_or_default();
+    with_parameters(value).0.to_ascii_lowercase()
+}
+
+/// Whether a body has a content coding (§8.4). `identity` is none.
+pub fn has_content_coding(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| list_members(line.to_str().unwrap_or("?")));
+    codings.any(|coding| !coding.eq_ignore_ascii_case("identity"))
 }
 
 /// The text before the parameters, and the parameters (§5.6.6): their names, and their values without quotes.
@@ -114,6 +135,49 @@ mod tests {
             assert_eq!(members(&headers, &name).collect::<Vec<_>>(), expected);
             let backwards: Vec<_> = members(&headers, &name).rev().collect();
             assert!(expected.iter().rev().eq(&backwards), "{lines:?}");
+        }
+    }
+
+    fn header_map(name: HeaderName, lines: &[&str]) -> HeaderMap {
+        let value = |line: &&str| HeaderValue::from_bytes(line.as_bytes()).unwrap();
+        let fields = lines.iter().map(|line| (name.clone(), value(line)));
+        let mut headers = HeaderMap::new();
+        fields.for_each(|(name, value)| {
+            headers.append(name, value);
+        });
+        headers
+    }
+
+    #[test]
+    fn a_media_type_is_read_without_case_and_parameters() {
+        for (lines, expected) in [
+            (&["text/html"][..], "text/html"),
+            (&["Text/HTML ; charset=\"a;b\""], "text/html"),
+            (&[""], ""),
+            (&[], ""),
+            (&["text/html", "text/html"], ""),
+            (&["text/\u{e9}"], ""),
+            (&["text/html, text/plain"], "text/html, text/plain"),
+        ] {
+            let headers = header_map(header::CONTENT_TYPE, lines);
+            assert_eq!(media_type(&headers), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn identity_is_no_content_coding() {
+        for (lines, coded) in [
+            (&[][..], false),
+            (&[""], false),
+            (&["identity"], false),
+            (&["Identity,", "IDENTITY"], false),
+            (&["gzip"], true),
+            (&["identity, X-GZIP"], true),
+            (&["identity", "br"], true),
+            (&["\u{e9}"], true),
+        ] {
+            let headers = header_map(header::CONTENT_ENCODING, lines);
+            assert_eq!(has_content_coding(&headers), coded, "{lines:?}");
         }
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bff_context::field_value;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use super::config::Host;
 use super::v1_format::ApiVersion;
 use super::write_completion::UploadState;
 use super::{Entry, Route, forwarded, headers, http_cache, response, v1_format, websocket};
+use crate::action::IdempotencyKey;
 use crate::context::CacheResult;
 use crate::context::RequestContext;
 use crate::error::{Error, codes};
@@ -123,8 +125,10 @@ async fn build_request(
     let (route, cx) = (&*entry.route, &admitted.cx);
     let config = &route.config;
     let body_error = ClientBodyError::default();
-    let expects = headers::contains_token(request.headers(), header::EXPECT, "100-continue");
-    let has_key = request.headers().contains_key("idempotency-key");
+    // HTTP/1.0 has no expectations (RFC 9110 §10.1.1).
+    let expects = request.version() > Version::HTTP_10
+        && headers::contains_token(request.headers(), &header::EXPECT, "100-continue");
+    let has_key = matches!(IdempotencyKey::find(request.headers()), Ok(Some(_)));
     let may_retry = config.retries && retry::is_idempotent(request.method(), has_key);
     let (parts, body) = request.into_parts();
     let handles = (upload.clone(), body_error.clone());
@@ -178,7 +182,7 @@ async fn request_body(
         return Ok(RequestBody::Buffered(Bytes::new()));
     }
     let convert = admitted.is_v1() && v1_format::is_json(&parts.headers);
-    if convert && parts.headers.contains_key(header::CONTENT_ENCODING) {
+    if convert && field_value::has_content_coding(&parts.headers) {
         let detail = "Content-Encoding is not supported for the v1 format.";
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }

@@ -82,6 +82,14 @@ where
     let Some(layer) = layer else {
         return inner(request).await;
     };
+    let headers = request.headers();
+    let is_preflight = headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    if request.method() == Method::OPTIONS && !is_preflight {
+        let headers = headers.clone();
+        let response = inner(request).await;
+        return Box::pin(add_headers(Some(layer), &headers, response)).await;
+    }
     let inner = service_fn(|request| inner(request).map(Ok::<_, Infallible>));
     // Boxed, so that this future does not include the inner one twice.
     let response = Box::pin(layer.layer(inner).oneshot(request)).await;
@@ -104,18 +112,21 @@ pub(in crate::inbound) async fn add_headers(
     apply(layer, origin, take).await
 }
 
-/// Parses `scheme://host[:port]`, as browsers send it.
+/// Parses `scheme://host[:port]`. Browsers send it in lower case and without the scheme's default port (RFC 6454 §6.1).
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let error =
         || format!("inbound.cors_origins: {text:?} is not an origin such as https://shop.example");
     let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
-    if !matches!(scheme, "http" | "https")
+    let scheme = scheme.to_ascii_lowercase();
+    if !matches!(&*scheme, "http" | "https")
         || rest.is_empty()
         || rest.contains(['/', '*', '?', '#', '@'])
     {
         return Err(error());
     }
-    HeaderValue::from_str(text).map_err(|_| error())
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let origin = text.strip_suffix(default_port).unwrap_or(text);
+    HeaderValue::from_str(&origin.to_ascii_lowercase()).map_err(|_| error())
 }
 
 #[cfg(test)]
@@ -124,7 +135,16 @@ mod tests {
 
     #[test]
     fn only_exact_origins_are_accepted() {
-        assert!(origin("https://shop.example:8443").is_ok());
+        for (text, sent) in [
+            ("https://shop.example:8443", "https://shop.example:8443"),
+            ("HTTPS://Shop.Example", "https://shop.example"),
+            ("https://shop.example:443", "https://shop.example"),
+            ("http://shop.example:80", "http://shop.example"),
+            ("http://shop.example:443", "http://shop.example:443"),
+            ("http://[::1]", "http://[::1]"),
+        ] {
+            assert_eq!(origin(text).unwrap(), sent);
+        }
         for bad in [
             "*",
             "https://*.example",

@@ -220,7 +220,7 @@ mod tests {
             if_none_match: sent.map(HeaderValue::from_static).into(),
             is_https: false,
         };
-        for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {
+        for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\""] {
             assert!(
                 is_not_modified(&request([same, "\"c\""]), &response),
                 "{same}"

@@ -2,11 +2,11 @@
 //! that can be sent.
 
 use axum::extract::Request;
+use bff_context::field_value;
 use http::{HeaderMap, header};
 
 use super::{request_target, transfer_encoding};
 use crate::error::{Error, codes};
-use crate::inbound::extract::language::parse_quality;
 
 /// The largest header, name and value together.
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -40,12 +40,10 @@ pub(in crate::inbound) fn check(request: &mut Request) -> Result<(), Error> {
 /// Whether every supported encoding and `identity` are excluded (RFC 9110 §12.5.3).
 fn refuses_every_encoding(headers: &HeaderMap) -> bool {
     let (mut identity, mut any) = (None, None);
-    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
-    for range in lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|l| l.split(','))
-    {
-        let (name, weight) = parse_quality(range);
+    let ranges = field_value::members(headers, &header::ACCEPT_ENCODING);
+    for (name, weight) in ranges.map(field_value::with_weight) {
+        // A malformed weight says nothing.
+        let Some(weight) = weight else { continue };
         if name.eq_ignore_ascii_case("identity") {
             identity = Some(weight);
         } else if name == "*" {
@@ -93,6 +91,14 @@ mod tests {
             ("identity;q=0, gzip", false),
             ("identity;q=0, *", false),
             ("*;q=0, identity", false),
+            ("*;q=0, X-GZIP;q=0.001", false),
+            ("*;q=0, x-gzip;q=0.000", true),
+            ("*;q=0, IDENTITY;Q=0.1", false),
+            (", *;q=0 ,", true),
+            ("identity;q=0, compress", true),
+            ("identity;q=0, gzip;q=x", true),
+            ("identity;q=2", false),
+            ("identity;q=0.0001", false),
         ] {
             let result = check_headers(&[("host", "a"), ("accept-encoding", sent)]);
             assert_eq!(result.is_err(), rejected, "{sent}");
