@@ -2,23 +2,21 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 
 /// The members of a list (§5.6.1), from all field lines in their order. Empty members are ignored. A line that is not
 /// ASCII text has no members.
 pub fn members<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> impl DoubleEndedIterator<Item = &'a str> + use<'a> {
-    let lines: Vec<&HeaderValue> = headers.get_all(name).iter().collect();
-    let lines = lines.into_iter();
+) -> impl Iterator<Item = &'a str> + use<'a> {
+    let lines = headers.get_all(name).into_iter();
     lines.flat_map(|line| list_members(line.to_str().unwrap_or_default()))
 }
 
 /// The members of a list in one field line.
-pub fn list_members(line: &str) -> impl DoubleEndedIterator<Item = &str> {
-    let members = split_outside_quotes(line, ',').into_iter();
-    members.filter(|member| !member.is_empty())
+pub fn list_members(line: &str) -> impl Iterator<Item = &str> {
+    split_outside_quotes(line, ',').filter(|member| !member.is_empty())
 }
 
 /// The value of a field that is no list, such as `Content-Type`. `None` if it is absent, repeated or not ASCII text.
@@ -44,7 +42,7 @@ pub fn has_content_coding(headers: &HeaderMap) -> bool {
 
 /// The text before the parameters, and the parameters (§5.6.6): their names, and their values without quotes.
 pub fn with_parameters(text: &str) -> (&str, impl Iterator<Item = (&str, Cow<'_, str>)>) {
-    let mut parts = split_outside_quotes(text, ';').into_iter();
+    let mut parts = split_outside_quotes(text, ';');
     let value = parts.next().unwrap_or_default();
     let parameters = parts.filter(|part| !part.is_empty()).map(|part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -98,19 +96,21 @@ pub fn unquote(text: &str) -> Cow<'_, str> {
 const OWS: [char; 2] = [' ', '\t'];
 
 /// The parts between the separators, without white space around them. A separator in a quoted string does not count.
-fn split_outside_quotes(text: &str, separator: char) -> Vec<&str> {
+fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
-    let parts = text.split(|c| {
+    let parts = text.split(move |c| {
         let is_escaped = escaped;
         escaped = quoted && c == '\\' && !is_escaped;
         quoted ^= c == '"' && !is_escaped;
         c == separator && !quoted
     });
-    parts.map(|part| part.trim_matches(OWS)).collect()
+    parts.map(|part| part.trim_matches(OWS))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -133,8 +133,6 @@ mod tests {
                 headers.append(&name, HeaderValue::from_static(line));
             }
             assert_eq!(members(&headers, &name).collect::<Vec<_>>(), expected);
-            let backwards: Vec<_> = members(&headers, &name).rev().collect();
-            assert!(expected.iter().rev().eq(&backwards), "{lines:?}");
         }
     }
 

@@ -66,7 +66,8 @@ fn resolve_client_ip(
         return peer;
     }
     let mut nearest = peer;
-    for element in field_value::members(headers, &name).rev() {
+    let elements: Vec<&str> = field_value::members(headers, &name).collect();
+    for element in elements.into_iter().rev() {
         let address = match header_kind {
             ForwardedHeader::XForwardedFor => parse_node(element),
             ForwardedHeader::Forwarded => {

@@ -32,7 +32,8 @@ fn says_https(headers: &HeaderMap, trusted: &[IpNet]) -> bool {
 /// trusted proxy.
 fn forwarded_proto(headers: &HeaderMap, trusted: &[IpNet]) -> Option<String> {
     let mut proto = None;
-    for element in field_value::members(headers, &header::FORWARDED).rev() {
+    let elements: Vec<&str> = field_value::members(headers, &header::FORWARDED).collect();
+    for element in elements.into_iter().rev() {
         proto = client_ip::forwarded_parameter(element, "proto");
         let node = client_ip::forwarded_parameter(element, "for");
         let node = node.and_then(|node| client_ip::parse_node(&node));
