@@ -1,8 +1,17 @@
 //! Clients that do not send their whole body: one response, 408, whatever the route does with bodies.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt;
 
-use super::{RawResponse, calls, connect, read_to_end, start};
+use super::{RawResponse, calls, connect, exchange, read_to_end, start};
 use crate::routes::echo;
 use crate::support::TestFleet;
 
@@ -84,8 +93,50 @@ async fn an_unfinished_body_is_408_on_every_kind_of_route() {
 async fn an_unfinished_streamed_body_is_408() {
     let config = format!("idle_timeout = \"700ms\"\nretry_buffer_bytes = 0\n{CONFIG}");
     let fleet = echo::start(&config).await;
-    assert_request_timeouts(&fleet, &["POST /echo/count", "PUT /echo/count"]).await;
+    assert_request_timeouts(
+        &fleet,
+        &["POST /echo/count", "PUT /echo/count", "GET /echo/count"],
+    )
+    .await;
     // None of them counts against the backend.
     let healthy = fleet.get("web", "/echo/a").await;
     assert_eq!(healthy.status, 200, "{}", healthy.body);
+}
+
+#[tokio::test]
+async fn an_unfinished_body_is_408_over_http2() {
+    let fleet = start(CONFIG).await;
+    let io = TokioIo::new(connect(&fleet.running.url("web")).await);
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let frames = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from("{")))]);
+    let body = StreamBody::new(frames.chain(stream::pending()));
+    let request = Request::post("http://a/graphql").header("content-type", "application/json");
+    let response = client
+        .send_request(request.body(body).unwrap())
+        .await
+        .unwrap();
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(
+        (head.status.as_u16(), &problem["code"]),
+        (408, &"request_timeout".into())
+    );
+    assert!(!head.headers.contains_key("connection"));
+}
+
+/// A whole body reaches the backend, with a length or in chunks.
+#[tokio::test]
+async fn a_safe_request_has_its_body_at_the_backend() {
+    let fleet = echo::start("").await;
+    for framing in [
+        "content-length: 2\r\n\r\nab",
+        "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+    ] {
+        let request =
+            format!("GET /echo/count HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{framing}");
+        let response = exchange(&fleet, &request).await;
+        assert!(response.0.ends_with("\r\n\r\n2"), "{response:?}");
+    }
 }

@@ -131,6 +131,7 @@ async fn build_request(
     let has_key = matches!(IdempotencyKey::find(request.headers()), Ok(Some(_)));
     let may_retry = config.retries && retry::is_idempotent(request.method(), has_key);
     let (parts, body) = request.into_parts();
+    let has_length = body.size_hint().exact().is_some();
     let handles = (upload.clone(), body_error.clone());
     let body = request_body(route, admitted, may_retry, (&parts, body), handles).await?;
     let streams = matches!(body, RequestBody::Streaming(_));
@@ -144,6 +145,9 @@ async fn build_request(
     }
     if admitted.upgrade.is_some() {
         websocket::set_upgrade_headers(&mut headers);
+    }
+    if streams && !has_length {
+        headers::set_chunked(&mut headers, &parts.method);
     }
     if streams && expects {
         headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));

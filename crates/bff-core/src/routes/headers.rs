@@ -161,6 +161,15 @@ pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, item: &[u8]) {
     }
 }
 
+/// Sets `Transfer-Encoding: chunked` for a body of unknown length. The HTTP client sets it for other methods than these,
+/// and would drop the body.
+pub(super) fn set_chunked(headers: &mut HeaderMap, method: &Method) {
+    if method.is_safe() {
+        let chunked = HeaderValue::from_static("chunked");
+        headers.insert(header::TRANSFER_ENCODING, chunked);
+    }
+}
+
 /// Sets `Content-Length: 0` for methods that usually have a body (RFC 9110 §8.6).
 pub(super) fn set_zero_content_length(headers: &mut HeaderMap, method: &Method) {
     if matches!(*method, Method::POST | Method::PUT | Method::PATCH)
