@@ -5,8 +5,9 @@ use http::Request;
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 
-use super::{calls, connect, exchange, start};
+use super::{calls, connect, exchange, read_to_end, start};
 use crate::routes::echo;
 
 #[tokio::test]
@@ -23,6 +24,8 @@ async fn a_malformed_target_or_host_is_rejected() {
         ("GET /health HTTP/1.0", &[], 200),
         ("GET http://other.example/health HTTP/1.0", &[], 200),
         ("OPTIONS * HTTP/1.1", &["a"], 204),
+        ("CONNECT other.example:443 HTTP/1.1", &["a"], 404),
+        ("CONNECT other.example:443 HTTP/1.1", &[], 400),
         ("GET /health HTTP/1.1", &[], 400),
         ("GET http://other.example/health HTTP/1.1", &[], 400),
         ("GET http://other.example/health HTTP/1.1", &["a", "a"], 400),
@@ -53,6 +56,29 @@ async fn a_malformed_target_or_host_is_rejected() {
         assert_eq!(response.status(), status, "{request}{response:?}");
         let closes = response.header("connection") == "close";
         assert!(closes || line.ends_with("1.0"), "{request}{response:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_admin_port_rejects_them_too() {
+    let fleet = start("").await;
+    for (head, status) in [
+        ("GET /livez HTTP/1.1\r\nhost: a", 200),
+        ("GET http://other.example/livez HTTP/1.1\r\nhost: a", 200),
+        ("GET /livez HTTP/1.1", 400),
+        ("GET http://user@a/livez HTTP/1.1\r\nhost: a", 400),
+        ("GET a:80 HTTP/1.1\r\nhost: a", 400),
+        ("GET /livez HTTP/1.1\r\nhost: a\r\nhost: a", 400),
+        (
+            "POST /cache/purge HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked",
+            501,
+        ),
+    ] {
+        let mut client = connect(&fleet.running.admin_url("web")).await;
+        let request = format!("{head}\r\nconnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let response = read_to_end(&mut client).await;
+        assert_eq!(response.status(), status, "{head}: {response:?}");
     }
 }
 
