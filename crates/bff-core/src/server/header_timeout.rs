@@ -24,6 +24,10 @@ use crate::net::{Connection, IdleTimer};
 /// The connection preface of HTTP/2 (RFC 9113 §3.4). On HTTP/2, hyper limits the headers.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// The response to headers that do not arrive in time. Like hyper's own responses, it has no document.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// No headers are being received.
 const COMPLETE: u8 = 0;
 /// The connection is receiving headers.
@@ -79,7 +83,7 @@ impl HeaderTracker {
     }
 }
 
-/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout`, or when the client
+/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout` (408), or when the client
 /// reads nothing for `write_timeout`. If headers start during the previous response, their time starts when it ends:
 /// the bytes could also be the rest of that request's body. Until then the idle timeout applies.
 pub(super) struct TimedIo {
@@ -94,6 +98,8 @@ pub(super) struct TimedIo {
     timer: Option<Pin<Box<Sleep>>>,
     /// Measures the time in which the client reads nothing.
     write_timeout: IdleTimer,
+    /// Whether a part of the last response is still unsent.
+    write_blocked: bool,
     linger_timeout: Duration,
     /// Set when the server has closed its own direction, and the client may still be sending.
     linger: Option<Linger>,
@@ -114,6 +120,7 @@ impl TimedIo {
             tracker,
             header_read_timeout: limits.header_read_timeout,
             write_timeout: IdleTimer::new(limits.write_timeout),
+            write_blocked: false,
             linger_timeout: limits.linger_timeout,
             linger: None,
             started: Instant::now(),
@@ -128,6 +135,7 @@ impl TimedIo {
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.write_blocked = result.is_pending();
         if result.is_ready() {
             self.write_timeout.reset();
             return result;
@@ -180,10 +188,12 @@ impl AsyncRead for TimedIo {
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        timer
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(timer.as_mut().poll(cx));
+        // Best effort, and never inside another response.
+        if !this.write_blocked {
+            let _ = Pin::new(&mut this.connection).poll_write(cx, REQUEST_TIMEOUT);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
