@@ -16,6 +16,7 @@ mod fault_matrix;
 mod faults;
 mod graphql;
 mod grpc;
+mod http1;
 mod isolation;
 mod limits;
 mod mobile;

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::support::{JsonResponse, TestFleet};
 
 mod client_disconnect;
-mod echo;
+pub(crate) mod echo;
 mod header_semantics;
 mod http_cache;
 mod options;

@@ -62,6 +62,24 @@ async fn a_slow_request_head_is_aborted() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_in_its_head_gets_408() {
+    let fleet = start_with_short_timeouts().await;
+    let mut client = connect(&fleet).await;
+    let health = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(health).await.unwrap();
+    let reply = read_response(&mut client).await;
+    assert!(reply.starts_with("HTTP/1.1 200 "), "{reply}");
+    client.write_all(&health[..14]).await.unwrap();
+    let mut reply = String::new();
+    let end = tokio::time::timeout(TIMEOUT, client.read_to_string(&mut reply));
+    end.await.unwrap().unwrap();
+    // The body of the first response may come in a packet of its own.
+    let reply = reply.trim_start_matches(r#"{"status":"ok"}"#);
+    assert!(reply.starts_with("HTTP/1.1 408 "), "{reply}");
+    assert!(reply.contains("connection: close"), "{reply}");
+}
+
+#[tokio::test]
 async fn an_idle_connection_may_last_longer_than_a_head() {
     let fleet = TestFleet::start_with(|fleet| {
         let limits = "[server]\nheader_read_timeout = \"1500ms\"\n".to_owned();

@@ -25,7 +25,7 @@ use crate::support::TestFleet;
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 /// Starts web with a route `/echo` to the echo backend.
-pub(super) async fn start(route: &str) -> TestFleet {
+pub(crate) async fn start(route: &str) -> TestFleet {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, backend()).await });

@@ -74,7 +74,7 @@ impl SimFleet {
         gateway: &str,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Bytes>, String> {
-        exchange(self.connect(gateway).await?, request).await
+        exchange(self.connect(gateway).await?, with_host(request)).await
     }
 
     /// Sends one request on a new connection and returns a streaming response. Dropping the response disconnects the
@@ -86,7 +86,7 @@ impl SimFleet {
     ) -> Result<Response<Incoming>, String> {
         let (mut sender, connection) = handshake(self.connect(gateway).await?).await?;
         tokio::spawn(connection);
-        let response = sender.send_request(request).await;
+        let response = sender.send_request(with_host(request)).await;
         response.map_err(|error| error.to_string())
     }
 
@@ -107,6 +107,15 @@ impl SimFleet {
         tokio::spawn(async move { services_mock::connection(&mocks, backend, server).await });
         exchange(client, request).await.unwrap()
     }
+}
+
+/// Adds the `Host` that HTTP/1.1 requires beside an absolute form.
+fn with_host(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    let authority = request.uri().authority().map(|a| a.as_str().parse());
+    if let Some(Ok(host)) = authority {
+        request.headers_mut().insert("host", host);
+    }
+    request
 }
 
 async fn exchange(

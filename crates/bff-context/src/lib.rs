@@ -5,5 +5,6 @@
 
 pub mod context;
 pub mod error;
+pub mod field_value;
 pub mod scope;
 pub mod trusted;

@@ -12,7 +12,7 @@ pub use endpoints::{Authenticated, EndpointOptions, Endpoints, WriteDetection};
 pub use extract::idempotent_request::IdempotentRequest;
 pub use extract::{Body, Path, Query};
 pub use middleware::connection_activity::{ConnectionActivity, InFlightRequest};
-pub use middleware::layer;
+pub use middleware::{layer, reject_malformed};
 pub use sse::SseStream;
 
 mod admission;

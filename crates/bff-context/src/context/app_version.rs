@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName};
 
+use crate::field_value;
+
 /// The header.
 pub const X_APP: HeaderName = HeaderName::from_static("x-app");
 
@@ -18,7 +20,7 @@ pub struct AppVersion {
 impl AppVersion {
     /// The version that the client sent; `None` if it sent none, or an invalid one.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        headers.get(X_APP)?.to_str().ok()?.parse().ok()
+        field_value::single(headers, &X_APP)?.parse().ok()
     }
 
     /// The platform: lower-case letters and digits.

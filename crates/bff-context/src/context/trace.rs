@@ -77,16 +77,49 @@ impl Trace {
     }
 }
 
-/// The state of the client: a list, in one header or in several (Trace Context §3.3.1.1).
+/// The state, with all header lines in one list. `None` if it is absent or invalid (W3C Trace Context §3.3.1): what
+/// nobody can read is not sent on.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut values = headers.get_all(TRACESTATE).iter();
-    let first = values.next()?;
-    let rest: Vec<&[u8]> = values.map(HeaderValue::as_bytes).collect();
-    if rest.is_empty() {
-        return Some(first.clone());
-    }
-    let all = [&[first.as_bytes()], &rest[..]].concat().join(&b',');
-    HeaderValue::from_bytes(&all).ok()
+    let lines: Vec<&[u8]> = headers
+        .get_all(TRACESTATE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    let list = lines.join(&b',');
+    let text = std::str::from_utf8(&list).ok()?;
+    let members = text
+        .split(',')
+        .map(|member| member.trim_matches([' ', '\t']));
+    let members: Vec<&str> = members.filter(|member| !member.is_empty()).collect();
+    let is_valid = (1..=MAX_STATE_MEMBERS).contains(&members.len())
+        && members.iter().all(|member| is_state_member(member));
+    is_valid.then(|| HeaderValue::from_bytes(&list).ok())?
+}
+
+/// The largest number of members of `tracestate`.
+const MAX_STATE_MEMBERS: usize = 32;
+
+/// Whether this is `key=value` of `tracestate`.
+fn is_state_member(member: &str) -> bool {
+    let Some((key, value)) = member.split_once('=') else {
+        return false;
+    };
+    let is_key_part = |part: &str, max: usize| {
+        let mut bytes = part.bytes();
+        let first = bytes.next();
+        first.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            && part.len() <= max
+            && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-*/".contains(&b))
+    };
+    let is_key = match key.split_once('@') {
+        None => is_key_part(key, 256),
+        Some((tenant, system)) => is_key_part(tenant, 241) && is_key_part(system, 14),
+    };
+    let is_value = (1..=256).contains(&value.len())
+        && value
+            .bytes()
+            .all(|b| (b' '..=b'~').contains(&b) && b != b'=');
+    is_key && is_value
 }
 
 /// Writes bytes as lower-case hexadecimal.
@@ -167,6 +200,33 @@ mod tests {
             !TRACEPARENT_VALUE.contains(&trace.trace_id()),
             "two parents start a new trace"
         );
+    }
+
+    #[test]
+    fn an_invalid_state_is_dropped() {
+        for (lines, valid) in [
+            (&["a=1"][..], true),
+            (&["a=1 , ,b=2,"], true),
+            (&["1a_-*/=!~", "t-1@sys=2"], true),
+            (&[""], false),
+            (&["a"], false),
+            (&["a="], false),
+            (&["=1"], false),
+            (&["A=1"], false),
+            (&["a=1=2"], false),
+            (&["@a=1"], false),
+            (&["a=1", "b=ü"], false),
+            (&[&*"a=1,".repeat(33)], false),
+            (&[&*format!("a={}", "1".repeat(257))], false),
+            (&[&*format!("{}=1", "a".repeat(257))], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                let value = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+                headers.append(TRACESTATE, value);
+            }
+            assert_eq!(state(&headers).is_some(), valid, "{lines:?}");
+        }
     }
 
     #[test]

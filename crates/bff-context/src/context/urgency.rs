@@ -32,19 +32,24 @@ impl Urgency {
     /// The urgency of a request: the client can lower the screen's, but not raise it.
     #[must_use]
     pub fn of(headers: &HeaderMap, screen: Self) -> Self {
-        match headers.get(PRIORITY).and_then(|v| v.to_str().ok()) {
-            Some(text) => screen.max(Self::parse(text).unwrap_or(Self::DEFAULT)),
-            None => screen,
+        let lines = headers.get_all(PRIORITY).iter().map(HeaderValue::as_bytes);
+        let lines: Vec<&[u8]> = lines.collect();
+        if lines.is_empty() {
+            return screen;
         }
+        screen.max(Self::parse(&lines.join(&b',')).unwrap_or(Self::DEFAULT))
     }
 
-    /// The `u` member of the dictionary. Anything not understood is ignored (RFC 9218 §4).
-    fn parse(text: &str) -> Option<Self> {
-        text.split(',')
-            .filter_map(|member| member.trim().strip_prefix("u="))
-            .filter_map(|value| value.split(';').next()?.parse().ok())
-            .rfind(|u| (0..=7).contains(u))
-            .map(Self)
+    /// The `u` member of the dictionary (RFC 9651 §3.2). A value that is no integer from 0 to 7 is ignored (RFC 9218
+    /// §4), and so is a field that is no dictionary.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let dictionary: sfv::Dictionary = sfv::Parser::new(text).parse().ok()?;
+        let sfv::ListEntry::Item(item) = dictionary.get("u")? else {
+            return None;
+        };
+        let urgency: i64 = item.bare_item.as_integer()?.into();
+        let urgency = u8::try_from(urgency).ok()?;
+        (urgency <= 7).then_some(Self(urgency))
     }
 
     /// The header to send upstream.
@@ -71,6 +76,30 @@ mod tests {
         assert_eq!(of("i", 2), 3);
         assert_eq!(of("u=9", 3), 3);
         assert_eq!(of("nonsense", 5), 5);
+        for (value, urgency) in [
+            ("u=7", 7),
+            ("i, u=5;a=b", 5),
+            ("u=1, u=6", 6),
+            ("u=6, u=1", 3),
+            ("a=\"b, u=7\", u=6", 6),
+            ("\tu=6", 3),
+            ("u=6.0", 3),
+            ("u=\"6\"", 3),
+            ("u=(6)", 3),
+            ("u=-1", 3),
+            ("u=99999999999999999999", 3),
+            ("U=6", 3),
+            ("u=6,", 3),
+            ("u = 6", 3),
+            ("", 3),
+        ] {
+            assert_eq!(of(value, 3), urgency, "{value:?}");
+        }
+        let mut headers = HeaderMap::new();
+        for line in ["u=7", "i"] {
+            headers.append(PRIORITY, HeaderValue::from_static(line));
+        }
+        assert_eq!(Urgency::of(&headers, Urgency::DEFAULT).get(), 7);
         assert_eq!(Urgency::of(&HeaderMap::new(), Urgency::new(2)).get(), 2);
     }
 }

@@ -87,7 +87,7 @@ macro_rules! codes {
 }
 
 codes! {
-    INVALID_REQUEST "invalid_request" 400 "Invalid request", "The request cannot be read, or its body did not arrive in time.", CHANGE;
+    INVALID_REQUEST "invalid_request" 400 "Invalid request", "The request cannot be read.", CHANGE;
     UNAUTHENTICATED "unauthenticated" 401 "Not authenticated", "The request has no valid credential.", CHANGE;
     SESSION_EXPIRED "session_expired" 401 "Session expired", "The session has ended. Sign in again.", CHANGE;
     FORBIDDEN "forbidden" 403 "Forbidden", "The credential is valid, but does not allow this.", CHANGE;
@@ -96,6 +96,7 @@ codes! {
     NOT_FOUND "not_found" 404 "Not found", "There is nothing at this address.", CHANGE;
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "Method not allowed", "The address exists, but not for this method. Allow lists its methods.", CHANGE;
     NOT_ACCEPTABLE "not_acceptable" 406 "Not acceptable", "None of the accepted media types or encodings is supported.", CHANGE;
+    REQUEST_TIMEOUT "request_timeout" 408 "Request timeout", "The body of the request did not arrive whole and in time. Nothing was changed.", "Send the same request again, whole. If your network is slow, send a longer Request-Timeout.";
     IN_PROGRESS "in_progress" 409 "Still in progress", "The first request with this Idempotency-Key is still running.", WAIT;
     GONE "gone" 410 "Gone", "The resource existed, and will not come back.", CHANGE;
     TOO_LARGE "too_large" 413 "Too large", "The body is larger than this address allows.", CHANGE;
@@ -105,6 +106,7 @@ codes! {
     RATE_LIMITED "rate_limited" 429 "Rate limited", "Too many requests in this period.", WAIT;
     HEADERS_TOO_LARGE "headers_too_large" 431 "Headers too large", "A header is over 16 kB, or there are more than 100.", CHANGE;
     INTERNAL "internal" 500 "Internal error", "The gateway failed.", RETRY_READ;
+    NOT_IMPLEMENTED "not_implemented" 501 "Not implemented", "The request has a transfer coding other than chunked.", CHANGE;
     BAD_RESPONSE "bad_response" 502 "Bad response", "The response of a backend cannot be used.", RETRY_READ;
     UNAVAILABLE "unavailable" 503 "Unavailable", "A backend, or the idempotency store, cannot be reached.", WAIT;
     OVERLOADED "overloaded" 503 "Overloaded", "The gateway or a backend has no capacity.", WAIT;

@@ -2,6 +2,7 @@
 
 use apollo_compiler::response::{JsonMap, JsonValue};
 use axum::extract::Request;
+use bff_context::field_value;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
 
@@ -32,19 +33,17 @@ impl MediaType {
     /// The media type that the client prefers. The default is the older one, because clients that name none
     /// are older. An empty list counts as no field.
     pub(super) fn accepted(headers: &HeaderMap) -> Result<Self, Error> {
-        let values = headers.get_all(header::ACCEPT);
-        if values.iter().all(HeaderValue::is_empty) {
+        let ranges = field_value::members(headers, &header::ACCEPT);
+        // A malformed weight says nothing.
+        let mut ranges = ranges
+            .map(field_value::with_weight)
+            .filter_map(|(range, weight)| Some((range.to_ascii_lowercase(), weight?)))
+            .peekable();
+        if ranges.peek().is_none() {
             return Ok(Self::Json);
         }
         let (mut response, mut json) = (Quality::default(), Quality::default());
-        for range in values
-            .iter()
-            .filter_map(|v| v.to_str().ok())
-            .flat_map(|v| v.split(','))
-        {
-            let mut parts = range.split(';').map(str::trim);
-            let range = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let weight = parse_weight(parts);
+        for (range, weight) in ranges {
             match range.as_str() {
                 "application/graphql-response+json" => response.set(2, weight),
                 "application/json" => json.set(2, weight),
@@ -92,22 +91,6 @@ impl Quality {
             *self = Self { exact, weight };
         }
     }
-}
-
-/// The `q` parameter of a media range, in thousandths. The default is 1000, also for an invalid value.
-fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u16 {
-    let q = parameters.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-    let q = q.and_then(|q| q.parse::<f32>().ok());
-    let Some(q) = q.filter(|q| !q.is_nan()) else {
-        return 1000;
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to 0..=1000"
-    )]
-    let thousandths = (q.clamp(0.0, 1.0) * 1000.0) as u16;
-    thousandths
 }
 
 /// Reads the JSON body with one operation. A body that is no GraphQL request is 400 (GraphQL over HTTP, "Status Codes").

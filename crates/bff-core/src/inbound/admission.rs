@@ -5,6 +5,7 @@
 
 pub(in crate::inbound) mod authenticate;
 pub mod client_ip;
+pub(in crate::inbound) mod client_scheme;
 pub(in crate::inbound) mod ip_filter;
 pub mod load_shed;
 mod rate_limit;

@@ -44,6 +44,10 @@ pub struct Config {
     /// Whether requests from those origins may carry credentials such as cookies. Default false.
     #[serde(default)]
     pub cors_credentials: bool,
+    /// The time for which a browser may use only `https` for this host (RFC 6797). It is sent if a trusted proxy says
+    /// that the client uses `https`, and never over plain HTTP. 0: not sent. Default 365d, as browsers recommend.
+    #[serde(default = "Config::hsts_max_age", with = "crate::config::duration")]
+    pub hsts_max_age: Duration,
     /// The proxies in front of this gateway, as addresses or networks. Only their `Forwarded` and `X-Forwarded-…`
     /// headers are trusted and forwarded. Those of other peers are replaced. Default none.
     #[serde(default, deserialize_with = "networks")]
@@ -81,6 +85,10 @@ impl Config {
 
     fn body_timeout() -> Duration {
         Duration::from_secs(5)
+    }
+
+    fn hsts_max_age() -> Duration {
+        Duration::from_secs(365 * 24 * 3600)
     }
 
     fn languages() -> Vec<Language> {

@@ -13,7 +13,7 @@ use crate::error::{Error, FieldError, codes};
 pub use body::Body;
 #[cfg(feature = "graphql")]
 pub(crate) use body::json;
-pub(crate) use body::read;
+pub(crate) use body::{body_ended_early, body_is_late, read};
 pub use query::Query;
 
 mod body;

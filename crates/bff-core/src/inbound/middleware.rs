@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::Route;
 use futures_util::FutureExt;
@@ -25,6 +26,8 @@ pub(in crate::inbound) mod connection_activity;
 pub(in crate::inbound) mod cors;
 pub(in crate::inbound) mod finalize_response;
 pub(in crate::inbound) mod request_state;
+pub(in crate::inbound) mod request_target;
+pub(in crate::inbound) mod transfer_encoding;
 pub(in crate::inbound) mod validate_headers;
 pub(in crate::inbound) mod write_timeout_body;
 
@@ -39,16 +42,32 @@ pub fn layer(edge: &Arc<Edge>, router: Router) -> Result<Router, String> {
     })))
 }
 
+/// Makes a router without the edge reject the malformed requests that the edge rejects. The response is plain text.
+pub fn reject_malformed(router: Router) -> Router {
+    router.layer(from_fn(async |mut request: Request, next: Next| {
+        let version = request.version();
+        match validate_headers::check(&mut request) {
+            Ok(()) => next.run(request).await,
+            Err(error) => {
+                let mut response = access_log::reject(&error, version);
+                *response.body_mut() = error.detail().to_owned().into();
+                response
+            }
+        }
+    }))
+}
+
 /// The outer middleware, outermost first.
 async fn handle(service: EdgeService, request: Request) -> Response {
     let EdgeService { edge, cors, route } = &service;
-    // Request id, trace, metrics, access log; Host and header limits; panic guard; problem documents, security headers,
-    // 304, one `Vary`.
-    access_log::observe(edge, request, |request, state| async move {
-        // CORS headers, on errors too.
-        let inner = |request| handle_admitted(edge, &state, request, route);
-        cors::apply(cors.as_deref(), request, inner).await
-    })
+    // Request id, trace, metrics, access log; one `Vary`, security headers, problem documents, 304; CORS headers, on
+    // errors too; target and header limits; panic guard.
+    access_log::observe(
+        edge,
+        cors.as_deref(),
+        request,
+        |request, state| async move { handle_admitted(edge, &state, request, route).await },
+    )
     .await
 }
 

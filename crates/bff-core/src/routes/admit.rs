@@ -2,6 +2,7 @@
 
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bff_context::field_value;
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::Body as _;
 use hyper::upgrade::OnUpgrade;
@@ -75,23 +76,22 @@ pub(super) fn admit(route: &Route, request: &mut Request) -> Result<AuthorizedRe
     })
 }
 
-/// Checks the body's media type.
+/// Checks the body's media type. A repeated one could have another meaning for the backend.
 fn accepts_content_type(types: &[String], headers: &HeaderMap) -> Result<(), Error> {
+    if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
+        let detail = "The Content-Type header was sent more than once.";
+        return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
     if types.is_empty() {
         return Ok(());
     }
-    let sent = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|t| t.to_str().ok());
-    let essence = sent
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    let matches = |allowed: &String| match allowed.strip_suffix('*') {
-        Some(prefix) => essence.starts_with(prefix),
-        None => essence == *allowed,
+    let sent = field_value::media_type(headers);
+    let matches = |allowed: &String| {
+        let allowed = allowed.to_ascii_lowercase();
+        match allowed.strip_suffix('*') {
+            Some(prefix) => sent.starts_with(prefix),
+            None => sent == allowed,
+        }
     };
     if types.iter().any(matches) {
         return Ok(());

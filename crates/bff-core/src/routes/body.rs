@@ -10,10 +10,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::write_completion::UploadState;
 use crate::error::{Error, codes};
+use crate::inbound::extract;
 use crate::net::IdleTimer;
 use crate::outbound::{ClientBodyError, InFlightGuard, InstanceClients};
 
@@ -23,7 +25,8 @@ pub(super) fn of_unknown_length() -> Body {
     Body::from_stream(stream::empty::<Result<Bytes, Infallible>>())
 }
 
-const ENDED_EARLY: &str = "The body ended early.";
+/// Between the client's deadline and the backend's, so that a late client is never taken for a slow backend.
+const RESERVE: Duration = Duration::from_millis(10);
 
 /// A request body from the client.
 #[derive(Debug)]
@@ -32,25 +35,49 @@ pub(super) struct Upload {
     /// The bytes left of the size limit.
     left: u64,
     idle: IdleTimer,
+    /// Ends with the time for the response's headers.
+    deadline: Pin<Box<Sleep>>,
     state: UploadState,
     error: ClientBodyError,
+}
+
+/// The limits of an upload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UploadLimits {
+    pub(super) max_bytes: u64,
+    /// The longest time between two chunks.
+    pub(super) idle_timeout: Duration,
+    /// The deadline of the response's headers. The whole body has to arrive before.
+    pub(super) deadline: Instant,
 }
 
 impl Upload {
     /// Wraps a body. Its end goes to `state`, and its error to `error`.
     pub(super) fn new(
         body: Body,
-        max_bytes: u64,
-        idle_timeout: Duration,
+        limits: UploadLimits,
         (state, error): (UploadState, ClientBodyError),
     ) -> Self {
+        let time_left = limits.deadline.saturating_duration_since(Instant::now());
         Self {
             body,
-            left: max_bytes,
-            idle: IdleTimer::new(idle_timeout),
+            left: limits.max_bytes,
+            idle: IdleTimer::new(limits.idle_timeout),
+            deadline: Box::pin(sleep(time_left.saturating_sub(RESERVE.min(time_left / 10)))),
             state,
             error,
         }
+    }
+
+    /// Ready with an error when the client has sent nothing for too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<axum::Error> {
+        let has_deadline = !self.state.has_response();
+        let late = has_deadline && self.deadline.as_mut().poll(cx).is_ready();
+        if late || self.idle.poll_elapsed(cx).is_ready() {
+            return Poll::Ready(self.fail(extract::body_is_late()));
+        }
+        self.state.set_waiting(true);
+        Poll::Pending
     }
 
     fn fail(&self, error: Error) -> axum::Error {
@@ -73,23 +100,19 @@ impl http_body::Body for Upload {
             let frame = match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => frame,
                 Poll::Ready(Some(Err(error))) => {
-                    let early = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
-                    return Poll::Ready(Some(Err(me.fail(early.with_cause(error)))));
+                    let early = extract::body_ended_early().with_cause(error);
+                    return Poll::Ready(Some(Err(me.fail(early))));
                 }
                 Poll::Ready(None) if me.state.mark_complete() => return Poll::Ready(None),
                 Poll::Ready(None) => {
-                    let early = Error::new(codes::INVALID_REQUEST, ENDED_EARLY);
+                    let early = extract::body_ended_early();
                     let early = early.with_cause("the client disconnected");
                     return Poll::Ready(Some(Err(me.fail(early))));
                 }
-                Poll::Pending => {
-                    return me.idle.poll_elapsed(cx).map(|()| {
-                        let slow = "The body stopped arriving.";
-                        Some(Err(me.fail(Error::new(codes::INVALID_REQUEST, slow))))
-                    });
-                }
+                Poll::Pending => return me.poll_late(cx).map(|late| Some(Err(late))),
             };
             me.idle.reset();
+            me.state.set_waiting(false);
             let Ok(data) = frame.into_data() else {
                 continue;
             };
@@ -219,7 +242,12 @@ mod tests {
             let state = UploadState::default();
             let handles = (state.clone(), ClientBodyError::default());
             let chunks = futures_util::stream::iter([Ok::<_, std::io::Error>("half")]);
-            let mut upload = Upload::new(Body::from_stream(chunks), 100, Duration::MAX, handles);
+            let limits = UploadLimits {
+                max_bytes: 100,
+                idle_timeout: Duration::MAX,
+                deadline: Instant::now() + Duration::from_secs(60),
+            };
+            let mut upload = Upload::new(Body::from_stream(chunks), limits, handles);
             assert!(upload.frame().await.unwrap().is_ok());
             if disconnected {
                 state.client_gone();

@@ -6,17 +6,20 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
+use bff_context::field_value;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use http_body::Body as _;
+use tokio::time::Instant;
 
 use super::admit::{AuthorizedRequest, admit, answer_max_forwards};
-use super::body::Upload;
+use super::body::{Upload, UploadLimits};
 use super::config::Host;
 use super::v1_format::ApiVersion;
 use super::write_completion::UploadState;
 use super::{Entry, Route, forwarded, headers, http_cache, response, v1_format, websocket};
+use crate::action::IdempotencyKey;
 use crate::context::CacheResult;
 use crate::context::RequestContext;
 use crate::error::{Error, codes};
@@ -32,6 +35,10 @@ pub(crate) struct ProxiedResponse;
 
 /// The router's fallback. The edge has already looked up the route.
 pub(crate) async fn fallback(mut request: Request) -> Response {
+    // `OPTIONS *` asks whether the server is there (RFC 9110 §9.3.7).
+    if request.uri().path() == "*" {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let Some(entry) = request.extensions_mut().remove::<Arc<Entry>>() else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -53,12 +60,13 @@ async fn handle(entry: &Arc<Entry>, mut request: Request) -> Result<Response, Er
         return Ok(response);
     }
     if request.method.is_safe() {
-        return forward(route, admitted, &request).await;
+        return forward(route, admitted, &request, &upload).await;
     }
     let (entry, cx) = (entry.clone(), admitted.cx.clone());
     let tasks = route.context.shared.tasks.clone();
+    let state = upload.clone();
     let write = async move {
-        let result = forward(&entry.route, admitted, &request).await;
+        let result = forward(&entry.route, admitted, &request, &state).await;
         result.map_err(Failure::from)
     };
     Ok(upload.run(&cx, &tasks, write).await?)
@@ -69,8 +77,10 @@ async fn forward(
     route: &Route,
     admitted: AuthorizedRequest,
     request: &ForwardRequest,
+    upload: &UploadState,
 ) -> Result<Response, Error> {
     let result = outbound::forward(&admitted.cx, &route.upstream, request).await;
+    upload.set_has_response();
     invalidate_cache(route, &admitted.cx, request, &result);
     let forwarded = result?;
     let mut response = if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -115,12 +125,15 @@ async fn build_request(
     let (route, cx) = (&*entry.route, &admitted.cx);
     let config = &route.config;
     let body_error = ClientBodyError::default();
-    let expects = headers::contains_token(request.headers(), header::EXPECT, "100-continue");
-    let has_key = request.headers().contains_key("idempotency-key");
+    // HTTP/1.0 has no expectations (RFC 9110 §10.1.1).
+    let expects = request.version() > Version::HTTP_10
+        && headers::contains_token(request.headers(), &header::EXPECT, "100-continue");
+    let has_key = matches!(IdempotencyKey::find(request.headers()), Ok(Some(_)));
     let may_retry = config.retries && retry::is_idempotent(request.method(), has_key);
     let (parts, body) = request.into_parts();
+    let has_length = body.size_hint().exact().is_some();
     let handles = (upload.clone(), body_error.clone());
-    let body = request_body(route, admitted.format, may_retry, (&parts, body), handles).await?;
+    let body = request_body(route, admitted, may_retry, (&parts, body), handles).await?;
     let streams = matches!(body, RequestBody::Streaming(_));
     if !streams {
         upload.mark_complete();
@@ -132,6 +145,9 @@ async fn build_request(
     }
     if admitted.upgrade.is_some() {
         websocket::set_upgrade_headers(&mut headers);
+    }
+    if streams && !has_length {
+        headers::set_chunked(&mut headers, &parts.method);
     }
     if streams && expects {
         headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
@@ -160,7 +176,7 @@ async fn build_request(
 /// The body: buffered if it may be retried or has to be converted, else streaming.
 async fn request_body(
     route: &Route,
-    format: ApiVersion,
+    admitted: &AuthorizedRequest,
     may_retry: bool,
     (parts, body): (&Parts, Body),
     handles: (UploadState, ClientBodyError),
@@ -169,16 +185,15 @@ async fn request_body(
     if size == Some(0) {
         return Ok(RequestBody::Buffered(Bytes::new()));
     }
-    let convert = format == ApiVersion::V1 && v1_format::is_json(&parts.headers);
-    if convert && parts.headers.contains_key(header::CONTENT_ENCODING) {
+    let convert = admitted.is_v1() && v1_format::is_json(&parts.headers);
+    if convert && field_value::has_content_coding(&parts.headers) {
         let detail = "Content-Encoding is not supported for the v1 format.";
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let small = size.is_some_and(|size| size <= route.config.retry_buffer_bytes as u64);
     let buffers = convert || (may_retry && small);
     if !buffers {
-        let idle = route.config.idle_timeout;
-        let upload = Upload::new(body, route.max_body_bytes, idle, handles);
+        let upload = Upload::new(body, upload_limits(route, &admitted.cx), handles);
         return Ok(RequestBody::streaming(Body::new(upload)));
     }
     let mut request = Request::new(body);
@@ -189,6 +204,18 @@ async fn request_body(
         return Ok(RequestBody::Buffered(bytes.into()));
     }
     Ok(RequestBody::Buffered(bytes))
+}
+
+fn upload_limits(route: &Route, cx: &RequestContext) -> UploadLimits {
+    let config = &route.config;
+    let attempt = config.attempt_timeout;
+    let attempt = attempt.and_then(|limit| Instant::now().checked_add(limit));
+    let deadline = cx.upstream_deadline();
+    UploadLimits {
+        max_bytes: route.max_body_bytes,
+        idle_timeout: config.idle_timeout,
+        deadline: attempt.map_or(deadline, |attempt| attempt.min(deadline)),
+    }
 }
 
 /// Path and query for the backend.
@@ -222,12 +249,8 @@ fn upstream_headers(route: &Route, cx: &RequestContext, parts: &Parts) -> Header
     headers
 }
 
-/// The authority of the request: HTTP/1.1 has it in `Host`, HTTP/2 in the URI.
+/// The authority of the request. The edge has moved it into `Host`.
 fn authority(parts: &Parts) -> Option<Authority> {
-    let host = parts
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = host.and_then(|host| host.parse().ok());
-    host.or_else(|| parts.uri.authority().cloned())
+    let host = parts.headers.get(header::HOST)?;
+    host.to_str().ok()?.parse().ok()
 }

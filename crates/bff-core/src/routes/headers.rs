@@ -2,6 +2,7 @@
 //!
 //! Trailers are dropped in both directions, as §6.5.1 allows.
 
+use bff_context::field_value;
 use http::header::{self, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
@@ -36,12 +37,8 @@ const OVERRIDES: [&str; 6] = [
 
 /// Removes `Connection`, the headers that it lists, and all other hop-by-hop headers.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let listed: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+    let listed: Vec<HeaderName> = field_value::members(headers, &header::CONNECTION)
+        .filter_map(|name| name.parse().ok())
         .collect();
     for name in listed {
         headers.remove(name);
@@ -52,13 +49,8 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Whether the comma-separated list of a header contains the token.
-pub(super) fn contains_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name);
-    let mut tokens = values
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    tokens.any(|one| one.trim().eq_ignore_ascii_case(token))
+pub(super) fn contains_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    field_value::members(headers, name).any(|member| member.eq_ignore_ascii_case(token))
 }
 
 /// The client's headers for the backend, without those that a backend must not get from a client. The HTTP client sets
@@ -125,7 +117,7 @@ pub(super) fn from_backend(headers: &mut HeaderMap, config: &Config) {
 
 /// Adds the credential headers to `Vary` if the backend varies by the identity that the gateway derives from them.
 pub(super) fn vary_by_credential(headers: &mut HeaderMap) {
-    let varies_by = |name: &HeaderName| contains_token(headers, header::VARY, name.as_str());
+    let varies_by = |name: &HeaderName| contains_token(headers, &header::VARY, name.as_str());
     if [X_USER_ID, X_USER_ROLE].iter().any(varies_by) {
         append(headers, header::VARY, BY_CALLER.as_bytes());
     }
@@ -153,7 +145,10 @@ pub(super) fn append_via(headers: &mut HeaderMap, version: Version, gateway: &He
 /// Decrements `Max-Forwards` (RFC 9110 §7.6.2). Returns false if it is 0. A malformed value is ignored.
 pub(super) fn decrement_max_forwards(headers: &mut HeaderMap) -> bool {
     let left = headers.get(header::MAX_FORWARDS);
-    let left = left.and_then(|left| left.to_str().ok()?.parse::<u64>().ok());
+    let left = left.and_then(|left| left.to_str().ok());
+    // `parse` also reads a sign, which is no digit.
+    let left = left.filter(|left| left.bytes().all(|b| b.is_ascii_digit()));
+    let left = left.and_then(|left| left.parse::<u64>().ok());
     match left {
         None => true,
         Some(0) => false,
@@ -174,6 +169,15 @@ pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, item: &[u8]) {
     list.extend_from_slice(item);
     if let Ok(list) = HeaderValue::from_bytes(&list) {
         headers.insert(name, list);
+    }
+}
+
+/// Sets `Transfer-Encoding: chunked` for a body of unknown length. The HTTP client sets it for other methods than these,
+/// and would drop the body.
+pub(super) fn set_chunked(headers: &mut HeaderMap, method: &Method) {
+    if method.is_safe() {
+        let chunked = HeaderValue::from_static("chunked");
+        headers.insert(header::TRANSFER_ENCODING, chunked);
     }
 }
 
@@ -234,6 +238,27 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_compared_without_case_and_outside_quotes() {
+        for (lines, contained) in [
+            (&["no-store"][..], true),
+            (&["a, No-Store"], true),
+            (&["a", "NO-STORE"], true),
+            (&[",,\tno-store ,"], true),
+            (&["a=\"b, no-store\""], false),
+            (&["no-store-x"], false),
+            (&["no-store=1"], false),
+            (&[""], false),
+        ] {
+            let mut sent = HeaderMap::new();
+            for line in lines {
+                sent.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
+            }
+            let found = contains_token(&sent, &header::CACHE_CONTROL, "no-store");
+            assert_eq!(found, contained, "{lines:?}");
+        }
+    }
+
+    #[test]
     fn a_media_type_is_compared_without_case_and_parameters() {
         for (media, expected) in [
             ("text/event-stream", true),
@@ -245,6 +270,25 @@ mod tests {
         ] {
             let head = headers(&[("content-type", media)]);
             assert_eq!(is_event_stream(&head), expected, "{media}");
+        }
+    }
+
+    #[test]
+    fn max_forwards_is_a_number() {
+        for (sent, forwarded, left) in [
+            ("0", false, "0"),
+            ("000", false, "000"),
+            ("1", true, "0"),
+            ("10", true, "9"),
+            ("+1", true, "+1"),
+            ("-1", true, "-1"),
+            ("", true, ""),
+            ("1.5", true, "1.5"),
+            ("99999999999999999999", true, "99999999999999999999"),
+        ] {
+            let mut headers = headers(&[("max-forwards", sent)]);
+            assert_eq!(decrement_max_forwards(&mut headers), forwarded, "{sent}");
+            assert_eq!(headers[header::MAX_FORWARDS], left);
         }
     }
 

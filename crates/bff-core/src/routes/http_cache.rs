@@ -47,7 +47,7 @@ pub(super) fn is_cacheable_request(admitted: &AuthorizedRequest, request: &Forwa
         && empty
         && !admitted.is_v1()
         && !request.upgrade
-        && !headers::contains_token(&request.headers, header::CACHE_CONTROL, "no-store")
+        && !headers::contains_token(&request.headers, &header::CACHE_CONTROL, "no-store")
         && !bypassing
             .iter()
             .any(|name| request.headers.contains_key(name))

@@ -2,6 +2,7 @@
 //!
 //! Only JSON is converted. Such a body is buffered as a whole, within the limits of the route and of the backend.
 
+use bff_context::field_value;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -46,16 +47,7 @@ pub(super) fn request_identity_encoding(headers: &mut HeaderMap) {
 
 /// Whether the media type is JSON (RFC 8259), or has the suffix `+json` (RFC 6839 §3.1).
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let media = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|t| t.to_str().ok());
-    let essence = media
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    let essence = essence.to_ascii_lowercase();
+    let essence = field_value::media_type(headers);
     essence == "application/json"
         || essence.starts_with("application/") && essence.ends_with("+json")
 }

@@ -33,8 +33,8 @@ pub(super) fn requested_upgrade(
     headers: &HeaderMap,
 ) -> Result<bool, Error> {
     let requested = version == Version::HTTP_11
-        && contains_token(headers, header::CONNECTION, "upgrade")
-        && contains_token(headers, header::UPGRADE, "websocket");
+        && contains_token(headers, &header::CONNECTION, "upgrade")
+        && contains_token(headers, &header::UPGRADE, "websocket");
     if !requested {
         return Ok(false);
     }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use axum::response::Response;
 use tokio::task::AbortHandle;
@@ -11,18 +11,49 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use crate::context::RequestContext;
+use crate::inbound::extract;
 use crate::outbound::Failure;
 
 const UPLOADING: u8 = 0;
 const COMPLETE: u8 = 1;
 const DISCONNECTED: u8 = 2;
 
-/// The state of a client's body: uploading, then complete or disconnected, whichever happens first. The end of a body
-/// after a disconnect looks like a regular end.
+/// The state of a client's body.
 #[derive(Clone, Debug, Default)]
-pub(super) struct UploadState(Arc<AtomicU8>);
+pub(super) struct UploadState(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Uploading, then complete or disconnected, whichever happens first. The end of a body after a disconnect looks
+    /// like a regular end.
+    phase: AtomicU8,
+    /// Whether the backend waits for the client's next chunk.
+    waiting: AtomicBool,
+    /// Whether the headers of the response have arrived.
+    has_response: AtomicBool,
+}
 
 impl UploadState {
+    /// Records whether the backend waits for the client's next chunk.
+    pub(super) fn set_waiting(&self, waiting: bool) {
+        self.0.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Records that the headers of the response have arrived. The deadline does not apply to the rest of the body.
+    pub(super) fn set_has_response(&self) {
+        self.0.has_response.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the headers of the response have arrived.
+    pub(super) fn has_response(&self) -> bool {
+        self.0.has_response.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client has not sent its whole body, and nothing else is missing.
+    fn is_client_late(&self) -> bool {
+        self.0.phase.load(Ordering::Acquire) == UPLOADING && self.0.waiting.load(Ordering::Relaxed)
+    }
+
     /// Records that the whole body has arrived. Returns false if the client had disconnected before.
     pub(super) fn mark_complete(&self) -> bool {
         self.finish(COMPLETE)
@@ -35,13 +66,14 @@ impl UploadState {
 
     /// Returns whether the state is `end` from now on.
     fn finish(&self, end: u8) -> bool {
-        match (self.0).compare_exchange(UPLOADING, end, Ordering::AcqRel, Ordering::Acquire) {
+        match (self.0.phase).compare_exchange(UPLOADING, end, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(current) => current == end,
         }
     }
 
-    /// Runs a write. At the deadline, the client gets an error with an unknown outcome, and the write continues.
+    /// Runs a write. At the deadline, the client gets an error with an unknown outcome, and the write continues. If the
+    /// client's body is late, the write is cancelled, and the backend has no complete request.
     pub(super) async fn run(
         self,
         cx: &RequestContext,
@@ -49,12 +81,13 @@ impl UploadState {
         write: impl Future<Output = Result<Response, Failure>> + Send + 'static,
     ) -> Result<Response, Failure> {
         let task = tasks.spawn(write);
-        let _client = ClientGuard {
+        let client = ClientGuard {
             upload: self,
             write: task.abort_handle(),
         };
         match timeout_at(cx.deadline(), task).await {
             Ok(Ok(result)) => result,
+            Err(_) if client.upload.is_client_late() => Err(extract::body_is_late().into()),
             // A panic or the deadline: the write may have been applied.
             Ok(Err(_)) | Err(_) => Err(Failure::outcome_unknown()),
         }

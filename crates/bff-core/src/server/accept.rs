@@ -1,5 +1,6 @@
 //! The accept loop of one port. Each connection has its own task, until the port closes.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::{FutureExt, TryFutureExt};
+use axum::body::Body;
+use futures_util::FutureExt;
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -21,6 +23,7 @@ use tower::Service;
 
 use super::config::Limits;
 use super::header_timeout::{HeaderTracker, TimedIo};
+use super::request_body::BodyArrival;
 use crate::inbound::Peer;
 use crate::net::{Connection, Listener, WorkerThreads};
 
@@ -111,18 +114,28 @@ async fn serve_connection(
         }
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(tracker.headers_complete());
-        let tracker = tracker.clone();
-        let draining = draining.clone();
-        router.clone().call(request).map_ok(move |mut response| {
+        let (request, arrival) = if http1 {
+            BodyArrival::track(request, tracker.body_incomplete())
+        } else {
+            (request.map(Body::new), None)
+        };
+        let response = router.clone().call(request);
+        let (tracker, draining) = (tracker.clone(), draining.clone());
+        async move {
+            let mut response = response.await?;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 tracker.stop_tracking();
-            } else if http1 && draining.is_cancelled() {
+                return Ok(response);
+            }
+            let closes =
+                draining.is_cancelled() || response.headers().contains_key(header::CONNECTION);
+            if http1 && (closes || !has_arrived(arrival).await) {
                 // The client leaves the connection before it closes, so that it loses no request (RFC 9112 §9.6).
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
             }
-            response
-        })
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http.serve_connection_with_upgrades(TokioIo::new(io), service);
     // On HTTP/2, GOAWAY asks the client to leave (RFC 9113 §6.8). The requests that it has sent are served.
@@ -159,6 +172,14 @@ async fn serve_connection(
         biased;
         () = serve => {}
         () = tracker.enforce_write_timeout(limits.write_timeout) => {}
+    }
+}
+
+/// Whether a request's body has arrived. Without one, there is nothing to wait for.
+async fn has_arrived(body: Option<Arc<BodyArrival>>) -> bool {
+    match body {
+        None => true,
+        Some(body) => body.complete().await,
     }
 }
 

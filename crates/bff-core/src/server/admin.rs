@@ -9,6 +9,7 @@ use axum::extract::{DefaultBodyLimit, Extension};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bff_context::field_value;
 use subtle::ConstantTimeEq;
 
 use super::Config;
@@ -152,11 +153,12 @@ impl AdminActions {
             let detail = "Changes are disabled: server.admin_token is not set.";
             return Err(Error::new(codes::FORBIDDEN, detail));
         };
-        let value = headers.get(header::AUTHORIZATION);
-        // The name of the scheme is case-insensitive (RFC 9110 §11.1).
+        let value = field_value::single(headers, &header::AUTHORIZATION);
+        // The name of the scheme is case-insensitive, and one or more spaces follow it (RFC 9110 §11.4).
         let sent = value.and_then(|value| {
-            let (scheme, token) = value.as_bytes().split_at_checked(b"bearer ".len())?;
-            scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+            let (scheme, token) = value.split_once(' ')?;
+            let token = token.trim_start_matches(' ').as_bytes();
+            scheme.eq_ignore_ascii_case("bearer").then_some(token)
         });
         let is_valid = sent.is_some_and(|sent| sent.ct_eq(token.expose().as_bytes()).into());
         if is_valid {

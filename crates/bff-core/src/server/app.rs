@@ -97,6 +97,7 @@ impl App {
             header_read_timeout: self.config.header_read_timeout,
             idle_timeout: self.config.idle_timeout,
             write_timeout: self.config.write_timeout,
+            linger_timeout: self.config.linger_timeout,
             max_connections: self.config.max_connections,
         }
     }

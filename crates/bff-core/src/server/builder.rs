@@ -228,16 +228,18 @@ impl<'a> GatewayBuilder<'a> {
         Ok(App {
             name: self.name,
             router: inbound::layer(&edge, router)?,
-            admin: admin::router(
-                admin::ReadinessReport::new(readiness.clone(), self.store, dependencies),
-                metrics,
-                print_config,
-            )
-            .merge(admin::action_router(
-                &self.shared,
-                self.settings.server,
-                names,
-            )),
+            admin: inbound::reject_malformed(
+                admin::router(
+                    admin::ReadinessReport::new(readiness.clone(), self.store, dependencies),
+                    metrics,
+                    print_config,
+                )
+                .merge(admin::action_router(
+                    &self.shared,
+                    self.settings.server,
+                    names,
+                )),
+            ),
             contract,
             sdl,
             readiness,

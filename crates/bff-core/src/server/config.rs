@@ -48,6 +48,10 @@ pub struct Config {
         with = "crate::config::duration::some"
     )]
     pub write_timeout: Duration,
+    /// Maximum time for the rest of a request after an early response. The gateway reads and discards it, so that a
+    /// client that sends its whole request first gets the response. 0: closes at once. Default 30s, as nginx.
+    #[serde(default = "Config::linger_timeout", with = "crate::config::duration")]
+    pub linger_timeout: Duration,
     /// Maximum number of open connections, including `WebSocket` connections. Further connections wait in the kernel's
     /// queue. Default 10000: far below the usual limit of open files (65536), which also covers connections to
     /// backends.
@@ -79,6 +83,10 @@ impl Config {
         Duration::from_secs(30)
     }
 
+    fn linger_timeout() -> Duration {
+        Duration::from_secs(30)
+    }
+
     fn max_connections() -> usize {
         10_000
     }
@@ -101,6 +109,8 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Duration,
     /// Maximum time in which the client reads nothing.
     pub(super) write_timeout: Duration,
+    /// Maximum time for the rest of a request after an early response.
+    pub(super) linger_timeout: Duration,
     /// Maximum number of connections, including `WebSocket` ones. Others wait in the kernel's bounded queue.
     pub(super) max_connections: usize,
 }

@@ -8,8 +8,8 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,11 +17,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::config::Limits;
+use super::linger::Linger;
 use crate::inbound::{ConnectionActivity, InFlightRequest};
 use crate::net::{Connection, IdleTimer};
 
 /// The connection preface of HTTP/2 (RFC 9113 §3.4). On HTTP/2, hyper limits the headers.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The response to headers that do not arrive in time. Like hyper's own responses, it has no document.
+const REQUEST_TIMEOUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// No headers are being received.
 const COMPLETE: u8 = 0;
@@ -35,6 +40,8 @@ const UNTRACKED: u8 = 2;
 pub(super) struct HeaderTracker {
     state: Arc<AtomicU8>,
     requests: ConnectionActivity,
+    /// Whether a part of the last request's body has not been read.
+    body_incomplete: Arc<AtomicBool>,
 }
 
 impl HeaderTracker {
@@ -44,6 +51,20 @@ impl HeaderTracker {
             self.state.store(COMPLETE, Relaxed);
         }
         self.requests.begin()
+    }
+
+    /// The flag of a request body that has not been read to its end.
+    pub(super) fn body_incomplete(&self) -> &Arc<AtomicBool> {
+        &self.body_incomplete
+    }
+
+    /// Whether the client may still be sending a request.
+    fn is_receiving(&self) -> bool {
+        match self.state.load(Relaxed) {
+            UNTRACKED => false,
+            RECEIVING => true,
+            _ => self.body_incomplete.load(Relaxed),
+        }
     }
 
     /// Stops tracking: the bytes are not HTTP/1.1 any more.
@@ -62,7 +83,7 @@ impl HeaderTracker {
     }
 }
 
-/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout`, or when the client
+/// A connection that fails with `TimedOut` when headers take longer than `header_read_timeout` (408), or when the client
 /// reads nothing for `write_timeout`. If headers start during the previous response, their time starts when it ends:
 /// the bytes could also be the rest of that request's body. Until then the idle timeout applies.
 pub(super) struct TimedIo {
@@ -77,6 +98,11 @@ pub(super) struct TimedIo {
     timer: Option<Pin<Box<Sleep>>>,
     /// Measures the time in which the client reads nothing.
     write_timeout: IdleTimer,
+    /// Whether a part of the last response is still unsent.
+    write_blocked: bool,
+    linger_timeout: Duration,
+    /// Set when the server has closed its own direction, and the client may still be sending.
+    linger: Option<Linger>,
     /// The connection's permit, also after an upgrade to another protocol.
     _permit: OwnedSemaphorePermit,
 }
@@ -94,6 +120,9 @@ impl TimedIo {
             tracker,
             header_read_timeout: limits.header_read_timeout,
             write_timeout: IdleTimer::new(limits.write_timeout),
+            write_blocked: false,
+            linger_timeout: limits.linger_timeout,
+            linger: None,
             started: Instant::now(),
             preface: Some(0),
             timer: None,
@@ -106,6 +135,7 @@ impl TimedIo {
         cx: &mut Context<'_>,
         result: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.write_blocked = result.is_pending();
         if result.is_ready() {
             self.write_timeout.reset();
             return result;
@@ -158,10 +188,12 @@ impl AsyncRead for TimedIo {
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        timer
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+        ready!(timer.as_mut().poll(cx));
+        // Best effort, and never inside another response.
+        if !this.write_blocked {
+            let _ = Pin::new(&mut this.connection).poll_write(cx, REQUEST_TIMEOUT);
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -194,8 +226,18 @@ impl AsyncWrite for TimedIo {
         Pin::new(&mut self.get_mut().connection).poll_flush(cx)
     }
 
+    /// Lingers after a request that was not read to its end.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.connection).poll_shutdown(cx))?;
+            if !this.tracker.is_receiving() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let timeout = this.linger_timeout;
+        let linger = this.linger.get_or_insert_with(|| Linger::new(timeout));
+        linger.poll(&mut this.connection, cx).map(Ok)
     }
 }
 
@@ -210,6 +252,7 @@ mod tests {
         header_read_timeout: LIMIT,
         idle_timeout: LIMIT,
         write_timeout: LIMIT,
+        linger_timeout: LIMIT,
         max_connections: 1,
     };
 

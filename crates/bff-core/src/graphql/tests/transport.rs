@@ -62,6 +62,21 @@ async fn the_client_chooses_the_media_type() {
             new,
             400,
         ),
+        (Some(""), old, 200),
+        (Some(", ,"), old, 200),
+        (Some("application/json;q=x"), old, 200),
+        (Some("*/*;q=0.001"), old, 200),
+        (Some("application/json;a=\"b, text/html;q=0\""), old, 200),
+        (
+            Some("application/json;q=0.9;ext=1, application/graphql-response+json;Q=0.91"),
+            new,
+            400,
+        ),
+        (
+            Some("application/graphql-response+json;q=1.0001, application/json;q=0.1"),
+            old,
+            200,
+        ),
         (
             Some(
                 "application/graphql-response+json; charset=utf-8, application/json; charset=utf-8",
@@ -88,6 +103,7 @@ async fn the_client_chooses_the_media_type() {
         "application/json;q=0",
         "*/*;q=0",
         "application/graphql-response+json;q=0, application/json;q=0, */*",
+        "application/json;q=0.000, application/xml;q=x",
         "image/*, application/xml",
     ] {
         let response = post(

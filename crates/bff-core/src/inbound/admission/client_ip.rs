@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::extract::Request;
+use bff_context::field_value;
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -57,16 +58,21 @@ fn resolve_client_ip(
         ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
         ForwardedHeader::Forwarded => header::FORWARDED,
     };
-    let lines: Vec<&str> = headers
-        .get_all(name)
+    if headers
+        .get_all(&name)
         .iter()
-        .map(|line| line.to_str().unwrap_or_default())
-        .collect();
+        .any(|line| line.to_str().is_err())
+    {
+        return peer;
+    }
     let mut nearest = peer;
-    for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+    let elements: Vec<&str> = field_value::members(headers, &name).collect();
+    for element in elements.into_iter().rev() {
         let address = match header_kind {
             ForwardedHeader::XForwardedFor => parse_node(element),
-            ForwardedHeader::Forwarded => forwarded_for(element).and_then(parse_node),
+            ForwardedHeader::Forwarded => {
+                forwarded_parameter(element, "for").and_then(|node| parse_node(&node))
+            }
         };
         // The values to the left of an unreadable one cannot be trusted. The nearest proxy counts as the client.
         let Some(address) = address else {
@@ -80,16 +86,17 @@ fn resolve_client_ip(
     nearest
 }
 
-/// The `for` parameter of one element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then_some(value)
-    })
+/// A parameter of one element of `Forwarded` (RFC 7239 §4).
+pub(super) fn forwarded_parameter(element: &str, name: &str) -> Option<String> {
+    // An element consists of parameters only, so an empty value comes first.
+    let element = format!(";{element}");
+    let (_, mut parameters) = field_value::with_parameters(&element);
+    let (_, value) = parameters.find(|(other, _)| other.eq_ignore_ascii_case(name))?;
+    Some(value.into_owned())
 }
 
 /// Parses `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` and `"[2001:db8::1]:80"`.
-fn parse_node(text: &str) -> Option<IpAddr> {
+pub(super) fn parse_node(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let host = match text.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0,

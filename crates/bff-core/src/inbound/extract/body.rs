@@ -1,14 +1,18 @@
 //! The body extractor: checks the media type and the route's limits, and reports all errors at once.
 
 use axum::extract::{FromRequest, Request};
+use bff_context::field_value;
 use garde::Validate;
-use http::header;
+use http::{HeaderMap, header};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
 use super::query::reject_query;
 use super::strict_structs::StrictStructs;
 use super::{collect_errors, pointer_from_serde, validated};
+use crate::context::RequestContext;
 use crate::error::{Error, codes};
 use crate::inbound::endpoints::BodyLimit;
 
@@ -32,26 +36,26 @@ where
 /// Reads a body with a JSON media type. Rejects a query, unless a [`Query`](super::Query) extractor has read it.
 pub(crate) async fn json(request: Request) -> Result<axum::body::Bytes, Error> {
     reject_query(&request)?;
-    let media_type = request.headers().get(header::CONTENT_TYPE);
-    let media_type = media_type.and_then(|value| value.to_str().ok());
-    if !media_type.is_some_and(is_json) {
+    if !is_json(request.headers()) {
         let detail = "The body must be JSON (Content-Type: application/json).";
+        return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    if field_value::has_content_coding(request.headers()) {
+        let detail = "The body must have no Content-Encoding.";
         return Err(Error::new(codes::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     read(request).await
 }
 
-/// Whether this is `application/json`. A `charset` parameter must be UTF-8, and other parameters are ignored.
-fn is_json(media_type: &str) -> bool {
-    let mut parts = media_type.split(';').map(str::trim);
-    let json = parts
-        .next()
-        .is_some_and(|k| k.eq_ignore_ascii_case("application/json"));
-    json && parts.all(|p| {
-        let (name, value) = p.split_once('=').unwrap_or((p, ""));
-        !name.eq_ignore_ascii_case("charset")
-            || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-    })
+/// Whether the body is `application/json`. A `charset` parameter must be UTF-8, and other parameters are ignored.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = field_value::single(headers, &header::CONTENT_TYPE).unwrap_or_default();
+    let (media_type, mut parameters) = field_value::with_parameters(value);
+    let is_utf8 = |charset: &str| {
+        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
+    };
+    media_type.eq_ignore_ascii_case("application/json")
+        && parameters.all(|(name, value)| !name.eq_ignore_ascii_case("charset") || is_utf8(&value))
 }
 
 /// Parses and validates a JSON body.
@@ -77,26 +81,40 @@ pub(in crate::inbound) fn parse<T: DeserializeOwned + Validate<Context = ()>>(
     })
 }
 
-/// Reads a body within the route's limits of size and time.
+/// Reads a body within the route's limits of size and time, and within the request's deadline.
 pub(crate) async fn read(request: Request) -> Result<axum::body::Bytes, Error> {
     let limit = request.extensions().get::<BodyLimit>().copied();
     let limit = limit.ok_or_else(|| {
         let detail = "Internal error: request context missing.";
         Error::new(codes::INTERNAL, detail)
     })?;
-    let body = Limited::new(request.into_body(), limit.bytes);
-    match tokio::time::timeout(limit.timeout, body.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("The body is over {} bytes.", limit.bytes);
-            Err(Error::new(codes::TOO_LARGE, detail))
-        }
-        Ok(Err(_)) => Err(Error::new(codes::INVALID_REQUEST, "The body ended early.")),
-        Err(_) => Err(Error::new(
-            codes::INVALID_REQUEST,
-            "The body did not arrive in time.",
-        )),
+    let deadline = request.extensions().get().map(RequestContext::deadline);
+    let until = Instant::now() + limit.timeout;
+    let until = deadline.map_or(until, |deadline| until.min(deadline));
+    let too_large = || {
+        let detail = format!("The body is over {} bytes.", limit.bytes);
+        Error::new(codes::TOO_LARGE, detail)
+    };
+    let body = request.into_body();
+    if body.size_hint().lower() > limit.bytes as u64 {
+        return Err(too_large());
     }
+    match timeout_at(until, Limited::new(body, limit.bytes).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(body_ended_early().with_cause(error)),
+        Err(_) => Err(body_is_late()),
+    }
+}
+
+/// The client ended its body before the announced end, or with invalid framing.
+pub(crate) fn body_ended_early() -> Error {
+    Error::new(codes::REQUEST_TIMEOUT, "The body ended early.")
+}
+
+/// The client did not send its body in time.
+pub(crate) fn body_is_late() -> Error {
+    Error::new(codes::REQUEST_TIMEOUT, "The body did not arrive in time.")
 }
 
 #[cfg(test)]
@@ -139,6 +157,31 @@ mod tests {
         let text = |e: &Value, name| e[name].as_str().unwrap().to_owned();
         let both = |e| (text(e, "pointer"), text(e, "detail"));
         errors.iter().map(both).collect()
+    }
+
+    #[test]
+    fn json_is_recognized_by_its_media_type() {
+        for (lines, json) in [
+            (&["application/json"][..], true),
+            (&["Application/JSON"], true),
+            (&["application/json;"], true),
+            (&["application/json ; Charset=\"UTF-8\""], true),
+            (&["application/json;charset=utf8"], true),
+            (&["application/json;a=\"b;charset=latin1\""], true),
+            (&["application/json;charset=latin1"], false),
+            (&["application/json, text/html"], false),
+            (&["application/json", "application/json"], false),
+            (&["application/jsonx"], false),
+            (&["text/json"], false),
+            (&[""], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::CONTENT_TYPE, line.parse().unwrap());
+            }
+            assert_eq!(is_json(&headers), json, "{lines:?}");
+        }
     }
 
     #[test]

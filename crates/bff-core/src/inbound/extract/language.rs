@@ -1,59 +1,45 @@
 //! Language negotiation (RFC 9110 §12.5.4, lookup by RFC 4647 §3.4).
 
+use bff_context::field_value;
 use http::{HeaderMap, header};
 
 use crate::scope::Language;
 
-/// The best of the `supported` languages for `Accept-Language`. Without a match, the first one.
+/// The most ranges that are read.
+const MAX_RANGES: usize = 20;
+
+/// The best of the `supported` languages for `Accept-Language`. Without a match, the first one. A range with a
+/// malformed weight is ignored.
 pub(in crate::inbound) fn negotiate(headers: &HeaderMap, supported: &[Language]) -> Language {
     let default = supported.first().copied().unwrap_or(Language::UNDETERMINED);
-    let lines = headers.get_all(header::ACCEPT_LANGUAGE).iter();
-    let ranges = lines.flat_map(|line| line.to_str().unwrap_or_default().split(','));
+    let ranges = field_value::members(headers, &header::ACCEPT_LANGUAGE).take(MAX_RANGES);
+    let ranges: Vec<(&str, u16)> = ranges
+        .map(field_value::with_weight)
+        .filter_map(|(tag, weight)| Some((tag, weight?)))
+        .collect();
     let mut best = (default, 0);
-    for range in ranges.take(20) {
-        let (tag, weight) = parse_quality(range);
-        if let Some(language) = lookup(tag, supported).filter(|_| weight > best.1) {
-            best = (language, weight);
+    for (tag, weight) in &ranges {
+        let found = match *tag {
+            // Every language that no other range names.
+            "*" => supported.iter().copied().find(|language| {
+                let names = |(tag, _): &(&str, u16)| lookup(tag, &[*language]).is_some();
+                !ranges.iter().any(names)
+            }),
+            tag => lookup(tag, supported),
+        };
+        if let Some(language) = found.filter(|_| *weight > best.1) {
+            best = (language, *weight);
         }
     }
     best.0
 }
 
-/// A range and its quality in thousandths. A malformed quality is 0.
-pub(in crate::inbound) fn parse_quality(range: &str) -> (&str, u32) {
-    let (tag, parameters) = range.split_once(';').unwrap_or((range, ""));
-    let parameters = parameters.trim();
-    let quality = match parameters
-        .strip_prefix("q=")
-        .or(parameters.strip_prefix("Q="))
-    {
-        None => Some(1.0),
-        Some(q) => q
-            .trim()
-            .parse::<f32>()
-            .ok()
-            .filter(|q| (0.0..=1.0).contains(q)),
-    };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "between 0 and 1000"
-    )]
-    let weight = quality.map_or(0, |q| (q * 1000.0) as u32);
-    (tag.trim(), weight)
-}
-
-/// `de-AT` finds `de-AT`, else `de`. `*` finds the first language.
+/// `de-AT` finds `de-AT`, else `de`.
 fn lookup(tag: &str, supported: &[Language]) -> Option<Language> {
-    if tag == "*" {
-        return supported.first().copied();
-    }
     let mut tag = tag;
     loop {
-        if let Some(found) = supported
-            .iter()
-            .find(|l| l.as_str().eq_ignore_ascii_case(tag))
-        {
+        let is_tag = |language: &&Language| language.as_str().eq_ignore_ascii_case(tag);
+        if let Some(found) = supported.iter().find(is_tag) {
             return Some(*found);
         }
         tag = tag.rsplit_once('-')?.0;
@@ -65,20 +51,39 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn negotiated(sent: &'static str) -> String {
-        let supported: Vec<Language> = ["en", "de"].iter().map(|l| l.parse().unwrap()).collect();
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static(sent));
-        negotiate(&headers, &supported).as_str().to_owned()
-    }
-
     #[test]
     fn the_supported_language_of_highest_quality_wins() {
-        assert_eq!(negotiated("de-AT, en;q=0.9"), "de");
-        assert_eq!(negotiated("fr, en;q=0.2, de;q=0.3"), "de");
-        assert_eq!(negotiated("fr"), "en");
-        assert_eq!(negotiated("de;q=0, *;q=0.1"), "en");
-        assert_eq!(negotiated("de;Q=0, *;q=0.1"), "en");
-        assert_eq!(negotiated("de;q=nonsense"), "en");
+        let supported: Vec<Language> = ["en", "de"].iter().map(|l| l.parse().unwrap()).collect();
+        for (lines, language) in [
+            (&["de-AT, en;q=0.9"][..], "de"),
+            (&["DE-at"], "de"),
+            (&["de-Latn-DE-x-a"], "de"),
+            (&["fr, en;q=0.2, de;q=0.3"], "de"),
+            (&["fr, en;q=0.2", "de;q=0.3"], "de"),
+            (&["de, en"], "de"),
+            (&[", ,de,"], "de"),
+            (&["de ; Q=0.3 , en;q=0.2"], "de"),
+            (&["en;q=0.001, de;q=0.01"], "de"),
+            (&["fr"], "en"),
+            (&[""], "en"),
+            (&["*"], "en"),
+            (&["en;q=0, *"], "de"),
+            (&["en;q=0.5, *"], "de"),
+            (&["en-GB;q=0, *;q=0.1"], "de"),
+            (&["de;q=0, *;q=0.1"], "en"),
+            (&["de;Q=0, *;q=0.1"], "en"),
+            (&["en;q=0"], "en"),
+            (&["de;q=nonsense"], "en"),
+            (&["de;q=1.5"], "en"),
+            (&["de;q=0.1234"], "en"),
+            (&["deutsch"], "en"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::ACCEPT_LANGUAGE, HeaderValue::from_static(line));
+            }
+            let negotiated = negotiate(&headers, &supported);
+            assert_eq!(negotiated.as_str(), language, "{lines:?}");
+        }
     }
 }

@@ -10,19 +10,24 @@ use std::sync::Arc;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http::{HeaderValue, Version, header};
+use tower_http::cors::CorsLayer;
 
 use super::request_state::{AccessLogGuard, LoggedBody, RequestState};
-use super::{finalize_response, validate_headers, write_timeout_body};
+use super::{cors, finalize_response, validate_headers, write_timeout_body};
 use crate::context::{RequestId, Trace};
 use crate::error::{Error, codes};
+use crate::inbound::admission::client_scheme;
 use crate::inbound::edge::Edge;
 use crate::scope::{X_CLIENT, X_USER_ID, X_USER_ROLE};
 
-/// Calls `inner`, then finalizes the response and logs it.
+/// Calls `inner`, then finalizes the response and logs it. Every response has its CORS headers, rejections and panics
+/// included.
 pub(in crate::inbound) async fn observe<F>(
     edge: &Arc<Edge>,
+    cors: Option<&CorsLayer>,
     mut request: Request,
-    inner: impl FnOnce(Request, RequestState) -> F,
+    inner: impl Fn(Request, RequestState) -> F,
 ) -> Response
 where
     F: Future<Output = Response>,
@@ -40,24 +45,42 @@ where
     let mut guard = AccessLogGuard::new(edge.clone(), state.clone(), &mut request);
     let if_none_match = finalize_response::if_none_match(&request);
     let version = request.version();
+    let is_https = client_scheme::is_https(&request, &edge.config.trusted_proxies);
     // Only the gateway may set these headers, for its backends.
     for internal in [X_USER_ID, X_USER_ROLE, X_CLIENT] {
         request.headers_mut().remove(internal);
     }
-    let response = if let Err(error) = validate_headers::check(&request) {
-        error.into_response()
-    } else {
-        let inner = AssertUnwindSafe(inner(request, state.clone())).catch_unwind();
-        inner.await.unwrap_or_else(|panic| panic_response(&*panic))
+    let response = match validate_headers::check(&mut request) {
+        Ok(()) => {
+            let inner = |request| catch_panic(inner(request, state.clone()));
+            cors::apply(cors, request, inner).await
+        }
+        Err(error) => cors::add_headers(cors, request.headers(), reject(&error, version)).await,
     };
     let info = finalize_response::RequestInfo {
         method: &guard.method,
         uri: &guard.uri,
         if_none_match,
+        is_https,
     };
     let mut response = finalize_response::finalize(edge, &info, state.request_id(), response);
     guard.record_response(&mut response);
     response.map(|body| write_timeout_body::wrap(LoggedBody::new(body, guard), version))
+}
+
+/// The response to a malformed request. Its end is uncertain, so HTTP/1.1 closes the connection (RFC 9112 §6.3).
+pub(super) fn reject(error: &Error, version: Version) -> Response {
+    let mut response = error.clone().into_response();
+    if version < Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
+async fn catch_panic(inner: impl Future<Output = Response>) -> Response {
+    let response = AssertUnwindSafe(inner).catch_unwind().await;
+    response.unwrap_or_else(|panic| panic_response(&*panic))
 }
 
 /// The 500 for a panic. The panic's message goes to the log only.

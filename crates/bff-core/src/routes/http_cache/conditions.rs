@@ -1,5 +1,6 @@
 //! Conditional requests (RFC 9110 §13). The gateway evaluates the conditions, and always fetches a full response.
 
+use std::iter;
 use std::time::SystemTime;
 
 use axum::body::Body;
@@ -28,9 +29,14 @@ impl Conditions {
         let none_match = headers.get_all(header::IF_NONE_MATCH);
         let none_match = none_match.iter().cloned().collect();
         headers.remove(header::IF_NONE_MATCH);
+        // More than one date is invalid, so it is ignored (§13.1.3).
+        let mut dates = headers.get_all(header::IF_MODIFIED_SINCE).iter();
+        let date = dates.next().filter(|_| dates.next().is_none());
+        let modified_since = date.cloned();
+        headers.remove(header::IF_MODIFIED_SINCE);
         Self {
             none_match,
-            modified_since: headers.remove(header::IF_MODIFIED_SINCE),
+            modified_since,
         }
     }
 
@@ -61,13 +67,29 @@ impl Conditions {
 
 /// Whether `If-None-Match` matches the `ETag` of a response by weak comparison (RFC 9110 §13.1.2).
 pub(crate) fn matches_etag(none_match: &[HeaderValue], headers: &HeaderMap) -> bool {
-    let ours = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
-    let mut theirs = (none_match.iter())
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
-    let opaque = |tag: &str| tag.trim_start_matches("W/").to_owned();
-    theirs.any(|tag| tag == "*" || ours.is_some_and(|ours| opaque(ours) == opaque(tag)))
+    let lines: Vec<&[u8]> = none_match.iter().map(HeaderValue::as_bytes).collect();
+    if let [b"*"] = lines[..] {
+        return true;
+    }
+    let list = lines.join(&b',');
+    let ours = headers.get(header::ETAG).map(HeaderValue::as_bytes);
+    ours.and_then(|ours| opaque_tags(ours).next())
+        .is_some_and(|ours| opaque_tags(&list).any(|theirs| theirs == ours))
+}
+
+/// The opaque tags of a list of entity tags (§8.8.3), up to the first member that is none. A tag may contain commas, and
+/// a backslash does not escape.
+fn opaque_tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    iter::from_fn(move || {
+        while let [b' ' | b'\t' | b',', rest @ ..] = list {
+            list = rest;
+        }
+        let tag = list.strip_prefix(b"W/").unwrap_or(list);
+        let end = tag.strip_prefix(b"\"")?.iter().position(|b| *b == b'"')?;
+        let (tag, rest) = tag.split_at(end + 2);
+        list = rest;
+        matches!(rest, [] | [b' ' | b'\t' | b',', ..]).then_some(tag)
+    })
 }
 
 fn parse_date(value: &HeaderValue) -> Option<SystemTime> {
@@ -115,7 +137,24 @@ mod tests {
                 &[("if-modified-since", "Sun, 06 Nov 1994 08:49:36 GMT")],
                 200,
             ),
+            (
+                &[("if-modified-since", "Sunday, 06-Nov-94 08:49:37 GMT")],
+                304,
+            ),
+            (&[("if-modified-since", "Sun Nov  6 08:49:37 1994")], 304),
+            (
+                &[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 +0100")],
+                200,
+            ),
             (&[("if-modified-since", "yesterday")], 200),
+            (&[("if-modified-since", "784111777")], 200),
+            (
+                &[
+                    ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                    ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT"),
+                ],
+                200,
+            ),
             // `If-None-Match` wins over the date.
             (
                 &[
@@ -126,6 +165,39 @@ mod tests {
             ),
         ] {
             assert_eq!(status(sent), expected, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn entity_tags_are_compared_by_their_grammar() {
+        for (sent, etag, matches) in [
+            (&["\"a\""][..], "\"a\"", true),
+            (&["\"a\""], "W/\"a\"", true),
+            (&["W/\"a\""], "\"a\"", true),
+            (&["\"b\",\"a\""], "\"a\"", true),
+            (&[",, \"b\" ,\t\"a\","], "\"a\"", true),
+            (&["\"b\"", "\"a\""], "\"a\"", true),
+            (&["\"a,b\""], "\"a,b\"", true),
+            (&["\"x, \", \"a\""], "\"a\"", true),
+            (&["\"x\\\", \"a\""], "\"a\"", true),
+            (&["\"\""], "\"\"", true),
+            (&["\"ü\""], "\"ü\"", true),
+            (&["*"], "\"a\"", true),
+            (&["\"A\""], "\"a\"", false),
+            (&["\"a,b\""], "\"a\"", false),
+            (&["a"], "\"a\"", false),
+            (&["w/\"a\""], "\"a\"", false),
+            (&["W/W/\"a\""], "\"a\"", false),
+            (&["\"a\"b"], "\"a\"", false),
+            (&["\"a"], "\"a\"", false),
+            (&["\"b\", *"], "\"a\"", false),
+            (&[""], "\"a\"", false),
+            (&["a"], "a", false),
+        ] {
+            let value = |text: &&str| HeaderValue::from_bytes(text.as_bytes()).unwrap();
+            let headers = HeaderMap::from_iter([(header::ETAG, value(&etag))]);
+            let sent: Vec<HeaderValue> = sent.iter().map(value).collect();
+            assert_eq!(matches_etag(&sent, &headers), matches, "{sent:?} {etag}");
         }
     }
 }
