@@ -18,7 +18,7 @@ pub use bff_runtime::net::Env;
 pub use cache_result::CacheResult;
 pub use deadline::{Deadline, RequestTimeout};
 pub use failure::{Failure, Reason};
-pub use id::{Id, InvalidId, Short, deserialize_id, validate_id};
+pub use id::{Id, InvalidId, Short, deserialize_id, id_schema, validate_id};
 pub use provenance::{Fetched, Freshness, Provenance};
 pub use request_id::RequestId;
 pub use retry_allowance::RequestRetryAllowance;

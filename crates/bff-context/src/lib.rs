@@ -7,3 +7,7 @@ pub mod context;
 pub mod error;
 pub mod scope;
 pub mod trusted;
+
+/// For the expansion of [`id!`].
+#[doc(hidden)]
+pub use utoipa;
