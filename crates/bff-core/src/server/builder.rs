@@ -200,12 +200,7 @@ impl<'a> GatewayBuilder<'a> {
             endpoints: options,
             auth: self.auth,
             limits,
-            public_url: self
-                .settings
-                .server
-                .public_url
-                .trim_end_matches('/')
-                .to_owned(),
+            public_url: self.settings.server.public_url.trim_end_matches('/').into(),
         });
         let mut router = router.merge(system_endpoints::router(
             readiness.clone(),
