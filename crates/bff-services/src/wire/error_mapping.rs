@@ -69,9 +69,9 @@ pub(crate) fn map_status_with<T>(
     })
 }
 
-/// Maps a 400 to an invalid cursor, if the request had one. Only the backend can validate its cursors; the gateway
-/// validated everything else.
-pub(crate) fn map_invalid_cursor<T>(
+/// Maps a 400 to a page that does not exist, if the request had a cursor. Only the backend can validate its cursors; the
+/// gateway validated everything else.
+pub(crate) fn map_unknown_cursor<T>(
     outcome: Result<T, Failure>,
     cursor: Option<&str>,
 ) -> Result<T, Failure> {
@@ -79,7 +79,7 @@ pub(crate) fn map_invalid_cursor<T>(
         if cursor.is_none() || !has_status(&failure, 400) {
             return failure;
         }
-        failure.with_public_error(Error::new(codes::INVALID_REQUEST, "Invalid cursor."))
+        failure.with_public_error(Error::new(codes::NOT_FOUND, "No page has this cursor."))
     })
 }
 
