@@ -4,13 +4,18 @@ use std::fmt;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
+use utoipa::PartialSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
 use crate::error::{Error, codes};
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The name of the header.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The values of the header, for the contract. The parser has the same rules.
+const PATTERN: &str = r#"^([!#-~]{1,255}|"[!#-~]{1,255}")$"#;
 
 /// The client's key for one write: a retry with the same key is not executed twice. It has 1 to 255 visible ASCII
-/// characters, with quotes around them (as in the draft) or without.
+/// characters other than `"`, with quotes around them (as in the draft) or without.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -28,10 +33,22 @@ impl std::str::FromStr for IdempotencyKey {
         let text = text.trim();
         let unquoted = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
         let key = unquoted.unwrap_or(text);
-        let is_valid = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
-        is_valid
-            .then(|| Self(key.to_owned()))
-            .ok_or("Idempotency-Key must have 1 to 255 visible ASCII characters.")
+        let is_allowed = |b: u8| b.is_ascii_graphic() && b != b'"';
+        let is_valid = (1..=255).contains(&key.len()) && key.bytes().all(is_allowed);
+        is_valid.then(|| Self(key.to_owned())).ok_or(
+            "Idempotency-Key must have 1 to 255 visible ASCII characters without quotes in them.",
+        )
+    }
+}
+
+impl PartialSchema for IdempotencyKey {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(257))
+            .pattern(Some(PATTERN))
+            .into()
     }
 }
 
@@ -65,7 +82,7 @@ mod tests {
     fn quotes_are_not_part_of_the_key() {
         let key: IdempotencyKey = "\"8e03978e\"".parse().unwrap();
         assert_eq!(key, "8e03978e".parse().unwrap());
-        for invalid in ["", "\"\"", "a b", "ü", &"x".repeat(256)] {
+        for invalid in ["", "\"", "\"\"", "a\"b", "a b", "ü", &"x".repeat(256)] {
             assert!(invalid.parse::<IdempotencyKey>().is_err(), "{invalid}");
         }
     }

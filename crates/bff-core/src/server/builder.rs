@@ -178,7 +178,8 @@ impl<'a> GatewayBuilder<'a> {
         } = &*self.shared;
         let limits = &inbound.rate_limits;
         let limits = rate_limit::Limits::open(limits, self.store.clone(), client, env, metrics)?;
-        let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
+        let settings = &self.settings;
+        let api = openapi::finalize(api, settings.auth, settings.routes, &limits, self.codes);
         let openapi_json = api.to_pretty_json().map_err(|error| error.to_string())?;
         let shutdown = CancellationToken::new();
         let readiness = Readiness::new(shutdown.clone());
