@@ -1,15 +1,21 @@
 //! Compares the contracts in the repository with the served ones. `UPDATE_CONTRACTS=1 cargo test -p tests contracts`
 //! rewrites the files.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use bff_core::context::Env;
 use bff_core::server::App;
 use fleet::overlay::{self, Addresses};
+use serde_json::Value;
 use services_mock::Backend;
 
-use crate::support::{TestFleet, root, send};
+use crate::support::{TestFleet, file, root, send};
 
+mod answers;
+mod bounds;
+mod document;
 mod failures;
 
 #[test]
@@ -71,4 +77,30 @@ fn compare(gateway: &str, file: &str, served: &str) {
 )]
 fn should_update() -> bool {
     std::env::var("UPDATE_CONTRACTS").is_ok()
+}
+
+/// The committed `openapi.json` of a gateway.
+fn contract(gateway: &str) -> &'static Value {
+    static ALL: LazyLock<BTreeMap<&str, Value>> = LazyLock::new(|| {
+        let read = |name| {
+            let text = file(&format!("bffs/{name}/openapi.json")).unwrap();
+            (name, serde_json::from_str(&text).unwrap())
+        };
+        fleet::GATEWAYS.iter().map(|g| read(g.name)).collect()
+    });
+    &ALL[gateway]
+}
+
+/// Each operation of a contract with its path and method.
+fn operations(contract: &Value) -> impl Iterator<Item = (&str, &str, &Value)> {
+    let paths = contract["paths"].as_object().unwrap().iter();
+    paths.flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().iter();
+        methods.map(move |(method, operation)| (path.as_str(), method.as_str(), operation))
+    })
+}
+
+/// Whether the requests of a path go to a backend, which describes and validates them.
+fn is_proxy_route(path: &str) -> bool {
+    path.ends_with("/{path}")
 }

@@ -94,8 +94,17 @@ async fn the_endpoint_is_in_the_contract_and_has_its_own_body_limit() {
         let content = &operation["responses"][response]["content"];
         assert!(content["application/graphql-response+json"].is_object());
     }
-    let problem = &operation["responses"]["default"]["content"];
-    assert!(problem["application/problem+json"].is_object());
+    for status in ["400", "413", "415"] {
+        let response = &operation["responses"][status];
+        let shared = response["$ref"]
+            .as_str()
+            .map(|pointer| pointer.trim_start_matches('#'));
+        let response = shared.map_or(response, |pointer| api.pointer(pointer).unwrap());
+        assert!(
+            response["content"]["application/problem+json"].is_object(),
+            "{status}"
+        );
+    }
 }
 
 #[tokio::test]

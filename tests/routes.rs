@@ -315,7 +315,8 @@ async fn the_contract_describes_every_proxy_route() {
     assert_eq!(methods, ["get", "put", "post"]);
     let post = &echo["post"];
     assert_eq!(post["requestBody"]["content"], json!({"text/plain": {}}));
-    assert!(post["security"].is_null() && echo["get"]["requestBody"].is_null());
+    assert_eq!(post["security"], json!([{}, {"bearer": []}]));
+    assert!(echo["get"]["requestBody"].is_null());
     for range in ["4XX", "5XX"] {
         let response = &post["responses"][range]["content"]["application/problem+json"];
         assert_eq!(response["schema"]["$ref"], "#/components/schemas/Problem");

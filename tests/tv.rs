@@ -261,6 +261,7 @@ async fn a_heartbeat_succeeds_is_rejected_or_has_an_unknown_outcome() {
         (422, &"validation_failed".into()),
         "the position is beyond the end"
     );
+    assert_eq!(body["errors"], past_the_end());
     assert_eq!(
         continue_watching(&fleet, "ada").await,
         before,
@@ -349,6 +350,11 @@ async fn a_stream_stores_the_position_and_ends_with_a_disconnect() {
     assert_eq!(mocks.stats(Backend::Playback).cancelled, 1);
 }
 
+/// The mistakes in a position beyond the end.
+fn past_the_end() -> Value {
+    json!([{"pointer": "/positionS", "detail": "past the end of the title"}])
+}
+
 #[tokio::test]
 async fn a_stream_reports_why_it_ends() {
     let fleet = TestFleet::start().await;
@@ -367,6 +373,12 @@ async fn a_stream_reports_why_it_ends() {
     assert_eq!(
         (name.as_str(), &problem["code"]),
         ("problem", &"validation_failed".into())
+    );
+    assert_eq!(problem["errors"], past_the_end());
+    let page = format!("{}/errors/validation_failed", fleet.running.url("tv"));
+    assert_eq!(
+        (&problem["type"], &problem["instance"]),
+        (&page.into(), &"/v1/titles/p-7/playing".into())
     );
     assert_eq!(next_event(&mut stream).await, None);
     // The backend rejects the call before its stream starts.

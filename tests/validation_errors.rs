@@ -117,19 +117,19 @@ async fn graphql_arguments_follow_the_rules_of_rest_parameters() {
 }
 
 #[tokio::test]
-async fn an_invalid_cursor_is_an_invalid_request() {
+async fn an_unknown_cursor_is_not_found() {
     let fleet = TestFleet::start().await;
     let path = "/api/search?q=harbour&cursor=odd";
     let response = fleet.get("web", path).await;
     assert_eq!(
         (response.status.as_u16(), &response.body["code"]),
-        (400, &"invalid_request".into())
+        (404, &"not_found".into())
     );
     let query =
         json!({"query": r#"{ search(q: "harbour", cursor: "odd") { results { total } } }"#});
     let response = fleet.post("web", "/graphql", &query).await;
     let pointers_of = &response.body["errors"][0]["extensions"];
-    assert_eq!(pointers_of["code"], "invalid_request", "{}", response.body);
+    assert_eq!(pointers_of["code"], "not_found", "{}", response.body);
 }
 
 #[tokio::test]

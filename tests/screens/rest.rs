@@ -14,7 +14,9 @@ pub(super) fn screens(
     for (path, methods) in contract["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let response = &operation["responses"]["200"]["content"]["application/json"]["schema"];
-            let Some(parts) = resolve_ref(contract, response)["allOf"].as_array() else {
+            // The first form is the whole screen, the second one has only selected members.
+            let whole = resolve_ref(contract, &resolve_ref(contract, response)["anyOf"][0]);
+            let Some(parts) = whole["allOf"].as_array() else {
                 continue;
             };
             let parts: Vec<&Value> = parts.iter().map(|p| resolve_ref(contract, p)).collect();
@@ -50,9 +52,15 @@ fn fill_path(path: &str, operation: &Value) -> Result<String, String> {
         }
         let value = example(parameter);
         let value = value.ok_or_else(|| format!("{location} parameter `{name}` has no example"))?;
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
+        let text = match value {
+            Value::String(text) => text.clone(),
+            // Lists are separated by commas.
+            Value::Array(items) => {
+                let items = items.iter().map(|item| item.as_str().unwrap());
+                items.collect::<Vec<_>>().join(",")
+            }
+            other => other.to_string(),
+        };
         match location {
             "path" => path = path.replace(&format!("{{{name}}}"), &text),
             "query" => {

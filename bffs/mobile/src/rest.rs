@@ -50,7 +50,7 @@ async fn get_home(
 
 /// Get a product
 #[utoipa::path(get, path = "/v1/products/{id}", operation_id = "get_product",
-    params(("id" = String, Path, description = "The product", example = "p-1"),
+    params(("id" = inline(ProductId), Path, description = "The product", example = "p-1"),
            Fields<ProductScreen>),
     responses((status = 200, body = Screen<ProductScreen>)))]
 async fn get_product(

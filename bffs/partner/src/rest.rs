@@ -44,16 +44,16 @@ pub struct ProductsQuery {
     /// The page number, 1 to 100000.
     #[serde(default = "ProductsQuery::page")]
     #[garde(range(min = 1, max = 100_000))]
-    #[param(required = false, example = 1)]
+    #[param(required = false, minimum = 1, maximum = 100_000, example = 1)]
     page: u32,
     /// The number of products on a page, 1 to 100.
     #[serde(rename = "perPage", default = "ProductsQuery::per_page")]
     #[garde(range(min = 1, max = 100))]
-    #[param(required = false, example = 20)]
+    #[param(required = false, minimum = 1, maximum = 100, example = 20)]
     per_page: u32,
     /// Only products of this category.
     #[garde(length(chars, min = 1, max = 64))]
-    #[param(example = "drama")]
+    #[param(min_length = 1, max_length = 64, example = "drama")]
     category: Option<String>,
 }
 
@@ -74,7 +74,8 @@ impl ProductsQuery {
 pub struct AvailabilityQuery {
     /// 1 to 50 ids, separated by commas. Duplicates are ignored.
     #[garde(length(min = 1))]
-    #[param(example = "p-1,p-2")]
+    #[param(value_type = Vec<ProductId>, inline, style = Form, explode = false, min_items = 1, max_items = 50,
+            example = json!(["p-1", "p-2"]))]
     ids: String,
 }
 
@@ -125,7 +126,7 @@ async fn list_products(
 
 /// Get a product
 #[utoipa::path(get, path = "/v2/products/{id}", operation_id = "get_product",
-    params(("id" = String, Path, description = "The product", example = "p-1"),
+    params(("id" = inline(ProductId), Path, description = "The product", example = "p-1"),
            Fields<ProductPage>),
     responses((status = 200, body = Screen<ProductPage>)), security(("apiKey" = [])))]
 async fn get_product(

@@ -12,7 +12,7 @@ use bff_services::product::ProductId;
 use futures_util::{Stream, TryStreamExt};
 use garde::Validate;
 use serde::Deserialize;
-use utoipa::{IntoParams, OpenApi};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 use utoipa_axum::routes;
 
 use crate::Upstreams;
@@ -48,8 +48,35 @@ pub struct TitleQuery {
     /// The device class.
     #[serde(default)]
     #[garde(skip)]
-    #[param(required = false, example = "tv-hd")]
+    #[param(required = false, inline, example = "tv-hd")]
     device: Device,
+}
+
+/// An event of a playback stream.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "only the schema is used: `SseStream` writes the events"
+)]
+struct PlaybackEvent {
+    /// The name of the event.
+    event: PlaybackEventName,
+    /// JSON: a `Beat`, a `Problem`, or `{}` for `shutdown`.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
+/// The name of a playback event.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "only the schema is used")]
+enum PlaybackEventName {
+    /// A heartbeat was sent.
+    Beat,
+    /// The stream failed. This is its last event.
+    Problem,
+    /// The gateway shuts down. This is the last event: open another stream.
+    Shutdown,
 }
 
 /// Get the browse screen
@@ -66,7 +93,7 @@ async fn get_browse(
 
 /// Get a title
 #[utoipa::path(get, path = "/v1/titles/{id}", operation_id = "get_title",
-    params(TitleQuery, ("id" = String, Path, description = "The title", example = "p-1"),
+    params(TitleQuery, ("id" = inline(ProductId), Path, description = "The title", example = "p-1"),
            Fields<TitlePage>),
     responses((status = 200, body = Screen<TitlePage>)))]
 async fn get_title(
@@ -81,7 +108,7 @@ async fn get_title(
 
 /// Send one heartbeat of the playback
 #[utoipa::path(post, path = "/v1/titles/{id}/heartbeat", operation_id = "send_heartbeat",
-    params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
+    params(("id" = inline(ProductId), Path, description = "The title, such as `p-1`")), request_body = Position,
     responses((status = 200, body = Beat)), security(("bearer" = [])))]
 async fn post_heartbeat(
     cx: RequestContext,
@@ -96,12 +123,12 @@ async fn post_heartbeat(
 /// Open a playback stream
 ///
 /// While the stream is open, the gateway sends the heartbeats to the backend and advances the position by one second per
-/// second. Each event has the name `beat` and carries a `Beat`. Close the stream to pause or to seek, and open another
+/// second. Each event `beat` carries a `Beat`. Close the stream to pause or to seek, and open another
 /// one to continue. If the stream fails, its last event has the name `problem` and carries a problem document. If the
 /// gateway shuts down, its last event has the name `shutdown`: open another stream.
 #[utoipa::path(post, path = "/v1/titles/{id}/playing", operation_id = "play_title",
-    params(("id" = String, Path, description = "The title", example = "p-1")), request_body = Position,
-    responses((status = 200, body = Beat, content_type = "text/event-stream")), security(("bearer" = [])))]
+    params(("id" = inline(ProductId), Path, description = "The title, such as `p-1`")), request_body = Position,
+    responses((status = 200, body = PlaybackEvent, content_type = "text/event-stream")), security(("bearer" = [])))]
 async fn post_playing(
     cx: RequestContext,
     Authenticated(caller): Authenticated,

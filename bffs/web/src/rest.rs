@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use bff_core::action::Created;
-use bff_core::inbound::{Endpoints, IdempotentRequest, Path, Query};
+use bff_core::inbound::{Authenticated, Endpoints, IdempotentRequest, Path, Query};
 use bff_core::section::Fields;
 use bff_core::{Error, RequestContext, Screen};
 use bff_services::actions::checkout::{CHECKOUT, CheckoutInput};
@@ -51,15 +51,16 @@ pub(crate) fn featured() -> Result<CollectionId, Error> {
 pub struct SearchQuery {
     /// The search text, 1 to 100 characters.
     #[garde(length(chars, min = 1, max = 100))]
-    #[param(example = "harbour")]
+    #[param(min_length = 1, max_length = 100, example = "harbour")]
     pub(crate) q: String,
     /// The number of results, 1 to 50.
     #[serde(default = "SearchQuery::limit")]
     #[garde(range(min = 1, max = 50))]
-    #[param(required = false)]
+    #[param(required = false, minimum = 1, maximum = 50)]
     pub(crate) limit: u32,
     /// The `nextCursor` of the page before.
-    #[garde(length(max = 200))]
+    #[garde(length(chars, max = 200))]
+    #[param(max_length = 200)]
     pub(crate) cursor: Option<String>,
 }
 
@@ -76,7 +77,7 @@ impl SearchQuery {
 
 /// Get the product page
 #[utoipa::path(get, path = "/api/product-details/{id}", operation_id = "get_product_details",
-    params(("id" = String, Path, description = "The product", example = "p-1"),
+    params(("id" = inline(ProductId), Path, description = "The product", example = "p-1"),
            Fields<ProductPage>),
     responses((status = 200, body = Screen<ProductPage>)))]
 async fn get_product_details(
@@ -90,7 +91,7 @@ async fn get_product_details(
 
 /// Get the playback manifest of a product
 #[utoipa::path(get, path = "/api/products/{id}/playback", operation_id = "get_playback",
-    params(("id" = String, Path, description = "The product", example = "p-1"),
+    params(("id" = inline(ProductId), Path, description = "The product", example = "p-1"),
            Fields<Playback>),
     responses((status = 200, body = Screen<Playback>)))]
 async fn get_playback(
@@ -133,10 +134,11 @@ async fn get_search(
     responses((status = 200, body = Screen<Me>)), security(("bearer" = [])))]
 async fn get_me(
     cx: RequestContext,
+    Authenticated(caller): Authenticated,
     State(up): State<Arc<Upstreams>>,
     fields: Fields<Me>,
 ) -> Result<Screen<Me>, Error> {
-    Ok(Me::assemble(&cx, &up, cx.require_caller()?, &fields).await?)
+    Ok(Me::assemble(&cx, &up, &caller, &fields).await?)
 }
 
 /// Order the cart and pay for it

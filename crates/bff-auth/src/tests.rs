@@ -199,6 +199,8 @@ async fn a_required_role_is_checked() {
         });
         RequestContext::open(RequestContextParts {
             client: shared.client.clone(),
+            public_url: Arc::from(""),
+            uri: http::Uri::default(),
             shutdown: tokio_util::sync::CancellationToken::new(),
             request_id: RequestId::generate(&shared.env),
             trace: Trace::begin(&shared.env),

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum_core::extract::FromRequestParts;
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderValue, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -18,7 +18,7 @@ pub use bff_runtime::net::Env;
 pub use cache_result::CacheResult;
 pub use deadline::{Deadline, RequestTimeout};
 pub use failure::{Failure, Reason};
-pub use id::{Id, InvalidId, Short, deserialize_id, validate_id};
+pub use id::{Id, InvalidId, Short, deserialize_id, id_schema, validate_id};
 pub use provenance::{Fetched, Freshness, Provenance};
 pub use request_id::RequestId;
 pub use retry_allowance::RequestRetryAllowance;
@@ -45,6 +45,8 @@ pub struct RequestContext(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     client: HeaderValue,
+    public_url: Arc<str>,
+    uri: Uri,
     shutdown: CancellationToken,
     request_id: RequestId,
     trace: Trace,
@@ -62,6 +64,10 @@ struct Inner {
 pub struct RequestContextParts {
     /// The client class, sent to backends as `X-Client`.
     pub client: HeaderValue,
+    /// The prefix of a problem's `type`, without a final slash.
+    pub public_url: Arc<str>,
+    /// The URI of the request.
+    pub uri: Uri,
     /// Cancelled when shutdown begins, some time before open connections are closed.
     pub shutdown: CancellationToken,
     /// The request id, returned to the client and sent upstream.
@@ -89,6 +95,8 @@ impl RequestContext {
     fn build(parts: RequestContextParts, retry_allowance: RequestRetryAllowance) -> Self {
         Self(Arc::new(Inner {
             client: parts.client,
+            public_url: parts.public_url,
+            uri: parts.uri,
             shutdown: parts.shutdown,
             request_id: parts.request_id,
             trace: parts.trace,
@@ -106,6 +114,8 @@ impl RequestContext {
     pub fn background(client: &HeaderValue, env: &Env, time: Duration) -> Self {
         Self::open(RequestContextParts {
             client: client.clone(),
+            public_url: Arc::from(""),
+            uri: Uri::default(),
             shutdown: CancellationToken::new(),
             request_id: RequestId::generate(env),
             trace: Trace::begin(env),
@@ -120,6 +130,12 @@ impl RequestContext {
     /// The client class, sent to backends as `X-Client`.
     pub fn client(&self) -> &HeaderValue {
         &self.0.client
+    }
+
+    /// The problem document of a failure of this request, as JSON.
+    pub fn problem(&self, error: &Error) -> Vec<u8> {
+        let instance = self.0.uri.path();
+        error.problem(&self.0.public_url, instance, self.0.request_id.as_str())
     }
 
     /// The request id, returned to the client and sent upstream.
@@ -203,6 +219,8 @@ impl RequestContext {
     pub fn with_deadline(&self, time: Duration) -> Self {
         let Inner {
             client,
+            public_url,
+            uri,
             shutdown,
             request_id,
             trace,
@@ -211,6 +229,8 @@ impl RequestContext {
         } = &*self.0;
         let parts = RequestContextParts {
             client: client.clone(),
+            public_url: public_url.clone(),
+            uri: uri.clone(),
             shutdown: shutdown.clone(),
             request_id: request_id.clone(),
             trace: trace.clone(),

@@ -208,6 +208,10 @@ impl Error {
 
     /// The problem document of this failure, as JSON.
     pub fn problem(&self, public_url: &str, instance: &str, request_id: &str) -> Vec<u8> {
+        debug_assert!(
+            self.0.code != codes::VALIDATION_FAILED || !self.0.field_errors.is_empty(),
+            "`Error::invalid` creates this error with its mistakes"
+        );
         let problem = Problem {
             kind: format!("{public_url}/errors/{}", self.0.code.name()),
             title: self.0.code.title(),

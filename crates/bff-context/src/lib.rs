@@ -8,3 +8,7 @@ pub mod error;
 pub mod field_value;
 pub mod scope;
 pub mod trusted;
+
+/// For the expansion of [`id!`].
+#[doc(hidden)]
+pub use utoipa;

@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode, header};
 
 pub use completion::Completion;
 pub use idempotent::IdempotentWrites;
+pub(crate) use key::IDEMPOTENCY_KEY;
 pub use key::IdempotencyKey;
 pub use run::{WriteAttempt, WriteRequest};
 pub use saga::{Saga, StepOutcomes};

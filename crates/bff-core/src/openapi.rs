@@ -4,16 +4,21 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware::map_response;
 use axum::response::Response;
+use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{Components, OpenApi};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::auth;
-use crate::error::{FieldError, Problem};
+use crate::error::{Code, FieldError, Problem};
 use crate::rate_limit::Limits;
 use crate::routes::Configs;
+use operations::operations_mut;
+use problems::Problems;
 
+pub(crate) mod operations;
+mod problems;
 mod proxy_routes;
 mod rate_limits;
 
@@ -21,56 +26,65 @@ mod rate_limits;
 const CSP: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
                    style-src 'self' 'unsafe-inline'; font-src 'self'; frame-ancestors 'none'";
 
-/// Adds the shared parts: the problem response, the security schemes, the rate limits and the proxy routes.
+/// Adds the shared parts: problem responses, security schemes, tags, rate limits and proxy routes.
 pub(crate) fn finalize(
     mut api: OpenApi,
     auth: &auth::Config,
     routes: &Configs,
     limits: &Limits,
+    domain_codes: &'static [Code],
 ) -> OpenApi {
-    let components = api.components.get_or_insert_with(Components::new);
-    let schemas = &mut components.schemas;
-    schemas.insert("Problem".into(), Problem::schema());
-    schemas.insert(FieldError::name().into(), FieldError::schema());
-    let mut security = Vec::new();
-    if auth.jwks.is_some() {
-        security.push("bearer");
-        let bearer = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .bearer_format("JWT");
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
-    }
-    if !auth.api_keys.is_empty() {
-        security.push("apiKey");
-        let key = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
-        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
-    }
-    let problem = ResponseBuilder::new()
-        .description("A problem document (RFC 9457). Its `code` identifies the error.")
-        .content(
-            "application/problem+json",
-            ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("Problem")))
-                .build(),
-        )
-        .build();
-    for item in api.paths.paths.values_mut() {
-        for operation in rate_limits::operations(item) {
-            let responses = &mut operation.responses.responses;
-            responses.insert("default".into(), RefOr::T(problem.clone()));
-        }
-    }
+    let mut components = api.components.take().unwrap_or_default();
+    components
+        .schemas
+        .insert("Problem".into(), Problem::schema());
+    components
+        .schemas
+        .insert(FieldError::name().into(), FieldError::schema());
+    let security = add_security_schemes(auth, &mut components);
+    let problems = Problems {
+        domain_codes,
+        has_credentials: !security.is_empty(),
+        has_rate_limits: limits.is_configured(),
+    };
     for (path, item) in &mut api.paths.paths {
+        for (method, operation) in operations_mut(item) {
+            let is_read = method == HttpMethod::Get;
+            operations::complete(operation, is_read, &security, &components);
+            problems.add_to(operation, &mut components);
+        }
         rate_limits::add_headers(item, limits, path, false);
     }
     for (path, mut item) in proxy_routes::paths(routes, &security) {
         rate_limits::add_headers(&mut item, limits, &path, true);
         api.paths.paths.entry(path).or_insert(item);
     }
-    if let (Some(components), true) = (&mut api.components, limits.is_configured()) {
-        rate_limits::describe(components);
+    if limits.is_configured() {
+        rate_limits::describe(&mut components);
     }
+    let items = api.paths.paths.values_mut();
+    let all = items.flat_map(|item| operations_mut(item).map(|(_, operation)| &*operation));
+    api.tags = Some(operations::tags(all));
+    api.components = Some(components);
     api
+}
+
+/// Adds the schemes by which callers can authenticate, and returns their names.
+fn add_security_schemes(auth: &auth::Config, components: &mut Components) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    if auth.jwks.is_some() {
+        names.push("bearer");
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT");
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer.build()));
+    }
+    if !auth.api_keys.is_empty() {
+        names.push("apiKey");
+        let key = ApiKey::Header(ApiKeyValue::new("X-API-Key"));
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
+    }
+    names
 }
 
 /// `/docs`: the reference page. All its files come from this gateway.

@@ -24,6 +24,7 @@ pub mod fields;
 pub mod meta;
 pub mod screen;
 pub mod selection;
+mod sparse;
 mod write;
 
 /// Fetches the sections of one screen and records their provenance.

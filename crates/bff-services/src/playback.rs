@@ -3,7 +3,6 @@
 //! The messages of `proto/playback.proto` are private to this module. Nothing is served stale, because a manifest grants
 //! playback rights.
 
-use bff_core::error::codes;
 use bff_core::grpc::{Call, Upstream};
 use bff_core::outbound::omit_failed;
 use bff_core::{Caller, Failure, Fetched, Public, RequestContext, UpstreamClient};
@@ -13,7 +12,7 @@ use serde::Deserialize;
 use tonic_prost::ProstCodec;
 
 use crate::product::ProductId;
-use crate::wire::error_mapping::map_status;
+use crate::wire::error_mapping::map_invalid;
 use crate::{Items, Timestamp};
 
 pub use heartbeat::{HeartbeatReply, HeartbeatStream, is_past_the_end};
@@ -168,8 +167,13 @@ impl PlaybackClient {
             .0
             .send(cx, call, ProstCodec::default, decode_position)
             .await;
-        map_status(outcome, 422, codes::VALIDATION_FAILED)
+        map_past_the_end(outcome)
     }
+}
+
+/// The backend checks one rule of a position: that it is within the title.
+fn map_past_the_end<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
+    map_invalid(outcome, "/positionS", "past the end of the title")
 }
 
 fn decode_manifest(wire: proto::Manifest) -> Result<Manifest, &'static str> {

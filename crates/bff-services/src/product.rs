@@ -8,7 +8,7 @@ use bff_core::{Failure, Fetched, Public, RequestContext, UpstreamClient};
 use serde::Deserialize;
 
 use crate::wire::cache_policy::{cache_item, cache_list};
-use crate::wire::error_mapping::map_invalid_cursor;
+use crate::wire::error_mapping::map_unknown_cursor;
 use crate::wire::open_enum::open_enum;
 use crate::{Batch, Items, Money, NumberedPage, Timestamp};
 
@@ -240,7 +240,7 @@ impl ProductClient {
             .query("q", q)
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        map_invalid_cursor(self.0.send(cx, cache_list(call)).await, cursor)
+        map_unknown_cursor(self.0.send(cx, cache_list(call)).await, cursor)
     }
 
     /// Returns completions of `prefix`.
@@ -286,7 +286,7 @@ impl ProductClient {
             .path_id(id)
             .query("limit", limit)
             .query_opt("cursor", cursor);
-        map_invalid_cursor(self.0.send(cx, cache_list(call)).await, cursor)
+        map_unknown_cursor(self.0.send(cx, cache_list(call)).await, cursor)
     }
 }
 

@@ -1,14 +1,13 @@
 //! The user backend: profile, preferences, addresses and friends of the caller. Nothing is cached.
 
 use crate::wire::null::null_as_default;
-use bff_core::error::codes;
 use bff_core::outbound::{Call, Upstream};
 use bff_core::{Caller, Code, Failure, Fetched, RequestContext, UpstreamClient};
 use http::Method;
 use serde::{Deserialize, Serialize};
 
 use crate::product::{Maturity, ProductId};
-use crate::wire::error_mapping::map_status;
+use crate::wire::error_mapping::{map_invalid, map_status};
 use crate::wire::open_enum::open_enum;
 use crate::{Items, Timestamp};
 
@@ -172,7 +171,7 @@ impl UserClient {
         let call = Call::new(caller.clone(), Method::PUT, "/users/{caller}/preferences")
             .caller_id()
             .json(preferences);
-        map_status(self.0.send(cx, call).await, 422, codes::VALIDATION_FAILED)
+        map_invalid(self.0.send(cx, call).await, "", "not valid preferences")
     }
 
     /// Returns the caller's addresses.
@@ -197,7 +196,7 @@ impl UserClient {
             .json(address);
         let outcome = self.0.send(cx, call).await;
         let outcome = map_status(outcome, 409, TOO_MANY_ADDRESSES);
-        map_status(outcome, 422, codes::VALIDATION_FAILED)
+        map_invalid(outcome, "", "not a valid address")
     }
 
     /// Returns the caller's friends.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use services_mock::Backend;
 
 use crate::gateways::{Callers, GATEWAYS, Gateway};
@@ -90,7 +90,11 @@ fn example_paths(openapi: &str) -> Vec<String> {
     paths
         .filter_map(|(path, item)| {
             let get = item.get("get")?;
-            let needs_sign_in = get["security"].to_string().contains("bearer");
+            // An empty requirement among others allows anonymous callers.
+            let mut allowed = get["security"].as_array().into_iter().flatten();
+            let is_anonymous = |scheme: &Value| scheme.as_object().is_none_or(Map::is_empty);
+            let has_bearer = get["security"].to_string().contains("bearer");
+            let needs_sign_in = has_bearer && !allowed.any(is_anonymous);
             (!needs_sign_in && get["operationId"].is_string()).then(|| with_examples(path, get))?
         })
         .collect()
@@ -106,6 +110,11 @@ fn with_examples(path: &str, operation: &Value) -> Option<String> {
         let example = parameter.get("example");
         let example = match example.or_else(|| parameter["schema"].get("example"))? {
             Value::String(text) => text.clone(),
+            // Lists are separated by commas.
+            Value::Array(items) => {
+                let items = items.iter().filter_map(Value::as_str);
+                items.collect::<Vec<_>>().join(",")
+            }
             other => other.to_string(),
         };
         let name = parameter["name"].as_str()?;

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use serde::de::{self, Deserializer, Visitor};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
 /// The storage of an identifier: up to 24 bytes are stored inline, which is enough for nearly all.
 pub use compact_str::CompactString as Short;
@@ -57,6 +58,14 @@ macro_rules! id {
             }
         }
 
+        impl $crate::utoipa::PartialSchema for $name {
+            fn schema() -> $crate::utoipa::openapi::RefOr<$crate::utoipa::openapi::Schema> {
+                $crate::context::id_schema()
+            }
+        }
+
+        impl $crate::utoipa::ToSchema for $name {}
+
         impl $crate::context::Id for $name {
             fn as_path_segment(&self) -> &str {
                 &self.0
@@ -72,13 +81,28 @@ macro_rules! id {
 )]
 pub struct InvalidId;
 
+/// The maximum length of an identifier.
+const MAX_LENGTH: usize = 64;
+/// The characters of an identifier, without `.` and `..`. The pattern has no lookahead, which not all tools support.
+const PATTERN: &str = r"^(\.{0,2}[A-Za-z0-9_~-][A-Za-z0-9._~-]*|\.{3}[A-Za-z0-9._~-]*)$";
+
 /// Checks that `text` is a valid identifier.
 pub fn validate_id(text: &str) -> Result<(), InvalidId> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    let well_formed = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
+    let well_formed = (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(allowed);
     (well_formed && text != "." && text != "..")
         .then_some(())
         .ok_or(InvalidId)
+}
+
+/// The schema of an identifier: the rules of [`validate_id`].
+pub fn id_schema() -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX_LENGTH))
+        .pattern(Some(PATTERN))
+        .into()
 }
 
 /// Deserializes an identifier directly from the input text, without an intermediate copy.

@@ -5,13 +5,18 @@ use std::fmt;
 use axum::extract::FromRequestParts;
 use http::HeaderMap;
 use http::request::Parts;
+use utoipa::PartialSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
 use crate::error::{Error, codes};
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The name of the header.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The values of the header, for the contract. The parser has the same rules.
+const PATTERN: &str = r#"^([!#-~][!-~]{0,254}|"([!#-[\]-~]|\\["\\]){1,255}")$"#;
 
 /// The client's key for one write: a retry with the same key is not executed twice. It has 1 to 255 visible ASCII
-/// characters, with quotes around them (as in the draft) or without.
+/// characters, as a string of RFC 9651 (as in the draft) or plain.
 #[derive(Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -48,6 +53,17 @@ impl std::str::FromStr for IdempotencyKey {
         };
         let is_valid = (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic());
         is_valid.then_some(Self(key)).ok_or(FORMAT)
+    }
+}
+
+impl PartialSchema for IdempotencyKey {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .min_length(Some(1))
+            .max_length(Some(512))
+            .pattern(Some(PATTERN))
+            .into()
     }
 }
 
@@ -111,7 +127,7 @@ mod tests {
         let found = |lines: &[&'static str]| {
             let value = |line: &&'static str| {
                 (
-                    HeaderName::from_static(IDEMPOTENCY_KEY),
+                    HeaderName::from_static("idempotency-key"),
                     HeaderValue::from_static(line),
                 )
             };

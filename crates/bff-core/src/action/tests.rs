@@ -203,7 +203,7 @@ async fn an_unspecific_4xx_does_not_decide_an_earlier_unknown_attempt() {
         assert_eq!(steps, serde_json::json!({"a": "made", "b": "unknown"}));
         let (_, steps) = outcome_after(unspecific(), Ok(())).await;
         assert_eq!(steps, serde_json::json!({"a": "unmade", "b": "refused"}));
-        let rejection = unspecific().with_public_error(Error::new(codes::VALIDATION_FAILED, ""));
+        let rejection = unspecific().with_public_error(Error::invalid_at("/a", "wrong"));
         let (_, steps) = outcome_of_retry(rejection).await;
         assert_eq!(steps["a"], "unmade", "{status}");
     }

@@ -4,6 +4,9 @@
 use serde_json::Value;
 use utoipa::{OpenApi, ToSchema};
 
+use crate::error::Problem;
+use crate::openapi::operations::GRAPHQL;
+
 /// The endpoint's part of the OpenAPI document.
 #[derive(OpenApi)]
 #[openapi(paths(execute_graphql))]
@@ -11,6 +14,7 @@ pub(super) struct GraphQlApi;
 
 /// A GraphQL request.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(rename_all = "camelCase")]
 #[expect(
     dead_code,
@@ -51,7 +55,7 @@ struct GraphQlResponse {
 /// The screens over GraphQL
 ///
 /// The schema is in `schema.graphql`. A failed screen is a null field with an error; the other fields are returned.
-#[utoipa::path(post, path = "/graphql", operation_id = "execute_graphql",
+#[utoipa::path(post, path = "/graphql", operation_id = "execute_graphql", tag = GRAPHQL,
     request_body(content = GraphQlRequest, content_type = "application/json"),
     responses(
         (status = 200, description = "The operation was executed. A client that accepts only `application/json` gets \
@@ -59,6 +63,6 @@ struct GraphQlResponse {
          content((GraphQlResponse = "application/graphql-response+json"), (GraphQlResponse = "application/json"))),
         (status = 400, description = "The document is invalid and was not executed, or the request is invalid (a \
                                       problem document).",
-         content((GraphQlResponse = "application/graphql-response+json")))))]
+         content((GraphQlResponse = "application/graphql-response+json"), (Problem = "application/problem+json")))))]
 #[expect(dead_code, reason = "only the attribute above is used")]
 fn execute_graphql() {}

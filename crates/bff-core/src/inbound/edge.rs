@@ -29,7 +29,7 @@ pub struct Edge {
     pub(crate) shedder: Arc<load_shed::LoadShedder>,
     pub(crate) limits: Limits,
     /// The prefix of a problem's `type`, without a final slash.
-    pub(crate) public_url: String,
+    pub(crate) public_url: Arc<str>,
 }
 
 impl Edge {

@@ -70,9 +70,9 @@ where
     }
 }
 
-/// The event of an error. The document's `type` is relative to the request's URL.
+/// The event of an error.
 fn problem(cx: &RequestContext, error: &Error) -> Event {
-    let document = error.problem("", "", cx.request_id().as_str());
+    let document = cx.problem(error);
     // The document is JSON on one line, because a line break would split the event's data.
     let document = String::from_utf8(document).unwrap_or_default();
     Event::default().event("problem").data(document)

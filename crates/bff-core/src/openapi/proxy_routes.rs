@@ -5,11 +5,11 @@ use utoipa::openapi::path::{
     HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn,
 };
 use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
-use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
-    Content, ContentBuilder, ObjectBuilder, PathItem, Ref, Required, ResponseBuilder, Type,
+    Content, ObjectBuilder, PathItem, RefOr, Required, Response, ResponseBuilder, Type,
 };
 
+use super::operations::{PROXY_ROUTES, optional_security, problem_document};
 use crate::routes::{Config, Configs};
 
 /// The path and the path item of every prefix.
@@ -62,42 +62,70 @@ fn operation(
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
     let mut operation = OperationBuilder::new()
         .operation_id(Some(format!("pass_{}_{noun}", name.to_ascii_lowercase())))
-        .summary(Some(format!("Forwarded unchanged to {}", route.upstream)))
-        .description(Some(description(route)))
+        .tag(PROXY_ROUTES)
+        .summary(Some(summary(method, route)))
+        .description(Some(description(prefix, method, route)))
         .parameter(rest)
         .response(
             "2XX",
-            ResponseBuilder::new().description("The backend's response."),
+            ResponseBuilder::new()
+                .description(format!("The response of {}.", route.upstream))
+                .content("*/*", Content::default()),
         )
-        .response("4XX", problem())
-        .response("5XX", problem());
+        .response("4XX", problem(&route.upstream))
+        .response("5XX", problem(&route.upstream));
     if matches!(
         method,
         HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch
     ) {
         operation = operation.request_body(Some(body(route)));
     }
-    if !route.allow_anonymous {
-        let any: [&str; 0] = [];
-        for scheme in security {
-            operation = operation.security(SecurityRequirement::new(*scheme, any));
-        }
+    let securities = optional_security(security).into_iter().flatten();
+    // The first one is no sign-in.
+    let skipped = usize::from(!route.allow_anonymous);
+    for requirement in securities.skip(skipped) {
+        operation = operation.security(requirement);
     }
     operation.build()
 }
 
-fn description(route: &Config) -> String {
+fn summary(method: &HttpMethod, route: &Config) -> String {
+    let verb = match method {
+        HttpMethod::Get | HttpMethod::Head | HttpMethod::Options => "Read from",
+        HttpMethod::Delete => "Delete from",
+        _ => "Write to",
+    };
+    format!("{verb} {}", route.upstream)
+}
+
+/// The purpose of the route, then its rules.
+fn description(prefix: &str, method: &HttpMethod, route: &Config) -> String {
+    let purpose = route.description.as_deref().unwrap_or_default();
     let access = match &route.roles[..] {
         _ if route.allow_anonymous => "No sign-in is required.".to_owned(),
         [] => "Requires a signed-in caller.".to_owned(),
         roles => format!("Requires one of the roles {}.", roles.join(", ")),
     };
+    let forwarded = format!(
+        "The gateway forwards every path below `{prefix}` to {}, whose response is returned. {access}",
+        route.upstream
+    );
+    let cached = match (method, route.cache) {
+        (HttpMethod::Get, true) => {
+            "Responses come from the gateway's cache while they are fresh (RFC 9111)."
+        }
+        (HttpMethod::Get, false) => "Responses are not cached.",
+        _ => "",
+    };
     let format = if route.v1_format {
-        " With `X-API-Version: v1`, members and query parameters are in snake_case."
+        "With `X-API-Version: v1`, members and query parameters are in snake_case."
     } else {
         ""
     };
-    format!("{access} A more specific path in this document takes precedence.{format}")
+    let precedence = "A more specific path in this document takes precedence.";
+    let sentences = [purpose, &forwarded, cached, format, precedence];
+    let sentences = sentences.into_iter().filter(|text| !text.is_empty());
+    sentences.collect::<Vec<_>>().join(" ")
 }
 
 fn body(route: &Config) -> RequestBody {
@@ -114,12 +142,10 @@ fn body(route: &Config) -> RequestBody {
 }
 
 /// The response for an error: the backend's own, or a problem document if the gateway rejects or fails the request.
-fn problem() -> ResponseBuilder {
-    let schema = Some(Ref::from_schema_name("Problem"));
-    ResponseBuilder::new()
-        .description("The backend's response, or a problem document of the gateway (RFC 9457).")
-        .content(
-            "application/problem+json",
-            ContentBuilder::new().schema(schema).build(),
-        )
+fn problem(upstream: &str) -> Response {
+    let text =
+        format!("The response of {upstream}, or a problem document of the gateway (RFC 9457).");
+    let mut response = problem_document(text);
+    (response.content).insert("*/*".into(), RefOr::T(Content::default()));
+    response
 }

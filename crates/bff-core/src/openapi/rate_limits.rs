@@ -1,15 +1,13 @@
 //! The OpenAPI description of rate limits: the response headers and the 429 response.
 
 use utoipa::openapi::header::Header;
-use utoipa::openapi::{
-    Components, ContentBuilder, Object, PathItem, Ref, RefOr, Response, ResponseBuilder, Type,
-    path::Operation,
-};
+use utoipa::openapi::{Components, Object, PathItem, Ref, RefOr, Response, Type};
 
+use super::operations::{operations_mut, problem_document};
 use crate::rate_limit::Limits;
 
 /// Name, description and type of the headers on every response under a rate limit.
-const RATE_LIMIT_HEADERS: [(&str, &str, Type); 5] = [
+pub(super) const RATE_LIMIT_HEADERS: [(&str, &str, Type); 5] = [
     (
         "RateLimit",
         "For each limit: the remaining requests, and the seconds until all are available again.",
@@ -38,7 +36,7 @@ const RATE_LIMIT_HEADERS: [(&str, &str, Type); 5] = [
 ];
 
 /// The additional header of a 429 response.
-const RETRY_AFTER: (&str, &str, Type) = (
+pub(super) const RETRY_AFTER: (&str, &str, Type) = (
     "Retry-After",
     "The seconds to wait before a retry.",
     Type::Integer,
@@ -52,7 +50,7 @@ pub(super) fn add_headers(item: &mut PathItem, limits: &Limits, path: &str, prox
     if !has_policy && !limits.has_per_ip() {
         return;
     }
-    for operation in operations(item) {
+    for (_, operation) in operations_mut(item) {
         let responses = &mut operation.responses.responses;
         for response in responses.values_mut() {
             if let (RefOr::T(response), true) = (response, has_policy) {
@@ -64,19 +62,6 @@ pub(super) fn add_headers(item: &mut PathItem, limits: &Limits, path: &str, prox
     }
 }
 
-/// The operations of a path.
-pub(super) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [
-        &mut item.get,
-        &mut item.post,
-        &mut item.put,
-        &mut item.patch,
-        &mut item.delete,
-    ]
-    .into_iter()
-    .filter_map(Option::as_mut)
-}
-
 /// Adds the shared header and response components.
 pub(super) fn describe(components: &mut Components) {
     for (name, text, header_type) in RATE_LIMIT_HEADERS.into_iter().chain([RETRY_AFTER]) {
@@ -84,17 +69,9 @@ pub(super) fn describe(components: &mut Components) {
         header.description = Some(text.to_owned());
         components.headers.insert(name.into(), RefOr::T(header));
     }
-    let mut rate_limited = ResponseBuilder::new()
-        .description(
-            "Too many requests: a problem document (RFC 9457) with the code `rate_limited`.",
-        )
-        .content(
-            "application/problem+json",
-            ContentBuilder::new()
-                .schema(Some(Ref::from_schema_name("Problem")))
-                .build(),
-        )
-        .build();
+    let mut rate_limited = problem_document(
+        "Too many requests: a problem document (RFC 9457) with the code `rate_limited`.",
+    );
     add_header_refs(&mut rate_limited, &RATE_LIMIT_HEADERS);
     add_header_refs(&mut rate_limited, &[RETRY_AFTER]);
     let rate_limited = RefOr::T(rate_limited);
@@ -103,7 +80,8 @@ pub(super) fn describe(components: &mut Components) {
         .insert(RESPONSE_NAME.into(), rate_limited);
 }
 
-fn add_header_refs(response: &mut Response, headers: &[(&str, &str, Type)]) {
+/// Adds references to shared headers.
+pub(super) fn add_header_refs(response: &mut Response, headers: &[(&str, &str, Type)]) {
     for (name, ..) in headers {
         let header = Ref::new(format!("#/components/headers/{name}"));
         response.headers.insert((*name).into(), RefOr::Ref(header));

@@ -20,6 +20,9 @@ pub struct Config {
     pub prefixes: Vec<String>,
     /// The backend, by its name in `[upstreams]`. Required.
     pub upstream: String,
+    /// The purpose of the route in one sentence, for `openapi.json`. Default none.
+    #[serde(default)]
+    pub description: Option<String>,
     /// The allowed methods. Others get 405. GET includes HEAD. Default `["GET"]`, so that writes must be allowed
     /// explicitly.
     #[serde(default = "Config::methods")]

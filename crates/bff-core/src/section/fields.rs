@@ -11,8 +11,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use parking_lot::RwLock;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ArrayItems, Object, Schema, Type};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
+use utoipa::openapi::schema::{ArrayBuilder, ArrayItems, ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, Required};
 use utoipa::{IntoParams, ToSchema};
 
@@ -20,8 +20,10 @@ use super::FieldSelection;
 use super::selection::SelectedField;
 use crate::error::{Error, FieldError};
 
-/// The longest accepted `fields` value.
-const MAX_BYTES: usize = 2048;
+/// The most paths in one `fields` value.
+const MAX_PATHS: usize = 100;
+/// The longest part of an unknown name that an error quotes, in characters.
+const MAX_QUOTED: usize = 100;
 /// The most errors reported for one query.
 const MAX_ERRORS: usize = 20;
 /// The maximum depth of a path: the number of its names, minus one.
@@ -98,9 +100,8 @@ impl Field {
             pointer: "/query/fields".into(),
             detail,
         };
-        if text.is_empty() || text.len() > MAX_BYTES {
-            let detail =
-                format!("expected a comma-separated list of names, at most {MAX_BYTES} bytes");
+        if text.is_empty() || text.split(',').count() > MAX_PATHS {
+            let detail = format!("expected 1 to {MAX_PATHS} names, separated by commas");
             return Err(Error::invalid(vec![error(detail)]));
         }
         let mut selected = Vec::new();
@@ -109,6 +110,7 @@ impl Field {
             if let Err(name) = self.add(path, &mut selected) {
                 let sections: Vec<&str> = self.0.keys().map(String::as_str).collect();
                 let sections = sections.join(", ");
+                let name: String = name.chars().take(MAX_QUOTED).collect();
                 errors.push(error(format!(
                     "unknown field {name:?}; the sections are {sections}"
                 )));
@@ -131,6 +133,15 @@ impl Field {
             member.map_or_else(|| name.clone(), |member| format!("{name}.{member}"))
         });
         paths.collect::<Vec<_>>().join(",")
+    }
+
+    /// Every path, each section before its members.
+    fn paths(&self) -> Vec<String> {
+        let members = self.0.iter().flat_map(|(name, field)| {
+            let nested = field.paths().into_iter();
+            std::iter::once(name.clone()).chain(nested.map(move |path| format!("{name}.{path}")))
+        });
+        members.collect()
     }
 
     /// Adds one path. A path to a whole section overrides paths to its members.
@@ -158,15 +169,25 @@ impl Field {
 
 impl<T: ToSchema> IntoParams for Fields<T> {
     fn into_params(_default: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let example = Field::of::<T>().example();
+        let field = Field::of::<T>();
+        let example = field.example();
+        let path = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(field.paths()));
+        let paths = ArrayBuilder::new()
+            .items(path)
+            .min_items(Some(1))
+            .max_items(Some(MAX_PATHS));
         let fields = ParameterBuilder::new()
             .name("fields")
             .parameter_in(ParameterIn::Query)
             .required(Required::False)
             .description(Some(format!(
-                "Sections and members to return, such as `{example}`"
+                "Sections and members to return, such as `{example}`. The response then lacks all others."
             )))
-            .schema(Some(Object::with_type(Type::String)));
+            .style(Some(ParameterStyle::Form))
+            .explode(Some(false))
+            .schema(Some(paths));
         vec![fields.build()]
     }
 }
@@ -287,9 +308,14 @@ mod tests {
 
     #[test]
     fn the_number_of_reported_errors_is_limited() {
-        let error = parse(&"x,".repeat(MAX_BYTES / 2)).unwrap_err();
-        let length = error.problem("", "/", "id").len();
-        assert!(length < 4 * MAX_BYTES, "{length} bytes");
+        for text in [
+            vec!["x".repeat(1000); MAX_PATHS].join(","),
+            "x,".repeat(MAX_PATHS),
+        ] {
+            let error = parse(&text).unwrap_err();
+            let length = error.problem("", "/", "id").len();
+            assert!(length < 8192, "{length} bytes");
+        }
     }
 
     #[test]

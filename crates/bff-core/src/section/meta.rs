@@ -217,7 +217,9 @@ impl PartialSchema for Meta {
             .description(Some(
                 "One entry for each section that was selected and applies to the caller.",
             ))
-            .additional_properties(Some(utoipa::openapi::Ref::from_schema_name("SectionState")));
+            .additional_properties(Some(utoipa::openapi::Ref::from_schema_name(
+                SectionState::name(),
+            )));
         ObjectBuilder::new()
             .schema_type(Type::Object)
             .description(Some("The state and source of every section of this response, as of Date."))
@@ -241,9 +243,8 @@ impl ToSchema for Meta {
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push(("SectionState".into(), SectionState::schema()));
-        schemas.push(("State".into(), Freshness::schema()));
-        schemas.push(("Reason".into(), Reason::schema()));
+        schemas.push((SectionState::name().into(), SectionState::schema()));
+        SectionState::schemas(schemas);
     }
 }
 

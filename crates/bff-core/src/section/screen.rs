@@ -1,12 +1,16 @@
 //! A screen and its conversion to an HTTP response.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::Serialize;
+use utoipa::openapi::schema::AnyOfBuilder;
 use utoipa::openapi::{AllOfBuilder, ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::sparse::{sparse_name, sparse_schemas};
 use super::{FieldSelection, Meta, write};
 use crate::cache::status;
 use crate::error::{Error, codes};
@@ -127,25 +131,48 @@ impl<T: Serialize> Screen<T> {
 /// screen's schema where this refers to it. A `PartialSchema` does not work for a generic body.
 impl<T: ToSchema> utoipa::__dev::ComposeSchema for Screen<T> {
     fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
-        let meta = ObjectBuilder::new()
-            .property("_meta", Ref::from_schema_name(Meta::name()))
-            .required("_meta");
-        AllOfBuilder::new()
-            .item(Ref::from_schema_name(T::name()))
-            .item(meta)
+        let whole = whole_name::<T>();
+        AnyOfBuilder::new()
+            .description(Some(
+                "The whole screen. With the parameter `fields`, only its selected members.",
+            ))
+            .item(Ref::from_schema_name(&whole))
+            .item(Ref::from_schema_name(sparse_name(&whole)))
             .into()
     }
 }
 
 impl<T: ToSchema> ToSchema for Screen<T> {
-    fn name() -> std::borrow::Cow<'static, str> {
-        format!("{}Screen", T::name()).into()
+    fn name() -> Cow<'static, str> {
+        whole_name::<T>().into()
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((T::name().into(), T::schema()));
-        T::schemas(schemas);
+        let mut members = vec![(T::name().into(), T::schema())];
+        T::schemas(&mut members);
+        let members = members.into_iter().collect();
+        let (whole, name) = (whole_name::<T>(), T::name());
+        schemas.push((sparse_name(&whole), with_meta(&sparse_name(&name))));
+        schemas.push((whole, with_meta(&name)));
+        schemas.extend(sparse_schemas(&members));
+        schemas.extend(members);
         schemas.push((Meta::name().into(), Meta::schema()));
         Meta::schemas(schemas);
     }
+}
+
+/// The name of the schema of a whole screen.
+fn whole_name<T: ToSchema>() -> String {
+    format!("{}Screen", T::name())
+}
+
+/// The schema of the members `name` with `_meta`.
+fn with_meta(name: &str) -> RefOr<Schema> {
+    let meta = ObjectBuilder::new()
+        .property("_meta", Ref::from_schema_name(Meta::name()))
+        .required("_meta");
+    AllOfBuilder::new()
+        .item(Ref::from_schema_name(name))
+        .item(meta)
+        .into()
 }

@@ -177,7 +177,8 @@ impl<'a> GatewayBuilder<'a> {
         } = &*self.shared;
         let limits = &inbound.rate_limits;
         let limits = rate_limit::Limits::open(limits, self.store.clone(), client, env, metrics)?;
-        let api = openapi::finalize(api, self.settings.auth, self.settings.routes, &limits);
+        let settings = &self.settings;
+        let api = openapi::finalize(api, settings.auth, settings.routes, &limits, self.codes);
         let contract = Contract::new(api.clone());
         let shutdown = CancellationToken::new();
         let readiness = Readiness::new(shutdown.clone());
@@ -199,12 +200,7 @@ impl<'a> GatewayBuilder<'a> {
             endpoints: options,
             auth: self.auth,
             limits,
-            public_url: self
-                .settings
-                .server
-                .public_url
-                .trim_end_matches('/')
-                .to_owned(),
+            public_url: self.settings.server.public_url.trim_end_matches('/').into(),
         });
         let mut router = router.merge(system_endpoints::router(
             readiness.clone(),

@@ -1,12 +1,14 @@
 //! Card data: it is sent to the payment backend and never printed.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use garde::Validate;
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A card number (PAN).
 pub type CardNumber = Digits<12, 19>;
@@ -16,20 +18,18 @@ pub type Cvc = Digits<3, 4>;
 
 /// A card. Only its last four digits are stored or shown.
 #[derive(Clone, Debug, Serialize, Deserialize, Validate, ToSchema)]
-#[schema(as = CardInput)]
+#[schema(as = CardInput, example = json!({"number": "4111 1111 1111 1111", "expiry": "12/30", "cvc": "987"}))]
 #[serde(deny_unknown_fields)]
 pub struct Card {
     /// The card number: 12 to 19 digits; spaces and hyphens are ignored.
     #[garde(skip)]
-    #[schema(value_type = String, example = "4111 1111 1111 1111")]
     pub number: CardNumber,
     /// The expiry date, `MM/YY`.
     #[garde(pattern(r"^(0[1-9]|1[0-2])/[0-9]{2}$"))]
-    #[schema(example = "12/30")]
+    #[schema(pattern = "^(0[1-9]|1[0-2])/[0-9]{2}$")]
     pub expiry: String,
     /// The card verification code: 3 or 4 digits.
     #[garde(skip)]
-    #[schema(value_type = String, example = "987")]
     pub cvc: Cvc,
 }
 
@@ -69,6 +69,22 @@ impl<const MIN: usize, const MAX: usize> FromStr for Digits<MIN, MAX> {
         let valid =
             (MIN..=MAX).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
         valid.then(|| Self(digits.into())).ok_or(Self::ERROR)
+    }
+}
+
+/// The rules of [`FromStr`].
+impl<const MIN: usize, const MAX: usize> PartialSchema for Digits<MIN, MAX> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some(format!("^[ -]*([0-9][ -]*){{{MIN},{MAX}}}$")))
+            .into()
+    }
+}
+
+impl<const MIN: usize, const MAX: usize> ToSchema for Digits<MIN, MAX> {
+    fn name() -> Cow<'static, str> {
+        format!("Digits{MIN}To{MAX}").into()
     }
 }
 

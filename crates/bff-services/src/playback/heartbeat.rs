@@ -7,9 +7,8 @@ use bff_core::grpc::{BidiStream, Call, open_stream};
 use bff_core::{Caller, Failure, RequestContext};
 use tonic_prost::ProstCodec;
 
-use super::{PlaybackClient, proto};
+use super::{PlaybackClient, map_past_the_end, proto};
 use crate::product::ProductId;
-use crate::wire::error_mapping::map_status;
 
 /// The reply to a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +88,7 @@ impl HeartbeatStream {
 }
 
 fn map_error<T>(outcome: Result<T, Failure>) -> Result<T, Failure> {
-    map_status(outcome, 422, codes::VALIDATION_FAILED)
+    map_past_the_end(outcome)
 }
 
 fn request(id: &ProductId, position_s: u32) -> proto::HeartbeatRequest {

@@ -37,6 +37,21 @@ pub(crate) fn map_status<T>(
     map_status_with(outcome, status, code, |_| code.meaning())
 }
 
+/// Maps a 422 to an invalid member of the client's request. `detail` says what is wrong there.
+pub(crate) fn map_invalid<T>(
+    outcome: Result<T, Failure>,
+    pointer: &'static str,
+    detail: &'static str,
+) -> Result<T, Failure> {
+    outcome.map_err(|failure| {
+        if has_status(&failure, 422) {
+            with_error(failure, Error::invalid_at(pointer, detail))
+        } else {
+            failure
+        }
+    })
+}
+
 /// Like [`map_status`], with a text for the client that depends on the failure.
 pub(crate) fn map_status_with<T>(
     outcome: Result<T, Failure>,
@@ -54,9 +69,9 @@ pub(crate) fn map_status_with<T>(
     })
 }
 
-/// Maps a 400 to an invalid cursor, if the request had one. Only the backend can validate its cursors; the gateway
-/// validated everything else.
-pub(crate) fn map_invalid_cursor<T>(
+/// Maps a 400 to a page that does not exist, if the request had a cursor. Only the backend can validate its cursors; the
+/// gateway validated everything else.
+pub(crate) fn map_unknown_cursor<T>(
     outcome: Result<T, Failure>,
     cursor: Option<&str>,
 ) -> Result<T, Failure> {
@@ -64,7 +79,7 @@ pub(crate) fn map_invalid_cursor<T>(
         if cursor.is_none() || !has_status(&failure, 400) {
             return failure;
         }
-        failure.with_public_error(Error::new(codes::INVALID_REQUEST, "Invalid cursor."))
+        failure.with_public_error(Error::new(codes::NOT_FOUND, "No page has this cursor."))
     })
 }
 
@@ -102,11 +117,14 @@ fn with_code(
     detail: &'static str,
     retry_after: Option<Duration>,
 ) -> Failure {
+    let error = Error::new(code, detail).with_retry_after(retry_after);
+    with_error(failure, error)
+}
+
+fn with_error(failure: Failure, error: Error) -> Failure {
     let status = failure.upstream_status().map_or(0, |s| s.as_u16());
-    let error = Error::new(code, detail)
-        .with_retry_after(retry_after)
-        .with_cause(format_args!("{} answered {status}", failure.source()));
-    failure.with_public_error(error)
+    let cause = format!("{} answered {status}", failure.source());
+    failure.with_public_error(error.with_cause(cause))
 }
 
 #[cfg(test)]
@@ -120,7 +138,7 @@ mod tests {
         let body = format!(r#"{{"error":"{value}","message":"m"}}"#);
         let status = StatusCode::from_u16(status).unwrap();
         let failure = Failure::new(Reason::BadResponse).with_response(status, body.into());
-        let outcome = map_status(Err::<(), _>(failure), 422, codes::VALIDATION_FAILED);
+        let outcome = map_invalid(Err::<(), _>(failure), "/a", "wrong");
         map_idempotency_errors(outcome).unwrap_err().error().code()
     }
 

@@ -137,6 +137,8 @@ impl Scene {
             region: Region::NONE,
             caller: None,
             client: shared.client.clone(),
+            public_url: Arc::from(""),
+            uri: http::Uri::default(),
             shutdown: CancellationToken::new(),
         });
         Self { cx, up, accepted }

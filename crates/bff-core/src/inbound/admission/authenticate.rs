@@ -92,6 +92,8 @@ async fn build_context(
     request.extensions_mut().insert(edge.fields.clone());
     Ok(RequestContext::open(crate::context::RequestContextParts {
         client: edge.shared.client.clone(),
+        public_url: edge.public_url.clone(),
+        uri: request.uri().clone(),
         shutdown: edge.shutdown.clone(),
         request_id: state.request.request_id().clone(),
         trace: state.request.trace().clone(),

@@ -3,12 +3,11 @@
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use garde::Validate;
 use serde::de::DeserializeOwned;
-use utoipa::IntoParams;
 use utoipa::openapi::Required;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{Object, Type};
+use utoipa::{IntoParams, PartialSchema};
 
-use crate::action::{IdempotencyKey, WriteRequest};
+use crate::action::{IDEMPOTENCY_KEY, IdempotencyKey, WriteRequest};
 use crate::error::Error;
 use crate::inbound::endpoints::Authenticated;
 
@@ -44,13 +43,14 @@ where
 impl<T> IntoParams for IdempotentRequest<T> {
     fn into_params(_default: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let key = ParameterBuilder::new()
-            .name("Idempotency-Key")
+            .name(IDEMPOTENCY_KEY)
             .parameter_in(ParameterIn::Header)
             .required(Required::True)
             .description(Some(
-                "Identifies this write: 1 to 255 visible characters. A retry must send the same key",
+                "Identifies this write: 1 to 255 visible characters, in quotes or without. A retry must send the same key.",
             ))
-            .schema(Some(Object::with_type(Type::String)));
+            .schema(Some(IdempotencyKey::schema()))
+            .example(Some("8e03978e-40d5-43dd-bc93-6894a57f9324".into()));
         vec![key.build()]
     }
 }
