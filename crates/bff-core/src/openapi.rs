@@ -6,7 +6,7 @@ use axum::middleware::map_response;
 use axum::response::Response;
 use utoipa::openapi::path::HttpMethod;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, OpenApi};
+use utoipa::openapi::{Components, OpenApi, Server};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
@@ -65,6 +65,8 @@ pub(crate) fn finalize(
     let items = api.paths.paths.values_mut();
     let all = items.flat_map(|item| operations_mut(item).map(|(_, operation)| &*operation));
     api.tags = Some(operations::tags(all));
+    // The paths are relative to the host that served this document.
+    api.servers = Some(vec![Server::new("/")]);
     api.components = Some(components);
     api
 }
