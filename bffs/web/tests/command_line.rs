@@ -145,9 +145,9 @@ fn a_configuration_error_is_one_line_with_key_and_source() {
             r#"inbound.deadline = "0ms" in variable WEB_INBOUND__DEADLINE: a duration must be more than 0 here"#,
         ),
         (
-            "WEB_UPSTREAM__PRODUCT__URL",
+            "WEB_UPSTREAMS__PRODUCTS__URL",
             "http://a",
-            "unknown key `upstream` in variable WEB_UPSTREAM__PRODUCT__URL: expected one of ",
+            "unknown key `upstreams.products` in variable WEB_UPSTREAMS__PRODUCTS__URL: expected one of ",
         ),
         (
             "WEB_UPSTREAM_DEFAULTS__CIRCUIT_BREAKER__HALF_OPEN_MAX_CALLS",

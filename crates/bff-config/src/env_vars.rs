@@ -12,6 +12,14 @@ pub(crate) struct Variable<'a> {
     text: &'a str,
 }
 
+impl Variable<'_> {
+    /// Whether this is a text in place of a section of the root, which no section accepts.
+    pub(crate) fn replaces_section(&self, tree: &Table) -> bool {
+        let node = tree.get(&self.path);
+        !self.text.is_empty() && node.is_some_and(|node| matches!(node.kind, Kind::Table(_)))
+    }
+}
+
 /// The variables with the prefix in the order of their names, without those of Kubernetes.
 pub(crate) fn with_prefix<'a>(env: &'a [(String, String)], prefix: &str) -> Vec<Variable<'a>> {
     let variable = |(name, text): &'a (String, String)| {

@@ -129,7 +129,9 @@ impl Sources<'_> {
     fn merged(&self) -> Result<Table, Error> {
         let mut tree = self.files()?;
         for variable in env_vars::with_prefix(&self.env, self.prefix) {
-            env_vars::set(&mut tree, &variable);
+            if !variable.replaces_section(&tree) {
+                env_vars::set(&mut tree, &variable);
+            }
         }
         Ok(tree)
     }

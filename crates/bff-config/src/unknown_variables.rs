@@ -17,6 +17,9 @@ const MAX_EDITS: usize = 2;
 pub(crate) fn warning<C: DeserializeOwned>(prefix: &str, variable: &Variable<'_>) -> String {
     let known = [root_fields::<C>().unwrap_or_default(), &[DEFAULTS_TABLE]].concat();
     let name = variable.name;
+    if known.contains(&&*variable.path) {
+        return format!("variable {name} is ignored: write {name}__KEY for a key of this section");
+    }
     match nearest(&variable.path, &known) {
         Some(path) => {
             let nearest = path.to_uppercase();
@@ -28,7 +31,7 @@ pub(crate) fn warning<C: DeserializeOwned>(prefix: &str, variable: &Variable<'_>
 
 /// The variables with the prefix.
 pub(crate) struct Split<'a> {
-    /// The first name is a section or a key of the root, by its present or its old name.
+    /// The first name is a section or a key of the root, by its present or its old name. A section alone is not one.
     pub(crate) own: Vec<Variable<'a>>,
     /// All others.
     pub(crate) unknown: Vec<Variable<'a>>,
@@ -46,11 +49,12 @@ pub(crate) fn split<'a, C: DeserializeOwned>(
             None => (&*variable.path, false),
         };
         let secret = first.strip_suffix("_file").filter(|_| !has_more);
-        fields.is_none_or(|fields| {
+        let is_known = fields.is_none_or(|fields| {
             fields.contains(&first) || secret.is_some_and(|key| fields.contains(&key))
         }) || first == DEFAULTS_TABLE
             || tree.contains_key(first)
-            || renamed::screen_section(tree, &[first]).is_some()
+            || renamed::screen_section(tree, &[first]).is_some();
+        is_known && !variable.replaces_section(tree)
     };
     let (own, unknown) = variables.into_iter().partition(is_own);
     Split { own, unknown }

@@ -68,6 +68,7 @@ fn a_variable_of_no_section_is_a_warning_with_the_nearest_name() {
         ),
         ("WEB_MODES", "did you mean WEB_MODE?"),
         ("WEB_MDOE", "did you mean WEB_MODE?"),
+        ("WEB_EDGE", "write WEB_EDGE__KEY for a key of this section"),
     ] {
         let env = [(name, "hunter2"), ("WEB_EDGE__HOST", "h")];
         assert_eq!(with_env(&env).edge.host, "h");

@@ -10,7 +10,15 @@ use super::*;
 fn the_printout_is_toml_with_the_source_of_each_key() {
     let layers = Layers {
         overlay: Some("edge.host = 'overlay'"),
-        env: &[("WEB_INBOUND__DEADLINE", "90s"), ("WEB_SESSION__KEY", "k")],
+        env: &[
+            ("WEB_INBOUND__DEADLINE", "90s"),
+            ("WEB_SESSION__KEY", "k"),
+            // Ignored.
+            ("WEB_EDGE", "nginx"),
+            ("WEB_FOO", "1"),
+            ("WEB_FOO__BAR", "2"),
+            ("WEB__EDGE__HOST", "h"),
+        ],
         ..Layers::default()
     };
     let sources = sources(&layers, None);
