@@ -39,12 +39,12 @@
 //! | 402 | `FAILED_PRECONDITION` |
 //! | 403 | `PERMISSION_DENIED` |
 //! | 404, 410 | `NOT_FOUND` |
-//! | 405 | `UNIMPLEMENTED` |
+//! | 405, 501 | `UNIMPLEMENTED` |
 //! | 409 | `ABORTED` |
 //! | 429 | `RESOURCE_EXHAUSTED` |
 //! | 500, 502 | `INTERNAL` |
 //! | 503 | `UNAVAILABLE` |
-//! | 504 | `DEADLINE_EXCEEDED` |
+//! | 408, 504 | `DEADLINE_EXCEEDED` |
 //!
 //! Clients may retry `UNAVAILABLE` at once, so it is used only for requests that were not executed. `outcome_unknown`
 //! is `DEADLINE_EXCEEDED`: by gRPC's definition the operation may have completed.
@@ -150,12 +150,12 @@ pub fn status(error: &Error) -> Status {
         402 => Code::FailedPrecondition,
         403 => Code::PermissionDenied,
         404 | 410 => Code::NotFound,
-        405 => Code::Unimplemented,
+        405 | 501 => Code::Unimplemented,
         409 => Code::Aborted,
         429 => Code::ResourceExhausted,
         500 | 502 => Code::Internal,
         503 => Code::Unavailable,
-        504 => Code::DeadlineExceeded,
+        408 | 504 => Code::DeadlineExceeded,
         _ => Code::Unknown,
     };
     let mut status = Status::new(code, error.detail());
