@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use bff_context::field_value::{list_members, unquote};
 use http::{HeaderMap, header};
 
 /// The relevant directives of one response.
@@ -58,16 +59,16 @@ impl Directives {
     }
 }
 
-/// The names and arguments of all directives (RFC 9111 §5.2). An argument is empty if there is none or it is not a token
-/// or a quoted string. `None` in place of the directives of a line that cannot be read: it is not ASCII text, or a quoted
-/// string does not end.
+/// The names and arguments of all directives (RFC 9111 §5.2). An argument is empty if there is none. `None` in place of
+/// the directives of a line that cannot be read: it is not ASCII text, or a quoted string does not end.
 pub(super) fn all(headers: &HeaderMap) -> impl Iterator<Item = Option<(&str, Cow<'_, str>)>> {
     let lines = headers.get_all(header::CACHE_CONTROL).iter();
     lines.flat_map(|line| {
         let text = line.to_str().ok().filter(|text| ends_outside_quotes(text));
-        let readable = text.into_iter().flat_map(split).map(|directive| {
+        let directives = text.into_iter().flat_map(list_members);
+        let readable = directives.map(|directive| {
             let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            Some((name.trim(), unquote(argument.trim()).unwrap_or_default()))
+            Some((name.trim(), unquote(argument.trim())))
         });
         readable.chain(text.is_none().then_some(None))
     })
@@ -83,42 +84,16 @@ pub(super) fn delta_seconds(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().unwrap_or(MAX_SECONDS).min(MAX_SECONDS))
 }
 
-/// Splits at commas outside quoted strings.
-fn split(text: &str) -> impl Iterator<Item = &str> {
-    let mut is_quoted = quotes();
-    text.split(move |c| !is_quoted(c) && c == ',')
-}
-
-/// Whether every quoted string of a line ends. Otherwise it is unclear which commas separate directives.
+/// Whether every quoted string of a line ends (RFC 9110 §5.6.4). Otherwise it is unclear which commas separate
+/// directives.
 fn ends_outside_quotes(text: &str) -> bool {
-    !text.chars().map(quotes()).fold(false, |_, quoted| quoted)
-}
-
-/// Whether each character of a text, in order, leaves a quoted string open (RFC 9110 §5.6.4).
-fn quotes() -> impl FnMut(char) -> bool {
     let (mut quoted, mut escaped) = (false, false);
-    move |c| {
-        quoted ^= c == '"' && !escaped;
-        escaped = quoted && c == '\\' && !escaped;
-        quoted
+    for c in text.chars() {
+        let is_escaped = escaped;
+        escaped = quoted && c == '\\' && !is_escaped;
+        quoted ^= c == '"' && !is_escaped;
     }
-}
-
-/// A token, or the content of a quoted string (RFC 9110 §5.6.4). `None`: the string does not end.
-fn unquote(text: &str) -> Option<Cow<'_, str>> {
-    let Some(rest) = text.strip_prefix('"') else {
-        return Some(Cow::Borrowed(text));
-    };
-    let content = rest.strip_suffix('"')?;
-    if !content.contains('\\') {
-        return Some(Cow::Borrowed(content));
-    }
-    let mut escaped = false;
-    let unescaped = content.chars().filter(|c| {
-        escaped = *c == '\\' && !escaped;
-        !escaped
-    });
-    Some(Cow::Owned(unescaped.collect()))
+    !quoted
 }
 
 #[cfg(test)]
