@@ -12,16 +12,15 @@ use crate::openapi::operations::GRAPHQL;
 #[openapi(paths(execute_graphql))]
 pub(super) struct GraphQlApi;
 
-/// A GraphQL request.
+/// A GraphQL request. Other members are ignored.
 #[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
 #[schema(rename_all = "camelCase")]
 #[expect(
     dead_code,
     reason = "only the schema is used: `request::Envelope` is parsed"
 )]
 struct GraphQlRequest {
-    /// The document.
+    /// The document. Its length, depth and cost are limited.
     #[schema(example = "{ __typename }")]
     query: String,
     /// The name of the operation to execute. Required if the document has several.
@@ -44,7 +43,8 @@ struct GraphQlResponse {
     /// The selected fields; absent if the document was not executed.
     #[schema(value_type = Option<Object>)]
     data: Option<Value>,
-    /// The errors. Each has a `path`, and `code` and `requestId` in its `extensions`.
+    /// The errors. Each has `message`, and `code` and `requestId` in its `extensions`. The error of a field also has its
+    /// `path`.
     #[schema(value_type = Option<Vec<Object>>)]
     errors: Option<Value>,
     /// `sections` has the state of every section, by response path.
