@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Once};
 
 use bff_core::context::Env;
 use bff_core::server::App;
@@ -20,8 +20,7 @@ mod failures;
 
 #[test]
 fn the_committed_contracts_equal_the_served_ones() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(compare_served_contracts());
+    compare_served_contracts();
     // After the OpenAPI files, which define the screens.
     for gateway in fleet::GATEWAYS {
         compare(
@@ -32,7 +31,18 @@ fn the_committed_contracts_equal_the_served_ones() {
     }
 }
 
-async fn compare_served_contracts() {
+/// Compares or writes `openapi.json` and `schema.graphql`, once for all tests.
+fn compare_served_contracts() {
+    static ONCE: Once = Once::new();
+    let compare = || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(fetch_and_compare());
+    };
+    // A thread of its own, because a caller may be inside a runtime.
+    ONCE.call_once(|| std::thread::spawn(compare).join().unwrap());
+}
+
+async fn fetch_and_compare() {
     let fleet = TestFleet::start().await;
     for gateway in fleet::GATEWAYS {
         let url = format!("{}/openapi.json", fleet.running.url(gateway.name));
@@ -79,9 +89,17 @@ fn should_update() -> bool {
     std::env::var("UPDATE_CONTRACTS").is_ok()
 }
 
+/// With `UPDATE_CONTRACTS`, waits until the files are written. Tests that read them call it first.
+fn wait_for_update() {
+    if should_update() {
+        compare_served_contracts();
+    }
+}
+
 /// The committed `openapi.json` of a gateway.
 fn contract(gateway: &str) -> &'static Value {
     static ALL: LazyLock<BTreeMap<&str, Value>> = LazyLock::new(|| {
+        wait_for_update();
         let read = |name| {
             let text = file(&format!("bffs/{name}/openapi.json")).unwrap();
             (name, serde_json::from_str(&text).unwrap())

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::document::resolve;
-use super::{contract, operations};
+use super::{contract, operations, wait_for_update};
 use crate::screens::all_screens;
 use crate::support::TestFleet;
 
@@ -16,6 +16,7 @@ fn validator(contract: &Value, schema: &Value) -> jsonschema::Validator {
 
 #[tokio::test]
 async fn each_screen_has_the_members_of_its_schema() {
+    wait_for_update();
     let fleet = TestFleet::start().await;
     for screen in all_screens().iter().filter(|s| s.document.is_none()) {
         let contract = contract(screen.gateway);
