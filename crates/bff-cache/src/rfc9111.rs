@@ -1,6 +1,6 @@
 //! Decides whether a response is stored and how long it is fresh: RFC 9111, by the crate `http-cache-semantics`.
 //!
-//! This module adds the rules that it lacks: RFC 5861; every form of a field ([`canonical`]); an unreadable
+//! This module adds the rules that it lacks: RFC 5861; every form of a field (`canonical.rs`); an unreadable
 //! `Cache-Control` counts as `no-store`; the age from `Date` and the response delay (RFC 9111 §4.2.3); fields that only the 304 has (§3.2).
 //! Like the crate, it is stricter than the RFC: a shared entry with `proxy-revalidate` is never fresh. Neither is
 //! one with `Set-Cookie` but without `public`. Heuristic freshness is off: only explicit lifetimes count.
