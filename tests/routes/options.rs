@@ -49,8 +49,9 @@ async fn a_route_timeout_applies_to_that_route_only() {
         status_and_code(&fleet.get("web", PROXIED).await),
         (504, "deadline")
     );
+    // Before the response of the backend.
     let elapsed = started.elapsed();
-    assert!(elapsed <= Duration::from_millis(300), "{elapsed:?}");
+    assert!(elapsed < Duration::from_millis(700), "{elapsed:?}");
     let keys = fleet.get("web", "/api/auth/jwks").await;
     assert_eq!(status_and_code(&keys), (200, ""));
 }
