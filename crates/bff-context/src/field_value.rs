@@ -33,7 +33,7 @@ pub fn media_type(headers: &HeaderMap) -> String {
     with_parameters(value).0.to_ascii_lowercase()
 }
 
-/// Whether a body has a content coding (§8.4). `identity` is none.
+/// Whether a body has a content coding (§8.4). `identity` does not count.
 pub fn has_content_coding(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = lines.flat_map(|line| list_members(line.to_str().unwrap_or("?")));

@@ -77,8 +77,8 @@ impl Trace {
     }
 }
 
-/// The state, with all header lines in one list. `None` if it is absent or invalid (W3C Trace Context §3.3.1): what
-/// nobody can read is not sent on.
+/// The state, with all header lines in one list. `None` if it is absent or invalid (W3C Trace Context §3.3.1). An
+/// invalid state is not forwarded.
 fn state(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines: Vec<&[u8]> = headers
         .get_all(TRACESTATE)

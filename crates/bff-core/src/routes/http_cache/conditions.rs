@@ -77,7 +77,7 @@ pub(crate) fn matches_etag(none_match: &[HeaderValue], headers: &HeaderMap) -> b
         .is_some_and(|ours| opaque_tags(&list).any(|theirs| theirs == ours))
 }
 
-/// The opaque tags of a list of entity tags (§8.8.3), up to the first member that is none. A tag may contain commas, and
+/// The opaque tags of a list of entity tags (§8.8.3), up to the first malformed member. A tag may contain commas, and
 /// a backslash does not escape.
 fn opaque_tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
     iter::from_fn(move || {
